@@ -1,0 +1,5 @@
+"""`python -m dify_job`."""
+
+from .cli.main import main
+
+main()

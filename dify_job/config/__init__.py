@@ -1,0 +1,1 @@
+"""TOML, environment, .env and credentials, read into frozen values."""

@@ -1,0 +1,158 @@
+"""The frozen values that the configuration gives to the other rooms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+
+class Secret:
+    """A value that never shows itself: not in repr, str, format or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that sends or stores it."""
+        return self._value
+
+    def masked(self) -> str:
+        """`app-…abcd`: enough to tell two keys apart, too little to use."""
+        return f"{self._value[:4]}…{self._value[-4:]}" if len(self._value) >= 16 else "…"
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Source(StrEnum):
+    """Where a value came from."""
+
+    BUILT_IN = "built in"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    DOTENV = "env file"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Source of one value: `where` is a path, a variable's name or a flag; `line` counts from 1."""
+
+    source: Source
+    where: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        if self.source is Source.BUILT_IN:
+            return "built in"
+        place = f"{self.where}:{self.line}" if self.line else self.where
+        return place if self.source is Source.FILE else f"{self.source} {place}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where the API key is to be read, not the key: `status` and `next` never touch it.
+
+    Exactly one of file, env and inline is set, or none: then only a systemd credential can give it.
+    inline: a key that stood in the environment or in an env file, already read.
+    """
+
+    file: Path | None = None
+    env: str | None = None
+    inline: Secret | None = None
+    origin: Origin = Origin(Source.BUILT_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """attempts counts POSTs, the first included; max_wait is the sum of the pauses in seconds."""
+
+    attempts: int = 3
+    max_wait: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What to write where after the run: both are templates or paths as written in the config."""
+
+    file: str | None = None
+    select: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Whom to tell: healthchecks is a URL; the lists hold apprise URLs or `apprise-url-from-file:PATH`."""
+
+    healthchecks: str | None = None
+    on_failure: tuple[str, ...] = ()
+    on_success: tuple[str, ...] = ()
+    on_recovery: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    """When the job runs, as written; at most one of every, calendar and cron is set. Seconds throughout."""
+
+    every: float | None = None
+    calendar: tuple[str, ...] = ()
+    cron: str | None = None
+    timezone: str | None = None
+    jitter: float = 0.0
+    catch_up: bool = False
+    max_late: float | None = None
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds."""
+
+    name: str
+    base_url: str
+    key: KeySource
+    mode: str = "streaming"
+    workflow_id: str | None = None
+    end_user: str | None = None
+    timeout: float = 1800.0
+    connect_timeout: float = 10.0
+    idle_timeout: float = 330.0
+    wait_network: float | None = None
+    ca_file: Path | None = None
+    inputs: Mapping[str, Any] = _NOTHING
+    files: Mapping[str, str | tuple[str, ...]] = _NOTHING
+    overlap: str = "fail"
+    partial: str = "failure"
+    retry: RetryPolicy = RetryPolicy()
+    output: Output = Output()
+    expect: Mapping[str, Any] = _NOTHING
+    notify: Notify = Notify()
+    state: str = "disk"
+    log_outputs: int = 0
+    run_as: str | None = None
+    description: str | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    origins: Mapping[str, Origin] = field(default=_NOTHING, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All jobs and the files they came from; path is None where there is no config file at all."""
+
+    path: Path | None
+    files: tuple[Path, ...]
+    jobs: Mapping[str, Job]
+    auto_start: bool | None = None

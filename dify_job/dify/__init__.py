@@ -1,0 +1,1 @@
+"""The Dify Service API over its versions."""

@@ -1,0 +1,1 @@
+"""From a job to its outcome: start, follow, recover, stop."""

@@ -1,0 +1,1 @@
+"""From a job to units, crontab entries and manifests."""
