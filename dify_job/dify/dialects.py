@@ -1,0 +1,255 @@
+"""What servers from 0.6 to 1.17 say, old shapes and new ones brought into one.
+
+The shapes and their versions: tests/data/recordings, and Dify's own api/core/app/entities.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .sse import ServerSentEvent
+
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+STOPPED = "stopped"
+PARTIAL = "partial-succeeded"
+PAUSED = "paused"
+RUNNING = "running"
+ENDED = frozenset({SUCCEEDED, FAILED, STOPPED, PARTIAL})
+
+_TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
+# The server writes `event` first; what does not begin so is decoded like any other event.
+_IRRELEVANT = tuple(
+    prefix + name
+    for prefix in (b'{"event":"', b'{"event": "')
+    for name in (b'text_chunk"', b'tts_message"', b'tts_message_end"', b'reasoning_chunk"')
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRun:
+    """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds."""
+
+    run_id: str | None = None
+    task_id: str | None = None
+    workflow_id: str | None = None
+    status: str | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    elapsed_time: float | None = None
+    total_tokens: int | None = None
+    total_steps: int | None = None
+    created_at: int | float | None = None
+    finished_at: int | float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """True for a status after which nothing follows; a status unknown to us is not one."""
+        return self.status in ENDED
+
+    def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
+        """The same run; ids that this telling of it lacks are filled in."""
+        return replace(self, run_id=self.run_id or run_id, task_id=self.task_id or task_id)
+
+    def as_response(self) -> dict[str, Any]:
+        """The `response_data` of the result: one shape whatever path the run came by."""
+        return {
+            "task_id": self.task_id,
+            "workflow_run_id": self.run_id,
+            "data": {
+                "id": self.run_id,
+                "workflow_id": self.workflow_id,
+                "status": self.status,
+                "outputs": dict(self.outputs or {}),
+                "error": self.error,
+                "elapsed_time": self.elapsed_time,
+                "total_tokens": self.total_tokens,
+                "total_steps": self.total_steps,
+                "created_at": self.created_at,
+                "finished_at": self.finished_at,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
+
+    from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    from_dify: bool = True
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream: ids wherever it carries them, and what its kind adds."""
+
+    kind: str
+    run_id: str | None = None
+    task_id: str | None = None
+    run: WorkflowRun | None = None
+    refusal: Refusal | None = None
+    node: str | None = None
+    node_status: str | None = None
+    tokens: int = 0
+
+    @property
+    def terminal(self) -> bool:
+        """True where the client ends the call: some servers keep the stream open after it (1.14, error)."""
+        return self.kind in _TERMINAL
+
+
+def read_event(raw: ServerSentEvent) -> Event | None:
+    """The event, or None for pings, chunks of text and speech, and what is no JSON object.
+
+    Chunks are known by their first bytes and not decoded: they are most of a stream and decide nothing.
+    """
+    if raw.data.startswith(_IRRELEVANT):
+        return None
+    told = _json_object(raw.data)
+    if told is None:
+        return None
+    kind = str(told.get("event") or raw.name)
+    data = told["data"] if isinstance(told.get("data"), dict) else {}
+    run_id = _text(told.get("workflow_run_id")) or _text(data.get("workflow_run_id"))
+    task_id = _text(told.get("task_id"))
+    if kind == "error":
+        return Event(kind, run_id, task_id, refusal=_error_event(told or data))
+    if kind in ("workflow_finished", "workflow_paused"):
+        run = _run(data or told).with_ids(run_id, task_id)
+        if kind == "workflow_paused":
+            run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
+        return Event(kind, run.run_id, task_id, run=run)
+    if kind == "workflow_started":
+        return Event(kind, run_id or _text(data.get("id")), task_id)
+    return Event(
+        kind,
+        run_id,
+        task_id,
+        node=_text(data.get("title")) if kind.startswith("node_") else None,
+        node_status=_text(data.get("status")),
+        tokens=_tokens(data),
+    )
+
+
+def read_answer(body: bytes) -> WorkflowRun | Refusal | None:
+    """The blocking answer of a 200, an error object that came as one, or None for what is not Dify's."""
+    told = _json_object(body)
+    if told is None:
+        return None
+    data = told.get("data")
+    if isinstance(data, dict) and ("status" in data or "workflow_run_id" in told):
+        return _run(data).with_ids(_text(told.get("workflow_run_id")), _text(told.get("task_id")))
+    if "code" in told or "message" in told:
+        return _error_event(told)
+    return None
+
+
+def read_detail(body: bytes) -> WorkflowRun | None:
+    """Run detail; None where the server has no such run (1.12 and older: 200 with every field null)."""
+    told = _json_object(body)
+    if told is None or (told.get("id") is None and told.get("status") is None):
+        return None
+    return _run(told)
+
+
+def read_logs(body: bytes) -> tuple[WorkflowRun, ...]:
+    """The runs of a page of /workflows/logs, newest first as the server gives them; they have no outputs."""
+    told = _json_object(body) or {}
+    rows = told.get("data")
+    runs = (
+        [row.get("workflow_run") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    )
+    return tuple(_run(run) for run in runs if isinstance(run, dict) and run.get("id"))
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    """An HTTP answer other than 200; Dify's own has a JSON object with code and message."""
+    told = _json_object(body)
+    retry_after = headers.get("Retry-After")
+    if told is None or not ("code" in told or "message" in told):
+        return Refusal(status, from_dify=False, retry_after=retry_after)
+    return replace(_error_event(told), status=status, retry_after=retry_after)
+
+
+def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """Major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
+    major, _, rest = headers.get("X-Version", "").partition(".")
+    minor = rest.partition(".")[0]
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+
+
+def _error_event(told: Mapping[str, Any]) -> Refusal:
+    message = told.get("message")
+    params = told.get("params")
+    text = message if isinstance(message, str) else json.dumps(message) if message else ""
+    if isinstance(params, str) and params:
+        text = f"{text} ({params})"
+    status = told.get("status")
+    return Refusal(status if isinstance(status, int) else 0, _text(told.get("code")) or "", text)
+
+
+def _run(data: Mapping[str, Any]) -> WorkflowRun:
+    return WorkflowRun(
+        run_id=_text(data.get("id")),
+        workflow_id=_text(data.get("workflow_id")),
+        status=_text(data.get("status")),
+        outputs=_outputs(data.get("outputs")),
+        error=_text(data.get("error")),
+        elapsed_time=_number(data.get("elapsed_time")),
+        total_tokens=_whole(data.get("total_tokens")),
+        total_steps=_whole(data.get("total_steps")),
+        created_at=_time(data.get("created_at")),
+        finished_at=_time(data.get("finished_at")),
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        told = json.loads(body.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _outputs(value: Any) -> Mapping[str, Any] | None:
+    """An object (1.13 and newer, streams, blocking answers), a JSON text (run detail to 1.12) or null."""
+    if isinstance(value, str):
+        value = _json_object(value.encode())
+    return value if isinstance(value, dict) else None
+
+
+def _time(value: Any) -> int | float | None:
+    """Seconds since 1970; an RFC 822 date before 1.2.0 (langgenius/dify#16821)."""
+    if isinstance(value, str):
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - servers before 1.2.0 alone need it
+
+        try:
+            return int(parsedate_to_datetime(value).timestamp())
+        except ValueError:
+            return None
+    return _number(value)
+
+
+def _tokens(data: Mapping[str, Any]) -> int:
+    metadata = data.get("execution_metadata")
+    return (_whole(metadata.get("total_tokens")) or 0) if isinstance(metadata, dict) else 0
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> int | float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
