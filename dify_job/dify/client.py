@@ -1,0 +1,221 @@
+"""The Service API over HTTP: each call runs in a thread of its own and tells what happens as frozen messages.
+
+The caller waits on one queue for everything, so no DNS look-up, handshake or silent server can keep it from
+a deadline or a signal. What the endpoints do on which version: tests/data/recordings.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import requests
+
+from . import transport
+from .dialects import Event, read_event
+from .sse import Parser
+
+_CHUNK = 65536
+_SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
+_REDIRECTS = 5
+_KEEPS_METHOD = frozenset({307, 308})
+_REDIRECT = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer that is not a stream."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The head of a stream; from 1.13 it comes before any run exists."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An event of a stream that can matter."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The stream ended in good order, which says nothing about the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """No answer, or half of one. sent: a byte of the request may have left, so a run may have begun."""
+
+    sent: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """Our own fault in a call's thread, for the main thread to raise."""
+
+    error: Exception
+
+
+Message = Reply | Opened | Arrived | Ended | Broken | Crashed
+Tell = Callable[["Call", Message], None]
+
+
+class Call:
+    """One call under way. last_byte is the monotonic time of the last byte that came: pings count as life."""
+
+    def __init__(self, tell: Tell, exchange: Callable[["Call"], Iterator[Message]]) -> None:
+        self.last_byte = time.monotonic()
+        self.witness = transport.Witness()
+        self._tell = tell
+        self._exchange = exchange
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def hang_up(self) -> None:
+        """Close the connection from outside; the run on the server goes on."""
+        self.witness.shut_down()
+
+    def _work(self) -> None:
+        try:
+            for message in self._exchange(self):
+                self._tell(self, message)
+        except transport.ERRORS as error:
+            self._tell(self, Broken(self.witness.connected, transport.reason_of(error)))
+        except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
+            self._tell(self, Crashed(error))
+
+
+class Dify:
+    """One app on one server.
+
+    base_url: as normalised by config, ending in /v1. connect_timeout: seconds for each address tried.
+    tell: called from the calls' threads with the call and each message, in order.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        *,
+        tell: Tell,
+        ca_file: str | None = None,
+        connect_timeout: float = 10.0,
+    ) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._tell = tell
+        self._ca_file = ca_file
+        self._connect_timeout = connect_timeout
+
+    def run(
+        self, inputs: Mapping[str, Any], user: str, *, mode: str = "streaming", workflow_id: str | None = None
+    ) -> Call:
+        """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2)."""
+        path = f"/workflows/{quote(workflow_id, safe='')}/run" if workflow_id else "/workflows/run"
+        return self._post(
+            path, {"inputs": dict(inputs), "response_mode": mode, "user": user}, read_timeout=None
+        )
+
+    def stop(self, task_id: str, user: str) -> Call:
+        """POST stop; the server says success whatever happens (`stop-unknown-task`)."""
+        return self._post(f"/workflows/tasks/{quote(task_id, safe='')}/stop", {"user": user})
+
+    def detail(self, run_id: str) -> Call:
+        """GET run detail."""
+        return self._get(f"/workflows/run/{quote(run_id, safe='')}")
+
+    def logs(self, user: str) -> Call:
+        """GET the log rows of one end user (the filter is there since 1.5.0)."""
+        return self._get(
+            "/workflows/logs?" + urlencode({"created_by_end_user_session_id": user, "limit": 20})
+        )
+
+    def join(self, run_id: str, user: str) -> Call:
+        """GET the events of a run under way, its past included (1.14); the user must be the run's own."""
+        query = urlencode({"user": user, "include_state_snapshot": "true"})
+        return self._get(f"/workflow/{quote(run_id, safe='')}/events?{query}", read_timeout=None)
+
+    def get(self, path: str) -> Call:
+        """GET anything else below the base URL: /info, /parameters."""
+        return self._get(path)
+
+    def _get(self, path: str, read_timeout: float | None = _SHORT_ANSWER) -> Call:
+        return Call(self._tell, lambda call: self._exchange(call, "GET", path, None, read_timeout))
+
+    def _post(self, path: str, body: Mapping[str, Any], read_timeout: float | None = _SHORT_ANSWER) -> Call:
+        data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        return Call(self._tell, lambda call: self._exchange(call, "POST", path, data, read_timeout))
+
+    def _exchange(
+        self, call: Call, method: str, path: str, body: bytes | None, read_timeout: float | None
+    ) -> Iterator[Message]:
+        with transport.session(call.witness, self._key) as session:
+            response = self._send(session, method, self._base_url + path, body, read_timeout)
+            call.last_byte = time.monotonic()
+            with response:
+                if response.status_code == requests.codes.ok and _is_stream(response):
+                    yield Opened(response.headers)
+                    yield from _events(call, response)
+                else:
+                    yield Reply(response.status_code, response.headers, response.content)
+
+    def _send(
+        self, session: requests.Session, method: str, url: str, body: bytes | None, read_timeout: float | None
+    ) -> requests.Response:
+        """Send; a redirect is followed only where neither the method nor the origin changes."""
+        for _ in range(_REDIRECTS):
+            response = session.request(
+                method,
+                url,
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else {},
+                timeout=(self._connect_timeout, read_timeout),
+                # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
+                verify=self._ca_file,
+                allow_redirects=False,
+                stream=True,
+            )
+            target = urljoin(url, response.headers.get("Location", ""))
+            if (
+                response.status_code not in _REDIRECT
+                or (method != "GET" and response.status_code not in _KEEPS_METHOD)
+                or _origin(target) != _origin(url)
+            ):
+                return response
+            response.close()
+            url = target
+        return response
+
+
+def _events(call: Call, response: requests.Response) -> Iterator[Message]:
+    parser = Parser()
+    # read1 gives what has come, chunked or not; iter_content waits for the end of an unchunked answer.
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        call.last_byte = time.monotonic()
+        for raw in parser.feed(chunk):
+            event = read_event(raw)
+            if event is not None:
+                yield Arrived(event)
+                if event.terminal:
+                    return
+    yield Ended()
+
+
+def _is_stream(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -1,0 +1,142 @@
+"""What requests leaves open: whether a byte can have left, who closes the socket, and what an error means."""
+
+import contextlib
+import http.client
+import socket
+import ssl
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from .. import __version__
+
+ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
+
+class Witness:
+    """Sees the connection being made.
+
+    Until it stands (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the call
+    provably started nothing; afterwards nobody can know.
+    """
+
+    def __init__(self) -> None:
+        self.connected = False
+        self._socket: socket.socket | None = None
+        self._shut = False
+
+    def saw(self, sock: Any) -> None:
+        """Called by the connection when it stands."""
+        self.connected = True
+        self._socket = getattr(sock, "socket", sock)  # TLS through a TLS proxy wraps the socket once more
+        if self._shut:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """Close the connection under a thread that reads from it."""
+        self._shut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket.shutdown, which takes the TLS state away from the reading thread.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """Gives each pool connections that report to the witness (urllib3's ConnectionCls)."""
+
+    def __init__(self, witness: Witness) -> None:
+        super().__init__(max_retries=0)
+
+        class Http(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                witness.saw(self.sock)
+
+        class Https(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                witness.saw(self.sock)
+
+        self._http, self._https = Http, Https
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = self._https if pool.scheme == "https" else self._http
+        return pool
+
+
+class _Bearer(AuthBase):
+    """Set as auth, not as a header: requests would let a ~/.netrc entry for the host replace a header."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def session(witness: Witness, key: str) -> requests.Session:
+    """A session for one call on a fresh connection.
+
+    The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).
+    """
+    made = requests.Session()
+    made.mount("http://", _Adapter(witness))
+    made.mount("https://", _Adapter(witness))
+    made.auth = _Bearer(key)
+    made.headers.update(
+        {
+            "User-Agent": f"dify-job/{__version__}",
+            "Accept-Encoding": "identity",  # nothing may buffer a stream in order to compress it
+            "Connection": "close",
+        }
+    )
+    return made
+
+
+def reason_of(error: BaseException) -> str:
+    """The cause in words, without URLs: a proxy's URL can hold a password."""
+    prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
+    return prefix + next(
+        (words for cause in _causes(error) if (words := _words(cause))), type(error).__name__
+    )
+
+
+def _words(cause: BaseException) -> str | None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the TLS certificate is not trusted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed ({cause.reason or cause.strerror or 'no reason given'})"
+    for kind, words in _WORDS:
+        if isinstance(cause, kind):
+            return words
+    return cause.strerror if isinstance(cause, OSError) else None
+
+
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, "the host name cannot be resolved"),
+    (ConnectionRefusedError, "connection refused"),
+    (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
+    (ConnectionResetError, "connection reset"),
+    (http.client.IncompleteRead, "the answer was cut off"),
+    (urllib3.exceptions.ConnectTimeoutError, "no connection within the connect timeout"),
+    (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
+    (TimeoutError, "no answer in time"),
+)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it wraps, innermost first."""
+    found: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        cause = queue.pop()
+        if isinstance(cause, BaseException) and cause not in found:
+            found.insert(0, cause)
+            queue += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+    return found
