@@ -170,12 +170,14 @@ def read_logs(body: bytes) -> tuple[WorkflowRun, ...]:
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
-    """An HTTP answer other than 200; Dify's own has a JSON object with code and message."""
-    told = _json_object(body)
-    retry_after = headers.get("Retry-After")
-    if told is None or not ("code" in told or "message" in told):
-        return Refusal(status, from_dify=False, retry_after=retry_after)
-    return replace(_error_event(told), status=status, retry_after=retry_after)
+    """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
+    told = _json_object(body) or {}
+    return replace(
+        _error_event(told),
+        status=status,
+        from_dify="code" in told or "X-Version" in headers,
+        retry_after=headers.get("Retry-After"),
+    )
 
 
 def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
