@@ -32,7 +32,8 @@ class Verdict:
     """An outcome in words.
 
     again: the server provably started nothing, so the same POST may be sent again.
-    look: a run may exist although the answer is lost; the outcome stands only if it cannot be found.
+    look: a run may exist although the answer is lost, because of `why`; the outcome stands only if it cannot
+    be found. unsettled: a run may be left on the server. signum: the signal of a cancelled run.
     """
 
     outcome: Outcome
@@ -40,6 +41,9 @@ class Verdict:
     hint: str | None = None
     again: bool = False
     look: bool = False
+    why: str = ""
+    unsettled: bool = False
+    signum: int | None = None
     retry_after: str | None = None
     run: WorkflowRun | None = None
 
@@ -90,6 +94,8 @@ def unknown(why: str) -> Verdict:
         f"the run was submitted, but how it ended is not known: {why}",
         "look for it in the app's Logs before you start it again; it may have run, or may run yet",
         look=True,
+        why=why,
+        unsettled=True,
     )
 
 

@@ -1,0 +1,43 @@
+"""The one place where everything that can happen to a run arrives: messages of calls, and signals."""
+
+import time
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from ..dify.client import Call, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The user or the service manager wants the run stopped: SIGINT or SIGTERM."""
+
+    signum: int
+
+
+class Inbox:
+    """A queue with deadlines. cancel() may be called from a signal handler: SimpleQueue.put is reentrant."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[Call, Message] | Cancel] = SimpleQueue()
+
+    def tell(self, call: Call, message: Message) -> None:
+        """Called from the calls' threads."""
+        self._queue.put((call, message))
+
+    def cancel(self, signum: int) -> None:
+        """Ask for the end of the run; a second call asks to leave at once."""
+        self._queue.put(Cancel(signum))
+
+    def get(self, until: float) -> tuple[Call, Message] | Cancel | None:
+        """The next thing that happens, or None when the monotonic time `until` comes first."""
+        try:
+            return self._queue.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            return None
+
+    def pause(self, until: float) -> Cancel | None:
+        """Wait; messages of calls that are over do not matter, a Cancel ends the wait."""
+        while (heard := self.get(until)) is not None:
+            if isinstance(heard, Cancel):
+                return heard
+        return None

@@ -1,0 +1,75 @@
+"""The result of `run`: what stdout, the state directory and the log's last line are made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..dify.dialects import WorkflowRun
+from ..exits import Outcome, code_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run of a job ended. call_time: RFC 3339 with offset; duration: seconds; attempts counts POSTs."""
+
+    job: str
+    outcome: Outcome
+    exit_code: int
+    message: str
+    hint: str | None
+    call_time: str
+    attempts: int
+    duration: float
+    run: WorkflowRun | None = None
+
+    @property
+    def success(self) -> bool:
+        """True for exit status 0, and for nothing else."""
+        return self.exit_code == 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The object on stdout: the first four keys are the original system's."""
+        return {
+            "success": self.success,
+            "message": self.message,
+            "response_data": self.run.as_response() if self.run is not None else None,
+            "call_time": self.call_time,
+            "schema": SCHEMA,
+            "job": self.job,
+            "outcome": self.outcome.value,
+            "exit_code": self.exit_code,
+            "attempts": self.attempts,
+            "duration_s": round(self.duration, 3),
+            "hint": self.hint,
+        }
+
+    def as_record(self) -> Mapping[str, Any]:
+        """What the history keeps: the same without outputs, which can be large or private."""
+        told = self.as_json()
+        del told["response_data"]
+        run = self.run or WorkflowRun()
+        return told | {
+            "workflow_run_id": run.run_id,
+            "task_id": run.task_id,
+            "status": run.status,
+            "elapsed_time": run.elapsed_time,
+            "total_tokens": run.total_tokens,
+        }
+
+
+def refused(
+    job: str, outcome: Outcome, message: str, hint: str | None, call_time: str, duration: float
+) -> Result:
+    """The result of a command that ended before any call: usage, config, files."""
+    return Result(
+        job=job,
+        outcome=outcome,
+        exit_code=code_of(outcome),
+        message=message,
+        hint=hint,
+        call_time=call_time,
+        attempts=0,
+        duration=duration,
+    )

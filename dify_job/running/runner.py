@@ -1,0 +1,243 @@
+"""From a job to its result: lock, earlier run, POST with safe retries, pursuit, state.
+
+The same function serves the command and Python users: no printing, no signal handlers, no exit.
+"""
+
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import log
+from ..config.model import Job, Secret
+from ..dify.client import Dify
+from ..dify.dialects import Event
+from ..errors import JobError
+from ..exits import Outcome, code_of
+from ..state import InFlight, JobState, boot_id, cannot_write
+from . import retry
+from .inbox import Inbox
+from .outcome import Verdict
+from .overlap import Turn, cancelled
+from .pursuit import Pursuit, Terms
+from .result import Result
+
+_NETWORK_PAUSE = 2.0
+
+
+def ignore(_event: Event) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run of a job, complete: inputs are rendered, the key is read, files are checked.
+
+    began: monotonic start of the process, from which the deadline counts. run: our own id of this run.
+    wait_network: seconds.
+    """
+
+    job: Job
+    key: Secret
+    inputs: Mapping[str, Any]
+    began: float
+    wait_network: float = 0.0
+    run: str = ""
+
+    @property
+    def user(self) -> str:
+        """The end user: the configured one, or one for this run alone so that it can be found again."""
+        return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
+
+
+def run_job(
+    request: Request,
+    state: JobState | None,
+    *,
+    inbox: Inbox | None = None,
+    progress: Callable[[Event], None] = ignore,
+) -> Result:
+    """Run the job once and tell how it ended; every outcome is a Result, our own faults are raised.
+
+    state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
+    """
+    request = replace(request, run=request.run or uuid.uuid4().hex[:12])
+    return _Runner(request, state, inbox or Inbox(), progress).run()
+
+
+class _Runner:
+    def __init__(
+        self, request: Request, state: JobState | None, inbox: Inbox, progress: Callable[[Event], None]
+    ) -> None:
+        self._request = request
+        self._job = request.job
+        self._state = state
+        self._inbox = inbox
+        self._progress = progress
+        self._deadline = request.began + request.job.timeout
+        self._call_time = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self._attempts = 0
+        self._record: InFlight | None = None
+        key = request.key.reveal()
+        self._key_id = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._dify = Dify(
+            request.job.base_url,
+            key,
+            tell=inbox.tell,
+            ca_file=str(request.job.ca_file) if request.job.ca_file else None,
+            connect_timeout=request.job.connect_timeout,
+        )
+
+    def run(self) -> Result:
+        verdict = self._turn()
+        ours = verdict is None
+        if verdict is None:
+            verdict = self._submit()
+        result = self._result(verdict)
+        self._keep(result, verdict, ours=ours)
+        return result
+
+    def _turn(self) -> Verdict | None:
+        if self._state is None:
+            return None
+        return Turn(
+            job=self._job,
+            state=self._state,
+            dify=self._dify,
+            key_id=self._key_id,
+            inbox=self._inbox,
+            deadline=self._deadline,
+            network_until=self._request.began + self._request.wait_network,
+        ).take()
+
+    # The POST
+
+    def _submit(self) -> Verdict:
+        """POST until an attempt was accepted, or was refused for good."""
+        waited, last = 0.0, None
+        while True:
+            verdict = self._attempt()
+            now = time.monotonic()
+            if not verdict.again:
+                return verdict
+            if (
+                verdict.outcome is Outcome.UNREACHABLE
+                and now < self._request.began + self._request.wait_network
+            ):
+                pause: float | None = _NETWORK_PAUSE
+            else:
+                self._attempts += 1
+                pause = last = retry.pause(
+                    self._job.retry,
+                    attempts=self._attempts,
+                    waited=waited,
+                    last=last,
+                    retry_after=retry.seconds_of(verdict.retry_after, datetime.now(UTC)),
+                    uniform=random.uniform,
+                )
+                waited += pause or 0.0
+            if pause is None or now + pause >= self._deadline:
+                return verdict
+            log.info(f"{verdict.message}; trying again", attempt=self._attempts, pause_s=round(pause, 1))
+            if cancel := self._inbox.pause(now + pause):
+                return cancelled(cancel)
+
+    def _attempt(self) -> Verdict:
+        request = self._request
+        self._put(
+            InFlight(
+                run=request.run,
+                user=request.user,
+                base_url=self._job.base_url,
+                key_id=self._key_id,
+                started=self._call_time,
+                deadline=time.time() + self._deadline - time.monotonic(),
+                boot=boot_id(),
+                boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + self._deadline - time.monotonic(),
+            )
+        )
+        terms = self._terms(request.user, self._deadline)
+        pursuit = Pursuit(self._dify, self._inbox, terms, noted=self._noted, progress=self._progress)
+        call = self._dify.run(
+            request.inputs, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id
+        )
+        verdict = pursuit.follow(call)
+        if not verdict.again:
+            self._attempts += 1
+        return verdict
+
+    def _terms(self, user: str, deadline: float) -> Terms:
+        return Terms(
+            user=user,
+            deadline=deadline,
+            idle=self._job.idle_timeout,
+            streaming=self._job.mode == "streaming",
+            searchable=self._job.end_user is None,
+            partial=self._job.partial,
+            workflow_id=self._job.workflow_id,
+        )
+
+    def _put(self, record: InFlight) -> None:
+        self._record = record
+        if self._state is None:
+            return
+        try:
+            self._state.put_in_flight(record)
+        except OSError as error:
+            raise cannot_write(self._state.directory, error) from None
+
+    def _noted(self, run_id: str | None, task_id: str | None, stopped: bool) -> None:
+        if self._record is None or self._state is None:
+            return
+        self._record = replace(self._record, workflow_run_id=run_id, task_id=task_id, stopped=stopped)
+        try:
+            self._state.put_in_flight(self._record)
+        except OSError as error:
+            log.warning("the run's id could not be kept", reason=error.strerror, run=run_id)
+        log.debug("the server named the run", workflow_run_id=run_id, task_id=task_id)
+
+    # After the outcome: nothing here may change it
+
+    def _result(self, verdict: Verdict) -> Result:
+        return Result(
+            job=self._job.name,
+            outcome=verdict.outcome,
+            exit_code=code_of(verdict.outcome, verdict.signum or 0),
+            message=verdict.message,
+            hint=(verdict.hint or "").replace("JOB", self._job.name) or None,
+            call_time=self._call_time,
+            attempts=self._attempts,
+            duration=time.monotonic() - self._request.began,
+            run=verdict.run,
+        )
+
+    def _keep(self, result: Result, verdict: Verdict, *, ours: bool) -> None:
+        """Keep the result; of a run whose turn it was not, only a line, since another process holds the lock."""
+        if self._state is None:
+            return
+        try:
+            if not ours:
+                self._state.remember(result.as_record())
+                return
+            if not verdict.unsettled:
+                self._state.clear_in_flight()
+            self._state.finish(result.as_record())
+        except OSError as error:
+            log.warning(
+                "the result could not be kept", reason=error.strerror, path=str(self._state.directory)
+            )
+
+
+def checked(request: Request) -> JobError | None:
+    """What is wrong with a request that no server needs to say."""
+    if len(request.user) > 255:
+        return JobError(
+            Outcome.CONFIG,
+            "end_user is longer than the 255 characters that Dify keeps",
+            "shorten end_user in the job",
+        )
+    return None

@@ -1,0 +1,238 @@
+"""What stays between runs: the lock, the run in flight, the last result and the history of one job.
+
+BASE/JOB holds lock, in-flight.json, last.json and history.jsonl: one place for hand, timer and cron runs.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import JobError
+from .exits import Outcome
+
+_SYSTEM_BASE = Path("/var/lib/dify-job")
+_HISTORY_LINES = 1000
+_HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """A run that was submitted, or is about to be, and whose end is not recorded.
+
+    deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
+    which no clock step moves. key_id: a fingerprint, to tell another app's key. stopped: we sent stop.
+    """
+
+    run: str
+    user: str
+    base_url: str
+    key_id: str
+    started: str
+    deadline: float
+    boot: str
+    boot_deadline: float
+    task_id: str | None = None
+    workflow_run_id: str | None = None
+    stopped: bool = False
+
+    def overdue(self, grace: float) -> bool:
+        """True when its own deadline passed more than `grace` seconds ago."""
+        if self.boot == boot_id():
+            return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
+        return time.time() > self.deadline + grace
+
+
+def boot_id() -> str:
+    """The id of the current boot; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """BASE/JOB: systemd's StateDirectory, /var/lib/dify-job for root and system jobs, else the user's own.
+
+    A system job under its `run_as` user from cron is known by its config, which is root's, and by the
+    directory that install made for it.
+    """
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given)
+    system = _SYSTEM_BASE / job
+    if os.geteuid() == 0 or (_is_roots(config_path) and system.exists()):
+        return system
+    home = environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    return Path(home) / "dify-job" / job
+
+
+def _is_roots(path: Path | None) -> bool:
+    try:
+        return path is not None and path.stat().st_uid == 0
+    except OSError:
+        return False
+
+
+class Locked(Exception):  # noqa: N818 - a state of the job, not an error
+    """Another run of this job holds the lock; holder says who, as far as it told."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class JobState:
+    """The state directory of one job, opened.
+
+    Its methods raise OSError as it comes: the caller knows whether it is a warning or ends the command.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def lock(self) -> int:
+        """Take the job's lock and give its descriptor: closing it, or the end of the process, frees the lock.
+
+        Raises Locked.
+        """
+        fd = self._open("lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise Locked(holder or "another process") from None
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def in_flight(self) -> InFlight | None:
+        """The run that an earlier process left without an end; an unreadable record is None."""
+        told = self._read("in-flight.json")
+        known = {field.name for field in fields(InFlight)}
+        try:
+            return InFlight(**{key: value for key, value in told.items() if key in known}) if told else None
+        except TypeError:
+            return None
+
+    def put_in_flight(self, record: InFlight) -> None:
+        """On disk before it returns (fsync of file and directory)."""
+        self._write("in-flight.json", json.dumps(asdict(record)) + "\n", sync=True)
+
+    def clear_in_flight(self) -> None:
+        """The end of the run is known."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink("in-flight.json", dir_fd=self._fd)
+
+    def last(self) -> dict[str, Any] | None:
+        """The result of the last run, as `finish` got it."""
+        return self._read("last.json")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep a result as the last one and as a line of the history; the caller holds the lock."""
+        self._write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
+        self.remember(result)
+        lines = self._lines()
+        if len(lines) > _HISTORY_LINES + _HISTORY_SLACK:
+            self._write("history.jsonl", "".join(lines[-_HISTORY_LINES:]))
+
+    def remember(self, result: Mapping[str, Any]) -> None:
+        """Append a result to the history; one write of one line, so a crash leaves no half of two."""
+        line = json.dumps(result, ensure_ascii=False) + "\n"
+        fd = self._open("history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+
+    def history(self) -> list[dict[str, Any]]:
+        """All results kept, oldest first; a damaged line is passed over."""
+        found = []
+        for line in self._lines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [entry for entry in found if isinstance(entry, dict)]
+
+    def _lines(self) -> list[str]:
+        return self._text("history.jsonl").splitlines(keepends=True)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            told = json.loads(self._text(name))
+        except ValueError:
+            return None
+        return told if isinstance(told, dict) else None
+
+    def _text(self, name: str) -> str:
+        try:
+            fd = self._open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return ""
+        with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
+            return file.read()
+
+    def _write(self, name: str, text: str, *, sync: bool = False) -> None:
+        temporary = f".{name}.{os.getpid()}"
+        fd = self._open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=self._fd)
+            raise
+        if sync:
+            os.fsync(self._fd)
+
+    def _open(self, name: str, flags: int) -> int:
+        """Open below the directory; what root creates there is given to the directory's owner.
+
+        That owner may be a service user whom root must not trust: no links are followed, a FIFO does not
+        block, and only a file that this call created is given away.
+        """
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        if flags & os.O_CREAT:
+            with contextlib.suppress(FileExistsError):
+                fd = os.open(name, flags | os.O_EXCL, 0o600, dir_fd=self._fd)
+                if os.geteuid() == 0:
+                    owner = os.fstat(self._fd)
+                    os.fchown(fd, owner.st_uid, owner.st_gid)
+                return fd
+        fd = os.open(name, flags & ~os.O_CREAT, dir_fd=self._fd)
+        if os.fstat(fd).st_nlink > 1 or not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EPERM, "not a plain file of its own", name)
+        return fd
+
+
+def cannot_write(directory: Path, error: OSError) -> JobError:
+    """The error for a state directory that takes no lock or record; found before the call."""
+    who = (
+        "root"
+        if error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
+        else "you"
+    )
+    return JobError(
+        Outcome.CANNOT_WRITE,
+        f"the state directory {directory} cannot be used: {error.strerror}",
+        f"make it writable for {who}"
+        if who == "you"
+        else "it is a system job's: run it with sudo, or as its own user",
+    )
