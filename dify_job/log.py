@@ -43,7 +43,12 @@ def level_of(name: str) -> int:
     return _LEVELS[name]
 
 
-def set_up(*, face: str, level: int, stream: TextIO | None = None, journal: bool = False) -> str:
+def is_set_up() -> bool:
+    """True once set_up chose a face."""
+    return _logger is not None
+
+
+def set_up(*, face: str, level: int, job: str, stream: TextIO | None = None, journal: bool = False) -> str:
     """Choose the face ("auto": by what stderr is) and the lowest level shown; returns the face chosen.
 
     journal: send to the journal's socket even where stderr is something else (cron).
@@ -63,6 +68,8 @@ def set_up(*, face: str, level: int, stream: TextIO | None = None, journal: bool
     if face != "journal":
         logger = _Lines(stream)
     _logger = _build(face, logger, stream)
+    if face != "console":  # a person knows which job it is
+        _logger = _logger.bind(job=job)
     return face
 
 

@@ -99,12 +99,16 @@ class JobState:
         self.directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock: int | None = None
 
-    def lock(self) -> int:
-        """Take the job's lock and give its descriptor: closing it, or the end of the process, frees the lock.
+    def close(self) -> None:
+        """Free the lock, as the end of the process does."""
+        for fd in (self._lock, self._fd):
+            if fd is not None:
+                os.close(fd)
 
-        Raises Locked.
-        """
+    def lock(self) -> None:
+        """Take the job's lock and hold it until close. Raises Locked."""
         fd = self._open("lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,7 +121,7 @@ class JobState:
         except OSError:
             os.close(fd)
             raise
-        return fd
+        self._lock = fd
 
     def in_flight(self) -> InFlight | None:
         """The run that an earlier process left without an end; an unreadable record is None."""

@@ -119,6 +119,8 @@ class _Runner:
     def _submit(self) -> Verdict:
         """POST until an attempt was accepted, or was refused for good."""
         waited, last = 0.0, None
+        if cancel := self._inbox.pause(0.0):
+            return cancelled(cancel)
         while True:
             verdict = self._attempt()
             now = time.monotonic()
@@ -216,7 +218,7 @@ class _Runner:
         )
 
     def _keep(self, result: Result, verdict: Verdict, *, ours: bool) -> None:
-        """Keep the result; of a run whose turn it was not, only a line, since another process holds the lock."""
+        """Keep the result; where it was not our turn only as a line, since another process holds the lock."""
         if self._state is None:
             return
         try:

@@ -1,0 +1,65 @@
+"""The options that every command takes, before or after its name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import log
+
+
+@dataclass(slots=True)
+class Globals:
+    """What the global options said; click's ctx.obj."""
+
+    config_path: Path | None = None
+    env_file: Path | None = None
+    log_level: str | None = None
+    log_format: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False:
+        setattr(ctx.ensure_object(Globals), str(parameter.name), value)
+
+
+def _option(*names: str, **settings: Any) -> click.Option:
+    return click.Option(names, callback=_keep, expose_value=False, **settings)
+
+
+def _options() -> list[click.Option]:
+    path = click.Path(path_type=Path)
+    return [
+        _option("--config", "config_path", type=path, metavar="PATH", help="Configuration file."),
+        _option(
+            "--env-file",
+            "env_file",
+            type=path,
+            metavar="PATH",
+            help="Take the job `default` from this .env file.",
+        ),
+        _option(
+            "--log-level",
+            "log_level",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            help="Lowest level shown.",
+        ),
+        _option(
+            "--log-format", "log_format", type=click.Choice(log.faces()), help="Face of the log on stderr."
+        ),
+        _option("-q", "--quiet", "quiet", is_flag=True, default=None, help="Warnings and errors only."),
+        _option("-v", "--verbose", "verbose", is_flag=True, default=None, help="Debug messages too."),
+    ]
+
+
+def add_globals(command: click.Command) -> click.Command:
+    """Give a command, and those below it, the global options; doing it again changes nothing."""
+    if not any(parameter.name == "config_path" for parameter in command.params):
+        command.params.extend(_options())
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            add_globals(below)
+    return command

@@ -1,0 +1,33 @@
+"""Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
+
+import json
+import sys
+from typing import Any
+
+from .. import log
+
+
+def put(text: str) -> None:
+    """Write to stdout as UTF-8, in every locale. Raises OSError where nobody reads."""
+    if sys.stdout is None:
+        raise OSError(9, "standard output is closed")
+    # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
+    data = (log.redact(text) + "\n").encode(errors="backslashreplace")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def put_json(value: Any) -> None:
+    """One JSON value: a line for programs, indented for a person."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    put(json.dumps(value, ensure_ascii=False, indent=2 if on_terminal else None))
+
+
+def say(text: str) -> None:
+    """Words for a person on stderr; a closed stderr is no error."""
+    try:
+        sys.stderr.write(log.redact(text) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return

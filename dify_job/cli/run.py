@@ -1,0 +1,254 @@
+"""`dify-job run`: one workflow call, its result on stdout, its truth in the exit status."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import log
+from ..config.model import Job
+from ..config.read import load_config, pick
+from ..config.secrets import read_key
+from ..errors import JobError
+from ..exits import Outcome
+from ..running import output
+from ..running.inbox import Inbox
+from ..running.inputs import parse_object, render_inputs, secrets_in
+from ..running.result import Result, refused
+from ..running.runner import Request, run_job
+from ..state import JobState, cannot_write, directory_of
+from .options import Globals
+from .output import put_json, say
+
+_BEGAN = time.monotonic()
+_SCHEDULED_WAIT_NETWORK = 60.0
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input, a string.")
+@click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help="Inputs as a JSON object.")
+@click.option("--mode", type=click.Choice(["streaming", "blocking"]), help="How the server answers.")
+@click.option("--workflow-id", metavar="ID", help="A published version instead of the newest.")
+@click.option("--end-user", metavar="ID", help="Instead of one made for this run.")
+@click.option("--timeout", metavar="DUR", help="Deadline of the whole run, as 90s or 1h 30min.")
+@click.option("--output", "output_file", metavar="FILE", help="Write the result there when the run succeeds.")
+@click.option(
+    "--overlap", type=click.Choice(["fail", "skip", "wait"]), help="While another run is under way."
+)
+@click.option("--scheduled", is_flag=True, help="For units and crontabs: no result on stdout.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    job: str | None,
+    pairs: tuple[str, ...],
+    inputs_json: str | None,
+    output_file: str | None,
+    scheduled: bool,
+    **flags: str | None,
+) -> int:
+    """Run a job's workflow once.
+
+    The result is one JSON object on stdout; the exit status tells how it ended (dify-job exit-codes).
+    """
+    options = ctx.ensure_object(Globals)
+    inbox = Inbox()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, _frame: inbox.cancel(number))
+    call_time = _now()
+    name = job or ""
+    try:
+        given = {"output": {"file": output_file}} if output_file else {}
+        config = load_config(
+            options.config_path,
+            options.env_file,
+            flags=given | {key: value for key, value in flags.items() if value is not None},
+        )
+        chosen = pick(config, job)
+        name = chosen.name
+        live = _set_up_log(options, chosen, scheduled=scheduled)
+        for warning in config.warnings:
+            log.warning(warning)
+        result = _run(chosen, config.path, pairs, inputs_json, inbox, live, scheduled=scheduled)
+    except JobError as error:
+        result = refused(name, error.outcome, error.message, error.hint, call_time, time.monotonic() - _BEGAN)
+        _tell(result)
+    if not scheduled:
+        _print(result)
+    return result.exit_code
+
+
+def print_refusal(error: JobError, ctx: click.Context) -> None:
+    """The result of a call whose arguments were wrong."""
+    name = str(ctx.params.get("job") or "")
+    _print(refused(name, error.outcome, error.message, error.hint, _now(), time.monotonic() - _BEGAN))
+
+
+def _run(
+    job: Job,
+    config_path: Path | None,
+    pairs: tuple[str, ...],
+    inputs_json: str | None,
+    inbox: Inbox,
+    live: "Any | None",
+    *,
+    scheduled: bool,
+) -> Result:
+    key = read_key(job)
+    log.hide(key.reveal())
+    _warn_of_plain_http(job)
+    state = _open_state(job, config_path)
+    inputs = _inputs(job, state, pairs, inputs_json)
+    for secret in secrets_in(inputs):
+        log.hide(secret)
+    target = Path(job.output.file) if job.output.file else None
+    if target is not None:
+        output.check_writable(target)
+    wait = job.wait_network if job.wait_network is not None else _SCHEDULED_WAIT_NETWORK * scheduled
+    request = Request(job=job, key=key, inputs=inputs, began=_BEGAN, wait_network=wait)
+    log.info("run started", message_id="started", job=job.name)
+    if live is not None:
+        live.start()
+    try:
+        result = run_job(
+            request, state, inbox=inbox, progress=live.progress if live is not None else _log_event
+        )
+    finally:
+        if live is not None:
+            live.stop()
+    if result.success and result.outcome is not Outcome.SKIPPED and target is not None:
+        try:
+            output.write(target, result, job.output.select)
+        except (OSError, LookupError) as error:
+            log.warning("the output file could not be written", path=str(target), reason=str(error))
+    _tell(result)
+    return result
+
+
+def _log_event(event: Any) -> None:
+    log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
+
+
+def _inputs(
+    job: Job, state: JobState | None, pairs: tuple[str, ...], inputs_json: str | None
+) -> Mapping[str, Any]:
+    rendered = render_inputs(job, now=_now_in(job.schedule.timezone), last_success=_last_success(state))
+    for pair in pairs:
+        if "=" not in pair:
+            raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
+    return rendered | _inputs_given(inputs_json) | dict(pair.split("=", 1) for pair in pairs)
+
+
+def _inputs_given(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    if text == "-":
+        return parse_object(sys.stdin.read(), "the inputs on standard input", Outcome.REJECTED)
+    if text.startswith("@"):
+        try:
+            content = Path(text[1:]).read_text(encoding="utf-8")
+        except OSError as error:
+            raise JobError(
+                Outcome.NO_INPUT,
+                f"the input file {text[1:]} cannot be read: {error.strerror}",
+                "check --inputs",
+            ) from None
+        except UnicodeDecodeError:
+            raise JobError(
+                Outcome.REJECTED, f"the input file {text[1:]} is not UTF-8", "convert it: iconv -t UTF-8"
+            ) from None
+        return parse_object(content, f"the input file {text[1:]}", Outcome.REJECTED)
+    return parse_object(text, "--inputs", Outcome.USAGE)
+
+
+def _open_state(job: Job, config_path: Path | None) -> JobState | None:
+    if job.state == "none":
+        return None
+    directory = directory_of(job.name, config_path)
+    try:
+        return JobState(directory)
+    except OSError as error:
+        raise cannot_write(directory, error) from None
+
+
+def _last_success(state: JobState | None) -> datetime | None:
+    for entry in reversed(state.history() if state is not None else []):
+        if entry.get("outcome") == Outcome.SUCCEEDED:
+            return datetime.fromisoformat(entry["call_time"])
+    return None
+
+
+def _warn_of_plain_http(job: Job) -> None:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - loaded by requests anyway
+
+    parts = urlsplit(job.base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127.")):
+        log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
+
+
+def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> "Any | None":
+    """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
+    level = options.log_level or os.environ.get("DIFY_JOB_LOG_LEVEL", "")
+    if not level:
+        debug = (
+            options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
+        )  # systemd.exec(5), RestartMode=debug
+        level = "debug" if debug else "warning" if options.quiet else "info"
+    live = None
+    stream = sys.stderr
+    if stream is not None and stream.isatty() and options.log_format == "auto" and not options.quiet:
+        from .live import LiveLine  # noqa: PLC0415 - on a terminal alone
+
+        live = LiveLine(stream)
+    log.set_up(face=options.log_format, level=log.level_of(level), stream=live or stream, job=job.name)
+    return None if scheduled else live
+
+
+def _tell(result: Result) -> None:
+    """The canonical line of the run: everything that a reader of the log needs, once."""
+    run = result.run
+    fields = {
+        "outcome": result.outcome.value,
+        "exit_code": result.exit_code,
+        "elapsed_ms": round(result.duration * 1000),
+        "attempt": result.attempts,
+        "workflow_run_id": run.run_id if run else None,
+        "task_id": run.task_id if run else None,
+        "total_tokens": run.total_tokens if run else None,
+        "hint": result.hint,
+    }
+    tell = log.info if result.success else log.error
+    kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
+    if not log.is_set_up():  # the configuration could not be read, and with it how to log
+        say(f"dify-job: {result.message}")
+        if result.hint:
+            say(f"  {result.hint}")
+        return
+    tell(result.message, message_id=kind, **fields)
+
+
+def _print(result: Result) -> None:
+    try:
+        put_json(result.as_json())
+    except (OSError, ValueError, AttributeError) as error:
+        log.warning("the result could not be printed", reason=str(error))
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _now_in(zone: str | None) -> datetime:
+    if zone is None:
+        return datetime.now().astimezone()
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - for jobs with a zone
+
+    return datetime.now(ZoneInfo(zone))
