@@ -1,0 +1,206 @@
+"""The keys of a job: their names, how each is read, and what is wrong with a value.
+
+Readers raise ValueError with the end of the sentence `KEY ...`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..timespan import parse_timespan
+from .model import Notify, Output, RetryPolicy
+
+Reader = Callable[[Any], Any]
+
+_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB)?")
+_SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+_MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
+SCHEDULE_KINDS = ("every", "calendar", "cron")
+
+
+def text(value: Any) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def timespan(value: Any) -> float:
+    """Seconds from `30min`, or from a number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError('must be a time span such as "30min"')
+    seconds = parse_timespan(value) if isinstance(value, str) else float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("must not be negative")
+    return seconds
+
+
+def positive_timespan(value: Any) -> float:
+    """The same, above zero."""
+    if (seconds := timespan(value)) <= 0:
+        raise ValueError("must be more than 0 s")
+    return seconds
+
+
+def base_url(value: Any) -> str:
+    """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
+    url = text(value).strip()
+    try:
+        parts = urlsplit(url)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"{url!r} is not an address; write it as https://dify.example.com/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
+        raise ValueError(f"{url!r} is not an http or https address; write it as https://dify.example.com/v1")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password; the app's key is the login")
+    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ValueError("must be the plain address, without ?, # or spaces")
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}/v1"
+
+
+def choice(*allowed: str) -> Reader:
+    """One of some words."""
+
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def boolean(value: Any) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def path(value: Any) -> Path:
+    """A path; ~ is the user's home."""
+    return Path(text(value)).expanduser()
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """A table with any keys."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table: { key = value }")
+    return value
+
+
+def user(value: Any) -> str:
+    """An end user's id."""
+    if len(text(value)) > _MAX_USER:
+        raise ValueError(f"must have at most {_MAX_USER} characters")
+    return str(value)
+
+
+def size(value: Any) -> int:
+    """Bytes from "2kB"; false is none."""
+    if value is False:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('must be a size such as "2kB", or false')
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A string, or a list of them."""
+    if isinstance(value, str):
+        return (text(value),)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a string or a list of strings")
+    return tuple(value)
+
+
+def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
+    """Input name -> path or URL, or a list of them."""
+    return {key: item if isinstance(item, str) else strings(item) for key, item in table(value).items()}
+
+
+def timezone(value: Any) -> str:
+    """A zone of the machine's zone data."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for jobs with a zone
+
+    try:
+        ZoneInfo(text(value))
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f"{value!r} is not a time zone of this machine, such as Asia/Shanghai") from None
+    return str(value)
+
+
+def expect(value: Any) -> Mapping[str, Any]:
+    """Path in the run -> what must hold there."""
+    return table(value)
+
+
+def structure(cls: type, **readers: Reader) -> Reader:
+    """A table that becomes a frozen value; unknown keys are refused."""
+    names = [field.name for field in fields(cls)]
+
+    def read(value: Any) -> Any:
+        for key in table(value):
+            if key not in names:
+                raise ValueError(f"has no key {key!r}; it takes {', '.join(names)}")
+        built = {}
+        for key, item in value.items():
+            try:
+                built[key] = readers[key](item)
+            except ValueError as error:
+                raise ValueError(f".{key} {error}") from None
+        return cls(**built)
+
+    return read
+
+
+def attempts(value: Any) -> int:
+    """A count of POSTs, the first included."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a whole number from 1")
+    return value
+
+
+FIELDS: Mapping[str, Reader] = {
+    "base_url": base_url,
+    "api_key_file": path,
+    "api_key_env": text,
+    "mode": choice("streaming", "blocking"),
+    "workflow_id": text,
+    "end_user": user,
+    "timeout": positive_timespan,
+    "connect_timeout": positive_timespan,
+    "idle_timeout": positive_timespan,
+    "wait_network": timespan,
+    "ca_file": path,
+    "inputs": table,
+    "files": files,
+    "overlap": choice("fail", "skip", "wait"),
+    "partial": choice("failure", "success"),
+    "retry": structure(RetryPolicy, attempts=attempts, max_wait=timespan),
+    "output": structure(Output, file=text, select=text),
+    "expect": expect,
+    "notify": structure(
+        Notify, healthchecks=text, on_failure=strings, on_success=strings, on_recovery=strings
+    ),
+    "state": choice("disk", "none"),
+    "log_outputs": size,
+    "run_as": text,
+    "description": text,
+    "every": positive_timespan,
+    "calendar": strings,
+    "cron": text,
+    "timezone": timezone,
+    "jitter": timespan,
+    "catch_up": boolean,
+    "max_late": timespan,
+}
