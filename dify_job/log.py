@@ -7,12 +7,26 @@ told to hide() are taken out of every face, tracebacks included.
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _HIDDEN = "[hidden]"
 _SHORTEST_SECRET = 4  # hiding "1" would hide every 1 in the log
+
+
+class Stream(Protocol):
+    """What the lines of the log are written to."""
+
+    def write(self, text: str, /) -> int:
+        """As of a text file."""
+
+    def flush(self) -> None:
+        """As of a text file."""
+
+    def isatty(self) -> bool:
+        """As of a text file."""
+
 
 _secrets: list[str] = []
 _logger: Any = None
@@ -48,7 +62,7 @@ def is_set_up() -> bool:
     return _logger is not None
 
 
-def set_up(*, face: str, level: int, job: str, stream: TextIO | None = None, journal: bool = False) -> str:
+def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, journal: bool = False) -> str:
     """Choose the face ("auto": by what stderr is) and the lowest level shown; returns the face chosen.
 
     journal: send to the journal's socket even where stderr is something else (cron).
@@ -73,7 +87,7 @@ def set_up(*, face: str, level: int, job: str, stream: TextIO | None = None, jou
     return face
 
 
-def _build(face: str, logger: Any, stream: TextIO) -> Any:
+def _build(face: str, logger: Any, stream: Stream) -> Any:
     import structlog  # noqa: PLC0415 - a program that imports run_workflow may not want it
 
     shared: list[Any] = [
@@ -140,7 +154,7 @@ def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
 class _Lines:
     """Writes finished lines to a stream, redacted last so that no face and no traceback is missed."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     def msg(self, line: str) -> None:

@@ -1,5 +1,7 @@
 """`dify-job run`: one workflow call, its result on stdout, its truth in the exit status."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
@@ -7,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -25,6 +27,9 @@ from ..running.runner import Request, run_job
 from ..state import JobState, cannot_write, directory_of
 from .options import Globals
 from .output import put_json, say
+
+if TYPE_CHECKING:
+    from .live import LiveLine
 
 _BEGAN = time.monotonic()
 _SCHEDULED_WAIT_NETWORK = 60.0
@@ -46,6 +51,7 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     *,
     job: str | None,
     pairs: tuple[str, ...],
@@ -97,7 +103,7 @@ def _run(
     pairs: tuple[str, ...],
     inputs_json: str | None,
     inbox: Inbox,
-    live: "Any | None",
+    live: LiveLine | None,
     *,
     scheduled: bool,
 ) -> Result:
@@ -194,7 +200,7 @@ def _warn_of_plain_http(job: Job) -> None:
         log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
 
 
-def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> "Any | None":
+def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
     level = options.log_level or os.environ.get("DIFY_JOB_LOG_LEVEL", "")
     if not level:
@@ -202,9 +208,9 @@ def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> "Any | None":
             options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
         )  # systemd.exec(5), RestartMode=debug
         level = "debug" if debug else "warning" if options.quiet else "info"
-    live = None
-    stream = sys.stderr
-    if stream is not None and stream.isatty() and options.log_format == "auto" and not options.quiet:
+    live: LiveLine | None = None
+    stream: TextIO = sys.stderr
+    if stream.isatty() and options.log_format == "auto" and not options.quiet:
         from .live import LiveLine  # noqa: PLC0415 - on a terminal alone
 
         live = LiveLine(stream)

@@ -77,7 +77,7 @@ def choice(*allowed: str) -> Reader:
 
 
 def boolean(value: Any) -> bool:
-    """true or false."""
+    """True or false."""
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value

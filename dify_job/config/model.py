@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 
@@ -114,9 +113,6 @@ class ScheduleConfig:
     max_late: float | None = None
 
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds."""
@@ -132,27 +128,31 @@ class Job:
     idle_timeout: float = 330.0
     wait_network: float | None = None
     ca_file: Path | None = None
-    inputs: Mapping[str, Any] = _NOTHING
-    files: Mapping[str, str | tuple[str, ...]] = _NOTHING
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     overlap: str = "fail"
     partial: str = "failure"
     retry: RetryPolicy = RetryPolicy()
     output: Output = Output()
-    expect: Mapping[str, Any] = _NOTHING
+    expect: Mapping[str, Any] = field(default_factory=dict)
     notify: Notify = Notify()
     state: str = "disk"
     log_outputs: int = 0
     run_as: str | None = None
     description: str | None = None
     schedule: ScheduleConfig = ScheduleConfig()
-    origins: Mapping[str, Origin] = field(default=_NOTHING, compare=False)
+    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All jobs and the files they came from; path is None where there is no config file at all."""
+    """All jobs and the files they came from; path is None where there is no config file at all.
+
+    auto_start: what AUTO_START_SCHEDULER of an env file said. warnings: for the log.
+    """
 
     path: Path | None
     files: tuple[Path, ...]
     jobs: Mapping[str, Job]
     auto_start: bool | None = None
+    warnings: tuple[str, ...] = ()

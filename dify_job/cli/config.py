@@ -1,0 +1,90 @@
+"""`dify-job config show` and `config validate`."""
+
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from ..config.model import Config, Job, Origin, ScheduleConfig, Source
+from ..config.read import load_config
+from ..config.secrets import read_key
+from ..errors import JobError
+from .options import Globals
+from .output import put, put_json
+
+_BUILT_IN = Origin(Source.BUILT_IN)
+_NOT_A_SETTING = {"name", "key", "schedule", "origins"}
+
+
+@click.group(name="config")
+def config_group() -> None:
+    """Show the configuration with the origin of each value, or validate it."""
+
+
+@config_group.command()
+@click.argument("job", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
+    """Print every value of every job and where it came from; the key is masked."""
+    config = _load(ctx)
+    rows = [row for each in _chosen(config, job) for row in _rows(each)]
+    if as_json:
+        put_json([{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows])
+        return
+    widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
+    for name, key, value, origin in rows:
+        put(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value!s:<{min(widths[2], 48)}}  {origin}")
+
+
+@config_group.command()
+@click.pass_context
+def validate(ctx: click.Context) -> None:
+    """Check every file, key and job; exit 0 when all of it can be used."""
+    config = _load(ctx)
+    for job in config.jobs.values():
+        read_key(job)
+    where = str(config.path) if config.path else "the environment"
+    put(f"{where}: {len(config.jobs)} job{'s' * (len(config.jobs) != 1)}, no mistakes")
+
+
+def _load(ctx: click.Context) -> Config:
+    options = ctx.ensure_object(Globals)
+    return load_config(options.config_path, options.env_file, with_lines=True)
+
+
+def _chosen(config: Config, name: str | None) -> list[Job]:
+    from ..config.read import pick  # noqa: PLC0415 - only where a job is named
+
+    return list(config.jobs.values()) if name is None else [pick(config, name)]
+
+
+def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
+    values = {
+        field.name: getattr(job, field.name) for field in fields(job) if field.name not in _NOT_A_SETTING
+    }
+    values |= {field.name: getattr(job.schedule, field.name) for field in fields(ScheduleConfig)}
+    rows = [
+        (job.name, key, _plain(value), str(job.origins.get(key, _BUILT_IN)))
+        for key, value in values.items()
+        if key in job.origins or value not in (None, (), {})
+    ]
+    return [*rows, (job.name, "api_key", _masked(job), str(job.key.file or job.key.env or job.key.origin))]
+
+
+def _masked(job: Job) -> str:
+    try:
+        return read_key(job).masked()
+    except JobError as error:
+        return f"({error.message})"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, (str, int, float, bool, list, dict)) or value is None:
+        return value
+    return str(value) if not hasattr(value, "items") else dict(value)

@@ -1,0 +1,235 @@
+"""Find the configuration, merge its layers, and give frozen jobs with the origin of each value."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from ..exits import Outcome
+from .fields import FIELDS, SCHEDULE_KINDS
+from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
+from .sources import Document, Environment, find_config, read_documents, read_environment
+
+DEFAULT_BASE_URL = "http://localhost/v1"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_KEY_KINDS = ("api_key_file", "api_key_env")
+_SCHEDULE = {field.name for field in fields(ScheduleConfig)}
+_BUILT_IN = Origin(Source.BUILT_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Values of one place, raw; below: the path of their table in the document."""
+
+    values: Mapping[str, Any]
+    document: Document | None
+    below: tuple[str, ...] = ()
+    source: Source = Source.FILE
+
+    def origin(self, key: str, *, with_line: bool) -> Origin:
+        if self.document is None:
+            return Origin(self.source, f"--{key.replace('_', '-')}")
+        line = self.document.line_of((*self.below, key)) if with_line else None
+        return Origin(Source.FILE, str(self.document.path), line)
+
+
+def load_config(
+    path: Path | None = None,
+    env_file: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, Any] | None = None,
+    with_lines: bool = False,
+) -> Config:
+    """All jobs: flags over the job's table over [defaults] over built in.
+
+    path: --config; env_file: --env-file, which asks for the job `default` of that file even where there is a
+    config file. flags: keys of a job as their options gave them. with_lines: origins with line numbers, which
+    `config show` wants and a run does not need. Raises JobError (config) that names every mistake.
+    """
+    found = None if env_file is not None and path is None else find_config(path, environ)
+    if found is None:
+        return _from_environment(read_environment(env_file, environ), flags or {})
+    documents = read_documents(found)
+    mistakes: list[str] = []
+    names = _job_names(documents, mistakes)
+    jobs = {name: _job(name, documents, flags or {}, mistakes, with_lines=with_lines) for name in names}
+    if mistakes:
+        raise JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), "dify-job config validate")
+    return Config(
+        path=found,
+        files=tuple(document.path for document in documents),
+        jobs={name: job for name, job in jobs.items() if job is not None},
+    )
+
+
+def pick(config: Config, name: str | None) -> Job:
+    """The named job, or the only one.
+
+    Raises JobError: usage where one of several must be named, config for a name that is not there.
+    """
+    names = ", ".join(config.jobs)
+    if not config.jobs:
+        raise JobError(Outcome.CONFIG, f"{config.path} has no job", "add a table [jobs.NAME]")
+    if name is None and len(config.jobs) > 1:
+        raise JobError(
+            Outcome.USAGE,
+            f"the configuration has several jobs, so one must be named: {names}",
+            "dify-job run JOB",
+        )
+    if name is not None and name not in config.jobs:
+        place = config.path or "the environment"
+        raise JobError(
+            Outcome.CONFIG,
+            f"there is no job {name!r} in {place}{_meant(name, list(config.jobs))}",
+            f"the jobs are: {names}",
+        )
+    return config.jobs[name or next(iter(config.jobs))]
+
+
+def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
+    names: dict[str, None] = {}
+    for document in documents:
+        for key, value in document.data.items():
+            if key not in ("defaults", "jobs"):
+                hint = _meant(key, ["defaults", "jobs"])
+                mistakes.append(f"{document.place((key,))}: unknown key {key!r}{hint}")
+            elif not isinstance(value, dict):
+                mistakes.append(f"{document.place((key,))}: {key} must be a table")
+        for name, table in _tables(document.data.get("jobs")).items():
+            if not _NAME.fullmatch(name):
+                mistakes.append(
+                    f"{document.place(('jobs', name))}: the job name {name!r} is not allowed; use a-z, 0-9, "
+                    "- and _, at most 48, the first a letter or digit"
+                )
+            elif not isinstance(table, dict):
+                mistakes.append(f"{document.place(('jobs', name))}: jobs.{name} must be a table")
+            else:
+                names[name] = None
+    return list(names)
+
+
+def _job(
+    name: str,
+    documents: Sequence[Document],
+    flags: Mapping[str, Any],
+    mistakes: list[str],
+    *,
+    with_lines: bool,
+) -> Job | None:
+    layers = [_Layer(_tables(d.data.get("defaults")), d, ("defaults",)) for d in documents]
+    layers += [_Layer(_tables(_tables(d.data.get("jobs")).get(name)), d, ("jobs", name)) for d in documents]
+    merged: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    before = len(mistakes)
+    for layer in layers:
+        _check_layer(layer, mistakes)
+        _merge(layer, merged, origins, with_line=with_lines)
+    if len(mistakes) > before:
+        return None
+    return _build(name, merged, origins, flags)
+
+
+def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
+    assert layer.document is not None  # noqa: S101 - for mypy; layers of flags are not checked here
+    for key, value in layer.values.items():
+        place = layer.document.place((*layer.below, key))
+        if key == "api_key":
+            mistakes.append(f"{place}: a key does not belong in the configuration; use api_key_file")
+        elif key not in FIELDS:
+            mistakes.append(f"{place}: unknown key {key!r}{_meant(key, list(FIELDS))}")
+        else:
+            try:
+                FIELDS[key](value)
+            except ValueError as error:
+                words = str(error)
+                mistakes.append(f"{place}: {key}{'' if words.startswith('.') else ' '}{words}")
+    for kinds in (SCHEDULE_KINDS, _KEY_KINDS):
+        given = [key for key in kinds if key in layer.values]
+        if len(given) > 1:
+            place = layer.document.place((*layer.below, given[1]))
+            mistakes.append(f"{place}: {' and '.join(given)} exclude one another; keep one")
+
+
+def _merge(layer: _Layer, merged: dict[str, Any], origins: dict[str, Origin], *, with_line: bool) -> None:
+    """Key by key, tables into tables; the later layer wins, its schedule or key source replaces others."""
+    for kinds in (SCHEDULE_KINDS, _KEY_KINDS):
+        if any(key in layer.values for key in kinds):
+            for key in kinds:
+                merged.pop(key, None)
+    for key, value in layer.values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merged[key] | value if both else value
+        origins[key] = layer.origin(key, with_line=with_line)
+
+
+def _build(
+    name: str,
+    merged: dict[str, Any],
+    origins: dict[str, Origin],
+    flags: Mapping[str, Any],
+    key: KeySource | None = None,
+) -> Job:
+    values = {field: FIELDS[field](value) for field, value in merged.items()}
+    layer = _Layer(flags, None, source=Source.FLAG)
+    for flag, value in flags.items():
+        try:
+            merged_value = merged.get(flag)
+            whole = (
+                merged_value | value if isinstance(value, dict) and isinstance(merged_value, dict) else value
+            )
+            values[flag] = FIELDS[flag](whole)
+        except ValueError as error:
+            raise JobError(
+                Outcome.USAGE, f"--{flag.replace('_', '-')} {error}", "dify-job run --help"
+            ) from None
+        origins[flag] = layer.origin(flag, with_line=False)
+    if key is None:
+        file, env = values.pop("api_key_file", None), values.pop("api_key_env", None)
+        key = KeySource(file, env, None, origins.get("api_key_file" if file else "api_key_env", _BUILT_IN))
+    schedule = ScheduleConfig(**{field: values.pop(field) for field in _SCHEDULE & values.keys()})
+    return Job(
+        name=name,
+        base_url=values.pop("base_url", DEFAULT_BASE_URL),
+        key=key,
+        schedule=schedule,
+        origins=origins,
+        **values,
+    )
+
+
+def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Config:
+    values, origins = {}, dict(environment.origins)
+    try:
+        for key, value in environment.values.items():
+            values[key] = json.loads(value) if key == "inputs" else value
+            FIELDS[key](values[key])
+    except ValueError as error:
+        raise JobError(
+            Outcome.CONFIG,
+            f"{origins[key]} {'is not JSON: ' if key == 'inputs' else ''}{error}",
+            'DIFY_INPUTS is a JSON object: {"name": "value"}' if key == "inputs" else "mend it there",
+        ) from None
+    job = _build("default", values, origins, flags, environment.key)
+    return Config(
+        path=None,
+        files=environment.files,
+        jobs={"default": job},
+        auto_start=environment.auto_start,
+        warnings=environment.warnings,
+    )
+
+
+def _tables(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _meant(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
+
+    close = get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,103 @@
+"""Reading the API key: systemd credential, file, environment; with the checks that keep it secret."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import JobError
+from ..exits import Outcome
+from .model import Job, Secret
+from .trust import fault_of_directories, fault_of_file
+
+_LARGEST = 64 * 1024
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
+    """The job's key; what stands in $CREDENTIALS_DIRECTORY wins over every other source.
+
+    Raises JobError (config); the key is in no message.
+    """
+    credential = _credential(job.name, environ)
+    if credential is not None:
+        return check_key(_read(credential), str(credential))
+    source = job.key
+    if source.file is not None:
+        return check_key(_read_private(source.file), str(source.file))
+    if source.env is not None:
+        if source.env not in environ:
+            raise JobError(
+                Outcome.CONFIG,
+                f"api_key_env of job {job.name} names {source.env}, which is not in the environment",
+                f"export {source.env}=app-..., or store the key: dify-job secret set {job.name}",
+            )
+        return check_key(environ[source.env], f"the variable {source.env}")
+    if source.inline is not None:
+        return check_key(source.inline.reveal(), str(source.origin))
+    raise JobError(
+        Outcome.CONFIG,
+        f"job {job.name} has no API key",
+        "set DIFY_API_KEY, or api_key_file in the job (the key is in Dify: API Access)",
+    )
+
+
+def check_key(text: str, where: str) -> Secret:
+    """The key in a text, one line end cut off; refused is what would break an HTTP header."""
+    key = text.removesuffix("\n").removesuffix("\r")
+    if not key:
+        raise _bad(where, "is empty", "put the app's key there (in Dify: API Access)")
+    if key.lower().startswith("bearer "):
+        raise _bad(where, "begins with 'Bearer '", "leave that word out; only the key itself belongs there")
+    if not _TOKEN.fullmatch(key):
+        raise _bad(
+            where,
+            "holds more than one line, a space or a character that a key cannot have",
+            "write the key again, alone: printf %s app-... (nothing before or after it)",
+        )
+    return Secret(key)
+
+
+def _bad(where: str, fault: str, hint: str) -> JobError:
+    return JobError(Outcome.CONFIG, f"the API key from {where} {fault}", hint)
+
+
+def _credential(job: str, environ: Mapping[str, str]) -> Path | None:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    for name in (f"dify-job.{job}.api_key", "api_key"):
+        if (found := Path(directory) / name).exists():
+            return found
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes()[:_LARGEST].decode(errors="replace")
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"the credential {path} cannot be read: {error.strerror}", "dify-job doctor"
+        ) from None
+
+
+def _read_private(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG,
+            f"the key file {path} cannot be read: {error.strerror}",
+            "check api_key_file; a system job's key is read with sudo, or by its own user",
+        ) from None
+    try:
+        fault = fault_of_file(os.fstat(descriptor), private=True) or fault_of_directories(path)
+        if fault is not None:
+            raise JobError(
+                Outcome.CONFIG,
+                f"the key file {path} {fault}",
+                f"chmod 600 {path}; it must be yours or root's, in a directory that others cannot write",
+            )
+        return os.read(descriptor, _LARGEST).decode(errors="replace")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,183 @@
+"""The places that configuration comes from: TOML files, the environment and .env."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from ..exits import Outcome
+from .dotenv import parse_dotenv
+from .model import KeySource, Origin, Secret, Source
+from .trust import fault_of_directories, fault_of_file
+
+_SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One TOML file, parsed, with its text for line numbers."""
+
+    path: Path
+    text: str
+    data: Mapping[str, Any]
+
+    def line_of(self, path: tuple[str, ...]) -> int | None:
+        """The line of a key."""
+        from .lines import line_of  # noqa: PLC0415 - for messages and config show only
+
+        return line_of(self.text, path)
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """`file:line` of a key."""
+        line = self.line_of(path)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The job `default` as the environment and an env file tell it, raw."""
+
+    values: Mapping[str, str]
+    origins: Mapping[str, Origin]
+    key: KeySource
+    auto_start: bool | None
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """--config, $DIFY_JOB_CONFIG, the user's file, the system's; the first that is named or exists."""
+    named = path or (Path(environ["DIFY_JOB_CONFIG"]) if environ.get("DIFY_JOB_CONFIG") else None)
+    if named is not None:
+        if not named.exists():
+            raise JobError(
+                Outcome.CONFIG,
+                f"the configuration file {named} does not exist",
+                "check --config and DIFY_JOB_CONFIG",
+            )
+        return named
+    home = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
+    return next(
+        (found for found in (Path(home, "dify-job", "config.toml"), _SYSTEM_CONFIG) if found.exists()), None
+    )
+
+
+def read_documents(path: Path) -> list[Document]:
+    """The file and config.d/*.toml beside it, in the order in which they are merged."""
+    parts = sorted((path.parent / "config.d").glob("*.toml"), key=lambda part: part.name)
+    return [_read_toml(file) for file in (path, *parts)]
+
+
+def _read_toml(path: Path) -> Document:
+    try:
+        with path.open("rb") as file:
+            if os.geteuid() == 0 and (
+                fault := fault_of_file(os.fstat(file.fileno()), private=False) or fault_of_directories(path)
+            ):
+                raise JobError(
+                    Outcome.CONFIG,
+                    f"the configuration file {path} {fault}; root does not run what others can change",
+                    f"chown root {path} && chmod go-w {path}",
+                )
+            text = file.read().decode()
+        return Document(path, text, tomllib.loads(text))
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"the configuration file {path} cannot be read: {error.strerror}", f"ls -l {path}"
+        ) from None
+    except UnicodeDecodeError:
+        raise JobError(Outcome.CONFIG, f"{path} is not UTF-8", "convert it: iconv -t UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", "dify-job config validate") from None
+
+
+def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:
+    """The job `default`: a named env file over the environment over ./.env, which is read only if it is ours.
+
+    The key and the base URL always come from one origin: a stored key never goes to an address from another.
+    """
+    warnings: list[str] = []
+    file = env_file if env_file is not None else _own_dotenv(warnings)
+    stored = _read_dotenv(file) if file is not None else {}
+    in_file = Source.DOTENV, stored, str(file)
+    in_environment = Source.ENVIRONMENT, environ, ""
+    places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
+
+    values: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
+
+    def take(key: str, name: str, places: tuple[tuple[Source, Mapping[str, str], str], ...]) -> None:
+        for source, variables, where in places:
+            if variables.get(name):
+                values[key] = variables[name]
+                origins[key] = Origin(source, f"{name} in {where}" if where else name)
+                return
+
+    take("inputs", "DIFY_INPUTS", places)
+    take("end_user", "DIFY_END_USER", places)
+    take("every", "SCHEDULER_INTERVAL_HOURS", places)
+    if "every" in values:
+        values["every"] += "h"
+    owner = next((place for place in places if place[1].get("DIFY_API_KEY")), None)
+    key = KeySource()
+    if owner is None:
+        take("base_url", "DIFY_BASE_URL", places)
+    else:
+        source, variables, where = owner
+        key = KeySource(
+            inline=Secret(variables["DIFY_API_KEY"]),
+            origin=Origin(source, f"DIFY_API_KEY in {where}" if where else "DIFY_API_KEY"),
+        )
+        take("base_url", "DIFY_BASE_URL", (owner,))
+        warnings += [
+            f"DIFY_BASE_URL from {other[2] or 'the environment'} is not used: the key comes from "
+            f"{where or 'the environment'}, and a key goes only to the address set beside it"
+            for other in places
+            if other is not owner and other[1].get("DIFY_BASE_URL") not in (None, "", values.get("base_url"))
+        ]
+    return Environment(
+        values, origins, key, _auto_start(stored, environ), (file,) if file else (), tuple(warnings)
+    )
+
+
+def _own_dotenv(warnings: list[str]) -> Path | None:
+    path = Path(".env").absolute()
+    try:
+        with path.open("rb") as file:
+            fault = fault_of_file(os.fstat(file.fileno()), private=False)
+    except OSError:
+        return None
+    if fault is not None:
+        warnings.append(f"{path} is not read: it {fault}; name it with --env-file if you trust it")
+        return None
+    return path
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        return parse_dotenv(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"the env file {path} cannot be read: {error.strerror}", "check --env-file"
+        ) from None
+    except ValueError as error:
+        raise JobError(
+            Outcome.CONFIG, f"the env file {path}: {error}", "write each line as NAME=VALUE"
+        ) from None
+
+
+def _auto_start(stored: Mapping[str, str], environ: Mapping[str, str]) -> bool | None:
+    word = (stored.get("AUTO_START_SCHEDULER") or environ.get("AUTO_START_SCHEDULER") or "").strip().lower()
+    if not word:
+        return None
+    if word not in (*_TRUE, *_FALSE):
+        raise JobError(
+            Outcome.CONFIG,
+            f"AUTO_START_SCHEDULER is {word!r}, neither true nor false",
+            "set it to true or false",
+        )
+    return word in _TRUE

@@ -1,0 +1,32 @@
+"""Whose files may be believed: owners and modes, judged on the opened file."""
+
+import os
+import stat
+from pathlib import Path
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+
+
+def fault_of_file(opened: os.stat_result, *, private: bool) -> str | None:
+    """What is wrong with an opened file, as the end of a sentence; private: others must not read it."""
+    if not stat.S_ISREG(opened.st_mode):
+        return "is not a regular file"
+    if opened.st_uid not in (0, os.geteuid()):
+        return f"belongs to user {opened.st_uid}, not to you or root"
+    if opened.st_mode & _OTHERS_WRITE:
+        return "can be written by others"
+    if private and opened.st_mode & _OTHERS_READ:
+        return "can be read by others"
+    return None
+
+
+def fault_of_directories(path: Path) -> str | None:
+    """The first directory above the file that others can write or replace; sticky ones are fine."""
+    for directory in path.resolve().parents:
+        found = directory.stat()
+        if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+            return f"stands in {directory}, which others can write"
+        if found.st_uid not in (0, os.geteuid()):
+            return f"stands in {directory}, which belongs to user {found.st_uid}"
+    return None
