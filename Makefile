@@ -1,0 +1,52 @@
+# Every target works from a fresh clone; `make` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTS ?= tests/unit tests/integration
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-newest lint format golden bench package clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: $(INSTALLED) ## Run a workflow against the built-in stand-in Dify: no server, no key
+	$(BIN)/dify-job demo
+
+test: $(INSTALLED) ## Run every test that this machine can run
+	@tests/needs
+	$(BIN)/python -m pytest -q $(TESTS)
+
+test-newest: ## Run the unit and integration tests on the newest Python found
+	@tests/newest-python
+
+lint: $(INSTALLED) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(INSTALLED) ## Renew the golden files; read the diff before you commit it
+	$(BIN)/python -m pytest -q tests/golden --renew-golden
+
+bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
+	$(BIN)/python bench/run.py
+
+package: $(INSTALLED) ## Build wheel and sdist into dist/
+	$(BIN)/python -m build --no-isolation
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "dify-job needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "python3-venv is missing: sudo apt-get install -y python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@

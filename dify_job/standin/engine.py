@@ -1,0 +1,238 @@
+"""Runs that live on their own: started by a request, not ended with it; habits as recorded."""
+
+import json
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .apps import App, Node
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A workflow run as run detail and the logs show it."""
+
+    app: App
+    user: str
+    inputs: Mapping[str, Any]
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    task_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    workflow_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "running"
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    created_at: float = field(default_factory=time.time)
+    finished_at: float | None = None
+    steps: int = 0
+    tokens: int = 0
+    exceptions: int = 0
+    nodes_after_stop: int = 0
+    over: bool = False
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+    listeners: list["queue.SimpleQueue[dict[str, Any] | None]"] = field(default_factory=list)
+    past: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Engine:
+    """Executes runs in threads of their own (`drop-streaming-at-first-event`: a run outlives its caller)."""
+
+    def __init__(self, version: tuple[int, int]) -> None:
+        self.version = version
+        self.runs: dict[str, RunRecord] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def in_worker(self) -> bool:
+        """From 1.13 streaming runs execute in a worker, and a stop is recorded (`stop-streaming-stream`)."""
+        return self.version >= (1, 13)
+
+    def start(
+        self, app: App, user: str, inputs: Mapping[str, Any]
+    ) -> tuple[RunRecord, Iterator[dict[str, Any]]]:
+        """Begin a run; its events from the first one on."""
+        run = RunRecord(app, user, inputs)
+        with self._lock:
+            self.runs[run.run_id] = run
+        listener = self.listen(run)
+        threading.Thread(target=self._execute, args=(run,), daemon=True).start()
+        return run, self.events(listener)
+
+    def listen(self, run: RunRecord) -> "queue.SimpleQueue[dict[str, Any] | None]":
+        """A queue of the run's events from now on; None ends it."""
+        listener: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        with self._lock:
+            run.listeners.append(listener)
+            if run.over:
+                listener.put(None)
+        return listener
+
+    @staticmethod
+    def events(
+        listener: "queue.SimpleQueue[dict[str, Any] | None]", ping: float = 10.0
+    ) -> Iterator[dict[str, Any]]:
+        """Events as they come; a ping at each full interval (`ping-streaming-45s`)."""
+        next_ping = time.monotonic() + ping
+        while True:
+            try:
+                event = listener.get(timeout=max(0.0, next_ping - time.monotonic()))
+            except queue.Empty:
+                next_ping += ping
+                yield {"event": "ping"}
+                continue
+            if event is None:
+                return
+            yield event
+
+    def stop(self, task_id: str) -> None:
+        """Stop a run by its task; nobody learns whether there was one (`stop-unknown-task`)."""
+        for run in list(self.runs.values()):
+            if run.task_id == task_id and not run.over and not run.stop_asked.is_set():
+                run.stop_asked.set()
+                if self.in_worker:
+                    self._end(run, "stopped", error="Aborted: User requested stop", told="failed")
+                else:
+                    self._finish_stream(run, "stopped", "Stopped by user.", {})
+
+    def active(self, app: App) -> int:
+        """Runs under way, which the app's limit counts."""
+        return sum(not run.over for run in self.runs.values() if run.app.key == app.key)
+
+    def _execute(self, run: RunRecord) -> None:
+        self._tell(run, "workflow_started", {**self._head(run), "inputs": dict(run.inputs)})
+        for index, node in enumerate(run.app.nodes):
+            if run.stop_asked.is_set() and (self.in_worker or self._second_after_stop(run)):
+                return
+            if not self._node(run, node, index):
+                return
+        if run.stop_asked.is_set():
+            return  # to 1.12 the record stays `running` for ever (`stop-streaming-detail-after`)
+        default = {"result": "".join(node.text for node in run.app.nodes) or None, **run.inputs}
+        outputs = run.app.outputs if run.app.outputs is not None else default
+        self._end(run, "partial-succeeded" if run.exceptions else "succeeded", outputs=outputs)
+
+    @staticmethod
+    def _second_after_stop(run: RunRecord) -> bool:
+        """To 1.12 the node after a stop still runs, the next one does not (`stop-two-nodes-stream`)."""
+        run.nodes_after_stop += 1
+        return run.nodes_after_stop > 1
+
+    def _node(self, run: RunRecord, node: Node, index: int) -> bool:
+        """Run one node; False where the run ends with it."""
+        about = {
+            "id": str(uuid.uuid4()),
+            "node_id": f"n{index}",
+            "node_type": node.node_type,
+            "title": node.title,
+        }
+        self._tell(run, "node_started", {**about, "index": 1, "inputs": None, "created_at": int(time.time())})
+        for word in node.text.split(" "):
+            if word:
+                self._tell(
+                    run, "text_chunk", {"text": word + " ", "from_variable_selector": [f"n{index}", "text"]}
+                )
+        if node.seconds:
+            time.sleep(node.seconds)
+        if node.pauses:
+            return self._pause(run)
+        run.steps += 1
+        run.tokens += node.tokens
+        status = "succeeded" if node.error is None else "exception" if node.absorbed else "failed"
+        metadata = {"total_tokens": node.tokens} if node.tokens else None
+        self._tell(
+            run,
+            "node_finished",
+            {**about, "status": status, "error": node.error, "outputs": {}, "execution_metadata": metadata},
+        )
+        if node.error is not None and not node.absorbed:
+            self._end(run, "failed", error=node.error)
+            return False
+        run.exceptions += node.error is not None
+        return True
+
+    def _pause(self, run: RunRecord) -> bool:
+        run.status = "paused"
+        if self.in_worker:  # before, a pause is announced to nobody (`human-input-streaming`)
+            self._tell(run, "human_input_required", {"form_id": "f", "form_token": None, "node_title": "Ask"})
+            self._tell(
+                run, "workflow_paused", {"paused_nodes": [], "reasons": [], "status": "paused", "outputs": {}}
+            )
+            self._close(run)
+        return False
+
+    def _end(
+        self,
+        run: RunRecord,
+        status: str,
+        *,
+        outputs: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        told: str | None = None,
+    ) -> None:
+        if run.over:
+            return
+        run.status, run.outputs, run.error = status, outputs or {}, error
+        run.finished_at = time.time()
+        self._finish_stream(run, told or status, error, run.outputs)
+
+    def _finish_stream(
+        self, run: RunRecord, status: str, error: str | None, outputs: Mapping[str, Any]
+    ) -> None:
+        self._tell(run, "workflow_finished", self.finished(run, status, error, outputs))
+        self._close(run)
+
+    def _close(self, run: RunRecord) -> None:
+        with self._lock:
+            run.over = True
+            for listener in run.listeners:
+                listener.put(None)
+
+    def finished(
+        self, run: RunRecord, status: str, error: str | None, outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The data of workflow_finished, and of a blocking answer."""
+        return {
+            **self._head(run),
+            "status": status,
+            "outputs": dict(outputs),
+            "error": error,
+            "elapsed_time": round(time.time() - run.created_at, 6),
+            "total_tokens": run.tokens,
+            "total_steps": run.steps,
+            "finished_at": int(time.time()),
+            "exceptions_count": run.exceptions,
+            "files": [],
+        }
+
+    @staticmethod
+    def _head(run: RunRecord) -> dict[str, Any]:
+        return {"id": run.run_id, "workflow_id": run.workflow_id, "created_at": int(run.created_at)}
+
+    def _tell(self, run: RunRecord, kind: str, data: Mapping[str, Any]) -> None:
+        event = {"event": kind, "workflow_run_id": run.run_id, "task_id": run.task_id, "data": data}
+        with self._lock:
+            if run.over:
+                return
+            run.past.append(event)
+            for listener in run.listeners:
+                listener.put(event)
+
+    def detail(self, run: RunRecord) -> dict[str, Any]:
+        """Run detail: outputs are a JSON text to 1.12, an object from 1.13; inputs always a text."""
+        outputs: Any = dict(run.outputs)
+        return {
+            "id": run.run_id,
+            "workflow_id": run.workflow_id,
+            "status": run.status,
+            "inputs": json.dumps(dict(run.inputs)),
+            "outputs": outputs if self.in_worker else json.dumps(outputs),
+            "error": run.error,
+            "total_steps": run.steps,
+            "total_tokens": run.tokens,
+            "created_at": int(run.created_at),
+            "finished_at": int(run.finished_at) if run.finished_at else None,
+            "elapsed_time": round(run.finished_at - run.created_at, 6) if run.finished_at else 0,
+        }

@@ -1,0 +1,363 @@
+"""The stand-in's HTTP: real sockets on loopback, the answers and habits of the recorded servers."""
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .apps import App
+from .engine import Engine, RunRecord
+
+_HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A recorded answer, sent as it was. parts: (seconds after the request, bytes), one chunk each.
+
+    ended: "complete", "cut" (no last chunk), "closed" (not a byte) or "open" (held until the client leaves).
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parts: Sequence[tuple[float, bytes]] = ()
+    ended: str = "complete"
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request that came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class StandIn:
+    """A server on 127.0.0.1 with some apps; a context manager.
+
+    version: as in X-Version; its habits follow. replay: a recorded answer for each POST of a run from now on.
+    """
+
+    def __init__(
+        self, apps: Iterable[App], *, version: str = "1.14.2", port: int = 0, ping: float = 10.0
+    ) -> None:
+        major, minor, *_ = version.split(".")
+        self.version = version
+        self.apps = {app.key: app for app in apps}
+        self.engine = Engine((int(major), int(minor)))
+        self.ping = ping
+        self.received: list[Received] = []
+        self.replay: Replay | None = None
+        self.closing = threading.Event()
+        standin = self
+
+        class Handler(_Handler):
+            server_of_apps = standin
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self) -> "StandIn":
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """Every run that was created."""
+        return list(self.engine.runs.values())
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not a fault
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_of_apps: StandIn
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: what came is in `received`."""
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def _answer(self, method: str) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = None
+        url = urlsplit(self.path)
+        standin = self.server_of_apps
+        standin.received.append(Received(method, self.path, dict(self.headers), body))
+        steps = [unquote(step) for step in url.path.split("/") if step]
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        try:
+            self._route(method, steps, query, body)
+        except _Refused as refused:
+            self._json(
+                refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
+            )
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _route(self, method: str, steps: list[str], query: Mapping[str, str], body: Any) -> None:  # noqa: C901 - one case a route is the table
+        match method, steps:
+            case "GET", ["health"]:
+                self._json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
+            case "POST", ["v1", "workflows", "run"] | ["v1", "workflows", _, "run"]:
+                self._run(self._app(), body)
+            case "POST", ["v1", "workflows", "tasks", task_id, "stop"]:
+                self._app()
+                if not isinstance(body, dict) or not body.get("user"):
+                    raise _Refused(400, "invalid_param", "Arg user must be provided.")
+                self.server_of_apps.engine.stop(task_id)
+                self._json(200, {"result": "success"})
+            case "GET", ["v1", "workflows", "run", run_id]:
+                self._detail(self._app(), run_id)
+            case "GET", ["v1", "workflows", "logs"]:
+                self._logs(self._app(), query)
+            case "GET", ["v1", "workflow", run_id, "events"] if self.server_of_apps.engine.in_worker:
+                self._join(self._app(), run_id, query)
+            case "GET", ["v1", "info"]:
+                app = self._app()
+                self._json(
+                    200,
+                    {"name": app.name, "description": "", "tags": [], "mode": app.mode, "author_name": ""},
+                )
+            case "GET", ["v1", "parameters"]:
+                app = self._app()
+                if not app.published:
+                    message = "App unavailable, please check your app configurations."
+                    raise _Refused(400, "app_unavailable", message)
+                limits = {
+                    "file_size_limit": 15,
+                    "image_file_size_limit": 10,
+                    "workflow_file_upload_limit": 10,
+                }
+                self._json(200, {"user_input_form": list(app.form), "system_parameters": limits})
+            case _, ["v1", "workflows", "run"]:
+                raise _Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+            case _:
+                self._bytes(404, "text/html; charset=utf-8", _HTML_404)
+
+    def _app(self) -> App:
+        scheme, _, key = (self.headers.get("Authorization") or "").partition(" ")
+        if not key.strip():
+            raise _Refused(
+                401, "unauthorized", "Authorization header must be provided and start with 'Bearer'"
+            )
+        if scheme.lower() != "bearer":
+            raise _Refused(401, "unauthorized", "Authorization scheme must be 'Bearer'")
+        app = self.server_of_apps.apps.get(key.strip())
+        if app is None:
+            raise _Refused(401, "unauthorized", "Access token is invalid")
+        if not app.api_enabled:
+            raise _Refused(403, "forbidden", "The app's API service has been disabled.")
+        return app
+
+    def _run(self, app: App, body: Any) -> None:
+        if self.server_of_apps.replay is not None:
+            self._replay(self.server_of_apps.replay)
+            return
+        _check(app, body)
+        engine = self.server_of_apps.engine
+        if app.limit and engine.active(app) >= app.limit:
+            raise _Refused(
+                400,
+                "invalid_param",
+                "Too many requests. Please try again later. The current maximum concurrent requests allowed "
+                f"for app is {app.limit}.",
+            )
+        streaming = body.get("response_mode") == "streaming"
+        mistake = _mistake_in(app, body["inputs"])
+        if mistake and not (streaming and engine.in_worker):
+            raise _Refused(400, "invalid_param", mistake)
+        if mistake or app.refuses:
+            # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
+            event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
+            self._stream([event], hold=engine.in_worker)
+            return
+        run, events = engine.start(app, str(body["user"]), body["inputs"])
+        if streaming:
+            self._stream(engine.events(run.listeners[0], self.server_of_apps.ping))
+            return
+        finished = next(
+            (event for event in events if event["event"] in ("workflow_finished", "workflow_paused")), None
+        )
+        data = dict(finished["data"]) if finished else {}
+        if finished and finished["event"] == "workflow_paused":
+            data = engine.finished(run, "paused", None, {}) | {"finished_at": None, **data}
+        self._json(200, {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data})
+
+    def _detail(self, app: App, run_id: str) -> None:
+        engine = self.server_of_apps.engine
+        run = engine.runs.get(run_id)
+        if len(run_id) != 36:
+            raise _Refused(500, "unknown", "Internal Server Error")
+        if run is not None and run.app.key == app.key:
+            self._json(200, engine.detail(run))
+        elif engine.in_worker:
+            raise _Refused(404, "not_found", "Workflow run not found.")
+        else:  # every field null (`detail-unknown-id`)
+            self._json(
+                200, dict.fromkeys(("id", "workflow_id", "status", "inputs", "outputs", "error"), None)
+            )
+
+    def _logs(self, app: App, query: Mapping[str, str]) -> None:
+        engine = self.server_of_apps.engine
+        user = query.get("created_by_end_user_session_id")
+        # Before 1.10 the row is written when the run ends.
+        shown = [
+            run
+            for run in self.server_of_apps.runs
+            if run.app.key == app.key
+            and user in (None, run.user)
+            and (engine.version >= (1, 10) or run.finished_at is not None)
+        ]
+        private = ("inputs", "outputs")
+        rows = [
+            {
+                "id": run.task_id,
+                "workflow_run": {k: v for k, v in engine.detail(run).items() if k not in private},
+            }
+            for run in reversed(shown)
+        ]
+        self._json(200, {"page": 1, "limit": 20, "total": len(rows), "has_more": False, "data": rows})
+
+    def _join(self, app: App, run_id: str, query: Mapping[str, str]) -> None:
+        engine = self.server_of_apps.engine
+        run = engine.runs.get(run_id)
+        if run is None or run.app.key != app.key or query.get("user") != run.user:
+            raise _Refused(404, "not_found", "Workflow run not found")
+        if run.finished_at is not None:  # exactly one event (`events-after-finish`)
+            self._stream([run.past[-1]], ping_first=False)
+            return
+        listener = engine.listen(run)
+        past = list(run.past) if query.get("include_state_snapshot") == "true" else []
+        self._stream(past, more=engine.events(listener, self.server_of_apps.ping))
+
+    def _replay(self, replay: Replay) -> None:
+        began = time.monotonic()
+        if replay.ended != "closed":
+            chunked = "Content-Length" not in replay.headers
+            self._head(replay.status, dict(replay.headers), chunked=chunked)
+            for at, part in replay.parts:
+                time.sleep(max(0.0, began + at / replay.speed - time.monotonic()))
+                self._chunk(part) if chunked else self.wfile.write(part)
+                self.wfile.flush()
+            if replay.ended == "complete" and chunked:
+                self._chunk(b"")
+            self.wfile.flush()
+            if replay.ended == "open":
+                self.server_of_apps.closing.wait(300)
+        self.close_connection = True
+
+    def _stream(
+        self,
+        events: Iterable[dict[str, Any]],
+        *,
+        more: Iterable[dict[str, Any]] = (),
+        hold: bool = False,
+        ping_first: bool = True,
+    ) -> None:
+        in_worker = self.server_of_apps.engine.in_worker
+        headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+        chunked = self.request_version != "HTTP/1.0"
+        self._head(200, headers, chunked=chunked)
+        if in_worker and ping_first:
+            self._event({"event": "ping"}, chunked=chunked)
+        for part in (events, more):
+            for event in part:
+                self._event(event, chunked=chunked)
+        if hold:
+            self.server_of_apps.closing.wait(300)
+        elif chunked:
+            self._chunk(b"")
+        self.wfile.flush()
+        self.close_connection = True
+
+    def _event(self, event: Mapping[str, Any], *, chunked: bool) -> None:
+        if event["event"] == "ping":  # without a data line
+            raw = b"event: ping\n\n"
+        else:
+            raw = b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+        self._chunk(raw) if chunked else self.wfile.write(raw)
+        self.wfile.flush()
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def _json(self, status: int, value: Any) -> None:
+        self._bytes(status, "application/json", json.dumps(value).encode() + b"\n")
+
+    def _bytes(self, status: int, content_type: str, data: bytes) -> None:
+        self._head(status, {"Content-Type": content_type, "Content-Length": str(len(data))}, chunked=False)
+        self.wfile.write(data)
+        self.wfile.flush()
+        self.close_connection = True
+
+    def _head(self, status: int, headers: Mapping[str, str], *, chunked: bool) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in ("transfer-encoding", "connection", "server", "date"):
+                self.send_header(name, value)
+        if self.server_of_apps.replay is None:
+            self.send_header("X-Version", self.server_of_apps.version)
+            self.send_header("X-Env", "PRODUCTION")
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+
+def _check(app: App, body: Any) -> None:
+    """In the order of the real one: the form of the body, the user, the other fields (`order-*`)."""
+    if not isinstance(body, dict):
+        message = "The browser (or proxy) sent a request that this server could not understand."
+        raise _Refused(400, "bad_request", message)
+    if not body.get("user"):
+        raise _Refused(400, "invalid_param", "Arg user must be provided.")
+    if app.mode != "workflow":
+        raise _Refused(400, "not_workflow_app", "Please check if your app mode matches the right API route.")
+    if not isinstance(body.get("inputs"), dict):
+        message = "1 validation error for WorkflowRunPayload\ninputs\n  Input should be a valid dictionary"
+        raise _Refused(400, "invalid_param", message)
+    if not app.published:
+        raise _Refused(400, "invalid_param", "Workflow not published")
+
+
+def _mistake_in(app: App, inputs: Mapping[str, Any]) -> str | None:
+    for entry in app.form:
+        for kind, control in entry.items():
+            value = inputs.get(control["variable"])
+            name = control["variable"]
+            if value is None:
+                if control.get("required"):
+                    return f"{name} is required in input form"
+            elif kind in ("text-input", "paragraph"):
+                if not isinstance(value, str):
+                    return f"(type '{kind}') {name} in input form must be a string"
+                if len(value) > control.get("max_length", 48):
+                    return f"{name} in input form must be less than {control['max_length']} characters"
+    return None
