@@ -14,7 +14,7 @@ from ..exits import Outcome
 _BUSY = "Too many requests"
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
-_OUR_STOP = "User requested stop"  # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`)
+_STOP_IN_WORDS = "User requested stop"  # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`)
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
 _ABOUT_INPUTS = re.compile(
@@ -99,16 +99,16 @@ def unknown(why: str) -> Verdict:
     )
 
 
-def ended_by_our_stop(run: WorkflowRun) -> bool:
+def ended_by_stop(run: WorkflowRun) -> bool:
     """True where a run ended as one does that was asked to stop, in the words of either generation."""
     return run.status == dialects.STOPPED or (
-        run.status == dialects.FAILED and _OUR_STOP in (run.error or "")
+        run.status == dialects.FAILED and _STOP_IN_WORDS in (run.error or "")
     )
 
 
 def _of_run(run: WorkflowRun, partial: str) -> Verdict:
     error = f": {run.error}" if run.error else ""
-    match run.status:
+    match dialects.STOPPED if ended_by_stop(run) else run.status:
         case dialects.SUCCEEDED:
             verdict = Verdict(Outcome.SUCCEEDED, "workflow succeeded")
         case dialects.PARTIAL if partial == "success":

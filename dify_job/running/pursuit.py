@@ -14,7 +14,7 @@ from ..dify.client import Arrived, Broken, Call, Crashed, Dify, Message, Opened,
 from ..dify.dialects import Event, Refusal, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
-from .outcome import End, Verdict, decide, ended_by_our_stop, unknown
+from .outcome import End, Verdict, decide, ended_by_stop, unknown
 
 _FIRST_LOOK = (
     15.0  # seconds of nothing but pings before run detail is asked: to 1.12 a pause is not announced
@@ -285,7 +285,7 @@ class Pursuit:
 
     def _conclude(self, run: WorkflowRun) -> Verdict:
         run = run.with_ids(self._run_id, self._task_id)
-        if self._stopping and ended_by_our_stop(run):
+        if self._stopping and ended_by_stop(run):
             confirmed = self._stopped("stop was sent, and the server confirmed it", was_running=True)
             return replace(confirmed, run=run, unsettled=False)
         return self._decide(End(run=run))

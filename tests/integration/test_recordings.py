@@ -1,0 +1,110 @@
+"""Every recorded answer to a run, sent again byte for byte over a real socket: its outcome is in a table."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
+from dify_job.dify.dialects import read_event
+from dify_job.dify.sse import Parser
+from dify_job.running import pursuit
+from dify_job.running.result import Result
+from dify_job.running.runner import Request, run_job
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+from tests.recordings import DATA, KEY, VERSIONS, Recording, runs
+
+# Without an answer to replay: one was compressed and not kept, one never connected.
+NOT_REPLAYED = {"compression-on-large-blocking", "server-down-connect"}
+
+
+def expected() -> dict[tuple[str, str], str]:
+    table = {}
+    for line in (DATA / "outcomes.txt").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        name, *outcomes = line.split()
+        for version in VERSIONS:
+            for outcome in outcomes:
+                if "=" not in outcome:
+                    table[version, name] = outcome
+                elif outcome.startswith(f"{version}="):
+                    table[version, name] = outcome.partition("=")[2]
+    return table
+
+
+EXPECTED = expected()
+RECORDINGS = [r for version in VERSIONS for r in runs(version) if r.name not in NOT_REPLAYED]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, StandIn]]:
+    made = {version: StandIn([App(KEY)], version=version) for version in VERSIONS}
+    for server in made.values():
+        server.__enter__()
+    yield made
+    for server in made.values():
+        server.__exit__()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "_SEARCH": 0.1,
+        "_ABSENT": 0.1,
+        "_STOPPING": 0.2,
+        "_RECOVERY_PAUSES": (0.05, 0.1),
+    }.items():
+        monkeypatch.setattr(pursuit, name, value)
+
+
+def replay(server: StandIn, recording: Recording) -> Result:
+    server.replay = recording.replay()
+    body = recording.request if isinstance(recording.request, dict) else {}
+    steps = recording.path.split("/")
+    job = Job(
+        name="r",
+        base_url=server.base_url,
+        key=KeySource(),
+        mode="streaming" if body.get("response_mode") == "streaming" else "blocking",
+        timeout=0.8 if recording.ended == "open" else 10,
+        retry=RetryPolicy(attempts=1),
+        workflow_id=steps[3] if len(steps) == 5 and steps[2] == "workflows" else None,
+    )
+    return run_job(Request(job=job, key=Secret(KEY), inputs={}, began=time.monotonic()), None)
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")
+def test_the_outcome_of_a_recording(recording: Recording, servers: dict[str, StandIn]) -> None:
+    result = replay(servers[recording.version], recording)
+    assert result.outcome == EXPECTED[recording.version, recording.name], result.message
+    assert result.message
+    told = result.as_json()["response_data"]
+    if result.outcome == "succeeded":
+        assert told["data"]["status"] in ("succeeded", "partial-succeeded")
+    if told is not None:
+        assert list(told) == ["task_id", "workflow_run_id", "data"]
+        assert isinstance(told["data"]["outputs"], dict)
+
+
+def test_the_table_names_no_recording_that_is_not_there() -> None:
+    assert {name for _, name in EXPECTED} == {recording.name for recording in RECORDINGS}
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [r for r in RECORDINGS if len(r.parts) > 1 and len(r.bytes) < 30_000],
+    ids=lambda r: f"{r.version}-{r.name}",
+)
+def test_a_recorded_stream_cut_anywhere_gives_the_same_events(recording: Recording) -> None:
+    whole = [read_event(event) for event in Parser().feed(recording.bytes)]
+    stream = recording.bytes
+    # Every cut of the first 600 bytes and of the last 600, and every 7th between.
+    cuts = {*range(600), *range(0, len(stream), 7), *range(max(0, len(stream) - 600), len(stream))}
+    raw = list(Parser().feed(stream))
+    for cut in sorted(cuts):
+        parser = Parser()
+        assert [*parser.feed(stream[:cut]), *parser.feed(stream[cut:])] == raw, cut
+    parser = Parser()
+    assert [read_event(e) for i in range(len(stream)) for e in parser.feed(stream[i : i + 1])] == whole
