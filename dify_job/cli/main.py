@@ -13,11 +13,11 @@ from typing import Any, NoReturn  # noqa: E402
 
 import click  # noqa: E402
 
-from .. import __version__, log  # noqa: E402
+from .. import __version__  # noqa: E402
 from ..errors import JobError  # noqa: E402
 from ..exits import Outcome, code_of  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
-from .output import say  # noqa: E402
+from .output import log_traceback, say  # noqa: E402
 
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -100,7 +100,7 @@ def _run(args: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception:  # noqa: BLE001 - the boundary: a fault of ours is exit 70 with its traceback in the log
-        _log_traceback()
+        log_traceback()
         return code_of(Outcome.BUG)
     return result if isinstance(result, int) else 0
 
@@ -121,10 +121,3 @@ def _usage_error(error: click.UsageError) -> int:
 
         print_refusal(JobError(Outcome.USAGE, error.format_message(), f"{path} --help"), error.ctx)
     return code_of(Outcome.USAGE)
-
-
-def _log_traceback() -> None:
-    import traceback  # noqa: PLC0415 - after a fault only
-
-    say(log.redact(traceback.format_exc().rstrip()))
-    say("dify-job: this is a fault of dify-job itself; please report it with the lines above")

@@ -31,3 +31,11 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return
+
+
+def log_traceback() -> None:
+    """The exception being handled, on stderr."""
+    import traceback  # noqa: PLC0415 - after a fault only
+
+    say(traceback.format_exc().rstrip())
+    say("dify-job: this is a fault of dify-job itself; please report it with the lines above")

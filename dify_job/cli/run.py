@@ -26,7 +26,7 @@ from ..running.result import Result, refused
 from ..running.runner import Request, run_job
 from ..state import JobState, cannot_write, directory_of
 from .options import Globals
-from .output import put_json, say
+from .output import log_traceback, put_json, say
 
 if TYPE_CHECKING:
     from .live import LiveLine
@@ -86,6 +86,11 @@ def run(
     except JobError as error:
         result = refused(name, error.outcome, error.message, error.hint, call_time, time.monotonic() - _BEGAN)
         _tell(result)
+    except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
+        log_traceback()
+        words = f"a fault of dify-job itself: {type(error).__name__}"
+        hint = "please report it with the traceback in the log; a run may have been started"
+        result = refused(name, Outcome.BUG, words, hint, call_time, time.monotonic() - _BEGAN)
     if not scheduled:
         _print(result)
     return result.exit_code
@@ -108,7 +113,6 @@ def _run(
     scheduled: bool,
 ) -> Result:
     key = read_key(job)
-    log.hide(key.reveal())
     _warn_of_plain_http(job)
     state = _open_state(job, config_path)
     inputs = _inputs(job, state, pairs, inputs_json)
@@ -149,7 +153,18 @@ def _inputs(
     for pair in pairs:
         if "=" not in pair:
             raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
-    return rendered | _inputs_given(inputs_json) | dict(pair.split("=", 1) for pair in pairs)
+    given = _inputs_given(None if inputs_json is None else _utf8(inputs_json))
+    return rendered | given | dict(_utf8(pair).split("=", 1) for pair in pairs)
+
+
+def _utf8(argument: str) -> str:
+    """An argument as UTF-8 whatever the locale: in the C locale Python cannot decode it."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeDecodeError:
+        raise JobError(
+            Outcome.USAGE, "an argument is not UTF-8", "use --inputs @FILE with a UTF-8 file"
+        ) from None
 
 
 def _inputs_given(text: str | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
             raise JobError(
                 Outcome.CONFIG,
                 f"api_key_env of job {job.name} names {source.env}, which is not in the environment",
-                f"export {source.env}=app-..., or store the key: dify-job secret set {job.name}",
+                f"export {source.env}=app-..., or name a file in api_key_file",
             )
         return check_key(environ[source.env], f"the variable {source.env}")
     if source.inline is not None:
@@ -77,7 +77,9 @@ def _read(path: Path) -> str:
         return path.read_bytes()[:_LARGEST].decode(errors="replace")
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"the credential {path} cannot be read: {error.strerror}", "dify-job doctor"
+            Outcome.CONFIG,
+            f"the credential {path} cannot be read: {error.strerror}",
+            "check LoadCredential= in the unit",
         ) from None
 
 

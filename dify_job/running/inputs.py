@@ -4,7 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any
 
 from ..config.model import Job
@@ -65,4 +65,4 @@ def _render(value: Any, names: Mapping[str, Any], where: str) -> Any:
         return {key: _render(inner, names, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_render(inner, names, where) for inner in value]
-    return value
+    return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not

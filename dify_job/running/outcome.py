@@ -14,7 +14,9 @@ from ..exits import Outcome
 _BUSY = "Too many requests"
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
-_STOP_IN_WORDS = "User requested stop"  # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`)
+_STOP_IN_WORDS = (
+    "User requested stop"  # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`)
+)
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
 _ABOUT_INPUTS = re.compile(
@@ -23,8 +25,8 @@ _ABOUT_INPUTS = re.compile(
 )
 
 _DENIED = "the key was refused"
-_KEY_HINT = "check that the key is this app's (API Access in Dify), then store it: dify-job secret set JOB"
-_INPUTS_HINT = "compare the inputs with the app's form: dify-job doctor JOB"
+_KEY_HINT = "check that the key is this app's (in Dify: API Access) and that the job uses it: dify-job config show JOB"
+_INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
         return Verdict(
             Outcome.UNREACHABLE,
             f"the server could not be reached: {end.unsent}",
-            "check base_url, and that Dify is up: dify-job doctor JOB",
+            "check base_url (dify-job config show JOB), and that Dify is up",
             again=True,
         )
     if end.run is not None:

@@ -98,7 +98,7 @@ class Turn:
             job=self.job.name,
             outcome=outcome,
             exit_code=code_of(outcome),
-            message=verdict.message,
+            message=log.redact(verdict.message),
             hint=verdict.hint,
             call_time=earlier.started,
             attempts=1,

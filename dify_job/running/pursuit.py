@@ -341,7 +341,7 @@ class Pursuit:
                     return decide(End(unsent="no connection before the deadline"))
                 return replace(self._stopped("no run had been started"), unsettled=False)
         now = time.monotonic()
-        self._look_at = now
+        self._look_at = now if self._call is None else now + _STOP_PAUSE
         if self._task_id is not None:
             self._send_stop()
         elif cancel is None and not self._known_running:
@@ -363,7 +363,7 @@ class Pursuit:
         return Verdict(
             Outcome.UNREACHABLE,
             "the server could not be reached to look up an earlier run of this job",
-            "check base_url, and that Dify is up: dify-job doctor JOB",
+            "check base_url (dify-job config show JOB), and that Dify is up",
             unsettled=True,
         )
 

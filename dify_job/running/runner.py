@@ -4,6 +4,7 @@ The same function serves the command and Python users: no printing, no signal ha
 """
 
 import hashlib
+import json
 import random
 import time
 import uuid
@@ -65,6 +66,7 @@ def run_job(
 
     state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
     """
+    _check_inputs(request.inputs)
     request = replace(request, run=request.run or uuid.uuid4().hex[:12])
     return _Runner(request, state, inbox or Inbox(), progress).run()
 
@@ -83,6 +85,7 @@ class _Runner:
         self._attempts = 0
         self._record: InFlight | None = None
         key = request.key.reveal()
+        log.hide(key)
         self._key_id = hashlib.sha256(key.encode()).hexdigest()[:16]
         self._dify = Dify(
             request.job.base_url,
@@ -209,7 +212,7 @@ class _Runner:
             job=self._job.name,
             outcome=verdict.outcome,
             exit_code=code_of(verdict.outcome, verdict.signum or 0),
-            message=verdict.message,
+            message=log.redact(verdict.message),  # a server can quote the key back to us
             hint=(verdict.hint or "").replace("JOB", self._job.name) or None,
             call_time=self._call_time,
             attempts=self._attempts,
@@ -234,12 +237,13 @@ class _Runner:
             )
 
 
-def checked(request: Request) -> JobError | None:
-    """What is wrong with a request that no server needs to say."""
-    if len(request.user) > 255:
-        return JobError(
-            Outcome.CONFIG,
-            "end_user is longer than the 255 characters that Dify keeps",
-            "shorten end_user in the job",
-        )
-    return None
+def _check_inputs(inputs: Mapping[str, Any]) -> None:
+    """Refuse what no JSON body can carry: Dify answers 400 (`error-body-lone-surrogate`)."""
+    try:
+        json.dumps(inputs, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise JobError(
+            Outcome.REJECTED,
+            f"the inputs cannot be sent as JSON: {error}",
+            "use UTF-8 text and finite numbers",
+        ) from None

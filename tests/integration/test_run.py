@@ -1,0 +1,353 @@
+"""`dify-job run` as a process, over real sockets, with real signals."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dify_job.standin.server import Replay, StandIn
+
+from .conftest import APPS, KEY, Command
+
+KEYS = [
+    "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
+    "duration_s", "hint",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+@pytest.mark.parametrize("version", ["0.15.3", "1.11.2", "1.12.1", "1.14.2"])
+def test_a_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None:
+    with StandIn(APPS, version=version) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        ran = dify_job("run", "--mode", mode, "-i", "text=a=b", "-i", "empty=", env=env)
+    assert ran.code == 0, ran.stderr
+    assert list(ran.result) == KEYS
+    data = ran.result["response_data"]
+    assert data["data"]["outputs"] == {"result": None, "text": "a=b", "empty": ""}
+    assert data["workflow_run_id"] == server.runs[0].run_id
+    assert data["task_id"] == server.runs[0].task_id
+    assert ran.result["success"] is True
+    assert ran.result["attempts"] == 1
+    assert server.received[0].path == "/v1/workflows/run", "no request precedes the POST"
+    assert server.received[0].body["user"].startswith("dify-job-default-")
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "words"),
+    [
+        ("app-fails", 80, "Connection refused"),
+        ("app-partial", 81, "in part"),
+        ("app-human", 83, "human"),
+        ("app-unpublished", 78, "not published"),
+        ("app-off", 78, "switched off"),
+        ("app-chat", 78, "not a workflow"),
+        ("app-wrong", 77, "Access token is invalid"),
+        ("app-form", 65, "text is required in input form"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_the_exit_status_tells_how_it_ended(
+    dify_job: Command, environ: dict[str, str], key: str, code: int, words: str, mode: str
+) -> None:
+    ran = dify_job("run", "--mode", mode, env=environ | {"DIFY_API_KEY": key})
+    assert (ran.code, ran.result["exit_code"]) == (code, code)
+    assert words in ran.result["message"]
+    assert ran.result["success"] is False
+    assert ran.result["hint"]
+    assert words in ran.stderr
+
+
+def test_an_unreachable_server_is_69_with_one_sentence(dify_job: Command) -> None:
+    env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": "http://127.0.0.1:1"}
+    ran = dify_job("run", env=env)
+    assert ran.code == 69
+    assert ran.result["message"] == "the server could not be reached: connection refused"
+    assert ran.result["attempts"] == 3
+
+
+def test_partial_can_be_a_success(dify_job: Command, server: StandIn) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\npartial = "success"\n'
+        'inputs = { day = "{{ today }}", n = 3, plain = "100% $HOME" }\n'
+    )
+    ran = dify_job("run", "--config", str(config), "--inputs", '{"n": 4}', env={"K": "app-partial"})
+    assert ran.code == 0
+    outputs = ran.result["response_data"]["data"]["outputs"]
+    assert outputs["n"] == 4
+    assert outputs["plain"] == "100% $HOME"
+    assert outputs["day"] == ran.result["call_time"][:10]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_on_the_server(
+    dify_job: Command, server: StandIn, environ: dict[str, str], signum: int
+) -> None:
+    process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
+    began = time.monotonic()
+    ran = dify_job.signal_when(process, lambda: server.runs and server.runs[0].past, signum)
+    assert ran.code == 128 + signum
+    assert ran.result["outcome"] == "cancelled"
+    assert "confirmed it" in ran.result["message"]
+    [stop] = [request for request in server.received if request.path.endswith("/stop")]
+    assert stop.path == f"/v1/workflows/tasks/{server.runs[0].task_id}/stop"
+    assert stop.body == {"user": server.runs[0].user}
+    assert time.monotonic() - began < 20
+
+
+def test_a_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
+    ran = dify_job.signal_when(process, lambda: server.runs)
+    assert ran.code == 143
+    assert "could not be asked" in ran.result["message"]
+
+
+def test_the_second_signal_leaves_at_once(
+    dify_job: Command, environ: dict[str, str], server: StandIn
+) -> None:
+    stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
+    server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
+    process = dify_job.start("run", env=environ)
+    while not server.received:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert time.monotonic() - began < 1
+
+
+def test_the_deadline_stops_the_run_and_is_124(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    ran = dify_job("run", "--timeout", "1s", env=environ | {"DIFY_API_KEY": "app-slow"})
+    assert ran.code == 124
+    assert "confirmed it" in ran.result["message"]
+    assert server.runs[0].stop_asked.is_set()
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        ran = dify_job("run", "--timeout", "1s", env=env)
+    assert ran.code == 74
+    assert ran.result["duration_s"] < 20
+
+
+def answer_once(reply: bytes) -> tuple[int, list[bytes], threading.Thread]:
+    """A server that gives one answer to every connection; its port, and what it was sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    seen: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(connection.recv(65536))
+                connection.sendall(reply)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return listener.getsockname()[1], seen, thread
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (
+            b"HTTP/1.1 301 Moved\r\nLocation: https://elsewhere.example/v1\r\nContent-Length: 0\r\n\r\n",
+            76,
+        ),
+        (
+            b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.2:9/v1\r\nContent-Length: 0\r\n\r\n",
+            76,
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<html>Login!!!", 76),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n<html", 77),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n<html", 76),
+    ],
+)
+def test_answers_that_are_not_difys(dify_job: Command, reply: bytes, code: int) -> None:
+    port, seen, _ = answer_once(reply)
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    assert ran.code == code
+    assert len(seen) == 1
+    assert ran.result["attempts"] == 1
+
+
+def test_503_and_429_are_tried_again_and_counted(dify_job: Command) -> None:
+    port, seen, _ = answer_once(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n")
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    assert (ran.code, len(seen), ran.result["attempts"]) == (69, 3, 3)
+
+
+def test_an_entry_in_netrc_does_not_replace_the_key(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    netrc = dify_job.home / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    assert dify_job("run", env=environ).code == 0
+    assert server.received[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("face", ["console", "json"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f'HTTP/1.1 401 No\r\nX-Version: 1.0.0\r\n\r\n{{"code": "unauthorized", "message": "{KEY} is bad"}}',
+        f'HTTP/1.1 500 No\r\n\r\n{{"message": "{KEY}"}}',
+        f"HTTP/1.1 200 {KEY}\r\nContent-Length: x{KEY}\r\n\r\n",
+    ],
+)
+def test_the_key_is_in_nothing_that_is_printed(dify_job: Command, level: str, face: str, reply: str) -> None:
+    port, seen, _ = answer_once(reply.encode())
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
+    ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", face, env=env)
+    assert seen
+    assert KEY.encode() in seen[0]
+    assert KEY not in ran.stdout + ran.stderr
+    for file in (dify_job.home / "state").iterdir():
+        assert KEY not in file.read_text()
+
+
+def test_config_show_masks_the_key(dify_job: Command, environ: dict[str, str]) -> None:
+    ran = dify_job("config", "show", env=environ)
+    assert ran.code == 0
+    assert KEY not in ran.stdout + ran.stderr
+    assert f"app-…{KEY[-4:]}" in ran.stdout
+    assert "environment DIFY_API_KEY" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["run", "--no-such-flag"], 64),
+        (["run", "-i", "novalue"], 64),
+        (["run", "--inputs", "{bad"], 64),
+        (["run", "--inputs", "@missing.json"], 66),
+        (["run", "--timeout", "soon"], 64),
+        (["run", "nojob"], 78),
+        (["run", "--config", "missing.toml"], 78),
+        (["run", "--output", "missing/dir/out.json"], 73),
+    ],
+)
+def test_what_is_wrong_before_the_call_is_a_result_too(
+    dify_job: Command, server: StandIn, environ: dict[str, str], args: list[str], code: int
+) -> None:
+    ran = dify_job(*args, env=environ)
+    assert ran.code == code
+    assert list(ran.result) == KEYS
+    assert ran.result["exit_code"] == code
+    assert ran.result["response_data"] is None
+    assert server.received == []
+
+
+def test_a_wrong_command_is_64(dify_job: Command) -> None:
+    ran = dify_job("rnu")
+    assert ran.code == 64
+    assert "Did you mean run?" in ran.stderr
+
+
+def test_a_second_run_of_the_job_is_75_or_skipped(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    env = environ | {"DIFY_API_KEY": "app-two-seconds"}
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    second = dify_job("run", env=env)
+    assert (second.code, second.result["outcome"]) == (75, "busy")
+    assert str(first.pid) in second.result["message"]
+    third = dify_job("run", "--overlap", "skip", env=env)
+    assert (third.code, third.result["outcome"], third.result["success"]) == (0, "skipped", True)
+    waited = dify_job("run", "--overlap", "wait", env=env)
+    assert waited.code == 0
+    first.communicate(timeout=10)
+    assert first.returncode == 0
+    assert len(server.runs) == 2
+
+
+def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    env = environ | {"DIFY_API_KEY": "app-two-seconds"}
+    first = dify_job.start("run", env=env)
+    while not server.runs or not server.runs[0].past:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    first.kill()
+    first.communicate()
+    busy = dify_job("run", env=env)
+    assert busy.code == 75
+    assert server.runs[0].run_id in busy.result["message"]
+    second = dify_job("run", "--overlap", "wait", env=env)
+    assert second.code == 0
+    assert len(server.runs) == 2
+    lines = [json.loads(line) for line in (dify_job.home / "state/history.jsonl").read_text().splitlines()]
+    ends = {line["workflow_run_id"]: line["outcome"] for line in lines if line["workflow_run_id"]}
+    assert ends == {run.run_id: "succeeded" for run in server.runs}
+    assert not (dify_job.home / "state/in-flight.json").exists()
+
+
+def test_a_closed_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    assert dify_job("run", env=environ, stdout=write).code == 0
+    os.close(write)
+
+
+def test_a_full_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = dify_job("run", env=environ, stdout=full)
+        assert ran.code == 0
+        assert "could not be printed" in ran.stderr
+        assert dify_job("run", env=environ, stderr=full).code == 0
+
+
+def test_state_that_cannot_be_written_is_73_before_the_call(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    (dify_job.home / "state").write_text("a file")
+    ran = dify_job("run", env=environ)
+    assert ran.code == 73
+    assert server.received == []
+
+
+def test_scheduled_prints_no_result(dify_job: Command, environ: dict[str, str]) -> None:
+    ran = dify_job("run", "--scheduled", env=environ)
+    assert (ran.code, ran.stdout) == (0, "")
+
+
+def test_the_output_file_is_written_when_the_run_succeeds(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    assert dify_job("run", "--output", "out.json", "-i", "text=你好", env=environ).code == 0
+    told = json.loads((dify_job.home / "out.json").read_text())
+    assert told["response_data"]["data"]["outputs"]["text"] == "你好"
+    assert len(server.runs) == 1
+
+
+def test_output_is_utf8_in_the_c_locale(dify_job: Command, environ: dict[str, str]) -> None:
+    env = environ | {
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    process = dify_job.start("run", "-i", "text=报告\u2028", env=env, encoding="utf-8")
+    stdout, _ = process.communicate(timeout=20)
+    assert json.loads(stdout)["response_data"]["data"]["outputs"]["text"] == "报告\u2028"
