@@ -18,7 +18,8 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
             table = _parts(header[1])
-            found.setdefault(table, number)
+            for length in range(1, len(table) + 1):
+                found.setdefault(table[:length], number)
         elif key := _KEY.match(line):
             found.setdefault(table + _parts(key[1]), number)
     for length in range(len(path), 0, -1):

@@ -25,7 +25,7 @@ _ABOUT_INPUTS = re.compile(
 )
 
 _DENIED = "the key was refused"
-_KEY_HINT = "check that the key is this app's (in Dify: API Access) and that the job uses it: dify-job config show JOB"
+_KEY_HINT = "check the key (in Dify: API Access) and where the job takes it from: dify-job config show JOB"
 _INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify"
 
 

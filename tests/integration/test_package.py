@@ -1,0 +1,60 @@
+"""What is in the wheel and the sdist, compared with the tree."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tracked(*paths: str) -> set[str]:
+    listed = subprocess.run(["git", "ls-files", "-z", *paths], cwd=ROOT, capture_output=True, check=True)
+    return {name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).exists()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in tracked("dify_job", "deploy", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield out
+
+
+def expected() -> set[str]:
+    ours = {name for name in tracked("dify_job") if name.endswith((".py", "py.typed"))}
+    return ours | {f"dify_job/{name}" for name in tracked("deploy")}
+
+
+def test_the_wheel_holds_the_package_and_deploy_and_nothing_else(built: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == expected()
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
+    [sdist] = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {name for name in tracked("dify_job", "deploy") if not name.endswith(".gitkeep")}
+    assert wanted | {"README.md", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
+
+
+def test_the_wheel_runs_from_anywhere(built: Path, tmp_path: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import dify_job.cli.main as m;"
+         f"assert m.__file__.startswith({str(tmp_path)!r}); m.main(['--version'])"],
+        cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "dify-job 0.1.0\n"), done.stderr

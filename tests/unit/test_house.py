@@ -1,0 +1,115 @@
+"""The rules of the house: which room may know which, who prints, who speaks HTTP."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "dify_job"
+
+GROUND = {"errors", "exits", "journal", "log", "process", "state", "templates", "timespan", ""}
+# wing -> what it may import besides the ground
+ALLOWED = {
+    "cli": {"running", "scheduling", "config", "dify", "standin", "doctor", "service", "cli"},
+    "doctor": {"running", "scheduling", "config"},
+    "service": {"running", "scheduling", "config"},
+    "running": {"running", "dify", "config"},
+    "scheduling": {"scheduling", "config"},
+    "config": {"config"},
+    "dify": {"dify"},
+    "standin": {"standin"},
+}
+# outside module -> the only rooms that may import it
+ONLY = {
+    "requests": {"dify/client", "dify/transport", "running/notify"},
+    "urllib3": {"dify/transport"},
+    "http.client": {"dify/transport"},
+    "subprocess": {"process"},
+    "jinja2": {"templates"},
+    "click": {"cli/"},
+    "structlog": {"log"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def wing_of(room: str) -> str:
+    return room.split("/", maxsplit=1)[0] if "/" in room or room in ALLOWED else ""
+
+
+def imports(room: str, source: str) -> Iterator[str]:
+    """Absolute names of what is imported; ours begin with dify_job."""
+    package = ["dify_job", *room.split("/")[:-1]]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def violations(room: str, source: str) -> list[str]:
+    found = []
+    wing = wing_of(room)
+    allowed = ALLOWED.get(wing, set())
+    for name in imports(room, source):
+        if name.startswith("dify_job."):
+            target = name.split(".")[1]
+            if target not in GROUND | allowed and (PACKAGE / target).exists():
+                found.append(f"{room} imports {name}")
+        for outside, rooms in ONLY.items():
+            if (name == outside or name.startswith(outside + ".")) and not any(
+                room == only or (only.endswith("/") and room.startswith(only)) for only in rooms
+            ):
+                found.append(f"{room} imports {name}")
+    if wing != "cli":
+        for node in ast.walk(ast.parse(source)):
+            match node:
+                case ast.Call(func=ast.Name(id="print" | "exit" | "quit")):
+                    found.append(f"{room}:{node.lineno} prints or exits")
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="sys" | "os"), attr="exit" | "_exit")):
+                    found.append(f"{room}:{node.lineno} exits")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=room_of)
+def test_a_room_keeps_the_rules(path: Path) -> None:
+    assert violations(room_of(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("scheduling/cron", "from ..running import runner"),
+        ("running/runner", "from ..scheduling.cron import x"),
+        ("scheduling/systemd", "from .. import dify"),
+        ("running/runner", "import requests"),
+        ("config/read", "import subprocess"),
+        ("state", "from .config.read import load_config"),
+        ("standin/server", "from ..config import model"),
+        ("running/runner", "print(1)"),
+        ("state", "import sys\nsys.exit(1)"),
+        ("running/inputs", "def f():\n    import jinja2"),
+    ],
+)
+def test_the_checker_sees_what_breaks_them(room: str, source: str) -> None:
+    assert violations(room, source)
+
+
+def test_nothing_names_a_path_outside_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    names = [
+        name for name in listed.stdout.decode().split("\0") if name and not name.startswith("tests/data/")
+    ]
+    assert names, "not a git checkout"
+    forbidden = ["/".join(("", "work", "")), "/".join(("..", "shared")), "/".join(("", "root", ".pyenv"))]
+    for name in names:
+        text = (ROOT / name).read_text(errors="replace")
+        assert not [word for word in forbidden if word in text], name

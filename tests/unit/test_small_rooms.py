@@ -1,0 +1,189 @@
+import json
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.config.model import RetryPolicy
+from dify_job.exits import TABLE, Outcome, code_of
+from dify_job.running.retry import pause, seconds_of
+from dify_job.state import InFlight, JobState, Locked, boot_id
+from dify_job.timespan import format_timespan, parse_timespan
+
+# Time spans
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("90", 90), ("30min", 1800), ("1h 30min", 5400), ("1.5h", 5400), ("2 weeks", 1209600), ("500ms", 0.5), ("1M", 2629800), ("1y", 31557600), ("3µs", 3e-6)],
+)  # fmt: skip
+def test_a_time_span_is_read_as_systemd_reads_it(text: str, seconds: float) -> None:
+    assert parse_timespan(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", " ", "soon", "1 fortnight", "-5s", "1h-2", "infinity", "5s!"])
+def test_what_is_no_time_span_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time span"):
+        parse_timespan(text)
+
+
+@given(st.integers(0, 10**15))
+def test_a_time_span_comes_back_to_the_microsecond(micros: int) -> None:
+    assert round(parse_timespan(format_timespan(micros / 1_000_000)) * 1_000_000) == pytest.approx(
+        micros, abs=1
+    )
+
+
+# The exit table
+
+
+def test_every_outcome_has_a_row_and_no_code_is_taken_twice() -> None:
+    assert {row.outcome for row in TABLE} == set(Outcome)
+    codes = [row.code for row in TABLE if row.code]
+    assert len(codes) == len(set(codes))
+    assert code_of(Outcome.CANCELLED, 2) == 130
+    assert code_of(Outcome.CANCELLED) == 143
+
+
+# Retry
+
+
+@given(
+    st.integers(1, 20),
+    st.floats(0, 300),
+    st.floats(0, 60) | st.none(),
+    st.floats(0, 200) | st.none(),
+    st.integers(),
+)
+def test_pauses_keep_the_policy(
+    attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int
+) -> None:
+    policy = RetryPolicy(attempts=5, max_wait=120)
+    wait = pause(
+        policy,
+        attempts=attempts,
+        waited=waited,
+        last=last,
+        retry_after=retry_after,
+        uniform=random.Random(seed).uniform,
+    )
+    if attempts >= 5 or waited >= 120:
+        assert wait is None or wait == 0 or retry_after is not None
+    if wait is not None:
+        assert attempts < 5
+        assert waited + wait <= 120 + 1e-9
+        assert wait <= 10 or (retry_after is not None and wait >= min(retry_after, 120 - waited) - 1e-9)
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
+    assert seconds_of("7", now) == 7
+    assert seconds_of("Mon, 23 Nov 2026 07:00:30 GMT", now) == 30
+    assert seconds_of("Mon, 23 Nov 2026 06:00:00 GMT", now) == 0
+    assert seconds_of("soon", now) is None
+    assert seconds_of(None, now) is None
+
+
+# State
+
+
+def record(**changed: object) -> InFlight:
+    values = {"run": "r", "user": "u", "base_url": "b", "key_id": "k", "started": "s", "deadline": 0.0,
+              "boot": boot_id(), "boot_deadline": 1e12}  # fmt: skip
+    return InFlight(**{**values, **changed})
+
+
+def test_a_record_in_flight_comes_back(tmp_path: Path) -> None:
+    state = JobState(tmp_path / "job")
+    assert state.in_flight() is None
+    state.put_in_flight(record(task_id="t"))
+    assert state.in_flight() == record(task_id="t")
+    state.clear_in_flight()
+    state.clear_in_flight()
+    assert state.in_flight() is None
+
+
+def test_a_record_of_another_version_or_half_of_one_does_not_stop_a_run(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    for text in ('{"run": "r"}', '{"run": ', "[]", ""):
+        (tmp_path / "in-flight.json").write_text(text)
+        assert state.in_flight() is None
+    state.put_in_flight(record())
+    told = json.loads((tmp_path / "in-flight.json").read_text())
+    (tmp_path / "in-flight.json").write_text(json.dumps(told | {"later": 1}))
+    assert state.in_flight() == record()
+
+
+def test_a_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:
+    assert not record(deadline=0.0).overdue(60)
+    assert record(deadline=1e12, boot_deadline=0.0).overdue(-1)
+    assert record(boot="another", deadline=0.0).overdue(60)
+
+
+def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    for number in range(1250):
+        state.finish({"n": number})
+    history = state.history()
+    assert len(history) <= 1200
+    assert history[-1] == {"n": 1249}
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"half": \n')
+    assert state.history()[-1] == {"n": 1249}
+
+
+def test_the_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
+    first, second = JobState(tmp_path), JobState(tmp_path)
+    first.lock()
+    with pytest.raises(Locked, match="process"):
+        second.lock()
+    first.close()
+    second.lock()
+
+
+def test_of_many_processes_one_has_the_lock(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dify_job.state import JobState, Locked\n"
+        "state = JobState(Path(sys.argv[1])); sys.stdin.readline()\n"
+        "try:\n    state.lock(); print('held', flush=True); sys.stdin.readline()\n"
+        "except Locked: print('busy', flush=True)"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    said = sorted(racer.stdout.readline().strip() for racer in racers if racer.stdout)
+    for racer in racers:
+        racer.communicate("\n")
+    assert said == ["busy"] * 7 + ["held"]
+
+
+def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    state = JobState(tmp_path / "job")
+    for name in ("lock", "history.jsonl"):
+        (tmp_path / "job" / name).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"):
+        state.lock()
+    with pytest.raises(OSError, match="symbolic"):
+        state.remember({})
+    (tmp_path / "job" / "lock").unlink()
+    (tmp_path / "job" / "lock").hardlink_to(target)
+    with pytest.raises(OSError, match="not a plain file"):
+        state.lock()
+    assert target.read_text() == "mine"
