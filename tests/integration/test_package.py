@@ -52,9 +52,9 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
 def test_the_wheel_runs_from_anywhere(built: Path, tmp_path: Path) -> None:
     [wheel] = built.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import dify_job.cli.main as m;"
-         f"assert m.__file__.startswith({str(tmp_path)!r}); m.main(['--version'])"],
-        cwd="/", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import dify_job.cli.main as main;"
+        f"assert main.__file__.startswith({str(tmp_path)!r}); main.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "dify-job 0.1.0\n"), done.stderr

@@ -39,6 +39,8 @@ def room_of(path: Path) -> str:
 
 
 def wing_of(room: str) -> str:
+    if room == "__main__":
+        return "cli"
     return room.split("/", maxsplit=1)[0] if "/" in room or room in ALLOWED else ""
 
 

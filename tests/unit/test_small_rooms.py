@@ -20,8 +20,19 @@ from dify_job.timespan import format_timespan, parse_timespan
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("90", 90), ("30min", 1800), ("1h 30min", 5400), ("1.5h", 5400), ("2 weeks", 1209600), ("500ms", 0.5), ("1M", 2629800), ("1y", 31557600), ("3µs", 3e-6)],
-)  # fmt: skip
+    [
+        ("90s", 90),
+        ("90", 90),
+        ("30min", 1800),
+        ("1h 30min", 5400),
+        ("1.5h", 5400),
+        ("2 weeks", 1209600),
+        ("500ms", 0.5),
+        ("1M", 2629800),
+        ("1y", 31557600),
+        ("3µs", 3e-6),
+    ],
+)
 def test_a_time_span_is_read_as_systemd_reads_it(text: str, seconds: float) -> None:
     assert parse_timespan(text) == pytest.approx(seconds)
 
