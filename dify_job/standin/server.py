@@ -3,8 +3,11 @@
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -55,14 +58,14 @@ class StandIn:
         self.ping = ping
         self.received: list[Received] = []
         self.replay: Replay | None = None
+        self.upload_limit = 15 * 1024 * 1024
         self.closing = threading.Event()
         standin = self
 
         class Handler(_Handler):
             server_of_apps = standin
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> "StandIn":
@@ -78,6 +81,14 @@ class StandIn:
     def runs(self) -> list[RunRecord]:
         """Every run that was created."""
         return list(self.engine.runs.values())
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that leave are what the stand-in is for."""
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -113,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         steps = [unquote(step) for step in url.path.split("/") if step]
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         try:
-            self._route(method, steps, query, body)
+            self._route(method, steps, query, body, raw)
         except _Refused as refused:
             self._json(
                 refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
@@ -121,7 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    def _route(self, method: str, steps: list[str], query: Mapping[str, str], body: Any) -> None:  # noqa: C901 - one case a route is the table
+    def _route(  # noqa: C901, PLR0912 - one case a route is the table
+        self, method: str, steps: list[str], query: Mapping[str, str], body: Any, raw: bytes
+    ) -> None:
         match method, steps:
             case "GET", ["health"]:
                 self._json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
@@ -139,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._logs(self._app(), query)
             case "GET", ["v1", "workflow", run_id, "events"] if self.server_of_apps.engine.in_worker:
                 self._join(self._app(), run_id, query)
+            case "POST", ["v1", "files", "upload"]:
+                self._app()
+                self._upload(raw)
             case "GET", ["v1", "info"]:
                 app = self._app()
                 self._json(
@@ -256,6 +272,38 @@ class _Handler(BaseHTTPRequestHandler):
         listener = engine.listen(run)
         past = list(run.past) if query.get("include_state_snapshot") == "true" else []
         self._stream(past, more=engine.events(listener, self.server_of_apps.ping))
+
+    def _upload(self, raw: bytes) -> None:
+        form = f"Content-Type: {self.headers.get('Content-Type')}\r\n\r\n".encode() + raw
+        parts = [part for part in BytesParser(policy=HTTP).parsebytes(form).walk() if not part.is_multipart()]
+        files = [part for part in parts if part.get_param("name", header="Content-Disposition") == "file"]
+        if not files or files[0].get_filename() is None:
+            raise _Refused(400, "no_file_uploaded", "Please upload your file.")
+        name = str(files[0].get_filename())
+        if not name:
+            raise _Refused(400, "filename_not_exists_error", "The specified filename does not exist.")
+        if "Content-Type" not in files[0]:
+            raise _Refused(415, "unsupported_file_type", "File type not allowed.")
+        if set(name) & set('/\\:*?"<>|'):
+            raise _Refused(400, "invalid_param", "Filename contains invalid characters")
+        content = files[0].get_payload(decode=True)
+        size = len(content) if isinstance(content, bytes) else 0
+        if size > self.server_of_apps.upload_limit:
+            raise _Refused(413, "file_too_large", "File size exceeded. {message}")
+        self._json(
+            201,
+            {
+                "id": str(uuid.uuid4()),
+                "name": name,
+                "size": size,
+                "extension": name.rpartition(".")[2] if "." in name else "",
+                "mime_type": files[0].get_content_type(),
+                "created_by": str(uuid.uuid4()),
+                "created_at": int(time.time()),
+                "preview_url": None,
+                "source_url": "",
+            },
+        )
 
     def _replay(self, replay: Replay) -> None:
         began = time.monotonic()
