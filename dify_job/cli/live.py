@@ -77,6 +77,6 @@ def _width() -> int:
     try:
         import os  # noqa: PLC0415 - on a terminal alone
 
-        return max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
     except (OSError, ValueError):
         return 79

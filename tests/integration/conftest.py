@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +75,18 @@ class Command:
         process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=30)
         return Ran(process.returncode, stdout, stderr)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """A whole request: closing a socket with unread bytes would reset the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    while length and len(body) < int(length[1]) and (part := connection.recv(65536)):
+        body += part
+    return head + b"\r\n\r\n" + body
 
 
 @pytest.fixture

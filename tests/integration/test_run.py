@@ -12,7 +12,7 @@ import pytest
 
 from dify_job.standin.server import Replay, StandIn
 
-from .conftest import APPS, KEY, Command
+from .conftest import APPS, KEY, Command, read_request
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
@@ -155,7 +155,7 @@ def answer_once(reply: bytes) -> tuple[int, list[bytes], threading.Thread]:
         while True:
             connection, _ = listener.accept()
             with connection:
-                seen.append(connection.recv(65536))
+                seen.append(read_request(connection))
                 connection.sendall(reply)
 
     thread = threading.Thread(target=serve, daemon=True)
