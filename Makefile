@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-TESTS ?= tests/unit tests/integration
+TESTS ?= tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-newest lint format golden bench package clean

@@ -137,22 +137,26 @@ def _job(
 def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
     assert layer.document is not None  # noqa: S101 - for mypy; layers of flags are not checked here
     for key, value in layer.values.items():
-        place = layer.document.place((*layer.below, key))
-        if key == "api_key":
-            mistakes.append(f"{place}: a key does not belong in the configuration; use api_key_file")
-        elif key not in FIELDS:
-            mistakes.append(f"{place}: unknown key {key!r}{_meant(key, list(FIELDS))}")
-        else:
-            try:
-                FIELDS[key](value)
-            except ValueError as error:
-                words = str(error)
-                mistakes.append(f"{place}: {key}{'' if words.startswith('.') else ' '}{words}")
+        fault = _fault_of(key, value)
+        if fault is not None:
+            mistakes.append(f"{layer.document.place((*layer.below, key))}: {fault}")
     for kinds in (SCHEDULE_KINDS, _KEY_KINDS):
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             place = layer.document.place((*layer.below, given[1]))
             mistakes.append(f"{place}: {' and '.join(given)} exclude one another; keep one")
+
+
+def _fault_of(key: str, value: Any) -> str | None:
+    if key == "api_key":
+        return "a key does not belong in the configuration; use api_key_file"
+    if key not in FIELDS:
+        return f"unknown key {key!r}{_meant(key, list(FIELDS))}"
+    try:
+        FIELDS[key](value)
+    except ValueError as error:
+        return f"{key}{'' if str(error).startswith('.') else ' '}{error}"
+    return None
 
 
 def _merge(layer: _Layer, merged: dict[str, Any], origins: dict[str, Origin], *, with_line: bool) -> None:
