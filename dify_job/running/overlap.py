@@ -8,10 +8,11 @@ from ..config.model import Job
 from ..dify.client import Dify
 from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, Locked, cannot_write
-from .inbox import Cancel, Inbox
+from .inbox import Inbox
 from .outcome import Verdict
 from .pursuit import Pursuit, Terms
 from .result import Result
+from .stop import cancelled
 
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever
 _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
@@ -110,8 +111,3 @@ class Turn:
             self.state.clear_in_flight()
         except OSError as error:
             raise cannot_write(self.state.directory, error) from None
-
-
-def cancelled(cancel: Cancel) -> Verdict:
-    """A signal that came before anything was sent."""
-    return Verdict(Outcome.CANCELLED, "cancelled; no run had been started", signum=cancel.signum)

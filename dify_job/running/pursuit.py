@@ -15,6 +15,7 @@ from ..dify.dialects import Event, Refusal, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
 from .outcome import End, Verdict, decide, ended_by_stop, unknown
+from .stop import Stop, cancelled
 
 _FIRST_LOOK = (
     15.0  # seconds of nothing but pings before run detail is asked: to 1.12 a pause is not announced
@@ -26,8 +27,6 @@ _LOOK_LIMIT = 10.0  # for the answer to one look
 _OWN_WORDS = 2.0  # once the record has ended the stream may still say so: where the two differ it wins
 _SEARCH = 30.0  # how long a run without an id is looked for
 _ABSENT = 120.0  # how long run detail may deny an id that the server gave (`celery-store-run`)
-_STOPPING = 10.0  # for the server to confirm a stop; the whole of it stays under 20 s
-_FIRST_IDS = 3.0  # for a task id to come after a signal that came before it
 
 _LOG_ROWS_AT_START = (1, 10)
 _EVENTS_ENDPOINT = (1, 14)
@@ -77,7 +76,7 @@ class Pursuit:
         self._call: Call | None = None  # the POST, as long as it can tell
         self._joined: Call | None = None
         self._look: Call | None = None
-        self._stop: Call | None = None
+        self._stop: Stop | None = None
         self._lost = ""  # why the POST can no longer tell
         self._reported: Refusal | None = None  # an `error` event of a run that has an id
         self._absent_since: float | None = None
@@ -88,10 +87,6 @@ class Pursuit:
         self._settled_at = float("inf")
         self._only_looking = False
         self._answered = False
-        self._stopping = False
-        self._cancel: Cancel | None = None  # the signal that stops; None while stopping: the deadline does
-        self._stop_trouble = "no task id was known yet"
-        self._stop_until = float("inf")
 
     def follow(self, call: Call) -> Verdict:
         """Follow a POST that was just begun; ends at the latest 20 s after the deadline."""
@@ -114,7 +109,7 @@ class Pursuit:
                 if heard is None:
                     verdict = self._alarm(time.monotonic())
                 elif isinstance(heard, Cancel):
-                    verdict = self._unconfirmed() if self._stopping else self._begin_stop(heard)
+                    verdict = self._begin_stop(heard) if self._stop is None else self._leave(self._stop)
                 else:
                     verdict = self._hear(*heard)
         finally:
@@ -130,8 +125,8 @@ class Pursuit:
 
     def _next_alarm(self) -> float:
         alarms = [self._look_at, self._give_up_at, self._settled_at]
-        if self._stopping:
-            alarms.append(self._stop_until)
+        if self._stop is not None:
+            alarms.append(self._stop.until)
         else:
             alarms.append(self._terms.deadline)
             if self._call is not None:
@@ -141,9 +136,9 @@ class Pursuit:
     def _alarm(self, now: float) -> Verdict | None:
         if now >= self._settled_at:
             return self._settled
-        if self._stopping:
-            if now >= self._stop_until:
-                return self._unconfirmed()
+        if self._stop is not None:
+            if now >= self._stop.until:
+                return self._leave(self._stop)
         elif now >= self._terms.deadline:
             return self._begin_stop(None)
         elif self._call is not None and now >= self._call.last_byte + self._terms.idle:
@@ -165,8 +160,8 @@ class Pursuit:
             return self._hear_look(message)
         if call is self._joined and isinstance(message, Arrived):
             return self._hear_event(message.event)
-        if call is self._stop:
-            self._stop_trouble = _trouble(message)
+        if self._stop is not None and call is self._stop.call:
+            self._stop.hear(message)
         return None
 
     def _hear_post(self, message: Message) -> Verdict | None:
@@ -189,7 +184,7 @@ class Pursuit:
         self._learn_ids(event.run_id, event.task_id)
         if self._run_id or self._task_id:
             self._known_running = True
-        if not self._stopping:
+        if self._stop is None:
             self._pause = _FIRST_LOOK
             self._look_at = time.monotonic() + self._pause
         self._progress(event)
@@ -223,7 +218,7 @@ class Pursuit:
     def _hear_look(self, message: Message) -> Verdict | None:
         self._look = None
         longest = _RECOVERY_PAUSES[1] if self._call is None else _LONGEST_PAUSE
-        self._pause = _STOP_PAUSE if self._stopping else min(longest, 2 * self._pause)
+        self._pause = _STOP_PAUSE if self._stop is not None else min(longest, 2 * self._pause)
         self._look_at = time.monotonic() + self._pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
         if not isinstance(message, Reply):
             return None
@@ -275,8 +270,8 @@ class Pursuit:
             self._give_up_at = float("inf")
             if self._call is None:
                 self._join()
-        if self._stopping and self._task_id is not None and self._stop is None:
-            self._send_stop()
+        if self._stop is not None and self._stop.call is None and self._task_id is not None:
+            self._send_stop(self._stop, self._task_id)
 
     def _learn_version(self, version: tuple[int, int] | None) -> None:
         self._version = self._version or version
@@ -285,9 +280,8 @@ class Pursuit:
 
     def _conclude(self, run: WorkflowRun) -> Verdict:
         run = run.with_ids(self._run_id, self._task_id)
-        if self._stopping and ended_by_stop(run):
-            confirmed = self._stopped("stop was sent, and the server confirmed it", was_running=True)
-            return replace(confirmed, run=run, unsettled=False)
+        if self._stop is not None and ended_by_stop(run):
+            return self._stop.confirmed(run)
         return self._decide(End(run=run))
 
     def _decide(self, end: End) -> Verdict:
@@ -333,71 +327,36 @@ class Pursuit:
     def _begin_stop(self, cancel: Cancel | None) -> Verdict | None:
         if self._only_looking:
             return self._looked_enough(cancel)
-        self._stopping, self._cancel = True, cancel
+        stop = self._stop = Stop(cancel)
         if self._call is not None and not self._call.witness.connected:
             self._call.hang_up()
             if not self._call.witness.connected:  # shut before it stood: nothing can leave any more
-                if cancel is None:
-                    return decide(End(unsent="no connection before the deadline"))
-                return replace(self._stopped("no run had been started"), unsettled=False)
+                return stop.before_anything_left()
         now = time.monotonic()
         self._look_at = now if self._call is None else now + _STOP_PAUSE
         if self._task_id is not None:
-            self._send_stop()
+            self._send_stop(stop, self._task_id)
         elif cancel is None and not self._known_running:
             return unknown(self._lost or "the deadline passed before the server named the run")
-        elif self._terms.streaming and (self._call is not None or self._joined is not None):
-            self._stop_until = now + _FIRST_IDS
-        else:
-            self._stop_trouble = "a blocking call never learns its task id"
-            return self._unconfirmed()
+        elif not self._terms.streaming or (self._call is None and self._joined is None):
+            return self._leave(stop)
         return None
+
+    def _send_stop(self, stop: Stop, task_id: str) -> None:
+        self._noted(self._run_id, task_id, True)
+        stop.send(self._dify, task_id, self._terms.user)
+
+    def _leave(self, stop: Stop) -> Verdict:
+        return stop.unconfirmed(
+            streaming=self._terms.streaming, known_running=self._known_running, lost=self._lost
+        )
 
     def _looked_enough(self, cancel: Cancel | None) -> Verdict:
         if cancel is not None:
-            return Verdict(Outcome.CANCELLED, "cancelled; no run had been started", signum=cancel.signum)
+            return cancelled(cancel)
         if self._known_running:
             return Verdict(Outcome.TIMEOUT, f"{self._lost}, and it is still running", unsettled=True)
         if self._answered:
             return unknown(self._lost)
-        return Verdict(
-            Outcome.UNREACHABLE,
-            "the server could not be reached to look up an earlier run of this job",
-            "check base_url (dify-job config show JOB), and that Dify is up",
-            unsettled=True,
-        )
-
-    def _send_stop(self) -> None:
-        assert self._task_id is not None  # noqa: S101 - for mypy; both callers have just looked
-        self._noted(self._run_id, self._task_id, True)
-        self._stop_trouble = "the server did not answer"
-        self._stop = self._dify.stop(self._task_id, self._terms.user)
-        self._stop_until = time.monotonic() + _STOPPING
-
-    def _unconfirmed(self) -> Verdict:
-        if self._stop is None:
-            return self._stopped(f"stop could not be asked: {self._stop_trouble}; a run may go on")
-        if self._stop_trouble:
-            return self._stopped(f"stop was sent, but not confirmed: {self._stop_trouble}; the run may go on")
-        return self._stopped("stop was sent, but the server did not confirm it; the run may go on")
-
-    def _stopped(self, how: str, *, was_running: bool = False) -> Verdict:
-        hint = "look at the run in the app's Logs; the node that was running goes on to its end"
-        if self._cancel is not None:
-            signum = self._cancel.signum
-            return Verdict(Outcome.CANCELLED, f"cancelled; {how}", hint, signum=signum, unsettled=True)
-        if not (was_running or self._known_running):
-            return unknown(f"{self._lost or 'the deadline passed'}; {how}")
-        return Verdict(Outcome.TIMEOUT, f"the deadline passed; {how}", hint, unsettled=True)
-
-
-def _trouble(message: Message) -> str:
-    """Why stop did not arrive; empty where it did. That the server says success proves nothing."""
-    match message:
-        case Reply(status=200):
-            return ""
-        case Reply(status=status):
-            return f"HTTP {status}"
-        case Broken(reason=reason):
-            return reason
-    return "the answer is not Dify's"
+        unreachable = decide(End(unsent="an earlier run of this job could not be looked up"))
+        return replace(unreachable, again=False, unsettled=True)

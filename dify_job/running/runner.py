@@ -23,9 +23,10 @@ from ..state import InFlight, JobState, boot_id, cannot_write
 from . import retry
 from .inbox import Inbox
 from .outcome import Verdict
-from .overlap import Turn, cancelled
+from .overlap import Turn
 from .pursuit import Pursuit, Terms
 from .result import Result
+from .stop import cancelled
 
 _NETWORK_PAUSE = 2.0
 

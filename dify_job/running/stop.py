@@ -1,0 +1,78 @@
+"""Stopping a run on the server: ask, wait until it is confirmed, and say how far it came."""
+
+import time
+from dataclasses import replace
+
+from ..dify.client import Broken, Call, Dify, Message, Reply
+from ..dify.dialects import WorkflowRun
+from ..exits import Outcome
+from .inbox import Cancel
+from .outcome import End, Verdict, decide, unknown
+
+_CONFIRMING = 10.0  # seconds for the server to confirm; with all that comes before it stays under 20
+_FIRST_IDS = 3.0  # for a task id to come after a signal that came before it
+_HINT = "look at the run in the app's Logs; the node that was running goes on to its end"
+
+
+class Stop:
+    """One stop of one run. cancel: the signal that wants it, or None where the deadline does.
+
+    until: monotonic, when to leave even if nothing is confirmed. call: the request, once it is sent.
+    """
+
+    def __init__(self, cancel: Cancel | None) -> None:
+        self._cancel = cancel
+        self._trouble = "no task id was known yet"
+        self.call: Call | None = None
+        self.until = time.monotonic() + _FIRST_IDS
+
+    def send(self, dify: Dify, task_id: str, user: str) -> None:
+        """Ask the server; that it answers success proves nothing (`stop-unknown-task`)."""
+        self._trouble = "the server did not answer"
+        self.call = dify.stop(task_id, user)
+        self.until = time.monotonic() + _CONFIRMING
+
+    def hear(self, message: Message) -> None:
+        """Take the answer to the request."""
+        match message:
+            case Reply(status=200):
+                self._trouble = ""
+            case Reply(status=status):
+                self._trouble = f"HTTP {status}"
+            case Broken(reason=reason):
+                self._trouble = reason
+
+    def before_anything_left(self) -> Verdict:
+        """The verdict where the connection never stood, so that nothing was started."""
+        if self._cancel is None:
+            return replace(decide(End(unsent="no connection before the deadline")), again=False)
+        return cancelled(self._cancel)
+
+    def confirmed(self, run: WorkflowRun) -> Verdict:
+        """The verdict where the run ended as a stopped one does."""
+        verdict = self._verdict("stop was sent, and the server confirmed it")
+        return replace(verdict, run=run, unsettled=False)
+
+    def unconfirmed(self, *, streaming: bool, known_running: bool, lost: str) -> Verdict:
+        """The verdict on leaving without a confirmation; 124 only while the run is known to be running."""
+        if self.call is None:
+            trouble = self._trouble if streaming else "a blocking call never learns its task id"
+            how = f"stop could not be asked: {trouble}; a run may go on"
+        elif self._trouble:
+            how = f"stop was sent, but not confirmed: {self._trouble}; the run may go on"
+        else:
+            how = "stop was sent, but the server did not confirm it; the run may go on"
+        if self._cancel is None and not known_running:
+            return unknown(f"{lost or 'the deadline passed'}; {how}")
+        return self._verdict(how)
+
+    def _verdict(self, how: str) -> Verdict:
+        if self._cancel is None:
+            return Verdict(Outcome.TIMEOUT, f"the deadline passed; {how}", _HINT, unsettled=True)
+        signum = self._cancel.signum
+        return Verdict(Outcome.CANCELLED, f"cancelled; {how}", _HINT, signum=signum, unsettled=True)
+
+
+def cancelled(cancel: Cancel) -> Verdict:
+    """A signal that came before anything was sent."""
+    return Verdict(Outcome.CANCELLED, "cancelled; no run had been started", signum=cancel.signum)
