@@ -112,6 +112,7 @@ def _run(
     *,
     scheduled: bool,
 ) -> Result:
+    _refuse_what_is_not_built(job)
     key = read_key(job)
     _warn_of_plain_http(job)
     state = _open_state(job, config_path)
@@ -204,6 +205,18 @@ def _last_success(state: JobState | None) -> datetime | None:
         if entry.get("outcome") == Outcome.SUCCEEDED:
             return datetime.fromisoformat(entry["call_time"])
     return None
+
+
+def _refuse_what_is_not_built(job: Job) -> None:
+    """A key that would be read and then not acted on is a lie; each goes from this list when it is built."""
+    unset = Job(name=job.name, base_url=job.base_url, key=job.key)
+    for key in ("files", "expect", "notify", "log_outputs"):
+        if getattr(job, key) != getattr(unset, key):
+            raise JobError(
+                Outcome.CONFIG,
+                f"job {job.name} sets {key}, which this version of dify-job does not do yet",
+                f"take {key} out of the job ({job.origins.get(key)})",
+            )
 
 
 def _warn_of_plain_http(job: Job) -> None:
