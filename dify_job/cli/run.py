@@ -230,8 +230,8 @@ def _warn_of_plain_http(job: Job) -> None:
 
 def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
-    level = options.log_level or os.environ.get("DIFY_JOB_LOG_LEVEL", "")
-    if not level:
+    level = options.log_level
+    if level is None:
         debug = (
             options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
         )  # systemd.exec(5), RestartMode=debug

@@ -96,10 +96,8 @@ def test_the_table_names_no_recording_that_is_not_there() -> None:
 def test_a_recorded_stream_cut_anywhere_gives_the_same_events(recording: Recording) -> None:
     whole = [read_event(event) for event in Parser().feed(recording.bytes)]
     stream = recording.bytes
-    # Every cut of the first 600 bytes and of the last 600, and every 7th between.
-    cuts = {*range(600), *range(0, len(stream), 7), *range(max(0, len(stream) - 600), len(stream))}
     raw = list(Parser().feed(stream))
-    for cut in sorted(cuts):
+    for cut in range(len(stream) + 1):
         parser = Parser()
         assert [*parser.feed(stream[:cut]), *parser.feed(stream[cut:])] == raw, cut
     parser = Parser()

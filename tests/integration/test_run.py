@@ -138,6 +138,25 @@ def test_the_deadline_stops_the_run_and_is_124(
     assert server.runs[0].stop_asked.is_set()
 
 
+def test_a_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as_life(
+    dify_job: Command, server: StandIn
+) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nidle_timeout = "1s"\nend_user = "me"\n'
+    )
+    assert (
+        dify_job("run", "--config", str(config), env={"K": "app-two-seconds"}).code == 0
+    )  # pings each 0.5 s
+    server.replay = Replay(
+        headers={"Content-Type": "text/event-stream"}, parts=((0, b": hello\n\n"),), ended="open"
+    )
+    ran = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert ran.code == 74
+    assert "not a byte came for 1 s" in ran.result["message"]
+    assert ran.result["duration_s"] < 5
+
+
 def test_a_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
