@@ -211,8 +211,10 @@ class Pursuit:
                 return self._conclude(run)
             case Refusal() as refusal:
                 return self._decide(End(refusal=refusal, in_stream=True))
-        if version is not None:
-            return self._lose("the answer is Dify's, but cannot be read")
+        kind = reply.headers.get("Content-Type", "")
+        if version is not None or not reply.body or not kind or "json" in kind:
+            # Half an answer, even half a head, which http.client takes for a whole one.
+            return self._lose("the answer was cut off")
         return self._decide(End(refusal=Refusal(reply.status, from_dify=False)))
 
     def _hear_look(self, message: Message) -> Verdict | None:

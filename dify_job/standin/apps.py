@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: it takes `seconds`; an error fails it, and with `absorbed` the run goes on in part."""
+    """One node: it takes `seconds`; an error fails it, and with `absorbed` the run goes on in part.
+
+    pauses: it waits for a human. stops: somebody stops the run there.
+    """
 
     title: str
     seconds: float = 0.0
@@ -17,6 +20,7 @@ class Node:
     error: str | None = None
     absorbed: bool = False
     pauses: bool = False
+    stops: bool = False
 
 
 @dataclass(frozen=True, slots=True)

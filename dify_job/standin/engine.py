@@ -138,6 +138,9 @@ class Engine:
             time.sleep(node.seconds)
         if node.pauses:
             return self._pause(run)
+        if node.stops:
+            self._end(run, "stopped", error="Stopped by user.")
+            return False
         run.steps += 1
         run.tokens += node.tokens
         status = "succeeded" if node.error is None else "exception" if node.absorbed else "failed"

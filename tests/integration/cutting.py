@@ -1,0 +1,99 @@
+"""A proxy that breaks one connection at one byte, and leaves all others alone."""
+
+import contextlib
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .conftest import read_request
+
+
+class Fault(StrEnum):
+    FIN = "fin"
+    RST = "rst"
+    STALL = "stall"
+    HTML = "504"
+
+
+GATEWAY_TIMEOUT = (
+    b"HTTP/1.1 504 Gateway Time-out\r\nContent-Type: text/html\r\nContent-Length: 27\r\n\r\n"
+    b"<html>Gateway Time-out</h1>"
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where: so many bytes of the request or of the response pass, then the fault."""
+
+    in_request: bool
+    position: int
+    fault: Fault
+
+
+class CuttingProxy:
+    def __init__(self, upstream: int, cut: Cut | None) -> None:
+        self._upstream = upstream
+        self._cut = cut
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._closed = threading.Event()
+        self.request = b""
+        self.response = b""
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+
+    def __enter__(self) -> "CuttingProxy":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        first = True
+        while not self._closed.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client, first), daemon=True).start()
+            first = False
+
+    def _serve(self, client: socket.socket, first: bool) -> None:
+        with client, contextlib.suppress(OSError):
+            request = read_request(client)
+            cut = self._cut if first else None
+            if cut is not None and cut.in_request:
+                with socket.create_connection(("127.0.0.1", self._upstream)) as server:
+                    server.sendall(request[: cut.position])
+                self._break(client, cut.fault)
+                return
+            with socket.create_connection(("127.0.0.1", self._upstream)) as server:
+                server.sendall(request)
+                response = self._pass(server, client, None if cut is None else cut.position)
+                if first:
+                    self.request, self.response = request, response
+                if cut is not None:
+                    self._break(client, cut.fault)
+
+    def _pass(self, server: socket.socket, client: socket.socket, limit: int | None) -> bytes:
+        passed = b""
+        while limit is None or len(passed) < limit:
+            part = server.recv(65536 if limit is None else min(65536, limit - len(passed)))
+            if not part:
+                return passed
+            passed += part
+            client.sendall(part)
+        return passed
+
+    def _break(self, client: socket.socket, fault: Fault) -> None:
+        match fault:
+            case Fault.RST:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            case Fault.STALL:
+                self._closed.wait(60)
+            case Fault.HTML:
+                client.sendall(GATEWAY_TIMEOUT)
