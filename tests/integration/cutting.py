@@ -73,21 +73,22 @@ class CuttingProxy:
                 return
             with socket.create_connection(("127.0.0.1", self._upstream)) as server:
                 server.sendall(request)
-                response = self._pass(server, client, None if cut is None else cut.position)
                 if first:
-                    self.request, self.response = request, response
+                    self.request = request
+                self._pass(server, client, None if cut is None else cut.position, first)
                 if cut is not None:
                     self._break(client, cut.fault)
 
-    def _pass(self, server: socket.socket, client: socket.socket, limit: int | None) -> bytes:
-        passed = b""
-        while limit is None or len(passed) < limit:
-            part = server.recv(65536 if limit is None else min(65536, limit - len(passed)))
+    def _pass(self, server: socket.socket, client: socket.socket, limit: int | None, first: bool) -> None:
+        passed = 0
+        while limit is None or passed < limit:
+            part = server.recv(65536 if limit is None else min(65536, limit - passed))
             if not part:
-                return passed
-            passed += part
+                return
+            passed += len(part)
+            if first:
+                self.response += part
             client.sendall(part)
-        return passed
 
     def _break(self, client: socket.socket, fault: Fault) -> None:
         match fault:
