@@ -5,6 +5,7 @@ import http.client
 import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -100,11 +101,12 @@ def session(witness: Witness, key: str) -> requests.Session:
 
 
 def reason_of(error: BaseException) -> str:
-    """The cause in words, without URLs: a proxy's URL can hold a password."""
-    prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
-    return prefix + next(
-        (words for cause in _causes(error) if (words := _words(cause))), type(error).__name__
-    )
+    """The cause in words, and the server's host and port: no URLs, a proxy's can hold a password."""
+    words = next((words for cause in _causes(error) if (words := _words(cause))), type(error).__name__)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"proxy: {words}"
+    request = getattr(error, "request", None)
+    return f"{urlsplit(request.url).netloc.rpartition('@')[2]}: {words}" if request is not None else words
 
 
 def _words(cause: BaseException) -> str | None:

@@ -349,6 +349,8 @@ class Pursuit:
         stop.send(self._dify, task_id, self._terms.user)
 
     def _leave(self, stop: Stop) -> Verdict:
+        if self._settled is not None:
+            return self._settled
         return stop.unconfirmed(
             streaming=self._terms.streaming, known_running=self._known_running, lost=self._lost
         )

@@ -118,18 +118,19 @@ def violations(server: StandIn, some: list[Cell]) -> list[str]:
             return f"{cell}: {len(created)} runs"
         return f"{cell}: took {took:.1f} s" if took > DEADLINE + 20 else None
 
-    with ThreadPoolExecutor(32) as pool:
+    with ThreadPoolExecutor(48) as pool:
         return [found for found in pool.map(check, enumerate(some)) if found]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
-def test_every_49th_byte_every_fault_every_fate(servers: dict[str, StandIn], version: str) -> None:
+def test_every_7th_byte_every_fault_every_fate(servers: dict[str, StandIn], version: str) -> None:
     server = servers[version]
-    some = list(cells(server, 49))
+    some = list(cells(server, 7))
     found = violations(server, some)
+    print(f"{version}: {len(some)} cells, {len(found)} violations")
     assert not found, "\n".join(found[:20])
-    assert len(some) > 300
+    assert len(some) > 2000
 
 
 @pytest.mark.parametrize("fault", Fault)

@@ -1,7 +1,5 @@
 import json
 import random
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -155,32 +153,6 @@ def test_the_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None
         second.lock()
     first.close()
     second.lock()
-
-
-def test_of_many_processes_one_has_the_lock(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from dify_job.state import JobState, Locked\n"
-        "state = JobState(Path(sys.argv[1])); sys.stdin.readline()\n"
-        "try:\n    state.lock(); print('held', flush=True); sys.stdin.readline()\n"
-        "except Locked: print('busy', flush=True)"
-    )
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(8)
-    ]
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    said = sorted(racer.stdout.readline().strip() for racer in racers if racer.stdout)
-    for racer in racers:
-        racer.communicate("\n")
-    assert said == ["busy"] * 7 + ["held"]
 
 
 def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
