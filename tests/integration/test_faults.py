@@ -128,8 +128,7 @@ def test_every_7th_byte_every_fault_every_fate(servers: dict[str, StandIn], vers
     server = servers[version]
     some = list(cells(server, 7))
     found = violations(server, some)
-    print(f"{version}: {len(some)} cells, {len(found)} violations")
-    assert not found, "\n".join(found[:20])
+    assert not found, f"{len(found)} of {len(some)}:\n" + "\n".join(found[:20])
     assert len(some) > 2000
 
 
