@@ -45,7 +45,7 @@ class InFlight:
 
     def overdue(self, grace: float) -> bool:
         """True when its own deadline passed more than `grace` seconds ago."""
-        if self.boot == boot_id():
+        if self.boot and self.boot == boot_id():  # empty under ProcSubset=pid
             return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
         return time.time() > self.deadline + grace
 
@@ -67,11 +67,26 @@ def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] 
     given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given)
-    system = _SYSTEM_BASE / job
+    system = base_of(system=True) / job
     if os.geteuid() == 0 or (_is_roots(config_path) and system.exists()):
         return system
-    home = environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    return Path(home) / "dify-job" / job
+    return base_of(system=False, environ=environ) / job
+
+
+def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
+    """BASE of a scope: the machine's jobs, or the user's own."""
+    if system:
+        return _SYSTEM_BASE
+    return Path(environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "dify-job"
+
+
+def read_last(directory: Path) -> dict[str, Any] | None:
+    """The last result in a state directory, which is neither made nor locked; None if it cannot be read."""
+    try:
+        told = json.loads((directory / "last.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _is_roots(path: Path | None) -> bool:
@@ -140,6 +155,15 @@ class JobState:
         """The end of the run is known."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink("in-flight.json", dir_fd=self._fd)
+
+    def tick(self) -> float | None:
+        """The last tick that --if-due counted from, seconds since 1970."""
+        at = (self._read("tick.json") or {}).get("at")
+        return float(at) if isinstance(at, (int, float)) else None
+
+    def put_tick(self, at: float) -> None:
+        """Remember a tick, on disk before it returns."""
+        self._write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
     def last(self) -> dict[str, Any] | None:
         """The result of the last run, as `finish` got it."""

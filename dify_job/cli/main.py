@@ -22,6 +22,14 @@ from .output import log_traceback, say  # noqa: E402
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Run a job's workflow once; the exit status tells how it ended."),
+    "install": ("install", "install", "Install timers or crontab entries; the system does the scheduling."),
+    "uninstall": ("uninstall", "uninstall", "Remove what install made, and nothing else."),
+    "status": ("status", "status", "Installed as configured? armed? last result? next runs?"),
+    "next": ("next_runs", "next_runs", "The coming runs, with zone and clock changes."),
+    "pause": ("uninstall", "pause", "Let a job rest, across reboots."),
+    "resume": ("uninstall", "resume", "Arm a paused job again."),
+    "logs": ("logs", "logs", "The log of a job: hands over to journalctl."),
+    "render": ("render", "render", "Print the units or crontab entries for another host."),
     "config": ("config", "config_group", "Show the configuration with its sources, or validate it."),
     "exit-codes": ("exit_codes", "exit_codes", "Print the table of exit codes."),
     "demo": ("demo", "demo", "Run a workflow against the built-in stand-in Dify: no server, no key."),

@@ -7,24 +7,26 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import log
-from ..config.model import Job
+from ..config.model import Job, Source
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..errors import JobError
 from ..exits import Outcome
 from ..running import output
 from ..running.inbox import Inbox
-from ..running.inputs import parse_object, render_inputs, secrets_in
+from ..running.inputs import parse_object, render_inputs, render_output_file, secrets_in
 from ..running.result import Result, refused
 from ..running.runner import Request, run_job
 from ..state import JobState, cannot_write, directory_of
+from . import run_log, tick
 from .options import Globals
 from .output import log_traceback, put_json, say
 
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
 
 _BEGAN = time.monotonic()
 _SCHEDULED_WAIT_NETWORK = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """How this process was started."""
+
+    call_time: str
+    scheduled: bool
+    if_due: bool
 
 
 @click.command()
@@ -47,6 +58,7 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 @click.option(
     "--overlap", type=click.Choice(["fail", "skip", "wait"]), help="While another run is under way."
 )
+@click.option("--if-due", is_flag=True, help="Run only when the job's schedule says that it is due.")
 @click.option("--scheduled", is_flag=True, help="For units and crontabs: no result on stdout.")
 @click.pass_context
 def run(
@@ -58,6 +70,7 @@ def run(
     inputs_json: str | None,
     output_file: str | None,
     scheduled: bool,
+    if_due: bool,
     **flags: str | None,
 ) -> int:
     """Run a job's workflow once.
@@ -79,10 +92,11 @@ def run(
         )
         chosen = pick(config, job)
         name = chosen.name
-        live = _set_up_log(options, chosen, scheduled=scheduled)
+        live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
             log.warning(warning)
-        result = _run(chosen, config.path, pairs, inputs_json, inbox, live, scheduled=scheduled)
+        start = _Start(call_time, scheduled=scheduled, if_due=if_due)
+        result = _run(chosen, config.path, pairs, inputs_json, inbox, live, start)
     except JobError as error:
         result = refused(name, error.outcome, error.message, error.hint, call_time, time.monotonic() - _BEGAN)
         _tell(result)
@@ -93,6 +107,10 @@ def run(
         result = refused(name, Outcome.BUG, words, hint, call_time, time.monotonic() - _BEGAN)
     if not scheduled:
         _print(result)
+    elif not result.success and log.is_set_up() and run_log.is_cron(scheduled=True):
+        say(f"dify-job: job {result.job}: {result.message}")  # cron mails it
+        if result.hint:
+            say(f"  {result.hint}")
     return result.exit_code
 
 
@@ -109,21 +127,28 @@ def _run(
     inputs_json: str | None,
     inbox: Inbox,
     live: LiveLine | None,
-    *,
-    scheduled: bool,
+    start: _Start,
 ) -> Result:
     _refuse_what_is_not_built(job)
     key = read_key(job)
     _warn_of_plain_http(job)
     state = _open_state(job, config_path)
+    began = _BEGAN
+    if (why := tick.held_back(job, state, scheduled=start.scheduled, if_due=start.if_due)) is not None:
+        return _ended_early(job, Outcome.SKIPPED, f"skipped: {why}", start)
+    if start.scheduled and (jitter := tick.jitter(job)):
+        log.info("waiting for the job's jitter", seconds=round(jitter))
+        if (cancel := inbox.pause(time.monotonic() + jitter)) is not None:
+            return _ended_early(job, Outcome.CANCELLED, "cancelled before it began", start, cancel.signum)
+        began = time.monotonic()  # jitter is no part of the deadline
     inputs = _inputs(job, state, pairs, inputs_json)
     for secret in secrets_in(inputs):
         log.hide(secret)
-    target = Path(job.output.file) if job.output.file else None
+    target = _target(job, state)
     if target is not None:
         output.check_writable(target)
-    wait = job.wait_network if job.wait_network is not None else _SCHEDULED_WAIT_NETWORK * scheduled
-    request = Request(job=job, key=key, inputs=inputs, began=_BEGAN, wait_network=wait)
+    wait = job.wait_network if job.wait_network is not None else _SCHEDULED_WAIT_NETWORK * start.scheduled
+    request = Request(job=job, key=key, inputs=inputs, began=began, wait_network=wait)
     log.info("run started", message_id="started", job=job.name)
     if live is not None:
         live.start()
@@ -141,6 +166,24 @@ def _run(
             log.warning("the output file could not be written", path=str(target), reason=str(error))
     _tell(result)
     return result
+
+
+def _ended_early(job: Job, outcome: Outcome, message: str, start: _Start, signum: int = 0) -> Result:
+    result = refused(job.name, outcome, message, None, start.call_time, time.monotonic() - _BEGAN, signum)
+    _tell(result)
+    return result
+
+
+def _target(job: Job, state: JobState | None) -> Path | None:
+    """The output file; a relative one of the config stands in the state directory, one from a flag here."""
+    now = _now_in(job.schedule.timezone)
+    name = render_output_file(job, now=now, last_success=_last_success(state))
+    if not name:
+        return None
+    path = Path(name).expanduser()
+    given = job.origins.get("output")
+    by_flag = given is not None and given.source is Source.FLAG
+    return path if path.is_absolute() or by_flag or state is None else state.directory / path
 
 
 def _log_event(event: Any) -> None:
@@ -226,24 +269,6 @@ def _warn_of_plain_http(job: Job) -> None:
     host = parts.hostname or ""
     if parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127.")):
         log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
-
-
-def _set_up_log(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
-    """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
-    level = options.log_level
-    if level is None:
-        debug = (
-            options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
-        )  # systemd.exec(5), RestartMode=debug
-        level = "debug" if debug else "warning" if options.quiet else "info"
-    live: LiveLine | None = None
-    stream: TextIO = sys.stderr
-    if stream.isatty() and options.log_format == "auto" and not options.quiet:
-        from .live import LiveLine  # noqa: PLC0415 - on a terminal alone
-
-        live = LiveLine(stream)
-    log.set_up(face=options.log_format, level=log.level_of(level), stream=live or stream, job=job.name)
-    return None if scheduled else live
 
 
 def _tell(result: Result) -> None:

@@ -21,14 +21,16 @@ def render_inputs(job: Job, *, now: datetime, last_success: datetime | None) -> 
 
     now: aware, in the job's zone. last_success: when the last run that succeeded began. Raises JobError.
     """
-    names = {
-        "now": now,
-        "today": now.date(),
-        "last_success": last_success,
-        "job": job.name,
-        "hostname": socket.gethostname(),
-    }
+    names = _names(job, now, last_success)
     return {key: _render(value, names, f"inputs.{key}") for key, value in job.inputs.items()}
+
+
+def render_output_file(job: Job, *, now: datetime, last_success: datetime | None) -> str | None:
+    """The name of the job's output file, rendered as its inputs are."""
+    text = job.output.file
+    if text is None or not is_template(text):
+        return text
+    return str(_render(text, _names(job, now, last_success), "output.file"))
 
 
 def is_template(text: str) -> bool:
@@ -54,6 +56,17 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     """Values of inputs whose names say that they are secret, for the log to hide."""
     return [value for key, value in inputs.items() if isinstance(value, str) and _SECRET_NAME.search(key)]
+
+
+def _names(job: Job, now: datetime, last_success: datetime | None) -> dict[str, Any]:
+    """What a template can use."""
+    return {
+        "now": now,
+        "today": now.date(),
+        "last_success": last_success,
+        "job": job.name,
+        "hostname": socket.gethostname(),
+    }
 
 
 def _render(value: Any, names: Mapping[str, Any], where: str) -> Any:

@@ -60,13 +60,19 @@ class Result:
 
 
 def refused(
-    job: str, outcome: Outcome, message: str, hint: str | None, call_time: str, duration: float
+    job: str,
+    outcome: Outcome,
+    message: str,
+    hint: str | None,
+    call_time: str,
+    duration: float,
+    signum: int = 0,
 ) -> Result:
-    """The result of a command that ended before any call: usage, config, files."""
+    """The result of a command that ended before any call: usage, config, files; signum: what cancelled it."""
     return Result(
         job=job,
         outcome=outcome,
-        exit_code=code_of(outcome),
+        exit_code=code_of(outcome, signum),
         message=message,
         hint=hint,
         call_time=call_time,

@@ -1,0 +1,335 @@
+"""`dify-job install`: bring the host to the configuration; from there the system does the scheduling."""
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from ..config import own
+from ..config.fields import FIELDS, SCHEDULE_KINDS
+from ..config.model import Config, Job, KeySource, ScheduleConfig
+from ..config.read import load_config
+from ..config.secrets import read_key
+from ..errors import JobError
+from ..exits import Outcome
+from ..files import Writer
+from ..ownership import look
+from ..scheduling import schedule
+from ..scheduling.base import Artifact, Change, Plan, Scope, Wishes, plan_of
+from ..scheduling.cron import Cron, read_table
+from .options import Globals
+from .output import put, say
+from .scopes import (
+    Wing,
+    chosen_backend,
+    chosen_scope,
+    config_place,
+    installed_jobs,
+    jobs_named,
+    scope_options,
+    visible,
+)
+
+_LINGER = Path("/var/lib/systemd/linger")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """One job ready to be installed: as it will be configured, its plan, and the files that say so."""
+
+    job: Job
+    plan: Plan
+    own: tuple[own.OwnFile, ...]
+
+
+@click.command()
+@click.argument("jobs", nargs=-1)
+@click.option("--every", metavar="DUR", help="Run each 2h, 30min, 1d.")
+@click.option(
+    "--calendar", multiple=True, metavar="EXPR", help="Run at systemd calendar times; can be repeated."
+)
+@click.option("--cron", metavar="EXPR", help="Run at the times of five cron fields.")
+@click.option("--timezone", metavar="ZONE", help="Zone of --calendar and --cron.")
+@scope_options
+@click.option("--run-as", metavar="USER", help="Instead of a dynamic user (systemd) or root (cron.d).")
+@click.option("--dry-run", is_flag=True, help="Print the files whole, write nothing.")
+@click.option("--diff", "as_diff", is_flag=True, help="Print what would change, write nothing.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the host is not as configured.")
+@click.option("--prune", is_flag=True, help="Also uninstall jobs that are no longer in this config.")
+@click.option("--start/--no-start", default=None, help="Arm also what is paused / do not arm what is new.")
+@click.option("--overwrite-edits", is_flag=True, help="Replace files of ours that were edited by hand.")
+@click.pass_context
+def install(  # noqa: PLR0913 - one argument an option
+    ctx: click.Context,
+    /,
+    *,
+    jobs: tuple[str, ...],
+    every: str | None,
+    calendar: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    scope: str | None,
+    backend: str,
+    run_as: str | None,
+    dry_run: bool,
+    as_diff: bool,
+    check: bool,
+    prune: bool,
+    start: bool | None,
+    overwrite_edits: bool,
+) -> int:
+    """Install the timers or crontab entries of jobs: all of the config, or those named.
+
+    Nothing runs at once. Installing again changes what differs and nothing else.
+    """
+    options = ctx.ensure_object(Globals)
+    where = chosen_scope(scope)
+    wing = chosen_backend(backend, where)
+    config = load_config(options.config_path, options.env_file)
+    flags = _schedule_of_flags(every, calendar, cron, timezone)
+    chosen = jobs_named(config, jobs)
+    if (flags is not None or run_as is not None) and len(chosen) != 1:
+        raise JobError(
+            Outcome.USAGE, "a schedule or user from flags is for one job", "dify-job install JOB ..."
+        )
+    ready = [_prepare(config, job, flags, run_as, where) for job in chosen]
+    now = datetime.now(UTC)
+    for each in ready:
+        schedule.check(each.plan.schedule, now)
+    plans = [each.plan for each in ready]
+    if dry_run or as_diff or check:
+        return _show(wing, ready, dry_run=dry_run, as_diff=as_diff, check=check)
+    _refuse_second_backend(wing, where, [plan.job for plan in plans])
+    arm = False if start is None and config.auto_start is False else start
+    writer = Writer()
+    try:
+        for each in ready:
+            _write_own(writer, each)
+        _check_effect(config_place(config, where), ready)
+        changes = wing.install(plans, Wishes(start=arm, overwrite_edits=overwrite_edits))
+    except BaseException:
+        writer.roll_back()
+        raise
+    for warning in config.warnings:
+        say(f"dify-job: {warning}")
+    if prune:
+        _prune(wing, config_place(config, where), set(config.jobs))
+    _tell(wing, ready, changes, config, now)
+    return 0
+
+
+def _schedule_of_flags(
+    every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
+) -> ScheduleConfig | None:
+    given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
+    set_flags = {key: value for key, value in given.items() if value is not None}
+    if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
+        raise JobError(
+            Outcome.USAGE, "--every, --calendar and --cron exclude one another", "keep one of them"
+        )
+    if not set_flags:
+        return None
+    if set_flags.keys() == {"timezone"}:
+        raise JobError(Outcome.USAGE, "--timezone needs --calendar or --cron beside it", "add one of them")
+    try:
+        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
+    except ValueError as error:
+        raise JobError(Outcome.USAGE, f"the schedule {error}", "dify-job install --help") from None
+    return ScheduleConfig(**values)
+
+
+def _prepare(
+    config: Config, job: Job, flags: ScheduleConfig | None, run_as: str | None, scope: Scope
+) -> _Ready:
+    """The job as install will leave it configured; nothing is written yet."""
+    place = config_place(config, scope)
+    files: list[own.OwnFile] = []
+    key = read_key(job)
+    if config.path is None and not place.exists():
+        files.append(own.stub(place))
+    if job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
+        files += [own.job_file(place, job, whole=config.path is None), own.key_file(place, job.name, key)]
+        job = replace(job, key=KeySource(file=own.key_path(place, job.name)))
+    else:
+        job = replace(job, key=replace(job.key, file=job.key.file.absolute()))
+    times = job.schedule
+    if flags is not None:
+        kept = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
+        times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
+    if flags is not None or run_as is not None or config.path is None:
+        job = replace(job, schedule=times, run_as=run_as or job.run_as)
+        files.append(own.schedule_file(place, job.name, schedule.or_default(times), run_as))
+    for file in files:
+        own.check_place(file, job.name)
+    return _Ready(job, plan_of(job, place), tuple(files))
+
+
+def _write_own(writer: Writer, ready: _Ready) -> None:
+    for file in ready.own:
+        try:
+            if file.path.exists() and file.path.read_bytes() == file.content:
+                continue
+            if file.secret:
+                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            writer.put(file.path, file.content, file.mode)
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{file.path} could not be written: {error.strerror}; nothing was changed",
+                "install as root, or with --user and a config of your own",
+            ) from None
+
+
+def _check_effect(place: Path, ready: Sequence[_Ready]) -> None:
+    """What was written must be what `run` will read: another file in config.d can say otherwise."""
+    written = [each for each in ready if each.own]
+    if not written:
+        return
+    jobs = load_config(place).jobs
+    for each in written:
+        if plan_of(jobs[each.job.name], place).fingerprint != each.plan.fingerprint:
+            raise JobError(
+                Outcome.CONFIG,
+                f"a later file in {place.parent / 'config.d'} sets other values for job {each.job.name}",
+                f"dify-job --config {place} config show {each.job.name} names it",
+            )
+
+
+def _refuse_second_backend(wing: Wing, scope: Scope, jobs: Sequence[str]) -> None:
+    for other, one in installed_jobs(visible("auto", scope.value), tuple(jobs)):
+        if other.name != wing.name:
+            raise JobError(
+                Outcome.CONFIG,
+                f"job {one.job} is installed with {one.backend} already; with both it would run twice",
+                f"dify-job uninstall {one.job} --backend {one.backend}, or install with that back end",
+            )
+
+
+def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
+    gone = [one.job for one in wing.status() if one.source == str(place) and one.job not in configured]
+    for change in wing.uninstall(gone) if gone else []:
+        put(f"{change.job}: uninstalled, it is no longer in {place}")
+
+
+# Without writing
+
+
+def _show(wing: Wing, ready: Iterable[_Ready], *, dry_run: bool, as_diff: bool, check: bool) -> int:
+    differs = False
+    for each in ready:
+        pairs: list[tuple[Path, str, str]] = []
+        for file in each.own:
+            text = "(the API key)\n" if file.secret else file.content.decode()
+            pairs.append((file.path, _old_text(file.path, secret=file.secret), text))
+        pairs += [(a.path, _old_artifact(wing, a, each.plan.job), a.text) for a in wing.render(each.plan)]
+        for path, old, new in pairs:
+            if dry_run:
+                put(f"# {path}\n{new}")
+            if old == new:
+                continue
+            differs = True
+            if as_diff:
+                lines = difflib.unified_diff(
+                    old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
+                )
+                put("".join(lines).rstrip("\n"))
+            elif check and not dry_run:
+                put(f"{path} {'differs' if old else 'is missing'}")
+    return 1 if check and differs else 0
+
+
+def _old_text(path: Path, *, secret: bool) -> str:
+    try:
+        return "(the API key)\n" if secret and path.exists() else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _old_artifact(wing: Wing, artifact: Artifact, job: str) -> str:
+    if isinstance(wing, Cron) and not artifact.path.is_absolute():
+        from ..scheduling import crontab  # noqa: PLC0415 - for a user's table alone
+
+        table = read_table()
+        for block in crontab.blocks(table):
+            if block.job == job:
+                text = table[block.start : block.end].decode(errors="replace")
+                return text.removesuffix(crontab.end_line(job))
+        return ""
+    return look(artifact.path, job).content.decode(errors="replace")
+
+
+# Telling
+
+
+def _tell(
+    wing: Wing, ready: Sequence[_Ready], changes: Sequence[Change], config: Config, now: datetime
+) -> None:
+    plans = {each.plan.job: each for each in ready}
+    for change in changes:
+        each = plans[change.job]
+        times = each.plan.schedule
+        done = "installed" if change.changed else "unchanged"
+        default = ", the default" if _has_no_schedule(each.job) else ""
+        armed = "armed" if change.armed else "not armed"
+        put(f"{change.job}: {done}, {schedule.in_words(times)}{default}, {armed}")
+        for note in (*change.notes, *_notes(wing, each, config, now)):
+            put(f"  {note}")
+        coming = islice(schedule.coming(times, now, by_cron=wing.name == "cron"), 3)
+        put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
+        for what, command in _commands(wing, change.job):
+            put(f"  {what:<9}  {command}")
+    unarmed = [change.job for change in changes if not change.armed]
+    if unarmed and config.auto_start is False:
+        put(f"not armed, because AUTO_START_SCHEDULER is false: dify-job resume {unarmed[0]}")
+    elif len(changes) > 1 or not unarmed:
+        count = f"{len(changes) - len(unarmed)} of {len(changes)} armed"
+        put(count if len(changes) > 1 else f"{changes[0].job} is armed")
+    elif unarmed:
+        put(f"{unarmed[0]} is not armed: dify-job resume {unarmed[0]}")
+
+
+def _has_no_schedule(job: Job) -> bool:
+    return job.schedule.every is None and not job.schedule.calendar and job.schedule.cron is None
+
+
+def _notes(wing: Wing, ready: _Ready, config: Config, now: datetime) -> list[str]:
+    by_cron = wing.name == "cron"
+    ticks = (
+        schedule.cron_ticks(ready.plan.schedule) if by_cron else schedule.systemd_ticks(ready.plan.schedule)
+    )
+    notes = [ticks.why] if ticks.why else []
+    notes += [f"the key is kept in {file.path}" for file in ready.own if file.secret]
+    if config.path is None:
+        notes.append(f"the job is kept in {own.job_file(ready.plan.config_path, ready.job, whole=True).path}")
+    notes += schedule.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
+    if wing.name == "systemd" and wing.scope is Scope.USER and not (_LINGER / _login()).exists():
+        notes.append(f"runs only while you are logged in; for always: sudo loginctl enable-linger {_login()}")
+    return notes
+
+
+def _login() -> str:
+    import pwd  # noqa: PLC0415 - for a user's own units
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _commands(wing: Wing, job: str) -> list[tuple[str, str]]:
+    if wing.name == "cron":
+        return [
+            ("run now", f"dify-job run {job}"),
+            ("watch", f"dify-job logs {job} -f"),
+            ("stop", f"dify-job pause {job}"),
+            ("remove", f"dify-job uninstall {job}"),
+        ]
+    user = " --user" if wing.scope is Scope.USER else ""
+    return [
+        ("run now", f"systemctl{user} start dify-job-{job}.service"),
+        ("watch", f"journalctl{user} -fu dify-job-{job}.service"),
+        ("stop", f"systemctl{user} stop dify-job-{job}.service"),
+        ("remove", f"dify-job uninstall {job}"),
+    ]

@@ -1,0 +1,66 @@
+"""`dify-job logs`: hand over to journalctl with the right arguments."""
+
+from pathlib import Path
+
+import click
+
+from .. import process
+from ..config.read import load_config, pick
+from ..errors import JobError
+from ..exits import Outcome
+from ..scheduling.base import Scope
+from .options import Globals
+from .output import say
+from .scopes import Wing, installed_jobs, scope_options, visible
+
+_JOURNAL = Path("/run/systemd/journal/socket")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("job", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
+@click.option("-n", "lines", metavar="N", help="The last N lines.")
+@scope_options
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    /,
+    *,
+    job: str | None,
+    arguments: tuple[str, ...],
+    follow: bool,
+    lines: str | None,
+    scope: str | None,
+    backend: str,
+) -> None:
+    """Show the log of a job; what follows -- goes to journalctl, for example -- -p err --since today."""
+    if job is None:
+        options = ctx.ensure_object(Globals)
+        job = pick(load_config(options.config_path, options.env_file), None).name
+    there = installed_jobs(visible(backend, scope), (job,))
+    wing = there[0][0] if there else None
+    if not _JOURNAL.exists() or not process.found("journalctl"):
+        raise JobError(
+            Outcome.CONFIG,
+            "there is no journal on this machine",
+            f"cron's jobs log to syslog here: grep dify-job /var/log/syslog, or dify-job status {job}",
+        )
+    command = ["journalctl", *_match(wing, job)]
+    command += ["-f"] if follow else []
+    command += ["-n", lines] if lines else []
+    command += arguments
+    say(f"dify-job: {' '.join(command)}")
+    try:
+        process.hand_over(command)
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"journalctl could not be started: {error.strerror}", "apt-get install systemd"
+        ) from None
+
+
+def _match(wing: Wing | None, job: str) -> list[str]:
+    if wing is None or wing.name == "cron":
+        return ["-t", "dify-job", f"DIFY_JOB={job}"]
+    user = ["--user"] if wing.scope is Scope.USER else []
+    return [*user, "-u", f"dify-job-{job}.service"]

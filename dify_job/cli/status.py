@@ -1,0 +1,193 @@
+"""`dify-job status`: is it installed as configured, is it armed, how did it end, when is the next run."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.model import Config, Job
+from ..exits import TABLE, Outcome
+from ..scheduling import schedule
+from ..scheduling.base import Installed, Scope, Sync, plan_of
+from ..state import base_of, read_last
+from .options import Globals
+from .output import put, put_json
+from .scopes import config_place, installed_jobs, scope_options, try_config, visible
+
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    job: str
+    sync: Sync
+    installed: Installed | None
+    schedule: str | None
+    next_runs: tuple[datetime, ...]
+    last: dict[str, Any] | None
+
+    @property
+    def healthy(self) -> bool:
+        """A pause is somebody's will, and no trouble."""
+        bad_end = self.last is not None and self.last["outcome"] not in _GOOD
+        troubles = self.installed.troubles if self.installed else ()
+        return self.sync is Sync.CONFIGURED and not bad_end and not troubles
+
+    def as_json(self) -> dict[str, Any]:
+        one = self.installed
+        return {
+            "job": self.job,
+            "healthy": self.healthy,
+            "sync": self.sync.value,
+            "backend": one.backend if one else None,
+            "scope": one.scope.value if one else None,
+            "armed": one.armed if one else False,
+            "paused": one.paused if one else False,
+            "running": one.running if one else False,
+            "schedule": self.schedule,
+            "next_runs": [at.isoformat() for at in self.next_runs],
+            "last": self.last,
+            "troubles": list(one.troubles) if one else [],
+            "files": [str(path) for path in one.paths] if one else [],
+            "config": one.source if one else None,
+        }
+
+
+@click.command()
+@click.argument("jobs", nargs=-1)
+@scope_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON; its keys are in docs/status.md.")
+@click.pass_context
+def status(
+    ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str, as_json: bool
+) -> int:
+    """Show what is installed and how it does; exit 0 when all is well, 1 when something needs attention."""
+    config = try_config(ctx.ensure_object(Globals))
+    now = datetime.now(UTC)
+    rows = [
+        row
+        for installed in (one for _, one in installed_jobs(visible(backend, scope), jobs))
+        for row in [_row(installed.job, installed, config, now)]
+    ]
+    there = {row.job for row in rows}
+    wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
+    rows += [_row(job, None, config, now) for job in wanted if job not in there]
+    if as_json:
+        put_json({"schema": 1, "jobs": [row.as_json() for row in rows]})
+    elif not rows:
+        put("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
+    else:
+        _table(rows, now)
+    return 0 if all(row.healthy for row in rows) else 1
+
+
+def _row(name: str, one: Installed | None, config: Config | None, now: datetime) -> _Row:
+    job = config.jobs.get(name) if config is not None else None
+    times = schedule.or_default(job.schedule) if job is not None else None
+    words = schedule.in_words(times) if times is not None else None
+    if one is None:
+        return _Row(name, Sync.MISSING, None, words, (), None)
+    coming: tuple[datetime, ...] = ()
+    if times is not None and one.armed:
+        coming = tuple(islice(schedule.coming(times, now, by_cron=one.backend == "cron"), 3))
+    if one.next_run is not None:
+        coming = (one.next_run, *(at for at in coming if at > one.next_run))[:3]
+    return _Row(name, _sync(one, job, config), one, words, coming, _last(one))
+
+
+def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
+    if one.edited:
+        return Sync.EDITED
+    if config is None or one.source != str(config_place(config, one.scope)):
+        return Sync.CONFIGURED if Path(one.source).exists() or not one.source else Sync.ORPHAN
+    if job is None:
+        return Sync.ORPHAN
+    plan = plan_of(job, Path(one.source))
+    return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
+
+
+def _last(one: Installed) -> dict[str, Any] | None:
+    """From the state where it can be read, else from the service manager by the exit-code table."""
+    kept = read_last(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    if kept is not None:
+        keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
+        last = {key: kept.get(key) for key in keys}
+        if one.ended is None or not _began_later(one.ended, last):
+            return last
+    if one.ended is None or one.exit_code is None:
+        return None
+    outcomes = [row.outcome.value for row in TABLE if row.code == one.exit_code]
+    return {
+        "outcome": outcomes[0] if outcomes else "not started",
+        "exit_code": one.exit_code,
+        "call_time": one.ended.isoformat(),
+        "duration_s": None,
+        "message": f"systemd says: {one.result}, status {one.exit_code}",
+        "workflow_run_id": None,
+    }
+
+
+def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
+    """True where systemd saw an end long after the last result: a start that came to no result."""
+    try:
+        kept = datetime.fromisoformat(str(last["call_time"])).timestamp() + float(last["duration_s"] or 0)
+    except ValueError:
+        return True
+    return ended.timestamp() > kept + 5 and last["exit_code"] not in (0, None)
+
+
+def _table(rows: list[_Row], now: datetime) -> None:
+    lines = [("JOB", "STATE", "SCHEDULE", "LAST", "NEXT")]
+    lines += [
+        (row.job, _state(row), row.schedule or "-", _last_words(row), _when(row.next_runs, now))
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    for line in lines:
+        put("  ".join([*(cell.ljust(width) for cell, width in zip(line[:4], widths, strict=True)), line[4]]))
+    for row in rows:
+        for word in _attention(row):
+            put(f"{row.job}: {word}")
+
+
+def _state(row: _Row) -> str:
+    one = row.installed
+    if one is None:
+        return "not installed"
+    word = "running" if one.running else "paused" if one.paused else "armed" if one.armed else "not armed"
+    return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
+
+
+def _last_words(row: _Row) -> str:
+    if row.last is None:
+        return "-"
+    return (
+        f"{row.last['outcome']} ({row.last['exit_code']}) {str(row.last['call_time'])[:16].replace('T', ' ')}"
+    )
+
+
+def _when(runs: tuple[datetime, ...], now: datetime) -> str:
+    if not runs:
+        return "-"
+    left = int((runs[0] - now).total_seconds())
+    hours, minutes = divmod(max(left, 0) // 60, 60)
+    days, hours = divmod(hours, 24)
+    span = f"{days}d {hours}h" if days else f"{hours}h {minutes}min" if hours else f"{minutes}min"
+    return f"{runs[0].astimezone():%Y-%m-%d %H:%M:%S %Z} (in {span})"
+
+
+def _attention(row: _Row) -> list[str]:
+    mends = {
+        Sync.OUTDATED: f"the config has changed since it was installed: dify-job install {row.job}",
+        Sync.EDITED: f"its files were edited by hand: dify-job install {row.job} --diff",
+        Sync.ORPHAN: f"its config is gone: dify-job uninstall {row.job}",
+        Sync.MISSING: f"not installed: dify-job install {row.job}",
+    }
+    words = [mends[row.sync]] if row.sync in mends else []
+    words += row.installed.troubles if row.installed else ()
+    if row.last is not None and row.last["outcome"] not in _GOOD:
+        words.append(f"the last run: {row.last['message']} (dify-job logs {row.job})")
+    return words

@@ -1,0 +1,60 @@
+"""What a scheduled start does before it is a run: is it due, is it too late, how long is its jitter."""
+
+import os
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..config.model import Job
+from ..errors import JobError
+from ..exits import Outcome
+from ..state import JobState, cannot_write
+
+
+def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
+    """Why nothing is to be started now; None where the run may begin, and then its tick is remembered.
+
+    Raises JobError where --if-due has no record to decide by.
+    """
+    if not if_due and (not scheduled or job.schedule.max_late is None):
+        return None  # nearly every run: nothing of the scheduling wing is loaded
+    from ..scheduling import due, schedule  # noqa: PLC0415 - start-up time
+
+    times = schedule.or_default(job.schedule)
+    now = datetime.now(UTC)
+    if not if_due:
+        return due.too_late(times, now)
+    if state is None:
+        raise JobError(
+            Outcome.CONFIG,
+            '--if-due decides by the job\'s own record, and the job has state = "none"',
+            "take state out of the job",
+        )
+    last = state.tick()
+    decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
+    runs = decision.due or (last is None and not scheduled)  # by hand, the first time, a person wants a run
+    try:
+        if decision.mark is not None:
+            state.put_tick(decision.mark.timestamp())  # before the run: a crash must not repeat it
+    except OSError as error:
+        raise cannot_write(state.directory, error) from None
+    return None if runs else decision.why
+
+
+def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
+    """True where a service manager started this process (systemd.exec(5)); cron sets no such variable."""
+    return "INVOCATION_ID" in environ
+
+
+def jitter(job: Job) -> float:
+    """Seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=)."""
+    if not job.schedule.jitter or under_systemd():
+        return 0.0
+    from ..scheduling import due  # noqa: PLC0415 - start-up time
+
+    try:
+        host = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        host = ""
+    return due.jitter_of(job.schedule, job.name, host or socket.gethostname())

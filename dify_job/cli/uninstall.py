@@ -1,0 +1,108 @@
+"""`dify-job uninstall`, `pause` and `resume`: what is ours goes, or rests; nothing of others is touched."""
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..config import own
+from ..errors import JobError
+from ..exits import Outcome
+from ..scheduling.base import Installed, Scope
+from ..state import base_of
+from .output import put
+from .scopes import Wing, chosen_scope, installed_jobs, scope_options, visible
+
+
+@click.command()
+@click.argument("jobs", nargs=-1)
+@scope_options
+@click.option("--purge", is_flag=True, help="Also remove the state: last result, history, in-flight record.")
+def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: bool) -> None:
+    """Remove the units or crontab entries of jobs: of those named, or of all that are installed.
+
+    A run under way is stopped, in Dify too. It works without the configuration.
+    """
+    where = chosen_scope(scope)
+    backends = visible(backend, where.value)
+    there = installed_jobs(backends, jobs)
+    for wing in backends:
+        mine = [one for backend_of, one in there if backend_of is wing]
+        if not mine:
+            continue
+        for change, one in zip(wing.uninstall([one.job for one in mine]), mine, strict=True):
+            put(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({wing.name})")
+            for path in (*change.paths, *_forget_config(one)):
+                put(f"  removed {path}")
+            for note in change.notes:
+                put(f"  {note}")
+    for job in sorted(set(jobs) - {one.job for _, one in there}):
+        put(f"{job}: not installed")
+    if purge:
+        for job in sorted({one.job for _, one in there} | set(jobs)):
+            _purge(job, where)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True)
+@scope_options
+def pause(*, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+    """Let jobs not run by themselves, across reboots, until they are resumed; a run under way goes on."""
+    _set_paused(jobs, scope, backend, paused=True)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True)
+@scope_options
+def resume(*, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+    """Let paused jobs run by themselves again, from their next time on."""
+    _set_paused(jobs, scope, backend, paused=False)
+
+
+def _set_paused(jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool) -> None:
+    there: dict[str, Wing] = {
+        one.job: wing
+        for wing, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
+    }
+    for job in jobs:
+        if job not in there:
+            raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
+    for job in jobs:
+        there[job].pause(job, paused=paused)
+        put(f"{job}: {'paused' if paused else 'armed'}")
+
+
+def _forget_config(one: Installed) -> list[Path]:
+    """Remove what install kept beside the config; the config itself only where install made it."""
+    if not one.source:
+        return []
+    place = Path(one.source)
+    gone = []
+    for path in own.kept(place, one.job):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            gone.append(path)
+    with contextlib.suppress(OSError):
+        (place.parent / "credentials").rmdir()
+    with contextlib.suppress(OSError):
+        (place.parent / "config.d").rmdir()
+        if own.is_stub(place):
+            place.unlink()
+            gone.append(place)
+            place.parent.rmdir()
+    return gone
+
+
+def _purge(job: str, scope: Scope) -> None:
+    base = base_of(system=scope is Scope.SYSTEM)
+    # StateDirectory= of a dynamic user is a link into private/ (systemd.exec(5))
+    for path in (base / job, base.parent / "private" / base.name / job):
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            continue
+        put(f"  removed {path}")

@@ -1,0 +1,134 @@
+"""The files that install keeps beside a person's config, which itself is never edited.
+
+Its flags stand in config.d/JOB.schedule.toml; a job that was taken from an env file in config.d/JOB.job.toml,
+with its key in credentials/.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from ..exits import Outcome
+from ..ownership import Found, fingerprint, look, marked
+from ..timespan import format_timespan
+from .model import Job, ScheduleConfig, Secret
+
+_STUB = (
+    "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
+    "# What dify-job install was told by flags or took from a .env file stands in config.d/.\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """One file to be written. secret: it is shown nowhere."""
+
+    path: Path
+    content: bytes
+    mode: int = 0o644
+    secret: bool = False
+
+
+def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
+    """The config file that a scope has where none was named."""
+    if system:
+        return Path("/etc/dify-job/config.toml")
+    return Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser(), "dify-job", "config.toml")
+
+
+def key_path(config_path: Path, job: str) -> Path:
+    """Where the key of a job is kept that has no file of its own."""
+    return config_path.parent / "credentials" / f"{job}.key"
+
+
+def schedule_file(config_path: Path, job: str, schedule: ScheduleConfig, run_as: str | None) -> OwnFile:
+    """What flags said: the schedule, and the user."""
+    values: dict[str, Any] = {}
+    if schedule.every is not None:
+        values["every"] = format_timespan(schedule.every)
+    elif schedule.cron is not None:
+        values["cron"] = schedule.cron
+    else:
+        values["calendar"] = list(schedule.calendar)
+    if schedule.timezone is not None:
+        values["timezone"] = schedule.timezone
+    if run_as is not None:
+        values["run_as"] = run_as
+    return _document(config_path.parent / "config.d" / f"{job}.schedule.toml", job, values, config_path)
+
+
+def job_file(config_path: Path, job: Job, *, whole: bool) -> OwnFile:
+    """Where the key now is, and, where the job came from the environment, the whole of it."""
+    values: dict[str, Any] = {"api_key_file": str(key_path(config_path, job.name))}
+    if whole:
+        values["base_url"] = job.base_url
+        if job.end_user is not None:
+            values["end_user"] = job.end_user
+        if job.inputs:
+            values["inputs"] = dict(job.inputs)
+    return _document(config_path.parent / "config.d" / f"{job.name}.job.toml", job.name, values, config_path)
+
+
+def key_file(config_path: Path, job: str, key: Secret) -> OwnFile:
+    """The key, for its owner alone."""
+    return OwnFile(key_path(config_path, job), f"{key.reveal()}\n".encode(), 0o600, secret=True)
+
+
+def stub(config_path: Path) -> OwnFile:
+    """An empty config for --config to name, where there was none."""
+    return OwnFile(config_path, _STUB.encode())
+
+
+def kept(config_path: Path, job: str) -> list[Path]:
+    """The files of a job that are ours and may go when it is uninstalled."""
+    directory = config_path.parent / "config.d"
+    own = [directory / f"{job}.schedule.toml", directory / f"{job}.job.toml"]
+    found = [path for path in own if look(path, job).found in (Found.OURS, Found.EDITED)]
+    if own[1] in found and key_path(config_path, job).exists():
+        found.append(key_path(config_path, job))
+    return found
+
+
+def is_stub(config_path: Path) -> bool:
+    """True for a config that install made and nobody wrote in."""
+    try:
+        return config_path.read_bytes() == _STUB.encode()
+    except OSError:
+        return False
+
+
+def check_place(file: OwnFile, job: str) -> None:
+    """Raise JobError (config) where something that is not ours stands at a file's place."""
+    if file.secret or not file.path.name.endswith((".schedule.toml", ".job.toml")):
+        return
+    found = look(file.path, job).found
+    if found not in (Found.ABSENT, Found.OURS):
+        why = "was edited by hand" if found is Found.EDITED else "is not dify-job's"
+        raise JobError(
+            Outcome.CONFIG,
+            f"{file.path} {why}",
+            "move what it says into your own config file, and delete it",
+        )
+
+
+def _document(path: Path, job: str, values: Mapping[str, Any], source: Path) -> OwnFile:
+    lines = [f"[jobs.{job}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    body = "\n".join(lines) + "\n"
+    return OwnFile(path, marked(job, fingerprint(body), str(source), body).encode())
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML; a basic string is a JSON string, but for DEL."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if value is None:
+        raise JobError(
+            Outcome.CONFIG, "an input is null, which a config file cannot say", "leave it out of DIFY_INPUTS"
+        )
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

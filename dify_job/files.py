@@ -1,0 +1,119 @@
+"""The one seam where install writes: whole files, atomically, taken back together when something fails."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import JobError
+from .exits import Outcome
+
+_LOCK_WAIT = 10.0
+
+
+class Writer:
+    """Writes and removes files, remembering what stood there.
+
+    Temporary names begin with a dot and never end in .service, .timer or .toml: nobody reads half a file.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Path, bytes | None, int]] = []
+
+    def put(
+        self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+    ) -> None:
+        """Write a whole file under its final name: old or new, never half. Raises OSError."""
+        self._remember(path)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _replace(path, content, mode, owner)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or nothing. Raises OSError."""
+        self._remember(path)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        _sync(path.parent)
+
+    def roll_back(self) -> None:
+        """Put back what stood there before, newest change first."""
+        for path, content, mode in reversed(self._before):
+            with contextlib.suppress(OSError):
+                if content is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    _replace(path, content, mode, None)
+        self._before.clear()
+
+    @property
+    def changed(self) -> bool:
+        """True once something was written or removed."""
+        return bool(self._before)
+
+    def _remember(self, path: Path) -> None:
+        try:
+            self._before.append((path, path.read_bytes(), path.stat().st_mode & 0o7777))
+        except OSError:
+            self._before.append((path, None, 0))
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One install or uninstall at a time in a scope. Raises JobError (busy, cannot-write)."""
+    path = directory / "install.lock"
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{path} cannot be opened: {error.strerror}",
+            "install as root, or with --user",
+        ) from None
+    try:
+        until = time.monotonic() + _LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise JobError(
+                        Outcome.BUSY,
+                        "another install or uninstall is under way",
+                        "try again when it has ended",
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

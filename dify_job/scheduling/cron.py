@@ -1,0 +1,339 @@
+"""The cron back end: a file in /etc/cron.d as root, a marked block in the user's crontab otherwise."""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from .. import process
+from ..errors import JobError
+from ..exits import Outcome
+from ..files import Writer, locked
+from ..ownership import Found, Mark, look, marked
+from ..templates import render_file
+from . import crontab, reach, schedule
+from .base import Artifact, Change, Installed, Plan, Scope, Wishes
+from .places import Places
+
+CRON_D = Path("/etc/cron.d")
+_CRONTAB = Path("crontab")  # the place of a block, in messages
+_PAUSED = "#paused# "
+_SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
+_LONGEST_COMMAND = 998  # Debian's cron: "command too long"
+_TRIES = 3
+
+
+class Cron:
+    """cron, for the machine (as root) or for the calling user."""
+
+    name = "cron"
+
+    def __init__(self, scope: Scope, cron_d: Path | None = None) -> None:
+        self.scope = scope
+        self._base = Places.of(scope).base
+        given = cron_d or CRON_D
+        # busybox has no cron.d: root's jobs go into root's crontab then
+        self._cron_d = given if scope is Scope.SYSTEM and given.is_dir() else None
+
+    def render(self, plan: Plan) -> tuple[Artifact, ...]:
+        """One file, or one block."""
+        return (self._artifact(plan, paused=False),)
+
+    def install(self, plans: Sequence[Plan], wishes: Wishes) -> list[Change]:
+        """Write what differs; a paused job stays paused unless wishes say start."""
+        if not process.found("crontab") and self._cron_d is None:
+            raise JobError(
+                Outcome.CONFIG,
+                "there is no crontab command on this machine",
+                "apt-get install cron, or systemd",
+            )
+        if self.scope is Scope.SYSTEM:
+            for plan in plans:
+                account = reach.account_of(plan.run_as or "root")
+                reach.check_plan(plan, account, key_by_manager=False)
+        with locked(self._base):
+            if self._cron_d is not None:
+                return self._install_files(self._cron_d, plans, wishes)
+            return self._edit(lambda table: self._with_blocks(table, plans, wishes))
+
+    def uninstall(self, jobs: Sequence[str]) -> list[Change]:
+        """Remove the files or blocks of these jobs; a run under way goes on to its end."""
+        with locked(self._base):
+            if self._cron_d is None:
+                return self._edit(lambda table: self._without_blocks(table, jobs))
+            changes = []
+            for job in jobs:
+                path = self._place(job)
+                seen = look(path, job)
+                ours = seen.found in (Found.OURS, Found.EDITED)
+                if ours:
+                    path.unlink(missing_ok=True)
+                strange = seen.found in (Found.FOREIGN, Found.MASKED)
+                notes = (f"{path} is not ours and was left",) if strange else ()
+                changes.append(Change(job=job, paths=(path,) if ours else (), changed=ours, notes=notes))
+            return changes
+
+    def pause(self, job: str, *, paused: bool) -> Change:
+        """Comment the job's lines, or take the comment away; it lasts across reboots."""
+        with locked(self._base):
+            if self._cron_d is not None:
+                path = self._cron_d / self._file_name(job)
+                seen = look(path, job)
+                if seen.mark is None:
+                    raise _not_installed(job)
+                text = _with_pause(seen.content.decode(errors="surrogateescape"), seen.mark, paused=paused)
+                content = text.encode(errors="surrogateescape")
+                if content != seen.content:
+                    Writer().put(path, content)
+                return Change(job=job, paths=(path,), changed=content != seen.content, armed=not paused)
+
+            def edit(table: bytes) -> tuple[bytes, list[Change]]:
+                for block in crontab.blocks(table):
+                    if block.job == job:
+                        old = table[block.start : block.end].decode(errors="surrogateescape")
+                        body = old.removesuffix(crontab.end_line(job))
+                        new = _with_pause(body, block.mark, paused=paused) + crontab.end_line(job)
+                        edited = crontab.with_block(table, job, new.encode(errors="surrogateescape"))
+                        return edited, [Change(job=job, changed=edited != table, armed=not paused)]
+                raise _not_installed(job)
+
+            return self._edit(edit)[0]
+
+    def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
+        """What is installed, from the marks; cron itself tells nothing of its jobs."""
+        wanted = set(jobs) if jobs is not None else None
+        found = [one for one in self._installed() if wanted is None or one.job in wanted]
+        return sorted(found, key=lambda one: one.job)
+
+    # Rendering
+
+    def _place(self, job: str) -> Path:
+        return self._cron_d / self._file_name(job) if self._cron_d is not None else _CRONTAB
+
+    @staticmethod
+    def _file_name(job: str) -> str:
+        return f"dify-job-{job}"  # Debian's cron passes over a name with a dot
+
+    def _artifact(self, plan: Plan, *, paused: bool) -> Artifact:
+        ticks = schedule.cron_ticks(plan.schedule)
+        words = plan.command(if_due=ticks.if_due)
+        for word in words:
+            if special := _SPECIAL.search(word):
+                raise JobError(
+                    Outcome.CONFIG,
+                    f"{word!r} cannot stand in a crontab: {special[0]!r} means something else there",
+                    "move it to a path of plain letters, digits and / . _ -",
+                )
+        command = " ".join(words)
+        if len(command) > _LONGEST_COMMAND:
+            raise JobError(
+                Outcome.CONFIG,
+                f"the command has {len(command)} bytes, and cron takes {_LONGEST_COMMAND}",
+                "use shorter paths",
+            )
+        user = f"{plan.run_as or 'root'} " if self._cron_d is not None else ""
+        pause = _PAUSED if paused else ""
+        values = {"lines": ticks.lines, "paused": pause, "user": user, "command": command}
+        body = render_file("cron/job.cron.j2", values)
+        text = marked(plan.job, plan.fingerprint, str(plan.config_path), body)
+        return Artifact(self._place(plan.job), text)
+
+    # /etc/cron.d
+
+    def _install_files(self, cron_d: Path, plans: Sequence[Plan], wishes: Wishes) -> list[Change]:
+        writer = Writer()
+        seen = {plan.job: look(cron_d / self._file_name(plan.job), plan.job) for plan in plans}
+        for plan in plans:
+            path, found = self._place(plan.job), seen[plan.job].found
+            if found in (Found.FOREIGN, Found.MASKED):
+                raise JobError(
+                    Outcome.CONFIG,
+                    f"{path} exists and is not dify-job's",
+                    f"rename the job, or move that file away: mv {path} {path}.bak",
+                )
+            if found is Found.EDITED and not wishes.overwrite_edits:
+                raise _edited(str(path))
+        changes = []
+        try:
+            for plan in plans:
+                old = seen[plan.job]
+                paused = _stays_paused(old.content, wishes, new=old.found is Found.ABSENT)
+                artifact = self._artifact(plan, paused=paused)
+                changed = artifact.text.encode() != old.content
+                if changed:
+                    writer.put(artifact.path, artifact.text.encode())
+                changes.append(_change(plan.job, artifact.path, changed=changed, paused=paused))
+        except OSError as error:
+            writer.roll_back()
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{error.filename} could not be written: {error.strerror}; nothing was changed",
+                f"look at {cron_d}; --dry-run prints the file",
+            ) from None
+        except BaseException:
+            writer.roll_back()
+            raise
+        return changes
+
+    # A user's crontab
+
+    def _with_blocks(self, table: bytes, plans: Sequence[Plan], wishes: Wishes) -> tuple[bytes, list[Change]]:
+        changes = []
+        for plan in plans:
+            old = next((block for block in crontab.blocks(table) if block.job == plan.job), None)
+            if old is not None and old.edited and not wishes.overwrite_edits:
+                raise _edited(f"the block of job {plan.job} in your crontab")
+            content = table[old.start : old.end] if old is not None else b""
+            paused = _stays_paused(content, wishes, new=old is None)
+            text = self._artifact(plan, paused=paused).text + crontab.end_line(plan.job)
+            changed = text.encode() != content
+            if changed:
+                table = crontab.with_block(table, plan.job, text.encode())
+            changes.append(_change(plan.job, _CRONTAB, changed=changed, paused=paused))
+        return table, changes
+
+    def _without_blocks(self, table: bytes, jobs: Sequence[str]) -> tuple[bytes, list[Change]]:
+        there = {block.job for block in crontab.blocks(table)}
+        for job in jobs:
+            table = crontab.without_block(table, job)
+        paths = {job: (_CRONTAB,) if job in there else () for job in jobs}
+        return table, [Change(job=job, paths=paths[job], changed=job in there) for job in jobs]
+
+    def _edit(self, edit: Callable[[bytes], tuple[bytes, list[Change]]]) -> list[Change]:
+        """Read, change, write, read back; from the start again where somebody else wrote meanwhile."""
+        for _ in range(_TRIES):
+            table = read_table()
+            new, changes = edit(table)
+            if new == table:
+                return changes
+            if read_table() != table:
+                continue
+            _write_table(new, whole_table_was_ours=not new)
+            if read_table() == new:
+                return changes
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            "the crontab does not keep what is written to it; something else writes it at the same time",
+            "look at it: crontab -l",
+        )
+
+    def _installed(self) -> Iterator[Installed]:
+        if self._cron_d is not None:
+            with contextlib.suppress(OSError):
+                for path in sorted(self._cron_d.glob("dify-job-*")):
+                    seen = look(path, path.name.removeprefix("dify-job-"))
+                    if seen.mark is not None:
+                        yield self._one(seen.mark, path, seen.content, edited=seen.found is Found.EDITED)
+            return
+        try:
+            table = read_table() if process.found("crontab") else b""
+            found = crontab.blocks(table)
+        except JobError:
+            return
+        for block in found:
+            yield self._one(block.mark, _CRONTAB, table[block.start : block.end], edited=block.edited)
+
+    def _one(self, mark: Mark, path: Path, content: bytes, *, edited: bool) -> Installed:
+        paused = _is_paused(content)
+        daemon = daemon_is_running()
+        return Installed(
+            job=mark.job,
+            backend=self.name,
+            scope=self.scope,
+            paths=(path,),
+            fingerprint=mark.config,
+            source=mark.source,
+            edited=edited,
+            armed=not paused and daemon,
+            paused=paused,
+            troubles=()
+            if daemon
+            else ("the cron daemon does not run: systemctl start cron, or service cron start",),
+        )
+
+
+def read_table() -> bytes:
+    """The calling user's crontab; empty where there is none.
+
+    Raises JobError where it cannot be read for any other reason: it must not be taken for empty then.
+    """
+    done = process.run(["crontab", "-l"])
+    if done.code == 0:
+        return done.stdout
+    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U'"
+    complaint = done.complaint.lower()
+    if not done.stdout and ("no crontab for" in complaint or "can't open" in complaint):
+        return b""
+    raise JobError(
+        Outcome.CONFIG,
+        f"your crontab cannot be read: {done.complaint or done.code}",
+        "crontab -l must work; see cron.allow and cron.deny in crontab(1)",
+    )
+
+
+def daemon_is_running() -> bool:
+    """True where a process named cron or crond runs; also where /proc hides others' processes."""
+    with contextlib.suppress(OSError):
+        for process_directory in Path("/proc").iterdir():
+            if process_directory.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (process_directory / "comm").read_text().strip() in ("cron", "crond"):
+                        return True
+    return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
+
+
+def _write_table(table: bytes, *, whole_table_was_ours: bool) -> None:
+    if whole_table_was_ours:
+        done = process.run(["crontab", "-r"])
+    else:
+        fd, path = tempfile.mkstemp(prefix="dify-job-crontab-")
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(table)
+            done = process.run(["crontab", path])  # a file, never a pipe: an empty pipe empties the table
+        finally:
+            Path(path).unlink(missing_ok=True)
+    if done.code != 0:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"crontab refused the table: {done.complaint}",
+            "it is as it was: crontab -l",
+        )
+
+
+def _with_pause(text: str, mark: Mark, *, paused: bool) -> str:
+    _, _, body = text.partition("\n")
+    lines = [line.removeprefix(_PAUSED) for line in body.splitlines(keepends=True)]
+    if paused:
+        lines = [line if line.startswith("#") else f"{_PAUSED}{line}" for line in lines]
+    return marked(mark.job, mark.config, mark.source, "".join(lines))
+
+
+def _is_paused(content: bytes) -> bool:
+    lines = content.splitlines()
+    return any(line.startswith(_PAUSED.encode()) for line in lines)
+
+
+def _stays_paused(content: bytes, wishes: Wishes, *, new: bool) -> bool:
+    if wishes.start is True:
+        return False
+    return wishes.start is False if new else _is_paused(content)
+
+
+def _change(job: str, path: Path, *, changed: bool, paused: bool) -> Change:
+    notes = (f"paused, and left so; dify-job install {job} --start arms it",) if paused else ()
+    return Change(job=job, paths=(path,), changed=changed, armed=not paused, notes=notes)
+
+
+def _edited(what: str) -> JobError:
+    return JobError(
+        Outcome.CONFIG,
+        f"{what} was edited by hand",
+        "see what differs with dify-job install --diff; --overwrite-edits puts ours in its place",
+    )
+
+
+def _not_installed(job: str) -> JobError:
+    return JobError(Outcome.CONFIG, f"job {job} is not installed in cron", f"dify-job install {job}")

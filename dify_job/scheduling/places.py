@@ -1,0 +1,44 @@
+"""Where systemd keeps the units and stamps of a scope, and we the lock of install."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..state import base_of
+from .base import Scope
+
+_SYSTEM_UNITS = Path("/etc/systemd/system")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Directories of one scope."""
+
+    units: Path
+    stamps: Path
+    base: Path  # the lock, and what an install that was killed had still to do
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Places":
+        """The places that systemd and the state of jobs have (systemd.unit(5), systemd.timer(5))."""
+        if scope is Scope.SYSTEM:
+            return cls(_SYSTEM_UNITS, Path("/var/lib/systemd/timers"), base_of(system=True))
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser())
+        return cls(config / "systemd/user", data / "systemd/timers", base_of(system=False))
+
+    def wanted(self, timer: str) -> Path:
+        """The link that arms a timer at boot."""
+        return self.units / "timers.target.wants" / timer
+
+    def stamp(self, timer: str) -> Path:
+        """When a Persistent= timer elapsed last."""
+        return self.stamps / f"stamp-{timer}"
+
+    def touch_stamp(self, timer: str) -> None:
+        """A stamp of now: a Persistent= timer that starts has missed nothing (systemd.timer(5))."""
+        stamp = self.stamp(timer)
+        with contextlib.suppress(OSError):
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()

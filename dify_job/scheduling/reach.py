@@ -1,0 +1,137 @@
+"""Whether the user of a service can reach a path: judged by modes and owners, before anything is written."""
+
+import grp
+import os
+import pwd
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import JobError
+from ..exits import Outcome
+from .base import Plan
+
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+_PRIVATE_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what PrivateTmp= hides
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who a service runs as; a dynamic user owns nothing and is in no group."""
+
+    name: str
+    uid: int | None
+    groups: frozenset[int] = frozenset()
+
+    @property
+    def dynamic(self) -> bool:
+        """True for a user that systemd makes up."""
+        return self.uid is None
+
+
+DYNAMIC = Account("the unit's dynamic user", None)
+
+
+def account_of(name: str) -> Account:
+    """A user of this machine. Raises JobError (config)."""
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        raise JobError(
+            Outcome.CONFIG, f"run_as names {name}, who is no user of this machine", f"useradd --system {name}"
+        ) from None
+    groups = {found.pw_gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
+    return Account(name, found.pw_uid, frozenset(groups))
+
+
+def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
+    """Raise JobError (config) for the first thing that the job's user cannot reach.
+
+    key_by_manager: the service manager reads the key (LoadCredential), so the user need not.
+    """
+    import dify_job  # noqa: PLC0415 - its own place on disk is asked for
+
+    ways_out = (
+        "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
+        "/opt/dify-job/bin/pip install dify-job), or set run_as in the job to a user who can"
+    )
+    _demand(plan.python, "the interpreter", account, os.X_OK, ways_out)
+    _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out)
+    _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out)
+    _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out)
+    mend = f"make it readable for {account.name}, or set run_as in the job to a user who can read it"
+    _demand(plan.config_path, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
+    for extra in sorted((plan.config_path.parent / "config.d").glob("*.toml")):
+        _demand(extra, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
+    for path in plan.reads:
+        if not path.exists():
+            raise JobError(Outcome.NO_INPUT, f"{path} of job {plan.job} does not exist", "create it first")
+        _demand(path, "the file", account, os.R_OK, mend)
+    for path in plan.writes:
+        if not path.is_dir():
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"the output directory {path} of job {plan.job} does not exist",
+                f"mkdir -p {path}",
+            )
+        _demand(
+            path,
+            "the output directory",
+            account,
+            os.W_OK,
+            "make it writable for that user, set run_as in the job to one who can write there, or give "
+            "output.file as a relative path, which goes below /var/lib/dify-job",
+        )
+    if plan.key_file is not None and not key_by_manager:
+        mend = f"chown {account.name} {plan.key_file}"
+        _demand(plan.key_file, "the key file", account, os.R_OK, mend)
+
+
+def obstacle(path: Path, account: Account, need: int) -> str | None:
+    """What keeps the account from a path, as the end of a sentence; None where it can be reached."""
+    if account.uid == 0:
+        return None
+    for directory in reversed(path.parents):
+        if not _allowed(directory, account, os.X_OK):
+            return _told(directory)
+    return None if _allowed(path, account, need) else _told(path)
+
+
+def in_home(path: Path) -> bool:
+    """True below what ProtectHome= closes."""
+    return any(path.is_relative_to(home) for home in _HOMES)
+
+
+def _demand(path: Path, what: str, account: Account, need: int, ways_out: str) -> None:
+    why = obstacle(path, account, need)
+    if why is None and account.dynamic and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP):
+        why = "a service has a /tmp of its own"
+    if why is not None:
+        outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
+        raise JobError(outcome, f"{account.name} cannot reach {what} {path}: {why}", ways_out)
+
+
+def _allowed(path: Path, account: Account, need: int) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    shift = 0
+    if account.uid is not None and found.st_uid == account.uid:
+        shift = 6
+    elif found.st_gid in account.groups:
+        shift = 3
+    return bool(found.st_mode >> shift & need)
+
+
+def _told(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    return f"{path} has mode {stat.S_IMODE(found.st_mode):04o} and belongs to {owner}"

@@ -1,0 +1,142 @@
+"""Asking and telling a systemd manager: `systemctl show` and a few verbs, which are the same from 239 on."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import process
+from ..errors import JobError
+from ..exits import Outcome
+from .base import Scope
+
+_BOOTED = Path("/run/systemd/system")
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainStatus,"
+    "ExecMainExitTimestamp,NextElapseUSecRealtime,LastTriggerUSec,TimersCalendar"
+)
+_AT_ONCE = 500  # names in one command line
+_TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the manager says of one unit."""
+
+    properties: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.properties.get(name, "")
+
+    @property
+    def loaded(self) -> bool:
+        """True where the manager has the unit's file."""
+        return self["LoadState"] == "loaded"
+
+    @property
+    def active(self) -> bool:
+        """True for an armed timer, and for a service that runs."""
+        return self["ActiveState"] in ("active", "activating", "reloading")
+
+    @property
+    def enabled(self) -> bool:
+        """True where it is started at boot."""
+        return self["UnitFileState"] in ("enabled", "enabled-runtime")
+
+
+def version() -> int | None:
+    """The version of systemd on this machine, which need not be running; None where there is none."""
+    done = process.run(["systemctl", "--version"])
+    first = re.match(r"systemd (\d+)", done.text)
+    return int(first[1]) if done.code == 0 and first else None
+
+
+def is_booted() -> bool:
+    """True where systemd is this machine's service manager (sd_booted(3))."""
+    return _BOOTED.is_dir()
+
+
+class Manager:
+    """One systemd manager: the system's or this user's. Its verbs raise JobError where systemctl fails."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._argv = ["systemctl", "--user"] if scope is Scope.USER else ["systemctl"]
+        self._environ: dict[str, str] = {}
+        runtime = Path(f"/run/user/{os.geteuid()}")
+        given = os.environ.get("XDG_RUNTIME_DIR")
+        if scope is Scope.USER and not (given and _ours(Path(given))) and _ours(runtime):
+            self._environ = {"XDG_RUNTIME_DIR": str(runtime)}  # ssh without PAM, su, cron
+
+    def why_not(self) -> str | None:
+        """Why the manager cannot be asked; None where it can."""
+        if not process.found("systemctl"):
+            return "systemd is not installed"
+        if not is_booted():
+            return "systemd is not the service manager that this machine was booted with"
+        if self.scope is Scope.USER:
+            runtime = Path(
+                self._environ.get("XDG_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR") or "/none"
+            )
+            if not _ours(runtime) or not (runtime / "systemd").is_dir():
+                return (
+                    f"there is no user manager for you: {runtime} is not yours or has none "
+                    f"(loginctl enable-linger, or log in by ssh)"
+                )
+        return None
+
+    def show(self, units: Sequence[str]) -> dict[str, Unit]:
+        """The properties of units, in one call for all of them; empty where the manager cannot be asked."""
+        found: dict[str, Unit] = {}
+        for start in range(0, len(units), _AT_ONCE):
+            part = units[start : start + _AT_ONCE]
+            done = process.run(
+                [*self._argv, "show", f"--property={_PROPERTIES}", "--", *part],
+                environ={**self._environ, "TZ": "UTC"},
+            )
+            if done.code != 0:
+                return {}
+            for block in done.text.split("\n\n"):
+                properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+                if "Id" in properties:
+                    found[properties["Id"]] = Unit(properties)
+        return found
+
+    def reload(self) -> None:
+        """Let the manager read all units again."""
+        self._do("daemon-reload")
+
+    def tell(self, verb: str, units: Iterable[str]) -> None:
+        """enable, disable, start, stop or reset-failed some units, in one call."""
+        named = sorted(set(units))
+        for start in range(0, len(named), _AT_ONCE):
+            self._do(verb, *named[start : start + _AT_ONCE])
+
+    def _do(self, verb: str, *units: str) -> None:
+        # stop of a service waits for the run's own stop, which takes at most 20 s
+        done = process.run(
+            [*self._argv, "--no-ask-password", verb, *units], environ=self._environ, limit=120.0
+        )
+        if done.code != 0:
+            who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
+            shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{who} {verb} {shown} failed: {done.complaint or done.text.strip() or done.code}",
+                f"look at it: {who} status {units[0] if units else ''}".rstrip(),
+            )
+
+
+def time_of(text: str) -> datetime | None:
+    """A timestamp as `show` prints it with TZ=UTC; None for n/a and never."""
+    found = _TIME.search(text)
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def _ours(directory: Path) -> bool:
+    try:
+        return directory.is_dir() and directory.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

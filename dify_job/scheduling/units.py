@@ -1,0 +1,112 @@
+"""The systemd units of a job, rendered for a version of systemd. Pure."""
+
+import os
+from pathlib import Path
+
+from ..errors import JobError
+from ..exits import TABLE, Again, Outcome
+from ..ownership import marked
+from ..templates import render_file
+from ..timespan import format_timespan
+from . import schedule
+from .base import Artifact, Plan, Scope
+from .reach import in_home
+
+OLDEST = 239
+_CREDENTIALS = 247  # LoadCredential=
+_GRACE = 60.0  # seconds between the job's own deadline and systemd's
+
+
+def unit_names(job: str) -> tuple[str, str]:
+    """Service and timer of a job."""
+    return f"dify-job-{job}.service", f"dify-job-{job}.timer"
+
+
+def is_dynamic(plan: Plan, scope: Scope, version: int) -> bool:
+    """True where the unit has a dynamic user; without LoadCredential= it could not read its key."""
+    return scope is Scope.SYSTEM and plan.run_as is None and version >= _CREDENTIALS
+
+
+def key_by_manager(scope: Scope, version: int) -> bool:
+    """True where systemd reads the key for the unit."""
+    return scope is Scope.SYSTEM and version >= _CREDENTIALS
+
+
+def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tuple[Artifact, Artifact]:
+    """Service and timer. Raises JobError where systemd of that version cannot keep the schedule."""
+    if version < OLDEST:
+        raise JobError(
+            Outcome.CONFIG,
+            f"systemd {version} is too old; {OLDEST} is the oldest that is known to work",
+            "use --backend cron",
+        )
+    ticks = schedule.systemd_ticks(plan.schedule)
+    system = scope is Scope.SYSTEM
+    touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
+    homes = [path for path in touched if in_home(path)]
+    values = {
+        "job": plan.job,
+        "description": _free_text(plan.description),
+        "system": system,
+        "since": lambda needed: version >= needed,
+        "command": " ".join(quoted(word) for word in plan.command(if_due=ticks.if_due)),
+        "start_limit": format_timespan(plan.timeout + _GRACE),
+        "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
+        "final_codes": " ".join(
+            str(row.code) for row in TABLE if row.code and row.again not in (Again.SAFE, Again.NOT_NEEDED)
+        ),
+        "credential": f"api_key:{_path(plan.key_file)}" if plan.key_file and version >= _CREDENTIALS else "",
+        "dynamic": is_dynamic(plan, scope, version),
+        "user": plan.run_as or "",
+        "protect_home": "no" if any(in_home(p) for p in plan.writes) else "read-only" if homes else "yes",
+        "writes": [_path(path) for path in plan.writes],
+        "reads": [_path(path) for path in plan.reads],
+        "schedule": _free_text(schedule.in_words(plan.schedule)),
+        "calendars": ticks.lines,
+        "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
+        "catch_up": plan.schedule.catch_up,
+    }
+    names = zip(unit_names(plan.job), ("job.service.j2", "job.timer.j2"), strict=True)
+    return tuple(  # type: ignore[return-value]  # two names give two artifacts
+        Artifact(
+            directory / name,
+            marked(
+                plan.job, plan.fingerprint, str(plan.config_path), render_file(f"systemd/{template}", values)
+            ),
+        )
+        for name, template in names
+    )
+
+
+def quoted(word: str) -> str:
+    r"""One word of ExecStart= (systemd.service(5), "Command lines"): nothing in it is special to systemd."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise _no_unit(word, "it is not UTF-8") from None
+    if "\0" in word:
+        raise _no_unit(word, "it has a NUL")
+    escaped = "".join(
+        _ESCAPES.get(c, f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c) for c in word
+    )
+    plain = escaped == word and word and not set(word) & set(" ';") and word.isascii()
+    return word if plain else f'"{escaped}"'
+
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"}
+
+
+def _path(path: Path | None) -> str:
+    """A path as a whole setting of its own, where only specifiers are special."""
+    text = os.fspath(path or "")
+    if any(ord(c) < 33 or c in "\"'\\:" for c in text):
+        raise _no_unit(text, "it has a space, a quote, a colon or a control character")
+    return text.replace("%", "%%")
+
+
+def _free_text(text: str) -> str:
+    return " ".join(text.split()).replace("%", "%%").rstrip("\\")
+
+
+def _no_unit(text: str, why: str) -> JobError:
+    return JobError(Outcome.CONFIG, f"{text!r} cannot stand in a unit: {why}", "move or rename it")

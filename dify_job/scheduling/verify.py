@@ -1,0 +1,58 @@
+"""Letting systemd itself read rendered units, before anything is written."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from .. import process
+from ..errors import JobError
+from ..exits import Outcome
+from . import systemctl
+from .base import Artifact, Scope
+
+_OFFLINE_CHECKS = 250  # verify --recursive-errors=
+
+
+def verify(changed: Sequence[Artifact], together: Sequence[Artifact], scope: Scope, version: int) -> None:
+    """Raise JobError (rejected) with the first complaint of systemd.
+
+    verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250), and calendar for one that never
+    elapses; without systemd-analyze our own checks must do.
+    """
+    if not process.found("systemd-analyze"):
+        return
+    lines = sorted(set(_calendars(changed)))
+    if lines:
+        done = process.run(["systemd-analyze", "calendar", "--", *lines])
+        never = "Next elapse: never" in done.text
+        if done.code != 0 or never:
+            raise JobError(
+                Outcome.REJECTED,
+                f"systemd refuses the schedule: {'it never comes' if never else done.complaint}",
+                "man systemd.time tells the form",
+            )
+    with tempfile.TemporaryDirectory(prefix="dify-job-") as scratch:
+        files = []
+        for artifact in together:
+            file = Path(scratch, artifact.path.name)
+            file.write_text(artifact.text, encoding="utf-8")
+            files.append(str(file))
+        user = ["--user"] if scope is Scope.USER else []
+        strict = ["--recursive-errors=no"] if (systemctl.version() or 0) >= _OFFLINE_CHECKS else []
+        done = process.run(["systemd-analyze", *user, "verify", "--man=no", *strict, *files], limit=300.0)
+        complaints = [
+            line for line in done.stderr.decode(errors="replace").splitlines() if "dify-job-" in line
+        ]
+        if complaints and (done.code != 0 or not strict):
+            raise JobError(
+                Outcome.REJECTED,
+                f"systemd refuses the units: {complaints[0].replace(scratch + '/', '')}",
+                f"they are rendered for systemd {version}; --dry-run prints them",
+            )
+
+
+def _calendars(artifacts: Iterable[Artifact]) -> Iterator[str]:
+    for artifact in artifacts:
+        for line in artifact.text.splitlines():
+            if line.startswith("OnCalendar="):
+                yield line.removeprefix("OnCalendar=")
