@@ -1,0 +1,144 @@
+"""A booted host: systemd as PID 1, journald and cron in a container over this machine's own root.
+
+The same works with any root directory that has a systemd (tests/host/README.md). Needs root, and
+systemd-nspawn of the package systemd-container.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Ran:
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Machine:
+    """A container that is booted by start and gone after stop; nothing of it touches the disk."""
+
+    def __init__(self, lower: Path = Path("/"), name: str = "dify-job-test") -> None:
+        self._lower = lower
+        self._name = f"{name}-{os.getpid()}"
+        self._tmp = Path(tempfile.mkdtemp(prefix="dify-job-host-"))
+        self.root = self._tmp / "root"
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+
+    def mount(self) -> None:
+        """An overlay whose upper half is in memory; what tests put there is gone with it."""
+        _call("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "tmpfs", str(self._tmp))
+        for part in ("upper", "work", "root"):
+            (self._tmp / part).mkdir()
+        options = f"lowerdir={self._lower},upperdir={self._tmp}/upper,workdir={self._tmp}/work"
+        _call("mount", "-t", "overlay", "-o", options, "overlay", str(self.root))
+        Path("/run/systemd/nspawn").mkdir(parents=True, exist_ok=True)
+        if not _is_mount("/run/systemd/nspawn"):
+            _call("mount", "-t", "tmpfs", "tmpfs", "/run/systemd/nspawn")
+        (self.root / "etc/machine-id").write_text("uninitialized\n")
+        for unit in ("systemd-networkd-wait-online.service", "systemd-firstboot.service"):
+            with contextlib.suppress(FileExistsError):
+                (self.root / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
+                (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+
+    def start(self) -> None:
+        """Boot, and wait until systemd says that it is up."""
+        self._nspawn = subprocess.Popen(
+            [
+                "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit",
+                "--link-journal=no", "--console=pipe", f"--machine={self._name}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+        )  # fmt: skip
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            children = subprocess.run(["pgrep", "-P", str(self._nspawn.pid)], capture_output=True, text=True)
+            if children.stdout.split():
+                self._leader = int(children.stdout.split()[0])
+                state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
+                if state in ("running", "degraded"):
+                    return
+            if self._nspawn.poll() is not None:
+                raise RuntimeError(f"systemd-nspawn ended with {self._nspawn.returncode}")
+            time.sleep(0.1)
+        raise RuntimeError("the container did not boot within 60 s")
+
+    def stop(self) -> None:
+        """Power it off and forget it."""
+        if self._nspawn is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._nspawn.pid, signal.SIGTERM)
+            try:
+                self._nspawn.wait(10)
+            except subprocess.TimeoutExpired:
+                self._nspawn.kill()
+                self._nspawn.wait()
+        for path in (self.root, self._tmp):
+            subprocess.run(["umount", "-R", "-l", str(path)], capture_output=True, check=False)
+        shutil.rmtree(self._tmp, ignore_errors=True)
+
+    def run(
+        self,
+        *argv: str,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        stdin: str | None = None,
+        timeout: float = 60,
+    ) -> Ran:
+        """A program inside, as a user with a clean environment."""
+        variables = {"PATH": "/opt/dify-job/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _home(user), **(env or {})}
+        inside = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        if user != "root":
+            inside = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *inside]
+        done = subprocess.run(
+            ["nsenter", "-t", str(self._leader), "-a", *inside, *argv],
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd="/",
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def write(self, path: str, content: str, mode: int = 0o644, owner: str | None = None) -> None:
+        """A file inside."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        target.chmod(mode)
+        if owner is not None:
+            self.run("chown", owner, path)
+
+    def read(self, path: str) -> str:
+        return (self.root / path.lstrip("/")).read_text()
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.root / path.lstrip("/"))
+
+
+def _home(user: str) -> str:
+    return "/root" if user == "root" else f"/home/{user}"
+
+
+def _call(*argv: str) -> None:
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def _is_mount(path: str) -> bool:
+    return any(line.split()[1] == path for line in Path("/proc/mounts").read_text().splitlines())
