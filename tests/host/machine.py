@@ -64,7 +64,9 @@ class Machine:
         )  # fmt: skip
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            children = subprocess.run(["pgrep", "-P", str(self._nspawn.pid)], capture_output=True, text=True)
+            children = subprocess.run(
+                ["pgrep", "-P", str(self._nspawn.pid)], capture_output=True, text=True, check=False
+            )
             if children.stdout.split():
                 self._leader = int(children.stdout.split()[0])
                 state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
@@ -76,7 +78,7 @@ class Machine:
         raise RuntimeError("the container did not boot within 60 s")
 
     def stop(self) -> None:
-        """Power it off and forget it."""
+        """Power it off; what is on its disk stays, and start boots it again."""
         if self._nspawn is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._nspawn.pid, signal.SIGTERM)
@@ -85,6 +87,11 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._nspawn.kill()
                 self._nspawn.wait()
+            self._nspawn = None
+
+    def discard(self) -> None:
+        """Power it off and forget its disk."""
+        self.stop()
         for path in (self.root, self._tmp):
             subprocess.run(["umount", "-R", "-l", str(path)], capture_output=True, check=False)
         shutil.rmtree(self._tmp, ignore_errors=True)
@@ -99,7 +106,11 @@ class Machine:
         timeout: float = 60,
     ) -> Ran:
         """A program inside, as a user with a clean environment."""
-        variables = {"PATH": "/opt/dify-job/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": _home(user), **(env or {})}
+        variables = {
+            "PATH": "/opt/dify-job/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": _home(user),
+            **(env or {}),
+        }
         inside = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         if user != "root":
             inside = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *inside]
@@ -111,6 +122,7 @@ class Machine:
             text=True,
             timeout=timeout,
             cwd="/",
+            check=False,
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -1,0 +1,128 @@
+"""A booted host for the whole session, with dify-job installed from the wheel as a user would."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dify_job.standin.server import StandIn
+
+from ..integration.conftest import APPS
+from .machine import Machine, Ran
+
+PYTHON = "/opt/dify-job/bin/python"
+CANARY = "app-canary-0123456789abcdef"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+def why_not() -> str | None:
+    if os.geteuid() != 0:
+        return "a host can be booted by root alone: sudo make test"
+    if shutil.which("systemd-nspawn") is None:
+        return "systemd-nspawn is missing: apt-get install systemd-container"
+    if not Path("/usr/sbin/cron").exists():
+        return "cron is missing: apt-get install cron"
+    return None
+
+
+@pytest.fixture(scope="session")
+def machine(built: Path) -> Iterator[Machine]:
+    if (why := why_not()) is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"a layer of tests cannot run: {why}")
+        pytest.skip(why)
+    made = Machine()
+    try:
+        made.mount()
+        made.start()
+        [wheel] = built.glob("*.whl")
+        (made.root / "opt" / wheel.name).write_bytes(wheel.read_bytes())
+        pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        made.run("/usr/bin/python3", "-m", "venv", "/opt/dify-job", timeout=120)
+        made.run("/opt/dify-job/bin/pip", "install", "-q", f"/opt/{wheel.name}", env=pip, timeout=300)
+        for user in ("alice", "mallory"):
+            made.run("useradd", "--create-home", "--shell", "/bin/bash", user)
+        yield made
+    finally:
+        made.discard()
+
+
+@dataclass
+class Host:
+    """The machine as tests use it: dify-job, configs, and a stand-in that both can reach."""
+
+    machine: Machine
+    server: StandIn
+
+    def __call__(self, *args: str, user: str = "root", check: bool = True, **settings: Any) -> Ran:
+        return self.machine.run("/opt/dify-job/bin/dify-job", *args, user=user, check=check, **settings)
+
+    def run(self, *argv: str, **settings: Any) -> Ran:
+        return self.machine.run(*argv, **settings)
+
+    def configure(self, text: str, *, key: str = CANARY, jobs: tuple[str, ...] = ("daily",)) -> None:
+        """/etc/dify-job with a config, and the key of each job in its own file."""
+        defaults = f'[defaults]\nbase_url = "{self.server.base_url}"\n'
+        self.machine.write("/etc/dify-job/config.toml", defaults + text)
+        for job in jobs:
+            self.machine.write(f"/etc/dify-job/credentials/{job}.key", key + "\n", 0o600)
+        (self.machine.root / "etc/dify-job/credentials").chmod(0o700)
+
+    def job(self, text: str, *, name: str = "daily", key: str = CANARY) -> None:
+        """One job of that name."""
+        file = f"/etc/dify-job/credentials/{name}.key"
+        self.configure(f'[jobs.{name}]\napi_key_file = "{file}"\n{text}\n', key=key, jobs=(name,))
+
+    def wait(self, ready: Callable[[], Any], seconds: float = 20.0) -> Any:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := ready():
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"not within {seconds} s")
+
+    def show(self, unit: str, name: str) -> str:
+        return self.run("systemctl", "show", "--value", f"--property={name}", unit).stdout.strip()
+
+    def journal(self, *match: str) -> list[dict[str, Any]]:
+        self.run("journalctl", "--sync")
+        told = self.run("journalctl", "-q", "-o", "json", "--all", "--no-pager", *match).stdout
+        return [json.loads(line) for line in told.splitlines()]
+
+    def status(self, *args: str, **settings: Any) -> dict[str, Any]:
+        """The first row of status --json."""
+        return json.loads(self("status", "--json", *args, check=False, **settings).stdout)["jobs"][0]
+
+
+@pytest.fixture
+def host(machine: Machine) -> Iterator[Host]:
+    with StandIn(APPS, ping=0.5) as server:
+        made = Host(machine, server)
+        yield made
+        made("uninstall", "--purge", check=False)
+        left = [
+            str(path)
+            for place in ("etc/systemd/system", "etc/cron.d", "var/lib/systemd/timers")
+            for path in (machine.root / place).rglob("*dify-job*")
+        ]
+        for path in left:
+            machine.run("rm", "-rf", "/" + str(Path(path).relative_to(machine.root)))
+        machine.run("systemctl", "daemon-reload")
+        machine.run("sh", "-c", "systemctl reset-failed; rm -rf /etc/dify-job /var/lib/dify-job")
+        machine.run(
+            "sh",
+            "-c",
+            "rm -rf /var/lib/private/dify-job /srv/out; journalctl --rotate --vacuum-time=1s",
+            check=False,
+        )
