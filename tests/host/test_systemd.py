@@ -1,8 +1,9 @@
 """The system's own commands on jobs that install left behind."""
 
+import json
 import time
 
-from .conftest import Host
+from .conftest import CANARY, Host
 
 
 def test_a_timer_of_two_seconds_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
@@ -40,3 +41,238 @@ def test_install_starts_nothing_and_says_what_comes_next(host: Host) -> None:
     again = host("install", "daily").stdout
     assert "daily: unchanged" in again
     assert "dify-job-daily.timer" in host.run("systemctl", "list-timers", "--no-pager").stdout
+
+
+def test_systemctl_stop_in_mid_run_stops_it_on_the_server_and_is_no_failure(host: Host) -> None:
+    host.job('every = "1h"', key="app-slow")
+    host("install")
+    host.machine.write(
+        "/etc/systemd/system/told-of-failure.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/touch /run/told-of-failure\n",
+    )
+    host.machine.write(
+        "/etc/systemd/system/dify-job-daily.service.d/alert.conf",
+        "[Unit]\nOnFailure=told-of-failure.service\n",
+    )
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
+    host.wait(lambda: host.server.runs and host.server.runs[0].past)
+    time.sleep(0.5)
+    began = time.monotonic()
+    host.run("systemctl", "stop", "dify-job-daily.service")
+    assert time.monotonic() - began < 20
+    assert host.server.runs[0].status == "stopped"
+    assert host.show("dify-job-daily.service", "ActiveState") == "inactive"
+    assert host.show("dify-job-daily.service", "ExecMainStatus") == "143"
+    assert host.run("ls", "/run/told-of-failure", check=False).code != 0
+    assert host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=cancelled")
+    host.run(
+        "rm",
+        "-r",
+        "/etc/systemd/system/dify-job-daily.service.d",
+        "/etc/systemd/system/told-of-failure.service",
+    )
+
+
+def test_a_failed_workflow_is_80_in_systemctl_status_and_an_error_in_the_journal(host: Host) -> None:
+    host.job('every = "1h"', key="app-fails")
+    host("install")
+    assert host.run("systemctl", "start", "dify-job-daily.service", check=False).code == 1
+    shown = host.run("systemctl", "status", "--no-pager", "dify-job-daily.service", check=False).stdout
+    assert "status=80" in shown
+    assert "Connection refused" in shown
+    [error] = host.journal("-u", "dify-job-daily.service", "-p", "err", "DIFY_OUTCOME=failed")
+    assert error["DIFY_EXIT_CODE"] == "80"
+    status = host("status", check=False)
+    assert status.code == 1
+    assert "failed (80)" in status.stdout
+    as_json = host.status()
+    assert as_json["last"]["exit_code"] == 80
+    assert as_json["healthy"] is False
+
+
+def test_unit_then_root_by_hand_then_unit_share_one_state(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    by_hand = json.loads(host("run", "daily").stdout)
+    assert by_hand["outcome"] == "succeeded"
+    host.run("systemctl", "start", "dify-job-daily.service")
+    history = (host.machine.root / "var/lib/private/dify-job/daily/history.jsonl").read_text().splitlines()
+    assert len(history) == 3
+    assert len({json.loads(line)["workflow_run_id"] for line in history}) == 3
+
+
+def test_the_key_is_found_nowhere_by_another_user(host: Host) -> None:
+    host.job('every = "1h"', key="app-slow-canary-key")
+    host.server.apps["app-slow-canary-key"] = host.server.apps["app-two-seconds"]
+    host("install")
+    host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
+    host.wait(lambda: host.server.runs)
+    places = ["/etc", "/run", "/var/lib", "/var/log", "/tmp", "/proc"]
+    script = (
+        f"grep -rsIl --binary-files=text canary-key {' '.join(places)} 2>/dev/null | grep -v ^/proc/self; "
+        "systemctl show dify-job-daily.service | grep canary-key; systemctl cat dify-job-daily.service | grep canary-key; "
+        "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null; cat $p/cmdline 2>/dev/null; done | grep -a canary-ke[y]; true"
+    )
+    found = host.run("sh", "-c", script.replace("canary-key", "canary-ke[y]"), user="mallory").stdout
+    assert found == ""
+    host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
+    told = host.run("journalctl", "--no-pager", "-o", "verbose", "-u", "dify-job-daily.service").stdout
+    assert "run started" in told
+    assert "canary-key" not in told
+
+
+def test_pause_lasts_across_a_reboot_and_resume_arms_again(host: Host) -> None:
+    host.job('calendar = "*:*:0/2"')
+    host("install")
+    host("pause", "daily")
+    host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
+    host.machine.stop()
+    host.machine.start()
+    before = len(host.server.runs)
+    assert host.status()["paused"] is True
+    assert "paused" in host("status", check=False).stdout
+    time.sleep(3)
+    assert len(host.server.runs) == before
+    host("resume", "daily")
+    assert host.status()["armed"] is True
+    host.wait(lambda: len(host.server.runs) > before)
+    host.machine.stop()
+    host.machine.start()
+    before = len(host.server.runs)
+    host.wait(lambda: len(host.server.runs) > before)
+
+
+def test_what_an_administrator_disabled_stays_so_until_start_is_said(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
+    told = host("install").stdout
+    assert "paused, and left so" in told
+    host.job('every = "2h"')
+    told = host("install").stdout
+    assert "daily: installed, every 2h, not armed" in told
+    assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
+    assert host.show("dify-job-daily.timer", "UnitFileState") == "disabled"
+    assert "daily is armed" in host("install", "--start").stdout
+    assert host.show("dify-job-daily.timer", "ActiveState") == "active"
+    host.run("systemctl", "stop", "dify-job-daily.timer")
+    assert "paused, and left so" in host("install").stdout
+    assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
+
+
+def test_a_masked_timer_is_left_masked(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
+    host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
+    host.run("systemctl", "mask", "dify-job-daily.timer")
+    told = host("install").stdout
+    assert "masked by the administrator" in told
+    assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
+    assert "masked" in host("status", check=False).stdout
+    host("uninstall", "daily")
+    assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
+    assert not host.machine.exists("/etc/systemd/system/dify-job-daily.service")
+
+
+def test_a_foreign_unit_is_refused_and_an_edited_one_too(host: Host) -> None:
+    host.job('every = "1h"')
+    host.machine.write("/etc/systemd/system/dify-job-daily.service", "[Service]\nExecStart=/bin/true\n")
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert "is not dify-job's" in refused.stderr
+    assert not host.machine.exists("/etc/systemd/system/dify-job-daily.timer")
+    host("uninstall", "daily")
+    assert host.machine.exists("/etc/systemd/system/dify-job-daily.service")
+    host.run("rm", "/etc/systemd/system/dify-job-daily.service")
+    host.machine.write("/usr/lib/systemd/system/dify-job-daily.timer", "[Timer]\nOnCalendar=daily\n")
+    host.run("systemctl", "daemon-reload")
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert "/usr/lib/systemd/system/dify-job-daily.timer" in refused.stderr
+    host.run("rm", "/usr/lib/systemd/system/dify-job-daily.timer")
+    host.run("systemctl", "daemon-reload")
+    host("install")
+    host.run("sed", "-i", "s/^AccuracySec=.*/AccuracySec=1h/", "/etc/systemd/system/dify-job-daily.timer")
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert "edited by hand" in refused.stderr
+    assert "+AccuracySec=1s" in host("install", "--diff").stdout
+    assert host("install", "--check", check=False).code == 1
+    host("install", "--overwrite-edits")
+    assert host("install", "--check").code == 0
+
+
+def test_a_run_under_way_survives_a_reinstall(host: Host) -> None:
+    host.job('every = "1h"', key="app-two-seconds")
+    host("install")
+    host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
+    host.wait(lambda: host.server.runs)
+    host.job('every = "2h"\ntimeout = "10min"', key="app-two-seconds")
+    host("install")
+    host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
+    assert host.show("dify-job-daily.service", "Result") == "success"
+    assert len(host.server.runs) == 1
+
+
+def test_uninstall_leaves_nothing_and_needs_no_config(host: Host) -> None:
+    def everything() -> set[str]:
+        return {
+            str(path)
+            for place in ("etc", "var/lib", "run/systemd/system", "run/systemd/transient")
+            for path in (host.machine.root / place).rglob("*")
+            if "journal" not in str(path) and "/random-seed" not in str(path)
+        }
+
+    before = everything()
+    host.job('calendar = "*:0/5"\ncatch_up = true', key="app-fails")
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service", check=False)
+    host.run("mkdir", "/etc/systemd/system/dify-job-daily.service.d")
+    host.run("rm", "-r", "/etc/dify-job")
+    assert "its config is gone" in host("status", check=False).stdout
+    told = host("uninstall", "daily", "--purge").stdout
+    assert "removed /etc/systemd/system/dify-job-daily.timer" in told
+    left = everything() - before
+    assert {path for path in left if "dify" in path} <= {
+        str(host.machine.root / "var/lib/dify-job"),
+        str(host.machine.root / "var/lib/private/dify-job"),
+    }, left
+    assert host.show("dify-job-daily.service", "LoadState") == "not-found"
+    assert host.show("dify-job-daily.service", "ActiveState") == "inactive"
+    assert "daily: not installed" in host("uninstall", "daily").stdout
+
+
+def test_only_an_env_file_of_the_original_system(host: Host) -> None:
+    host.machine.write(
+        "/root/.env",
+        f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nSCHEDULER_INTERVAL_HOURS=3\n",
+        0o600,
+    )
+    told = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
+    assert "the key is kept in /etc/dify-job/credentials/default.key" in told
+    assert "every 2h" in told
+    assert told.splitlines()[-1] == "default is armed"
+    assert (host.machine.root / "etc/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
+    host.run("systemctl", "start", "dify-job-default.service")
+    assert len(host.server.runs) == 1
+    status = host.status()
+    assert status["sync"] == "as configured"
+    assert "default: unchanged" in host("install").stdout
+    host("uninstall", "--purge")
+    assert not host.machine.exists("/etc/dify-job")
+
+
+def test_auto_start_false_leaves_the_timer_unarmed_and_says_what_arms_it(host: Host) -> None:
+    env = f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nAUTO_START_SCHEDULER=false\n"
+    host.machine.write("/root/.env", env, 0o600)
+    told = host("install", "--env-file", "/root/.env").stdout
+    assert "every 1h, the default, not armed" in told
+    last = told.splitlines()[-1]
+    assert last == "not armed, because AUTO_START_SCHEDULER is false: dify-job resume default"
+    assert host.status()["paused"] is True
+    assert host.show("dify-job-default.timer", "ActiveState") == "inactive"
+    host(*last.partition(": dify-job ")[2].split())
+    assert host.show("dify-job-default.timer", "ActiveState") == "active"
