@@ -112,8 +112,10 @@ def test_the_key_is_found_nowhere_by_another_user(host: Host) -> None:
     places = ["/etc", "/run", "/var/lib", "/var/log", "/tmp", "/proc"]
     script = (
         f"grep -rsIl --binary-files=text canary-key {' '.join(places)} 2>/dev/null | grep -v ^/proc/self; "
-        "systemctl show dify-job-daily.service | grep canary-key; systemctl cat dify-job-daily.service | grep canary-key; "
-        "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null; cat $p/cmdline 2>/dev/null; done | grep -a canary-ke[y]; true"
+        "systemctl show dify-job-daily.service | grep canary-key; "
+        "systemctl cat dify-job-daily.service | grep canary-key; "
+        "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null; cat $p/cmdline 2>/dev/null; done "
+        "| grep -a canary-ke[y]; true"
     )
     found = host.run("sh", "-c", script.replace("canary-key", "canary-ke[y]"), user="mallory").stdout
     assert found == ""
