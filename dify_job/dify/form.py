@@ -1,0 +1,113 @@
+"""The input form of an app, as `GET /parameters` tells it. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FILE_KINDS = frozenset({"file", "file-list"})
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormField:
+    """One input. kind: text-input, paragraph, number, select, checkbox, json_object, file, file-list.
+
+    max_length: characters of a text, files of a list. allowed_ is for files: types (image, document, audio,
+    video, custom), extensions with their dot, and ways to hand one over (local_file, remote_url).
+    """
+
+    variable: str
+    kind: str
+    label: str = ""
+    required: bool = False
+    max_length: int | None = None
+    options: tuple[str, ...] = ()
+    default: Any = None
+    allowed_types: tuple[str, ...] = ()
+    allowed_extensions: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
+
+    @property
+    def takes_files(self) -> bool:
+        """True for what a job gives in `files`, not in `inputs`."""
+        return self.kind in FILE_KINDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The server's largest file of each type in bytes, None where it does not tell."""
+
+    document: int | None = None
+    image: int | None = None
+    audio: int | None = None
+    video: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What an app wants to be started with."""
+
+    form: tuple[FormField, ...] = ()
+    limits: Limits = Limits()
+
+    def field(self, variable: str) -> FormField | None:
+        """The input of that name."""
+        return next((one for one in self.form if one.variable == variable), None)
+
+
+def read_parameters(body: bytes) -> Parameters | None:
+    """The answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
+    try:
+        told = json.loads(body.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("user_input_form"), list):
+        return None
+    system = told.get("system_parameters")
+    sizes = system if isinstance(system, dict) else {}
+    return Parameters(
+        form=tuple(field for entry in told["user_input_form"] for field in _fields(entry)),
+        limits=Limits(
+            document=_bytes(sizes.get("file_size_limit")),
+            image=_bytes(sizes.get("image_file_size_limit")),
+            audio=_bytes(sizes.get("audio_file_size_limit")),
+            video=_bytes(sizes.get("video_file_size_limit")),
+        ),
+    )
+
+
+def _fields(entry: Any) -> list[FormField]:
+    """The field of one entry, an object whose only key is the kind."""
+    if not isinstance(entry, dict):
+        return []
+    return [
+        FormField(
+            variable=control["variable"],
+            kind=kind,
+            label=control["label"] if isinstance(control.get("label"), str) else "",
+            required=control.get("required") is True,
+            max_length=_whole(control.get("max_length")),
+            options=_strings(control.get("options")),
+            default=control.get("default"),
+            allowed_types=_strings(control.get("allowed_file_types")),
+            allowed_extensions=_strings(control.get("allowed_file_extensions")),
+            allowed_methods=_strings(control.get("allowed_file_upload_methods")),
+        )
+        for kind, control in entry.items()
+        if isinstance(control, Mapping) and isinstance(control.get("variable"), str)
+    ]
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _bytes(mebibytes: Any) -> int | None:
+    """`system_parameters` counts in MiB (`parameters-file-small-limit`)."""
+    known = isinstance(mebibytes, (int, float)) and not isinstance(mebibytes, bool) and mebibytes > 0
+    return int(mebibytes * _MIB) if known else None
