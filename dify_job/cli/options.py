@@ -1,12 +1,18 @@
 """The options that every command takes, before or after its name."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import log
+from ..errors import JobError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 @dataclass(slots=True)
@@ -55,10 +61,40 @@ def _options() -> list[click.Option]:
     ]
 
 
+class _JobName(click.ParamType):
+    """A job's name, which a shell completes from the configuration."""
+
+    name = "job"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - a shell asks, not a run
+
+        from ..config.read import load_config  # noqa: PLC0415 - the same
+
+        options = ctx.ensure_object(Globals)
+        try:
+            jobs = load_config(options.config_path, options.env_file).jobs
+        except JobError:
+            return []
+        return [
+            CompletionItem(name, help=job.description)
+            for name, job in jobs.items()
+            if name.startswith(incomplete)
+        ]
+
+
 def add_globals(command: click.Command) -> click.Command:
     """Give a command, and those below it, the global options; doing it again changes nothing."""
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument) and parameter.name in ("job", "jobs"):
+            parameter.type = _JobName()
     if isinstance(command, click.Group):
         for below in command.commands.values():
             add_globals(below)

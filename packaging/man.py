@@ -1,0 +1,159 @@
+"""The manual pages, made from what --help, the exit table and the config's keys are made from.
+
+`make golden` writes docs/man/; a test compares them with what is made now.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dify_job import __version__
+from dify_job.cli.main import cli
+from dify_job.exits import TABLE
+
+KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+_GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose"}
+
+_FILES = (
+    (
+        "/etc/dify-job/config.toml",
+        "The system's configuration; `config.d/*.toml` beside it is merged into it.",
+    ),
+    ("~/.config/dify-job/config.toml", "The user's own; it wins, and the two are never merged."),
+    ("/etc/dify-job/credentials/", "Keys of system jobs, 0700."),
+    ("/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer", "What `install` makes as root."),
+    ("~/.config/systemd/user/", "The same for a user."),
+    ("/etc/cron.d/dify-job-JOB", "Where the machine has no systemd; a marked block in a user's crontab."),
+    ("/var/lib/dify-job/JOB, ~/.local/state/dify-job/JOB", "Lock, last result, history, in-flight record."),
+)
+_ENVIRONMENT = (
+    ("DIFY_API_KEY, DIFY_BASE_URL, DIFY_INPUTS, DIFY_END_USER", "The job `default`, without a config file."),
+    ("DIFY_JOB_CONFIG", "The configuration file, as `--config`."),
+    ("CREDENTIALS_DIRECTORY", "Set by systemd; a key in it wins over every other source."),
+    ("DEBUG_INVOCATION", "1 is `--log-level debug`; set by systemd.exec(5) with RestartMode=debug."),
+    ("NO_COLOR", "No colours."),
+    ("HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE", "As every program that uses requests."),
+)
+
+
+def dify_job_1() -> str:
+    """dify-job(1)."""
+    lines = [*_head("dify-job", 1, "run Dify workflows on the system's own scheduler"), ".SH SYNOPSIS"]
+    lines += [".B dify-job", ".RI [ options ]", ".I command", ".RI [ arguments ]", ".SH DESCRIPTION"]
+    lines += [line for paragraph in _paragraphs(cli) for line in (paragraph, ".PP")]
+    lines += ["The operating system does the scheduling:", ".BR systemctl (1),", ".BR journalctl (1)"]
+    lines += ["and", ".BR crontab (1)", "are the control panel; the commands here help with it."]
+    lines += [".SH OPTIONS", "Every command takes these, before or after its name."]
+    lines += [line for option in cli.params for line in _option(option)]
+    lines += [".SH COMMANDS"]
+    context = click.Context(cli, info_name="dify-job")
+    for path, command in _commands(cli, context, ()):
+        lines += _command(path, command, context)
+    lines += [".SH EXIT STATUS", "What", ".B dify-job run", "leaves with:"]
+    for row in TABLE:
+        again = "" if row.again == "-" else f" A retry is: {row.again}."
+        lines += [".TP", rf"\fB{row.code}\fR {_text(row.outcome)}", _text(f"{row.when}.{again}")]
+    lines += [".SH FILES", *_entries(_FILES), ".SH ENVIRONMENT", *_entries(_ENVIRONMENT), ".SH SEE ALSO"]
+    lines += [".BR dify-job.toml (5),", ".BR systemd.timer (5),", ".BR systemd.time (7),"]
+    lines += [".BR journalctl (1),", ".BR crontab (5)"]
+    return _page(lines)
+
+
+def dify_job_toml_5() -> str:
+    """dify-job.toml(5)."""
+    lines = _head("dify-job.toml", 5, "configuration of dify-job")
+    lines += [".SH SYNOPSIS", "/etc/dify-job/config.toml", ".br", "~/.config/dify-job/config.toml"]
+    lines += [".SH DESCRIPTION"]
+    lines += [
+        _text(
+            "A TOML file with a table `[defaults]` and a table `[jobs.NAME]` for each job. A name has a-z, "
+            "0-9, - and _, at most 48. Flags win over the job, the job over `[defaults]`, that over what is "
+            "built in. The files `config.d/*.toml` beside it are merged in lexical order, key by key, the "
+            "later one winning. `dify-job config show` tells where each value comes from, `dify-job config "
+            "validate` names every mistake."
+        ),
+        ".PP",
+        _text("Time spans are written as of systemd.time(7): `90s`, `30min`, `1h 30min`."),
+        ".SH KEYS",
+    ]
+    for key, told in KEYS.items():
+        lines += [".TP", rf"\fB{_text(key)}\fR = {_text(told['form'])}", _text(told["text"])]
+    lines += [".SH EXAMPLE", ".nf", ".RS"]
+    lines += [_verbatim(line) for line in _example()]
+    lines += [".RE", ".fi", ".SH SEE ALSO", ".BR dify-job (1)"]
+    return _page(lines)
+
+
+def _example() -> list[str]:
+    readme = Path(__file__).parents[1] / "README.md"
+    [block] = re.findall(r"```toml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)[:1]
+    return block.splitlines()
+
+
+def _commands(
+    group: click.Group, context: click.Context, above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None or command.hidden:
+            continue
+        if isinstance(command, click.Group):
+            yield from _commands(command, context, (*above, name))
+        else:
+            yield (*above, name), command
+
+
+def _command(path: tuple[str, ...], command: click.Command, context: click.Context) -> list[str]:
+    arguments = [p.make_metavar(context) for p in command.params if isinstance(p, click.Argument)]
+    title = " ".join(["dify-job", *path])
+    lines = [f".SS {_text(' '.join([title, *arguments]))}"]
+    lines += [line for paragraph in _paragraphs(command) for line in (paragraph, ".PP")]
+    own = [p for p in command.params if isinstance(p, click.Option) and p.name not in _GLOBALS]
+    return lines[:-1] + [line for option in own for line in _option(option)]
+
+
+def _paragraphs(command: click.Command) -> list[str]:
+    return [_text(" ".join(paragraph.split())) for paragraph in (command.help or "").split("\n\n")]
+
+
+def _option(option: click.Parameter) -> list[str]:
+    if not isinstance(option, click.Option) or option.hidden:
+        return []
+    record = option.get_help_record(click.Context(cli))
+    if record is None:
+        return []
+    return [".TP", rf"\fB{_text(record[0])}\fR", _text(record[1])]
+
+
+def _entries(entries: tuple[tuple[str, str], ...]) -> list[str]:
+    return [line for name, told in entries for line in (".TP", _text(name), _text(told))]
+
+
+def _head(name: str, section: int, told: str) -> list[str]:
+    title = name.upper()
+    return [
+        f'.TH "{_text(title)}" {section} "" "dify-job {__version__}" ""',
+        ".SH NAME",
+        rf"{_text(name)} \- {_text(told)}",
+    ]
+
+
+def _page(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    r"""Running text: `code` in bold, and what roff would read as a request or an escape made plain."""
+    return re.sub(r"`([^`]+)`", r"\\fB\1\\fR", _verbatim(text))
+
+
+def _verbatim(line: str) -> str:
+    line = line.replace("\\", r"\e").replace("-", r"\-").replace("~", r"\(ti").replace("^", r"\(ha")
+    line = line.replace("…", r"\&...")
+    return rf"\&{line}" if line.startswith((".", "'")) else line
+
+
+MADE = {"dify-job.1": dify_job_1, "dify-job.toml.5": dify_job_toml_5}

@@ -1,0 +1,52 @@
+"""A shell completes commands, options and the names of jobs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ASK = {
+    "bash": (
+        'eval "$(_DIFY_JOB_COMPLETE=bash_source dify-job)"; COMP_WORDS=({words}); '
+        "COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _dify_job_completion dify-job; "
+        'printf "%s\\n" "${{COMPREPLY[@]}}"'
+    ),
+    "fish": '_DIFY_JOB_COMPLETE=fish_source dify-job | source; complete -C "{line}"',
+}
+
+
+def completed(shell: str, line: str, home: Path) -> set[str]:
+    (home / ".config/dify-job").mkdir(parents=True, exist_ok=True)
+    (home / ".config/dify-job/config.toml").write_text(
+        '[jobs.daily]\ndescription = "sales"\n[jobs.data-sync]\n[jobs.weekly]\n'
+    )
+    (home / "bin").mkdir(exist_ok=True)
+    (home / "bin/dify-job").write_text(f'#!/bin/sh\nexec {sys.executable} -m dify_job "$@"\n')
+    (home / "bin/dify-job").chmod(0o755)
+    words = " ".join(f"'{word}'" for word in line.split(" "))
+    done = subprocess.run(
+        [shell, "-c", _ASK[shell].format(words=words, line=line)],
+        env={"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {told.split("\t")[0] for told in done.stdout.split("\n") if told}
+
+
+@pytest.mark.parametrize("shell", [name for name in _ASK if shutil.which(name)])
+def test_names_of_jobs_are_completed(shell: str, tmp_path: Path) -> None:
+    assert completed(shell, "dify-job run da", tmp_path) == {"daily", "data-sync"}
+    assert completed(shell, "dify-job install daily w", tmp_path) == {"weekly"}
+
+
+def test_a_broken_config_completes_to_nothing_and_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".config/dify-job").mkdir(parents=True)
+    assert completed("bash", "dify-job sta", tmp_path) == {"status"}
+    (tmp_path / ".config/dify-job/config.toml").write_text("[[[")
+    (tmp_path / "other.toml").write_text("[[[")
+    assert completed("bash", f"dify-job run --config {tmp_path}/other.toml d", tmp_path) == set()
+    assert "--timeout" in completed("bash", "dify-job run --ti", tmp_path)
