@@ -61,10 +61,8 @@ def _options() -> list[click.Option]:
     ]
 
 
-class _JobName(click.ParamType):
+class _JobName(click.types.StringParamType):
     """A job's name, which a shell completes from the configuration."""
-
-    name = "job"
 
     def shell_complete(
         self,
