@@ -3,48 +3,30 @@
 import difflib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import click
 
+from .. import installing
 from ..config import own
 from ..config.fields import FIELDS, SCHEDULE_KINDS
-from ..config.model import Config, Job, KeySource, ScheduleConfig
+from ..config.model import Config, Job, ScheduleConfig
 from ..config.read import load_config
-from ..config.secrets import read_key
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer
+from ..installing import Ready
 from ..ownership import look
 from ..scheduling import schedule
-from ..scheduling.base import Artifact, Change, Plan, Scope, Wishes, plan_of
+from ..scheduling.base import Artifact, Change, Scope, Wishes
 from ..scheduling.cron import Cron, read_table
+from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
 from .options import Globals
 from .output import put, say
-from .scopes import (
-    Wing,
-    chosen_backend,
-    chosen_scope,
-    config_place,
-    installed_jobs,
-    jobs_named,
-    scope_options,
-    visible,
-)
+from .scopes import jobs_named, scope_options
 
 _LINGER = Path("/var/lib/systemd/linger")
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """One job ready to be installed: as it will be configured, its plan, and the files that say so."""
-
-    job: Job
-    plan: Plan
-    own: tuple[own.OwnFile, ...]
 
 
 @click.command()
@@ -97,24 +79,15 @@ def install(  # noqa: PLR0913 - one argument an option
         raise JobError(
             Outcome.USAGE, "a schedule or user from flags is for one job", "dify-job install JOB ..."
         )
-    ready = [_prepare(config, job, flags, run_as, where) for job in chosen]
+    ready = [installing.prepare(config, job, flags, run_as, where) for job in chosen]
     now = datetime.now(UTC)
     for each in ready:
         schedule.check(each.plan.schedule, now)
-    plans = [each.plan for each in ready]
     if dry_run or as_diff or check:
         return _show(wing, ready, dry_run=dry_run, as_diff=as_diff, check=check)
-    _refuse_second_backend(wing, where, [plan.job for plan in plans])
     arm = False if start is None and config.auto_start is False else start
-    writer = Writer()
-    try:
-        for each in ready:
-            _write_own(writer, each)
-        _check_effect(config_place(config, where), ready)
-        changes = wing.install(plans, Wishes(start=arm, overwrite_edits=overwrite_edits))
-    except BaseException:
-        writer.roll_back()
-        raise
+    wishes = Wishes(start=arm, overwrite_edits=overwrite_edits)
+    changes = installing.bring(wing, ready, config_place(config, where), wishes)
     for warning in config.warnings:
         say(f"dify-job: {warning}")
     if prune:
@@ -143,73 +116,6 @@ def _schedule_of_flags(
     return ScheduleConfig(**values)
 
 
-def _prepare(
-    config: Config, job: Job, flags: ScheduleConfig | None, run_as: str | None, scope: Scope
-) -> _Ready:
-    """The job as install will leave it configured; nothing is written yet."""
-    place = config_place(config, scope)
-    files: list[own.OwnFile] = []
-    key = read_key(job)
-    if config.path is None and not place.exists():
-        files.append(own.stub(place))
-    if job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
-        files += [own.job_file(place, job, whole=config.path is None), own.key_file(place, job.name, key)]
-        job = replace(job, key=KeySource(file=own.key_path(place, job.name)))
-    else:
-        job = replace(job, key=replace(job.key, file=job.key.file.absolute()))
-    times = job.schedule
-    if flags is not None:
-        kept = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
-        times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
-    if flags is not None or run_as is not None or config.path is None:
-        job = replace(job, schedule=times, run_as=run_as or job.run_as)
-        files.append(own.schedule_file(place, job.name, schedule.or_default(times), run_as))
-    for file in files:
-        own.check_place(file, job.name)
-    return _Ready(job, plan_of(job, place), tuple(files))
-
-
-def _write_own(writer: Writer, ready: _Ready) -> None:
-    for file in ready.own:
-        try:
-            if file.path.exists() and file.path.read_bytes() == file.content:
-                continue
-            if file.secret:
-                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            writer.put(file.path, file.content, file.mode)
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{file.path} could not be written: {error.strerror}; nothing was changed",
-                "install as root, or with --user and a config of your own",
-            ) from None
-
-
-def _check_effect(place: Path, ready: Sequence[_Ready]) -> None:
-    """What was written must be what `run` will read: another file in config.d can say otherwise."""
-    written = [each for each in ready if each.own]
-    if not written:
-        return
-    jobs = load_config(place).jobs
-    for each in written:
-        if plan_of(jobs[each.job.name], place).fingerprint != each.plan.fingerprint:
-            raise JobError(
-                Outcome.CONFIG,
-                f"a later file in {place.parent / 'config.d'} sets other values for job {each.job.name}",
-                f"dify-job --config {place} config show {each.job.name} names it",
-            )
-
-
-def _refuse_second_backend(wing: Wing, scope: Scope, jobs: Sequence[str]) -> None:
-    for other, one in installed_jobs(visible("auto", scope.value), tuple(jobs)):
-        if other.name != wing.name:
-            raise JobError(
-                Outcome.CONFIG,
-                f"job {one.job} is installed with {one.backend} already; with both it would run twice",
-                f"dify-job uninstall {one.job} --backend {one.backend}, or install with that back end",
-            )
-
-
 def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
     gone = [one.job for one in wing.status() if one.source == str(place) and one.job not in configured]
     for change in wing.uninstall(gone) if gone else []:
@@ -219,7 +125,7 @@ def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
 # Without writing
 
 
-def _show(wing: Wing, ready: Iterable[_Ready], *, dry_run: bool, as_diff: bool, check: bool) -> int:
+def _show(wing: Wing, ready: Iterable[Ready], *, dry_run: bool, as_diff: bool, check: bool) -> int:
     differs = False
     for each in ready:
         pairs: list[tuple[Path, str, str]] = []
@@ -267,7 +173,7 @@ def _old_artifact(wing: Wing, artifact: Artifact, job: str) -> str:
 
 
 def _tell(
-    wing: Wing, ready: Sequence[_Ready], changes: Sequence[Change], config: Config, now: datetime
+    wing: Wing, ready: Sequence[Ready], changes: Sequence[Change], config: Config, now: datetime
 ) -> None:
     plans = {each.plan.job: each for each in ready}
     for change in changes:
@@ -297,7 +203,7 @@ def _has_no_schedule(job: Job) -> bool:
     return job.schedule.every is None and not job.schedule.calendar and job.schedule.cron is None
 
 
-def _notes(wing: Wing, ready: _Ready, config: Config, now: datetime) -> list[str]:
+def _notes(wing: Wing, ready: Ready, config: Config, now: datetime) -> list[str]:
     by_cron = wing.name == "cron"
     ticks = (
         schedule.cron_ticks(ready.plan.schedule) if by_cron else schedule.systemd_ticks(ready.plan.schedule)

@@ -9,9 +9,10 @@ from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..scheduling.base import Scope
+from ..scheduling.host import Wing, installed_jobs, visible
 from .options import Globals
 from .output import say
-from .scopes import Wing, installed_jobs, scope_options, visible
+from .scopes import scope_options
 
 _JOURNAL = Path("/run/systemd/journal/socket")
 

@@ -7,9 +7,10 @@ import click
 
 from ..config.read import load_config
 from ..scheduling import schedule, systemctl
+from ..scheduling.host import installed_jobs, visible
 from .options import Globals
 from .output import put, put_json
-from .scopes import installed_jobs, jobs_named, visible
+from .scopes import jobs_named
 
 
 @click.command(name="next")

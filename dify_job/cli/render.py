@@ -14,10 +14,11 @@ from ..exits import Outcome
 from ..files import Writer
 from ..scheduling.base import Scope, plan_of
 from ..scheduling.cron import Cron
+from ..scheduling.host import config_place
 from ..scheduling.systemd import Systemd
 from .options import Globals
 from .output import put
-from .scopes import config_place, jobs_named
+from .scopes import jobs_named
 
 
 @click.command()

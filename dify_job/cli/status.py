@@ -12,10 +12,11 @@ from ..config.model import Config, Job
 from ..exits import TABLE, Outcome
 from ..scheduling import schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
+from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
 from .output import put, put_json
-from .scopes import config_place, installed_jobs, scope_options, try_config, visible
+from .scopes import scope_options, try_config
 
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 

@@ -11,9 +11,10 @@ from ..config import own
 from ..errors import JobError
 from ..exits import Outcome
 from ..scheduling.base import Installed, Scope
+from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
 from ..state import base_of
 from .output import put
-from .scopes import Wing, chosen_scope, installed_jobs, scope_options, visible
+from .scopes import scope_options
 
 
 @click.command()

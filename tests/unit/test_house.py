@@ -25,9 +25,10 @@ GROUND = {
 }
 # wing -> what it may import besides the ground
 ALLOWED = {
-    "cli": {"running", "scheduling", "config", "dify", "standin", "doctor", "service", "cli"},
+    "cli": {"running", "scheduling", "config", "dify", "standin", "doctor", "installing", "service", "cli"},
     "doctor": {"running", "scheduling", "config"},
-    "service": {"running", "scheduling", "config"},
+    "installing": {"scheduling", "config"},
+    "service": {"running", "scheduling", "config", "installing"},
     "running": {"running", "dify", "config"},
     "scheduling": {"scheduling", "config"},
     "config": {"config"},

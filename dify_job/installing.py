@@ -1,0 +1,109 @@
+"""Bringing jobs to this host: what `install` shares with the original system's `start_scheduler`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .config import own
+from .config.model import Config, Job, KeySource, ScheduleConfig
+from .config.read import load_config
+from .config.secrets import read_key
+from .errors import JobError
+from .exits import Outcome
+from .files import Writer
+from .scheduling import schedule
+from .scheduling.base import Change, Plan, Scope, Wishes, plan_of
+from .scheduling.host import Wing, config_place, installed_jobs, visible
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One job ready to be installed: as it will be configured, its plan, and the files that say so."""
+
+    job: Job
+    plan: Plan
+    own: tuple[own.OwnFile, ...]
+
+
+def prepare(
+    config: Config, job: Job, flags: ScheduleConfig | None, run_as: str | None, scope: Scope
+) -> Ready:
+    """The job as install will leave it configured; nothing is written yet."""
+    place = config_place(config, scope)
+    files: list[own.OwnFile] = []
+    key = read_key(job)
+    if config.path is None and not place.exists():
+        files.append(own.stub(place))
+    if job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
+        files += [own.job_file(place, job, whole=config.path is None), own.key_file(place, job.name, key)]
+        job = replace(job, key=KeySource(file=own.key_path(place, job.name)))
+    else:
+        job = replace(job, key=replace(job.key, file=job.key.file.absolute()))
+    times = job.schedule
+    if flags is not None:
+        kept = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
+        times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
+    if flags is not None or run_as is not None or config.path is None:
+        job = replace(job, schedule=times, run_as=run_as or job.run_as)
+        files.append(own.schedule_file(place, job.name, schedule.or_default(times), run_as))
+    for file in files:
+        own.check_place(file, job.name)
+    return Ready(job, plan_of(job, place), tuple(files))
+
+
+def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> list[Change]:
+    """Write what the jobs need and install them; all or nothing. place: the config that units name.
+
+    Raises JobError, and then nothing is changed.
+    """
+    _refuse_second_backend(wing, [each.plan.job for each in ready])
+    writer = Writer()
+    try:
+        for each in ready:
+            _write_own(writer, each)
+        _check_effect(place, ready)
+        return wing.install([each.plan for each in ready], wishes)
+    except BaseException:
+        writer.roll_back()
+        raise
+
+
+def _write_own(writer: Writer, ready: Ready) -> None:
+    for file in ready.own:
+        try:
+            if file.path.exists() and file.path.read_bytes() == file.content:
+                continue
+            if file.secret:
+                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            writer.put(file.path, file.content, file.mode)
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{file.path} could not be written: {error.strerror}; nothing was changed",
+                "install as root, or with --user and a config of your own",
+            ) from None
+
+
+def _check_effect(place: Path, ready: Sequence[Ready]) -> None:
+    """What was written must be what `run` will read: another file in config.d can say otherwise."""
+    written = [each for each in ready if each.own]
+    if not written:
+        return
+    jobs = load_config(place).jobs
+    for each in written:
+        if plan_of(jobs[each.job.name], place).fingerprint != each.plan.fingerprint:
+            raise JobError(
+                Outcome.CONFIG,
+                f"a later file in {place.parent / 'config.d'} sets other values for job {each.job.name}",
+                f"dify-job --config {place} config show {each.job.name} names it",
+            )
+
+
+def _refuse_second_backend(wing: Wing, jobs: Sequence[str]) -> None:
+    for other, one in installed_jobs(visible("auto", wing.scope.value), tuple(jobs)):
+        if other.name != wing.name:
+            raise JobError(
+                Outcome.CONFIG,
+                f"job {one.job} is installed with {one.backend} already; with both it would run twice",
+                f"dify-job uninstall {one.job} --backend {one.backend}, or install with that back end",
+            )
