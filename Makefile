@@ -36,8 +36,8 @@ golden: $(INSTALLED) ## Renew the golden files; read the diff before you commit 
 bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
 	$(BIN)/python bench/run.py
 
-package: $(INSTALLED) ## Build wheel and sdist into dist/
-	$(BIN)/python -m build --no-isolation
+package: $(INSTALLED) ## Build wheel and sdist into dist/, the same bytes from the same commit
+	$(BIN)/python packaging/build.py
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,24 @@ def tracked(*paths: str) -> set[str]:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with wheel and sdist."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in tracked("dify_job", "deploy", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    return build(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist"))
+
+
+def build(source: Path, out: Path, *, umask: int = 0o022) -> Path:
+    """Copy what is in git to `source`, and build from there into `out`."""
+    for name in tracked(
+        "dify_job", "deploy", "docs/man", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
+    ):
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "packaging" / "build.py"), str(source), str(out)],
+        env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return out
