@@ -27,12 +27,15 @@ class Witness:
 
     def __init__(self) -> None:
         self.connected = False
+        self.certificate: dict[str, Any] | None = None
         self._socket: socket.socket | None = None
         self._shut = False
 
     def saw(self, sock: Any) -> None:
         """Called by the connection when it stands."""
         self.connected = True
+        if isinstance(sock, ssl.SSLSocket):
+            self.certificate = sock.getpeercert()
         self._socket = getattr(sock, "socket", sock)  # TLS through a TLS proxy wraps the socket once more
         if self._shut:
             self.shut_down()
