@@ -62,11 +62,13 @@ class Writer:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """One install or uninstall at a time in a scope. Raises JobError (busy, cannot-write)."""
+    """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
+
+    Raises JobError (busy, cannot-write).
+    """
     path = directory / "install.lock"
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = _lock(path)
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
@@ -74,22 +76,44 @@ def locked(directory: Path) -> Iterator[None]:
             "install as root, or with --user",
         ) from None
     try:
-        until = time.monotonic() + _LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise JobError(
-                        Outcome.BUSY,
-                        "another install or uninstall is under way",
-                        "try again when it has ended",
-                    ) from None
-                time.sleep(0.05)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            if list(directory.iterdir()) == [path]:
+                path.unlink()
+                directory.rmdir()
         os.close(fd)
+
+
+def _lock(path: Path) -> int:
+    until = time.monotonic() + _LOCK_WAIT
+    while True:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # whoever held it has just removed the directory
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
+                return fd
+            os.close(fd)
+        except BlockingIOError:
+            os.close(fd)
+            if time.monotonic() > until:
+                raise JobError(
+                    Outcome.BUSY,
+                    "another install or uninstall is under way",
+                    "try again when it has ended",
+                ) from None
+            time.sleep(0.05)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:

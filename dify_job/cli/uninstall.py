@@ -10,6 +10,7 @@ import click
 from ..config import own
 from ..errors import JobError
 from ..exits import Outcome
+from ..files import locked
 from ..scheduling.base import Installed, Scope
 from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
 from ..state import base_of
@@ -42,8 +43,10 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
     for job in sorted(set(jobs) - {one.job for _, one in there}):
         put(f"{job}: not installed")
     if purge:
-        for job in sorted({one.job for _, one in there} | set(jobs)):
-            _purge(job, where)
+        base = base_of(system=where is Scope.SYSTEM)
+        with locked(base):
+            for job in sorted({one.job for _, one in there} | set(jobs)):
+                _purge(job, base)
 
 
 @click.command()
@@ -96,8 +99,7 @@ def _forget_config(one: Installed) -> list[Path]:
     return gone
 
 
-def _purge(job: str, scope: Scope) -> None:
-    base = base_of(system=scope is Scope.SYSTEM)
+def _purge(job: str, base: Path) -> None:
     # StateDirectory= of a dynamic user is a link into private/ (systemd.exec(5))
     for path in (base / job, base.parent / "private" / base.name / job):
         if path.is_symlink():
@@ -107,3 +109,5 @@ def _purge(job: str, scope: Scope) -> None:
         else:
             continue
         put(f"  removed {path}")
+    with contextlib.suppress(OSError):  # with the last job
+        (base.parent / "private" / base.name).rmdir()

@@ -17,6 +17,7 @@ from ..integration.conftest import APPS
 from .machine import Machine, Ran
 
 PYTHON = "/opt/dify-job/bin/python"
+_PLACES = ("etc/systemd/system", "usr/lib/systemd/system", "etc/cron.d", "var/lib/systemd/timers")
 CANARY = "app-canary-0123456789abcdef"
 
 
@@ -113,7 +114,12 @@ def host(machine: Machine) -> Iterator[Host]:
         made("uninstall", "--purge", check=False)
         left = [
             str(path)
-            for place in ("etc/systemd/system", "etc/cron.d", "var/lib/systemd/timers")
+            for place in (
+                "etc/systemd/system",
+                "usr/lib/systemd/system",
+                "etc/cron.d",
+                "var/lib/systemd/timers",
+            )
             for path in (machine.root / place).rglob("*dify-job*")
         ]
         for path in left:
