@@ -253,7 +253,7 @@ def _last_success(state: JobState | None) -> datetime | None:
 def _refuse_what_is_not_built(job: Job) -> None:
     """A key that would be read and then not acted on is a lie; each goes from this list when it is built."""
     unset = Job(name=job.name, base_url=job.base_url, key=job.key)
-    for key in ("files", "expect", "notify", "log_outputs"):
+    for key in ("files", "expect", "notify", "metrics", "log_outputs"):
         if getattr(job, key) != getattr(unset, key):
             raise JobError(
                 Outcome.CONFIG,

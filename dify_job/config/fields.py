@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..timespan import parse_timespan
-from .model import Notify, Output, RetryPolicy
+from .model import URL_FILE, Metrics, Notify, Output, RetryPolicy
 
 Reader = Callable[[Any], Any]
 
@@ -170,6 +170,38 @@ def attempts(value: Any) -> int:
     return value
 
 
+def web_address(value: Any) -> str:
+    """An http or https address, with whatever path and query it has."""
+    url = text(value).strip()
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\x00-\x1f\\#]", url):
+        raise ValueError("must be an http or https address")  # not quoted: who knows a ping address can ping
+    return url
+
+
+def url_files(value: Any) -> tuple[str, ...]:
+    """Names of files with apprise URLs: they hold passwords, and a config file is for everybody to read."""
+    for item in strings(value):
+        if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
+            raise ValueError(
+                "must name a file with one apprise URL a line, mode 0600: "
+                f"{URL_FILE}/etc/dify-job/notify.urls"
+            )
+    return strings(value)
+
+
+def prometheus_file(value: Any) -> Path:
+    """A path for node_exporter's textfile collector, which reads *.prom alone."""
+    found = path(value)
+    if not found.is_absolute() or found.suffix != ".prom":
+        raise ValueError("must be an absolute path that ends in .prom")
+    return found
+
+
 FIELDS: Mapping[str, Reader] = {
     "base_url": base_url,
     "api_key_file": path,
@@ -190,8 +222,14 @@ FIELDS: Mapping[str, Reader] = {
     "output": structure(Output, file=text, select=text),
     "expect": expect,
     "notify": structure(
-        Notify, healthchecks=text, on_failure=strings, on_success=strings, on_recovery=strings
+        Notify,
+        healthchecks=web_address,
+        on_failure=url_files,
+        on_success=url_files,
+        on_recovery=url_files,
     ),
+    "metrics": structure(Metrics, textfile=prometheus_file),
+    "console_url": web_address,
     "state": choice("disk", "none"),
     "log_outputs": size,
     "run_as": text,

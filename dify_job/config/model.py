@@ -90,14 +90,35 @@ class Output:
     select: str | None = None
 
 
+URL_FILE = "apprise-url-from-file:"
+
+
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Whom to tell: healthchecks is a URL; the lists hold apprise URLs or `apprise-url-from-file:PATH`."""
+    """Whom to tell: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
 
     healthchecks: str | None = None
     on_failure: tuple[str, ...] = ()
     on_success: tuple[str, ...] = ()
     on_recovery: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files with URLs, each once."""
+        named = (*self.on_failure, *self.on_success, *self.on_recovery)
+        return tuple(file_of(name) for name in dict.fromkeys(named))
+
+
+def file_of(name: str) -> Path:
+    """The path in `apprise-url-from-file:PATH`."""
+    return Path(name.removeprefix(URL_FILE)).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where to leave figures of the last run; textfile: for Prometheus's node_exporter."""
+
+    textfile: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +157,8 @@ class Job:
     output: Output = Output()
     expect: Mapping[str, Any] = field(default_factory=dict)
     notify: Notify = Notify()
+    metrics: Metrics = Metrics()
+    console_url: str | None = None
     state: str = "disk"
     log_outputs: int = 0
     run_as: str | None = None

@@ -1,4 +1,4 @@
-"""Reading the API key: systemd credential, file, environment; with the checks that keep it secret."""
+"""Reading what is secret: systemd credential, file, environment; with the checks that keep it so."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         return check_key(_read(credential), str(credential))
     source = job.key
     if source.file is not None:
-        return check_key(_read_private(source.file), str(source.file))
+        return check_key(_read_private(source.file, "key file", "api_key_file"), str(source.file))
     if source.env is not None:
         if source.env not in environ:
             raise JobError(
@@ -83,21 +83,48 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _read_private(path: Path) -> str:
+def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secret, ...]:
+    """The apprise URLs in a file of `notify`, one a line, or in the credential made of it.
+
+    Raises JobError (config); no URL is in a message.
+    """
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(directory, url_credential(path)) if directory else None
+    if credential is not None and credential.exists():
+        content = _read(credential)
+    else:
+        content = _read_private(path, "notify file", "notify")
+    lines = (line.strip() for line in content.removeprefix("\ufeff").splitlines())
+    urls = tuple(Secret(line) for line in lines if line and not line.startswith("#"))
+    if not urls:
+        raise JobError(
+            Outcome.CONFIG, f"{path} holds no apprise URL", "write one a line: mailto://..., ntfy://..."
+        )
+    return urls
+
+
+def url_credential(path: Path) -> str:
+    """The name of the systemd credential that holds a file of `notify`."""
+    from ..ownership import fingerprint  # noqa: PLC0415 - for jobs that tell somebody
+
+    return f"notify-{fingerprint(str(path))}"
+
+
+def _read_private(path: Path, what: str, setting: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            f"the key file {path} cannot be read: {error.strerror}",
-            "check api_key_file; a system job's key is read with sudo, or by its own user",
+            f"the {what} {path} cannot be read: {error.strerror}",
+            f"check {setting}; what a system job reads is read with sudo, or by its own user",
         ) from None
     try:
         fault = fault_of_file(os.fstat(descriptor), private=True) or fault_of_directories(path)
         if fault is not None:
             raise JobError(
                 Outcome.CONFIG,
-                f"the key file {path} {fault}",
+                f"the {what} {path} {fault}",
                 f"chmod 600 {path}; it must be yours or root's, in a directory that others cannot write",
             )
         return os.read(descriptor, _LARGEST).decode(errors="replace")

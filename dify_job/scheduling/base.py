@@ -14,8 +14,6 @@ from ..config.model import Job, ScheduleConfig
 from ..ownership import fingerprint
 from . import schedule
 
-_URL_FILE = "apprise-url-from-file:"
-
 
 class Scope(StrEnum):
     """Whose scheduler: the machine's, or one user's."""
@@ -142,8 +140,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     times = schedule.or_default(job.schedule)
     reads = [Path(p) for value in job.files.values() for p in ((value,) if isinstance(value, str) else value)]
     reads = [path for path in reads if "://" not in str(path) and "{" not in str(path)]
-    notify = (*job.notify.on_failure, *job.notify.on_success, *job.notify.on_recovery)
-    secrets = [Path(url.removeprefix(_URL_FILE)) for url in notify if url.startswith(_URL_FILE)]
+    secrets = job.notify.files
     writes = (_constant_parent(job.output.file),) if job.output.file else ()
     interpreter = python or Path(sys.executable)
     told = {

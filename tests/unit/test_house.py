@@ -14,6 +14,7 @@ GROUND = {
     "errors",
     "exits",
     "files",
+    "history",
     "journal",
     "log",
     "ownership",

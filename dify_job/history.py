@@ -1,0 +1,149 @@
+"""Past runs of a job as its state directory has them: read, bounded, and never locked or written."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .exits import Outcome
+
+_READ_AT_MOST = 4 * 1024 * 1024  # a thousand lines have about 500 kB; more is damage
+_MEAN_OF = 100  # succeeded runs
+_BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
+
+    outcome: a word of the exit table, or killed or not-started where the service manager told the end.
+    """
+
+    call_time: str
+    outcome: str
+    exit_code: int | None
+    message: str
+    duration: float | None = None
+    attempts: int = 0
+    run_id: str | None = None
+    tokens: int | None = None
+    hint: str | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """True where nothing was started, as asked."""
+        return self.outcome == Outcome.SKIPPED
+
+    @property
+    def succeeded(self) -> bool:
+        """True for exit status 0 of a run that took place."""
+        return self.exit_code == 0 and not self.skipped
+
+    @property
+    def began(self) -> datetime | None:
+        """When it began, aware; None where the record does not say."""
+        try:
+            at = datetime.fromisoformat(self.call_time)
+        except ValueError:
+            return None
+        return at if at.tzinfo else at.astimezone()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a history comes to. last_success: when it began; mean_duration: seconds, of succeeded runs."""
+
+    last_success: str | None = None
+    failures_in_a_row: int = 0
+    mean_duration: float | None = None
+
+
+def read_history(directory: Path) -> tuple[PastRun, ...]:
+    """All runs that are kept, oldest first; a damaged line is passed over. Raises OSError but for absence."""
+    try:
+        fd = os.open(directory / "history.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ()
+    with os.fdopen(fd, "rb") as file:
+        size = os.fstat(fd).st_size
+        file.seek(max(0, size - _READ_AT_MOST))
+        content = file.read(_READ_AT_MOST)
+    if size > _READ_AT_MOST:
+        content = content.partition(b"\n")[2]
+    found = (past_run(line) for line in content.decode(errors="replace").split("\n") if line)
+    return tuple(one for one in found if one is not None)
+
+
+def past_run(line: str) -> PastRun | None:
+    """A line of the history; None for what is none."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("outcome"), str):
+        return None
+    return PastRun(
+        call_time=_text(told, "call_time") or "",
+        outcome=told["outcome"],
+        exit_code=_whole(told, "exit_code"),
+        message=_text(told, "message") or "",
+        duration=_seconds(told, "duration_s"),
+        attempts=_whole(told, "attempts") or 0,
+        run_id=_text(told, "workflow_run_id"),
+        tokens=_whole(told, "total_tokens"),
+        hint=_text(told, "hint"),
+    )
+
+
+def summary(runs: Sequence[PastRun]) -> Summary:
+    """Skips count for nothing; two records of one workflow run are one failure where either is."""
+    real = [run for run in runs if not run.skipped]
+    succeeded = [run for run in real if run.succeeded]
+    durations = [run.duration for run in succeeded[-_MEAN_OF:] if run.duration is not None]
+    return Summary(
+        last_success=succeeded[-1].call_time if succeeded else None,
+        failures_in_a_row=_failures_at_the_end(real),
+        mean_duration=sum(durations) / len(durations) if durations else None,
+    )
+
+
+def _failures_at_the_end(real: Sequence[PastRun]) -> int:
+    """A process that was killed and its run, which the next process settled, stand as two records."""
+    failed = {run.run_id for run in real if run.run_id and not run.succeeded}
+    counted: set[str] = set()
+    count = 0
+    for run in reversed(real):
+        if run.succeeded and run.run_id not in failed:
+            break
+        if run.run_id is None or run.run_id not in counted:
+            count += 1
+        if run.run_id is not None:
+            counted.add(run.run_id)
+    return count
+
+
+def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
+    """One character a value, from the lowest to the highest; plain: ASCII alone."""
+    blocks = _PLAIN_BLOCKS if plain else _BLOCKS
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+    return "".join(blocks[round((value - low) * scale)] for value in values)
+
+
+def _text(told: Mapping[str, Any], key: str) -> str | None:
+    return told[key] if isinstance(told.get(key), str) else None
+
+
+def _whole(told: Mapping[str, Any], key: str) -> int | None:
+    value = told.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(told: Mapping[str, Any], key: str) -> float | None:
+    value = told.get(key)
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < float("inf") else None

@@ -1,0 +1,91 @@
+"""`dify-job history` over the records that real runs leave."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dify_job.standin.server import StandIn
+
+from .conftest import Command
+
+SPARKS = frozenset("▁▂▃▄▅▆▇█")
+
+
+@pytest.fixture
+def past(dify_job: Command, server: StandIn, tmp_path: Path) -> Command:
+    (tmp_path / "c.toml").write_text(
+        f'[defaults]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nretry = {{ attempts = 1 }}\n'
+        '[jobs.daily]\nconsole_url = "https://dify.example.com/app/1/logs"\n'
+        "[jobs.other]\n"
+    )
+    dify_job.env |= {"DIFY_JOB_CONFIG": str(tmp_path / "c.toml")}
+    for key in ("app-canary-0123456789abcdef", "app-fails", "app-two-seconds"):
+        dify_job("run", "daily", env={"KEY": key})
+    return dify_job
+
+
+def test_newest_first_with_outcome_duration_tokens_run_and_console(past: Command) -> None:
+    lines = past("history", "daily", env={"LC_ALL": "C.UTF-8"}).stdout.splitlines()
+    assert lines[0].split() == ["WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN"]
+    assert "succeeded" in lines[1]
+    assert "2." in lines[1]
+    assert "failed (80)" in lines[2]
+    assert "Connection refused" in lines[2]
+    assert "succeeded" in lines[3]
+    assert lines[4].startswith("durations  ")
+    assert len(lines[4].split()[1]) == 3
+    assert set(lines[4].split()[1]) <= SPARKS
+    assert lines[4].split()[1].endswith("█")
+    assert lines[5] == "console    https://dify.example.com/app/1/logs"
+
+
+def test_as_json_it_has_every_run_whole(past: Command, server: StandIn) -> None:
+    told = past("history", "daily", "--json").result
+    assert told.keys() == {"schema", "job", "console", "runs"}
+    assert [run["outcome"] for run in told["runs"]] == ["succeeded", "failed", "succeeded"]
+    assert {run["workflow_run_id"] for run in told["runs"]} == {run.run_id for run in server.runs}
+    newest = told["runs"][0]
+    assert newest["exit_code"] == 0
+    assert newest["duration_s"] >= 2
+    assert newest["total_tokens"] is not None
+    assert past("history", "daily", "--json", "-n", "1").result["runs"] == [newest]
+
+
+def test_without_utf8_the_sparkline_is_ascii(past: Command) -> None:
+    done = past("history", "daily", env={"LC_ALL": "C"})
+    assert done.code == 0
+    assert done.stdout.isascii()
+    assert done.stdout.splitlines()[4].split()[1].endswith("#")
+
+
+def test_a_skip_is_shown_and_is_no_part_of_the_sparkline(past: Command) -> None:
+    slow = past.start("run", "daily", env={"KEY": "app-two-seconds"})
+    log = past.home / "state" / "in-flight.json"
+    while not log.exists():
+        pass
+    past("run", "daily", "--overlap", "skip", env={"KEY": "app-two-seconds"})
+    slow.communicate(timeout=30)
+    told = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
+    assert [line.split()[2] for line in told[1:6]] == [
+        "succeeded",
+        "skipped",
+        "succeeded",
+        "failed",
+        "succeeded",
+    ]
+    assert len(told[6].split()[1]) == 4
+
+
+def test_it_needs_no_configuration_where_the_job_is_named(past: Command) -> None:
+    assert past("history", env={"DIFY_JOB_CONFIG": str(past.home / "c.toml")}).code == 64  # two jobs
+    (past.home / "c.toml").write_text("[[[")
+    assert len(past("history", "daily", "--json").result["runs"]) == 3
+    assert past("history").code == 78
+
+
+def test_a_job_without_a_past_says_so(dify_job: Command) -> None:
+    done = dify_job("history", "new", env={"STATE_DIRECTORY": str(dify_job.home / "none")})
+    assert done.code == 0
+    assert "new has no past run" in done.stdout
+    assert json.loads(dify_job("history", "new", "--json").stdout)["runs"] == []

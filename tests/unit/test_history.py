@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.history import PastRun, Summary, past_run, read_history, sparkline, summary
+
+
+def run(outcome: str, code: int | None, run_id: str | None = None, duration: float = 1.0) -> PastRun:
+    at = f"2026-01-31T07:00:{code or 0:02d}+08:00"
+    return PastRun(
+        call_time=at, outcome=outcome, exit_code=code, message="", run_id=run_id, duration=duration
+    )
+
+
+GOOD, BAD, SKIP = run("succeeded", 0), run("unreachable", 69), run("skipped", 0)
+
+
+@pytest.mark.parametrize(
+    ("runs", "failures"),
+    [
+        ([], 0),
+        ([GOOD], 0),
+        ([BAD, GOOD], 0),
+        ([GOOD, BAD], 1),
+        ([BAD, GOOD, BAD, BAD], 2),
+        ([GOOD, BAD, SKIP, SKIP], 1),
+        ([SKIP], 0),
+        ([GOOD, run("killed", None, "r1"), run("failed", 80, "r1")], 1),
+        ([GOOD, run("killed", None, "r1"), run("succeeded", 0, "r1")], 1),
+        ([run("killed", None, "r1"), run("succeeded", 0, "r1"), run("succeeded", 0, "r2")], 0),
+    ],
+)
+def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[PastRun], failures: int) -> None:
+    assert summary(runs).failures_in_a_row == failures
+
+
+def test_the_mean_is_of_runs_that_succeeded() -> None:
+    runs = [run("succeeded", 0, duration=2), run("failed", 80, duration=500), run("skipped", 0, duration=0)]
+    runs.append(run("succeeded", 0, duration=4))
+    assert summary(runs) == Summary(
+        last_success="2026-01-31T07:00:00+08:00", failures_in_a_row=0, mean_duration=3
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda x: st.dictionaries(
+            st.sampled_from(["outcome", "exit_code", "duration_s", "call_time", "total_tokens", "message"]), x
+        ),
+    )
+)
+def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
+    found = past_run(json.dumps(value))
+    assert found is None or (found.began is None or found.began.tzinfo is not None)
+
+
+def test_a_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    good = json.dumps({"outcome": "succeeded", "exit_code": 0, "call_time": "2026-01-31T07:00:00+08:00"})
+    filler = "x" * 5_000_000
+    (tmp_path / "history.jsonl").write_text(f"{filler}\n{good}\n\x00\xff{{\n{good[:30]}\n{good}\n", "latin-1")
+    assert [one.outcome for one in read_history(tmp_path)] == ["succeeded", "succeeded"]
+    assert read_history(tmp_path / "absent") == ()
+
+
+def test_a_history_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic"):
+        read_history(tmp_path)
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=80), st.booleans())
+def test_a_sparkline_has_one_character_a_value_and_its_order(values: list[float], plain: bool) -> None:
+    line = sparkline(values, plain=plain)
+    assert len(line) == len(values)
+    assert not plain or line.isascii()
+    blocks = "_.-:=+*#" if plain else "▁▂▃▄▅▆▇█"
+    levels = [blocks.index(block) for block in line]
+    assert all(
+        levels[i] <= levels[j]
+        for i in range(len(values))
+        for j in range(len(values))
+        if values[i] < values[j]
+    )
