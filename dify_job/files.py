@@ -22,14 +22,25 @@ class Writer:
 
     def __init__(self) -> None:
         self._before: list[tuple[Path, bytes | None, int]] = []
+        self._made: list[Path] = []
 
     def put(
         self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
     ) -> None:
         """Write a whole file under its final name: old or new, never half. Raises OSError."""
         self._remember(path)
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.directory(path.parent)
         _replace(path, content, mode, owner)
+
+    def directory(self, path: Path, mode: int = 0o755) -> None:
+        """Make a directory with its parents, where it is missing. Raises OSError."""
+        if path.is_dir():
+            return
+        self.directory(path.parent)
+        path.mkdir(mode=mode, exist_ok=True)
+        self._made.append(path)
+        if os.geteuid() == 0:  # units of other users must get through, whatever the umask
+            path.chmod(mode)
 
     def remove(self, path: Path) -> None:
         """Remove a file, or nothing. Raises OSError."""
@@ -46,7 +57,11 @@ class Writer:
                     path.unlink(missing_ok=True)
                 else:
                     _replace(path, content, mode, None)
+        for directory in reversed(self._made):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         self._before.clear()
+        self._made.clear()
 
     @property
     def changed(self) -> bool:

@@ -74,7 +74,7 @@ def _write_own(writer: Writer, ready: Ready) -> None:
             if file.path.exists() and file.path.read_bytes() == file.content:
                 continue
             if file.secret:
-                file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                writer.directory(file.path.parent, 0o700)
             writer.put(file.path, file.content, file.mode)
         except OSError as error:
             raise JobError(

@@ -33,6 +33,7 @@ class Machine:
         self.root = self._tmp / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        self._cgroup = _cgroup2() / self._name  # --keep-unit: two machines in one cgroup would mix theirs
 
     def mount(self) -> None:
         """An overlay whose upper half is in memory; what tests put there is gone with it."""
@@ -52,8 +53,10 @@ class Machine:
 
     def start(self) -> None:
         """Boot, and wait until systemd says that it is up."""
+        self._cgroup.mkdir(exist_ok=True)
         self._nspawn = subprocess.Popen(
             [
+                "sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup),
                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit",
                 "--link-journal=no", "--console=pipe", f"--machine={self._name}",
             ],
@@ -88,6 +91,9 @@ class Machine:
                 self._nspawn.kill()
                 self._nspawn.wait()
             self._nspawn = None
+            for directory, _, _ in os.walk(self._cgroup, topdown=False):
+                with contextlib.suppress(OSError):
+                    Path(directory).rmdir()
 
     def discard(self) -> None:
         """Power it off and forget its disk."""
@@ -142,6 +148,12 @@ class Machine:
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.root / path.lstrip("/"))
+
+
+def _cgroup2() -> Path:
+    """Where the unified hierarchy is mounted, which may be beside the old ones."""
+    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+    return next(Path(mount[1]) for mount in mounts if mount[2] == "cgroup2")
 
 
 def _home(user: str) -> str:

@@ -1,0 +1,180 @@
+"""Jobs of a user without root: the user's own manager, journal and files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from .conftest import CANARY, Host
+from .machine import Ran
+
+SERVICE = "dify-job-default.service"
+
+
+@dataclass
+class Login:
+    """A user of the host with a user manager; commands start in her home with cron's bare environment."""
+
+    host: Host
+    name: str
+    uid: int
+
+    def __call__(self, *args: str, check: bool = True, **env: str) -> Ran:
+        argv = ("env", "-C", f"/home/{self.name}", "/opt/dify-job/bin/dify-job", *args)
+        return self.host.run(*argv, user=self.name, env=env, check=check)
+
+    def run(self, *argv: str, check: bool = True) -> Ran:
+        bus = {"XDG_RUNTIME_DIR": f"/run/user/{self.uid}"}
+        return self.host.run(*argv, user=self.name, env=bus, check=check)
+
+    def show(self, unit: str, name: str) -> str:
+        return self.run("systemctl", "--user", "show", "--value", f"--property={name}", unit).stdout.strip()
+
+    def configure(self, *lines: str, key: str = CANARY) -> None:
+        """The .env of the original system in her home."""
+        told = (f"DIFY_API_KEY={key}", f"DIFY_BASE_URL={self.host.server.base_url}", *lines)
+        self.host.machine.write(f"/home/{self.name}/.env", "\n".join(told) + "\n", 0o600, self.name)
+
+
+@pytest.fixture
+def alice(host: Host) -> Iterator[Login]:
+    uid = int(host.run("id", "-u", "alice").stdout)
+    host.run("loginctl", "enable-linger", "alice")
+    host.wait(lambda: host.run("systemctl", "is-active", f"user@{uid}.service", check=False).code == 0)
+    yield Login(host, "alice", uid)
+    host("uninstall", "--purge", user="alice", check=False)
+    host.run("loginctl", "disable-linger", "alice")
+    host.run("systemctl", "stop", f"user@{uid}.service")
+    host.run(
+        "sh",
+        "-c",
+        "rm -rf /home/alice/.config /home/alice/.local /home/alice/.env; crontab -u alice -r",
+        check=False,
+    )
+
+
+def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login) -> None:
+    alice.configure("SCHEDULER_INTERVAL_HOURS=3")
+    told = alice("install", "--every", "2h", "--env-file", ".env").stdout
+    assert "default: installed, every 2h, armed" in told
+    assert "the key is kept in /home/alice/.config/dify-job/credentials/default.key" in told
+    assert "systemctl --user start dify-job-default.service" in told
+    assert "enable-linger" not in told
+    assert told.splitlines()[-1] == "default is armed"
+    home = alice.host.machine.root / "home/alice"
+    assert (home / ".config/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
+    assert alice.host.server.runs == []
+    assert "dify-job-default.timer" in alice.run("systemctl", "--user", "list-timers", "--no-pager").stdout
+    alice.run("systemctl", "--user", "start", SERVICE)
+    [run] = alice.host.server.runs
+    alice.host.run("journalctl", "--sync")
+    for match in (
+        ("--user", "-u", SERVICE),
+        (f"--user-unit={SERVICE}",),
+        (f"DIFY_WORKFLOW_RUN_ID={run.run_id}",),
+    ):
+        found = alice.run(
+            "journalctl", "-q", "-o", "json", "--no-pager", "DIFY_OUTCOME=succeeded", *match
+        ).stdout
+        assert run.run_id in found, match
+    status = alice.host.status(user="alice")
+    assert (status["scope"], status["sync"], status["armed"]) == ("user", "as configured", True)
+    assert status["last"]["outcome"] == "succeeded"
+    assert "default: unchanged" in alice("install").stdout
+    alice.host.run("rm", "/home/alice/.env")  # it is needed no more
+    alice.run("systemctl", "--user", "start", SERVICE)
+    assert len(alice.host.server.runs) == 2
+
+
+def test_no_file_of_a_user_is_roots_and_uninstall_leaves_none(alice: Login) -> None:
+    home = alice.host.machine.root / "home/alice"
+    before = {str(path) for path in home.rglob("*")}
+    alice.configure()
+    alice("install", "--env-file", ".env")
+    alice.run("systemctl", "--user", "start", SERVICE)
+    assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
+    told = alice("uninstall", "--purge").stdout
+    assert "default: uninstalled (systemd)" in told
+    alice.host.run("rm", "/home/alice/.env")
+    left = {str(path) for path in home.rglob("*") if path.is_file()} - before
+    assert left == set()
+    assert alice.show(SERVICE, "LoadState") == "not-found"
+
+
+def test_systemctl_user_stop_reaches_the_server(alice: Login) -> None:
+    alice.configure(key="app-slow")
+    alice("install", "--env-file", ".env")
+    alice.run("systemctl", "--user", "start", "--no-block", SERVICE)
+    alice.host.wait(lambda: alice.host.server.runs and alice.host.server.runs[0].past)
+    alice.run("systemctl", "--user", "stop", SERVICE)
+    assert alice.host.server.runs[0].status == "stopped"
+    assert alice.show(SERVICE, "ActiveState") == "inactive"
+    assert alice.show(SERVICE, "ExecMainStatus") == "143"
+
+
+def test_a_user_timer_fires_and_pause_lasts_across_a_reboot_with_lingering(alice: Login) -> None:
+    alice.configure()
+    alice("install", "--calendar", "*:*:0/2", "--env-file", ".env")
+    alice.host.wait(lambda: alice.host.server.runs)
+    alice("pause", "default")
+    alice.host.machine.stop()
+    alice.host.machine.start()
+    alice.host.wait(lambda: alice.host.machine.exists(f"/run/user/{alice.uid}/systemd/private") or True)
+    alice.host.wait(
+        lambda: alice.host.run("systemctl", "is-active", f"user@{alice.uid}", check=False).code == 0
+    )
+    before = len(alice.host.server.runs)
+    assert alice.host.status(user="alice")["paused"] is True
+    alice("resume", "default")
+    alice.host.wait(lambda: len(alice.host.server.runs) > before)
+
+
+def test_without_lingering_install_says_that_the_job_ends_with_the_login(alice: Login) -> None:
+    alice.configure()
+    alice.host.run("rm", "/var/lib/systemd/linger/alice")  # as in a login without lingering
+    told = alice("install", "--env-file", ".env").stdout
+    assert "runs only while you are logged in; for always: sudo loginctl enable-linger alice" in told
+
+
+def test_nasty_09_no_user_bus_says_what_brings_one_and_stale_variables_do_no_harm(alice: Login) -> None:
+    alice.configure()
+    for stale in ("/run/user/0", "/nowhere", ""):
+        told = alice("install", "--env-file", ".env", XDG_RUNTIME_DIR=stale).stdout
+        assert told.splitlines()[-1] == "default is armed"
+    # a user without any manager: su, cron, a container
+    host = alice.host
+    host.machine.write("/home/mallory/.env", f"DIFY_API_KEY={CANARY}\n", 0o600, "mallory")
+    refused = host("install", "--env-file", "/home/mallory/.env", user="mallory", check=False)
+    assert refused.code == 78
+    assert "there is no user manager for you" in refused.stderr
+    assert "loginctl enable-linger" in refused.stderr
+    assert "--backend cron" in refused.stderr
+    assert not host.machine.exists("/home/mallory/.config/systemd")
+    assert not host.machine.exists("/home/mallory/.config/dify-job"), "nothing is left of a refused install"
+    assert host("status", user="mallory", check=False).code in (0, 1)
+    host.run("rm", "/home/mallory/.env")
+
+
+def test_nasty_10_sudo_install_user_is_refused_with_the_right_command(alice: Login) -> None:
+    alice.configure()
+    under_sudo = {"SUDO_USER": "alice", "HOME": "/home/alice"}
+    env_file = ("--env-file", "/home/alice/.env")
+    refused = alice.host("install", "--user", *env_file, env=under_sudo, check=False)
+    assert refused.code == 64
+    assert "leave sudo out: dify-job install --user" in refused.stderr
+    home = alice.host.machine.root / "home/alice"
+    assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
+    # sudo that keeps HOME, without --user: a system job, and still nothing of root's in her home
+    refused = alice.host("install", *env_file, env=under_sudo, check=False)
+    assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}, refused
+
+
+def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(alice: Login) -> None:
+    alice.configure()
+    alice.host.run("rm", "/var/lib/systemd/linger/alice")
+    alice("install", "--env-file", ".env")
+    assert not alice.host.machine.exists("/var/lib/systemd/linger/alice")
+    refused = alice.run("loginctl", "enable-linger", "alice", check=False)
+    told = alice("install", "--env-file", ".env").stdout
+    if refused.code != 0:  # polkit may not permit it: the note names sudo
+        assert "sudo loginctl enable-linger alice" in told
