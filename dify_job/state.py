@@ -1,6 +1,7 @@
 """What stays between runs: the lock, the run in flight, the last result and the history of one job.
 
-BASE/JOB holds lock, in-flight.json, last.json and history.jsonl: one place for hand, timer and cron runs.
+BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.jsonl: one place for runs by
+hand, timer and cron.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,8 @@ class JobState:
 
     def lock(self) -> None:
         """Take the job's lock and hold it until close. Raises Locked."""
+        if self._lock is not None:
+            return
         fd = self._open("lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,6 +173,13 @@ class JobState:
         """The result of the last run, as `finish` got it."""
         return self._read("last.json")
 
+    def last_success(self) -> datetime | None:
+        """When the last run that succeeded began, however many failed since."""
+        try:
+            return datetime.fromisoformat(str((self._read("last-success.json") or {})["at"]))
+        except (KeyError, ValueError):
+            return None
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Keep a result as the last one and as a line of the history; the caller holds the lock."""
         self._write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
@@ -179,6 +190,8 @@ class JobState:
 
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; one write of one line, so a crash leaves no half of two."""
+        if result.get("outcome") == Outcome.SUCCEEDED:
+            self._write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
         line = json.dumps(result, ensure_ascii=False) + "\n"
         fd = self._open("history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:

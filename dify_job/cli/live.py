@@ -21,6 +21,7 @@ class LiveLine:
         self._node = "waiting for the server"
         self._tokens = 0
         self._done = 0
+        self._drawn = False
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
@@ -33,8 +34,10 @@ class LiveLine:
         """Take the line away."""
         self._stopped.set()
         with self._lock:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
+            if self._drawn:
+                self._stream.write(_CLEAR)
+                self._stream.flush()
+            self._drawn = False
 
     def progress(self, event: Event) -> None:
         """Show where the run is."""
@@ -48,7 +51,8 @@ class LiveLine:
     def write(self, text: str) -> int:
         """A log line: above the live one."""
         with self._lock:
-            return self._stream.write((_CLEAR if not self._stopped.is_set() else "") + text)
+            above, self._drawn = _CLEAR if self._drawn else "", False
+            return self._stream.write(above + text)
 
     def flush(self) -> None:
         """As of a file."""
@@ -67,6 +71,7 @@ class LiveLine:
                 tokens = f" · {self._tokens} tokens" if self._tokens else ""
                 line = f"{self._node} · {self._done} nodes done · {elapsed}{tokens}"
                 try:
+                    self._drawn = True
                     self._stream.write(f"{_CLEAR}{line[: _width()]}")
                     self._stream.flush()
                 except (OSError, ValueError):

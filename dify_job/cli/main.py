@@ -17,7 +17,7 @@ from .. import __version__  # noqa: E402
 from ..errors import JobError  # noqa: E402
 from ..exits import Outcome, code_of  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
-from .output import log_traceback, say  # noqa: E402
+from .output import log_traceback, say, tell_error  # noqa: E402
 
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -112,13 +112,6 @@ def _run(args: Sequence[str]) -> int:
         log_traceback()
         return code_of(Outcome.BUG)
     return result if isinstance(result, int) else 0
-
-
-def tell_error(error: JobError) -> None:
-    """Message and hint of an error on stderr."""
-    say(f"dify-job: {error.message}")
-    if error.hint:
-        say(f"  {error.hint}")
 
 
 def _usage_error(error: click.UsageError) -> int:

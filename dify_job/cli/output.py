@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from .. import log
+from ..errors import JobError
 
 
 def put(text: str) -> None:
@@ -31,6 +32,13 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return
+
+
+def tell_error(error: JobError) -> None:
+    """Message and hint of an error on stderr."""
+    say(f"dify-job: {error.message}")
+    if error.hint:
+        say(f"  {error.hint}")
 
 
 def log_traceback() -> None:

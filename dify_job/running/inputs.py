@@ -3,8 +3,9 @@
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
+from functools import cached_property
 from typing import Any
 
 from ..config.model import Job
@@ -16,21 +17,46 @@ _SECRET_NAME = re.compile(
 )
 
 
-def render_inputs(job: Job, *, now: datetime, last_success: datetime | None) -> dict[str, Any]:
-    """The job's own inputs with their templates rendered; what has no `{{` or `{%` stays as it is.
+class Templates:
+    """The job's templates and what they can name; the clock is read once for all of them.
 
-    now: aware, in the job's zone. last_success: when the last run that succeeded began. Raises JobError.
+    last_success: asked, only where there is a template, when the last run that succeeded began.
     """
-    names = _names(job, now, last_success)
-    return {key: _render(value, names, f"inputs.{key}") for key, value in job.inputs.items()}
 
+    def __init__(self, job: Job, last_success: Callable[[], datetime | None]) -> None:
+        self._job = job
+        self._last_success = last_success
 
-def render_output_file(job: Job, *, now: datetime, last_success: datetime | None) -> str | None:
-    """The name of the job's output file, rendered as its inputs are."""
-    text = job.output.file
-    if text is None or not is_template(text):
-        return text
-    return str(_render(text, _names(job, now, last_success), "output.file"))
+    def inputs(self) -> dict[str, Any]:
+        """The job's own inputs; what has no `{{` or `{%` stays as it is. Raises JobError (config)."""
+        return {key: self._render(value, f"inputs.{key}") for key, value in self._job.inputs.items()}
+
+    def output_file(self) -> str | None:
+        """The name of the job's output file. Raises JobError (config)."""
+        text = self._job.output.file
+        return text if text is None else str(self._render(text, "output.file"))
+
+    @cached_property
+    def _names(self) -> dict[str, Any]:
+        now = _now_in(self._job.schedule.timezone)
+        return {
+            "now": now,
+            "today": now.date(),
+            "last_success": self._last_success(),
+            "job": self._job.name,
+            "hostname": socket.gethostname(),
+        }
+
+    def _render(self, value: Any, where: str) -> Any:
+        if isinstance(value, str) and is_template(value):
+            from ..templates import render_value  # noqa: PLC0415 - Jinja costs more than the rest of a run
+
+            return render_value(value, self._names, where)
+        if isinstance(value, Mapping):
+            return {key: self._render(inner, f"{where}.{key}") for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._render(inner, where) for inner in value]
+        return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not
 
 
 def is_template(text: str) -> bool:
@@ -58,24 +84,9 @@ def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     return [value for key, value in inputs.items() if isinstance(value, str) and _SECRET_NAME.search(key)]
 
 
-def _names(job: Job, now: datetime, last_success: datetime | None) -> dict[str, Any]:
-    """What a template can use."""
-    return {
-        "now": now,
-        "today": now.date(),
-        "last_success": last_success,
-        "job": job.name,
-        "hostname": socket.gethostname(),
-    }
+def _now_in(zone: str | None) -> datetime:
+    if zone is None:
+        return datetime.now().astimezone()
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - for jobs with a zone
 
-
-def _render(value: Any, names: Mapping[str, Any], where: str) -> Any:
-    if isinstance(value, str) and is_template(value):
-        from ..templates import render_value  # noqa: PLC0415 - start-up time: Jinja costs more than our own run
-
-        return render_value(value, names, where)
-    if isinstance(value, Mapping):
-        return {key: _render(inner, names, f"{where}.{key}") for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_render(inner, names, where) for inner in value]
-    return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not
+    return datetime.now(ZoneInfo(zone))

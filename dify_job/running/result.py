@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ..dify.dialects import WorkflowRun
@@ -57,6 +58,11 @@ class Result:
             "elapsed_time": run.elapsed_time,
             "total_tokens": run.total_tokens,
         }
+
+
+def now_as_text() -> str:
+    """A call_time: RFC 3339 in local time."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 def refused(

@@ -25,7 +25,7 @@ from .inbox import Inbox
 from .outcome import Verdict
 from .overlap import Turn
 from .pursuit import Pursuit, Terms
-from .result import Result
+from .result import Result, now_as_text
 from .stop import cancelled
 
 _NETWORK_PAUSE = 2.0
@@ -33,6 +33,10 @@ _NETWORK_PAUSE = 2.0
 
 def ignore(_event: Event) -> None:
     """No progress is shown."""
+
+
+def nothing() -> None:
+    """Nobody asks to be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +66,35 @@ def run_job(
     *,
     inbox: Inbox | None = None,
     progress: Callable[[Event], None] = ignore,
+    begins: Callable[[], None] = nothing,
 ) -> Result:
     """Run the job once and tell how it ended; every outcome is a Result, our own faults are raised.
 
     state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
+    begins: called when it is this run's turn, before anything is sent for it.
     """
     _check_inputs(request.inputs)
     request = replace(request, run=request.run or uuid.uuid4().hex[:12])
-    return _Runner(request, state, inbox or Inbox(), progress).run()
+    return _Runner(request, state, inbox or Inbox(), progress, begins).run()
 
 
 class _Runner:
     def __init__(
-        self, request: Request, state: JobState | None, inbox: Inbox, progress: Callable[[Event], None]
+        self,
+        request: Request,
+        state: JobState | None,
+        inbox: Inbox,
+        progress: Callable[[Event], None],
+        begins: Callable[[], None],
     ) -> None:
         self._request = request
         self._job = request.job
         self._state = state
         self._inbox = inbox
         self._progress = progress
+        self._begins = begins
         self._deadline = request.began + request.job.timeout
-        self._call_time = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self._call_time = now_as_text()
         self._attempts = 0
         self._record: InFlight | None = None
         key = request.key.reveal()
@@ -100,6 +112,7 @@ class _Runner:
         verdict = self._turn()
         ours = verdict is None
         if verdict is None:
+            self._begins()
             verdict = self._submit()
         result = self._result(verdict)
         self._keep(result, verdict, ours=ours)

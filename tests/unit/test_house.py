@@ -35,6 +35,7 @@ ALLOWED = {
     "config": {"config"},
     "dify": {"dify"},
     "standin": {"standin"},
+    "__init__": {"running"},  # the names for Python programs
 }
 # outside module -> the only rooms that may import it
 ONLY = {

@@ -1,0 +1,48 @@
+"""The inputs that the command line gives: `-i` over `--inputs`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from ..exits import Outcome
+from ..running.inputs import parse_object
+
+
+def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
+    """The inputs in -i KEY=VALUE and --inputs JSON|@FILE|-. Raises JobError (usage, no-input, rejected)."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
+    given = {} if text is None else _object(utf8(text))
+    return given | dict(utf8(pair).split("=", 1) for pair in pairs)
+
+
+def utf8(argument: str) -> str:
+    """An argument as UTF-8 whatever the locale: in the C locale Python cannot decode it."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeDecodeError:
+        raise JobError(
+            Outcome.USAGE, "an argument is not UTF-8", "use --inputs @FILE with a UTF-8 file"
+        ) from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    if text == "-":
+        return parse_object(sys.stdin.read(), "the inputs on standard input", Outcome.REJECTED)
+    if not text.startswith("@"):
+        return parse_object(text, "--inputs", Outcome.USAGE)
+    try:
+        content = Path(text[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobError(
+            Outcome.NO_INPUT, f"the input file {text[1:]} cannot be read: {error.strerror}", "check --inputs"
+        ) from None
+    except UnicodeDecodeError:
+        raise JobError(
+            Outcome.REJECTED, f"the input file {text[1:]} is not UTF-8", "convert it: iconv -t UTF-8"
+        ) from None
+    return parse_object(content, f"the input file {text[1:]}", Outcome.REJECTED)

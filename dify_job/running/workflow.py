@@ -1,0 +1,239 @@
+"""A job from its configuration to its Result: what the command and Python programs both call.
+
+No printing, no exit, no signal handlers, no logging set-up: the log is silent until a caller gives it a face.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import log
+from ..config.model import Job, Source
+from ..config.read import load_config, pick
+from ..config.secrets import read_key
+from ..errors import JobError
+from ..exits import Outcome
+from ..state import JobState, Locked, cannot_write, directory_of
+from . import output
+from .inbox import Inbox
+from .inputs import Templates, secrets_in
+from .result import Result, now_as_text, refused
+from .runner import Request, run_job
+
+if TYPE_CHECKING:
+    from ..dify.dialects import Event
+
+
+def _log_event(event: Event) -> None:
+    log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
+
+
+def _never(_job: Job, _state: JobState | None) -> str | None:
+    return None
+
+
+def _nobody(_result: Result) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a run came about: what the command knows, and a Python program need not say.
+
+    began: monotonic, from which the deadline counts. call_time: RFC 3339. config_path: whence the job came.
+    wait_network, jitter: seconds; jitter is waited first and is no part of the deadline. inbox: what a signal
+    handler cancels. held_back: asked first why nothing is to be started now. progress: gets each event.
+    ended: called with the result once it is kept, before anybody else is told.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    call_time: str = field(default_factory=now_as_text)
+    config_path: Path | None = None
+    wait_network: float = 0.0
+    jitter: float = 0.0
+    inbox: Inbox = field(default_factory=Inbox)
+    held_back: Callable[[Job, JobState | None], str | None] = _never
+    progress: Callable[[Event], None] = _log_event
+    ended: Callable[[Result], None] = _nobody
+
+
+def run_workflow(
+    job: Job | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    config: str | Path | None = None,
+    env_file: str | Path | None = None,
+    start: Start | None = None,
+    **settings: Any,
+) -> Result:
+    """Run a job's workflow once and tell how it ended; only a fault of dify-job itself is raised.
+
+    job: its name, None for the only one, or a job already read. inputs: over those of the job. config and
+    env_file: as --config and --env-file. settings: keys of a job for this run alone, written as in the config
+    file: timeout="5min", end_user="me".
+    """
+    start = start or Start()
+    if not isinstance(job, Job):
+        name = job
+        try:
+            found = load_config(_path(config), _path(env_file), flags=settings)
+            job, start = pick(found, name), replace(start, config_path=found.path)
+        except JobError as error:
+            return refusal(name or "", error, start)
+    workflow = _Workflow(job, inputs or {}, start)
+    with contextlib.closing(workflow):
+        return workflow.run()
+
+
+def refusal(job: str, error: JobError, start: Start) -> Result:
+    """The result of a run that an error ended before any call."""
+    duration = time.monotonic() - start.began
+    return refused(job, error.outcome, error.message, error.hint, start.call_time, duration)
+
+
+def fault(job: str, error: Exception, start: Start) -> Result:
+    """The result of a run that a fault of ours ended; its traceback is the caller's to show."""
+    words = f"a fault of dify-job itself: {type(error).__name__}"
+    hint = "please report it with the traceback in the log; a run may have been started"
+    return refusal(job, JobError(Outcome.BUG, words, hint), start)
+
+
+class _Workflow:
+    def __init__(self, job: Job, inputs: Mapping[str, Any], start: Start) -> None:
+        self._job = job
+        self._inputs = inputs
+        self._start = start
+        self._state: JobState | None = None
+
+    def run(self) -> Result:
+        try:
+            result = self._result()
+        except JobError as error:
+            result = refusal(self._job.name, error, self._start)
+            self._keep(result)
+        except Exception as error:
+            self._tell(fault(self._job.name, error, self._start))
+            raise
+        log_result(result)
+        self._start.ended(result)
+        self._tell(result)
+        return result
+
+    def close(self) -> None:
+        if self._state is not None:
+            self._state.close()
+
+    # Where those are told who want to know; nothing here may change the result
+
+    def _begins(self) -> None:
+        """It is this run's turn, and nothing was sent yet."""
+        log.info("run started", message_id="started", job=self._job.name)
+
+    def _tell(self, result: Result) -> None:
+        """The result stands, is kept and is with the caller."""
+
+    # The run
+
+    def _result(self) -> Result:
+        job, start = self._job, self._start
+        key = read_key(job)
+        _warn_of_plain_http(job)
+        self._open_state()
+        if (why := start.held_back(job, self._state)) is not None:
+            return self._not_started(Outcome.SKIPPED, f"skipped: {why}")
+        began = start.began
+        if start.jitter:
+            log.info("waiting for the job's jitter", seconds=round(start.jitter))
+            if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
+                return self._not_started(Outcome.CANCELLED, "cancelled before it began", cancel.signum)
+            began = time.monotonic()
+        templates = Templates(job, self._state.last_success if self._state is not None else lambda: None)
+        inputs = templates.inputs() | dict(self._inputs)
+        for secret in secrets_in(inputs):
+            log.hide(secret)
+        target = self._target(templates.output_file())
+        if target is not None:
+            output.check_writable(target)
+        wait = job.wait_network if job.wait_network is not None else start.wait_network
+        request = Request(job=job, key=key, inputs=inputs, began=began, wait_network=wait)
+        result = run_job(
+            request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
+        )
+        if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
+            try:
+                output.write(target, result, job.output.select)
+            except (OSError, LookupError) as error:
+                log.warning("the output file could not be written", path=str(target), reason=str(error))
+        return result
+
+    def _not_started(self, outcome: Outcome, message: str, signum: int = 0) -> Result:
+        duration = time.monotonic() - self._start.began
+        return refused(self._job.name, outcome, message, None, self._start.call_time, duration, signum)
+
+    def _open_state(self) -> None:
+        if self._job.state == "none":
+            return
+        directory = directory_of(self._job.name, self._start.config_path)
+        try:
+            self._state = JobState(directory)
+        except OSError as error:
+            raise cannot_write(directory, error) from None
+
+    def _target(self, name: str | None) -> Path | None:
+        """The output file; a relative one of the config stands in the state directory, one of a flag here."""
+        if not name:
+            return None
+        path = Path(name).expanduser()
+        given = self._job.origins.get("output")
+        by_flag = given is not None and given.source is Source.FLAG
+        return path if path.is_absolute() or by_flag or self._state is None else self._state.directory / path
+
+    def _keep(self, result: Result) -> None:
+        """Keep what ended before its turn as well: to a timer it is a failure like any other."""
+        with contextlib.suppress(OSError, JobError):
+            if self._state is None:
+                self._open_state()
+            if self._state is None:
+                return
+            try:
+                self._state.lock()
+            except Locked:
+                self._state.remember(result.as_record())
+            else:
+                self._state.finish(result.as_record())
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _warn_of_plain_http(job: Job) -> None:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - loaded by requests anyway
+
+    parts = urlsplit(job.base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127.")):
+        log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
+
+
+def log_result(result: Result) -> None:
+    """The canonical line of the run: everything that a reader of the log needs, once."""
+    run = result.run
+    fields = {
+        "outcome": result.outcome.value,
+        "exit_code": result.exit_code,
+        "elapsed_ms": round(result.duration * 1000),
+        "attempt": result.attempts,
+        "workflow_run_id": run.run_id if run else None,
+        "task_id": run.task_id if run else None,
+        "total_tokens": run.total_tokens if run else None,
+        "hint": result.hint,
+    }
+    tell = log.info if result.success else log.error
+    kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
+    tell(result.message, message_id=kind, **fields)

@@ -1,0 +1,88 @@
+"""run_workflow as a Python program uses it: quiet, typed, and the same function as the command."""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import dify_job
+from dify_job import Outcome, run_workflow
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+from dify_job.state import JobState
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("K", "app-a")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[jobs.a]\nbase_url = "http://127.0.0.1:1"\napi_key_env = "K"\nretry = { attempts = 1 }\n'
+        'inputs = { since = "{{ last_success.isoformat() if last_success }}" }\n'
+    )
+    return path
+
+
+def test_a_program_gets_a_result_and_nothing_else_happens(
+    config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    root = list(logging.getLogger().handlers)
+    with StandIn([App("app-a", "Echo")]) as server:
+        first = run_workflow("a", {"text": "x"}, config=config, base_url=server.base_url)
+        second = run_workflow("a", config=config, base_url=server.base_url, timeout="1min")
+    assert first.outcome is Outcome.SUCCEEDED
+    assert first.run is not None
+    assert server.runs[0].inputs == {"text": "x", "since": ""}
+    began = datetime.fromisoformat(server.runs[1].inputs["since"])
+    assert began == datetime.fromisoformat(first.call_time), "when the good run began"
+    assert second.success
+    assert capfd.readouterr() == ("", "")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert logging.getLogger().handlers == root
+
+
+def test_it_works_in_a_thread_and_frees_the_lock_when_it_returns(config: Path, tmp_path: Path) -> None:
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run_workflow(config=config)))
+    thread.start()
+    thread.join(20)
+    assert results[0].outcome is Outcome.UNREACHABLE
+    JobState(tmp_path / "state").lock()
+
+
+@pytest.mark.parametrize(
+    ("job", "settings", "outcome"),
+    [
+        ("b", {}, Outcome.CONFIG),
+        ("a", {"timeout": "soon"}, Outcome.USAGE),
+        ("a", {"output": {"file": "/no/such/directory/file"}}, Outcome.CANNOT_WRITE),
+        ("a", {"state": "none"}, Outcome.UNREACHABLE),
+    ],
+)
+def test_what_is_wrong_is_a_result_and_not_an_exception(
+    config: Path, job: str, settings: dict[str, object], outcome: Outcome
+) -> None:
+    result = run_workflow(job, config=config, **settings)
+    assert result.outcome is outcome
+    assert result.message
+
+
+def test_what_ended_before_its_turn_is_kept_as_the_last_result(config: Path, tmp_path: Path) -> None:
+    run_workflow("a", config=config, output={"file": "/no/such/directory/file"})
+    assert (JobState(tmp_path / "state").last() or {})["outcome"] == "cannot-write"
+
+
+def test_importing_the_package_imports_nothing_of_it() -> None:
+    code = "import sys, dify_job; print([name for name in sys.modules if name.startswith('dify_job.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert dify_job.__all__ == ["Outcome", "Result", "run_workflow"]
+    with pytest.raises(AttributeError, match="no attribute 'run_it'"):
+        dify_job.run_it  # noqa: B018 - the look-up is the test
