@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest lint format golden bench package clean
+.PHONY: help demo test test-newest lint format golden bench package deb clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
 
 package: $(INSTALLED) ## Build wheel and sdist into dist/, the same bytes from the same commit
 	$(BIN)/python packaging/build.py
+
+deb: package ## Build a .deb into dist/ that serves Debian 12 and newer
+	$(BIN)/python packaging/deb.py
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

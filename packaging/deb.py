@@ -1,0 +1,126 @@
+"""Build the .deb from the wheel in dist/: a virtual environment under /opt, for any Python from 3.11 on.
+
+Only Python code goes in, so that one package serves each architecture and each
+Debian: the optional C parts of its libraries are left out.
+"""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+_HOME = "opt/dify-job"
+_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+_COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/dify-job",
+    "zsh": "usr/share/zsh/vendor-completions/_dify-job",
+    "fish": "usr/share/fish/vendor_completions.d/dify-job.fish",
+}
+_COMMAND = """\
+#!/opt/dify-job/bin/python
+from dify_job.cli.main import main
+
+main()
+"""
+
+
+def main(wheel: Path, output: Path, version: str | None = None) -> Path:
+    version = version or wheel.name.split("-")[1]
+    with tempfile.TemporaryDirectory(prefix="dify-job-deb-") as scratch:
+        tree = Path(scratch, "tree")
+        _environment(tree / _HOME, wheel)
+        _manual(tree, wheel)
+        _complete(tree)
+        _systemd(tree, wheel)
+        _documents(tree)
+        (tree / "etc/dify-job/credentials").mkdir(parents=True)
+        _control(tree, version)
+        for path in [tree, *tree.rglob("*")]:
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        (tree / "etc/dify-job/credentials").chmod(0o700)
+        package = output / f"dify-job_{version}_all.deb"
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(package)]
+        subprocess.run(command, check=True)
+    return package
+
+
+def _environment(home: Path, wheel: Path) -> None:
+    site = home / "lib/python3/site-packages"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, "--target", str(site), str(wheel)], check=True)
+    for left in (*site.rglob("*.so"), *site.glob("*.dist-info/direct_url.json")):
+        left.unlink()
+    for unused in ("bin", "share"):
+        shutil.rmtree(site / unused, ignore_errors=True)
+    for version in _PYTHONS:
+        (home / f"lib/python{version}").symlink_to("python3")
+    (home / "bin").mkdir()
+    (home / "bin/python").symlink_to("/usr/bin/python3")
+    (home / "bin/dify-job").write_text(_COMMAND)
+    (home / "bin/dify-job").chmod(0o755)
+    (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    command = home.parents[1] / "usr/bin/dify-job"
+    command.parent.mkdir(parents=True)
+    command.symlink_to(f"/{_HOME}/bin/dify-job")
+
+
+def _manual(tree: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if found := re.search(r"share/man/(man\d)/([^/]+)$", name):
+                _gzip(tree / f"usr/share/man/{found[1]}/{found[2]}.gz", archive.read(name))
+
+
+def _complete(tree: Path) -> None:
+    for shell, place in _COMPLETIONS.items():
+        code = "from dify_job.cli.main import main; main([])"
+        env = {"_DIFY_JOB_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]}
+        site = tree / _HOME / "lib/python3/site-packages"
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
+        done = subprocess.run(command, check=True, capture_output=True, env=env)
+        _put(tree / place, done.stdout)
+
+
+def _systemd(tree: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            kind = {"service": "system", "catalog": "catalog"}.get(name.rpartition(".")[2])
+            if name.startswith("dify_job/deploy/systemd/") and kind:
+                _put(tree / "usr/lib/systemd" / kind / Path(name).name, archive.read(name))
+
+
+def _documents(tree: Path) -> None:
+    place = tree / "usr/share/doc/dify-job"
+    for name in ("README.md", "README.zh-CN.md"):
+        _put(place / name, (_ROOT / name).read_bytes())
+    _put(place / "copyright", (_ROOT / "LICENSE").read_bytes())
+    _gzip(place / "changelog.gz", (_ROOT / "CHANGELOG.md").read_bytes())
+
+
+def _control(tree: Path, version: str) -> None:
+    size = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file()) // 1024
+    for path in (_ROOT / "packaging/debian").iterdir():
+        text = path.read_text()
+        target = tree / "DEBIAN" / path.name
+        _put(target, (text.format(version=version, size=size) if path.name == "control" else text).encode())
+        target.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _gzip(path: Path, content: bytes) -> None:
+    _put(path, gzip.compress(content, mtime=0))
+
+
+if __name__ == "__main__":
+    print(main(max((_ROOT / "dist").glob("*.whl")), _ROOT / "dist"))
