@@ -34,7 +34,9 @@ def prepare(
     key = read_key(job)
     if config.path is None and not place.exists():
         files.append(own.stub(place))
-    if job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
+    if job.key.encrypted is not None:
+        job = replace(job, key=replace(job.key, encrypted=job.key.encrypted.absolute()))
+    elif job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
         files += [own.job_file(place, job, whole=config.path is None), own.key_file(place, job.name, key)]
         job = replace(job, key=KeySource(file=own.key_path(place, job.name)))
     else:

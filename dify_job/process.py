@@ -34,12 +34,18 @@ def found(name: str) -> bool:
     return shutil.which(name) is not None
 
 
-def run(argv: Sequence[str], *, limit: float = 60.0, environ: Mapping[str, str] | None = None) -> Done:
+def run(
+    argv: Sequence[str],
+    *,
+    limit: float = 60.0,
+    environ: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> Done:
     """Run a program to its end. limit: seconds. environ: variables beside our own environment."""
     try:
         done = subprocess.run(  # noqa: S603 - a list, no shell; every caller names the program itself
             list(argv),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             timeout=limit,
             check=False,

@@ -69,7 +69,8 @@ def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
         for key, value in values.items()
         if key in job.origins or value not in (None, (), {})
     ]
-    return [*rows, (job.name, "api_key", _masked(job), str(job.key.file or job.key.env or job.key.origin))]
+    place = job.key.file or job.key.encrypted or job.key.env or job.key.origin
+    return [*rows, (job.name, "api_key", _masked(job), str(place))]
 
 
 def _masked(job: Job) -> str:

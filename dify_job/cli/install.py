@@ -11,8 +11,7 @@ import click
 
 from .. import installing
 from ..config import own
-from ..config.fields import FIELDS, SCHEDULE_KINDS
-from ..config.model import Config, Job, ScheduleConfig
+from ..config.model import Config, Job
 from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
@@ -25,18 +24,14 @@ from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
 from .options import Globals
 from .output import put, say
 from .scopes import jobs_named, scope_options
+from .times import schedule_of_flags, schedule_options
 
 _LINGER = Path("/var/lib/systemd/linger")
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option("--every", metavar="DUR", help="Run each 2h, 30min, 1d.")
-@click.option(
-    "--calendar", multiple=True, metavar="EXPR", help="Run at systemd calendar times; can be repeated."
-)
-@click.option("--cron", metavar="EXPR", help="Run at the times of five cron fields.")
-@click.option("--timezone", metavar="ZONE", help="Zone of --calendar and --cron.")
+@schedule_options
 @scope_options
 @click.option("--run-as", metavar="USER", help="Instead of a dynamic user (systemd) or root (cron.d).")
 @click.option("--dry-run", is_flag=True, help="Print the files whole, write nothing.")
@@ -73,7 +68,7 @@ def install(  # noqa: PLR0913 - one argument an option
     where = chosen_scope(scope)
     wing = chosen_backend(backend, where)
     config = load_config(options.config_path, options.env_file)
-    flags = _schedule_of_flags(every, calendar, cron, timezone)
+    flags = schedule_of_flags(every, calendar, cron, timezone)
     chosen = jobs_named(config, jobs)
     if (flags is not None or run_as is not None) and len(chosen) != 1:
         raise JobError(
@@ -94,26 +89,6 @@ def install(  # noqa: PLR0913 - one argument an option
         _prune(wing, config_place(config, where), set(config.jobs))
     _tell(wing, ready, changes, config, now)
     return 0
-
-
-def _schedule_of_flags(
-    every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
-) -> ScheduleConfig | None:
-    given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
-    set_flags = {key: value for key, value in given.items() if value is not None}
-    if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
-        raise JobError(
-            Outcome.USAGE, "--every, --calendar and --cron exclude one another", "keep one of them"
-        )
-    if not set_flags:
-        return None
-    if set_flags.keys() == {"timezone"}:
-        raise JobError(Outcome.USAGE, "--timezone needs --calendar or --cron beside it", "add one of them")
-    try:
-        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
-    except ValueError as error:
-        raise JobError(Outcome.USAGE, f"the schedule {error}", "dify-job install --help") from None
-    return ScheduleConfig(**values)
 
 
 def _prune(wing: Wing, place: Path, configured: set[str]) -> None:

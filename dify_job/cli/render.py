@@ -46,7 +46,8 @@ def render(
     wing = Systemd(scope, systemd_version) if target == "systemd" else Cron(scope, Path("/etc"))
     for job in jobs_named(config, jobs):
         file = job.key.file.absolute() if job.key.file else own.key_path(place, job.name)
-        for artifact in wing.render(plan_of(replace(job, key=KeySource(file=file)), place)):
+        key = job.key if job.key.encrypted else KeySource(file=file)
+        for artifact in wing.render(plan_of(replace(job, key=key), place)):
             if output_dir is None:
                 put(f"# {artifact.path}\n{artifact.text}")
                 continue

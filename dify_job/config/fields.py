@@ -205,6 +205,7 @@ def prometheus_file(value: Any) -> Path:
 FIELDS: Mapping[str, Reader] = {
     "base_url": base_url,
     "api_key_file": path,
+    "api_key_credential": path,
     "api_key_env": text,
     "mode": choice("streaming", "blocking"),
     "workflow_id": text,

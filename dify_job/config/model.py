@@ -64,11 +64,12 @@ class Origin:
 class KeySource:
     """Where the API key is to be read, not the key: `status` and `next` never touch it.
 
-    Exactly one of file, env and inline is set, or none: then only a systemd credential can give it.
-    inline: a key that stood in the environment or in an env file, already read.
+    At most one of file, encrypted, env and inline is set; where none is, a systemd credential alone can give
+    it. encrypted: by systemd-creds(1). inline: a key that stood in the environment or in an env file.
     """
 
     file: Path | None = None
+    encrypted: Path | None = None
     env: str | None = None
     inline: Secret | None = None
     origin: Origin = Origin(Source.BUILT_IN)

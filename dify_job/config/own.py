@@ -116,19 +116,20 @@ def check_place(file: OwnFile, job: str) -> None:
 
 
 def _document(path: Path, job: str, values: Mapping[str, Any], source: Path) -> OwnFile:
-    lines = [f"[jobs.{job}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    lines = [f"[jobs.{job}]", *(f"{key} = {toml(value)}" for key, value in values.items())]
     body = "\n".join(lines) + "\n"
     return OwnFile(path, marked(job, fingerprint(body), str(source), body).encode())
 
 
-def _toml(value: Any) -> str:
-    """A value in TOML; a basic string is a JSON string, but for DEL."""
+def toml(value: Any) -> str:
+    """A value in TOML; a basic string is a JSON string, but for DEL and lone surrogates."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml(item) for item in value) + "]"
     if value is None:
         raise JobError(
             Outcome.CONFIG, "an input is null, which a config file cannot say", "leave it out of DIFY_INPUTS"
         )
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text.encode(errors="replace").decode()

@@ -16,7 +16,7 @@ from .sources import Document, Environment, find_config, read_documents, read_en
 
 DEFAULT_BASE_URL = "http://localhost/v1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
-_KEY_KINDS = ("api_key_file", "api_key_env")
+_KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
 _SCHEDULE = {field.name for field in fields(ScheduleConfig)}
 _BUILT_IN = Origin(Source.BUILT_IN)
 
@@ -193,8 +193,9 @@ def _build(
             ) from None
         origins[flag] = layer.origin(flag, with_line=False)
     if key is None:
-        file, env = values.pop("api_key_file", None), values.pop("api_key_env", None)
-        key = KeySource(file, env, None, origins.get("api_key_file" if file else "api_key_env", _BUILT_IN))
+        file, encrypted, env = (values.pop(kind, None) for kind in _KEY_KINDS)
+        kind = next((kind for kind in _KEY_KINDS if kind in merged), "")
+        key = KeySource(file, encrypted, env, origin=origins.get(kind, _BUILT_IN))
     schedule = ScheduleConfig(**{field: values.pop(field) for field in _SCHEDULE & values.keys()})
     return Job(
         name=name,

@@ -10,6 +10,7 @@ from ..exits import Outcome
 from .model import Job, Secret
 from .trust import fault_of_directories, fault_of_file
 
+CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -25,6 +26,8 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
     source = job.key
     if source.file is not None:
         return check_key(_read_private(source.file, "key file", "api_key_file"), str(source.file))
+    if source.encrypted is not None:
+        return check_key(_decrypt(source.encrypted), str(source.encrypted))
     if source.env is not None:
         if source.env not in environ:
             raise JobError(
@@ -40,6 +43,11 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         f"job {job.name} has no API key",
         "set DIFY_API_KEY, or api_key_file in the job (the key is in Dify: API Access)",
     )
+
+
+def read_key_file(path: str) -> Secret:
+    """The key in a file that a person named, with the checks of a job's own. Raises JobError (config)."""
+    return check_key(_read_private(Path(path).expanduser(), "key file", "--key-file"), path)
 
 
 def check_key(text: str, where: str) -> Secret:
@@ -66,7 +74,7 @@ def _credential(job: str, environ: Mapping[str, str]) -> Path | None:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         return None
-    for name in (f"dify-job.{job}.api_key", "api_key"):
+    for name in (f"dify-job.{job}.api_key", CREDENTIAL):
         if (found := Path(directory) / name).exists():
             return found
     return None
@@ -108,6 +116,21 @@ def url_credential(path: Path) -> str:
     from ..ownership import fingerprint  # noqa: PLC0415 - for jobs that tell somebody
 
     return f"notify-{fingerprint(str(path))}"
+
+
+def _decrypt(path: Path) -> str:
+    """A credential that systemd decrypts for the unit; here for root, who runs the job by hand."""
+    from .. import process  # noqa: PLC0415 - for encrypted keys alone
+
+    done = process.run(["systemd-creds", "decrypt", f"--name={CREDENTIAL}", str(path), "-"])
+    if done.code != 0:
+        raise JobError(
+            Outcome.CONFIG,
+            f"the encrypted key {path} cannot be decrypted: {done.complaint or done.code}",
+            "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it anew: "
+            "dify-job secret set JOB --encrypt",
+        )
+    return done.text
 
 
 def _read_private(path: Path, what: str, setting: str) -> str:

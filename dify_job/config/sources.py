@@ -68,7 +68,8 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 def read_documents(path: Path) -> list[Document]:
     """The file and config.d/*.toml beside it, in the order in which they are merged."""
-    parts = sorted((path.parent / "config.d").glob("*.toml"), key=lambda part: part.name)
+    # By the name without .toml: what install keeps in JOB.schedule.toml comes after a person's JOB.toml.
+    parts = sorted((path.parent / "config.d").glob("*.toml"), key=lambda part: part.stem)
     return [_read_toml(file) for file in (path, *parts)]
 
 

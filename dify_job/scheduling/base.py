@@ -36,6 +36,7 @@ class Plan:
     python: Path
     timeout: float
     key_file: Path | None = None
+    key_credential: Path | None = None
     run_as: str | None = None
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
@@ -146,7 +147,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     told = {
         "schedule": asdict(times),
         "timeout": job.timeout,
-        "key": str(job.key.file),
+        "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
         "run_as": job.run_as,
         "description": job.description,
         "files": sorted(map(str, (*reads, *secrets))),
@@ -163,6 +164,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
         python=interpreter,
         timeout=job.timeout,
         key_file=job.key.file,
+        key_credential=job.key.encrypted,
         run_as=job.run_as,
         reads=(*reads, *secrets, *((job.ca_file,) if job.ca_file else ())),
         writes=tuple(path for path in writes if path is not None),

@@ -83,6 +83,12 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
             "make it writable for that user, set run_as in the job to one who can write there, or give "
             "output.file as a relative path, which goes below /var/lib/dify-job",
         )
+    if plan.key_credential is not None and not key_by_manager and account.uid != 0:
+        raise JobError(
+            Outcome.CONFIG,
+            f"{account.name} cannot decrypt the key {plan.key_credential}: only root and systemd can",
+            f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
+        )
     if plan.key_file is not None and not key_by_manager:
         mend = f"chown {account.name} {plan.key_file}"
         _demand(plan.key_file, "the key file", account, os.R_OK, mend)

@@ -14,6 +14,7 @@ from .reach import in_home
 
 OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=
+_ENCRYPTED = 250  # LoadCredentialEncrypted=, systemd-creds(1)
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
@@ -40,6 +41,12 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
             f"systemd {version} is too old; {OLDEST} is the oldest that is known to work",
             "use --backend cron",
         )
+    if plan.key_credential is not None and (scope is Scope.USER or version < _ENCRYPTED):
+        raise JobError(
+            Outcome.CONFIG,
+            f"the key of job {plan.job} is encrypted, which needs a system unit and systemd {_ENCRYPTED}",
+            f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
+        )
     ticks = schedule.systemd_ticks(plan.schedule)
     system = scope is Scope.SYSTEM
     touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
@@ -56,6 +63,7 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
             str(row.code) for row in TABLE if row.code and row.again not in (Again.SAFE, Again.NOT_NEEDED)
         ),
         "credential": f"api_key:{_path(plan.key_file)}" if plan.key_file and version >= _CREDENTIALS else "",
+        "encrypted": f"api_key:{_path(plan.key_credential)}" if plan.key_credential else "",
         "dynamic": is_dynamic(plan, scope, version),
         "user": plan.run_as or "",
         "protect_home": "no" if any(in_home(p) for p in plan.writes) else "read-only" if homes else "yes",
