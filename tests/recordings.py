@@ -41,6 +41,10 @@ class Recording:
     def bytes(self) -> bytes:
         return b"".join(part for _, part in self.parts)
 
+    @property
+    def json(self) -> Any:
+        return json.loads(self.bytes)
+
     def replay(self, speed: float = 1000.0) -> Replay:
         ended = "closed" if self.status is None and self.ended != "open" else self.ended
         return Replay(self.status or 200, self.headers, self.parts, ended, speed)

@@ -21,6 +21,7 @@ from .output import log_traceback, say, tell_error  # noqa: E402
 
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("init", "init", "Write a commented config for a job and store its key."),
     "run": ("run", "run", "Run a job's workflow once; the exit status tells how it ended."),
     "install": ("install", "install", "Install timers or crontab entries; the system does the scheduling."),
     "uninstall": ("uninstall", "uninstall", "Remove what install made, and nothing else."),

@@ -67,6 +67,11 @@ def load_config(
     )
 
 
+def valid_name(job: str) -> bool:
+    """True for a name that can stand in a unit's, a crontab's, the journal's and Kubernetes' names."""
+    return _NAME.fullmatch(job) is not None
+
+
 def pick(config: Config, name: str | None) -> Job:
     """The named job, or the only one.
 
@@ -101,7 +106,7 @@ def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
             elif not isinstance(value, dict):
                 mistakes.append(f"{document.place((key,))}: {key} must be a table")
         for name, table in _tables(document.data.get("jobs")).items():
-            if not _NAME.fullmatch(name):
+            if not valid_name(name):
                 mistakes.append(
                     f"{document.place(('jobs', name))}: the job name {name!r} is not allowed; use a-z, 0-9, "
                     "- and _, at most 48, the first a letter or digit"

@@ -1,0 +1,318 @@
+"""`dify-job init`: from nothing to a commented config and a stored key; install arms it then."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import fields, own
+from ..config.draft import Draft, DraftInput, written
+from ..config.model import Config, Job, Secret
+from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
+from ..dify.app import AppSeen, look
+from ..dify.form import FormField, fault_of
+from ..errors import JobError
+from ..exits import Outcome
+from ..files import Writer, make_directory
+from ..running.inputs import is_template
+from ..running.preflight import obstacle
+from ..scheduling.base import Scope
+from ..scheduling.host import chosen_scope
+from .key_input import given_key, interactive
+from .options import Globals
+from .output import put, say
+from .times import schedule_of_flags, schedule_options
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the job goes. existing: the config that is there, which is added to and never edited."""
+
+    config: Path
+    existing: Config | None
+
+    def file(self, job: str) -> Path:
+        return self.config.parent / "config.d" / f"{job}.toml" if self.existing else self.config
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--base-url", metavar="URL", help="Dify's address, with or without /v1.")
+@click.option(
+    "--key-file",
+    metavar="FILE|-",
+    help="Take the key from a file, or - from standard input; a person is asked, a pipe is read.",
+)
+@schedule_options
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input.")
+@click.option(
+    "--file", "file_pairs", multiple=True, metavar="KEY=PATH", help="One file input: a path or a URL."
+)
+@click.option("--offline", is_flag=True, help="Do not ask the server: no form, and the key is not checked.")
+@click.option("--user", "scope", flag_value="user", help="A job of your own (default unless root).")
+@click.option("--system", "scope", flag_value="system", help="A job of the machine (default as root).")
+@click.pass_context
+def init(  # noqa: PLR0913 - one argument an option
+    ctx: click.Context,
+    /,
+    *,
+    job: str | None,
+    base_url: str | None,
+    key_file: str | None,
+    every: str | None,
+    calendar: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    pairs: tuple[str, ...],
+    file_pairs: tuple[str, ...],
+    offline: bool,
+    scope: str | None,
+) -> None:
+    """Write a commented config for a job, and store its key where nobody else can read it.
+
+    The app's input form is read from the server. printf %s "$KEY" | dify-job init daily --base-url URL
+    """
+    where = chosen_scope(scope)
+    schedule = schedule_of_flags(every, calendar, cron, timezone)
+    inputs, files = _pairs(pairs, "-i"), _pairs(file_pairs, "--file")
+    place = _place(ctx.ensure_object(Globals), where)
+    if job is not None:
+        _refuse_taken(place, job)
+    url = _base_url(base_url, place)
+    key = given_key(key_file, f"dify-job init {job or 'JOB'}")
+    seen = AppSeen() if offline else _ask(url, key)
+    name = job or _name(seen.name)
+    if job is None:
+        _refuse_taken(place, name)
+    draft = Draft(
+        job=name,
+        base_url=url,
+        key_file=own.key_path(place.config, name),
+        schedule=schedule,
+        app=_about(seen, offline=offline),
+        inputs=_drafted(seen, inputs, files=False),
+        files=_drafted(seen, files, files=True),
+        whole=place.existing is None,
+    )
+    _write(place, draft, key)
+    _tell(place, draft, ctx.ensure_object(Globals), seen)
+
+
+def _pairs(pairs: tuple[str, ...], flag: str) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise JobError(Outcome.USAGE, f"{flag} {pair}: KEY=VALUE is needed", "dify-job init --help")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _place(options: Globals, scope: Scope) -> _Place:
+    named = options.config_path or (
+        Path(os.environ["DIFY_JOB_CONFIG"]) if os.environ.get("DIFY_JOB_CONFIG") else None
+    )
+    path = (named or own.scope_config(system=scope is Scope.SYSTEM)).absolute()
+    return _Place(path, load_config(path) if path.exists() else None)
+
+
+def _refuse_taken(place: _Place, job: str) -> None:
+    if not valid_name(job):
+        raise JobError(
+            Outcome.USAGE,
+            f"the job name {job!r} is not allowed",
+            "use a-z, 0-9, - and _, at most 48, the first a letter or digit",
+        )
+    if place.existing is not None and job in place.existing.jobs:
+        taken = place.existing.jobs[job]
+        raise JobError(
+            Outcome.CONFIG,
+            f"there is a job {job} already: {_origin(taken) or place.config}",
+            f"edit it there; a new key: dify-job secret set {job}",
+        )
+    for path in (place.file(job), own.key_path(place.config, job)):
+        if path.exists() or path.is_symlink():
+            raise JobError(
+                Outcome.CONFIG,
+                f"{path} exists already, and what is there is never overwritten",
+                f"move it away (mv {path} {path}.old), or give the job another name",
+            )
+
+
+def _origin(job: Job) -> str:
+    return next((origin.where for origin in job.origins.values() if origin.where), "")
+
+
+def _base_url(given: str | None, place: _Place) -> str:
+    try:
+        if given is not None:
+            return str(fields.base_url(given))
+        default = os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
+        if interactive():
+            default = click.prompt("Dify's address", default=default, err=True)
+        return str(fields.base_url(default))
+    except ValueError as error:
+        raise JobError(Outcome.USAGE, f"--base-url {error}", "dify-job init --help") from None
+
+
+def _default_of(place: _Place) -> str | None:
+    """What the jobs that are there have in common."""
+    urls = {job.base_url for job in place.existing.jobs.values()} if place.existing else set()
+    return urls.pop() if len(urls) == 1 else None
+
+
+def _ask(base_url: str, key: Secret) -> AppSeen:
+    seen = look(base_url, key.reveal())
+    verdict = obstacle(seen)
+    if verdict is not None:
+        hint = f"{verdict.hint}; --offline writes the config without asking"
+        raise JobError(verdict.outcome, f"{verdict.message}; nothing was written", hint)
+    return seen
+
+
+def _name(app: str) -> str:
+    """A job's name after the app's, for a person to confirm; scripts that name none get `default`."""
+    if not interactive():
+        return "default"
+    slug = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-")
+    return str(click.prompt("Name of the job", default=slug or "default", err=True)).strip()
+
+
+def _about(seen: AppSeen, *, offline: bool) -> str:
+    if offline:
+        return "Written without asking the server: compare the inputs with the app's start node in Dify."
+    version = f", Dify {seen.version}" if seen.version else ""
+    return f"App in Dify: {seen.name}{version}"
+
+
+# The inputs
+
+
+def _drafted(seen: AppSeen, given: dict[str, str], *, files: bool) -> list[DraftInput]:
+    form = [] if seen.parameters is None else [f for f in seen.parameters.form if f.takes_files == files]
+    drafted = [_of_field(field, given.get(field.variable)) for field in form]
+    known = {field.variable for field in form}
+    for name in given.keys() - known:
+        if seen.parameters is not None:
+            flag = "--file" if files else "-i"
+            raise JobError(
+                Outcome.USAGE,
+                f"{flag} {name}: the app {seen.name!r} has no such input",
+                f"its inputs: {', '.join(sorted(f.variable for f in seen.parameters.form)) or 'none'}",
+            )
+    return drafted + [
+        DraftInput(name=name, note="as given", value=value)
+        for name, value in given.items()
+        if name not in known
+    ]
+
+
+def _of_field(field: FormField, given: str | None) -> DraftInput:
+    value: Any = given
+    if given is not None and not field.takes_files and not is_template(given):
+        value = _typed(field, given)
+        if (fault := fault_of(field, value)) is not None:
+            raise JobError(Outcome.USAGE, f"-i {field.variable} {fault}", "dify-job init --help")
+    elif given is None and field.required and not field.takes_files:
+        value = _default(field)
+        if interactive():
+            value = _asked(field, value)
+    return DraftInput(name=field.variable, note=_note(field), value=value, required=field.required)
+
+
+def _typed(field: FormField, text: str) -> Any:
+    """A value from a command line or a prompt, in the type that the input has."""
+    try:
+        match field.kind:
+            case "number":
+                return float(text) if any(c in text for c in ".eE") else int(text)
+            case "checkbox" if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            case "json_object":
+                return json.loads(text)
+    except ValueError:
+        return text
+    return text
+
+
+def _default(field: FormField) -> Any:
+    """The form's own default; one that would be rendered as a template is left to the person."""
+    default = field.default
+    if default in (None, "") or (isinstance(default, str) and is_template(default)):
+        return None
+    return default if isinstance(default, (str, int, float, bool)) and not fault_of(field, default) else None
+
+
+def _asked(field: FormField, default: Any) -> Any:
+    say(f"{_note(field)}")
+    while True:
+        text = str(click.prompt(field.variable, default="" if default is None else str(default), err=True))
+        if not text:
+            return None
+        value = text if is_template(text) else _typed(field, text)
+        if is_template(text) or (fault := fault_of(field, value)) is None:
+            return value
+        say(f"  it {fault}")
+
+
+def _note(field: FormField) -> str:
+    words = [field.kind, "required" if field.required else "optional"]
+    if field.max_length is not None:
+        what = "files" if field.takes_files else "characters"
+        words.append(f"at most {field.max_length} {what}")
+    if field.options:
+        words.append(f"one of {', '.join(field.options)}")
+    if field.allowed_types:
+        words.append(f"of type {', '.join(field.allowed_types)}")
+    label = f"{field.label}: " if field.label and field.label != field.variable else ""
+    return label + ", ".join(words)
+
+
+# Writing and telling
+
+
+def _write(place: _Place, draft: Draft, key: Secret) -> None:
+    writer = Writer()
+    secret = own.key_file(place.config, draft.job, key)
+    path = place.file(draft.job)
+    try:
+        make_directory(path.parent)
+        make_directory(secret.path.parent, 0o700)
+        writer.put(secret.path, secret.content, secret.mode)
+        writer.put(path, written(draft).encode())
+        load_config(place.config).jobs[draft.job]
+    except OSError as error:
+        writer.roll_back()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or path} could not be written: {error.strerror}; nothing was changed",
+            "sudo dify-job init for a job of the machine, or --user for one of your own",
+        ) from None
+    except BaseException:
+        writer.roll_back()
+        raise
+
+
+def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen) -> None:
+    put(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
+    if seen.name:
+        put(f"  app        {seen.name!r} on Dify {seen.version or '(version not told)'}, at {draft.base_url}")
+    else:
+        put(f"  server     {draft.base_url}, not asked")
+    missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]
+    if missing:
+        put(f"  fill in    {', '.join(map(repr, missing))} in {place.file(draft.job)}")
+    named = f" --config {place.config}" if options.config_path or not _is_found(place.config) else ""
+    put(f"  try it     dify-job{named} run {draft.job}")
+    put(f"  arm it     dify-job{named} install {draft.job}")
+
+
+def _is_found(path: Path) -> bool:
+    """True where the other commands find this config without being told."""
+    found = load_config().path
+    return found is not None and found.absolute() == path

@@ -1,0 +1,300 @@
+"""init: a config and a key from nothing, as a script and as a person calls it."""
+
+import os
+import pty
+import select
+import stat
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+
+from ..recordings import load
+from .conftest import KEY, Command
+
+FORM = (
+    {"text-input": {"variable": "topic", "label": "The topic", "required": True, "max_length": 48}},
+    {"number": {"variable": "count", "label": "count", "required": True}},
+    {"select": {"variable": "tone", "label": "tone", "required": False, "options": ["dry", "warm"]}},
+    {"checkbox": {"variable": "flag", "label": "flag", "required": False}},
+    {"paragraph": {"variable": "style", "required": True, "default": "plain", "max_length": 2000}},
+    {"file": {"variable": "doc", "label": "doc", "required": True, "allowed_file_types": ["document"]}},
+)
+EVIL = 'x"\n[jobs.evil]\nbase_url = "http://evil"\n# \x1b]0;owned\x07\u202e\u2028 {{ now }} \ud800 '
+EVIL_FORM = (
+    {"text-input": {"variable": 'na"me\n[x]', "label": EVIL, "required": True, "default": EVIL}},
+    {
+        "select": {
+            "variable": "a.b",
+            "label": "l",
+            "required": True,
+            "default": "o'\"\\\n",
+            "options": ["o'\"\\\n"],
+        }
+    },
+)
+APPS = (
+    App(KEY, "Daily report"),
+    App("app-with-a-form-0123456789", "Daily report", form=FORM),
+    App("app-of-somebody-evil-0123456789", EVIL, form=EVIL_FORM),
+    App("app-chat-0123456789abcdef", mode="advanced-chat"),
+    App("app-unpublished-0123456789", published=False),
+    App("app-off-0123456789abcdef", api_enabled=False),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with StandIn(APPS, ping=0.5) as made:
+        yield made
+
+
+def config_of(dify_job: Command) -> Path:
+    return dify_job.home / ".config/dify-job/config.toml"
+
+
+def test_one_command_with_the_key_on_stdin_and_the_job_runs(dify_job: Command, server: StandIn) -> None:
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, "--every", "2h", input=KEY)
+    assert (made.code, made.stderr) == (0, "")
+    assert "dify-job install daily" in made.stdout
+    path = config_of(dify_job)
+    key = path.parent / "credentials/daily.key"
+    assert key.read_text() == f"{KEY}\n"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    assert KEY not in path.read_text() + made.stdout
+    read = tomllib.loads(path.read_text())
+    assert read["defaults"]["base_url"] == server.base_url
+    assert read["jobs"]["daily"]["every"] == "2h"
+    assert "Daily report" in path.read_text()
+    assert dify_job("config", "validate").code == 0
+    assert server.runs == []
+    ran = dify_job("run", "daily")
+    assert ran.result["outcome"] == "succeeded"
+
+
+def test_whatever_the_umask_others_cannot_read_the_key_and_a_service_can_read_the_config(
+    dify_job: Command, server: StandIn
+) -> None:
+    for mask in (0o000, 0o077):
+        home = dify_job.home / f"umask-{mask}"
+        home.mkdir()
+        made = Command(home)("init", "--user", "--base-url", server.base_url, input=KEY, umask=mask)
+        assert made.code == 0
+        modes = {
+            str(path.relative_to(home / ".config/dify-job")): stat.S_IMODE(path.stat().st_mode)
+            for path in (home / ".config/dify-job").rglob("*")
+        }
+        assert modes == {"config.toml": 0o644, "credentials": 0o700, "credentials/default.key": 0o600}
+        assert stat.S_IMODE((home / ".config/dify-job").stat().st_mode) == 0o755
+
+
+def test_required_inputs_are_filled_or_marked(dify_job: Command, server: StandIn) -> None:
+    given = ("-i", "topic=sales {{ today }}", "-i", "flag=true")
+    key = "app-with-a-form-0123456789\n"
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, *given, input=key)
+    assert made.code == 0
+    assert "'count', 'doc'" in made.stdout
+    text = config_of(dify_job).read_text()
+    assert tomllib.loads(text)["jobs"]["daily"]["inputs"] == {
+        "topic": "sales {{ today }}",
+        "flag": True,
+        "style": "plain",
+    }
+    assert '# count = ""    # FILL IN: the app requires it' in text
+    assert '# doc = ""    # FILL IN: the app requires it' in text
+    assert "# The topic: text-input, required, at most 48 characters" in text
+    assert "one of dry, warm" in text
+    filled = text.replace('# count = ""    # FILL IN', "count = 3  # filled in")
+    config_of(dify_job).write_text(filled.replace("[jobs.daily.files]", ""))
+    assert dify_job("config", "validate").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["-i", "count=many"], "-i count must be a number"),
+        (["-i", "tone=loud"], "-i tone must be one of 'dry', 'warm'"),
+        (["-i", "topic=" + "x" * 49], "-i topic has 49 characters, and the app takes 48"),
+        (["-i", "topik=x"], "has no such input"),
+        (["-i", "topic"], "KEY=VALUE is needed"),
+        (["--every", "2h", "--cron", "0 7 * * *"], "exclude one another"),
+        (["--base-url", "ftp://x"], "--base-url"),
+    ],
+)
+def test_what_the_app_would_refuse_is_refused_and_nothing_is_written(
+    dify_job: Command, server: StandIn, given: list[str], said: str
+) -> None:
+    made = dify_job(
+        "init", "daily", "--user", "--base-url", server.base_url, *given, input="app-with-a-form-0123456789"
+    )
+    assert made.code == 64
+    assert said in made.stderr
+    assert not config_of(dify_job).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "said"),
+    [
+        ("app-wrong-0123456789abcdef", 77, "the key was refused"),
+        ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
+        ("app-unpublished-0123456789", 78, "press Publish"),
+        ("app-off-0123456789abcdef", 78, "API is switched off"),
+        (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
+        (f"{KEY}\n{KEY}\n", 78, "more than one line"),
+        ("", 78, "no key came on standard input"),
+    ],
+)
+def test_a_key_that_is_of_no_use_is_told_at_once_and_nothing_is_written(
+    dify_job: Command, server: StandIn, key: str, code: int, said: str
+) -> None:
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=key)
+    assert made.code == code
+    assert said in made.stderr
+    assert not key.strip() or key.strip() not in made.stderr
+    assert not config_of(dify_job).parent.exists()
+
+
+def test_without_a_server_it_says_how_and_offline_writes_all_the_same(dify_job: Command) -> None:
+    url = "http://127.0.0.1:9/v1"
+    made = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
+    assert made.code == 69
+    assert "--offline writes the config without asking" in made.stderr
+    assert not config_of(dify_job).parent.exists()
+    made = dify_job("init", "daily", "--user", "--base-url", url, "--offline", "-i", "a.b=1", input=KEY)
+    assert made.code == 0
+    assert tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]["inputs"] == {"a.b": "1"}
+    assert dify_job("config", "validate").code == 0
+
+
+def test_a_persons_config_is_added_to_and_never_edited(dify_job: Command, server: StandIn) -> None:
+    path = config_of(dify_job)
+    path.parent.mkdir(parents=True)
+    mine = f'# mine\n[defaults]\nbase_url = "{server.base_url}"\n[jobs.a]\napi_key_env = "X"\n'
+    path.write_text(mine)
+    made = dify_job(
+        "init", "daily", "--user", "--cron", "0 7 * * 1-5", "--timezone", "Asia/Shanghai", input=KEY
+    )
+    assert made.code == 0, made.stderr
+    assert path.read_text() == mine
+    added = path.parent / "config.d/daily.toml"
+    assert tomllib.loads(added.read_text())["jobs"]["daily"]["cron"] == "0 7 * * 1-5"
+    assert dify_job("run", "daily").code == 0
+    for job in ("daily", "a"):
+        again = dify_job("init", job, "--user", "--base-url", server.base_url, input=KEY)
+        assert again.code == 78
+        assert f"there is a job {job} already" in again.stderr
+    assert "dify-job secret set" in again.stderr
+
+
+def test_a_file_or_key_that_is_there_already_is_not_overwritten(dify_job: Command, server: StandIn) -> None:
+    path = config_of(dify_job)
+    (path.parent / "credentials").mkdir(parents=True)
+    (path.parent / "credentials/daily.key").write_text("old")
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
+    assert made.code == 78
+    assert "never overwritten" in made.stderr
+    assert (path.parent / "credentials/daily.key").read_text() == "old"
+    assert not path.exists()
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(dify_job: Command, server: StandIn) -> None:
+    path = config_of(dify_job)
+    path.parent.mkdir(parents=True)
+    (path.parent / "config.d").write_text("in the way")
+    path.write_text("[jobs.a]\n")
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
+    assert made.code == 73
+    assert "nothing was changed" in made.stderr
+    assert not (path.parent / "credentials/daily.key").exists()
+
+
+def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
+    made = dify_job(
+        "init", "daily", "--user", "--base-url", server.base_url, input="app-of-somebody-evil-0123456789"
+    )
+    assert made.code == 0, made.stderr
+    assert "\x1b" not in made.stdout
+    text = config_of(dify_job).read_text()
+    read = tomllib.loads(text)
+    assert list(read["jobs"]) == ["daily"]
+    assert read["jobs"]["daily"]["inputs"] == {"a.b": "o'\"\\\n"}
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert dify_job("config", "validate").code == 0
+
+
+@pytest.mark.parametrize("name", ["parameters-echo", "parameters-file", "parameters-noinput"])
+def test_the_recorded_forms_give_configs_that_are_valid(dify_job: Command, name: str) -> None:
+    form = tuple(load("1.14.2", name).json["user_input_form"])
+    with StandIn([App(KEY, "Recorded", form=form)]) as server:
+        made = dify_job("init", "--user", "--base-url", server.base_url, "--key-file", "-", input=KEY)
+        assert made.code == 0, made.stderr
+        assert dify_job("config", "validate").code == 0
+        text = config_of(dify_job).read_text()
+        assert all(control["variable"] in text for entry in form for control in entry.values())
+
+
+def test_a_key_in_the_command_line_is_refused(dify_job: Command) -> None:
+    made = dify_job("init", "daily", "--user", "--key-file", KEY)
+    assert made.code == 64
+    assert "every user of this machine can see" in made.stderr
+
+
+def test_a_key_file_of_ones_own_is_copied_if_others_cannot_read_it(
+    dify_job: Command, server: StandIn
+) -> None:
+    mine = dify_job.home / "key"
+    mine.write_text(KEY)
+    mine.chmod(0o644)
+    args = ("init", "daily", "--user", "--base-url", server.base_url, "--key-file", str(mine))
+    refused = dify_job(*args)
+    assert refused.code == 78
+    assert f"chmod 600 {mine}" in refused.stderr
+    mine.chmod(0o600)
+    assert dify_job(*args).code == 0
+
+
+def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: StandIn) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(dify_job.home)
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "dify_job", "init", "--user"],
+            {"HOME": str(dify_job.home), "PATH": os.environ["PATH"], "TERM": "dumb"},
+        )
+    shown = ""
+
+    def answer(question: str, reply: str) -> None:
+        nonlocal shown
+        until = time.monotonic() + 20
+        before = len(shown)
+        while question not in shown[before:] and time.monotonic() < until:
+            if select.select([terminal], [], [], 0.2)[0]:
+                try:
+                    shown += os.read(terminal, 65536).decode(errors="replace")
+                except OSError:
+                    break
+        assert question in shown[before:], shown
+        os.write(terminal, f"{reply}\n".encode())
+
+    answer("Dify's address [http://localhost/v1]: ", server.base_url)
+    answer("API key: ", "app-with-a-form-0123456789")
+    answer("Name of the job [daily-report]: ", "")
+    answer("topic []: ", "sales")
+    answer("count []: ", "many")
+    answer("count []: ", "4")
+    answer("style [plain]: ", "")
+    answer("arm it", "")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    assert "app-with-a-form" not in shown
+    assert "it must be a number" in shown
+    read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
+    assert read["daily-report"]["inputs"] == {"topic": "sales", "count": 4, "style": "plain"}
