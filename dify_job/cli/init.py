@@ -19,7 +19,7 @@ from ..dify.app import AppSeen, look
 from ..dify.form import FormField, fault_of
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer, make_directory
+from ..files import Writer
 from ..running.inputs import is_template
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
@@ -281,8 +281,8 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = own.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     try:
-        make_directory(path.parent)
-        make_directory(secret.path.parent, 0o700)
+        writer.directory(path.parent)
+        writer.directory(secret.path.parent, 0o700)
         writer.put(secret.path, secret.content, secret.mode)
         writer.put(path, written(draft).encode())
         load_config(place.config).jobs[draft.job]

@@ -212,7 +212,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(dify_job: Command, server:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
     assert made.code == 73
     assert "nothing was changed" in made.stderr
-    assert not (path.parent / "credentials/daily.key").exists()
+    assert sorted(path.parent.iterdir()) == [path.parent / "config.d", path]
 
 
 def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
