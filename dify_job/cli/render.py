@@ -1,32 +1,42 @@
-"""`dify-job render`: the files of jobs for another host or a package; nothing else is touched."""
+"""`dify-job render`: the files of jobs for another host, a cluster or a package; nothing else is touched."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from ..config import own
-from ..config.model import KeySource
+from ..config.model import Job, KeySource
 from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
-from ..scheduling.base import Scope, plan_of
+from ..scheduling.base import Artifact, Scope, plan_of
 from ..scheduling.cron import Cron
 from ..scheduling.host import config_place
+from ..scheduling.kubernetes import Cluster, object_name, render_manifests
 from ..scheduling.systemd import Systemd
 from .options import Globals
-from .output import put
+from .output import put, say
 from .scopes import jobs_named
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option("--target", type=click.Choice(["systemd", "cron"]), required=True, help="For which scheduler.")
+@click.option(
+    "--target",
+    type=click.Choice(["systemd", "cron", "kubernetes"]),
+    required=True,
+    help="For which scheduler.",
+)
 @click.option("--output-dir", type=click.Path(path_type=Path), metavar="DIR", help="Write the files there.")
 @click.option("--systemd-version", type=int, metavar="N", help="Of the host that they are for.")
 @click.option("--user", "user", is_flag=True, help="User units, or a block for a user's crontab.")
+@click.option("--image", metavar="REF", help="Of a container with dify-job, for kubernetes.")
+@click.option("--namespace", metavar="NAME", help="For kubernetes; kubectl's own where none is given.")
 @click.pass_context
 def render(
     ctx: click.Context,
@@ -37,27 +47,70 @@ def render(
     output_dir: Path | None,
     systemd_version: int | None,
     user: bool,
+    image: str | None,
+    namespace: str | None,
 ) -> None:
-    """Print the units or crontab entries of jobs, or write them to a directory."""
+    """Print the units, crontab entries or manifests of jobs, or write them to a directory."""
     options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
+    chosen = jobs_named(config, jobs)
     scope = Scope.USER if user else Scope.SYSTEM
     place = config_place(config, scope)
-    wing = Systemd(scope, systemd_version) if target == "systemd" else Cron(scope, Path("/etc"))
-    for job in jobs_named(config, jobs):
-        file = job.key.file.absolute() if job.key.file else own.key_path(place, job.name)
-        key = job.key if job.key.encrypted else KeySource(file=file)
-        for artifact in wing.render(plan_of(replace(job, key=key), place)):
-            if output_dir is None:
-                put(f"# {artifact.path}\n{artifact.text}")
-                continue
-            target_path = output_dir / artifact.path.name
-            try:
-                Writer().put(target_path, artifact.text.encode())
-            except OSError as error:
-                raise JobError(
-                    Outcome.CANNOT_WRITE,
-                    f"{target_path} could not be written: {os.strerror(error.errno or 0)}",
-                    "name a directory of yours in --output-dir",
-                ) from None
-            put(str(target_path))
+    _check_options(target, image, namespace, systemd_version, user=user)
+    if image is not None:
+        artifacts = _manifests(chosen, Cluster(image=image, namespace=namespace), place)
+    else:
+        wing = Systemd(scope, systemd_version) if target == "systemd" else Cron(scope, Path("/etc"))
+        artifacts = [one for job in chosen for one in wing.render(plan_of(_with_key_file(job, place), place))]
+    _give(artifacts, output_dir, target)
+
+
+def _check_options(
+    target: str, image: str | None, namespace: str | None, version: int | None, *, user: bool
+) -> None:
+    if target == "kubernetes" and image is None:
+        raise JobError(
+            Outcome.USAGE,
+            "--target kubernetes needs --image, a container with dify-job",
+            "build one from deploy/container/Containerfile: docs/kubernetes.md",
+        )
+    if target != "kubernetes" and (image or namespace):
+        raise JobError(Outcome.USAGE, "--image and --namespace are for --target kubernetes", "leave them out")
+    if target == "kubernetes" and (user or version):
+        raise JobError(Outcome.USAGE, "--user and --systemd-version are for a host", "leave them out")
+
+
+def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Artifact]:
+    artifacts: list[Artifact] = []
+    for job in jobs:
+        artifacts += render_manifests(job, cluster, place, datetime.now(UTC))
+        file = job.key.file or "KEYFILE"
+        where = f" --namespace {cluster.namespace}" if cluster.namespace else ""
+        say(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
+            f"--from-file=api_key={file}")  # fmt: skip
+    return artifacts
+
+
+def _with_key_file(job: Job, place: Path) -> Job:
+    if job.key.encrypted:
+        return job
+    file = job.key.file.absolute() if job.key.file else own.key_path(place, job.name)
+    return replace(job, key=KeySource(file=file))
+
+
+def _give(artifacts: Iterable[Artifact], output_dir: Path | None, target: str) -> None:
+    separator = "---\n" if target == "kubernetes" else ""  # so that what is printed can be piped to kubectl
+    for artifact in artifacts:
+        if output_dir is None:
+            put(f"{separator}# {artifact.path}\n{artifact.text}")
+            continue
+        path = output_dir / artifact.path.name
+        try:
+            Writer().put(path, artifact.text.encode())
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{path} could not be written: {os.strerror(error.errno or 0)}",
+                "name a directory of yours in --output-dir",
+            ) from None
+        put(str(path))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..timespan import format_timespan
 from .model import ScheduleConfig
-from .own import toml
+from .written import toml
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NOTE = 160

@@ -4,7 +4,6 @@ Its flags stand in config.d/JOB.schedule.toml; a job that was taken from an env 
 with its key in credentials/.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..exits import Outcome
 from ..ownership import Found, fingerprint, look, marked
 from ..timespan import format_timespan
 from .model import Job, ScheduleConfig, Secret
+from .written import toml
 
 _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
@@ -119,17 +119,3 @@ def _document(path: Path, job: str, values: Mapping[str, Any], source: Path) -> 
     lines = [f"[jobs.{job}]", *(f"{key} = {toml(value)}" for key, value in values.items())]
     body = "\n".join(lines) + "\n"
     return OwnFile(path, marked(job, fingerprint(body), str(source), body).encode())
-
-
-def toml(value: Any) -> str:
-    """A value in TOML; a basic string is a JSON string, but for DEL and lone surrogates."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(toml(item) for item in value) + "]"
-    if value is None:
-        raise JobError(
-            Outcome.CONFIG, "an input is null, which a config file cannot say", "leave it out of DIFY_INPUTS"
-        )
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text.encode(errors="replace").decode()

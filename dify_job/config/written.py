@@ -1,0 +1,58 @@
+"""A job as TOML again, for a place that is not this machine: what differs from built in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from ..exits import Outcome
+from ..timespan import format_timespan
+from .model import Job
+
+_TIMES = frozenset({"timeout", "connect_timeout", "idle_timeout", "wait_network"})
+# What the other place says in its own words: its scheduler, its user, its key, and where state is.
+_LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "origins"})
+
+
+def job_document(job: Job, **others: Any) -> str:
+    """A whole config with this one job; others: keys of the job that say something else there."""
+    values: dict[str, Any] = {"base_url": job.base_url}
+    plain = Job(name=job.name, base_url=job.base_url, key=job.key)
+    for field in fields(Job):
+        value = getattr(job, field.name)
+        if field.name not in _LEFT_OUT and value != getattr(plain, field.name):
+            values[field.name] = _written(field.name, value)
+    values |= others
+    return f"[jobs.{job.name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
+
+
+def toml(value: Any) -> str:
+    """A value in TOML, in printable characters alone; a basic string is nearly a JSON string."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return toml(str(value))
+    if value is None:
+        raise JobError(
+            Outcome.CONFIG, "an input is null, which a config file cannot say", "leave it out of DIFY_INPUTS"
+        )
+    if isinstance(value, float):
+        return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(json.dumps(value), repr(value))
+    text = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()  # TOML has no surrogates
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+
+
+def _written(key: str, value: Any) -> Any:
+    if key in _TIMES:
+        return format_timespan(value)
+    if hasattr(value, "__dataclass_fields__"):
+        told = {name: item for name, item in asdict(value).items() if item not in (None, ())}
+        return told | {"max_wait": format_timespan(value.max_wait)} if key == "retry" else told
+    return value
