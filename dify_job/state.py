@@ -91,6 +91,15 @@ def read_last(directory: Path) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
+def read_tick(directory: Path) -> float | None:
+    """The last tick that --if-due counted from, from a directory that is neither made nor locked."""
+    try:
+        at = json.loads((directory / "tick.json").read_bytes())["at"]
+        return float(at)
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+
+
 def _is_roots(path: Path | None) -> bool:
     try:
         return path is not None and path.stat().st_uid == 0

@@ -17,7 +17,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..installing import Ready
 from ..ownership import look
-from ..scheduling import schedule
+from ..scheduling import preview, schedule
 from ..scheduling.base import Artifact, Change, Scope, Wishes
 from ..scheduling.cron import Cron, read_table
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
@@ -77,7 +77,7 @@ def install(  # noqa: PLR0913 - one argument an option
     ready = [installing.prepare(config, job, flags, run_as, where) for job in chosen]
     now = datetime.now(UTC)
     for each in ready:
-        schedule.check(each.plan.schedule, now)
+        preview.check(each.plan.schedule, now)
     if dry_run or as_diff or check:
         return _show(wing, ready, dry_run=dry_run, as_diff=as_diff, check=check)
     arm = False if start is None and config.auto_start is False else start
@@ -160,7 +160,7 @@ def _tell(
         put(f"{change.job}: {done}, {schedule.in_words(times)}{default}, {armed}")
         for note in (*change.notes, *_notes(wing, each, config, now)):
             put(f"  {note}")
-        coming = islice(schedule.coming(times, now, by_cron=wing.name == "cron"), 3)
+        coming = islice(preview.coming(times, now, by_cron=wing.name == "cron"), 3)
         put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
         for what, command in _commands(wing, change.job):
             put(f"  {what:<9}  {command}")
@@ -180,14 +180,12 @@ def _has_no_schedule(job: Job) -> bool:
 
 def _notes(wing: Wing, ready: Ready, config: Config, now: datetime) -> list[str]:
     by_cron = wing.name == "cron"
-    ticks = (
-        schedule.cron_ticks(ready.plan.schedule) if by_cron else schedule.systemd_ticks(ready.plan.schedule)
-    )
+    ticks = schedule.ticks_of(ready.plan.schedule, by_cron=by_cron)
     notes = [ticks.why] if ticks.why else []
     notes += [f"the key is kept in {file.path}" for file in ready.own if file.secret]
     if config.path is None:
         notes.append(f"the job is kept in {own.job_file(ready.plan.config_path, ready.job, whole=True).path}")
-    notes += schedule.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
+    notes += preview.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
     if wing.name == "systemd" and wing.scope is Scope.USER and not (_LINGER / _login()).exists():
         notes.append(f"runs only while you are logged in; for always: sudo loginctl enable-linger {_login()}")
     return notes

@@ -5,12 +5,15 @@ from itertools import islice
 
 import click
 
+from ..config.model import ScheduleConfig
 from ..config.read import load_config
-from ..scheduling import schedule, systemctl
+from ..errors import JobError
+from ..scheduling import preview, schedule, systemctl
+from ..scheduling.base import Installed
 from ..scheduling.host import installed_jobs, visible
 from .options import Globals
 from .output import put, put_json
-from .scopes import jobs_named
+from .scopes import jobs_named, tick_of
 
 
 @click.command(name="next")
@@ -23,15 +26,17 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
     options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
     chosen = jobs_named(config, jobs)
-    with_cron = {one.job for wing, one in installed_jobs(visible("cron", None)) if wing.name == "cron"}
+    there = {one.job: one for _, one in installed_jobs(visible("auto", None))}
     now = datetime.now(UTC)
     told = []
     for job in chosen:
         times = schedule.or_default(job.schedule)
-        schedule.check(times, now)
-        by_cron = job.name in with_cron or not systemctl.is_booted()
-        runs = list(islice(schedule.coming(times, now, by_cron=by_cron), count))
-        warnings = schedule.clock_warnings(times, now, by_cron=by_cron)
+        preview.check(times, now)
+        one = there.get(job.name)
+        by_cron = _by_cron(one, times)
+        last = None if one is None else tick_of(one)
+        runs = list(islice(preview.coming(times, now, by_cron=by_cron, last=last), count))
+        warnings = preview.clock_warnings(times, now, by_cron=by_cron)
         told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})
         if as_json:
             continue
@@ -43,3 +48,13 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
             put(f"  warning: {warning}")
     if as_json:
         put_json({"schema": 1, "jobs": told})
+
+
+def _by_cron(one: Installed | None, times: ScheduleConfig) -> bool:
+    if one is not None or systemctl.is_booted():
+        return one is not None and one.backend == "cron"
+    try:
+        schedule.cron_ticks(times)
+    except JobError:  # this host has neither systemd nor a cron that can keep it; another may
+        return False
+    return True

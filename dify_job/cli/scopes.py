@@ -1,6 +1,7 @@
 """What commands that speak to schedulers share: their options, and the jobs that they name."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -8,6 +9,8 @@ import click
 from ..config.model import Config, Job
 from ..config.read import load_config
 from ..errors import JobError
+from ..scheduling.base import Installed, Scope
+from ..state import base_of, read_tick
 from .options import Globals
 
 
@@ -34,6 +37,12 @@ def try_config(options: Globals) -> Config | None:
         return load_config(options.config_path, options.env_file)
     except JobError:
         return None
+
+
+def tick_of(one: Installed) -> datetime | None:
+    """The last tick that an installed job's `--if-due` counted from, where it can be read."""
+    at = read_tick(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
 def jobs_named(config: Config, names: tuple[str, ...]) -> list[Job]:

@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
-from ..config.model import Config, Job
+from ..config.model import Config, Job, ScheduleConfig
+from ..errors import JobError
 from ..exits import TABLE, Outcome
-from ..scheduling import schedule
+from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
 from .output import put, put_json
-from .scopes import scope_options, try_config
+from .scopes import scope_options, tick_of, try_config
 
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
@@ -91,12 +92,22 @@ def _row(name: str, one: Installed | None, config: Config | None, now: datetime)
     words = schedule.in_words(times) if times is not None else None
     if one is None:
         return _Row(name, Sync.MISSING, None, words, (), None)
-    coming: tuple[datetime, ...] = ()
-    if times is not None and one.armed:
-        coming = tuple(islice(schedule.coming(times, now, by_cron=one.backend == "cron"), 3))
-    if one.next_run is not None:
-        coming = (one.next_run, *(at for at in coming if at > one.next_run))[:3]
-    return _Row(name, _sync(one, job, config), one, words, coming, _last(one))
+    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), _last(one))
+
+
+def _coming(one: Installed, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
+    if times is None or not one.armed:
+        return (one.next_run,) if one.next_run is not None else ()
+    by_cron = one.backend == "cron"
+    last = tick_of(one)
+    try:
+        if_due = schedule.ticks_of(times, by_cron=by_cron).if_due
+        runs = tuple(islice(preview.coming(times, now, by_cron=by_cron, last=last), 3))
+    except JobError:  # changed to what this scheduler cannot keep; the row says that it is outdated
+        return ()
+    if one.next_run is None or if_due:  # the timer's next tick need not be a run
+        return runs
+    return (one.next_run, *(at for at in runs if at > one.next_run))[:3]
 
 
 def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:

@@ -24,7 +24,7 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     times = schedule.or_default(job.schedule)
     now = datetime.now(UTC)
     if not if_due:
-        return due.too_late(times, now)
+        return due.too_late(times, now, by_cron=not under_systemd())
     if state is None:
         raise JobError(
             Outcome.CONFIG,

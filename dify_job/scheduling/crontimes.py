@@ -54,6 +54,11 @@ def read_cron(expression: str) -> CronTimes:
     hourly to cron, `5/15` has no agreed meaning, and 30 February never comes.
     """
     text = _MACROS.get(expression.strip().lower(), expression.strip())
+    if text.lower() == "@reboot":
+        raise _refused(
+            expression,
+            "it would start a run at each boot; catch_up = true makes up for what an outage missed",
+        )
     if text.startswith("@"):
         raise _refused(expression, f"{text} is no time; cron knows {', '.join(_MACROS)} here")
     words = text.lower().split()
@@ -65,7 +70,7 @@ def read_cron(expression: str) -> CronTimes:
         raise _refused(expression, str(error)) from None
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
-    if not any(day <= _LONGEST_MONTH[month] for day in days for month in months) and any(day_stars):
+    if not _comes(days, months) and any(day_stars):
         raise _refused(expression, "that day never comes in these months")
     plain = [
         word if word == "*" else _listed(word, numbers) for word, numbers in zip(words, sets, strict=True)
@@ -84,7 +89,8 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
     weekday = "" if len(cron.weekdays) == 7 else f"{weekdays} "
     date = f"*-{months}-{_pad(cron.days, 31)} {time}"
     if cron.either_day:
-        return f"{weekday}*-{months}-* {time}", date
+        by_weekday = f"{weekday}*-{months}-* {time}"
+        return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
     return (f"{weekday}{date}",)
 
 
@@ -117,13 +123,27 @@ def cron_of(calendar: str) -> str:
     )
 
 
+def without_seconds(calendar: str) -> str:
+    """The calendar expression at the beginning of each of its minutes: the nearest that cron can keep."""
+    head, zone = split_zone(calendar)
+    words = head.split()
+    if ":" not in words[-1]:
+        return calendar
+    words[-1] = ":".join([*words[-1].split(":")[:2], "00"])
+    return " ".join([*words, *([zone] if zone else [])])
+
+
+def _comes(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+    return any(day <= _LONGEST_MONTH[month] for day in days for month in months)
+
+
 def _numbers(
     word: str, name: str, first: int, last: int, names: tuple[str, ...], offset: int
 ) -> tuple[int, ...]:
     found: set[int] = set()
     for part in word.split(","):
         span, slash, step = part.partition("/")
-        if slash and (not step.isdigit() or int(step) == 0):
+        if slash and (not _is_number(step) or int(step) == 0):
             raise ValueError(f"the {name} {part!r} has no step")
         if span == "*":
             start, end = first, last if name != "day of week" else 6
@@ -150,9 +170,13 @@ def _numbers(
 def _number(text: str, name: str, first: int, last: int, names: tuple[str, ...], offset: int) -> int:
     if text in names:
         return names.index(text) + offset
-    if not text.isdigit() or not first <= int(text) <= last:
+    if not _is_number(text) or not first <= int(text) <= last:
         raise ValueError(f"the {name} {text!r} is not from {first} to {last}")
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 5
 
 
 def _listed(word: str, numbers: tuple[int, ...]) -> str:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from ..config.model import ScheduleConfig
 from ..timespan import format_timespan
-from . import intervals, schedule
+from . import intervals, preview
 
 _TICK = 60.0  # seconds in which a tick of cron begins
+_PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
+_ANEW = "the clock was put back; the count begins anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +26,52 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     """Whether the job is due at this tick.
 
     last: the tick remembered; None at the first one, where the count begins, so that no install starts a run.
+    A time that was missed is made up for where the job says catch_up, once; max_late bounds that.
     """
+    now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
     if config.every is not None:
-        grid = intervals.grid_of(config.every)
-        mark = datetime.fromtimestamp(int(now.timestamp()) // grid * grid, UTC)
-        if last is None:
-            return Decision(due=False, mark=mark, why="the interval is counted from this first tick")
-        if mark < last:  # the clock was put back
-            return Decision(due=False, mark=mark, why="the clock was put back; the interval is counted anew")
-        at = last + timedelta(seconds=round(config.every))
-        if mark >= at:
-            return Decision(due=True, mark=mark)
-        return Decision(due=False, why=f"not due before {at.astimezone():%Y-%m-%d %H:%M %Z}")
-    since = now - timedelta(seconds=max(_TICK, config.max_late or 0.0))
+        return _decide_interval(config, config.every, now, last)
+    if last is not None and last - now > _PUT_BACK:
+        return Decision(due=False, mark=now, why=_ANEW)
+    since = now - timedelta(seconds=config.max_late or _TICK)
     if last is not None:
-        since = last if config.catch_up else max(last, since)
-    at_or_none = next(schedule.coming(config, since), None)
-    if at_or_none is not None and at_or_none <= now:
+        since = last if config.catch_up and config.max_late is None else max(last, since)
+    at = next(preview.due_times(config, since), None)
+    if at is not None and at <= now:
         return Decision(due=True, mark=now)
-    when = f"{at_or_none:%Y-%m-%d %H:%M %Z}" if at_or_none else "any time"
-    return Decision(due=False, why=f"not due before {when}")
+    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else "any time"
+    return Decision(due=False, mark=now if last is None else None, why=f"not due before {when}")
 
 
-def too_late(config: ScheduleConfig, now: datetime) -> str | None:
+def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
+    grid, step = intervals.grid_of(every), round(every)
+    tick = int(now.timestamp()) // grid * grid
+    if last is None:
+        why = "the interval is counted from this first tick"
+        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
+    counted = int(last.timestamp())
+    if tick < counted:
+        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=_ANEW)
+    steps = (tick - counted) // step
+    at = datetime.fromtimestamp(counted + steps * step, UTC)  # remembered, not the tick: no drift
+    late = (now - at).total_seconds()
+    # one tick late is what a clock change does to cron; longer is an outage
+    bearable = late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
+    if steps and bearable:
+        return Decision(due=True, mark=at)
+    coming = datetime.fromtimestamp(counted + (steps + 1) * step, UTC).astimezone()
+    return Decision(due=False, why=f"not due before {coming:%Y-%m-%d %H:%M %Z}")
+
+
+def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
     """Why a scheduled start at `now` is later than max_late allows; None where it may run.
 
     The jitter is no lateness. From suspend, a clock jump, or a run that was longer than the interval.
     """
     if config.max_late is None:
         return None
-    back = timedelta(seconds=config.max_late + config.jitter + 1)
-    if next(schedule.coming(config, now - back), now + timedelta(1)) <= now:
+    since = now.astimezone(UTC) - timedelta(seconds=config.max_late + config.jitter + 1)
+    if next(preview.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return f"the tick that started it is more than max_late = {format_timespan(config.max_late)} ago"
 

@@ -1,12 +1,15 @@
 """Time zones: the machine's own, and when its clocks change."""
 
+import functools
+import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 _LOCALTIME = Path("/etc/localtime")  # what systemd and cron go by, whatever TZ is in a shell
+_UTC = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT", "Universal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,47 +20,75 @@ class ClockChange:
     by: timedelta
 
 
-def local_name(localtime: Path = _LOCALTIME) -> str:
-    """The machine's zone by name; UTC where there is none."""
+def local_name(localtime: Path | None = None) -> str:
+    """The machine's zone by name, or the file that says it; UTC where there is none (tzset(3))."""
+    localtime = localtime or _LOCALTIME
     target = str(localtime.resolve()) if localtime.is_symlink() else ""
     _, found, name = target.partition("/zoneinfo/")
     if found:
         return name.removeprefix("posix/").removeprefix("right/")
-    try:
-        return Path("/etc/timezone").read_text(encoding="ascii").strip() or "UTC"
-    except (OSError, UnicodeDecodeError):
-        return "UTC"
+    return str(localtime) if localtime.exists() else "UTC"
 
 
-def zone_of(name: str | None) -> ZoneInfo:
-    """The named zone, or the machine's own."""
-    try:
-        return ZoneInfo(name or local_name())
-    except (OSError, ValueError, KeyError):
-        return ZoneInfo("UTC")
+def zone_of(name: str | None) -> tzinfo:
+    """The named zone, or the machine's own.
+
+    Raises ZoneInfoNotFoundError for a name that the zone data lacks; config refuses such a name.
+    """
+    if name is None:
+        return _machines(_LOCALTIME)
+    return UTC if name in _UTC else ZoneInfo(name)
 
 
 def same_zone(one: str | None, other: str | None) -> bool:
-    """True where two names, None being the machine's zone, mean the same clock."""
-    if (one or local_name()) == (other or local_name()):
+    """True where two names, None being the machine's, mean the same clock: Europe/Kiev, Europe/Kyiv."""
+    names = {one or local_name(), other or local_name()}
+    if len(names) == 1 or names <= _UTC:
         return True
-    utc = {"UTC", "Etc/UTC", "Etc/UCT", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT", "Universal"}
-    return {one or local_name(), other or local_name()} <= utc
+    data = _data_of(one)
+    return data is not None and data == _data_of(other)
 
 
-def changes(zone: ZoneInfo, start: datetime, days: int = 366) -> Iterator[ClockChange]:
+@functools.lru_cache  # a thousand jobs, and few zones
+def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange, ...]:
     """The changes of a zone's clocks after `start`."""
+    return tuple(_changes(zone, start, days))
+
+
+def _changes(zone: tzinfo, start: datetime, days: int) -> Iterator[ClockChange]:
     begin = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     for day in range(days):
         low, high = begin + timedelta(days=day), begin + timedelta(days=day + 1)
-        before, after = _offset(zone, low), _offset(zone, high)
+        before, after = offset(zone, low), offset(zone, high)
         if before == after:
             continue
         while high - low > timedelta(seconds=1):
             middle = low + (high - low) // 2
-            low, high = (middle, high) if _offset(zone, middle) == before else (low, middle)
+            low, high = (middle, high) if offset(zone, middle) == before else (low, middle)
         yield ClockChange(high.replace(microsecond=0), after - before)
 
 
-def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
+def offset(zone: tzinfo, at: datetime) -> timedelta:
+    """How far a zone's clock is ahead of UTC."""
     return at.astimezone(zone).utcoffset() or timedelta(0)
+
+
+@functools.cache  # one object: times of two objects of one zone compare differently where clocks change
+def _machines(localtime: Path) -> tzinfo:
+    if (name := local_name(localtime)) in _UTC:
+        return UTC
+    try:
+        with localtime.open("rb") as file:
+            return ZoneInfo.from_file(file, key=name)
+    except (OSError, ValueError):
+        return UTC
+
+
+def _data_of(name: str | None) -> bytes | None:
+    places = [Path(directory, name) for directory in zoneinfo.TZPATH] if name else [_LOCALTIME]
+    for place in places:
+        try:
+            return place.read_bytes()
+        except OSError:
+            continue
+    return None
