@@ -21,7 +21,7 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self._before: list[tuple[Path, bytes | None, int]] = []
+        self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
         self._made: list[Path] = []
 
     def put(
@@ -51,12 +51,13 @@ class Writer:
 
     def roll_back(self) -> None:
         """Put back what stood there before, newest change first."""
-        for path, content, mode in reversed(self._before):
+        for path, content, seen in reversed(self._before):
             with contextlib.suppress(OSError):
-                if content is None:
+                if content is None or seen is None:
                     path.unlink(missing_ok=True)
                 else:
-                    _replace(path, content, mode, None)
+                    owner = (seen.st_uid, seen.st_gid) if os.geteuid() == 0 else None
+                    _replace(path, content, seen.st_mode & 0o7777, owner)
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):
                 directory.rmdir()
@@ -70,9 +71,9 @@ class Writer:
 
     def _remember(self, path: Path) -> None:
         try:
-            self._before.append((path, path.read_bytes(), path.stat().st_mode & 0o7777))
+            self._before.append((path, path.read_bytes(), path.stat()))
         except OSError:
-            self._before.append((path, None, 0))
+            self._before.append((path, None, None))
 
 
 @contextlib.contextmanager
@@ -103,7 +104,10 @@ def locked(directory: Path) -> Iterator[None]:
 def _lock(path: Path) -> int:
     until = time.monotonic() + _LOCK_WAIT
     while True:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if os.geteuid() == 0:  # as in Writer.directory: states of service users stand below it
+                path.parent.chmod(0o755)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:  # whoever held it has just removed the directory

@@ -1,7 +1,7 @@
 """The files that install keeps beside a person's config, which itself is never edited.
 
 Its flags stand in config.d/JOB.schedule.toml; a job that was taken from an env file in config.d/JOB.job.toml,
-with its key in credentials/.
+with its key in credentials/. `secret set` says in config.d/JOB.key.toml where a key is that was elsewhere.
 """
 
 import os
@@ -73,6 +73,12 @@ def job_file(config_path: Path, job: Job, *, whole: bool) -> OwnFile:
     return _document(config_path.parent / "config.d" / f"{job.name}.job.toml", job.name, values, config_path)
 
 
+def key_entry(config_path: Path, job: str, path: Path, *, encrypted: bool) -> OwnFile:
+    """Where `secret set` put the key, where the job's own config says nothing or another place."""
+    values = {"api_key_credential" if encrypted else "api_key_file": str(path)}
+    return _document(config_path.parent / "config.d" / f"{job}.key.toml", job, values, config_path)
+
+
 def key_file(config_path: Path, job: str, key: Secret) -> OwnFile:
     """The key, for its owner alone."""
     return OwnFile(key_path(config_path, job), f"{key.reveal()}\n".encode(), 0o600, secret=True)
@@ -103,7 +109,7 @@ def is_stub(config_path: Path) -> bool:
 
 def check_place(file: OwnFile, job: str) -> None:
     """Raise JobError (config) where something that is not ours stands at a file's place."""
-    if file.secret or not file.path.name.endswith((".schedule.toml", ".job.toml")):
+    if file.secret or not file.path.name.endswith((".schedule.toml", ".job.toml", ".key.toml")):
         return
     found = look(file.path, job).found
     if found not in (Found.ABSENT, Found.OURS):

@@ -14,7 +14,7 @@ from .reach import in_home
 
 OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=
-_ENCRYPTED = 250  # LoadCredentialEncrypted=, systemd-creds(1)
+ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
@@ -41,10 +41,10 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
             f"systemd {version} is too old; {OLDEST} is the oldest that is known to work",
             "use --backend cron",
         )
-    if plan.key_credential is not None and (scope is Scope.USER or version < _ENCRYPTED):
+    if plan.key_credential is not None and (scope is Scope.USER or version < ENCRYPTED_SINCE):
         raise JobError(
             Outcome.CONFIG,
-            f"the key of job {plan.job} is encrypted, which needs a system unit and systemd {_ENCRYPTED}",
+            f"job {plan.job} has an encrypted key, which needs a system unit of systemd {ENCRYPTED_SINCE}",
             f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
         )
     ticks = schedule.systemd_ticks(plan.schedule)

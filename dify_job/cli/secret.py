@@ -1,0 +1,175 @@
+"""`dify-job secret set`: a job's key, from a prompt or a pipe into a file that its owner alone can read."""
+
+from pathlib import Path
+
+import click
+
+from .. import process
+from ..config import own
+from ..config.model import Config, Job, Secret
+from ..config.read import load_config, pick
+from ..config.secrets import CREDENTIAL
+from ..config.trust import fault_of_directories
+from ..dify.app import AppSeen, look
+from ..errors import JobError
+from ..exits import Outcome
+from ..files import Writer
+from ..running.preflight import obstacle
+from ..scheduling import systemctl
+from ..scheduling.units import ENCRYPTED_SINCE
+from .key_input import given_key
+from .options import Globals
+from .output import put, say
+
+_STORE = Path("/etc/credstore.encrypted")
+
+
+@click.group(name="secret")
+def secret_group() -> None:
+    """Store the API key of a job."""
+
+
+@secret_group.command(name="set")
+@click.argument("job", required=False)
+@click.option(
+    "--key-file",
+    metavar="FILE|-",
+    help="Take the key from a file, or - from standard input; a person is asked, a pipe is read.",
+)
+@click.option(
+    "--encrypt/--no-encrypt",
+    default=None,
+    help="Encrypt it with systemd-creds / keep it in a plain 0600 file; default: as it is now.",
+)
+@click.option("--no-check", is_flag=True, help="Store it without asking the server whether it is good.")
+@click.pass_context
+def set_key(
+    ctx: click.Context, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
+) -> None:
+    """Store the key of a job, in place of the old one.
+
+    A key that Dify refuses is not stored. printf %s "$KEY" | dify-job secret set daily
+    """
+    options = ctx.ensure_object(Globals)
+    config = load_config(options.config_path, options.env_file)
+    chosen = pick(config, job)
+    if config.path is None:
+        raise JobError(
+            Outcome.CONFIG,
+            "there is no configuration file: the one job comes from the environment, and its key with it",
+            "dify-job init makes a job with a stored key",
+        )
+    encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
+    if encrypted:
+        _check_encryption()
+    key = given_key(key_file, f"dify-job secret set {chosen.name}")
+    if not no_check:
+        _check(chosen, key)
+    _store(config, chosen, key, encrypted=encrypted)
+
+
+def _check(job: Job, key: Secret) -> None:
+    seen = look(job.base_url, key.reveal(), ca_file=str(job.ca_file) if job.ca_file else None)
+    verdict = obstacle(seen)
+    if verdict is None:
+        put(f"{job.name}: Dify {seen.version or ''} takes the key, for its app {seen.name!r}")
+    elif _is_wrong(seen):
+        raise JobError(
+            verdict.outcome,
+            f"{verdict.message}; it was not stored",
+            "take the key from the app in Dify (API Access); --no-check stores it all the same",
+        )
+    else:
+        say(f"dify-job: the key is stored, but could not be tried: {verdict.message}")
+        say(f"  {verdict.hint}")
+
+
+def _is_wrong(seen: AppSeen) -> bool:
+    """True where Dify itself judged the key: refused, or of an app that is no workflow."""
+    refused = seen.refusal is not None and seen.refusal.from_dify and seen.refusal.status == 401
+    return refused or (seen.refusal is None and seen.mode not in (None, "workflow"))
+
+
+def _check_encryption() -> None:
+    version = systemctl.version() or 0
+    if version < ENCRYPTED_SINCE or not process.found("systemd-creds"):
+        has = f"this machine has systemd {version}" if version else "this machine has no systemd"
+        raise JobError(
+            Outcome.CONFIG,
+            f"--encrypt needs systemd-creds of systemd {ENCRYPTED_SINCE} or newer; {has}",
+            "without --encrypt the key is kept in a 0600 file",
+        )
+
+
+def _encrypted(key: Secret) -> bytes:
+    done = process.run(
+        ["systemd-creds", "encrypt", f"--name={CREDENTIAL}", "-", "-"], stdin=key.reveal().encode()
+    )
+    if done.code != 0 or not done.stdout:
+        raise JobError(
+            Outcome.CONFIG,
+            f"systemd-creds could not encrypt the key: {done.complaint or done.code}",
+            "it needs root and the machine's own secret: sudo systemd-creds setup",
+        )
+    return done.stdout
+
+
+def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
+    assert config.path is not None  # noqa: S101 - for mypy
+    place = config.path.absolute()
+    if encrypted:
+        path = job.key.encrypted or _STORE / f"dify-job.{job.name}.{CREDENTIAL}"
+        content = _encrypted(key)
+    else:
+        path = job.key.file or own.key_path(place, job.name)
+        content = f"{key.reveal()}\n".encode()
+    moved = path != (job.key.encrypted if encrypted else job.key.file)
+    writer = Writer()
+    try:
+        _put(writer, path.absolute(), content)
+        if moved:
+            entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
+            own.check_place(entry, job.name)
+            writer.put(entry.path, entry.content, entry.mode)
+        _check_effect(place, job.name, path, encrypted=encrypted)
+    except OSError as error:
+        writer.roll_back()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or path} could not be written: {error.strerror}; the old key is as it was",
+            f"the keys of system jobs are root's: sudo dify-job secret set {job.name}",
+        ) from None
+    except BaseException:
+        writer.roll_back()
+        raise
+    put(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
+    if moved:
+        put(f"  the units must learn where it is: dify-job install {job.name}")
+        old = job.key.file or job.key.encrypted
+        if old is not None and old.exists():
+            put(f"  the old one is still in {old}: shred -u {old}")
+
+
+def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> None:
+    """What was written must be what `run` will read."""
+    key = load_config(place).jobs[name].key
+    if (key.encrypted if encrypted else key.file) != path:
+        raise JobError(
+            Outcome.CONFIG,
+            f"the key was not stored: a later file in {place.parent / 'config.d'} sets another one for job {name}",
+            f"dify-job config show {name} names it",
+        )
+
+
+def _put(writer: Writer, path: Path, content: bytes) -> None:
+    """Into the file itself where its name is a link; its owner keeps it."""
+    target = path.resolve()
+    writer.directory(target.parent, 0o700)
+    if (fault := fault_of_directories(target)) is not None:
+        raise JobError(
+            Outcome.CONFIG,
+            f"the key was not stored: {target} {fault}",
+            "keep it where nobody else can write: /etc/dify-job/credentials, or ~/.config/dify-job",
+        )
+    owner = (target.stat().st_uid, target.stat().st_gid) if target.exists() else None
+    writer.put(target, content, 0o600, owner)

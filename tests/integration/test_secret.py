@@ -1,0 +1,174 @@
+"""secret set: the key of a job, in place of the old one, where nobody else can read it."""
+
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+
+from .conftest import KEY, Command
+
+NEW = "app-new-0123456789abcdefghij"
+APPS = (
+    App(KEY, "Echo"),
+    App(NEW, "Echo"),
+    App("app-chat-0123456789abcdef", mode="advanced-chat"),
+    App("app-unpublished-0123456789", published=False),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with StandIn(APPS) as made:
+        yield made
+
+
+@pytest.fixture
+def job(dify_job: Command, server: StandIn) -> Command:
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
+    assert made.code == 0, made.stderr
+    return dify_job
+
+
+def key_of(job: Command) -> Path:
+    return job.home / ".config/dify-job/credentials/daily.key"
+
+
+def test_the_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server: StandIn) -> None:
+    done = job("secret", "set", "daily", input=NEW)
+    assert (done.code, done.stderr) == (0, "")
+    assert key_of(job).read_text() == f"{NEW}\n"
+    assert stat.S_IMODE(key_of(job).stat().st_mode) == 0o600
+    assert NEW not in done.stdout
+    assert "app-…ghij" in done.stdout
+    assert "dify-job install" not in done.stdout  # the unit reads the same file
+    assert server.runs == []
+    assert job("run", "daily").code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "said"),
+    [
+        ("app-wrong-0123456789abcdef", 77, "the key was refused"),
+        ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
+        (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
+        (f"{NEW}\n\nmore", 78, "more than one line"),
+        ("app-ключ", 78, "a character that a key cannot have"),
+        ("\n", 78, "no key came on standard input"),
+    ],
+)
+def test_a_wrong_key_is_told_at_once_and_the_old_one_stays(
+    job: Command, key: str, code: int, said: str
+) -> None:
+    done = job("secret", "set", input=key)
+    assert done.code == code
+    assert said in done.stderr
+    assert key_of(job).read_text() == f"{KEY}\n"
+
+
+def test_a_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
+    refused = job("secret", "set", "daily", input="app-wrong-0123456789abcdef")
+    assert "--no-check stores it all the same" in refused.stderr
+    done = job("secret", "set", "daily", "--no-check", input="app-wrong-0123456789abcdef")
+    assert done.code == 0
+    assert key_of(job).read_text() == "app-wrong-0123456789abcdef\n"
+    assert job("run", "daily").code == 77
+
+
+@pytest.mark.parametrize("why", ["unreachable", "unpublished"])
+def test_a_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
+    new = NEW if why == "unreachable" else "app-unpublished-0123456789"
+    if why == "unreachable":
+        config = job.home / ".config/dify-job/config.toml"
+        config.write_text(config.read_text().replace(server.base_url, "http://127.0.0.1:9/v1"))
+    done = job("secret", "set", "daily", input=new)
+    assert done.code == 0
+    assert "the key is stored, but could not be tried" in done.stderr
+    assert key_of(job).read_text() == f"{new}\n"
+
+
+def test_a_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
+    dify_job: Command, server: StandIn
+) -> None:
+    config = dify_job.home / ".config/dify-job/config.toml"
+    config.parent.mkdir(parents=True)
+    mine = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "NOT_SET"\n'
+    config.write_text(mine)
+    done = dify_job("secret", "set", input=NEW)
+    assert done.code == 0, done.stderr
+    assert "dify-job install daily" in done.stdout
+    assert config.read_text() == mine
+    assert "Managed by dify-job for job daily" in (config.parent / "config.d/daily.key.toml").read_text()
+    assert dify_job("run", "daily").code == 0
+
+
+def test_another_file_that_sets_the_key_is_told_and_everything_is_as_it_was(
+    dify_job: Command, server: StandIn
+) -> None:
+    config = dify_job.home / ".config/dify-job/config.toml"
+    (config.parent / "config.d").mkdir(parents=True)
+    config.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\n')
+    (config.parent / "config.d/zz.toml").write_text('[jobs.daily]\napi_key_env = "DAILY_KEY"\n')
+    done = dify_job("secret", "set", input=NEW, env={"DAILY_KEY": KEY})
+    assert done.code == 78
+    assert "sets another one for job daily" in done.stderr
+    assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
+
+
+def test_the_key_is_never_readable_by_others_nor_half_written(job: Command) -> None:
+    """A reader that looks all the time, with a umask that hides nothing."""
+    process = job.start("secret", "set", "daily", "--no-check", stdin=-1, umask=0)
+    seen: set[tuple[int, str]] = set()
+    assert process.stdin is not None
+    process.stdin.write(NEW)
+    process.stdin.close()
+    until = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < until:
+        for path in key_of(job).parent.iterdir():
+            try:
+                seen.add((stat.S_IMODE(path.stat().st_mode), key_of(job).read_text()))
+            except FileNotFoundError:
+                continue
+    assert process.returncode == 0
+    assert {mode for mode, _ in seen} == {0o600}
+    assert {text for _, text in seen} <= {f"{KEY}\n", f"{NEW}\n"}
+    assert list(key_of(job).parent.iterdir()) == [key_of(job)]
+
+
+def test_a_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
+    key_of(job).parent.chmod(0o777)
+    done = job("secret", "set", "daily", input=NEW)
+    assert done.code == 78
+    assert "which others can write" in done.stderr
+    assert key_of(job).read_text() == f"{KEY}\n"
+
+
+def test_a_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
+    real = job.home / "vault"
+    real.mkdir(mode=0o700)
+    (real / "daily").write_text(f"{KEY}\n")
+    (real / "daily").chmod(0o600)
+    key_of(job).unlink()
+    key_of(job).symlink_to(real / "daily")
+    assert job("secret", "set", "daily", input=NEW).code == 0
+    assert key_of(job).is_symlink()
+    assert (real / "daily").read_text() == f"{NEW}\n"
+
+
+def test_without_a_config_file_there_is_no_job_to_give_a_key_to(dify_job: Command) -> None:
+    done = dify_job("secret", "set", input=NEW, env={"DIFY_API_KEY": KEY})
+    assert done.code == 78
+    assert "dify-job init" in done.stderr
+
+
+def test_encryption_that_is_not_there_is_told_before_the_key_is_asked_for(job: Command) -> None:
+    tools = job.home / "no-tools"
+    tools.mkdir()
+    done = job("secret", "set", "daily", "--encrypt", input=NEW, env={"PATH": str(tools)})
+    assert done.code == 78
+    assert "--encrypt needs systemd-creds of systemd 250 or newer" in done.stderr
+    assert key_of(job).read_text() == f"{KEY}\n"
