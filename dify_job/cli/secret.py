@@ -156,7 +156,7 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
     if (key.encrypted if encrypted else key.file) != path:
         raise JobError(
             Outcome.CONFIG,
-            f"the key was not stored: a later file in {place.parent / 'config.d'} sets another one for job {name}",
+            f"not stored: a later file in {place.parent / 'config.d'} sets another key for job {name}",
             f"dify-job config show {name} names it",
         )
 

@@ -115,7 +115,7 @@ def test_another_file_that_sets_the_key_is_told_and_everything_is_as_it_was(
     (config.parent / "config.d/zz.toml").write_text('[jobs.daily]\napi_key_env = "DAILY_KEY"\n')
     done = dify_job("secret", "set", input=NEW, env={"DAILY_KEY": KEY})
     assert done.code == 78
-    assert "sets another one for job daily" in done.stderr
+    assert "sets another key for job daily" in done.stderr
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
 
 
