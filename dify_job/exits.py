@@ -1,8 +1,9 @@
 """The one exit-code table: help, man page, units and manifests are generated from it."""
 
 import signal
-from dataclasses import dataclass
 from enum import StrEnum
+
+from .values import dataclass
 
 
 class Outcome(StrEnum):
@@ -40,7 +41,7 @@ class Again(StrEnum):
     POLICY = "policy"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One line of the table."""
 

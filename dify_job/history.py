@@ -3,19 +3,19 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .exits import Outcome
+from .values import dataclass
 
 _READ_AT_MOST = 4 * 1024 * 1024  # a thousand lines have about 500 kB; more is damage
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PastRun:
     """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
 
@@ -52,7 +52,7 @@ class PastRun:
         return at if at.tzinfo else at.astimezone()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a history comes to. last_success: when it began; mean_duration: seconds, of succeeded runs."""
 

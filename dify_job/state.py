@@ -12,20 +12,20 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .errors import JobError
 from .exits import Outcome
+from .values import dataclass
 
 _SYSTEM_BASE = Path("/var/lib/dify-job")
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class InFlight:
     """A run that was submitted, or is about to be, and whose end is not recorded.
 
@@ -154,7 +154,7 @@ class JobState:
     def in_flight(self) -> InFlight | None:
         """The run that an earlier process left without an end; an unreadable record is None."""
         told = self._read("in-flight.json")
-        known = {field.name for field in fields(InFlight)}
+        known = InFlight.__annotations__
         try:
             return InFlight(**{key: value for key, value in told.items() if key in known}) if told else None
         except TypeError:
@@ -162,7 +162,7 @@ class JobState:
 
     def put_in_flight(self, record: InFlight) -> None:
         """On disk before it returns (fsync of file and directory)."""
-        self._write("in-flight.json", json.dumps(asdict(record)) + "\n", sync=True)
+        self._write("in-flight.json", json.dumps(vars(record)) + "\n", sync=True)
 
     def clear_in_flight(self) -> None:
         """The end of the run is known."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from ..exits import Outcome
 from ..running.inbox import Inbox
 from ..running.result import Result
 from ..running.workflow import Start, fault, log_result, refusal, run_workflow
+from ..values import replace
 from . import run_log, tick
 from .arguments import inputs_of
 from .options import Globals

@@ -5,7 +5,6 @@ Readers raise ValueError with the end of the sentence `KEY ...`.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -146,7 +145,7 @@ def expect(value: Any) -> Mapping[str, Any]:
 
 def structure(cls: type, **readers: Reader) -> Reader:
     """A table that becomes a frozen value; unknown keys are refused."""
-    names = [field.name for field in fields(cls)]
+    names = list(cls.__annotations__)
 
     def read(value: Any) -> Any:
         for key in table(value):

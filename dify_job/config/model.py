@@ -1,10 +1,11 @@
 """The frozen values that the configuration gives to the other rooms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from ..values import dataclass, field
 
 
 class Secret:
@@ -45,7 +46,7 @@ class Source(StrEnum):
     FLAG = "flag"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Source of one value: `where` is a path, a variable's name or a flag; `line` counts from 1."""
 
@@ -60,7 +61,7 @@ class Origin:
         return place if self.source is Source.FILE else f"{self.source} {place}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeySource:
     """Where the API key is to be read, not the key: `status` and `next` never touch it.
 
@@ -75,7 +76,7 @@ class KeySource:
     origin: Origin = Origin(Source.BUILT_IN)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetryPolicy:
     """attempts counts POSTs, the first included; max_wait is the sum of the pauses in seconds."""
 
@@ -83,7 +84,7 @@ class RetryPolicy:
     max_wait: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Output:
     """What to write where after the run: both are templates or paths as written in the config."""
 
@@ -94,7 +95,7 @@ class Output:
 URL_FILE = "apprise-url-from-file:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notify:
     """Whom to tell: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
 
@@ -115,14 +116,14 @@ def file_of(name: str) -> Path:
     return Path(name.removeprefix(URL_FILE)).expanduser()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metrics:
     """Where to leave figures of the last run; textfile: for Prometheus's node_exporter."""
 
     textfile: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScheduleConfig:
     """When the job runs, as written; at most one of every, calendar and cron is set. Seconds throughout."""
 
@@ -135,7 +136,7 @@ class ScheduleConfig:
     max_late: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds."""
 
@@ -168,7 +169,7 @@ class Job:
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All jobs and the files they came from; path is None where there is no config file at all.
 

@@ -4,12 +4,12 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import JobError
 from ..exits import Outcome
+from ..values import dataclass
 from .fields import FIELDS, SCHEDULE_KINDS
 from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
 from .sources import Document, Environment, find_config, read_documents, read_environment
@@ -17,11 +17,11 @@ from .sources import Document, Environment, find_config, read_documents, read_en
 DEFAULT_BASE_URL = "http://localhost/v1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
-_SCHEDULE = {field.name for field in fields(ScheduleConfig)}
+_SCHEDULE = ScheduleConfig.__annotations__.keys()
 _BUILT_IN = Origin(Source.BUILT_IN)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Layer:
     """Values of one place, raw; below: the path of their table in the document."""
 

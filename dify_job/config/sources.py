@@ -3,12 +3,12 @@
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import JobError
 from ..exits import Outcome
+from ..values import dataclass
 from .dotenv import parse_dotenv
 from .model import KeySource, Origin, Secret, Source
 from .trust import fault_of_directories, fault_of_file
@@ -17,7 +17,7 @@ _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """One TOML file, parsed, with its text for line numbers."""
 
@@ -37,7 +37,7 @@ class Document:
         return f"{self.path}:{line}" if line else str(self.path)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Environment:
     """The job `default` as the environment and an env file tell it, raw."""
 

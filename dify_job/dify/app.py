@@ -3,10 +3,10 @@
 import json
 import queue
 import time
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..values import dataclass, replace
 from .client import Broken, Call, Crashed, Dify, Message, Reply
 from .dialects import Refusal, read_refusal
 from .form import Parameters, read_parameters
@@ -14,7 +14,7 @@ from .form import Parameters, read_parameters
 CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AppSeen:
     """A server and its app as far as it told; what follows an obstacle was not asked.
 

@@ -8,12 +8,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
+from ..values import dataclass
 from . import transport
 from .dialects import Event, read_event
 from .sse import Parser
@@ -25,7 +25,7 @@ _KEEPS_METHOD = frozenset({307, 308})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
     """A whole answer that is not a stream."""
 
@@ -34,26 +34,26 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opened:
     """The head of a stream; from 1.13 it comes before any run exists."""
 
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arrived:
     """An event of a stream that can matter."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """The stream ended in good order, which says nothing about the run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Broken:
     """No answer, or half of one. sent: a byte of the request may have left, so a run may have begun."""
 
@@ -61,7 +61,7 @@ class Broken:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Crashed:
     """Our own fault in a call's thread, for the main thread to raise."""
 

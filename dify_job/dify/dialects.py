@@ -5,9 +5,9 @@ The shapes and their versions: tests/data/recordings, and Dify's own api/core/ap
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from ..values import dataclass, replace
 from .sse import ServerSentEvent
 
 SUCCEEDED = "succeeded"
@@ -27,7 +27,7 @@ _IRRELEVANT = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorkflowRun:
     """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds."""
 
@@ -72,7 +72,7 @@ class WorkflowRun:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refusal:
     """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
 
@@ -86,7 +86,7 @@ class Refusal:
     retry_after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One event of a stream: ids wherever it carries them, and what its kind adds."""
 

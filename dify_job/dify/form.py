@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ..values import dataclass
 
 FILE_KINDS = frozenset({"file", "file-list"})
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FormField:
     """One input. kind: text-input, paragraph, number, select, checkbox, json_object, file, file-list.
 
@@ -34,7 +35,7 @@ class FormField:
         return self.kind in FILE_KINDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """The server's largest file of each type in bytes, None where it does not tell."""
 
@@ -44,7 +45,7 @@ class Limits:
     video: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameters:
     """What an app wants to be started with."""
 

@@ -1,13 +1,13 @@
 """The one place where everything that can happen to a run arrives: messages of calls, and signals."""
 
 import time
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from ..dify.client import Call, Message
+from ..values import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cancel:
     """The user or the service manager wants the run stopped: SIGINT or SIGTERM."""
 

@@ -4,11 +4,11 @@ The cases are those of the recordings (tests/data/recordings) and of the exit ta
 """
 
 import re
-from dataclasses import dataclass, replace
 
 from ..dify import dialects
 from ..dify.dialects import Refusal, WorkflowRun
 from ..exits import Outcome
+from ..values import dataclass, replace
 
 # The app's own limit is a 400 from 0.14.2 on, told from wrong inputs by its message alone (dify#11955).
 _BUSY = "Too many requests"
@@ -29,7 +29,7 @@ _KEY_HINT = "check the key (in Dify: API Access) and where the job takes it from
 _INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """An outcome in words.
 
@@ -50,7 +50,7 @@ class Verdict:
     run: WorkflowRun | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class End:
     """How one call ended: exactly one field says it.
 

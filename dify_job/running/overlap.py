@@ -1,13 +1,13 @@
 """Whose turn it is: the job's lock, and a run that an earlier process left without an end."""
 
 import time
-from dataclasses import dataclass
 
 from .. import log
 from ..config.model import Job
 from ..dify.client import Dify
 from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, Locked, cannot_write
+from ..values import dataclass
 from .inbox import Inbox
 from .outcome import Verdict
 from .pursuit import Pursuit, Terms
@@ -19,7 +19,7 @@ _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
 _PAUSE = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Turn:
     """What is needed to wait for, or refuse, a job's turn. Times are monotonic."""
 

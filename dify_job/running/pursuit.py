@@ -7,12 +7,12 @@ A single loop over an inbox with alarms. Four kinds of call report to it: the PO
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from ..dify import dialects
 from ..dify.client import Arrived, Broken, Call, Crashed, Dify, Message, Opened, Reply
 from ..dify.dialects import Event, Refusal, WorkflowRun
 from ..exits import Outcome
+from ..values import dataclass, replace
 from .inbox import Cancel, Inbox
 from .outcome import End, Verdict, decide, ended_by_stop, unknown
 from .stop import Stop, cancelled
@@ -32,7 +32,7 @@ _LOG_ROWS_AT_START = (1, 10)
 _EVENTS_ENDPOINT = (1, 14)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Terms:
     """What the job asks of a call. deadline: monotonic; idle: seconds.
 

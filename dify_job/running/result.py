@@ -1,17 +1,17 @@
 """The result of `run`: what stdout, the state directory and the log's last line are made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..dify.dialects import WorkflowRun
 from ..exits import Outcome, code_of
+from ..values import dataclass
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """How a run of a job ended. call_time: RFC 3339 with offset; duration: seconds; attempts counts POSTs."""
 

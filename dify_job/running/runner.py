@@ -9,7 +9,6 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..dify.dialects import Event
 from ..errors import JobError
 from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, boot_id, cannot_write
+from ..values import dataclass, replace
 from . import retry
 from .inbox import Inbox
 from .outcome import Verdict
@@ -39,7 +39,7 @@ def nothing() -> None:
     """Nobody asks to be told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """One run of a job, complete: inputs are rendered, the key is read, files are checked.
 

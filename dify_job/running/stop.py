@@ -1,11 +1,11 @@
 """Stopping a run on the server: ask, wait until it is confirmed, and say how far it came."""
 
 import time
-from dataclasses import replace
 
 from ..dify.client import Broken, Call, Dify, Message, Reply
 from ..dify.dialects import WorkflowRun
 from ..exits import Outcome
+from ..values import replace
 from .inbox import Cancel
 from .outcome import End, Verdict, decide, unknown
 

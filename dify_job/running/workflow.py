@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from ..config.secrets import read_key
 from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, Locked, cannot_write, directory_of
+from ..values import dataclass, field, replace
 from . import output
 from .inbox import Inbox
 from .inputs import Templates, secrets_in
@@ -41,7 +41,7 @@ def _nobody(_result: Result) -> None:
     return
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """How a run came about: what the command knows, and a Python program need not say.
 

@@ -22,6 +22,7 @@ GROUND = {
     "state",
     "templates",
     "timespan",
+    "values",
     "",
 }
 # wing -> what it may import besides the ground
