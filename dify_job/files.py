@@ -104,10 +104,7 @@ def locked(directory: Path) -> Iterator[None]:
 def _lock(path: Path) -> int:
     until = time.monotonic() + _LOCK_WAIT
     while True:
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if os.geteuid() == 0:  # as in Writer.directory: states of service users stand below it
-                path.parent.chmod(0o755)
+        Writer().directory(path.parent)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:  # whoever held it has just removed the directory

@@ -31,6 +31,7 @@ def prepare(
     """The job as install will leave it configured; nothing is written yet."""
     place = config_place(config, scope)
     files: list[own.OwnFile] = []
+    job = replace(job, run_as=run_as or job.run_as)
     key = read_key(job)
     if config.path is None and not place.exists():
         files.append(own.stub(place))
@@ -46,7 +47,7 @@ def prepare(
         kept = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
         times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
     if flags is not None or run_as is not None or config.path is None:
-        job = replace(job, schedule=times, run_as=run_as or job.run_as)
+        job = replace(job, schedule=times)
         files.append(own.schedule_file(place, job.name, schedule.or_default(times), run_as))
     for file in files:
         own.check_place(file, job.name)

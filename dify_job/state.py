@@ -82,6 +82,14 @@ def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "dify-job"
 
 
+def make_base(base: Path) -> None:
+    """BASE with its parents. Raises OSError."""
+    if not base.is_dir():
+        base.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:  # units of other users must get through, whatever root's umask
+            base.chmod(0o755)
+
+
 def read_last(directory: Path) -> dict[str, Any] | None:
     """The last result in a state directory, which is neither made nor locked; None if it cannot be read."""
     try:
@@ -123,7 +131,8 @@ class JobState:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_base(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock: int | None = None
 

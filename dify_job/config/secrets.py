@@ -25,7 +25,8 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         return check_key(_read(credential), str(credential))
     source = job.key
     if source.file is not None:
-        return check_key(_read_private(source.file, "key file", "api_key_file"), str(source.file))
+        text = _read_private(source.file, "key file", "api_key_file", user=_user_of(job))
+        return check_key(text, str(source.file))
     if source.encrypted is not None:
         return check_key(_decrypt(source.encrypted), str(source.encrypted))
     if source.env is not None:
@@ -133,7 +134,19 @@ def _decrypt(path: Path) -> str:
     return done.text
 
 
-def _read_private(path: Path, what: str, setting: str) -> str:
+def _user_of(job: Job) -> int | None:
+    """Who else may own the job's key where root asks: its `run_as`, who reads it under cron."""
+    if job.run_as is None or os.geteuid() != 0:
+        return None
+    import pwd  # noqa: PLC0415 - for such jobs alone
+
+    try:
+        return pwd.getpwnam(job.run_as).pw_uid
+    except KeyError:
+        return None
+
+
+def _read_private(path: Path, what: str, setting: str, *, user: int | None = None) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -143,7 +156,11 @@ def _read_private(path: Path, what: str, setting: str) -> str:
             f"check {setting}; what a system job reads is read with sudo, or by its own user",
         ) from None
     try:
-        fault = fault_of_file(os.fstat(descriptor), private=True) or fault_of_directories(path)
+        opened = os.fstat(descriptor)
+        theirs = (
+            user if opened.st_uid == user else None
+        )  # root's own file must not stand where they can swap it
+        fault = fault_of_file(opened, private=True, user=user) or fault_of_directories(path, user=theirs)
         if fault is not None:
             raise JobError(
                 Outcome.CONFIG,

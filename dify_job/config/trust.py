@@ -8,11 +8,14 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
 
-def fault_of_file(opened: os.stat_result, *, private: bool) -> str | None:
-    """What is wrong with an opened file, as the end of a sentence; private: others must not read it."""
+def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = None) -> str | None:
+    """What is wrong with an opened file, as the end of a sentence; private: others must not read it.
+
+    user: one more who may own it, the `run_as` of a job that root looks at.
+    """
     if not stat.S_ISREG(opened.st_mode):
         return "is not a regular file"
-    if opened.st_uid not in (0, os.geteuid()):
+    if opened.st_uid not in (0, os.geteuid(), user):
         return f"belongs to user {opened.st_uid}, not to you or root"
     if opened.st_mode & _OTHERS_WRITE:
         return "can be written by others"
@@ -21,12 +24,15 @@ def fault_of_file(opened: os.stat_result, *, private: bool) -> str | None:
     return None
 
 
-def fault_of_directories(path: Path) -> str | None:
-    """The first directory above the file that others can write or replace; sticky ones are fine."""
+def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
+    """The first directory above the file that others can write or replace; sticky ones are fine.
+
+    user: who may own directories as well, because the file is theirs.
+    """
     for directory in path.resolve().parents:
         found = directory.stat()
         if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
             return f"stands in {directory}, which others can write"
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in (0, os.geteuid(), user):
             return f"stands in {directory}, which belongs to user {found.st_uid}"
     return None

@@ -15,6 +15,7 @@ from ..ownership import Found, Mark, look, marked
 from ..templates import render_file
 from . import crontab, reach, schedule
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
+from .handover import give_state
 from .places import Places
 
 CRON_D = Path("/etc/cron.d")
@@ -162,6 +163,8 @@ class Cron:
                 paused = _stays_paused(old.content, wishes, new=old.found is Found.ABSENT)
                 artifact = self._artifact(plan, paused=paused)
                 changed = artifact.text.encode() != old.content
+                if plan.run_as is not None:
+                    give_state(plan.job, plan.run_as)
                 if changed:
                     writer.put(artifact.path, artifact.text.encode())
                 changes.append(_change(plan.job, artifact.path, changed=changed, paused=paused))
@@ -261,7 +264,7 @@ def read_table() -> bytes:
     """
     done = process.run(["crontab", "-l"])
     if done.code == 0:
-        return done.stdout
+        return _unescaped(done.stdout)
     # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U'"
     complaint = done.complaint.lower()
     if not done.stdout and ("no crontab for" in complaint or "can't open" in complaint):
@@ -271,6 +274,17 @@ def read_table() -> bytes:
         f"your crontab cannot be read: {done.complaint or done.code}",
         "crontab -l must work; see cron.allow and cron.deny in crontab(1)",
     )
+
+
+def _unescaped(listed: bytes) -> bytes:
+    r"""The table itself, where `crontab -l` may have written CR as \r and BS as \b (Debian's 3.0pl1-162).
+
+    `crontab -e` hands the table to an editor as it is, and cat leaves it so.
+    """
+    if b"\\r" not in listed and b"\\b" not in listed:
+        return listed
+    whole = process.run(["crontab", "-e"], environ={"VISUAL": "cat", "EDITOR": "cat"}).stdout
+    return whole if whole.replace(b"\r", b"\\r").replace(b"\b", b"\\b") == listed else listed
 
 
 def daemon_is_running() -> bool:

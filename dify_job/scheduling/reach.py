@@ -90,7 +90,11 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
             f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
         )
     if plan.key_file is not None and not key_by_manager:
-        mend = f"chown {account.name} {plan.key_file}"
+        own = plan.config_path.parent / f"{plan.job}.key"
+        mend = (
+            f"give that user a copy (install -m 600 -o {account.name} {plan.key_file} {own}) and name it "
+            "in api_key_file"
+        )
         _demand(plan.key_file, "the key file", account, os.R_OK, mend)
 
 

@@ -1,0 +1,209 @@
+"""Debian's own cron: its lines fire, its mail is for failures alone, and a table's other bytes stay."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dify_job.standin.server import StandIn
+
+from ..integration.conftest import APPS
+from .conftest import CANARY, Host
+from .machine import Machine
+
+# Lines that a careless editor loses: CRLF, Latin-1, a step that only vixie's parser takes, odd spaces
+TABLE = (
+    b"MAILTO=alice\r\n# caf\xe9\n*/90 * * * * echo a%b \r\n\n\t 5  4 * * *   true\n@daily true\n"
+    b"0 0 1 1 * printf '\\r\\b#'\n"
+)
+
+
+APPS_OF_CRON = tuple(
+    replace(APPS[job == "fails"], key=f"app-cron-{job}")
+    for job in ("works", "fails", "reports", "paused", "alice")
+)
+
+
+@dataclass
+class Minute:
+    """What was seen in the first minute after a reboot, of jobs that cron starts each minute."""
+
+    host: Host
+    paused_after_reboot: dict[str, Any]
+    mails: list[str]
+    began: datetime
+
+    def logged(self, job: str) -> list[dict[str, Any]]:
+        return self.host.journal("-t", "dify-job", f"DIFY_JOB={job}")
+
+
+@pytest.fixture(scope="module")
+def minute(machine: Machine) -> Iterator[Minute]:
+    with StandIn((*APPS, *APPS_OF_CRON), ping=0.5) as server:
+        host = Host(machine, server)
+        machine.write(
+            "/usr/sbin/sendmail",
+            "#!/bin/sh\numask 0; cat > $(mktemp /var/tmp/mail/XXXXXX)\n",
+            0o755,
+        )
+        machine.run("install", "-d", "-m", "1777", "/var/tmp/mail")
+        jobs = ("works", "fails", "reports", "paused")
+        host.configure(
+            "".join(
+                f'[jobs.{job}]\ncron = "* * * * *"\napi_key_file = "/etc/dify-job/{job}.key"\n'
+                + ('run_as = "alice"\n' if job == "reports" else "")
+                for job in jobs
+            )
+        )
+        for job in jobs:
+            owner = "alice" if job == "reports" else "root"
+            machine.write(f"/etc/dify-job/{job}.key", f"app-cron-{job}\n", 0o600, owner)
+        host("install", "--backend", "cron")
+        host("pause", "paused")
+        env = f"DIFY_API_KEY=app-cron-alice\nDIFY_BASE_URL={server.base_url}\n"
+        machine.write("/home/alice/.env", env, 0o600, "alice")
+        (machine.root / "home/alice/table").write_bytes(TABLE)
+        host.run("crontab", "/home/alice/table", user="alice")
+        told = host(
+            "install",
+            "--backend",
+            "cron",
+            "--cron",
+            "* * * * *",
+            "--env-file",
+            "/home/alice/.env",
+            user="alice",
+        )
+        assert told.stdout.splitlines()[-1] == "default is armed"
+        machine.stop()
+        machine.start()
+        began = datetime.now(UTC)
+        paused = host.status("paused")
+        wanted = {"app-cron-works", "app-cron-fails", "app-cron-reports", "app-cron-alice"}
+        host.wait(lambda: {run.app.key for run in server.runs} >= wanted, 75)
+        time.sleep(2)
+        mails = [path.read_text(errors="replace") for path in (machine.root / "var/tmp/mail").iterdir()]
+        yield Minute(host, paused, mails, began)
+        host("uninstall", "--purge", user="alice", check=False)
+        host("uninstall", "--purge", check=False)
+        machine.run(
+            "sh",
+            "-c",
+            "crontab -u alice -r; rm -rf /usr/sbin/sendmail /var/tmp/mail /etc/dify-job",
+            check=False,
+        )
+
+
+def test_a_line_in_cron_d_fires_within_its_minute_and_is_in_the_journal(minute: Minute) -> None:
+    [started, ended] = minute.logged("works")[:2]
+    assert started["MESSAGE"] == "run started"
+    assert ended["DIFY_OUTCOME"] == "succeeded"
+    assert ended["DIFY_WORKFLOW_RUN_ID"] in {run.run_id for run in minute.host.server.runs}
+    at = datetime.fromtimestamp(int(started["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+    assert at.second < 10
+    assert (at - minute.began).total_seconds() < 70
+
+
+def test_success_is_silent_and_a_failure_is_mailed(minute: Minute) -> None:
+    assert minute.mails, "no mail came of the job that fails"
+    for mail in minute.mails:
+        head, _, body = mail.partition("\n\n")
+        assert "Subject: Cron" in head
+        assert " fails" in head
+        assert "dify-job: job fails:" in body
+        assert "Connection refused" in body
+        assert "Traceback" not in body
+    assert minute.logged("fails")[-1]["PRIORITY"] == "3"
+
+
+def test_run_as_is_the_user_column_and_its_state_is_the_jobs(minute: Minute) -> None:
+    assert minute.logged("reports")[-1]["DIFY_OUTCOME"] == "succeeded"
+    assert " alice /opt/dify-job" in minute.host.machine.read("/etc/cron.d/dify-job-reports")
+    status = minute.host.status("reports")
+    assert status["last"]["outcome"] == "succeeded"
+    state = minute.host.machine.root / "var/lib/dify-job/reports"
+    alice = int(minute.host.run("id", "-u", "alice").stdout)
+    assert {path.stat().st_uid for path in (state, *state.iterdir())} == {alice}
+    assert not minute.host.machine.exists("/home/alice/.local/state/dify-job/reports")
+    # root by hand, then cron's user: one state
+    minute.host("run", "reports")
+    assert {path.stat().st_uid for path in state.iterdir()} == {alice}
+
+
+def test_a_pause_is_a_commented_line_that_outlives_a_reboot(minute: Minute) -> None:
+    assert minute.paused_after_reboot["paused"] is True
+    assert minute.paused_after_reboot["armed"] is False
+    assert minute.logged("paused") == []
+    body = minute.host.machine.read("/etc/cron.d/dify-job-paused").splitlines()[1:]
+    assert body
+    assert all(line.startswith("#") for line in body)
+    minute.host("resume", "paused")
+    resumed = minute.host.machine.read("/etc/cron.d/dify-job-paused").splitlines()[1:]
+    assert [line.removeprefix("#paused# ") for line in body] == resumed
+    assert minute.host.status("paused")["armed"] is True
+    minute.host("pause", "paused")
+
+
+def test_a_users_block_fires_and_uninstall_gives_back_the_table_byte_for_byte(minute: Minute) -> None:
+    host = minute.host
+    assert minute.logged("default")[-1]["DIFY_OUTCOME"] == "succeeded"
+    spool = host.machine.root / "var/spool/cron/crontabs/alice"
+    assert TABLE in spool.read_bytes()
+    host("pause", "default", user="alice")
+    assert b"#paused# * * * * * /opt/dify-job" in spool.read_bytes()
+    host("resume", "default", user="alice")
+    assert host.status("default", user="alice")["last"]["outcome"] == "succeeded"
+    host("uninstall", "--purge", user="alice")
+    _, _, table = spool.read_bytes().partition(b"Exp $)\n")  # Debian's own three lines
+    assert table == TABLE
+
+
+def test_uninstall_removes_the_files_of_cron_d_and_nothing_else(minute: Minute) -> None:
+    host = minute.host
+    before = {path.name for path in (host.machine.root / "etc/cron.d").iterdir()}
+    host("uninstall", "works", "--purge")
+    after = {path.name for path in (host.machine.root / "etc/cron.d").iterdir()}
+    assert before - after == {"dify-job-works"}
+    assert not host.machine.exists("/var/lib/dify-job/works")
+
+
+def test_a_job_in_both_schedulers_is_refused(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install", "--backend", "cron")
+    refused = host("install", "--backend", "systemd", check=False)
+    assert refused.code == 78
+    assert "installed with cron already; with both it would run twice" in refused.stderr
+    host("uninstall", "daily")
+    host("install")
+    refused = host("install", "--backend", "cron", check=False)
+    assert refused.code == 78
+    assert not host.machine.exists("/etc/cron.d/dify-job-daily")
+
+
+def test_unit_then_cron_as_a_user_then_unit_share_one_state(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    host("uninstall", "daily")
+    refused = host("install", "--backend", "cron", "--run-as", "alice", check=False)
+    assert refused.code == 78
+    assert "alice cannot reach the key file" in refused.stderr
+    [mend] = re.findall(r"\((install -m .*?)\)", refused.stderr)
+    host.run(*mend.split())
+    config = host.machine.read("/etc/dify-job/config.toml").replace("credentials/", "")
+    host.machine.write("/etc/dify-job/config.toml", config)
+    host("install", "--backend", "cron", "--run-as", "alice")
+    line = host.machine.read("/etc/cron.d/dify-job-daily").splitlines()[-1].partition(" alice ")[2]
+    assert host.run("sh", "-c", line, user="alice").code == 0
+    host("uninstall", "daily", "--backend", "cron")
+    host.run("chown", "root", "/etc/dify-job/daily.key")
+    host("install")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    history = host.run("cat", "/var/lib/dify-job/daily/history.jsonl").stdout.splitlines()
+    assert [json.loads(line)["outcome"] for line in history] == ["succeeded"] * 3
+    assert CANARY not in "".join(history)
