@@ -18,7 +18,7 @@ from ..exits import TABLE, Again, Outcome
 from ..ownership import fingerprint, marked
 from ..templates import render_file
 from ..timespan import format_timespan
-from . import calendars, crontimes, intervals, schedule
+from . import calendars, crontimes, intervals, preview, schedule
 from .base import Artifact
 
 _LONGEST_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
@@ -158,7 +158,7 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
         return max(_LEAST_DEADLINE, math.ceil(times.max_late))
     if not times.catch_up:
         return _PROMPT
-    runs = list(islice(schedule.coming(times, now), 200))
+    runs = list(islice(preview.coming(times, now), 200))
     gap = min((later - earlier for earlier, later in pairwise(runs)), default=timedelta(days=1))
     return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
 

@@ -20,7 +20,7 @@ from dify_job.config.model import Job, KeySource, Metrics, Notify, Output, Retry
 from dify_job.config.read import load_config
 from dify_job.errors import JobError
 from dify_job.exits import TABLE, Again
-from dify_job.scheduling import schedule
+from dify_job.scheduling import preview, schedule
 from dify_job.scheduling.kubernetes import Cluster, cron_line, object_name, render_manifests
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -341,7 +341,7 @@ def test_a_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str
 def test_a_cron_line_ticks_as_it_did(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
     there = replace(times, cron=cron_line(times)[0])
-    ours, theirs = (schedule.coming(each, NOW) for each in (times, there))
+    ours, theirs = (preview.coming(each, NOW) for each in (times, there))
     assert [next(ours) for _ in range(50)] == [next(theirs) for _ in range(50)]
 
 
