@@ -43,10 +43,25 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 @click.option(
     "--overlap", type=click.Choice(["fail", "skip", "wait"]), help="While another run is under way."
 )
+@click.option(
+    "--run-id",
+    metavar="ID",
+    default="",
+    envvar="DIFY_JOB_RUN_ID",
+    help="Name this run: one that the server already has is followed, and none is started.",
+)
+@click.option(
+    "--lost",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    envvar="DIFY_JOB_LOST",
+    help="How many processes of this run id ended without a word; with any, none is started.",
+)
 @click.option("--if-due", is_flag=True, help="Run only when the job's schedule says that it is due.")
 @click.option("--scheduled", is_flag=True, help="For units and crontabs: no result on stdout.")
 @click.pass_context
-def run(
+def run(  # noqa: PLR0913 - one argument an option
     ctx: click.Context,
     /,
     *,
@@ -54,6 +69,8 @@ def run(
     pairs: tuple[str, ...],
     inputs_json: str | None,
     output_file: str | None,
+    run_id: str,
+    lost: int,
     scheduled: bool,
     if_due: bool,
     **flags: str | None,
@@ -66,7 +83,7 @@ def run(
     inbox = Inbox()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: inbox.cancel(number))
-    ended = _Ended(scheduled=scheduled)
+    ended = _Ended(scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     name = job or ""
     try:
@@ -79,6 +96,8 @@ def run(
         start = replace(
             start,
             config_path=config.path,
+            run_id=run_id,
+            lost=lost > 0,
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=tick.jitter(chosen) if scheduled else 0.0,
             held_back=partial(tick.held_back, scheduled=scheduled, if_due=if_due),
@@ -112,16 +131,17 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
 class _Ended:
     """Shows a result: on stdout, or under cron, which mails what is printed, the failures in words."""
 
-    def __init__(self, *, scheduled: bool) -> None:
+    def __init__(self, *, scheduled: bool, by_cron: bool) -> None:
         self.live: LiveLine | None = None
         self._scheduled = scheduled
+        self._by_cron = by_cron
 
     def __call__(self, result: Result) -> None:
         if self.live is not None:
             self.live.stop()
         if not self._scheduled:
             _print(result)
-        elif not result.success and log.is_set_up() and run_log.is_cron(scheduled=True):
+        elif not result.success and log.is_set_up() and self._by_cron:
             say(f"dify-job: job {result.job}: {result.message}")
             if result.hint:
                 say(f"  {result.hint}")

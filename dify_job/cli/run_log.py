@@ -32,7 +32,7 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
         level = "debug" if debug else "warning" if options.quiet else "info"
     live: LiveLine | None = None
     stream: log.Stream = sys.stderr
-    cron = is_cron(scheduled=scheduled) and options.log_format == "auto"
+    cron = is_cron(options, scheduled=scheduled)
     if stream.isatty() and options.log_format == "auto" and not options.quiet:
         from .live import LiveLine  # noqa: PLC0415 - on a terminal alone
 
@@ -44,9 +44,12 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     return None if scheduled else live
 
 
-def is_cron(*, scheduled: bool) -> bool:
-    """True for a start by cron, which mails whatever is printed: only failures are."""
-    return scheduled and not under_systemd() and not sys.stderr.isatty()
+def is_cron(options: Globals, *, scheduled: bool) -> bool:
+    """True for a start by cron, which mails whatever is printed: only failures are.
+
+    A cluster says how it wants the log.
+    """
+    return scheduled and options.log_format == "auto" and not under_systemd() and not sys.stderr.isatty()
 
 
 class _Syslog:

@@ -159,13 +159,17 @@ def read_detail(body: bytes) -> WorkflowRun | None:
     return _run(told)
 
 
-def read_logs(body: bytes) -> tuple[WorkflowRun, ...]:
-    """The runs of a page of /workflows/logs, newest first as the server gives them; they have no outputs."""
-    told = _json_object(body) or {}
-    rows = told.get("data")
-    runs = (
-        [row.get("workflow_run") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    )
+def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
+    """One end user's runs on a page of /workflows/logs, newest first; they have no outputs.
+
+    None where it is no such page. Before 1.5.0 the server gives the runs of all users.
+    """
+    rows = (_json_object(body) or {}).get("data")
+    if not isinstance(rows, list):
+        return None
+    runs = [
+        row.get("workflow_run") for row in rows if isinstance(row, dict) and _user_of(row) in (None, user)
+    ]
     return tuple(_run(run) for run in runs if isinstance(run, dict) and run.get("id"))
 
 
@@ -195,6 +199,11 @@ def _error_event(told: Mapping[str, Any]) -> Refusal:
         text = f"{text} ({params})"
     status = told.get("status")
     return Refusal(status if isinstance(status, int) else 0, _text(told.get("code")) or "", text)
+
+
+def _user_of(row: Mapping[str, Any]) -> str | None:
+    user = row.get("created_by_end_user")
+    return _text(user.get("session_id")) if isinstance(user, dict) else None
 
 
 def _run(data: Mapping[str, Any]) -> WorkflowRun:

@@ -93,6 +93,11 @@ class Pursuit:
         self._call = call
         return self._loop(None)
 
+    def resume(self, run_id: str | None, why: str) -> Verdict:
+        """Follow a run that an earlier process began, as one whose POST was lost; run_id: None to find it."""
+        self._run_id = run_id
+        return self._loop(self._lose(why))
+
     def look_up(self, run_id: str | None, why: str) -> Verdict:
         """Find out about a run of an earlier process until the deadline in terms, and never stop it.
 
@@ -227,7 +232,7 @@ class Pursuit:
         self._answered = True
         self._learn_version(dialects.version_of(message.headers))
         if self._run_id is None:
-            rows = dialects.read_logs(message.body) if message.status == 200 else ()
+            rows = dialects.read_logs(message.body, self._terms.user) if message.status == 200 else ()
             if rows:
                 self._learn_ids(rows[0].run_id, None)
                 self._known_running = not rows[0].ended

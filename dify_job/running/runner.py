@@ -43,7 +43,8 @@ def nothing() -> None:
 class Request:
     """One run of a job, complete: inputs are rendered, the key is read, files are checked.
 
-    began: monotonic start of the process, from which the deadline counts. run: our own id of this run.
+    began: monotonic start of the process, from which the deadline counts. run: our own id of this run; one
+    that is given may be that of an earlier process, and lost says that such a one ended without a word.
     wait_network: seconds.
     """
 
@@ -53,6 +54,7 @@ class Request:
     began: float
     wait_network: float = 0.0
     run: str = ""
+    lost: bool = False
 
     @property
     def user(self) -> str:
@@ -74,7 +76,6 @@ def run_job(
     begins: called when it is this run's turn, before anything is sent for it.
     """
     _check_inputs(request.inputs)
-    request = replace(request, run=request.run or uuid.uuid4().hex[:12])
     return _Runner(request, state, inbox or Inbox(), progress, begins).run()
 
 
@@ -87,7 +88,8 @@ class _Runner:
         progress: Callable[[Event], None],
         begins: Callable[[], None],
     ) -> None:
-        self._request = request
+        self._named = bool(request.run)
+        self._request = replace(request, run=request.run or uuid.uuid4().hex[:12])
         self._job = request.job
         self._state = state
         self._inbox = inbox
@@ -113,7 +115,7 @@ class _Runner:
         ours = verdict is None
         if verdict is None:
             self._begins()
-            verdict = self._submit()
+            verdict = (self._adopt() if self._named else None) or self._submit()
         result = self._result(verdict)
         self._keep(result, verdict, ours=ours)
         return result
@@ -129,6 +131,20 @@ class _Runner:
             inbox=self._inbox,
             deadline=self._deadline,
             network_until=self._request.began + self._request.wait_network,
+        ).take()
+
+    def _adopt(self) -> Verdict | None:
+        from .adoption import Adoption  # noqa: PLC0415 - where the caller names its runs
+
+        request = self._request
+        return Adoption(
+            dify=self._dify,
+            inbox=self._inbox,
+            terms=self._terms(request.user, self._deadline),
+            lost=request.lost,
+            network_until=request.began + request.wait_network,
+            noted=self._noted,
+            progress=self._progress,
         ).take()
 
     # The POST

@@ -6,6 +6,7 @@ No printing, no exit, no signal handlers, no logging set-up: the log is silent u
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,14 +47,17 @@ class Start:
     """How a run came about: what the command knows, and a Python program need not say.
 
     began: monotonic, from which the deadline counts. call_time: RFC 3339. config_path: whence the job came.
-    wait_network, jitter: seconds; jitter is waited first and is no part of the deadline. inbox: what a signal
-    handler cancels. held_back: asked first why nothing is to be started now. progress: gets each event.
-    ended: called with the result once it is kept, before anybody else is told.
+    run_id, lost: as run and lost of Request. wait_network, jitter: seconds; jitter is waited first and is no
+    part of the deadline. inbox: what a signal handler cancels. held_back: asked first why nothing is to be
+    started now. progress: gets each event. ended: called with the result once it is kept, before anybody else
+    is told.
     """
 
     began: float = field(default_factory=time.monotonic)
     call_time: str = field(default_factory=now_as_text)
     config_path: Path | None = None
+    run_id: str = ""
+    lost: bool = False
     wait_network: float = 0.0
     jitter: float = 0.0
     inbox: Inbox = field(default_factory=Inbox)
@@ -160,7 +164,15 @@ class _Workflow:
         if target is not None:
             output.check_writable(target)
         wait = job.wait_network if job.wait_network is not None else start.wait_network
-        request = Request(job=job, key=key, inputs=inputs, began=began, wait_network=wait)
+        request = Request(
+            job=job,
+            key=key,
+            inputs=inputs,
+            began=began,
+            wait_network=wait,
+            run=_checked_run_id(job, start.run_id),
+            lost=start.lost,
+        )
         result = run_job(
             request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
         )
@@ -206,6 +218,20 @@ class _Workflow:
                 self._state.remember(result.as_record())
             else:
                 self._state.finish(result.as_record())
+
+
+def _checked_run_id(job: Job, run_id: str) -> str:
+    if run_id and job.end_user is not None:
+        raise JobError(
+            Outcome.USAGE,
+            f"job {job.name} has an end_user of its own, so no --run-id can make its run found again",
+            "take end_user out of the job, or leave --run-id out",
+        )
+    if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
+        raise JobError(
+            Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ -, at most 128"
+        )
+    return run_id
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -243,6 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _logs(self, app: App, query: Mapping[str, str]) -> None:
         engine = self.server_of_apps.engine
         user = query.get("created_by_end_user_session_id")
+        if engine.version < (1, 5):
+            user = None  # the filter was not there yet
         # Before 1.10 the row is written when the run ends.
         shown = [
             run
@@ -256,6 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "id": run.task_id,
                 "workflow_run": {k: v for k, v in engine.detail(run).items() if k not in private},
+                "created_from": "service-api",
+                "created_by_role": "end_user",
+                "created_by_end_user": {"type": "service_api", "session_id": run.user},
             }
             for run in reversed(shown)
         ]
