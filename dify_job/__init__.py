@@ -1,4 +1,8 @@
-"""One-shot runs of Dify workflows for the operating system's own scheduler."""
+"""One-shot runs of Dify workflows for the operating system's own scheduler.
+
+For Python programs: `run_workflow` is what the command `dify-job run` calls. It prints nothing, never exits,
+and leaves signals and logging alone.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +11,16 @@ if TYPE_CHECKING:
     from .running.result import Result
     from .running.workflow import run_workflow
 
-__all__ = ["Outcome", "Result", "run_workflow"]
 __version__ = "0.1.0"
+__all__ = ["Outcome", "Result", "run_workflow"]
 
-_HOMES = {"Outcome": "exits", "Result": "running.result", "run_workflow": "running.workflow"}
+_ROOMS = {"Outcome": "exits", "Result": "running.result", "run_workflow": "running.workflow"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: `import dify_job` costs nothing."""
-    if name not in _HOMES:
+    """Import what is asked for: the other commands do not pay for `run`."""
+    if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - see above
+    from importlib import import_module  # noqa: PLC0415 - for programs that import from here
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)

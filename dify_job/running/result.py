@@ -30,12 +30,17 @@ class Result:
         """True for exit status 0, and for nothing else."""
         return self.exit_code == 0
 
+    @property
+    def response_data(self) -> dict[str, Any] | None:
+        """Ids and data of the run, in one shape whatever told it; None where none was started."""
+        return self.run.as_response() if self.run is not None else None
+
     def as_json(self) -> dict[str, Any]:
         """The object on stdout: the first four keys are the original system's."""
         return {
             "success": self.success,
             "message": self.message,
-            "response_data": self.run.as_response() if self.run is not None else None,
+            "response_data": self.response_data,
             "call_time": self.call_time,
             "schema": SCHEMA,
             "job": self.job,

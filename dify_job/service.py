@@ -1,0 +1,129 @@
+"""The original system's names for Python programs: call now, start and stop the schedule, ask how it does.
+
+There is no daemon behind them: the schedule is the operating system's, as `dify-job install` installs it, so
+the program that started it can end, and a reboot changes nothing.
+"""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import installing
+from .config.model import Config, Job, ScheduleConfig
+from .config.read import load_config, pick
+from .errors import JobError
+from .exits import Outcome
+from .scheduling import preview, schedule
+from .scheduling.base import Installed, Wishes
+from .scheduling.host import Wing, chosen_backend, chosen_scope, config_place, installed_jobs, visible
+
+if TYPE_CHECKING:
+    from .running.result import Result
+
+_MOST_HOURS = 24 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatus:
+    """running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known."""
+
+    running: bool
+    job_name: str
+    next_run_time: str | None
+    message: str
+
+
+async def manual_call_dify(
+    job: str | None = None, inputs: Mapping[str, Any] | None = None, *, config: str | Path | None = None
+) -> "Result":
+    """Run the job's workflow once, now; the result has success, message, response_data and call_time.
+
+    job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
+    Dify, too.
+    """
+    from .running.inbox import Inbox  # noqa: PLC0415 - the scheduler's names need no HTTP
+    from .running.workflow import Start, run_workflow  # noqa: PLC0415
+
+    inbox = Inbox()
+    call = asyncio.to_thread(run_workflow, job, inputs, config=config, start=Start(inbox=inbox))
+    try:
+        return await call
+    except asyncio.CancelledError:
+        inbox.cancel(signal.SIGTERM)
+        raise
+
+
+def start_scheduler(
+    interval_hours: int = 1, job: str | None = None, *, config: str | Path | None = None
+) -> SchedulerStatus:
+    """Let the job run every so many hours from now on, and after each reboot; nothing runs at once.
+
+    interval_hours: a whole number from 1. Raises JobError.
+    """
+    wanted, found = checked_hours(interval_hours), _config(config)
+    chosen = pick(found, job)
+    there = _installed(chosen.name)
+    wing = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
+    every = ScheduleConfig(every=wanted * 3600.0)
+    ready = installing.prepare(found, chosen, every, None, wing.scope)
+    preview.check(ready.plan.schedule, datetime.now(UTC))
+    installing.bring(wing, [ready], config_place(found, wing.scope), Wishes(start=True))
+    return scheduler_status(chosen.name)
+
+
+def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
+    """Let the job not run by itself, after a reboot neither; a run under way goes on. Raises JobError."""
+    name = job or pick(_config(config), None).name
+    there = _installed(name)
+    if there is not None and (there[1].armed is not False or not there[1].paused):
+        there[0].pause(name, paused=True)
+    return scheduler_status(name)
+
+
+def scheduler_status(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
+    """Whether the job will run by itself, and when next. Raises JobError where no job is meant."""
+    name = job or pick(_config(config), None).name
+    there = _installed(name)
+    if there is None:
+        return SchedulerStatus(False, name, None, "the job is not installed")
+    wing, one = there
+    if not one.armed:
+        return SchedulerStatus(False, name, None, "the job is installed, and not armed")
+    at = one.next_run or _next_by_config(name, one, wing)
+    when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
+    return SchedulerStatus(True, name, when, f"{wing.name} runs the job")
+
+
+def checked_hours(hours: int) -> int:
+    """A whole number of hours from 1. Raises JobError (rejected)."""
+    if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MOST_HOURS:
+        raise JobError(
+            Outcome.REJECTED,
+            f"interval_hours is {hours!r}, not a whole number from 1 to {_MOST_HOURS}",
+            "give it as 1, 2, 3 ...; other schedules are the config's: every, cron, calendar",
+        )
+    return hours
+
+
+def _config(given: str | Path | None) -> Config:
+    return load_config(Path(given) if given is not None else None)
+
+
+def _installed(name: str) -> tuple[Wing, Installed] | None:
+    """The caller's own installation of a job; the machine's only for who may change it."""
+    own = chosen_scope(None)
+    return next((pair for pair in installed_jobs(visible("auto", own.value), (name,))), None)
+
+
+def _next_by_config(name: str, one: Installed, wing: Wing) -> datetime | None:
+    """Cron tells nothing: the next time by the schedule in the config that the installation names."""
+    try:
+        job: Job = pick(load_config(Path(one.source)), name)
+    except JobError:
+        return None
+    times = schedule.or_default(job.schedule)
+    return next(preview.coming(times, datetime.now(UTC), by_cron=wing.name == "cron"), None)

@@ -1,0 +1,129 @@
+"""What Python programs import: the same run as the command's, and the original system's names."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import dify_job
+from dify_job import Outcome, run_workflow
+from dify_job.errors import JobError
+from dify_job.service import checked_hours, manual_call_dify, scheduler_status
+from dify_job.standin.server import StandIn
+
+from .conftest import KEY
+
+
+@pytest.fixture
+def config(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("KEY", KEY)
+    path = tmp_path / "config.toml"
+    path.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n')
+    return path
+
+
+def test_a_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
+    config: Path, server: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    logs = (logging.root.level, list(logging.root.handlers))
+    result = run_workflow("daily", {"topic": "sales"}, config=config)
+    assert (result.outcome, result.exit_code, result.success) == (Outcome.SUCCEEDED, 0, True)
+    assert result.response_data is not None
+    assert result.response_data["data"]["outputs"]["topic"] == "sales"
+    assert server.runs[0].inputs == {"topic": "sales"}
+    assert capfd.readouterr() == ("", "")
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
+    assert logs == (logging.root.level, list(logging.root.handlers))
+
+
+def test_what_goes_wrong_is_a_result_and_no_exit(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "app-fails")
+    assert run_workflow(config=config).outcome is Outcome.FAILED
+    assert run_workflow("other", config=config).outcome is Outcome.CONFIG
+    assert run_workflow(config=config.with_name("none.toml")).outcome is Outcome.CONFIG
+    assert run_workflow(config=config, timeout="no time").outcome is Outcome.USAGE
+    monkeypatch.setenv("KEY", "app-wrong")
+    assert run_workflow(config=config).outcome is Outcome.DENIED
+
+
+def test_it_runs_in_a_thread_that_is_not_the_main_one(config: Path) -> None:
+    outcomes: list[Outcome] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(run_workflow(config=config, state="none").outcome))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert outcomes == [Outcome.SUCCEEDED] * 4
+
+
+def test_the_package_itself_imports_next_to_nothing() -> None:
+    code = "import sys, dify_job; print([m for m in sys.modules if m[:9] == 'dify_job.' or m == 'requests'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert not hasattr(dify_job, "no_such_name")
+    assert set(dify_job.__all__) <= {name for name in dify_job.__all__ if hasattr(dify_job, name)}
+
+
+def test_the_original_call_is_awaited_and_has_its_four_fields(config: Path, server: StandIn) -> None:
+    result = asyncio.run(manual_call_dify(config=config))
+    assert result.success is True
+    assert result.message == "workflow succeeded"
+    assert result.response_data is not None
+    assert result.response_data["workflow_run_id"] == server.runs[0].run_id
+    assert result.call_time[:4].isdigit()
+
+
+def test_calls_at_once_do_not_wait_for_each_other(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "app-two-seconds")
+
+    async def both() -> list[bool]:
+        began = asyncio.get_running_loop().time()
+        results = await asyncio.gather(manual_call_dify(config=config), manual_call_dify(config=config))
+        assert asyncio.get_running_loop().time() - began < 8
+        return sorted(result.success for result in results)
+
+    assert asyncio.run(both()) == [False, True]  # one run of a job at a time
+
+
+def test_cancelling_the_task_stops_the_run_in_dify(
+    config: Path, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "app-slow")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(manual_call_dify(config=config))
+        while not server.runs or not server.runs[0].past:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())  # its end waits for the thread
+    until = time.monotonic() + 5
+    while server.runs[0].status != "stopped" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert server.runs[0].status == "stopped"
+
+
+def test_a_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
+    status = scheduler_status(config=config)
+    assert (status.running, status.job_name, status.next_run_time) == (False, "daily", None)
+    assert "not installed" in status.message
+
+
+@pytest.mark.parametrize("hours", [0, -1, 1.5, "2", True, None, 10**6])
+def test_only_whole_hours_from_1_are_an_interval(hours: int) -> None:
+    with pytest.raises(JobError, match="not a whole number from 1"):
+        checked_hours(hours)
