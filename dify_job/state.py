@@ -202,9 +202,9 @@ class JobState:
         """Keep a result as the last one and as a line of the history; the caller holds the lock."""
         self._write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         self.remember(result)
-        lines = self._lines()
-        if len(lines) > _HISTORY_LINES + _HISTORY_SLACK:
-            self._write("history.jsonl", "".join(lines[-_HISTORY_LINES:]))
+        kept = self._text("history.jsonl")
+        if kept.count("\n") > _HISTORY_LINES + _HISTORY_SLACK:
+            self._write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
 
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; one write of one line, so a crash leaves no half of two."""
@@ -220,13 +220,10 @@ class JobState:
     def history(self) -> list[dict[str, Any]]:
         """All results kept, oldest first; a damaged line is passed over."""
         found = []
-        for line in self._lines():
+        for line in self._text("history.jsonl").split("\n"):  # not splitlines: U+2028 is data
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return [entry for entry in found if isinstance(entry, dict)]
-
-    def _lines(self) -> list[str]:
-        return self._text("history.jsonl").splitlines(keepends=True)
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -9,7 +9,6 @@ from typing import Any
 from ..errors import JobError
 from ..exits import Outcome
 from ..values import dataclass
-from .dotenv import parse_dotenv
 from .model import KeySource, Origin, Secret, Source
 from .trust import fault_of_directories, fault_of_file
 
@@ -159,6 +158,8 @@ def _own_dotenv(warnings: list[str]) -> Path | None:
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
+    from .dotenv import parse_dotenv  # noqa: PLC0415 - start-up time: most jobs have a config file
+
     try:
         return parse_dotenv(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -3,6 +3,7 @@
 The shapes and their versions: tests/data/recordings, and Dify's own api/core/app/entities.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -223,7 +224,7 @@ def _run(data: Mapping[str, Any]) -> WorkflowRun:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(body.decode("utf-8-sig", errors="replace"))
+        told = json.loads(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None

@@ -170,3 +170,11 @@ def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not a plain file"):
         state.lock()
     assert target.read_text() == "mine"
+
+
+def test_a_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    for n in range(1250):
+        state.finish({"n": n, "message": "a\u2028b\u0085c"})
+    assert state.history()[-1] == {"n": 1249, "message": "a\u2028b\u0085c"}
+    assert 1000 <= len(state.history()) <= 1200
