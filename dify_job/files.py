@@ -30,7 +30,7 @@ class Writer:
         """Write a whole file under its final name: old or new, never half. Raises OSError."""
         self._remember(path)
         self.directory(path.parent)
-        _replace(path, content, mode, owner)
+        write_whole(path, content, mode, owner)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""
@@ -57,7 +57,7 @@ class Writer:
                     path.unlink(missing_ok=True)
                 else:
                     owner = (seen.st_uid, seen.st_gid) if os.geteuid() == 0 else None
-                    _replace(path, content, seen.st_mode & 0o7777, owner)
+                    write_whole(path, content, seen.st_mode & 0o7777, owner)
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):
                 directory.rmdir()
@@ -132,7 +132,8 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
-def _replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -1,5 +1,6 @@
 """Past runs of a job as its state directory has them: read, bounded, and never locked or written."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,23 @@ class PastRun:
     run_id: str | None = None
     tokens: int | None = None
     hint: str | None = None
+
+    @classmethod
+    def of(cls, record: Any) -> "PastRun":
+        """A run from its record. Raises ValueError for what is none."""
+        if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
+            raise ValueError("not the record of a run")
+        return cls(
+            call_time=_text(record, "call_time") or "",
+            outcome=record["outcome"],
+            exit_code=_whole(record, "exit_code"),
+            message=_text(record, "message") or "",
+            duration=_seconds(record, "duration_s"),
+            attempts=_whole(record, "attempts") or 0,
+            run_id=_text(record, "workflow_run_id"),
+            tokens=_whole(record, "total_tokens"),
+            hint=_text(record, "hint"),
+        )
 
     @property
     def skipped(self) -> bool:
@@ -73,29 +91,11 @@ def read_history(directory: Path) -> tuple[PastRun, ...]:
         content = file.read(_READ_AT_MOST)
     if size > _READ_AT_MOST:
         content = content.partition(b"\n")[2]
-    found = (past_run(line) for line in content.decode(errors="replace").split("\n") if line)
-    return tuple(one for one in found if one is not None)
-
-
-def past_run(line: str) -> PastRun | None:
-    """A line of the history; None for what is none."""
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(told, dict) or not isinstance(told.get("outcome"), str):
-        return None
-    return PastRun(
-        call_time=_text(told, "call_time") or "",
-        outcome=told["outcome"],
-        exit_code=_whole(told, "exit_code"),
-        message=_text(told, "message") or "",
-        duration=_seconds(told, "duration_s"),
-        attempts=_whole(told, "attempts") or 0,
-        run_id=_text(told, "workflow_run_id"),
-        tokens=_whole(told, "total_tokens"),
-        hint=_text(told, "hint"),
-    )
+    found = []
+    for line in content.decode(errors="replace").split("\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            found.append(PastRun.of(json.loads(line)))
+    return tuple(found)
 
 
 def summary(runs: Sequence[PastRun]) -> Summary:

@@ -7,6 +7,7 @@ told to hide() are taken out of every face, tracebacks included.
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from functools import partialmethod
@@ -32,6 +33,7 @@ class Stream(Protocol):
 
 
 _secrets: list[str] = []
+_recent: deque[str] = deque(maxlen=40)
 _logger: Any = None
 _level = INFO
 
@@ -152,9 +154,17 @@ def error(event: str, **fields: Any) -> None:
     _log("error", event, fields)
 
 
+def recent() -> tuple[str, ...]:
+    """The last lines of this process from info up, oldest first, for messages to people."""
+    return tuple(redact(line) for line in _recent)
+
+
 def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
     if _logger is None or _LEVELS[method] < _level:
         return
+    if method != "debug":
+        told = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
+        _recent.append(told[:1000])
     try:
         getattr(_logger, method)(event, **fields)
     except (OSError, ValueError):

@@ -17,7 +17,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..running.inbox import Inbox
 from ..running.result import Result
-from ..running.workflow import Start, fault, log_result, refusal, run_workflow
+from ..running.workflow import Start, fault, log_result, refusal, run_workflow, tell
 from ..values import replace
 from . import run_log, tick
 from .arguments import inputs_of
@@ -85,11 +85,10 @@ def run(  # noqa: PLR0913 - one argument an option
         signal.signal(signum, lambda number, _frame: inbox.cancel(number))
     ended = _Ended(scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
-    name = job or ""
+    chosen: Job | None = None
     try:
         config = load_config(options.config_path, options.env_file, flags=_settings(flags, output_file))
         chosen = pick(config, job)
-        name = chosen.name
         live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
             log.warning(warning)
@@ -101,6 +100,7 @@ def run(  # noqa: PLR0913 - one argument an option
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=tick.jitter(chosen) if scheduled else 0.0,
             held_back=partial(tick.held_back, scheduled=scheduled, if_due=if_due),
+            by_unit=scheduled and tick.has_handler(chosen),
         )
         _refuse_what_is_not_built(chosen)
         given = inputs_of(pairs, inputs_json)
@@ -110,15 +110,17 @@ def run(  # noqa: PLR0913 - one argument an option
             start = replace(start, progress=live.progress)
         result = run_workflow(chosen, given, start=start)
     except JobError as error:
-        result = refusal(name, error, start)
+        result = refusal(chosen.name if chosen else job or "", error, start)
         if log.is_set_up():
             log_result(result)
         else:  # the configuration could not be read, and with it how to log
             tell_error(error)
         ended(result)
+        if chosen is not None:
+            tell(chosen, result, start)
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
         log_traceback()
-        result = fault(name, error, start)
+        result = fault(chosen.name if chosen else job or "", error, start)
         ended(result)
     return result.exit_code
 
@@ -155,7 +157,7 @@ def _settings(flags: Mapping[str, str | None], output_file: str | None) -> dict[
 def _refuse_what_is_not_built(job: Job) -> None:
     """A key that would be read and then not acted on is a lie; each goes from this list when it is built."""
     unset = Job(name=job.name, base_url=job.base_url, key=job.key)
-    for key in ("files", "expect", "notify", "metrics", "log_outputs"):
+    for key in ("files", "expect", "log_outputs"):
         if getattr(job, key) != getattr(unset, key):
             raise JobError(
                 Outcome.CONFIG,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config.model import Job
+from ..config.model import Job, Notify
 from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, cannot_write
@@ -45,6 +45,15 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
 def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
     """True where a service manager started this process (systemd.exec(5)); cron sets no such variable."""
     return "INVOCATION_ID" in environ
+
+
+def has_handler(job: Job) -> bool:
+    """True in a unit whose handler tells what `run` leaves to it; a packager's own unit has none."""
+    if job.notify == Notify() or not under_systemd():
+        return False
+    from ..scheduling import handler  # noqa: PLC0415 - start-up time
+
+    return handler.is_installed(job.name)
 
 
 def jitter(job: Job) -> float:

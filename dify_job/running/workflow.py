@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import log
-from ..config.model import Job, Source
+from ..config.model import Job, Metrics, Notify, Source
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..errors import JobError
@@ -28,6 +28,7 @@ from .runner import Request, run_job
 
 if TYPE_CHECKING:
     from ..dify.dialects import Event
+    from .telling import Telling
 
 
 def _log_event(event: Event) -> None:
@@ -50,7 +51,7 @@ class Start:
     run_id, lost: as run and lost of Request. wait_network, jitter: seconds; jitter is waited first and is no
     part of the deadline. inbox: what a signal handler cancels. held_back: asked first why nothing is to be
     started now. progress: gets each event. ended: called with the result once it is kept, before anybody else
-    is told.
+    is told. by_unit: a unit with a handler started it, which tells of what `run` leaves to it.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -64,6 +65,7 @@ class Start:
     held_back: Callable[[Job, JobState | None], str | None] = _never
     progress: Callable[[Event], None] = _log_event
     ended: Callable[[Result], None] = _nobody
+    by_unit: bool = False
 
 
 def run_workflow(
@@ -107,12 +109,20 @@ def fault(job: str, error: Exception, start: Start) -> Result:
     return refusal(job, JobError(Outcome.BUG, words, hint), start)
 
 
+def tell(job: Job, result: Result, start: Start) -> None:
+    """Tell those whom the job names of a result that came about before run_workflow was called."""
+    telling = _telling(job, start)
+    if telling is not None:
+        telling.ends(result, directory_of(job.name, start.config_path), start.inbox)
+
+
 class _Workflow:
     def __init__(self, job: Job, inputs: Mapping[str, Any], start: Start) -> None:
         self._job = job
         self._inputs = inputs
         self._start = start
         self._state: JobState | None = None
+        self._telling = _telling(job, start)
 
     def run(self) -> Result:
         try:
@@ -121,7 +131,9 @@ class _Workflow:
             result = refusal(self._job.name, error, self._start)
             self._keep(result)
         except Exception as error:
-            self._tell(fault(self._job.name, error, self._start))
+            result = fault(self._job.name, error, self._start)
+            self._keep(result)
+            self._tell(result)
             raise
         log_result(result)
         self._start.ended(result)
@@ -131,15 +143,23 @@ class _Workflow:
     def close(self) -> None:
         if self._state is not None:
             self._state.close()
+            self._state = None
 
     # Where those are told who want to know; nothing here may change the result
 
     def _begins(self) -> None:
         """It is this run's turn, and nothing was sent yet."""
         log.info("run started", message_id="started", job=self._job.name)
+        if self._telling is not None:
+            self._telling.begins()
 
     def _tell(self, result: Result) -> None:
         """The result stands, is kept and is with the caller."""
+        if self._telling is None:
+            return
+        directory = self._state.directory if self._state is not None else None
+        self.close()  # the next run need not wait until all are told
+        self._telling.ends(result, directory, self._start.inbox)
 
     # The run
 
@@ -232,6 +252,14 @@ def _checked_run_id(job: Job, run_id: str) -> str:
             Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ -, at most 128"
         )
     return run_id
+
+
+def _telling(job: Job, start: Start) -> Telling | None:
+    if job.notify == Notify() and job.metrics == Metrics():
+        return None
+    from .telling import Telling  # noqa: PLC0415 - start-up time; few jobs have anybody to tell
+
+    return Telling(job, by_unit=start.by_unit)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..state import base_of
 from .base import Scope
-
-_SYSTEM_UNITS = Path("/etc/systemd/system")
+from .handler import SYSTEM_UNITS, user_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +22,9 @@ class Places:
     def of(cls, scope: Scope) -> "Places":
         """The places that systemd and the state of jobs have (systemd.unit(5), systemd.timer(5))."""
         if scope is Scope.SYSTEM:
-            return cls(_SYSTEM_UNITS, Path("/var/lib/systemd/timers"), base_of(system=True))
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+            return cls(SYSTEM_UNITS, Path("/var/lib/systemd/timers"), base_of(system=True))
         data = Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser())
-        return cls(config / "systemd/user", data / "systemd/timers", base_of(system=False))
+        return cls(user_units(), data / "systemd/timers", base_of(system=False))
 
     def wanted(self, timer: str) -> Path:
         """The link that arms a timer at boot."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.history import PastRun, Summary, past_run, read_history, sparkline, summary
+from dify_job.history import PastRun, Summary, read_history, sparkline, summary
 
 
 def run(outcome: str, code: int | None, run_id: str | None = None, duration: float = 1.0) -> PastRun:
@@ -55,8 +55,11 @@ def test_the_mean_is_of_runs_that_succeeded() -> None:
     )
 )
 def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
-    found = past_run(json.dumps(value))
-    assert found is None or (found.began is None or found.began.tzinfo is not None)
+    try:
+        found = PastRun.of(json.loads(json.dumps(value)))
+    except ValueError:
+        return
+    assert found.began is None or found.began.tzinfo is not None
 
 
 def test_a_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

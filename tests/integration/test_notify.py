@@ -1,0 +1,436 @@
+"""Everybody whom a job names is told of every end exactly once, and whatever they do changes nothing."""
+
+import contextlib
+import fcntl
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from dify_job import run_workflow
+from dify_job.config.secrets import url_credential
+from dify_job.exits import TABLE
+from dify_job.history import PastRun, Summary
+from dify_job.running.metrics import exposition
+from dify_job.scheduling.handler import name_of
+from dify_job.standin.server import StandIn
+
+from .conftest import KEY, Command, Ran
+from .receivers import Receiver
+from .scripted import STARTED, Scripted, answer, finished, stream
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        yield made
+
+
+class Job:
+    """A job `daily` that tells the receiver of everything."""
+
+    def __init__(self, command: Command, receiver: Receiver, base_url: str) -> None:
+        self.command = command
+        self.receiver = receiver
+        self.path = command.home / "c.toml"
+        self.secrets = command.home / "urls"
+        self.secrets.mkdir(mode=0o700)
+        lists = {
+            name: receiver.urls(self.secrets / name, name) for name in ("failure", "success", "recovery")
+        }
+        self.told = "".join(f'on_{name} = ["{value}"]\n' for name, value in lists.items())
+        self.configure(base_url)
+
+    def configure(self, base_url: str, notify: str | None = None, more: str = "") -> None:
+        told = f'healthchecks = "{self.receiver.check}"\n{self.told}' if notify is None else notify
+        self.path.write_text(
+            f'[jobs.daily]\nbase_url = "{base_url}"\napi_key_env = "KEY"\nretry = {{ attempts = 1 }}\n'
+            f"{more}\n[jobs.daily.notify]\n{told}"
+        )
+
+    def start(self, *args: str, key: str = KEY, **settings: Any) -> Any:
+        env = {"DIFY_JOB_CONFIG": str(self.path), "KEY": key} | settings.pop("env", {})
+        return self.command.start("run", "daily", *args, env=env, **settings)
+
+    def __call__(self, *args: str, key: str = KEY, **settings: Any) -> Ran:
+        process = self.start(*args, key=key, **settings)
+        stdout, stderr = process.communicate(timeout=60)
+        return Ran(process.returncode, stdout, stderr)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        (self.command.home / "state").mkdir(exist_ok=True)
+        with (self.command.home / "state" / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@pytest.fixture
+def job(dify_job: Command, receiver: Receiver, server: StandIn) -> Job:
+    return Job(dify_job, receiver, server.base_url)
+
+
+def by_signal(job: Job, server: StandIn, signum: int) -> Ran:
+    process = job.start(key="app-slow")
+    return job.command.signal_when(process, lambda: server.runs and job.receiver.pings, signum)
+
+
+def by_script(job: Job, *args: str, **answers: Any) -> Ran:
+    with Scripted(**answers) as scripted:
+        job.configure(scripted.base_url)
+        return job(*args)
+
+
+def by_lock(job: Job, *args: str) -> Ran:
+    with job.locked():
+        return job(*args)
+
+
+def by_bug(job: Job) -> Ran:
+    (job.command.home / "sitecustomize.py").write_text(
+        "import dify_job.running.workflow as w\n"
+        "def broken(*a, **k): raise RuntimeError('a bug')\n"
+        "w.run_job = broken\n"
+    )
+    return job(env={"PYTHONPATH": str(job.command.home)})
+
+
+def by_closed_port(job: Job) -> Ran:
+    job.configure("http://127.0.0.1:1/v1")
+    return job()
+
+
+BROKEN = answer(500, b"oops")
+# code: how a process comes to it, and whether it was the run's turn, so that a start ping came before
+ENDS = {
+    0: (lambda job, _: job(), True),
+    64: (lambda job, _: job("-i", "novalue"), False),
+    65: (lambda job, _: job(key="app-form"), True),
+    66: (lambda job, _: job("--inputs", "@/nonexistent"), False),
+    69: (lambda job, _: by_closed_port(job), True),
+    70: (lambda job, _: by_bug(job), False),
+    73: (lambda job, _: job("--output", "/nonexistent/x/y"), False),
+    74: (
+        lambda job, _: by_script(job, "--timeout", "2s", post=BROKEN, logs=BROKEN),
+        True,
+    ),
+    75: (lambda job, _: by_lock(job), False),
+    76: (lambda job, _: by_script(job, post=answer(200, b"<html>log in</html>")), True),
+    77: (lambda job, _: job(key="app-wrong"), True),
+    78: (lambda job, _: job(key="app-off"), True),
+    80: (lambda job, _: job(key="app-fails"), True),
+    81: (lambda job, _: job(key="app-partial"), True),
+    82: (lambda job, _: by_script(job, post=stream(STARTED, finished("stopped"))), True),
+    83: (lambda job, _: job(key="app-human"), True),
+    124: (lambda job, _: job("--timeout", "2s", key="app-slow"), True),
+    130: (lambda job, server: by_signal(job, server, signal.SIGINT), True),
+    143: (lambda job, server: by_signal(job, server, signal.SIGTERM), True),
+}
+
+
+def test_the_table_below_has_every_code() -> None:
+    assert set(ENDS) | {84} == {row.code for row in TABLE}
+
+
+@pytest.mark.parametrize("code", ENDS)
+def test_every_end_is_told_once_to_each(job: Job, server: StandIn, receiver: Receiver, code: int) -> None:
+    come_to, had_its_turn = ENDS[code]
+    ran = come_to(job, server)
+    assert ran.code == code, ran.stderr
+    assert [ping.what for ping in receiver.pings] == ["start"] * had_its_turn + [str(code)]
+    assert len({ping.rid for ping in receiver.pings}) == 1
+    assert ran.result["message"] in receiver.ends[0].body
+    occasion = "success" if code == 0 else "failure"
+    assert [name for name, _ in receiver.hooks] == [occasion]
+    [message] = receiver.told(occasion)
+    assert ran.result["message"] in message["message"]
+    assert ran.result["outcome"] in message["title"] or code == 0
+    assert message["type"] == occasion
+    assert "s3cret" not in ran.stdout + ran.stderr
+    assert receiver.CHECK not in ran.stdout + ran.stderr
+    assert "warning" not in ran.stderr, "the notifications went well"
+
+
+def test_a_skip_is_nobodys_news(job: Job, receiver: Receiver) -> None:
+    ran = by_lock(job, "--overlap", "skip")
+    assert (ran.code, ran.result["outcome"]) == (0, "skipped")
+    assert not receiver.pings
+    assert not receiver.hooks
+
+
+def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
+    job: Job, receiver: Receiver
+) -> None:
+    job()
+    for _ in range(2):
+        job(key="app-fails")
+    by_lock(job, "--overlap", "skip")
+    job()
+    job()
+    assert [name for name, _ in receiver.hooks] == [
+        "success", "failure", "failure", "recovery", "success", "success",
+    ] or [name for name, _ in receiver.hooks] == [
+        "success", "failure", "failure", "success", "recovery", "success",
+    ]  # fmt: skip
+    [recovery] = receiver.told("recovery")
+    assert "succeeded after 2 failures" in recovery["title"]
+
+
+def test_one_address_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: Receiver) -> None:
+    both = receiver.urls(job.secrets / "both", "one")
+    job.configure(
+        server.base_url, f'on_failure = ["{both}"]\non_success = ["{both}"]\non_recovery = ["{both}"]\n'
+    )
+    job(key="app-fails")
+    job()
+    titles = [message["title"] for message in receiver.told("one")]
+    assert len(titles) == 2
+    assert "succeeded after a failure" in titles[1]
+
+
+@pytest.mark.parametrize("base", ["{}/", "{}?create=1", "{}/?create=1"])
+def test_a_ping_address_with_slash_or_query(job: Job, server: StandIn, receiver: Receiver, base: str) -> None:
+    job.configure(server.base_url, f'healthchecks = "{base.format(receiver.check)}"\n')
+    assert job().code == 0
+    assert [ping.what for ping in receiver.pings] == ["start", "0"]
+    query = {"create": ["1"]} if "?" in base else {}
+    assert [ping.query for ping in receiver.pings] == [query, query]
+
+
+def test_the_body_of_a_ping_is_bounded_redacted_and_has_the_last_lines(
+    job: Job, server: StandIn, receiver: Receiver
+) -> None:
+    long = "x" * 9_000 + f" {KEY} " + "y" * 9_000
+    with Scripted(post=stream(STARTED, finished("failed", error=long))) as scripted:
+        job.configure(scripted.base_url)
+        job()
+    [ping] = receiver.ends
+    assert len(ping.body.encode()) <= 10_000
+    assert KEY not in ping.body
+    receiver.pings.clear()
+    job.configure(server.base_url)
+    job(key="app-fails")
+    assert "info: run started" in receiver.ends[0].body
+    assert server.runs[-1].run_id in receiver.ends[0].body
+
+
+@pytest.mark.parametrize(
+    ("manner", "key", "code"), [("silent", KEY, 0), ("trickle", "app-fails", 80), ("broken", "app-fails", 80)]
+)
+def test_a_bad_receiver_is_a_warning_within_ten_seconds(
+    job: Job, receiver: Receiver, manner: str, key: str, code: int
+) -> None:
+    receiver.manner = manner
+    began = time.monotonic()
+    ran = job(key=key)
+    assert time.monotonic() - began < 13
+    assert (ran.code, ran.result["exit_code"]) == (code, code)
+    assert "the ping failed: " in ran.stderr
+    assert "the message to line 1 of " in ran.stderr
+    assert len(receiver.ends) == 1
+    assert receiver.CHECK not in ran.stderr
+    assert "s3cret" not in ran.stderr
+
+
+def test_no_receiver_at_all_is_a_warning(job: Job, receiver: Receiver, server: StandIn) -> None:
+    job.configure(server.base_url, f'healthchecks = "http://127.0.0.1:1/{receiver.CHECK}"\n{job.told}')
+    receiver.__exit__()
+    ran = job()
+    assert ran.code == 0
+    assert "the ping failed: no connection" in ran.stderr
+    assert "apprise could not deliver it" in ran.stderr
+
+
+def test_after_sigterm_with_a_silent_receiver_it_leaves_in_time(
+    job: Job, receiver: Receiver, server: StandIn
+) -> None:
+    receiver.manner = "silent"
+    process = job.start(key="app-slow")
+    began = time.monotonic()
+    ran = job.command.signal_when(process, lambda: server.runs and receiver.pings)
+    assert ran.code == 143
+    assert time.monotonic() - began < 30, "less than TimeoutStopSec= with what the stop takes"
+
+
+def test_a_second_signal_leaves_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
+    receiver.manner = "silent"
+    process = job.start(key="app-slow")
+    until = time.monotonic() + 20
+    while not (server.runs and receiver.pings) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline(), "the result comes before anybody is told"
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 143
+
+
+def test_the_lock_is_free_while_others_are_told(job: Job, receiver: Receiver) -> None:
+    receiver.manner = "silent"
+    process = job.start()
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    receiver.manner = "good"
+    assert job().code == 0
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda path: path.chmod(0o644), "can be read by others"),
+        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: path.write_text("# none\n"), "holds no apprise URL"),
+        (lambda path: path.write_text("nonsense://x/y\n"), "not a URL that apprise knows"),
+    ],
+)
+def test_a_bad_file_of_addresses_is_a_warning(job: Job, receiver: Receiver, fault: Any, words: str) -> None:
+    fault(job.secrets / "success")
+    ran = job()
+    assert ran.code == 0
+    assert words in ran.stderr
+    assert [ping.what for ping in receiver.pings] == ["start", "0"]
+
+
+def test_without_apprise_a_warning_names_the_extra(job: Job) -> None:
+    (job.command.home / "apprise.py").write_text("raise ImportError('not here')\n")
+    ran = job(env={"PYTHONPATH": str(job.command.home)})
+    assert ran.code == 0
+    assert "pip install 'dify-job[notify]'" in ran.stderr
+
+
+def test_a_credential_of_the_unit_is_read_instead_of_the_file(
+    job: Job, receiver: Receiver, tmp_path: Path
+) -> None:
+    file = job.secrets / "success"
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    file.rename(credentials / url_credential(file))
+    (credentials / url_credential(file)).chmod(0o444)  # as systemd's are for the unit's user
+    ran = job(env={"CREDENTIALS_DIRECTORY": str(credentials)})
+    assert ran.code == 0, ran.stderr
+    assert len(receiver.told("success")) == 1
+
+
+def test_an_address_in_the_config_is_refused_and_not_repeated(job: Job, server: StandIn) -> None:
+    job.configure(server.base_url, 'on_failure = ["mailto://me:s3cret@example.com"]\n')
+    ran = job()
+    assert ran.code == 78
+    assert "must name a file with one apprise URL a line" in ran.stderr
+    assert "s3cret" not in ran.stdout + ran.stderr
+
+
+def test_a_python_program_tells_as_well(
+    job: Job, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "app-fails")
+    monkeypatch.setenv("STATE_DIRECTORY", str(job.command.home / "state"))
+    assert run_workflow("daily", config=job.path).exit_code == 80
+    assert [ping.what for ping in receiver.pings] == ["start", "80"]
+    assert len(receiver.told("failure")) == 1
+
+
+def test_a_name_look_up_that_hangs_is_bounded(job: Job, server: StandIn) -> None:
+    (job.command.home / "sitecustomize.py").write_text(
+        "import socket, time\nreal = socket.getaddrinfo\n"
+        "def slow(host, *a, **k):\n"
+        "    if host == 'hangs.invalid': time.sleep(60)\n"
+        "    return real(host, *a, **k)\n"
+        "socket.getaddrinfo = slow\n"
+    )
+    job.configure(server.base_url, 'healthchecks = "http://hangs.invalid/x"\n')
+    began = time.monotonic()
+    ran = job(env={"PYTHONPATH": str(job.command.home)})
+    assert ran.code == 0
+    assert time.monotonic() - began < 13
+    assert "no answer in time" in ran.stderr
+
+
+INVOCATION = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("handler", [True, False])
+@pytest.mark.parametrize(("key", "code"), [("app-off", 78), ("app-fails", 80)])
+def test_a_unit_with_a_handler_leaves_some_ends_to_it(
+    job: Job, receiver: Receiver, key: str, code: int, handler: bool
+) -> None:
+    units = job.command.home / ".config/systemd/user"
+    units.mkdir(parents=True)
+    if handler:
+        (units / name_of("daily")).touch()
+    ran = job("--scheduled", "--log-format", "json", key=key, env={"INVOCATION_ID": INVOCATION})
+    assert ran.code == code
+    left = handler and code == 78
+    assert [ping.what for ping in receiver.pings] == ["start"] + [str(code)] * (not left)
+    assert len(receiver.told("failure")) == (not left)
+    if handler:  # who knows the run by its invocation
+        assert {ping.rid for ping in receiver.pings} == {str(UUID(INVOCATION))}
+
+
+def test_by_hand_in_a_session_that_a_unit_began_all_is_told(job: Job, receiver: Receiver) -> None:
+    job(key="app-off", env={"INVOCATION_ID": INVOCATION})
+    job(key="app-off", env={"INVOCATION_ID": INVOCATION})
+    assert [ping.what for ping in receiver.pings] == ["start", "78", "start", "78"]
+    assert len({ping.rid for ping in receiver.pings}) == 2
+
+
+# Figures
+
+
+@pytest.fixture
+def textfile(job: Job, server: StandIn) -> Path:
+    path = job.command.home / "daily.prom"
+    job.configure(server.base_url, "", f'metrics = {{ textfile = "{path}" }}')
+    return path
+
+
+def figures(path: Path) -> dict[str, float]:
+    families = text_string_to_metric_families(path.read_text())
+    return {sample.name.removeprefix("dify_job_"): sample.value for one in families for sample in one.samples}
+
+
+def test_each_run_leaves_its_figures_for_prometheus(job: Job, textfile: Path) -> None:
+    before = time.time()
+    job()
+    good = figures(textfile)
+    assert textfile.stat().st_mode & 0o777 == 0o644
+    assert before - 1 < good["last_run_timestamp_seconds"] < time.time()
+    assert good["last_success_timestamp_seconds"] == good["last_run_timestamp_seconds"]
+    assert (good["last_run_success"], good["last_run_exit_code"], good["failures_in_a_row"]) == (1, 0, 0)
+    assert good["last_run_duration_seconds"] > 0
+    assert "last_run_tokens" in good
+    job(key="app-fails")
+    job(key="app-wrong")
+    bad = figures(textfile)
+    assert (bad["last_run_success"], bad["last_run_exit_code"], bad["failures_in_a_row"]) == (0, 77, 2)
+    assert bad["last_success_timestamp_seconds"] == good["last_success_timestamp_seconds"]
+    assert 'outcome="denied"' in textfile.read_text()
+    assert [path.name for path in textfile.parent.glob("*.prom*")] == ["daily.prom"]
+
+
+def test_figures_that_cannot_be_written_are_a_warning(job: Job, server: StandIn) -> None:
+    job.configure(server.base_url, "", 'metrics = { textfile = "/nonexistent/daily.prom" }')
+    ran = job()
+    assert ran.code == 0
+    assert "the metrics could not be written: No such file or directory" in ran.stderr
+
+
+@given(st.text(), st.text())
+def test_any_label_comes_back_from_the_parser(outcome: str, run_id: str) -> None:
+    run = PastRun(call_time="", outcome=outcome, exit_code=None, message="", run_id=run_id)
+    text = "".join(exposition("daily", run, Summary()))
+    samples = [sample for one in text_string_to_metric_families(text) for sample in one.samples]
+    [info] = [sample for sample in samples if sample.name == "dify_job_last_run_info"]
+    assert info.labels == {"job": "daily", "outcome": outcome, "workflow_run_id": run_id}
