@@ -1,10 +1,10 @@
 """What others are told of a run, in words. Pure."""
 
 import socket
-from dataclasses import dataclass
 
 from ..exits import TABLE, Again, Outcome
 from ..history import PastRun
+from ..values import dataclass
 
 # Under systemd these come before a configuration or after a fault of ours: the unit's handler tells them.
 _HANDLERS_OWN = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
@@ -16,7 +16,7 @@ def is_told_by_run(exit_code: int) -> bool:
     return exit_code in _TOLD_BY_RUN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """One ended run as others are told of it. failures_before: in a row, just before this run."""
 

@@ -41,6 +41,7 @@ ALLOWED = {
 # outside module -> the only rooms that may import it
 ONLY = {
     "requests": {"dify/client", "dify/transport", "running/notify"},
+    "apprise": {"running/notify"},
     "urllib3": {"dify/transport"},
     "http.client": {"dify/transport"},
     "subprocess": {"process"},
