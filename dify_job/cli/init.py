@@ -24,6 +24,7 @@ from ..running.inputs import is_template
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
+from .arguments import utf8
 from .key_input import given_key, interactive
 from .options import Globals
 from .output import put, say
@@ -110,7 +111,7 @@ def _pairs(pairs: tuple[str, ...], flag: str) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise JobError(Outcome.USAGE, f"{flag} {pair}: KEY=VALUE is needed", "dify-job init --help")
-    return dict(pair.split("=", 1) for pair in pairs)
+    return dict(utf8(pair).split("=", 1) for pair in pairs)
 
 
 def _place(options: Globals, scope: Scope) -> _Place:

@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore", "Unable to find acceptable character detection
 
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "doctor": ("doctor", "doctor", "What could stop the next run, with the command that mends it."),
     "init": ("init", "init", "Write a commented config for a job and store its key."),
     "run": ("run", "run", "Run a job's workflow once; the exit status tells how it ended."),
     "install": ("install", "install", "Install timers or crontab entries; the system does the scheduling."),

@@ -142,7 +142,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     reads = [Path(p) for value in job.files.values() for p in ((value,) if isinstance(value, str) else value)]
     reads = [path for path in reads if "://" not in str(path) and "{" not in str(path)]
     secrets = job.notify.files
-    writes = (_constant_parent(job.output.file),) if job.output.file else ()
+    writes = (constant_parent(job.output.file),) if job.output.file else ()
     interpreter = python or Path(sys.executable)
     told = {
         "schedule": asdict(times),
@@ -172,7 +172,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     )
 
 
-def _constant_parent(output: str) -> Path | None:
+def constant_parent(output: str) -> Path | None:
     """The directory of an output file as far as it is no template; None for one in the state directory."""
     constant = re.split(r"\{[{%]", output, maxsplit=1)[0]
     path = Path(constant).expanduser()

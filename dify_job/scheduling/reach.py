@@ -45,6 +45,20 @@ def account_of(name: str) -> Account:
     return Account(name, found.pw_uid, frozenset(groups))
 
 
+def caller() -> Account:
+    """Who runs this process."""
+    uid = os.geteuid()
+    return Account(name_of(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
+
+
+def name_of(uid: int) -> str:
+    """The user's name, or the number of one without."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     """Raise JobError (config) for the first thing that the job's user cannot reach.
 
@@ -140,8 +154,4 @@ def _told(path: Path) -> str:
         found = path.stat()
     except OSError as error:
         return f"{path}: {error.strerror}"
-    try:
-        owner = pwd.getpwuid(found.st_uid).pw_name
-    except KeyError:
-        owner = str(found.st_uid)
-    return f"{path} has mode {stat.S_IMODE(found.st_mode):04o} and belongs to {owner}"
+    return f"{path} has mode {stat.S_IMODE(found.st_mode):04o} and belongs to {name_of(found.st_uid)}"

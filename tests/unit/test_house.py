@@ -28,7 +28,7 @@ GROUND = {
 # wing -> what it may import besides the ground
 ALLOWED = {
     "cli": {"running", "scheduling", "config", "dify", "standin", "doctor", "installing", "service", "cli"},
-    "doctor": {"running", "scheduling", "config"},
+    "doctor": {"doctor", "running", "scheduling", "config", "dify"},
     "installing": {"scheduling", "config"},
     "service": {"running", "scheduling", "config", "installing"},
     "running": {"running", "dify", "config"},

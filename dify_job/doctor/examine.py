@@ -1,0 +1,79 @@
+"""All checks of one job, in the order in which a run would meet the obstacles."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ..dify.app import AppSeen
+from ..errors import JobError
+from ..running.inputs import Templates
+from ..running.preflight import obstacle
+from ..state import read_last
+from .case import Case
+from .check import Check, fail, warn
+from .inputs import check_files, check_inputs
+from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
+from .server import Servers, check_server, check_transport
+from .service import check_backend, check_service
+from .settings import check_config, check_key, check_notify, check_output, check_schedule, check_zone
+
+
+def examine(case: Case, servers: Servers) -> Iterator[Check]:
+    """The lines of one job; a line that says nothing because of an earlier failure is left out."""
+    yield check_config(case.config)
+    key_check, key = check_key(case)
+    yield key_check
+    seen = None
+    ca_file = case.job.ca_file
+    if key is not None and (ca_file is None or ca_file.is_file()):
+        seen = servers.look(case.job, key)
+        if seen is None:
+            told = "not asked: the servers of the other jobs used up the time"
+            yield warn("server", told, f"dify-job doctor {case.job.name}")
+    yield check_transport(case.job, seen, case.now)
+    if seen is not None:
+        yield from check_server(case.job, seen)
+    yield from _check_data(case, seen)
+    yield check_schedule(case)
+    yield check_zone(case.job, case.now)
+    yield check_backend(case)
+    yield from check_service(case)
+    yield check_clock(seen)
+    yield check_journal(case)
+    yield check_state(case)
+    yield check_disk(case)
+    yield from check_last_run(case)
+
+
+def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
+    """What goes in and what comes out."""
+    parameters = seen.parameters if seen is not None and obstacle(seen) is None else None
+    inputs = _inputs(case)
+    if parameters is not None:
+        yield check_inputs(case.job, inputs, parameters)
+    elif isinstance(inputs, JobError):
+        yield fail("inputs", inputs.message, inputs.hint)
+    try:
+        account = case.account
+    except JobError as error:
+        yield fail("account", error.message, error.hint)
+        return
+    for check in (
+        check_files(case.job, account, parameters),
+        check_output(case.job, account),
+        check_notify(case.job),
+    ):
+        if check is not None:
+            yield check
+
+
+def _inputs(case: Case) -> Mapping[str, Any] | JobError:
+    def last_success() -> datetime | None:
+        last = read_last(case.state) or {}
+        told = last.get("call_time") if last.get("outcome") == "succeeded" else None
+        return datetime.fromisoformat(told) if isinstance(told, str) else None
+
+    try:
+        return Templates(case.job, last_success).inputs()
+    except JobError as error:
+        return error

@@ -1,0 +1,189 @@
+"""The machine around a job: clock, journal, state directory, disk, and how the last run ended."""
+
+import grp
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from .. import process
+from ..dify.app import AppSeen
+from ..exits import TABLE, Outcome
+from ..scheduling import reach, systemctl
+from ..state import JobState, read_last
+from .case import Case
+from .check import Check, fail, ok, warn
+
+_SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
+_JOURNAL = Path("/run/systemd/journal/socket")
+_READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
+_MOST_SKEW = 60.0  # seconds
+_LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+# Statuses that systemd gives to what it could not start (systemd.exec(5)).
+_NOT_STARTED = {
+    203: ("EXEC, the interpreter is gone or cannot be run", "dify-job install {job}"),
+    217: ("USER, run_as is no user", "dify-job install {job} --run-as USER"),
+    226: ("NAMESPACE, a path of the unit is gone", "systemctl cat dify-job-{job}.service"),
+    238: ("STATE_DIRECTORY", "systemctl status dify-job-{job}.service"),
+    243: ("CREDENTIALS, the key file is gone or cannot be decrypted", "dify-job secret set {job}"),
+}
+
+
+def check_clock(seen: AppSeen | None) -> Check:
+    """Whether schedules mean what they say."""
+    ahead = seen.clock_ahead if seen is not None else None
+    if ahead is not None and abs(ahead) > _MOST_SKEW:
+        way = "ahead of" if ahead > 0 else "behind"
+        told = f"this machine's clock is {abs(ahead):.0f} s {way} the server's"
+        return warn("clock", told, "sudo timedatectl set-ntp true, on the machine that is wrong")
+    synchronised = _synchronised()
+    if synchronised is False:
+        return warn("clock", "the clock is not synchronised", "sudo timedatectl set-ntp true")
+    told = "synchronised" if synchronised else "not known whether it is synchronised"
+    return ok("clock", told + ("" if ahead is None else "; agrees with the server's"))
+
+
+def _synchronised() -> bool | None:
+    if _SYNCHRONISED.exists():
+        return True
+    if not systemctl.is_booted():
+        return None
+    done = process.run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], limit=5.0)
+    return {"yes": True, "no": False}.get(done.text.strip()) if done.code == 0 else None
+
+
+def check_journal(case: Case) -> Check:
+    """Whether the log of a run can be read afterwards."""
+    if not _JOURNAL.exists():
+        if case.by_cron and not Path("/dev/log").exists():
+            told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
+            return warn(
+                "journal",
+                told,
+                f"apt-get install rsyslog; the results are in dify-job history {case.job.name}",
+            )
+        return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
+    if os.geteuid() == 0 or not case.system or _in_group():
+        return ok("journal", f"dify-job logs {case.job.name} shows it")
+    name = reach.name_of(os.geteuid())
+    told = f"{name} cannot read the journal of the machine's units"
+    return warn("journal", told, f"sudo usermod -aG systemd-journal {name}, then log in again")
+
+
+def _in_group() -> bool:
+    mine = {os.getegid(), *os.getgroups()}
+    for name in _READERS:
+        try:
+            if grp.getgrnam(name).gr_gid in mine:
+                return True
+        except KeyError:
+            continue
+    return False
+
+
+def check_state(case: Case) -> Check:
+    """Whether lock and records can be kept, and who holds the lock."""
+    if case.job.state == "none":
+        return ok("state", 'none is kept (state = "none")')
+    directory = case.state
+    if case.system and os.geteuid() != 0 and not os.access(directory, os.R_OK | os.X_OK):
+        return ok("state", f"{directory} is not for you to read")
+    there = _nearest(directory)
+    if not there.is_dir():
+        return fail("state", f"{there} is not a directory", f"mv {there} {there}.old")
+    account = case.account
+    by_systemd = case.system and not case.by_cron  # StateDirectory= gives it to the service's user
+    if not os.access(there, os.W_OK | os.X_OK) or (
+        not by_systemd and there == directory and reach.obstacle(directory, account, os.W_OK) is not None
+    ):
+        return fail(
+            "state", f"{account.name} cannot write to {there}", f"sudo chown -R {account.name} {there}"
+        )
+    if there != directory:
+        return ok("state", f"{directory} is made at the first run")
+    held = _held(directory, case.now)
+    if held is None:
+        return ok("state", f"{directory}, its lock is free")
+    who, since = held
+    if since > case.job.timeout + 300:
+        stop = f"systemctl stop dify-job-{case.job.name}.service, or kill {who.removeprefix('process ')}"
+        return warn(
+            "state", f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout", stop
+        )
+    return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _nearest(path: Path) -> Path:
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _held(directory: Path, now: datetime) -> tuple[str, float] | None:
+    """Who holds the lock, and for how many seconds; from /proc/locks, so that no run finds it taken by us."""
+    lock = directory / "lock"
+    try:
+        seen = lock.stat()
+        who = lock.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        held = any(
+            line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
+            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
+            if len(line.split()) >= 6
+        )
+    except OSError:
+        return None
+    return (who, now.timestamp() - seen.st_mtime) if held else None
+
+
+def check_disk(case: Case) -> Check:
+    """Room for records and output."""
+    places = {_nearest(case.state)} if case.job.state != "none" else set()
+    output = case.job.output.file
+    if output and Path(output).is_absolute() and "{" not in output:
+        places.add(_nearest(Path(output).parent))
+    least: tuple[int, Path] | None = None
+    for place in sorted(places):
+        try:
+            seen = os.statvfs(place)
+        except OSError:
+            continue
+        free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
+        least = min(least, (free, place)) if least else (free, place)
+    if least is None:
+        return ok("disk", "nothing is written")
+    free, place = least
+    told = f"{free / 1e6:.0f} MB free below {place}"
+    if free < _LEAST_FREE:
+        return fail("disk", f"{told}: records cannot be kept", f"df -h {place}; df -i {place}")
+    if free < _LITTLE_FREE:
+        return warn("disk", told, f"df -h {place}; df -i {place}")
+    return ok("disk", told)
+
+
+def check_last_run(case: Case) -> Iterator[Check]:
+    """How the last run ended, and whether an earlier one has an open end."""
+    directory, job = case.state, case.job.name
+    one = case.one
+    if one is not None and one.exit_code in _NOT_STARTED:
+        why, mend = _NOT_STARTED[one.exit_code]
+        told = f"systemd could not start it: status {one.exit_code}/{why}"
+        yield warn("last-run", told, mend.format(job=job))
+    else:
+        last = read_last(directory)
+        if last is None:
+            yield ok("last-run", "none is recorded")
+        elif last.get("outcome") in _GOOD:
+            yield ok("last-run", f"{last.get('outcome')}, {last.get('call_time')}")
+        else:
+            code = last.get("exit_code")
+            again = next((f"; a retry is: {row.again}" for row in TABLE if row.code == code), "")
+            told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
+            yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
+    if not os.access(directory / "in-flight.json", os.R_OK) or _held(directory, case.now):
+        return
+    record = JobState(directory).in_flight()
+    if record is not None:
+        run = record.workflow_run_id or "without an id"
+        told = f"how an earlier run ended is not known ({run}): the next one looks for it first"
+        yield warn("in-flight", told, f"look for it in the app's Logs in Dify; dify-job run {job} settles it")

@@ -1,0 +1,101 @@
+"""What the unit or the crontab line starts: the interpreter, whether it can be reached, and its bytecode."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import cache_from_source, find_spec
+from pathlib import Path
+
+from .. import process
+from ..errors import JobError
+from ..scheduling import reach, units
+from ..scheduling.base import Scope
+from .case import Case
+from .check import Check, Level, fail, ok, warn
+
+# what every run imports
+_PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
+
+
+def check_program(case: Case) -> Iterator[Check]:
+    """The interpreter, and, where it is good, whether the service gets to the code and finds it compiled."""
+    yield (interpreter := _check_interpreter(case))
+    if interpreter.level is Level.OK and case.python is not None:
+        yield from _check_reach(case)
+        yield _check_bytecode(case, case.python)
+
+
+def _check_interpreter(case: Case) -> Check:
+    job, python = case.job.name, case.python
+    again = f"dify-job install {job} (with this dify-job's own interpreter)"
+    if python is None:
+        return warn("interpreter", "no line of ours starts it", again)
+    if not os.access(python, os.X_OK):
+        what = "cannot be run" if python.exists() else "is gone"
+        return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
+    done = process.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
+    if done.code != 0:
+        told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
+        return fail("interpreter", told, f"{python} -m pip install dify-job, or {again}")
+    other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
+    return ok("interpreter", f"{python}, {done.text.strip()}{other}")
+
+
+def _check_reach(case: Case) -> Iterator[Check]:
+    """What install refuses: the service's user must get to code and config."""
+    if not case.system:
+        return
+    by_manager = case.systemd_version is not None and units.key_by_manager(Scope.SYSTEM, case.systemd_version)
+    plan = replace(case.plan, reads=(), writes=())  # files and output have lines of their own
+    if os.geteuid() != 0 and not os.access(case.config_path, os.R_OK):
+        return
+    try:
+        reach.check_plan(plan, case.account, key_by_manager=by_manager)
+    except JobError as error:
+        yield fail("reach", error.message, error.hint)
+        return
+    yield ok("reach", f"{case.account.name} reaches the interpreter, dify-job and the config")
+
+
+def _check_bytecode(case: Case, python: Path) -> Check:
+    """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
+    if python != Path(sys.executable):
+        return ok("bytecode", "of another interpreter, not looked at")
+    missing = [source for source in _sources() if not _is_compiled(source)]
+    if not case.system:  # the run leaves them itself, where it may
+        missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
+    if missing:
+        roots = sorted({str(_root_of(source)) for source in missing})
+        told = f"{len(missing)} modules are not compiled: each run compiles them anew (1.8 times the CPU)"
+        return warn("bytecode", told, f"{python} -m compileall -q {' '.join(roots)}")
+    return ok("bytecode", "compiled")
+
+
+def _sources() -> Iterator[Path]:
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+            yield from Path(place).rglob("*.py")
+
+
+def _root_of(source: Path) -> Path:
+    while (source.parent / "__init__.py").exists():
+        source = source.parent
+    return source
+
+
+def _is_compiled(source: Path) -> bool:
+    """True where the .pyc is of this source (PEP 552: flags, then mtime and size, or a hash)."""
+    try:
+        with Path(cache_from_source(str(source))).open("rb") as file:
+            head = file.read(16)
+        seen = source.stat()
+    except OSError:
+        return False
+    if len(head) < 16:
+        return False
+    if int.from_bytes(head[4:8], "little"):
+        return True
+    mtime, size = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
+    return (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)

@@ -1,0 +1,101 @@
+"""The server and the app: asked for, never run."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from .. import log
+from ..config.model import Job, Secret
+from ..dify.app import CALL_LIMIT, AppSeen, look
+from ..exits import Outcome
+from ..running.preflight import obstacle
+from .check import Check, fail, ok, warn
+
+_BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
+_CERTIFICATE_WARNING = timedelta(days=14)
+
+
+class Servers:
+    """The apps of several jobs, each asked for once, in bounded time."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _BUDGET
+        self._seen: dict[tuple[str, str, str], AppSeen] = {}
+        self._gone: dict[str, AppSeen] = {}
+
+    def look(self, job: Job, key: Secret) -> AppSeen | None:
+        """The job's app; None where no time is left."""
+        log.hide(key.reveal())
+        ca_file = str(job.ca_file) if job.ca_file else None
+        asked = (job.base_url, key.reveal(), ca_file or "")
+        if job.base_url in self._gone:
+            return self._gone[job.base_url]
+        if asked not in self._seen:
+            left = (self._until - time.monotonic()) / 2
+            if left < 1:
+                return None
+            seen = look(job.base_url, key.reveal(), ca_file=ca_file, limit=min(CALL_LIMIT, left))
+            if seen.broken is not None:
+                self._gone[job.base_url] = seen
+            self._seen[asked] = seen
+        return self._seen[asked]
+
+
+def check_transport(job: Job, seen: AppSeen | None, now: datetime) -> Check:
+    """How the key travels."""
+    parts = urlsplit(job.base_url)
+    host = parts.hostname or ""
+    if job.ca_file is not None and not job.ca_file.is_file():
+        return fail(
+            "tls", f"ca_file {job.ca_file} is not there", f"mend or drop ca_file ({_where(job, 'ca_file')})"
+        )
+    if parts.scheme == "http":
+        if host in ("localhost", "::1") or host.startswith("127."):
+            return ok("tls", "none, and none is needed: the server is this machine")
+        return warn(
+            "tls",
+            f"the key goes to {host} unencrypted",
+            f"set base_url to https:// ({_where(job, 'base_url')})",
+        )
+    end = seen.certificate_ends if seen is not None else None
+    if end is None:
+        return ok("tls", "https; certificates are verified")
+    told = f"the certificate of {host} is good until {end:%Y-%m-%d}"
+    if end - now.astimezone(UTC) < _CERTIFICATE_WARNING:
+        return warn("tls", told, f"renew it on {host}; after that day no run starts")
+    return ok("tls", told)
+
+
+def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
+    """Dify answers, takes the key, and the app is a published workflow; after a failure there is no more."""
+    verdict = obstacle(seen)
+    refusal = seen.refusal
+    if seen.broken is not None:
+        yield fail("server", f"{job.base_url} cannot be reached: {seen.broken}", _try(job))
+        return
+    by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
+    if seen.strange or not by_dify:
+        words = verdict or obstacle(AppSeen(strange=True))
+        assert words is not None  # noqa: S101 - for mypy; there is an obstacle
+        yield fail("server", f"{job.base_url}: {words.message}", words.hint)
+        return
+    yield ok("server", f"Dify {seen.version or '(version not told)'} answers at {job.base_url}")
+    if verdict is not None and verdict.outcome is Outcome.DENIED:
+        yield fail("access", verdict.message, f"dify-job secret set {job.name}")
+        return
+    yield ok("access", "Dify takes the key")
+    if verdict is not None:
+        yield fail("app", verdict.message, verdict.hint)
+        return
+    mode = "" if seen.mode is None else ", a workflow"
+    yield ok("app", f"{seen.name!r}{mode}, published, its API switched on")
+
+
+def _try(job: Job) -> str:
+    verify = f" --cacert {job.ca_file}" if job.ca_file else ""
+    return f"curl -v{verify} {job.base_url}/info; base_url is set in {_where(job, 'base_url')}"
+
+
+def _where(job: Job, key: str) -> str:
+    return str(job.origins[key]) if key in job.origins else "no config: it is the default"

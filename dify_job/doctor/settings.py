@@ -1,0 +1,144 @@
+"""What the configuration says, against the machine: key, output, notifications, schedule, zone."""
+
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from importlib.util import find_spec
+from itertools import islice, pairwise
+from pathlib import Path
+
+from ..config.model import Config, Job, Secret
+from ..config.secrets import read_key, read_urls
+from ..errors import JobError
+from ..scheduling import calendars, preview, reach, schedule, zones
+from ..scheduling.base import constant_parent
+from ..timespan import format_timespan
+from .case import Case
+from .check import Check, fail, ok, warn
+
+_ZONEINFO = Path("/usr/share/zoneinfo")
+
+
+def check_config(config: Config) -> Check:
+    """The files that were read."""
+    if config.warnings:
+        return warn(
+            "config", "; ".join(config.warnings), "dify-job config show says which value comes from where"
+        )
+    if config.path is None:
+        where = f"{config.files[0]}" if config.files else "the environment"
+        return ok("config", f"the one job, default, comes from {where}")
+    more = len(config.files) - 1
+    return ok("config", f"{config.path}" + (f" and {more} in config.d" if more else ""))
+
+
+def check_key(case: Case) -> tuple[Check, Secret | None]:
+    """Where the key is and who can read it; the key, where it is good."""
+    job = case.job
+    place = job.key.file or job.key.encrypted
+    if place is not None and os.geteuid() != 0 and case.system and not os.access(place, os.R_OK):
+        told = f"{place} is not for you to read, as it should be; so the server was not asked"
+        return warn("key", told, f"sudo dify-job doctor {job.name}"), None
+    try:
+        key = read_key(job)
+    except JobError as error:
+        return fail("key", error.message, error.hint), None
+    if job.key.file is not None:
+        seen = job.key.file.stat()
+        return ok(
+            "key", f"{job.key.file} (mode {seen.st_mode & 0o777:04o}, {reach.name_of(seen.st_uid)})"
+        ), key
+    if job.key.encrypted is not None:
+        return ok("key", f"{job.key.encrypted}, encrypted for this machine"), key
+    if job.key.env is not None:
+        return ok("key", f"the variable {job.key.env}; install keeps it in a file"), key
+    return ok("key", f"{job.key.origin}; install keeps it in a file"), key
+
+
+def check_output(job: Job, account: reach.Account) -> Check | None:
+    """The directory of the output file; None where the result goes nowhere else."""
+    told = job.output.file
+    if told is None:
+        return None
+    directory = constant_parent(told)
+    if directory is None:
+        return ok("output", f"{told}, below the state directory")
+    if not directory.is_dir():
+        return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
+    if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
+        whose = account.name if account.uid is not None else "a user of your own (run_as)"
+        return fail(
+            "output", f"{account.name} cannot write to {directory}: {why}", f"make it writable for {whose}"
+        )
+    return ok("output", f"{directory} can be written by {account.name}")
+
+
+def check_notify(job: Job) -> Check | None:
+    """Whether somebody can be told; None where nobody is to be."""
+    notify = job.notify
+    if not notify.files:
+        return ok("notify", "a healthchecks URL") if notify.healthchecks else None
+    for file in notify.files:
+        try:
+            read_urls(file)
+        except JobError as error:
+            if not (os.geteuid() != 0 and file.exists() and not os.access(file, os.R_OK)):
+                return warn("notify", f"nobody will be told: {error.message}", error.hint)
+    if find_spec("apprise") is None:
+        told = "nobody will be told: apprise is not installed beside dify-job"
+        return warn("notify", told, f"{sys.executable} -m pip install 'dify-job[notify]'")
+    return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")
+
+
+def check_schedule(case: Case) -> Check:
+    """Whether the times come at all, and what is odd about them."""
+    times = schedule.or_default(case.job.schedule)
+    words = schedule.in_words(times)
+    mend = f"dify-job next {case.job.name} shows the coming runs"
+    try:
+        preview.check(times, case.now)
+        ticks = schedule.ticks_of(times, by_cron=case.by_cron)
+        runs = list(islice(preview.coming(times, case.now, by_cron=case.by_cron), 50))
+    except JobError as error:
+        return fail("schedule", error.message, error.hint)
+    gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
+    if gap is not None and times.jitter >= gap:
+        return warn(
+            "schedule",
+            f"jitter {format_timespan(times.jitter)} is not less than the {format_timespan(gap)} between two "
+            "runs: they come in no order, or collapse into one",
+            f"make jitter less in {case.job.origins.get('jitter', 'the job')}",
+        )
+    if changes := preview.clock_warnings(times, case.now, by_cron=case.by_cron):
+        return warn("schedule", f"{words}: {'; '.join(changes)}", f"choose a time outside that hour; {mend}")
+    default = "" if times == case.job.schedule else ", the default"
+    why = f"; {ticks.why}" if ticks.why else ""
+    return ok("schedule", f"{words}{default}{why}")
+
+
+def check_zone(job: Job, now: datetime) -> Check:
+    """The zone data that systemd and cron go by, which need not be Python's."""
+    names = sorted(_zones(job))
+    for name in names:
+        if not (_ZONEINFO / name).is_file() and name != "UTC":
+            return fail(
+                "zone", f"{_ZONEINFO} has no {name}, by which the job is timed", "apt-get install tzdata"
+            )
+    localtime = Path("/etc/localtime")
+    if localtime.is_symlink() and not localtime.exists():
+        told = f"/etc/localtime points to {localtime.readlink()}, which is not there: the clock is UTC"
+        return warn("zone", told, "apt-get install tzdata, or timedatectl set-timezone ZONE")
+    told = ", ".join(names) if names else f"{zones.local_name()}, the machine's own"
+    return ok("zone", f"{told}; here it is {now.astimezone():%H:%M %Z}")
+
+
+def _zones(job: Job) -> Iterator[str]:
+    if job.schedule.timezone:
+        yield job.schedule.timezone
+    for line in job.schedule.calendar:
+        try:
+            if (zone := calendars.split_zone(line)[1]) is not None:
+                yield zone
+        except JobError:
+            continue  # check_schedule tells it

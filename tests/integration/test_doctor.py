@@ -1,0 +1,503 @@
+"""Each line of doctor: break that thing alone, see that line alone, mend it as it says, see it ok again."""
+
+import fcntl
+import json
+import os
+import shlex
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dify_job.cli.doctor import examined
+from dify_job.cli.options import Globals
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+
+from .conftest import APPS, KEY, Command
+from .scripted import Say, Scripted, answer
+
+FORM = (
+    {"text-input": {"variable": "topic", "label": "Topic", "required": True, "max_length": 8}},
+    {"select": {"variable": "tone", "label": "Tone", "required": False, "options": ["dry", "warm"]}},
+    {"number": {"variable": "count", "label": "Count", "required": False}},
+    {"file": {"variable": "doc", "label": "Doc", "required": False}},
+    {"file-list": {"variable": "docs", "label": "Docs", "required": False, "max_length": 2}},
+)
+FORM_KEY = "app-with-a-form-0123456789"
+
+Lines = dict[str, tuple[str, str, str | None]]
+
+
+@dataclass
+class Patient:
+    """One job with its server; its config can be changed and asked about."""
+
+    command: Command
+    server: StandIn
+
+    @property
+    def config(self) -> Path:
+        return self.command.home / "config.toml"
+
+    @property
+    def key(self) -> Path:
+        return self.command.home / "key"
+
+    def write(self, text: str = "", inputs: str = 'topic = "sales"') -> None:
+        defaults = f'[defaults]\nbase_url = "{self.server.base_url}"\n'
+        job = f'[jobs.daily]\napi_key_file = "{self.key}"\n{text}\ninputs = {{ {inputs} }}\n'
+        self.config.write_text(defaults + job)
+
+    def set_key(self, key: str) -> None:
+        self.key.write_text(key)
+        self.key.chmod(0o600)
+
+    def run(self, *args: str, **settings: Any) -> Any:
+        return self.command("--config", str(self.config), *args, **settings)
+
+    def doctor(self) -> Lines:
+        """In this process, which is ten times as fast."""
+        options = Globals()
+        options.config_path = self.config
+        [(_, checks)] = examined(options, "daily")
+        lines = {check.name: (check.level.name.lower(), check.message, check.mend) for check in checks}
+        assert len(lines) == len(checks)
+        assert all((level == "ok") == (mend is None) for level, _, mend in lines.values()), lines
+        return lines
+
+
+@pytest.fixture
+def patient(dify_job: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    monkeypatch.setenv("HOME", str(dify_job.home))
+    monkeypatch.setenv("STATE_DIRECTORY", str(dify_job.home / "state"))
+    monkeypatch.chdir(dify_job.home)
+    with StandIn((*APPS, App(FORM_KEY, "Daily report", form=FORM))) as server:
+        made = Patient(dify_job, server)
+        made.set_key(FORM_KEY)
+        made.write()
+        yield made
+        assert not [
+            one for one in server.received if one.method != "GET" and "/workflows/run" not in one.path
+        ]
+
+
+def sees(
+    patient: Patient,
+    name: str,
+    level: str,
+    said: str,
+    break_it: Callable[[], object],
+    mend: Callable[[], object],
+) -> str | None:
+    """Only that line changes, and after the remedy nothing is as it was not; gives the remedy's words."""
+    posts = len([one for one in patient.server.received if one.method == "POST"])
+    before = patient.doctor()
+    assert before[name][0] == "ok" if name in before else True, before[name]
+    break_it()
+    broken = patient.doctor()
+    assert broken[name][0] == level, broken
+    assert said in broken[name][1], broken[name]
+    others = {key: line[0] for key, line in broken.items() if key != name}
+    assert others.items() <= {key: line[0] for key, line in before.items()}.items()
+    mend()
+    after = patient.doctor()
+    assert {key: line[0] for key, line in after.items()} == {key: line[0] for key, line in before.items()}
+    assert len([one for one in patient.server.received if one.method == "POST"]) == posts
+    return broken[name][2]
+
+
+def shell(patient: Patient, name: str) -> Callable[[], None]:
+    """The remedy as it stands in the line, as a person would paste it."""
+
+    def paste() -> None:
+        mend = patient.doctor()[name][2]
+        assert mend is not None
+        subprocess.run(["sh", "-ec", mend.partition(";")[0].partition(" (")[0]], check=True)
+
+    return paste
+
+
+def test_a_healthy_job_has_lines_for_everything_and_starts_nothing(patient: Patient) -> None:
+    ran = patient.run("doctor", "--json")
+    told = json.loads(ran.stdout)
+    assert (told["schema"], told["jobs"][0]["job"]) == (1, "daily")
+    assert told["worst"] == told["jobs"][0]["worst"] == ["ok", "warn", "fail"][ran.code]
+    assert set(told["jobs"][0]["checks"][0]) == {"check", "level", "message", "mend"}
+    lines = {line["check"]: line["level"] for line in told["jobs"][0]["checks"]}
+    assert list(lines) == [
+        "config", "key", "tls", "server", "access", "app", "inputs", "schedule", "zone", "backend", "units",
+        "clock", "journal", "state", "disk", "last-run",
+    ]  # fmt: skip
+    bad = {name for name, level in lines.items() if level != "ok"}
+    assert bad <= {
+        "units",
+        "journal",
+        "backend",
+    }  # what this machine has not, and a job that is not installed
+    assert {one.method for one in patient.server.received} == {"GET"}
+    assert not (patient.command.home / "state").exists()
+
+
+def test_a_person_reads_lines_and_remedies_and_no_key(patient: Patient) -> None:
+    patient.key.chmod(0o644)
+    ran = patient.run("doctor")
+    assert ran.code == 2
+    [at] = [n for n, line in enumerate(ran.stdout.splitlines()) if line.startswith("  fail  key ")]
+    assert f"chmod 600 {patient.key}" in ran.stdout.splitlines()[at + 1]
+    assert "\x1b" not in ran.stdout
+    patient.key.chmod(0o600)
+    assert FORM_KEY not in patient.run("doctor").stdout
+
+
+def test_a_config_that_cannot_be_read_is_a_failure_of_doctor(patient: Patient) -> None:
+    patient.config.write_text('[jobs.daily]\ntimeot = "5min"\n')
+    ran = patient.run("doctor", "--json")
+    assert ran.code == 2
+    [line] = json.loads(ran.stdout)["jobs"][0]["checks"]
+    assert (line["check"], line["level"]) == ("config", "fail")
+    assert "did you mean timeout" in line["message"]
+    assert patient.run("doctor", "nobody").code == 2
+    assert patient.run("doctor", "--bad-flag").code == 64
+
+
+# Key
+
+
+def test_a_key_file_that_others_can_read(patient: Patient) -> None:
+    sees(
+        patient,
+        "key",
+        "fail",
+        "can be read by others",
+        lambda: patient.key.chmod(0o644),
+        shell(patient, "key"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("", "is empty"),
+        (f"Bearer {FORM_KEY}", "begins with 'Bearer '"),
+        (f"{FORM_KEY}\nx", "more than one line"),
+    ],
+)
+def test_a_key_of_the_wrong_shape(patient: Patient, key: str, said: str) -> None:
+    sees(patient, "key", "fail", said, lambda: patient.set_key(key), lambda: patient.set_key(FORM_KEY))
+
+
+def test_a_key_file_that_is_gone(patient: Patient) -> None:
+    def put_it_back() -> None:
+        assert patient.run("secret", "set", "daily", input=FORM_KEY).code == 0
+
+    sees(patient, "key", "fail", "No such file", patient.key.unlink, put_it_back)
+
+
+def test_a_key_that_dify_refuses_is_mended_by_the_command_in_its_line(patient: Patient) -> None:
+    def as_told() -> None:
+        mend = patient.doctor()["access"][2]
+        assert mend == "dify-job secret set daily"
+        assert patient.run(*mend.split()[1:], input=FORM_KEY).code == 0
+
+    sees(
+        patient,
+        "access",
+        "fail",
+        "the key was refused",
+        lambda: patient.set_key("app-wrong-012345678"),
+        as_told,
+    )
+
+
+# Server
+
+
+def test_a_server_that_is_not_there(patient: Patient) -> None:
+    broken = patient.server.base_url
+    mend = sees(
+        patient,
+        "server",
+        "fail",
+        "connection refused",
+        lambda: patient.config.write_text(
+            patient.config.read_text().replace(broken, "http://127.0.0.1:9/v1")
+        ),
+        patient.write,
+    )
+    assert mend is not None
+    assert f"base_url is set in {patient.config}:2" in mend
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"<html>login</html>", "not Dify's"),
+        (404, b"<html>nothing here</html>", "not Dify's"),
+        (502, b"<html>bad gateway</html>", "HTTP 502"),
+        (500, {"code": "internal_server_error", "message": "no db", "status": 500}, "no db"),
+        (401, b"<html>who are you</html>", "asks for a login"),
+    ],
+)
+def test_an_address_where_another_server_answers(
+    patient: Patient, status: int, body: object, said: str
+) -> None:
+    with Scripted(other=answer(status, body)) as other:
+        sees(
+            patient,
+            "server",
+            "fail",
+            said,
+            lambda: patient.config.write_text(
+                patient.config.read_text().replace(patient.server.base_url, other.base_url)
+            ),
+            patient.write,
+        )
+        assert other.count("post") == 0
+
+
+def test_a_ca_file_that_is_not_there(patient: Patient) -> None:
+    sees(
+        patient,
+        "tls",
+        "fail",
+        "is not there",
+        lambda: patient.write('ca_file = "/nowhere.pem"'),
+        patient.write,
+    )
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        (App(FORM_KEY, published=False), "press Publish"),
+        (App(FORM_KEY, api_enabled=False), "Backend Service API"),
+        (App(FORM_KEY, mode="advanced-chat"), "key of a workflow app"),
+    ],
+)
+def test_an_app_that_cannot_be_called(patient: Patient, app: App, said: str) -> None:
+    good = patient.server.apps[FORM_KEY]
+    mend = sees(
+        patient,
+        "app",
+        "fail",
+        "",
+        lambda: patient.server.apps.update({FORM_KEY: app}),
+        lambda: patient.server.apps.update({FORM_KEY: good}),
+    )
+    assert mend is not None
+    assert said in mend
+
+
+def test_a_clock_that_is_not_the_servers(patient: Patient) -> None:
+    past = {"Date": "Tue, 24 Nov 2020 10:00:00 GMT"}
+    info = answer(200, {"name": "x", "mode": "workflow"}, past, version="1.14.2")
+    form = answer(200, {"user_input_form": []}, past, version="1.14.2")
+    with Scripted(other=[info, form]) as other:
+        patient.config.write_text(patient.config.read_text().replace(patient.server.base_url, other.base_url))
+        level, said, _ = patient.doctor()["clock"]
+    assert level == "warn"
+    assert "ahead of the server's" in said
+
+
+# What goes in and out
+
+
+@pytest.mark.parametrize(
+    ("inputs", "level", "said"),
+    [
+        ("", "fail", "'topic' is required by the app"),
+        ("topic = 3", "fail", "'topic' must be a string"),
+        ('topic = "123456789"', "fail", "'topic' has 9 characters, and the app takes 8"),
+        ('topic = "a", tone = "loud"', "fail", "'tone' must be one of 'dry', 'warm'"),
+        ('topic = "a", count = "many"', "fail", "'count' must be a number"),
+        ('topic = "a", topik = "b"', "warn", "no input 'topik': Dify drops it without a word"),
+        ('topic = "{{ nothing }}"', "fail", "cannot be rendered"),
+        ('topic = "a", doc = "/etc/hosts"', "fail", "'doc' takes files"),
+    ],
+)
+def test_inputs_that_the_app_refuses_or_drops(patient: Patient, inputs: str, level: str, said: str) -> None:
+    sees(patient, "inputs", level, said, lambda: patient.write(inputs=inputs), patient.write)
+
+
+def test_a_file_that_is_not_there_or_too_large(patient: Patient) -> None:
+    report = patient.command.home / "report.pdf"
+    text = f'files = {{ doc = "{report}" }}'
+    report.write_bytes(b"x")
+    patient.write(text)
+    sees(patient, "files", "fail", "does not exist", report.unlink, lambda: report.write_bytes(b"x"))
+    sees(
+        patient,
+        "files",
+        "fail",
+        "and the server takes",
+        lambda: os.truncate(report, 15 * 1024 * 1024 + 1),
+        lambda: os.truncate(report, 15 * 1024 * 1024),
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ('dok = "/etc/hosts"', "no file input 'dok'"),
+        ('topic = "/etc/hosts"', "no file input 'topic'"),
+        ('doc = ["/etc/hosts", "/etc/passwd"]', "takes one file, and 2 are given"),
+        ('docs = ["/etc/hosts", "/etc/hosts", "/etc/hosts"]', "takes 2 files, 3 are given"),
+        ('doc = "/etc"', "is not a file"),
+    ],
+)
+def test_files_that_the_app_does_not_take(patient: Patient, files: str, said: str) -> None:
+    good = 'files = { doc = "/etc/hosts" }'
+    patient.write(good)
+    bad = f"files = {{ {files} }}"
+    sees(patient, "files", "fail", said, lambda: patient.write(bad), lambda: patient.write(good))
+
+
+def test_an_output_directory_that_is_not_there(patient: Patient) -> None:
+    out = patient.command.home / "out"
+    out.mkdir()
+    patient.write(f'output = {{ file = "{out}/{{{{ today }}}}.json" }}')
+    sees(patient, "output", "fail", "does not exist", out.rmdir, shell(patient, "output"))
+
+
+def test_a_file_of_notification_urls_that_is_not_there(patient: Patient) -> None:
+    urls = patient.command.home / "urls"
+    urls.write_text("json://127.0.0.1:9\n")
+    urls.chmod(0o600)
+    patient.write(f'notify = {{ on_failure = "apprise-url-from-file:{urls}" }}')
+    kept = urls.read_bytes()
+
+    def put_it_back() -> None:
+        urls.write_bytes(kept)
+        urls.chmod(0o600)
+
+    before = patient.doctor()["notify"]
+    urls.unlink()
+    level, said, _ = patient.doctor()["notify"]
+    assert (level, "nobody will be told" in said) == ("warn", True)
+    put_it_back()
+    assert patient.doctor()["notify"] == before
+
+
+# When
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "said"),
+    [
+        ('calendar = "2020-01-01 07:00:00"', "fail", "never elapses"),
+        ('calendar = "nonsense"', "fail", "nonsense"),
+        ('every = "5min"\njitter = "5min"', "warn", "jitter 5min is not less than the 5min between two runs"),
+        ('calendar = "02:30:00"\ntimezone = "Europe/Berlin"', "warn", "clocks go forward in Europe/Berlin"),
+    ],
+)
+def test_a_schedule_that_does_not_do_what_it_says(patient: Patient, text: str, level: str, said: str) -> None:
+    sees(patient, "schedule", level, said, lambda: patient.write(text), patient.write)
+
+
+# State
+
+
+def test_a_state_directory_that_is_none(patient: Patient) -> None:
+    state = patient.command.home / "state"
+    sees(
+        patient, "state", "fail", "is not a directory", lambda: state.write_text(""), shell(patient, "state")
+    )
+
+
+def test_a_lock_that_is_held_longer_than_any_run_can_take(patient: Patient) -> None:
+    state = patient.command.home / "state"
+    state.mkdir()
+    lock = state / "lock"
+    lock.write_text("process 12345\n")
+    with lock.open() as held:
+        sees(
+            patient,
+            "state",
+            "warn",
+            "the lock is held by process 12345",
+            lambda: (fcntl.flock(held, fcntl.LOCK_EX), os.utime(lock, (0, 0))),
+            lambda: fcntl.flock(held, fcntl.LOCK_UN),
+        )
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.utime(lock)
+        level, said, _ = patient.doctor()["state"]
+        assert (level, "a run is under way (process 12345)" in said) == ("ok", True)
+
+
+def test_the_last_run_and_one_whose_end_is_not_known(patient: Patient) -> None:
+    patient.set_key(KEY)
+    patient.write(inputs="")
+    assert patient.run("run").code == 0
+    assert patient.doctor()["last-run"][0] == "ok"
+    patient.set_key("app-fails")
+    assert patient.run("run").code == 80
+    level, said, mend = patient.doctor()["last-run"]
+    assert (level, said.startswith("failed (80): workflow failed: [Errno 111]")) == ("warn", True)
+    assert mend == "the run's nodes are in the app's Logs"
+    patient.set_key("app-slow")
+    killed = patient.command.start("--config", str(patient.config), "run")
+    until = time.monotonic() + 20
+    while not (patient.command.home / "state/in-flight.json").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert patient.doctor().get("in-flight") is None  # it is under way
+    killed.kill()
+    killed.wait()
+    killed.communicate()
+    level, said, _ = patient.doctor()["in-flight"]
+    assert level == "warn"
+    assert "how an earlier run ended is not known" in said
+
+
+# Several jobs, and time
+
+
+def test_several_jobs_are_told_by_what_they_lack(patient: Patient) -> None:
+    text = patient.config.read_text()
+    patient.config.write_text(f'{text}[jobs.weekly]\napi_key_file = "{patient.key}"\n')
+    ran = patient.run("doctor")
+    assert ran.code == 2
+    assert "fail  inputs" in ran.stdout.partition("weekly: ")[2]
+    assert "fail" not in ran.stdout.partition("weekly: ")[0]
+    assert len([one for one in patient.server.received if one.path == "/v1/info"]) == 1
+
+
+def test_a_server_that_says_nothing_costs_ten_seconds_and_no_more(patient: Patient) -> None:
+    with Scripted(other=Say((), "hold")) as silent:
+        patient.config.write_text(
+            patient.config.read_text().replace(patient.server.base_url, silent.base_url)
+        )
+        began = time.monotonic()
+        level, said, _ = patient.doctor()["server"]
+    assert time.monotonic() - began < 15
+    assert level == "fail"
+    assert "no answer within 10 s" in said
+
+
+def test_doctor_leaves_the_directory_of_a_job_as_it_is(patient: Patient) -> None:
+    patient.set_key(KEY)
+    patient.write(inputs="")
+    patient.run("run")
+    state = patient.command.home / "state"
+
+    def look() -> dict[str, tuple[int, int, bytes]]:
+        return {
+            path.name: (path.stat().st_mtime_ns, stat.S_IMODE(path.stat().st_mode), path.read_bytes())
+            for path in state.iterdir()
+        }
+
+    before = look()
+    patient.doctor()
+    assert look() == before
+
+
+def test_remedies_are_commands_that_a_shell_can_read(patient: Patient) -> None:
+    patient.key.chmod(0o644)
+    for _, _, mend in patient.doctor().values():
+        if mend is not None and not mend.startswith("the "):
+            shlex.split(mend.replace("'", ""))
