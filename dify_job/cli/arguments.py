@@ -1,4 +1,4 @@
-"""The inputs that the command line gives: `-i` over `--inputs`."""
+"""The inputs that the command line gives: `-i` over `--inputs`, and `--file`."""
 
 import os
 import sys
@@ -18,6 +18,20 @@ def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
             raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
     given = {} if text is None else _object(utf8(text))
     return given | dict(utf8(pair).split("=", 1) for pair in pairs)
+
+
+def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
+    """The files in --file KEY=PATH|URL; a path counts from here. Raises JobError (usage)."""
+    listed: dict[str, list[str]] = {}
+    for pair in pairs:
+        key, found, name = utf8(pair).partition("=")
+        if not found or not key:
+            raise JobError(
+                Outcome.USAGE, f"--file {pair}: KEY=PATH or KEY=URL is needed", "dify-job run --help"
+            )
+        whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())
+        listed.setdefault(key, []).append(whole)
+    return {key: names[0] if len(names) == 1 else names for key, names in listed.items()}
 
 
 def utf8(argument: str) -> str:

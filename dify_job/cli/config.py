@@ -1,5 +1,6 @@
 """`dify-job config show` and `config validate`."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -86,6 +87,6 @@ def _plain(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
         return list(value)
-    if isinstance(value, (str, int, float, bool, list, dict)) or value is None:
-        return value
-    return str(value) if not hasattr(value, "items") else dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value if isinstance(value, (str, int, float, bool, list)) or value is None else str(value)

@@ -20,7 +20,7 @@ from ..running.result import Result
 from ..running.workflow import Start, fault, log_result, refusal, run_workflow, tell
 from ..values import replace
 from . import run_log, tick
-from .arguments import inputs_of
+from .arguments import files_of, inputs_of
 from .options import Globals
 from .output import log_traceback, put_json, say, tell_error
 
@@ -35,6 +35,9 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 @click.argument("job", required=False)
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input, a string.")
 @click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help="Inputs as a JSON object.")
+@click.option(
+    "--file", "files", multiple=True, metavar="KEY=PATH|URL", help="One file input; several make a list."
+)
 @click.option("--mode", type=click.Choice(["streaming", "blocking"]), help="How the server answers.")
 @click.option("--workflow-id", metavar="ID", help="A published version instead of the newest.")
 @click.option("--end-user", metavar="ID", help="Instead of one made for this run.")
@@ -68,6 +71,7 @@ def run(  # noqa: PLR0913 - one argument an option
     job: str | None,
     pairs: tuple[str, ...],
     inputs_json: str | None,
+    files: tuple[str, ...],
     output_file: str | None,
     run_id: str,
     lost: int,
@@ -87,7 +91,8 @@ def run(  # noqa: PLR0913 - one argument an option
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     chosen: Job | None = None
     try:
-        config = load_config(options.config_path, options.env_file, flags=_settings(flags, output_file))
+        settings = _settings(flags, output_file, files)
+        config = load_config(options.config_path, options.env_file, flags=settings)
         chosen = pick(config, job)
         live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
@@ -149,15 +154,19 @@ class _Ended:
                 say(f"  {result.hint}")
 
 
-def _settings(flags: Mapping[str, str | None], output_file: str | None) -> dict[str, Any]:
+def _settings(
+    flags: Mapping[str, str | None], output_file: str | None, files: tuple[str, ...]
+) -> dict[str, Any]:
+    """The keys of a job that flags give."""
     given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
-    return given | {"output": {"file": output_file}} if output_file else given
+    given |= {"output": {"file": output_file}} if output_file else {}
+    return given | ({"files": files_of(files)} if files else {})
 
 
 def _refuse_what_is_not_built(job: Job) -> None:
     """A key that would be read and then not acted on is a lie; each goes from this list when it is built."""
     unset = Job(name=job.name, base_url=job.base_url, key=job.key)
-    for key in ("files", "expect", "log_outputs"):
+    for key in ("expect", "log_outputs"):
         if getattr(job, key) != getattr(unset, key):
             raise JobError(
                 Outcome.CONFIG,

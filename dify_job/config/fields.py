@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..timespan import parse_timespan
-from .model import URL_FILE, Metrics, Notify, Output, RetryPolicy
+from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
 Reader = Callable[[Any], Any]
 
@@ -138,11 +138,6 @@ def timezone(value: Any) -> str:
     return str(value)
 
 
-def expect(value: Any) -> Mapping[str, Any]:
-    """Path in the run -> what must hold there."""
-    return table(value)
-
-
 def structure(cls: type, **readers: Reader) -> Reader:
     """A table that becomes a frozen value; unknown keys are refused."""
     names = list(cls.__annotations__)
@@ -156,7 +151,8 @@ def structure(cls: type, **readers: Reader) -> Reader:
             try:
                 built[key] = readers[key](item)
             except ValueError as error:
-                raise ValueError(f".{key} {error}") from None
+                gap = "" if str(error).startswith(".") else " "
+                raise ValueError(f".{key}{gap}{error}") from None
         return cls(**built)
 
     return read
@@ -167,6 +163,45 @@ def attempts(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("must be a whole number from 1")
     return value
+
+
+def expect(value: Any) -> Any:
+    """Path in the run -> what must hold there."""
+    from .expecting import expectations  # noqa: PLC0415 - for jobs that expect something
+
+    return expectations(value)
+
+
+def run_path(value: Any) -> str:
+    """A dotted path in a run, such as outputs.result."""
+    from . import expecting  # noqa: PLC0415 - for jobs that select a value
+
+    return expecting.run_path(value)
+
+
+def names_of_variables(value: Any) -> tuple[str, ...]:
+    """Names of environment variables that templates may read."""
+    for name in (found := strings(value)):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"names {name!r}, which is no name of an environment variable")
+        if name == "DIFY_API_KEY":
+            raise ValueError("names DIFY_API_KEY; the key is no input")
+    return found
+
+
+def mode(value: Any) -> int:
+    """A file's mode as chmod(1) writes it in octal: "0640"."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError('must be a mode in octal, as a string: "0640"')
+    return int(value, 8)
+
+
+def downloads(value: Any) -> Downloads | None:
+    """True, false, or a table with the limits."""
+    if isinstance(value, bool):
+        return Downloads() if value else None
+    read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
+    return read
 
 
 def web_address(value: Any) -> str:
@@ -216,10 +251,13 @@ FIELDS: Mapping[str, Reader] = {
     "ca_file": path,
     "inputs": table,
     "files": files,
+    "env": names_of_variables,
     "overlap": choice("fail", "skip", "wait"),
     "partial": choice("failure", "success"),
     "retry": structure(RetryPolicy, attempts=attempts, max_wait=timespan),
-    "output": structure(Output, file=text, select=text),
+    "output": structure(
+        Output, file=text, select=run_path, format=choice("text", "json"), mode=mode, downloads=downloads
+    ),
     "expect": expect,
     "notify": structure(
         Notify,

@@ -85,11 +85,42 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True)
+class Downloads:
+    """Files that a workflow returns, fetched beside the output file; max_size: bytes of one file."""
+
+    max_files: int = 20
+    max_size: int = 100_000_000
+
+
+@dataclass(frozen=True)
 class Output:
-    """What to write where after the run: both are templates or paths as written in the config."""
+    """What to write where after a run that succeeded.
+
+    file: a path or template as written. select: a path in the run; without it the whole result is written.
+    format: "text" writes a text as it is, "json" quotes it. mode: of the file; None leaves it to the umask.
+    """
 
     file: str | None = None
     select: str | None = None
+    format: str = "text"
+    mode: int | None = None
+    downloads: Downloads | None = None
+
+
+JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What must hold at a path of the run, beside that there is something; all that is set must.
+
+    equals: empty, or the one value wanted. regex: to be found in the text there. types: of JSON.
+    """
+
+    nonempty: bool = False
+    equals: tuple[Any, ...] = ()
+    regex: str | None = None
+    types: tuple[str, ...] = ()
 
 
 URL_FILE = "apprise-url-from-file:"
@@ -153,11 +184,12 @@ class Job:
     ca_file: Path | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
     overlap: str = "fail"
     partial: str = "failure"
     retry: RetryPolicy = RetryPolicy()
     output: Output = Output()
-    expect: Mapping[str, Any] = field(default_factory=dict)
+    expect: Mapping[str, Expectation] = field(default_factory=dict)
     notify: Notify = Notify()
     metrics: Metrics = Metrics()
     console_url: str | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import JobError
 from ..exits import Outcome
-from ..values import dataclass
+from ..values import dataclass, replace
 from .fields import FIELDS, SCHEDULE_KINDS
 from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
 from .sources import Document, Environment, find_config, read_documents, read_environment
@@ -136,7 +136,21 @@ def _job(
         _merge(layer, merged, origins, with_line=with_lines)
     if len(mistakes) > before:
         return None
-    return _build(name, merged, origins, flags)
+    job = _build(name, merged, origins, flags)
+    return replace(job, files=_from_there(job.files, documents[0].path.parent)) if job.files else job
+
+
+def _from_there(files: Mapping[str, str | tuple[str, ...]], base: Path) -> dict[str, str | tuple[str, ...]]:
+    """The input files with relative paths taken from the config's directory; timers run in no other."""
+
+    def whole(name: str) -> str:
+        if not name or "://" in name or name.startswith("{"):
+            return name
+        return str(base.absolute() / Path(name).expanduser())
+
+    return {
+        key: whole(item) if isinstance(item, str) else tuple(map(whole, item)) for key, item in files.items()
+    }
 
 
 def _check_layer(layer: _Layer, mistakes: list[str]) -> None:

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
@@ -18,8 +18,12 @@ from . import transport
 from .dialects import Event, read_event
 from .sse import Parser
 
+if TYPE_CHECKING:
+    from .upload import Body, Part  # for runs that have files
+
 _CHUNK = 65536
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
+_AFTER_UPLOAD = 120.0  # the server stores the file before it answers
 _REDIRECTS = 5
 _KEEPS_METHOD = frozenset({307, 308})
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
@@ -68,7 +72,18 @@ class Crashed:
     error: Exception
 
 
-Message = Reply | Opened | Arrived | Ended | Broken | Crashed
+@dataclass(frozen=True)
+class Unread:
+    """The file that was being sent could not be read to its end."""
+
+    reason: str
+
+
+class Unreadable(Exception):  # noqa: N818 - what the file is
+    """A file cannot be read; the text says why."""
+
+
+Message = Reply | Opened | Arrived | Ended | Broken | Unread | Crashed
 Tell = Callable[["Call", Message], None]
 
 
@@ -90,6 +105,8 @@ class Call:
         try:
             for message in self._exchange(self):
                 self._tell(self, message)
+        except Unreadable as error:
+            self._tell(self, Unread(str(error)))
         except transport.ERRORS as error:
             self._tell(self, Broken(self.witness.connected, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
@@ -150,6 +167,15 @@ class Dify:
         """GET anything else below the base URL: /info, /parameters."""
         return self._get(path)
 
+    def upload(self, part: "Part", user: str) -> Call:
+        """POST one file, read as it is sent; the user must be the run's own."""
+
+        def exchange(call: Call) -> Iterator[Message]:
+            with part.opened(user) as body:
+                yield from self._exchange(call, "POST", "/files/upload", body, _AFTER_UPLOAD)
+
+        return Call(self._tell, exchange)
+
     def _get(self, path: str, read_timeout: float | None = _SHORT_ANSWER) -> Call:
         return Call(self._tell, lambda call: self._exchange(call, "GET", path, None, read_timeout))
 
@@ -158,7 +184,7 @@ class Dify:
         return Call(self._tell, lambda call: self._exchange(call, "POST", path, data, read_timeout))
 
     def _exchange(
-        self, call: Call, method: str, path: str, body: bytes | None, read_timeout: float | None
+        self, call: Call, method: str, path: str, body: "bytes | Body | None", read_timeout: float | None
     ) -> Iterator[Message]:
         with transport.session(call.witness, self._key) as session:
             response = self._send(session, method, self._base_url + path, body, read_timeout)
@@ -171,15 +197,24 @@ class Dify:
                     yield Reply(response.status_code, response.headers, response.content)
 
     def _send(
-        self, session: requests.Session, method: str, url: str, body: bytes | None, read_timeout: float | None
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        body: "bytes | Body | None",
+        read_timeout: float | None,
     ) -> requests.Response:
         """Send; a redirect is followed only where neither the method nor the origin changes."""
+        file = None if body is None or isinstance(body, bytes) else body
+        kind = file.content_type if file is not None else "application/json"
         for _ in range(_REDIRECTS):
+            if file is not None:
+                file.rewind()
             response = session.request(
                 method,
                 url,
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else {},
+                headers={"Content-Type": kind} if body is not None else {},
                 timeout=(self._connect_timeout, read_timeout),
                 # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
                 verify=self._ca_file,

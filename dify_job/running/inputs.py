@@ -1,9 +1,10 @@
 """The inputs of a run: config under --inputs under -i, templates of the config rendered."""
 
 import json
+import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from functools import cached_property
 from typing import Any
@@ -23,13 +24,27 @@ class Templates:
     last_success: asked, only where there is a template, when the last run that succeeded began.
     """
 
-    def __init__(self, job: Job, last_success: Callable[[], datetime | None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        last_success: Callable[[], datetime | None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._job = job
         self._last_success = last_success
+        self._environ = environ
 
     def inputs(self) -> dict[str, Any]:
         """The job's own inputs; what has no `{{` or `{%` stays as it is. Raises JobError (config)."""
         return {key: self._render(value, f"inputs.{key}") for key, value in self._job.inputs.items()}
+
+    def files(self) -> dict[str, list[str]]:
+        """The paths and addresses of the job's input files, without the empty ones. Raises JobError."""
+        listed = {key: [item] if isinstance(item, str) else item for key, item in self._job.files.items()}
+        return {
+            key: [name for item in items if (name := self._render(item, f"files.{key}"))]
+            for key, items in listed.items()
+        }
 
     def output_file(self) -> str | None:
         """The name of the job's output file. Raises JobError (config)."""
@@ -45,7 +60,27 @@ class Templates:
             "last_success": self._last_success(),
             "job": self._job.name,
             "hostname": socket.gethostname(),
+            "env": self._env,
         }
+
+    def _env(self, name: str, default: str | None = None) -> str:
+        """A variable that the job lets its templates read."""
+        job = self._job
+        if name not in job.env or name == job.key.env:
+            raise JobError(
+                Outcome.CONFIG,
+                f"a template of job {job.name} reads the environment variable {name}, which the job does not "
+                "allow",
+                f'add it to the job: env = ["{name}"]',
+            )
+        value = self._environ.get(name, default)
+        if value is None:
+            raise JobError(
+                Outcome.CONFIG,
+                f"a template of job {job.name} reads the environment variable {name}, which is not set",
+                f'set it (in a unit: Environment=), or give a default: env("{name}", "...")',
+            )
+        return value
 
     def _render(self, value: Any, where: str) -> Any:
         if isinstance(value, str) and is_template(value):
@@ -79,9 +114,37 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
     return told
 
 
+def needs_form(inputs: Mapping[str, Any]) -> bool:
+    """True where only the form tells how an input is to be sent.
+
+    A table or a list, a text that reads as one in JSON, and the words true and false.
+    """
+    return any(_is_ambiguous(value) for value in inputs.values())
+
+
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
-    """Values of inputs whose names say that they are secret, for the log to hide."""
-    return [value for key, value in inputs.items() if isinstance(value, str) and _SECRET_NAME.search(key)]
+    """All that stands under a name that says it is secret, however deep, for the log to hide."""
+    return [text for key, value in inputs.items() for text in _secrets(value, bool(_SECRET_NAME.search(key)))]
+
+
+def _secrets(value: Any, secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, secret or bool(_SECRET_NAME.search(str(key))))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _secrets(inner, secret)
+    elif secret and isinstance(value, str):
+        yield value
+    elif secret and isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _is_ambiguous(value: Any) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, (Mapping, list, tuple))
+    text = value.strip()
+    return text.lower() in ("true", "false") or (text[:1], text[-1:]) in (("{", "}"), ("[", "]"))
 
 
 def _now_in(zone: str | None) -> datetime:

@@ -4,7 +4,7 @@ from ..dify.app import AppSeen
 from ..exits import Outcome
 from .outcome import End, Verdict, decide
 
-_STRANGE = (
+STRANGE = (
     "the answer is not Dify's",
     "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
 )
@@ -24,7 +24,7 @@ def obstacle(seen: AppSeen) -> Verdict | None:
     if seen.refusal is not None:
         return decide(End(refusal=seen.refusal))
     if seen.strange:
-        return Verdict(Outcome.PROTOCOL, *_STRANGE)
+        return Verdict(Outcome.PROTOCOL, *STRANGE)
     if seen.mode not in (None, "workflow"):
         return Verdict(
             Outcome.CONFIG,

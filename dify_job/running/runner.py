@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.model import Job, Secret
@@ -19,14 +19,19 @@ from ..dify.dialects import Event
 from ..errors import JobError
 from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, boot_id, cannot_write
-from ..values import dataclass, replace
+from ..values import dataclass, field, replace
 from . import retry
 from .inbox import Inbox
+from .inputs import needs_form
 from .outcome import Verdict
 from .overlap import Turn
 from .pursuit import Pursuit, Terms
 from .result import Result, now_as_text
 from .stop import cancelled
+
+if TYPE_CHECKING:
+    from .files import InputFile
+    from .preparation import Preparation
 
 _NETWORK_PAUSE = 2.0
 
@@ -41,7 +46,7 @@ def nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One run of a job, complete: inputs are rendered, the key is read, files are checked.
+    """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
 
     began: monotonic start of the process, from which the deadline counts. run: our own id of this run; one
     that is given may be that of an earlier process, and lost says that such a one ended without a word.
@@ -51,6 +56,7 @@ class Request:
     job: Job
     key: Secret
     inputs: Mapping[str, Any]
+    files: Mapping[str, tuple["InputFile", ...]] = field(default_factory=dict)
     began: float
     wait_network: float = 0.0
     run: str = ""
@@ -99,6 +105,7 @@ class _Runner:
         self._call_time = now_as_text()
         self._attempts = 0
         self._record: InFlight | None = None
+        self._preparation: Preparation | None = None
         key = request.key.reveal()
         log.hide(key)
         self._key_id = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -183,6 +190,9 @@ class _Runner:
 
     def _attempt(self) -> Verdict:
         request = self._request
+        prepared = self._prepared()
+        if isinstance(prepared, Verdict):
+            return prepared
         self._put(
             InFlight(
                 run=request.run,
@@ -197,13 +207,29 @@ class _Runner:
         )
         terms = self._terms(request.user, self._deadline)
         pursuit = Pursuit(self._dify, self._inbox, terms, noted=self._noted, progress=self._progress)
-        call = self._dify.run(
-            request.inputs, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id
-        )
+        call = self._dify.run(prepared, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
         verdict = pursuit.follow(call)
         if not verdict.again:
             self._attempts += 1
         return verdict
+
+    def _prepared(self) -> Mapping[str, Any] | Verdict:
+        """The inputs to send; nearly every run sends what it was given, and asks nothing before."""
+        request = self._request
+        if not any(request.files.values()) and not needs_form(request.inputs):
+            return request.inputs
+        if self._preparation is None:
+            from .preparation import Preparation  # noqa: PLC0415 - for the runs that need it
+
+            self._preparation = Preparation(
+                request.inputs,
+                request.files,
+                request.user,
+                dify=self._dify,
+                inbox=self._inbox,
+                deadline=self._deadline,
+            )
+        return self._preparation.ready() or self._preparation.inputs
 
     def _terms(self, user: str, deadline: float) -> Terms:
         return Terms(

@@ -28,6 +28,7 @@ from .runner import Request, run_job
 
 if TYPE_CHECKING:
     from ..dify.dialects import Event
+    from .files import InputFile
     from .telling import Telling
 
 
@@ -178,6 +179,7 @@ class _Workflow:
             began = time.monotonic()
         templates = Templates(job, self._state.last_success if self._state is not None else lambda: None)
         inputs = templates.inputs() | dict(self._inputs)
+        files = self._files(templates)
         for secret in secrets_in(inputs):
             log.hide(secret)
         target = self._target(templates.output_file())
@@ -188,6 +190,7 @@ class _Workflow:
             job=job,
             key=key,
             inputs=inputs,
+            files=files,
             began=began,
             wait_network=wait,
             run=_checked_run_id(job, start.run_id),
@@ -202,6 +205,13 @@ class _Workflow:
             except (OSError, LookupError) as error:
                 log.warning("the output file could not be written", path=str(target), reason=str(error))
         return result
+
+    def _files(self, templates: Templates) -> Mapping[str, tuple[InputFile, ...]]:
+        if not self._job.files:
+            return {}
+        from .files import look_at  # noqa: PLC0415 - for jobs with files
+
+        return look_at(templates.files())
 
     def _not_started(self, outcome: Outcome, message: str, signum: int = 0) -> Result:
         duration = time.monotonic() - self._start.began

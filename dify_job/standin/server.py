@@ -3,17 +3,16 @@
 import json
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .apps import App
 from .engine import Engine, RunRecord
+from .files import Refused, Uploads
+from .form import Mistake, Trouble, taken
 
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
 
@@ -58,7 +57,8 @@ class StandIn:
         self.ping = ping
         self.received: list[Received] = []
         self.replay: Replay | None = None
-        self.upload_limit = 15 * 1024 * 1024
+        self.uploads = Uploads()
+        self.files: dict[str, tuple[str, bytes]] = {}  # path and query -> what is served there, without a key
         self.closing = threading.Event()
         standin = self
 
@@ -91,12 +91,6 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: clients that leave are what the stand-in is for."""
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not a fault
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-
 class _Handler(BaseHTTPRequestHandler):
     server_of_apps: StandIn
     protocol_version = "HTTP/1.1"
@@ -125,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         try:
             self._route(method, steps, query, body, raw)
-        except _Refused as refused:
+        except Refused as refused:
             self._json(
                 refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
             )
@@ -135,6 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _route(  # noqa: C901, PLR0912 - one case a route is the table
         self, method: str, steps: list[str], query: Mapping[str, str], body: Any, raw: bytes
     ) -> None:
+        url = self.path
         match method, steps:
             case "GET", ["health"]:
                 self._json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
@@ -143,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", ["v1", "workflows", "tasks", task_id, "stop"]:
                 self._app()
                 if not isinstance(body, dict) or not body.get("user"):
-                    raise _Refused(400, "invalid_param", "Arg user must be provided.")
+                    raise Refused(400, "invalid_param", "Arg user must be provided.")
                 self.server_of_apps.engine.stop(task_id)
                 self._json(200, {"result": "success"})
             case "GET", ["v1", "workflows", "run", run_id]:
@@ -154,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._join(self._app(), run_id, query)
             case "POST", ["v1", "files", "upload"]:
                 self._app()
-                self._upload(raw)
+                self._json(201, self.server_of_apps.uploads.take(self.headers.get("Content-Type"), raw))
             case "GET", ["v1", "info"]:
                 app = self._app()
                 self._json(
@@ -165,31 +160,30 @@ class _Handler(BaseHTTPRequestHandler):
                 app = self._app()
                 if not app.published:
                     message = "App unavailable, please check your app configurations."
-                    raise _Refused(400, "app_unavailable", message)
-                limits = {
-                    "file_size_limit": 15,
-                    "image_file_size_limit": 10,
-                    "workflow_file_upload_limit": 10,
-                }
+                    raise Refused(400, "app_unavailable", message)
+                limits = self.server_of_apps.uploads.limits
                 self._json(200, {"user_input_form": list(app.form), "system_parameters": limits})
+            case "GET", ["files", *_] if url in self.server_of_apps.files:
+                content_type, content = self.server_of_apps.files[url]
+                self._bytes(200, content_type, content)
             case _, ["v1", "workflows", "run"]:
-                raise _Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+                raise Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
             case _:
                 self._bytes(404, "text/html; charset=utf-8", _HTML_404)
 
     def _app(self) -> App:
         scheme, _, key = (self.headers.get("Authorization") or "").partition(" ")
         if not key.strip():
-            raise _Refused(
+            raise Refused(
                 401, "unauthorized", "Authorization header must be provided and start with 'Bearer'"
             )
         if scheme.lower() != "bearer":
-            raise _Refused(401, "unauthorized", "Authorization scheme must be 'Bearer'")
+            raise Refused(401, "unauthorized", "Authorization scheme must be 'Bearer'")
         app = self.server_of_apps.apps.get(key.strip())
         if app is None:
-            raise _Refused(401, "unauthorized", "Access token is invalid")
+            raise Refused(401, "unauthorized", "Access token is invalid")
         if not app.api_enabled:
-            raise _Refused(403, "forbidden", "The app's API service has been disabled.")
+            raise Refused(403, "forbidden", "The app's API service has been disabled.")
         return app
 
     def _run(self, app: App, body: Any) -> None:
@@ -199,22 +193,29 @@ class _Handler(BaseHTTPRequestHandler):
         _check(app, body)
         engine = self.server_of_apps.engine
         if app.limit and engine.active(app) >= app.limit:
-            raise _Refused(
+            raise Refused(
                 400,
                 "invalid_param",
                 "Too many requests. Please try again later. The current maximum concurrent requests allowed "
                 f"for app is {app.limit}.",
             )
         streaming = body.get("response_mode") == "streaming"
-        mistake = _mistake_in(app, body["inputs"])
+        mistake, inputs = "", dict(body["inputs"])
+        try:
+            inputs = taken(app, inputs, self.server_of_apps.uploads, engine.version)
+        except Mistake as found:
+            mistake = str(found)
+        except Trouble:
+            message = "The server encountered an internal error and was unable to complete your request."
+            raise Refused(500, "internal_server_error", message) from None
         if mistake and not (streaming and engine.in_worker):
-            raise _Refused(400, "invalid_param", mistake)
+            raise Refused(400, "invalid_param", mistake)
         if mistake or app.refuses:
             # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
             event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
             self._stream([event], hold=engine.in_worker)
             return
-        run, events = engine.start(app, str(body["user"]), body["inputs"])
+        run, events = engine.start(app, str(body["user"]), inputs)
         if streaming:
             self._stream(engine.events(run.listeners[0], self.server_of_apps.ping))
             return
@@ -230,11 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
         engine = self.server_of_apps.engine
         run = engine.runs.get(run_id)
         if len(run_id) != 36:
-            raise _Refused(500, "unknown", "Internal Server Error")
+            raise Refused(500, "unknown", "Internal Server Error")
         if run is not None and run.app.key == app.key:
             self._json(200, engine.detail(run))
         elif engine.in_worker:
-            raise _Refused(404, "not_found", "Workflow run not found.")
+            raise Refused(404, "not_found", "Workflow run not found.")
         else:  # every field null (`detail-unknown-id`)
             self._json(
                 200, dict.fromkeys(("id", "workflow_id", "status", "inputs", "outputs", "error"), None)
@@ -270,45 +271,13 @@ class _Handler(BaseHTTPRequestHandler):
         engine = self.server_of_apps.engine
         run = engine.runs.get(run_id)
         if run is None or run.app.key != app.key or query.get("user") != run.user:
-            raise _Refused(404, "not_found", "Workflow run not found")
+            raise Refused(404, "not_found", "Workflow run not found")
         if run.finished_at is not None:  # exactly one event (`events-after-finish`)
             self._stream([run.past[-1]], ping_first=False)
             return
         listener = engine.listen(run)
         past = list(run.past) if query.get("include_state_snapshot") == "true" else []
         self._stream(past, more=engine.events(listener, self.server_of_apps.ping))
-
-    def _upload(self, raw: bytes) -> None:
-        form = f"Content-Type: {self.headers.get('Content-Type')}\r\n\r\n".encode() + raw
-        parts = [part for part in BytesParser(policy=HTTP).parsebytes(form).walk() if not part.is_multipart()]
-        files = [part for part in parts if part.get_param("name", header="Content-Disposition") == "file"]
-        if not files or files[0].get_filename() is None:
-            raise _Refused(400, "no_file_uploaded", "Please upload your file.")
-        name = str(files[0].get_filename())
-        if not name:
-            raise _Refused(400, "filename_not_exists_error", "The specified filename does not exist.")
-        if "Content-Type" not in files[0]:
-            raise _Refused(415, "unsupported_file_type", "File type not allowed.")
-        if set(name) & set('/\\:*?"<>|'):
-            raise _Refused(400, "invalid_param", "Filename contains invalid characters")
-        content = files[0].get_payload(decode=True)
-        size = len(content) if isinstance(content, bytes) else 0
-        if size > self.server_of_apps.upload_limit:
-            raise _Refused(413, "file_too_large", "File size exceeded. {message}")
-        self._json(
-            201,
-            {
-                "id": str(uuid.uuid4()),
-                "name": name,
-                "size": size,
-                "extension": name.rpartition(".")[2] if "." in name else "",
-                "mime_type": files[0].get_content_type(),
-                "created_by": str(uuid.uuid4()),
-                "created_at": int(time.time()),
-                "preview_url": None,
-                "source_url": "",
-            },
-        )
 
     def _replay(self, replay: Replay) -> None:
         began = time.monotonic()
@@ -388,29 +357,13 @@ def _check(app: App, body: Any) -> None:
     """In the order of the real one: the form of the body, the user, the other fields (`order-*`)."""
     if not isinstance(body, dict):
         message = "The browser (or proxy) sent a request that this server could not understand."
-        raise _Refused(400, "bad_request", message)
+        raise Refused(400, "bad_request", message)
     if not body.get("user"):
-        raise _Refused(400, "invalid_param", "Arg user must be provided.")
+        raise Refused(400, "invalid_param", "Arg user must be provided.")
     if app.mode != "workflow":
-        raise _Refused(400, "not_workflow_app", "Please check if your app mode matches the right API route.")
+        raise Refused(400, "not_workflow_app", "Please check if your app mode matches the right API route.")
     if not isinstance(body.get("inputs"), dict):
         message = "1 validation error for WorkflowRunPayload\ninputs\n  Input should be a valid dictionary"
-        raise _Refused(400, "invalid_param", message)
+        raise Refused(400, "invalid_param", message)
     if not app.published:
-        raise _Refused(400, "invalid_param", "Workflow not published")
-
-
-def _mistake_in(app: App, inputs: Mapping[str, Any]) -> str | None:
-    for entry in app.form:
-        for kind, control in entry.items():
-            value = inputs.get(control["variable"])
-            name = control["variable"]
-            if value is None:
-                if control.get("required"):
-                    return f"{name} is required in input form"
-            elif kind in ("text-input", "paragraph"):
-                if not isinstance(value, str):
-                    return f"(type '{kind}') {name} in input form must be a string"
-                if len(value) > control.get("max_length", 48):
-                    return f"{name} in input form must be less than {control['max_length']} characters"
-    return None
+        raise Refused(400, "invalid_param", "Workflow not published")

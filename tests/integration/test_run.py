@@ -275,9 +275,7 @@ def test_what_is_wrong_before_the_call_is_a_result_too(
     assert server.received == []
 
 
-@pytest.mark.parametrize(
-    "line", ['files = { a = "b" }', 'expect = { "outputs.a" = "nonempty" }', 'log_outputs = "2kB"']
-)
+@pytest.mark.parametrize("line", ['expect = { "outputs.a" = "nonempty" }', 'log_outputs = "2kB"'])
 def test_a_setting_that_is_not_built_yet_is_refused_not_ignored(
     dify_job: Command, server: StandIn, line: str
 ) -> None:

@@ -1,0 +1,167 @@
+"""What a run has to ask and to upload before its POST; only runs with files, or inputs that need the form.
+
+All of it is before any run: whatever breaks here started nothing. What was done once is not done again when
+the POST is repeated.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .. import log
+from ..dify import dialects
+from ..dify.client import Broken, Call, Crashed, Dify, Message, Reply, Unread
+from ..dify.form import Parameters, read_parameters
+from ..exits import Outcome
+from ..values import replace
+from . import coercion
+from .files import InputFile, check, handed_over, no_input, shown
+from .inbox import Cancel, Inbox
+from .outcome import End, Verdict, decide
+from .preflight import STRANGE
+from .stop import cancelled
+
+_HINT_TOO_LARGE = "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
+
+
+class Preparation:
+    """The inputs of one run on their way to what the POST sends. deadline: monotonic."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Any],
+        files: Mapping[str, tuple[InputFile, ...]],
+        user: str,
+        *,
+        dify: Dify,
+        inbox: Inbox,
+        deadline: float,
+    ) -> None:
+        self._given = inputs
+        self._files = files
+        self._user = user
+        self._dify = dify
+        self._inbox = inbox
+        self._deadline = deadline
+        self._parameters: Parameters | None = None
+        self._version: tuple[int, int] | None = None
+        self._fitted: Mapping[str, Any] | None = None
+        self._uploaded: dict[InputFile, str] = {}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the POST sends, once ready() gave None."""
+        assert self._fitted is not None  # noqa: S101 - for mypy
+        assert self._parameters is not None  # noqa: S101 - for mypy
+        sent = dict(self._fitted)
+        for name, files in self._files.items():
+            field = self._parameters.field(name)
+            if field is not None and files:
+                told = [handed_over(file, field, self._uploaded.get(file)) for file in files]
+                sent[name] = told if field.kind == "file-list" else told[0]
+        return sent
+
+    def ready(self) -> Verdict | None:
+        """Do what is left to be done; None when the POST can go. Raises JobError (rejected, no-input)."""
+        if self._fitted is None and (verdict := self._fit()) is not None:
+            return verdict
+        for files in self._files.values():
+            for file in files:
+                if file.path is not None and file not in self._uploaded:
+                    verdict = self._upload(file)
+                    if verdict is not None:
+                        return verdict
+        return None
+
+    def _fit(self) -> Verdict | None:
+        reply = self._answer(self._dify.get("/parameters"), "the app's input form")
+        if isinstance(reply, Verdict):
+            return reply
+        parameters = read_parameters(reply.body)
+        if parameters is None:
+            return Verdict(Outcome.PROTOCOL, *STRANGE)
+        version = dialects.version_of(reply.headers)
+        filled = {name: files for name, files in self._files.items() if files}
+        check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
+        self._fitted = coercion.fitted(self._given, parameters, version, filled)
+        self._parameters = parameters
+        return None
+
+    def _upload(self, file: InputFile) -> Verdict | None:
+        about = f"the file {shown(file)}"
+        began = time.monotonic()
+        reply = self._answer(self._dify.upload(file.part(), self._user), about, file)
+        if isinstance(reply, Verdict):
+            return reply
+        upload_id = _id_in(reply)
+        if upload_id is None:
+            return Verdict(Outcome.PROTOCOL, *STRANGE)
+        self._uploaded[file] = upload_id
+        seconds = round(time.monotonic() - began, 3)
+        log.info("file uploaded", input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds)
+        return None
+
+    def _answer(self, call: Call, about: str, file: InputFile | None = None) -> Reply | Verdict:
+        """The good answer to a call, or what its failing means before any run."""
+        while True:
+            heard = self._inbox.get(self._deadline)
+            if heard is None or isinstance(heard, Cancel):
+                call.hang_up()
+                return cancelled(heard) if heard is not None else _too_late(about)
+            if heard[0] is call:
+                break
+        return self._judge(heard[1], about, file)
+
+    def _judge(self, message: Message, about: str, file: InputFile | None) -> Reply | Verdict:
+        match message:
+            case Crashed(error):
+                raise error
+            case Unread(reason) if file is not None and file.path is not None:
+                raise no_input(file.variable, file.path, reason)
+            case Broken(reason=reason):
+                verdict = decide(End(unsent=reason))
+                return replace(verdict, message=f"{verdict.message} ({about})")
+            case Reply(status=200 | 201):
+                return message
+            case Reply(status=status, headers=headers, body=body):
+                refusal = dialects.read_refusal(status, headers, body)
+                return _before_any_run(refusal, about, uploading=file is not None)
+        return Verdict(Outcome.PROTOCOL, *STRANGE)
+
+
+def _before_any_run(refusal: dialects.Refusal, about: str, *, uploading: bool) -> Verdict:
+    """The verdict on a refusal where no run can exist: nothing is doubtful, and trouble may pass."""
+    verdict = decide(End(refusal=refusal))
+    if verdict.look or refusal.status >= 500:
+        said = f"HTTP {refusal.status}" + (f" ({refusal.message})" if refusal.message else "")
+        return Verdict(
+            Outcome.UNREACHABLE,
+            f"the server answered {said} to {about}, before any run was started",
+            "its own log has the cause: docker compose logs api",
+            again=True,
+            retry_after=refusal.retry_after,
+        )
+    if refusal.status == 413:
+        return Verdict(Outcome.REJECTED, f"{about} is too large for the server (HTTP 413)", _HINT_TOO_LARGE)
+    if uploading and (refusal.status == 415 or verdict.outcome is Outcome.REJECTED):
+        said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
+        return Verdict(Outcome.REJECTED, f"Dify refused {about}: {said}", verdict.hint)
+    return verdict
+
+
+def _too_late(about: str) -> Verdict:
+    return Verdict(
+        Outcome.UNREACHABLE,
+        f"the deadline passed while {about} was on its way; no run was started",
+        "give the job a longer timeout, or find out why the server is slow",
+    )
+
+
+def _id_in(reply: Reply) -> str | None:
+    try:
+        told = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return None
+    found = told.get("id") if isinstance(told, dict) else None
+    return found if isinstance(found, str) and found else None

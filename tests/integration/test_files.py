@@ -1,0 +1,342 @@
+"""Files as inputs: looked at before any call, uploaded as the run's own user, given as the form asks."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.running.workflow import Start, run_workflow
+from dify_job.standin.apps import App, Node
+from dify_job.standin.server import StandIn
+from tests import recordings
+
+from .conftest import Command, read_request
+
+FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
+REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])
+ECHO = tuple(json.loads(recordings.load("1.12.1", "parameters-echo").bytes)["user_input_form"])
+APPS = (
+    App("app-file", form=FORM),
+    App("app-image", form=REQUIRED),
+    App("app-echo", form=ECHO),
+    App("app-busy", form=FORM, limit=1, nodes=(Node("Think", 2.0),)),
+    App("app-closed", form=FORM, published=False),
+)
+
+
+@pytest.fixture(params=["1.11.2", "1.14.2"])
+def dify(request: pytest.FixtureRequest) -> Iterator[StandIn]:
+    with StandIn(APPS, version=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def newest() -> Iterator[StandIn]:
+    with StandIn(APPS) as made:
+        yield made
+
+
+def configure(dify_job: Command, server: StandIn | str, lines: str = "", key: str = "app-file") -> None:
+    address = server if isinstance(server, str) else server.base_url
+    text = f'[jobs.a]\nbase_url = "{address}"\napi_key_env = "K"\n{lines}\n'
+    (dify_job.home / "c.toml").write_text(text)
+    dify_job.env |= {"K": key, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
+
+
+def paths(server: StandIn) -> list[str]:
+    return [request.path.removeprefix("/v1") for request in server.received]
+
+
+NAMES = ["报告 ü.txt", 'a"b\\c:d?.txt', "line\nbreak.txt", "-dash.txt", "UPPER.TXT", "x" * 240 + ".txt"]
+REMOTE = "https://example.com/d/e.pdf?sign=1"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_arrives_whole_whatever_its_name(dify_job: Command, dify: StandIn, name: str) -> None:
+    content = os.urandom(70_000)
+    (dify_job.home / name).write_bytes(content)
+    configure(dify_job, dify)
+    ran = dify_job("run", "--file", f"doc={name}")
+    assert ran.code == 0, ran.stderr
+    assert paths(dify) == ["/parameters", "/files/upload", "/workflows/run"]
+    [(upload_id, upload)] = dify.uploads.found.items()
+    assert upload.content == content
+    assert upload.mime_type == "text/plain"
+    assert upload.user == dify.runs[0].user, "uploaded with the run's own user"
+    body = dify.received[-1].body
+    told = {"type": "document", "transfer_method": "local_file", "upload_file_id": upload_id}
+    assert body["inputs"] == {"doc": told}
+    assert set('/\\:*?"<>|\n') & set(upload.name) == set()
+    assert len(upload.name) == len(name)
+
+
+def test_a_list_and_a_single_file_have_the_shape_that_the_form_asks_for(
+    dify_job: Command, dify: StandIn
+) -> None:
+    for name in ("a.txt", "b.png", "c.bin", "empty.txt"):
+        (dify_job.home / name).write_bytes(b"" if name.startswith("empty") else b"x")
+    lines = f'files = {{ doc = ["a.txt"], docs = ["b.png", "c.bin", "empty.txt", "{REMOTE}"] }}'
+    configure(dify_job, dify, lines)
+    ran = dify_job("run", "a")
+    assert ran.code == 0, ran.stderr
+    sent = dify.received[-1].body["inputs"]
+    assert isinstance(sent["doc"], dict)
+    assert [item["type"] for item in sent["docs"]] == ["image", "custom", "document", "document"]
+    remote = {
+        "type": "document",
+        "transfer_method": "remote_url",
+        "url": "https://example.com/d/e.pdf?sign=1",
+    }
+    assert sent["docs"][3] == remote
+    assert len(dify.uploads.found) == 4
+
+
+def test_one_path_makes_a_list_where_the_form_wants_one(dify_job: Command, newest: StandIn) -> None:
+    (dify_job.home / "a.txt").write_text("x")
+    configure(dify_job, newest, 'files = { docs = "a.txt" }')
+    assert dify_job("run").code == 0
+    assert isinstance(newest.received[-1].body["inputs"]["docs"], list)
+
+
+def test_paths_are_templates_and_an_empty_one_is_no_file(dify_job: Command, newest: StandIn) -> None:
+    (dify_job.home / "a.txt").write_text("x")
+    lines = f'files = {{ doc = "{dify_job.home}/{{{{ job }}}}.txt", docs = "{{{{ \'\' }}}}" }}'
+    configure(dify_job, newest, lines)
+    assert dify_job("run").code == 0
+    assert list(newest.received[-1].body["inputs"]) == ["doc"]
+
+
+def test_a_job_whose_files_are_all_absent_asks_nothing(dify_job: Command, newest: StandIn) -> None:
+    configure(dify_job, newest, 'files = { doc = "", docs = [] }')
+    assert dify_job("run").code == 0
+    assert paths(newest) == ["/workflows/run"]
+
+
+@pytest.mark.parametrize("what", ["missing", "directory", "fifo", "unreadable", "socket"])
+def test_a_file_that_cannot_be_read_is_66_before_any_call(
+    dify_job: Command, newest: StandIn, what: str
+) -> None:
+    path = dify_job.home / "in"
+    match what:
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "unreadable":
+            path.symlink_to("/proc/self/mem/x")
+        case "socket":
+            socket.socket(socket.AF_UNIX).bind(str(path))
+    configure(dify_job, newest)
+    ran = dify_job("run", "--file", "doc=in")
+    assert ran.code == 66, ran.stderr
+    assert str(path) in ran.result["message"]
+    assert ran.result["hint"]
+    assert newest.received == []
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "files", "words"),
+    [
+        ("app-file", "nope", "a.txt", "no input nope"),
+        ("app-echo", "text", "a.txt", "takes no file: it is of type text-input"),
+        ("app-file", "doc", ["a.txt", "b.png"], "takes one file, and the job gives 2"),
+        ("app-file", "docs", ["a.txt"] * 6, "takes 5 files, and the job gives 6"),
+        ("app-image", "doc", "a.txt", "is of type document, and the app's input takes image"),
+        ("app-file", "doc", "a.mp3", "is of type audio, and the app's input takes image, document, .bin"),
+        ("app-file", "doc", "big.png", "has 10485761 bytes, and the server takes 10485760"),
+    ],
+)
+def test_what_the_form_or_the_limits_refuse_is_65_before_an_upload(
+    dify_job: Command, newest: StandIn, key: str, variable: str, files: str | list[str], words: str
+) -> None:
+    for name in ("a.txt", "b.png", "a.mp3"):
+        (dify_job.home / name).write_text("x")
+    with (dify_job.home / "big.png").open("wb") as big:
+        big.truncate(10 * 1024 * 1024 + 1)
+    configure(dify_job, newest, f"files = {{ {variable} = {json.dumps(files)} }}", key=key)
+    ran = dify_job("run")
+    assert ran.code == 65, ran.stderr
+    assert words in ran.result["message"]
+    assert paths(newest) == ["/parameters"]
+
+
+def test_exactly_the_limit_is_fine(dify_job: Command, newest: StandIn) -> None:
+    with (dify_job.home / "a.png").open("wb") as file:
+        file.truncate(10 * 1024 * 1024)
+    configure(dify_job, newest)
+    assert dify_job("run", "--file", "doc=a.png").code == 0
+
+
+def test_a_required_file_that_is_not_given_is_65(dify_job: Command, newest: StandIn) -> None:
+    configure(dify_job, newest, key="app-image")
+    ran = dify_job("run", "-i", "flag=true")  # the form is asked for, and known then
+    assert ran.code == 65
+    assert "doc is required" in ran.result["message"]
+
+
+def test_the_app_that_is_not_published_is_78_before_an_upload(dify_job: Command, newest: StandIn) -> None:
+    (dify_job.home / "a.txt").write_text("x")
+    configure(dify_job, newest, key="app-closed")
+    ran = dify_job("run", "--file", "doc=a.txt")
+    assert ran.code == 78
+    assert paths(newest) == ["/parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("error-upload-too-large-txt", 65, "too large for the server (HTTP 413)"),
+        ("error-upload-too-large-nginx-413", 65, "too large for the server (HTTP 413)"),
+        ("error-upload-no-content-type", 65, "File type not allowed"),
+        ("error-upload-blocked-extension", 65, "'.exe' is not allowed for security reasons"),
+        ("error-upload-bad-filename-chars", 65, "Filename contains invalid characters"),
+        ("error-upload-wrong-key", 77, "Access token is invalid"),
+        ("error-upload-api-disabled", 78, "switched off"),
+        ("db-down-info", 69, "HTTP 500"),
+        ("server-down-through-nginx-detail", 69, "HTTP 502"),
+        ("root-not-found", 76, "HTTP 404"),
+    ],
+)
+def test_an_upload_that_is_refused(
+    dify_job: Command, name: str, code: int, words: str, tmp_path: Path
+) -> None:
+    recording = recordings.load("1.11.2", name)
+    with Scripted(
+        {"/v1/files/upload": (recording.status or 200, recording.headers, recording.bytes)}
+    ) as server:
+        (tmp_path / "a.txt").write_text("x")
+        configure(dify_job, server.base_url, "retry = { attempts = 2, max_wait = 1 }")
+        ran = dify_job("run", "--file", "doc=a.txt")
+    assert ran.code == code, ran.stderr
+    assert words in ran.result["message"]
+    assert "/v1/workflows/run" not in server.paths
+    assert server.paths.count("/v1/files/upload") == (2 if code == 69 else 1), "only trouble that may pass"
+
+
+def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
+    dify_job: Command, tmp_path: Path
+) -> None:
+    with Scripted({"/v1/files/upload": None}) as server:
+        (tmp_path / "a.txt").write_bytes(b"x" * 100_000)
+        configure(dify_job, server.base_url, "retry = { attempts = 3, max_wait = 3 }")
+        ran = dify_job("run", "--file", "doc=a.txt")
+    assert ran.code == 69, ran.stderr
+    assert server.paths.count("/v1/files/upload") == 3
+    assert server.paths.count("/v1/parameters") == 1
+    assert not (tmp_path / "state" / "in-flight.json").exists(), "no run was submitted"
+
+
+def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: StandIn) -> None:
+    (dify_job.home / "a.txt").write_text("x")
+    configure(dify_job, newest, "retry = { attempts = 9, max_wait = 30 }", key="app-busy")
+    first = dify_job.start("run", "a", env={"STATE_DIRECTORY": str(dify_job.home / "other")})
+    while not newest.runs:
+        time.sleep(0.01)
+    ran = dify_job("run", "--file", "doc=a.txt")
+    first.communicate(timeout=20)
+    assert ran.code == 0, ran.stderr
+    assert ran.result["attempts"] > 1
+    assert paths(newest).count("/files/upload") == 1
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_an_upload_ends_it_at_once(dify_job: Command, tmp_path: Path, signum: int) -> None:
+    with Scripted({"/v1/files/upload": "hang"}) as server:
+        (tmp_path / "a.txt").write_text("x")
+        configure(dify_job, server.base_url)
+        process = dify_job.start("run", "--file", "doc=a.txt")
+        began = time.monotonic()
+        ran = dify_job.signal_when(process, lambda: "/v1/files/upload" in server.paths, signum)
+    assert ran.code == 128 + signum
+    assert "no run had been started" in ran.result["message"]
+    assert time.monotonic() - began < 15
+
+
+def test_a_deadline_during_an_upload_is_69_because_no_run_was_started(
+    dify_job: Command, tmp_path: Path
+) -> None:
+    with Scripted({"/v1/files/upload": "hang"}) as server:
+        (tmp_path / "a.txt").write_text("x")
+        configure(dify_job, server.base_url)
+        ran = dify_job("run", "--file", "doc=a.txt", "--timeout", "2s")
+    assert ran.code == 69
+    assert "the deadline passed" in ran.result["message"]
+    assert ran.result["duration_s"] < 10
+
+
+def test_a_large_file_is_not_held_in_memory(dify_job: Command, newest: StandIn) -> None:
+    """Peak memory with 90 MB is that with 1 kB, but for a few MB."""
+    newest.uploads.limits["file_size_limit"] = 100
+    peaks = []
+    for name, size in (("small.txt", 1000), ("large.txt", 90_000_000)):
+        with (dify_job.home / name).open("wb") as file:
+            file.truncate(size)
+        configure(dify_job, newest)
+        with (dify_job.home / "err").open("w") as err:
+            process = dify_job.start("run", "--file", f"doc={name}", stdout=err, stderr=err)
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(usage.ru_maxrss)
+    assert peaks[1] < peaks[0] + 8_000
+
+
+def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{newest.base_url}"\napi_key_file = "{tmp_path}/key"\nstate = "none"\n'
+    )
+    (tmp_path / "key").write_text("app-file")
+    (tmp_path / "key").chmod(0o600)
+    result = run_workflow(config=config, files={"doc": str(tmp_path / "a.txt")}, start=Start())
+    assert result.success, result.message
+
+
+class Scripted:
+    """A server with the form of the app `file`; of the answers given, None closes and "hang" is silent."""
+
+    def __init__(self, answers: dict[str, object]) -> None:
+        self._answers = answers
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.paths: list[str] = []
+        self._done = threading.Event()
+
+    def __enter__(self) -> "Scripted":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            request = read_request(connection)
+            path = request.split(b" ", 2)[1].decode()
+            self.paths.append(path)
+            form = recordings.load("1.11.2", "parameters-file")
+            answer = self._answers.get(path, (200, form.headers, form.bytes))
+            if answer == "hang":
+                self._done.wait(30)
+            if not isinstance(answer, tuple):
+                return
+            status, headers, body = answer
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            length = f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+            connection.sendall(f"HTTP/1.1 {status} X\r\n{head}{length}\r\n".encode() + body)

@@ -1,0 +1,108 @@
+"""Templates in config values: what they can use, and what they cannot do."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.config.model import Job, KeySource
+from dify_job.errors import JobError
+from dify_job.exits import Outcome
+from dify_job.running.inputs import Templates, secrets_in
+from dify_job.templates import render_value
+
+LAST = datetime(2026, 1, 31, 7, tzinfo=UTC)
+
+
+def rendered(template: str, *, last: datetime | None = LAST, env: tuple[str, ...] = ("REGION",)) -> Any:
+    job = Job(name="daily", base_url="http://x/v1", key=KeySource(env="KEY"), inputs={"a": template}, env=env)
+    environ = {"REGION": "eu", "KEY": "app-secret", "OTHER": "x"}
+    return Templates(job, lambda: last, environ).inputs()["a"]
+
+
+def refused(template: str, **settings: Any) -> JobError:
+    began = time.monotonic()
+    with pytest.raises(JobError) as caught:
+        rendered(template, **settings)
+    assert time.monotonic() - began < 5
+    assert caught.value.outcome is Outcome.CONFIG
+    return caught.value
+
+
+def test_the_names_that_a_template_can_use() -> None:
+    assert rendered("{{ last_success.isoformat() }} {{ job }}") == "2026-01-31T07:00:00+00:00 daily"
+    assert rendered("{{ last_success or 'never' }}", last=None) == "never"
+    assert rendered("{{ today }}") == rendered("{{ now.date() }}")
+    assert rendered("{{ hostname }}")
+    assert rendered("{{ env('REGION') }}{{ env('UNSET', 'd') }}", env=("REGION", "UNSET")) == "eud"
+    assert rendered("{{ range(3) | map('string') | join(',') }}") == "0,1,2"
+    assert rendered("{% for a in [1, 2] %}{{ loop.index }}{{ loop.last }}{% endfor %}\n") == "1False2True\n"
+
+
+def test_env_reads_named_variables_only_and_never_the_key() -> None:
+    error = refused("{{ env('OTHER') }}")
+    assert "OTHER" in error.message
+    assert error.hint == 'add it to the job: env = ["OTHER"]'
+    assert "does not allow" in refused("{{ env('KEY') }}", env=("KEY",)).message
+    assert "is not set" in refused("{{ env('UNSET') }}", env=("UNSET",)).message
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ nope }}", "'nope' is undefined"),
+        ("{{ now.nope }}", "no attribute 'nope'"),
+        ("{{ last_success.isoformat( }}", "unexpected"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ [1][5] }}", "no element 5"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ {} | attr('__class__') }}", "unsafe"),
+        ("{{ env.__globals__ }}", "unsafe"),
+        ("{{ self.__init__.__globals__ }}", "unsafe"),
+        ("{{ '{0.__class__}'.format(1) }}", "unsafe"),
+        ("{% include '/etc/passwd' %}", "no loader"),
+        ("{{ lipsum(10 ** 6) }}", "'lipsum' is undefined"),
+        ("{{ [].append(1) }}", "unsafe"),
+        ("{{ 'a' * 10 ** 10 }}", "more than 256 MiB"),
+        ("{{ 'a' | center(10 ** 10) }}", "more than 256 MiB"),
+        ("{{ '%10000000000d' % 3 }}", "more than 256 MiB"),
+        ("{{ 'a' * 2_000_000 }}", "longer than 1000000 characters"),
+        ("{{ range(10 ** 9) | list }}", "Range too big"),
+        ("{{ 9 ** (9 ** 9) }}", "more than 100000 bits"),
+        ("{% set n = namespace(x=3) %}{% for i in range(40) %}{% set n.x = n.x * n.x %}{% endfor %}", "bits"),
+        (
+            "{% set n = namespace(x='x') %}{% for i in range(50) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "MiB",
+        ),
+        (
+            "{% set r = range(999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+            "100000 rounds",
+        ),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
+    ],
+)
+def test_what_a_template_cannot_do(template: str, words: str) -> None:
+    error = refused(template)
+    assert error.message.startswith("inputs.a: the template cannot be rendered: ")
+    assert words in error.message
+    assert "names that a template can use: env, hostname, job, last_success, now, today" in str(error.hint)
+
+
+@given(text=st.text(max_size=80))
+def test_a_text_without_braces_stays_as_it_is(text: str) -> None:
+    text = text.replace("{", "(")
+    assert rendered(text) == text
+    assert render_value(text.rstrip("\n").replace("\r", ""), {}, "a") is not None
+
+
+def test_secrets_are_found_however_deep() -> None:
+    inputs = {
+        "db": {"password": "p-1234", "host": "h", "more": [{"api_key": ["k-1", 5678]}]},
+        "Auth-Token": {"value": "t-1"},
+        "topic": "sales",
+        "passphrase": True,
+    }
+    assert sorted(secrets_in(inputs)) == ["5678", "k-1", "p-1234", "t-1"]
