@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import JobError
 from ..exits import Outcome
 from ..timespan import format_timespan
-from .model import Job
+from .model import Expectation, Job
 
 _TIMES = frozenset({"timeout", "connect_timeout", "idle_timeout", "wait_network"})
 # What the other place says in its own words: its scheduler, its user, its key, and where state is.
@@ -52,7 +52,18 @@ def toml(value: Any) -> str:
 def _written(key: str, value: Any) -> Any:
     if key in _TIMES:
         return format_timespan(value)
+    if key == "expect":
+        return {path: _expected(wanted) for path, wanted in value.items()}
     if hasattr(value, "__dataclass_fields__"):
         told = {name: item for name, item in asdict(value).items() if item not in (None, ())}
+        if told.get("mode") is not None:
+            told["mode"] = f"{told['mode']:04o}"
         return told | {"max_wait": format_timespan(value.max_wait)} if key == "retry" else told
     return value
+
+
+def _expected(wanted: Expectation) -> Any:
+    told: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
+    told |= {"equals": wanted.equals[0]} if wanted.equals else {}
+    told |= {"regex": wanted.regex} if wanted.regex is not None else {}
+    return told | ({"type": "|".join(wanted.types)} if wanted.types else {}) or "present"

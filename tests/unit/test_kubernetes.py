@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from kubernetes_validate import utils as schemas
 
 from dify_job.cli.main import cli
-from dify_job.config.model import Job, KeySource, Metrics, Notify, Output, RetryPolicy, ScheduleConfig
+from dify_job.config.model import (
+    Downloads,
+    Expectation,
+    Job,
+    KeySource,
+    Metrics,
+    Notify,
+    Output,
+    RetryPolicy,
+    ScheduleConfig,
+)
 from dify_job.config.read import load_config
 from dify_job.errors import JobError
 from dify_job.exits import TABLE, Again
@@ -80,6 +90,15 @@ SCHEDULES = st.one_of(
 )
 
 
+EXPECTATIONS = st.builds(
+    Expectation,
+    nonempty=st.booleans(),
+    equals=st.just(()) | st.tuples(st.integers() | TEXTS | st.booleans()),
+    regex=st.none() | st.sampled_from(["^OK", 'a"b']),
+    types=st.sampled_from([(), ("string",), ("object", "array")]),
+)
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> Job:
     times = replace(
@@ -103,8 +122,13 @@ def jobs(draw: st.DrawFn) -> Job:
         overlap=draw(st.sampled_from(["fail", "skip"])),
         partial=draw(st.sampled_from(["failure", "success"])),
         retry=RetryPolicy(draw(st.integers(1, 9)), draw(SPANS)),
-        output=Output(select=draw(st.none() | st.just("outputs.result"))),
-        expect=draw(st.just({}) | st.just({"outputs.result": "nonempty"})),
+        output=Output(
+            select=draw(st.none() | st.just("outputs.result")),
+            format=draw(st.sampled_from(["text", "json"])),
+            mode=draw(st.none() | st.integers(0, 0o777)),
+            downloads=draw(st.none() | st.just(Downloads(3, 5000))),
+        ),
+        expect=draw(st.dictionaries(st.just("outputs.result"), EXPECTATIONS)),
         notify=Notify(healthchecks=draw(st.none() | st.just("https://hc.example.com/ping/1"))),
         log_outputs=draw(st.integers(0, 10**6)),
         description=draw(st.none() | TEXTS.filter(str.strip)),
