@@ -50,6 +50,21 @@ class PastRun:
             hint=_text(record, "hint"),
         )
 
+    def as_record(self) -> Mapping[str, Any]:
+        """The record, with the names that `run` gives its own."""
+        return {
+            "success": self.exit_code == 0,
+            "message": self.message,
+            "call_time": self.call_time,
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "attempts": self.attempts,
+            "duration_s": self.duration,
+            "hint": self.hint,
+            "workflow_run_id": self.run_id,
+            "total_tokens": self.tokens,
+        }
+
     @property
     def skipped(self) -> bool:
         """True where nothing was started, as asked."""

@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "uninstall": ("uninstall", "uninstall", "Remove what install made, and nothing else."),
     "status": ("status", "status", "Installed as configured? armed? last result? next runs?"),
     "history": ("history", "history", "Past runs of a job: outcome, duration, tokens, run id."),
+    "notify": ("notify", "notify", "Send a test message to everybody whom a job names."),
     "next": ("next_runs", "next_runs", "The coming runs, with zone and clock changes."),
     "pause": ("uninstall", "pause", "Let a job rest, across reboots."),
     "resume": ("uninstall", "resume", "Arm a paused job again."),

@@ -60,11 +60,15 @@ class _Errand:
     def wait(self, seconds: float) -> None:
         self._thread.join(max(0.0, seconds))
 
+    @property
+    def fault(self) -> str | None:
+        """Why it came to nothing; None where it went well."""
+        return "no answer in time" if self.under_way else self._why
+
     def warn(self) -> None:
         """Say what came of it, if that is worth a word."""
-        why = "no answer in time" if self.under_way else self._why
-        if why is not None:
-            log.warning(f"{self.what} failed: {why}")
+        if self.fault is not None:
+            log.warning(f"{self.what} failed: {self.fault}")
 
 
 class Notifier:
@@ -86,16 +90,26 @@ class Notifier:
     def ends(self, report: Report, pause: Callable[[float], bool] = _sleep) -> None:
         """Tell how it ended, within LIMIT seconds. pause: waits some seconds; true when we must leave."""
         until = time.monotonic() + LIMIT
-        errands = self._messages(report)
+        errands = self._messages(_occasions(self._notify, report), report)
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, report.ping, self._rid)
             body = _bounded(report.body, log.recent())
             errands.append(_Errand("the ping", lambda: self._ping_after_start(url, body, until)))
-        while any(errand.under_way for errand in errands) and time.monotonic() < until:
-            if pause(_TICK):
-                break
+        _wait(errands, until, pause)
         for errand in errands:
             errand.warn()
+
+    def tries(self, report: Report) -> dict[str, str | None]:
+        """Send a message to each address there is, and a ping that changes nothing; what failed, and why."""
+        until = time.monotonic() + LIMIT
+        notify = self._notify
+        names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
+        errands = self._messages([(report.title, names)], report)
+        if notify.healthchecks:
+            url, body = ping_url(notify.healthchecks, "log", self._rid), report.body.encode()
+            errands.append(_Errand("the ping", lambda: _ping(url, body, until)))
+        _wait(errands, until, _sleep)
+        return {errand.what: errand.fault for errand in errands}
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
         if self._start is not None:  # a start that arrives after the end would be a run that never ends
@@ -103,21 +117,28 @@ class Notifier:
             self._start.warn()
         _ping(url, body, until)
 
-    def _messages(self, report: Report) -> list[_Errand]:
-        """One message to each URL, whichever lists it stands in."""
-        notify = self._notify
-        if not report.run.succeeded:
-            occasions = [(report.title, notify.on_failure)]
-        else:
-            recovery = notify.on_recovery if report.recovered else ()
-            occasions = [(report.title_of_recovery, recovery), (report.title, notify.on_success)]
+    def _messages(self, occasions: Sequence[tuple[str, Sequence[str]]], report: Report) -> list[_Errand]:
+        """One message to each URL, whichever lists it stands in: the first of its titles."""
         titles: dict[Secret, tuple[str, str]] = {}
         for title, names in occasions:
-            for name in names:
+            for name in dict.fromkeys(names):
                 for number, url in enumerate(_urls(name), 1):
                     titles.setdefault(url, (title, f"the message to line {number} of {file_of(name)}"))
         body = log.redact(report.body)
         return [_Errand(what, _message(url, title, body, report)) for url, (title, what) in titles.items()]
+
+
+def _occasions(notify: Notify, report: Report) -> list[tuple[str, Sequence[str]]]:
+    if not report.run.succeeded:
+        return [(report.title, notify.on_failure)]
+    recovery = notify.on_recovery if report.recovered else ()
+    return [(report.title_of_recovery, recovery), (report.title, notify.on_success)]
+
+
+def _wait(errands: Sequence[_Errand], until: float, pause: Callable[[float], bool]) -> None:
+    while any(errand.under_way for errand in errands) and time.monotonic() < until:
+        if pause(_TICK):
+            return
 
 
 def ping_url(base: str, what: str, rid: str) -> str:

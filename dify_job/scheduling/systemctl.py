@@ -14,8 +14,8 @@ from .base import Scope
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainStatus,"
-    "ExecMainExitTimestamp,NextElapseUSecRealtime,LastTriggerUSec,TimersCalendar"
+    "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
+    "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime,LastTriggerUSec,TimersCalendar"
 )
 _AT_ONCE = 500  # names in one command line
 _TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")

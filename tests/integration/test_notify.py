@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dify_job.config.secrets import url_credential
 from dify_job.exits import TABLE
 from dify_job.history import PastRun, Summary
 from dify_job.running.metrics import exposition
+from dify_job.running.report import is_told_by_run
 from dify_job.scheduling.handler import name_of
 from dify_job.standin.server import StandIn
 
@@ -384,6 +386,145 @@ def test_by_hand_in_a_session_that_a_unit_began_all_is_told(job: Job, receiver: 
     job(key="app-off", env={"INVOCATION_ID": INVOCATION})
     assert [ping.what for ping in receiver.pings] == ["start", "78", "start", "78"]
     assert len({ping.rid for ping in receiver.pings}) == 2
+
+
+# The handler of a unit: what `OnFailure=` calls
+
+
+def monitored(result: str, code: str, status: str) -> dict[str, str]:
+    """The variables of systemd 251 and newer."""
+    return {
+        "MONITOR_SERVICE_RESULT": result,
+        "MONITOR_EXIT_CODE": code,
+        "MONITOR_EXIT_STATUS": status,
+        "MONITOR_INVOCATION_ID": INVOCATION,
+        "MONITOR_UNIT": "dify-job-daily.service",
+    }
+
+
+def handle(job: Job, env: dict[str, str], key: str = KEY) -> Ran:
+    env = {"DIFY_JOB_CONFIG": str(job.path), "KEY": key} | env
+    return job.command("notify", "--unit", "dify-job-daily.service", "daily", env=env)
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "status", "ping", "words"),
+    [
+        ("oom-kill", "killed", "KILL", "fail", "no memory left"),
+        ("signal", "killed", "KILL", "fail", "killed by SIGKILL"),
+        ("timeout", "killed", "KILL", "fail", "did not end in time"),
+        ("core-dump", "dumped", "SEGV", "fail", "crashed"),
+        ("exit-code", "exited", "203", "203", "the interpreter in ExecStart= is missing"),
+        ("exit-code", "exited", "243", "243", "LoadCredential="),
+        ("exit-code", "exited", "1", "1", "status 1, which dify-job does not give"),
+        ("resources", "", "", "fail", "systemd says resources"),
+        ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
+        ("exit-code", "exited", "64", "64", "wrong flags"),
+        ("exit-code", "exited", "70", "70", "a fault of dify-job itself"),
+        ("exit-code", "exited", "78", "78", "config, key file"),
+    ],
+)
+def test_the_handler_tells_keeps_and_counts_what_the_run_could_not(
+    job: Job, receiver: Receiver, result: str, code: str, status: str, ping: str, words: str
+) -> None:
+    ran = handle(job, monitored(result, code, status))
+    assert ran.code == 0, ran.stderr
+    [told] = receiver.pings
+    assert (told.what, told.rid) == (ping, str(UUID(INVOCATION)))
+    assert words in told.body
+    [message] = receiver.told("failure")
+    assert words in message["message"]
+    history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
+    assert [words in run["message"] for run in history["runs"]] == [True]
+    assert job().code == 0
+    assert "succeeded after a failure" in receiver.told("recovery")[0]["title"]
+
+
+def test_the_run_tells_all_but_three_ends_of_the_table_and_nothing_beside_it() -> None:
+    assert {code for code in range(256) if is_told_by_run(code)} == {row.code for row in TABLE} - {64, 70, 78}
+
+
+@pytest.mark.parametrize(("result", "code"), [("exit-code", 80), ("timeout", 143), ("oom-kill", 0)])
+def test_the_handler_is_silent_where_the_run_has_told(
+    job: Job, receiver: Receiver, code: int, result: str
+) -> None:
+    assert handle(job, monitored(result, "exited", str(code))).code == 0
+    assert not receiver.pings
+    assert not receiver.hooks
+    assert not (job.command.home / "state").exists()
+
+
+def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -> None:
+    units = job.command.home / ".config/systemd/user"
+    units.mkdir(parents=True)
+    (units / name_of("daily")).touch()
+    job("--scheduled", "--log-format", "json", key="app-off", env={"INVOCATION_ID": INVOCATION})
+    handle(job, monitored("exit-code", "exited", "78"))
+    assert [ping.what for ping in receiver.pings] == ["start", "78"]
+    assert "switched off" in receiver.ends[0].body
+    assert len(receiver.told("failure")) == 1
+    history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
+    assert len(history["runs"]) == 1
+
+
+def test_a_run_that_was_killed_is_told_with_its_id_and_may_go_on(
+    job: Job, receiver: Receiver, server: StandIn
+) -> None:
+    process = job.start(key="app-slow")
+    in_flight = job.command.home / "state" / "in-flight.json"
+    until = time.monotonic() + 20
+    while not (server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    handle(job, monitored("oom-kill", "killed", "KILL"))
+    [end] = receiver.ends
+    assert server.runs[0].run_id in end.body
+    assert "the run may go on in Dify" in end.body
+
+
+@pytest.mark.parametrize("broken", ["[jobs.daily\n", "[jobs.daily]\nnonsense = 1\n", None])
+def test_with_a_broken_configuration_those_are_told_whom_install_found(
+    job: Job, receiver: Receiver, broken: str | None
+) -> None:
+    if broken is None:
+        job.path.unlink()
+    else:
+        job.path.write_text(broken)
+    told = {
+        "healthchecks": receiver.check,
+        "on_failure": [f"apprise-url-from-file:{job.secrets / 'failure'}"],
+    }
+    ran = handle(job, monitored("exit-code", "exited", "78") | {"DIFY_JOB_NOTIFY": json.dumps(told)})
+    assert ran.code == 0, ran.stderr
+    assert [ping.what for ping in receiver.pings] == ["78"]
+    assert str(job.path) in receiver.told("failure")[0]["message"]
+
+
+# Trying it out
+
+
+def test_a_test_message_reaches_every_address_once_and_changes_nothing(job: Job, receiver: Receiver) -> None:
+    ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert [ping.what for ping in receiver.pings] == ["log"]
+    assert sorted(name for name, _ in receiver.hooks) == ["failure", "recovery", "success"]
+    assert "a test message" in receiver.told("failure")[0]["message"]
+    assert ran.stdout.count(": ok\n") == 4
+    assert not (job.command.home / "state").exists()
+
+
+def test_a_test_message_says_what_does_not_work(job: Job, receiver: Receiver, server: StandIn) -> None:
+    job.configure(server.base_url, f'healthchecks = "http://{receiver.address}/ping/unknown"\n{job.told}')
+    (job.secrets / "success").write_text(f"json://{receiver.address}/hook/success\njson://127.0.0.1:1/x\n")
+    ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
+    assert ran.code == 1
+    assert "the ping: failed: the receiver says 'OK (not found)'" in ran.stdout
+    assert f"line 2 of {job.secrets / 'success'}: failed: apprise could not deliver it" in ran.stdout
+    assert ran.stdout.count(": ok\n") == 3
+    job.configure(server.base_url, "")
+    assert job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)}).code == 78
 
 
 # Figures

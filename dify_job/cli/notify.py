@@ -1,0 +1,142 @@
+"""`dify-job notify`: try out whom a job tells; and what the unit of OnFailure= calls."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from .. import log
+from ..config.fields import FIELDS
+from ..config.model import Job, KeySource, Notify
+from ..config.read import DEFAULT_BASE_URL, load_config, pick
+from ..errors import JobError
+from ..exits import Outcome, code_of
+from ..history import PastRun
+from ..running.aftermath import Ending, ending_of, record_of
+from ..running.report import Report, is_told_by_run
+from ..running.telling import notifier_of, past_of, report_of, rid_of, write_metrics
+from ..state import JobState, directory_of
+from ..values import replace
+from . import run_log
+from .options import Globals
+from .output import put
+
+_AS_INSTALLED = "DIFY_JOB_NOTIFY"
+_JUST_NOW = 60.0  # seconds within which the record that `run` kept is that of the unit's end
+_CODES = {"1": "exited", "2": "killed", "3": "dumped"}  # si_code of waitid(2)
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--unit", metavar="UNIT", help="For OnFailure=: tell what the run of this unit could not.")
+@click.option("--user", is_flag=True, help="With --unit: it is a unit of the user manager.")
+@click.pass_context
+def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bool) -> int:
+    """Send a test message to everybody whom a job names; exit 0 when all of them could be reached.
+
+    A Healthchecks gets a ping that it logs and that changes nothing.
+    """
+    options = ctx.ensure_object(Globals)
+    if unit is not None:
+        return _handle(options, job or "", unit, user=user)
+    chosen = pick(load_config(options.config_path, options.env_file), job)
+    notifier = notifier_of(chosen, rid_of(None))
+    if notifier is None:
+        raise JobError(
+            Outcome.CONFIG,
+            f"job {chosen.name} names nobody to tell",
+            "add notify to the job: man dify-job.toml",
+        )
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    run = PastRun(call_time=now, outcome="test", exit_code=None, message="a test message; nothing has failed")
+    told = notifier.tries(Report(job=chosen.name, run=run, console=chosen.console_url))
+    for what, fault in told.items():
+        put(f"{what}: {'ok' if fault is None else f'failed: {fault}'}")
+    return 0 if all(fault is None for fault in told.values()) else 1
+
+
+def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
+    """Keep and tell an end that `run` left to us; whatever goes wrong here stands in the log alone."""
+    ending = ending_of(os.environ) or _asked(unit, user=user)
+    if ending.exit_code is not None and is_told_by_run(ending.exit_code):
+        return 0
+    job, fault = _job(options, name)
+    run_log.set_up(options, job, scheduled=True)
+    directory = directory_of(name, options.config_path)
+    past = past_of(directory)
+    run = _kept_by_run(past, ending)
+    before = past[:-1]
+    if run is None:
+        run, before = _remembered(directory, ending, fault), past
+    log.error(f"{unit} could not tell its end: {run.message}", outcome=run.outcome, exit_code=run.exit_code)
+    write_metrics(job, run, before)
+    notifier = notifier_of(job, rid_of(ending.invocation))
+    if notifier is not None:
+        notifier.ends(report_of(job, run, before))
+    return 0
+
+
+def _asked(unit: str, *, user: bool) -> Ending:
+    """How a unit ended, by its manager: systemd before 251 tells a handler nothing."""
+    from ..scheduling.base import Scope  # noqa: PLC0415 - for old systemd alone
+    from ..scheduling.systemctl import Manager  # noqa: PLC0415
+
+    shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
+    if shown is None:
+        return Ending(unit=unit, result="", code="", status="")
+    code = _CODES.get(shown["ExecMainCode"], "")
+    return Ending(
+        unit=unit,
+        result=shown["Result"],
+        code=code,
+        status=shown["ExecMainStatus"] if code in ("exited", "") else _signal(shown["ExecMainStatus"]),
+        invocation=shown["InvocationID"],
+    )
+
+
+def _signal(number: str) -> str:
+    try:
+        return signal.Signals(int(number)).name.removeprefix("SIG")
+    except ValueError:
+        return number
+
+
+def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
+    """The job as configured; where that cannot be read, whom install found named, and the mistake."""
+    try:
+        return pick(load_config(options.config_path, options.env_file), name), None
+    except JobError as error:
+        try:
+            told: Notify = FIELDS["notify"](json.loads(os.environ[_AS_INSTALLED]))
+        except (KeyError, ValueError):
+            raise error from None
+        return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=told), error
+
+
+def _kept_by_run(past: Sequence[PastRun], ending: Ending) -> PastRun | None:
+    """The record of a run that kept its end, and left only the telling to us."""
+    run = past[-1] if past else None
+    if run is None or run.began is None or ending.exit_code is None or run.exit_code != ending.exit_code:
+        return None
+    ago = (datetime.now(UTC) - run.began).total_seconds() - (run.duration or 0.0)
+    return run if ago < _JUST_NOW else None
+
+
+def _remembered(directory: Path, ending: Ending, fault: JobError | None) -> PastRun:
+    """The record of a run that could keep none."""
+    now = datetime.now().astimezone()
+    try:
+        with contextlib.closing(JobState(directory)) as state:
+            run = record_of(ending, state.in_flight(), now)
+            if fault is not None and run.exit_code == code_of(fault.outcome):
+                run = replace(run, message=log.redact(fault.message), hint=fault.hint)
+            state.remember(run.as_record())
+    except OSError as error:
+        log.warning(f"the end could not be kept: {error.strerror}", path=str(directory))
+        return record_of(ending, None, now)
+    return run
