@@ -11,6 +11,9 @@ from typing import Any
 from .exits import Outcome
 from .values import dataclass
 
+# Outcomes by the word of the service manager, where `run` itself could tell nothing.
+MANAGERS_WORDS = frozenset({"killed", "not-started", "crashed"})
+
 _READ_AT_MOST = 4 * 1024 * 1024  # a thousand lines have about 500 kB; more is damage
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -20,7 +23,7 @@ _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 class PastRun:
     """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
 
-    outcome: a word of the exit table, or killed or not-started where the service manager told the end.
+    outcome: a word of the exit table, or one of MANAGERS_WORDS.
     """
 
     call_time: str

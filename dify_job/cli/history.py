@@ -14,9 +14,8 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..history import PastRun, read_history, sparkline
 from ..state import base_of, directory_of
-from ..timespan import format_timespan
 from .options import Globals
-from .output import put, put_json
+from .output import put, put_json, span_of
 from .scopes import try_config
 
 _SPARKS = 60
@@ -99,7 +98,7 @@ def _table(shown: Sequence[PastRun], console: str | None) -> None:
     durations = [run.duration for run in reversed(shown) if not run.skipped and run.duration is not None]
     if durations:
         sparks = sparkline(durations[-_SPARKS:], plain=not _has_utf8())
-        put(f"durations  {sparks}  {_span(min(durations))} to {_span(max(durations))}, newest last")
+        put(f"durations  {sparks}  {span_of(min(durations))} to {span_of(max(durations))}, newest last")
     if console:
         put(f"console    {console}")
 
@@ -111,14 +110,10 @@ def _cells(run: PastRun) -> tuple[str, str, str, str, str]:
     return (
         f"{began.astimezone():%Y-%m-%d %H:%M:%S}" if began is not None else "-",
         outcome,
-        "-" if run.skipped or run.duration is None else _span(run.duration),
+        "-" if run.skipped or run.duration is None else span_of(run.duration),
         "-" if run.tokens is None else str(run.tokens),
         what or "-",
     )
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.1f}s" if seconds < 60 else format_timespan(round(seconds))
 
 
 def _has_utf8(environ: "os._Environ[str]" = os.environ) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import log
 from ..errors import JobError
+from ..timespan import format_timespan
 
 
 def put(text: str) -> None:
@@ -23,6 +24,11 @@ def put_json(value: Any) -> None:
     """One JSON value: a line for programs, indented for a person."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     put(json.dumps(value, ensure_ascii=False, indent=2 if on_terminal else None))
+
+
+def span_of(seconds: float) -> str:
+    """A duration for a person: 2.3s, 2min 5s."""
+    return f"{seconds:.1f}s" if seconds < 59.95 else format_timespan(round(seconds))
 
 
 def say(text: str) -> None:

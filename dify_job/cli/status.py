@@ -1,5 +1,6 @@
 """`dify-job status`: is it installed as configured, is it armed, how did it end, when is the next run."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,12 +12,13 @@ import click
 from ..config.model import Config, Job, ScheduleConfig
 from ..errors import JobError
 from ..exits import TABLE, Outcome
+from ..history import MANAGERS_WORDS, PastRun, Summary, read_history, summary
 from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
-from .output import put, put_json
+from .output import put, put_json, span_of
 from .scopes import scope_options, tick_of, try_config
 
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
@@ -30,6 +32,7 @@ class _Row:
     schedule: str | None
     next_runs: tuple[datetime, ...]
     last: dict[str, Any] | None
+    past: Summary | None = None  # None where the history cannot be read
 
     @property
     def healthy(self) -> bool:
@@ -52,6 +55,9 @@ class _Row:
             "schedule": self.schedule,
             "next_runs": [at.isoformat() for at in self.next_runs],
             "last": self.last,
+            "last_success": self.past.last_success if self.past else None,
+            "failures_in_a_row": self.past.failures_in_a_row if self.past else None,
+            "mean_duration_s": self.past.mean_duration if self.past else None,
             "troubles": list(one.troubles) if one else [],
             "files": [str(path) for path in one.paths] if one else [],
             "config": one.source if one else None,
@@ -92,7 +98,17 @@ def _row(name: str, one: Installed | None, config: Config | None, now: datetime)
     words = schedule.in_words(times) if times is not None else None
     if one is None:
         return _Row(name, Sync.MISSING, None, words, (), None)
-    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), _last(one))
+    runs = _runs(one)
+    last = _last(one, runs or ())
+    past = summary(runs) if runs is not None else None
+    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past)
+
+
+def _runs(one: Installed) -> tuple[PastRun, ...] | None:
+    try:
+        return read_history(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    except OSError:
+        return None
 
 
 def _coming(one: Installed, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
@@ -121,9 +137,11 @@ def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
     return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
 
 
-def _last(one: Installed) -> dict[str, Any] | None:
+def _last(one: Installed, runs: Sequence[PastRun]) -> dict[str, Any] | None:
     """From the state where it can be read, else from the service manager by the exit-code table."""
-    kept = read_last(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    kept: Mapping[str, Any] | None = read_last(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    if runs and runs[-1].outcome in MANAGERS_WORDS:  # the unit's handler kept it, not the run
+        kept = runs[-1].as_record()
     if kept is not None:
         keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
         last = {key: kept.get(key) for key in keys}
@@ -152,14 +170,14 @@ def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
 
 
 def _table(rows: list[_Row], now: datetime) -> None:
-    lines = [("JOB", "STATE", "SCHEDULE", "LAST", "NEXT")]
+    lines = [("JOB", "STATE", "SCHEDULE", "LAST", "MEAN", "NEXT")]
     lines += [
-        (row.job, _state(row), row.schedule or "-", _last_words(row), _when(row.next_runs, now))
+        (row.job, _state(row), row.schedule or "-", _last_words(row), _mean(row), _when(row.next_runs, now))
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
     for line in lines:
-        put("  ".join([*(cell.ljust(width) for cell, width in zip(line[:4], widths, strict=True)), line[4]]))
+        put("  ".join([*(cell.ljust(width) for cell, width in zip(line[:5], widths, strict=True)), line[5]]))
     for row in rows:
         for word in _attention(row):
             put(f"{row.job}: {word}")
@@ -176,9 +194,16 @@ def _state(row: _Row) -> str:
 def _last_words(row: _Row) -> str:
     if row.last is None:
         return "-"
-    return (
-        f"{row.last['outcome']} ({row.last['exit_code']}) {str(row.last['call_time'])[:16].replace('T', ' ')}"
-    )
+    code = "" if row.last["exit_code"] is None else f" ({row.last['exit_code']})"
+    return f"{row.last['outcome']}{code} {_to_the_minute(row.last['call_time'])}"
+
+
+def _to_the_minute(call_time: Any) -> str:
+    return str(call_time)[:16].replace("T", " ")
+
+
+def _mean(row: _Row) -> str:
+    return "-" if row.past is None or row.past.mean_duration is None else span_of(row.past.mean_duration)
 
 
 def _when(runs: tuple[datetime, ...], now: datetime) -> str:
@@ -202,4 +227,8 @@ def _attention(row: _Row) -> list[str]:
     words += row.installed.troubles if row.installed else ()
     if row.last is not None and row.last["outcome"] not in _GOOD:
         words.append(f"the last run: {row.last['message']} (dify-job logs {row.job})")
+        if row.past is not None and row.past.failures_in_a_row > 1:
+            good = row.past.last_success
+            since = f"the last success began {_to_the_minute(good)}" if good else "no success is on record"
+            words.append(f"{row.past.failures_in_a_row} failures in a row; {since}")
     return words
