@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import tempfile
 import time
@@ -12,6 +13,7 @@ from .errors import JobError
 from .exits import Outcome
 
 _LOCK_WAIT = 10.0
+_held: set[Path] = set()
 
 
 class Writer:
@@ -49,6 +51,12 @@ class Writer:
             path.unlink()
         _sync(path.parent)
 
+    def clear(self, path: Path) -> None:
+        """Remove what a writer of this file left that was killed; the caller holds the lock."""
+        for stale in path.parent.glob(f"{glob.escape(_temporary(path))}*.new"):
+            with contextlib.suppress(OSError):
+                stale.unlink()
+
     def roll_back(self) -> None:
         """Put back what stood there before, newest change first."""
         for path, content, seen in reversed(self._before):
@@ -72,7 +80,7 @@ class Writer:
     def _remember(self, path: Path) -> None:
         try:
             self._before.append((path, path.read_bytes(), path.stat()))
-        except OSError:
+        except FileNotFoundError:
             self._before.append((path, None, None))
 
 
@@ -80,9 +88,12 @@ class Writer:
 def locked(directory: Path) -> Iterator[None]:
     """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
 
-    Raises JobError (busy, cannot-write).
+    Within itself it is no second lock. Raises JobError (busy, cannot-write).
     """
     path = directory / "install.lock"
+    if path in _held:
+        yield
+        return
     try:
         fd = _lock(path)
     except OSError as error:
@@ -91,9 +102,11 @@ def locked(directory: Path) -> Iterator[None]:
             f"{path} cannot be opened: {error.strerror}",
             "install as root, or with --user",
         ) from None
+    _held.add(path)
     try:
         yield
     finally:
+        _held.discard(path)
         with contextlib.suppress(OSError):
             if list(directory.iterdir()) == [path]:
                 path.unlink()
@@ -134,7 +147,7 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
-    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    fd, temporary = tempfile.mkstemp(prefix=_temporary(path), suffix=".new", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask
@@ -149,6 +162,10 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int,
             Path(temporary).unlink()
         raise
     _sync(path.parent)
+
+
+def _temporary(path: Path) -> str:
+    return f".{path.name}."
 
 
 def _sync(directory: Path) -> None:

@@ -10,10 +10,11 @@ from .config.read import load_config
 from .config.secrets import read_key
 from .errors import JobError
 from .exits import Outcome
-from .files import Writer
+from .files import Writer, locked
 from .scheduling import schedule
 from .scheduling.base import Change, Plan, Scope, Wishes, plan_of
 from .scheduling.host import Wing, config_place, installed_jobs, visible
+from .state import base_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +60,22 @@ def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> li
 
     Raises JobError, and then nothing is changed.
     """
-    _refuse_second_backend(wing, [each.plan.job for each in ready])
-    writer = Writer()
-    try:
-        for each in ready:
-            _write_own(writer, each)
-        _check_effect(place, ready)
-        return wing.install([each.plan for each in ready], wishes)
-    except BaseException:
-        writer.roll_back()
-        raise
+    with locked(base_of(system=wing.scope is Scope.SYSTEM)):
+        _refuse_second_backend(wing, [each.plan.job for each in ready])
+        writer = Writer()
+        try:
+            for each in ready:
+                _write_own(writer, each)
+            _check_effect(place, ready)
+            return wing.install([each.plan for each in ready], wishes)
+        except BaseException:
+            writer.roll_back()
+            raise
 
 
 def _write_own(writer: Writer, ready: Ready) -> None:
     for file in ready.own:
+        writer.clear(file.path)
         try:
             if file.path.exists() and file.path.read_bytes() == file.content:
                 continue

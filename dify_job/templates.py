@@ -1,6 +1,7 @@
 """The only Jinja: templates in config values, and the files of deploy/."""
 
 import contextlib
+import functools
 import resource
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -111,7 +112,12 @@ def _bounded_memory() -> Iterator[None]:
 
 def render_file(name: str, values: Mapping[str, Any]) -> str:
     """A file of deploy/, for example `systemd/job.service.j2`."""
-    environment = Environment(
+    return _of_files().get_template(name).render(values)
+
+
+@functools.cache  # it keeps the compiled templates, for a thousand jobs
+def _of_files() -> Environment:
+    return Environment(
         # setup.cfg ships deploy/ inside the package; in a checkout it stands beside it.
         loader=FileSystemLoader([_PACKAGE / "deploy", _PACKAGE.parent / "deploy"]),
         undefined=StrictUndefined,
@@ -119,5 +125,5 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
-    return environment.get_template(name).render(values)

@@ -18,8 +18,9 @@ from ..exits import Outcome
 from ..installing import Ready
 from ..ownership import look
 from ..scheduling import preview, schedule
-from ..scheduling.base import Artifact, Change, Scope, Wishes
-from ..scheduling.cron import Cron, read_table
+from ..scheduling.base import Artifact, Change, Plan, Scope, Wishes
+from ..scheduling.cron import Cron
+from ..scheduling.crond import read_table
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
 from .options import Globals
 from .output import put, say
@@ -162,7 +163,7 @@ def _tell(
             put(f"  {note}")
         coming = islice(preview.coming(times, now, by_cron=wing.name == "cron"), 3)
         put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
-        for what, command in _commands(wing, change.job):
+        for what, command in _commands(wing, each.plan):
             put(f"  {what:<9}  {command}")
     unarmed = [change.job for change in changes if not change.armed]
     if unarmed and config.auto_start is False:
@@ -197,8 +198,9 @@ def _login() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _commands(wing: Wing, job: str) -> list[tuple[str, str]]:
-    if wing.name == "cron":
+def _commands(wing: Wing, plan: Plan) -> list[tuple[str, str]]:
+    job = plan.job
+    if isinstance(wing, Cron):
         return [
             ("run now", f"dify-job run {job}"),
             ("watch", f"dify-job logs {job} -f"),
@@ -206,8 +208,9 @@ def _commands(wing: Wing, job: str) -> list[tuple[str, str]]:
             ("remove", f"dify-job uninstall {job}"),
         ]
     user = " --user" if wing.scope is Scope.USER else ""
+    by_hand = wing.starts_by_hand(plan)
     return [
-        ("run now", f"systemctl{user} start dify-job-{job}.service"),
+        ("run now", f"systemctl{user} start dify-job-{job}.service" if by_hand else f"dify-job run {job}"),
         ("watch", f"journalctl{user} -fu dify-job-{job}.service"),
         ("stop", f"systemctl{user} stop dify-job-{job}.service"),
         ("remove", f"dify-job uninstall {job}"),

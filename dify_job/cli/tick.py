@@ -11,12 +11,17 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, cannot_write
 
+_DAY = 86400
+
 
 def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
     """Why nothing is to be started now; None where the run may begin, and then its tick is remembered.
 
     Raises JobError where --if-due has no record to decide by.
     """
+    if scheduled and started_by_hand():
+        return None
+    if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
         return None  # nearly every run: nothing of the scheduling wing is loaded
     from ..scheduling import due, schedule  # noqa: PLC0415 - start-up time
@@ -40,6 +45,18 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     except OSError as error:
         raise cannot_write(state.directory, error) from None
     return None if runs else decision.why
+
+
+def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
+    """True for a unit that `systemctl start` started, where the unit can know (from systemd 252 on)."""
+    timer = environ.get("DIFY_JOB_TIMER")
+    return timer is not None and environ.get("TRIGGER_UNIT") != timer
+
+
+def _ticks_more_often(job: Job) -> bool:
+    """True for an interval that divides no day: its timer ticks on a finer grid."""
+    every = job.schedule.every
+    return every is not None and _DAY % every != 0
 
 
 def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:

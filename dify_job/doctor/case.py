@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..config.model import Config, Job
 from ..ownership import look
-from ..scheduling import cron, crontab, reach, units
+from ..scheduling import crond, crontab, reach, units
 from ..scheduling.base import Installed, Plan, Scope, plan_of
 from ..scheduling.host import Wing, chosen_backend, config_place
 from ..scheduling.systemd import Systemd
@@ -106,7 +106,7 @@ def _python_of(one: Installed) -> Path | None:
 
 
 def _own_table(job: str) -> bytes:
-    table = cron.read_table()
+    table = crond.read_table()
     return b"".join(table[block.start : block.end] for block in crontab.blocks(table) if block.job == job)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import process
 from ..ownership import Found, look
-from ..scheduling import cron, dropins, reach, systemctl, units
+from ..scheduling import crond, dropins, reach, systemctl, units
 from ..scheduling.base import Installed
 from ..scheduling.systemctl import Manager, Unit
 from .case import Case
@@ -21,7 +21,7 @@ _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 def check_backend(case: Case) -> Check:
     """Whether the scheduler itself is alive."""
     if case.by_cron:
-        if cron.daemon_is_running():
+        if crond.is_running():
             return ok("backend", "the cron daemon runs")
         start = "systemctl enable --now cron" if systemctl.is_booted() else "service cron start"
         return fail("backend", "the cron daemon does not run", f"sudo {start} (or crond)")

@@ -5,8 +5,8 @@ the stamp is touched, and the timer is started again, never restarted (systemd#3
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import JobError
@@ -16,9 +16,18 @@ from ..ownership import Found, Seen, look
 from .base import Artifact, Change, Plan, Wishes
 from .places import Places
 from .systemctl import Manager, Unit
+from .unfinished import Unfinished
 from .verify import verify
 
-_UNFINISHED = "install-unfinished.json"
+
+@dataclass(slots=True)
+class _Timers:
+    """What is to be done with timers, by unit name. fresh: not enabled before; going back disables them."""
+
+    enable: set[str] = field(default_factory=set)
+    start: set[str] = field(default_factory=set)
+    stop: set[str] = field(default_factory=set)
+    fresh: set[str] = field(default_factory=set)
 
 
 class Arming:
@@ -43,6 +52,7 @@ class Arming:
         self._artifacts = {plan.job: render(plan) for plan in plans}
         self._catch_up = {plan.job: plan.schedule.catch_up for plan in plans}
         self._writer = Writer()
+        self._unfinished = Unfinished(places.base)
 
     def go(self) -> list[Change]:
         """Refuse, verify, write, arm: all or nothing."""
@@ -58,35 +68,49 @@ class Arming:
         }
         rest = {job: pair for job, pair in self._artifacts.items() if job not in masked}
         shown = (
-            self._manager.show([a.path.name for pair in rest.values() for a in pair]) if self._running else {}
+            self._manager.ask([a.path.name for pair in rest.values() for a in pair]) if self._running else {}
         )
         self._refuse(rest, seen, shown)
         changed = [a for pair in rest.values() for a in pair if seen[a.path].content != a.text.encode()]
         if changed:
             verify(changed, [a for pair in rest.values() for a in pair], self._manager.scope, self._version)
-        unfinished = set(self._unfinished())
-        arm, keep, stop = set[str](), set[str](), set[str]()
-        for job, (_, timer) in rest.items():
-            name = timer.path.name
-            new = seen[timer.path].found is Found.ABSENT
-            unit = shown.get(name)
-            active = unit is not None and unit.active
-            if self._wishes.start or name in unfinished or (new and self._wishes.start is None):
-                if not (active and unit is not None and unit.enabled and timer not in changed):
-                    arm.add(name)
-            elif active and timer in changed:
-                arm.add(name)
-            elif not active and not new:
-                keep.add(job)
-            if active and timer in changed:
-                stop.add(name)
-        if changed or arm:
-            self._bring(changed, arm, stop)
+        timers, kept = self._sort(rest, seen, shown, {a.path for a in changed})
+        if changed or timers.enable or timers.start:
+            self._bring(changed, timers)
+        self._clear_up(rest)
         paths = {a.path for a in changed}
         return [
-            self._change(job, pair, paths, arm, shown, masked=job in masked, kept=job in keep)
+            self._change(job, pair, paths, timers, shown, masked=job in masked, kept=job in kept)
             for job, pair in self._artifacts.items()
         ]
+
+    def _sort(
+        self,
+        rest: Mapping[str, Sequence[Artifact]],
+        seen: Mapping[Path, Seen],
+        shown: Mapping[str, Unit],
+        changed: set[Path],
+    ) -> tuple[_Timers, set[str]]:
+        """Which timers are to be enabled, started and stopped first; and which jobs stay as they rest."""
+        timers, kept = _Timers(), set[str]()
+        left = self._unfinished.read()
+        for job, (_, timer) in rest.items():
+            name, unit = timer.path.name, shown.get(timer.path.name)
+            active = unit is not None and unit.active
+            enabled = self._places.wanted(name).is_symlink()
+            new = seen[timer.path].found is Found.ABSENT
+            if self._wishes.start or name in left.enable or (new and self._wishes.start is None):
+                timers.enable |= set() if enabled and active else {name}
+                timers.start |= set() if active else {name}
+            elif name in left.start:
+                timers.start |= set() if active else {name}
+            elif not active and not new:
+                kept.add(job)
+            if active and timer.path in changed:
+                timers.stop.add(name)
+                timers.start.add(name)
+            timers.fresh |= {name} & timers.enable if not enabled else set()
+        return timers, kept
 
     def _refuse(
         self,
@@ -97,7 +121,7 @@ class Arming:
         for pair in rest.values():
             for artifact in pair:
                 path, found = artifact.path, seen[artifact.path].found
-                if found is Found.FOREIGN:
+                if found in (Found.FOREIGN, Found.UNREADABLE):
                     raise JobError(
                         Outcome.CONFIG,
                         f"{path} exists and is not dify-job's",
@@ -124,38 +148,36 @@ class Arming:
                         "rename the job, or remove that unit with what installed it",
                     )
 
-    def _bring(self, changed: Sequence[Artifact], arm: set[str], stop: set[str]) -> None:
-        if arm:
-            self._remember(arm)
+    def _bring(self, changed: Sequence[Artifact], timers: _Timers) -> None:
         try:
-            if stop and self._running:
-                self._manager.tell("stop", stop)
+            self._unfinished.add(enable=timers.enable, start=timers.start)
+            if timers.stop:
+                self._manager.tell("stop", timers.stop)
             for artifact in changed:
                 self._writer.put(artifact.path, artifact.text.encode())
-            if arm:
-                self._manager.tell("enable", arm)
-            if self._running and changed:
+            if timers.enable:
+                self._manager.tell("enable", timers.enable, "--no-reload")
+            if self._running:
                 self._manager.reload()
-            if arm and self._running:
-                self._start(arm)
+            if timers.start and self._running:
+                self._start(timers.start)
         except OSError as error:
-            self._take_back(arm, stop)
+            self._take_back(timers)
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 f"the units could not be written; nothing was changed: {error.filename}: {error.strerror}",
                 "install as root, or with --user; --dry-run prints the files",
             ) from None
         except BaseException:
-            self._take_back(arm, stop)
+            self._take_back(timers)
             raise
-        self._forget()
 
-    def _start(self, arm: set[str]) -> None:
-        for timer in arm:
-            if self._catch_up[timer.removeprefix("dify-job-").removesuffix(".timer")]:
-                self._places.touch_stamp(timer)
-        self._manager.tell("start", arm)
-        for name, unit in self._manager.show(sorted(arm)).items():
+    def _start(self, names: set[str]) -> None:
+        for name in names:
+            if self._catch_up[name.removeprefix("dify-job-").removesuffix(".timer")]:
+                self._places.touch_stamp(name)
+        self._manager.tell("start", names)
+        for name, unit in self._manager.ask(sorted(names)).items():
             if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
                 raise JobError(
                     Outcome.CONFIG,
@@ -164,29 +186,38 @@ class Arming:
                     f"systemctl status {name}",
                 )
 
-    def _take_back(self, arm: set[str], stop: set[str]) -> None:
-        fresh = arm - stop
-        with contextlib.suppress(JobError, OSError):
-            if fresh:
-                self._manager.tell("disable", fresh)
-            if fresh and self._running:
-                self._manager.tell("stop", fresh)
+    def _take_back(self, timers: _Timers) -> None:
+        """Each step for itself: what a broken manager refuses must not keep the files from going back."""
+        if timers.fresh:
+            with contextlib.suppress(JobError):
+                self._manager.tell("disable", timers.fresh, "--no-reload")
+        if timers.start and self._running:  # an active timer must not see its file change
+            with contextlib.suppress(JobError):
+                self._manager.tell("stop", timers.start)
         self._writer.roll_back()
-        with contextlib.suppress(JobError, OSError):
+        with contextlib.suppress(JobError):
             if self._running:
                 self._manager.reload()
-                for timer in stop:
-                    self._places.touch_stamp(timer)
-                if stop:
-                    self._manager.tell("start", stop)
-        self._forget()
+                for name in timers.stop:
+                    self._places.touch_stamp(name)
+                if timers.stop:
+                    self._manager.tell("start", timers.stop)
+        with contextlib.suppress(OSError):
+            self._unfinished.drop(timers.enable | timers.start)
+
+    def _clear_up(self, rest: Mapping[str, Sequence[Artifact]]) -> None:
+        """What an install that was killed left of these jobs is no longer needed."""
+        with contextlib.suppress(OSError):
+            self._unfinished.drop({timer.path.name for _, timer in rest.values()})
+        for artifact in (a for pair in rest.values() for a in pair):
+            self._writer.clear(artifact.path)
 
     def _change(
         self,
         job: str,
         pair: Sequence[Artifact],
         written: set[Path],
-        arm: set[str],
+        timers: _Timers,
         shown: Mapping[str, Unit],
         *,
         masked: bool,
@@ -203,23 +234,6 @@ class Arming:
             job=job,
             paths=tuple(artifact.path for artifact in pair),
             changed=any(artifact.path in written for artifact in pair),
-            armed=timer in arm or (not masked and unit is not None and unit.active),
+            armed=timer in timers.start or (not masked and unit is not None and unit.active),
             notes=tuple(notes),
         )
-
-    # What a kill in the middle must not lose: which timers were to be armed
-
-    def _unfinished(self) -> list[str]:
-        try:
-            told = json.loads((self._places.base / _UNFINISHED).read_bytes())
-        except (OSError, ValueError):
-            return []
-        return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
-
-    def _remember(self, arm: set[str]) -> None:
-        both = sorted(arm | set(self._unfinished()))
-        Writer().put(self._places.base / _UNFINISHED, json.dumps(both).encode(), 0o600)
-
-    def _forget(self) -> None:
-        with contextlib.suppress(OSError):
-            (self._places.base / _UNFINISHED).unlink(missing_ok=True)

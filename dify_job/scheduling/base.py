@@ -42,8 +42,12 @@ class Plan:
     writes: tuple[Path, ...] = ()
     fingerprint: str = ""
 
-    def command(self, *, if_due: bool) -> tuple[str, ...]:
-        """What the unit or crontab line starts: nothing but names; values stay in the config."""
+    def command(self, *, if_due: bool = False) -> tuple[str, ...]:
+        """What the unit or crontab line starts: nothing but names; values stay in the config.
+
+        if_due: for a crontab line that ticks more often than the job runs. Under systemd `run` knows it by
+        itself: the service would else have to change with the timer, and two files never change at once.
+        """
         due = ("--if-due",) if if_due else ()
         run = (
             "-P",

@@ -1,19 +1,17 @@
 """The cron back end: a file in /etc/cron.d as root, a marked block in the user's crontab otherwise."""
 
 import contextlib
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import process
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer, locked
-from ..ownership import Found, Mark, look, marked
+from ..ownership import Found, Mark, Seen, look, marked
 from ..templates import render_file
-from . import crontab, reach, schedule
+from . import crond, crontab, reach, schedule
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
 from .handover import give_state
 from .places import Places
@@ -23,7 +21,6 @@ _CRONTAB = Path("crontab")  # the place of a block, in messages
 _PAUSED = "#paused# "
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
-_TRIES = 3
 
 
 class Cron:
@@ -57,13 +54,13 @@ class Cron:
         with locked(self._base):
             if self._cron_d is not None:
                 return self._install_files(self._cron_d, plans, wishes)
-            return self._edit(lambda table: self._with_blocks(table, plans, wishes))
+            return crond.edit(lambda table: self._with_blocks(table, plans, wishes))
 
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Remove the files or blocks of these jobs; a run under way goes on to its end."""
         with locked(self._base):
             if self._cron_d is None:
-                return self._edit(lambda table: self._without_blocks(table, jobs))
+                return crond.edit(lambda table: self._without_blocks(table, jobs))
             changes = []
             for job in jobs:
                 path = self._place(job)
@@ -100,7 +97,7 @@ class Cron:
                         return edited, [Change(job=job, changed=edited != table, armed=not paused)]
                 raise _not_installed(job)
 
-            return self._edit(edit)[0]
+            return crond.edit(edit)[0]
 
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
         """What is installed, from the marks; cron itself tells nothing of its jobs."""
@@ -163,6 +160,7 @@ class Cron:
                 paused = _stays_paused(old.content, wishes, new=old.found is Found.ABSENT)
                 artifact = self._artifact(plan, paused=paused)
                 changed = artifact.text.encode() != old.content
+                writer.clear(artifact.path)
                 if plan.run_as is not None:
                     give_state(plan.job, plan.run_as)
                 if changed:
@@ -204,43 +202,27 @@ class Cron:
         paths = {job: (_CRONTAB,) if job in there else () for job in jobs}
         return table, [Change(job=job, paths=paths[job], changed=job in there) for job in jobs]
 
-    def _edit(self, edit: Callable[[bytes], tuple[bytes, list[Change]]]) -> list[Change]:
-        """Read, change, write, read back; from the start again where somebody else wrote meanwhile."""
-        for _ in range(_TRIES):
-            table = read_table()
-            new, changes = edit(table)
-            if new == table:
-                return changes
-            if read_table() != table:
-                continue
-            _write_table(new, whole_table_was_ours=not new)
-            if read_table() == new:
-                return changes
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            "the crontab does not keep what is written to it; something else writes it at the same time",
-            "look at it: crontab -l",
-        )
-
     def _installed(self) -> Iterator[Installed]:
+        daemon = crond.is_running()
         if self._cron_d is not None:
             with contextlib.suppress(OSError):
                 for path in sorted(self._cron_d.glob("dify-job-*")):
                     seen = look(path, path.name.removeprefix("dify-job-"))
                     if seen.mark is not None:
-                        yield self._one(seen.mark, path, seen.content, edited=seen.found is Found.EDITED)
+                        yield self._one(seen.mark, seen, path, daemon=daemon)
             return
         try:
-            table = read_table() if process.found("crontab") else b""
+            table = crond.read_table() if process.found("crontab") else b""
             found = crontab.blocks(table)
         except JobError:
             return
         for block in found:
-            yield self._one(block.mark, _CRONTAB, table[block.start : block.end], edited=block.edited)
+            content = table[block.start : block.end]
+            seen = Seen(Found.EDITED if block.edited else Found.OURS, block.mark, content)
+            yield self._one(block.mark, seen, _CRONTAB, daemon=daemon)
 
-    def _one(self, mark: Mark, path: Path, content: bytes, *, edited: bool) -> Installed:
-        paused = _is_paused(content)
-        daemon = daemon_is_running()
+    def _one(self, mark: Mark, seen: Seen, path: Path, *, daemon: bool) -> Installed:
+        paused = _is_paused(seen.content)
         return Installed(
             job=mark.job,
             backend=self.name,
@@ -248,72 +230,12 @@ class Cron:
             paths=(path,),
             fingerprint=mark.config,
             source=mark.source,
-            edited=edited,
+            edited=seen.found is Found.EDITED,
             armed=not paused and daemon,
             paused=paused,
             troubles=()
             if daemon
             else ("the cron daemon does not run: systemctl start cron, or service cron start",),
-        )
-
-
-def read_table() -> bytes:
-    """The calling user's crontab; empty where there is none.
-
-    Raises JobError where it cannot be read for any other reason: it must not be taken for empty then.
-    """
-    done = process.run(["crontab", "-l"])
-    if done.code == 0:
-        return _unescaped(done.stdout)
-    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U'"
-    complaint = done.complaint.lower()
-    if not done.stdout and ("no crontab for" in complaint or "can't open" in complaint):
-        return b""
-    raise JobError(
-        Outcome.CONFIG,
-        f"your crontab cannot be read: {done.complaint or done.code}",
-        "crontab -l must work; see cron.allow and cron.deny in crontab(1)",
-    )
-
-
-def _unescaped(listed: bytes) -> bytes:
-    r"""The table itself, where `crontab -l` may have written CR as \r and BS as \b (Debian's 3.0pl1-162).
-
-    `crontab -e` hands the table to an editor as it is, and cat leaves it so.
-    """
-    if b"\\r" not in listed and b"\\b" not in listed:
-        return listed
-    whole = process.run(["crontab", "-e"], environ={"VISUAL": "cat", "EDITOR": "cat"}).stdout
-    return whole if whole.replace(b"\r", b"\\r").replace(b"\b", b"\\b") == listed else listed
-
-
-def daemon_is_running() -> bool:
-    """True where a process named cron or crond runs; also where /proc hides others' processes."""
-    with contextlib.suppress(OSError):
-        for process_directory in Path("/proc").iterdir():
-            if process_directory.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if (process_directory / "comm").read_text().strip() in ("cron", "crond"):
-                        return True
-    return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
-
-
-def _write_table(table: bytes, *, whole_table_was_ours: bool) -> None:
-    if whole_table_was_ours:
-        done = process.run(["crontab", "-r"])
-    else:
-        fd, path = tempfile.mkstemp(prefix="dify-job-crontab-")
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(table)
-            done = process.run(["crontab", path])  # a file, never a pipe: an empty pipe empties the table
-        finally:
-            Path(path).unlink(missing_ok=True)
-    if done.code != 0:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            f"crontab refused the table: {done.complaint}",
-            "it is as it was: crontab -l",
         )
 
 

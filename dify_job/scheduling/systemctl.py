@@ -89,6 +89,13 @@ class Manager:
 
     def show(self, units: Sequence[str]) -> dict[str, Unit]:
         """The properties of units, in one call for all of them; empty where the manager cannot be asked."""
+        try:
+            return self.ask(units)
+        except JobError:
+            return {}
+
+    def ask(self, units: Sequence[str]) -> dict[str, Unit]:
+        """The same for who must know. Raises JobError (cannot-write) where the manager does not answer."""
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _AT_ONCE):
             part = units[start : start + _AT_ONCE]
@@ -97,7 +104,7 @@ class Manager:
                 environ={**self._environ, "TZ": "UTC"},
             )
             if done.code != 0:
-                return {}
+                raise self._failed("show", part, done)
             for block in done.text.split("\n\n"):
                 properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
                 if "Id" in properties:
@@ -108,25 +115,28 @@ class Manager:
         """Let the manager read all units again."""
         self._do("daemon-reload")
 
-    def tell(self, verb: str, units: Iterable[str]) -> None:
+    def tell(self, verb: str, units: Iterable[str], *flags: str) -> None:
         """enable, disable, start, stop or reset-failed some units, in one call."""
         named = sorted(set(units))
         for start in range(0, len(named), _AT_ONCE):
-            self._do(verb, *named[start : start + _AT_ONCE])
+            self._do(verb, *flags, *named[start : start + _AT_ONCE])
 
-    def _do(self, verb: str, *units: str) -> None:
+    def _do(self, verb: str, *words: str) -> None:
         # stop of a service waits for the run's own stop, which takes at most 20 s
         done = process.run(
-            [*self._argv, "--no-ask-password", verb, *units], environ=self._environ, limit=120.0
+            [*self._argv, "--no-ask-password", verb, *words], environ=self._environ, limit=120.0
         )
         if done.code != 0:
-            who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
-            shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{who} {verb} {shown} failed: {done.complaint or done.text.strip() or done.code}",
-                f"look at it: {who} status {units[0] if units else ''}".rstrip(),
-            )
+            raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
+
+    def _failed(self, verb: str, units: Sequence[str], done: process.Done) -> JobError:
+        who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
+        shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
+        return JobError(
+            Outcome.CANNOT_WRITE,
+            f"{who} {verb} {shown} failed: {done.complaint or done.text.strip() or done.code}",
+            f"look at it: {who} status {units[0] if units else ''}".rstrip(),
+        )
 
 
 def time_of(text: str) -> datetime | None:

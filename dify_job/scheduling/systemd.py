@@ -14,6 +14,7 @@ from .arming import Arming
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
 from .places import Places
 from .systemctl import Manager, Unit
+from .unfinished import forget
 
 
 class Systemd:
@@ -54,7 +55,7 @@ class Systemd:
             running = self._manager.why_not() is None
             ours, notes = self._ours(jobs)
             names = {path.name for paths in ours.values() for path in paths}
-            shown = self._manager.show(sorted(names)) if running else {}
+            shown = self._manager.ask(sorted(names)) if running else {}
             for kind in (".timer", ".service"):  # the timers first, so that they cannot start a service again
                 loaded = [name for name, unit in shown.items() if name.endswith(kind) and unit.loaded]
                 if loaded and kind == ".timer":
@@ -73,13 +74,15 @@ class Systemd:
     def pause(self, job: str, *, paused: bool) -> Change:
         """Disarm or arm a job's timer, now and at boot; a run under way goes on."""
         _, timer = units.unit_names(job)
-        if paused:
-            self._manager.tell("disable", [timer])
-            self._manager.tell("stop", [timer])
-        else:
-            self._places.touch_stamp(timer)
-            self._manager.tell("enable", [timer])
-            self._manager.tell("start", [timer])
+        with locked(self._places.base):
+            forget(self._places.base, timer)
+            if paused:
+                self._manager.tell("disable", [timer])
+                self._manager.tell("stop", [timer])
+            else:
+                self._places.touch_stamp(timer)
+                self._manager.tell("enable", [timer])
+                self._manager.tell("start", [timer])
         return Change(job=job, changed=True, armed=not paused)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
@@ -89,6 +92,10 @@ class Systemd:
         names = [name for job in seen for name in units.unit_names(job)]
         shown = {} if why_not else self._manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
+
+    def starts_by_hand(self, plan: Plan) -> bool:
+        """False where the unit would take `systemctl start` for the timer, and might hold the run back."""
+        return units.told_by_timer(plan, self.version) or not units.can_be_held_back(plan)
 
     # Reading
 
@@ -168,14 +175,23 @@ class Systemd:
         return ours, notes
 
     def _take_away(self, job: str, ours: Sequence[Path], notes: Sequence[str]) -> Change:
+        """The units last: by them an uninstall that was killed is found, and ended by the next."""
         left = list(notes)
         _, timer = units.unit_names(job)
-        for path in ours:
-            path.unlink(missing_ok=True)
-            left += self._empty_drop_in_directory(path)
-        if any(path.name == timer for path in ours):
-            self._places.wanted(timer).unlink(missing_ok=True)
-            self._places.stamp(timer).unlink(missing_ok=True)
+        forget(self._places.base, timer)
+        try:
+            if any(path.name == timer for path in ours):
+                self._places.wanted(timer).unlink(missing_ok=True)
+                self._places.stamp(timer).unlink(missing_ok=True)
+            for path in ours:
+                left += self._empty_drop_in_directory(path)
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{error.filename} could not be removed: {error.strerror}",
+                "the timer is stopped; try again when the file system can be written",
+            ) from None
         return Change(job=job, paths=tuple(ours), changed=bool(ours), notes=tuple(left))
 
     def _empty_drop_in_directory(self, path: Path) -> list[str]:

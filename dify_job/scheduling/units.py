@@ -1,6 +1,8 @@
 """The systemd units of a job, rendered for a version of systemd. Pure."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import JobError
@@ -15,6 +17,7 @@ from .reach import in_home
 OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=
 ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
+_TRIGGER = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
@@ -56,7 +59,9 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
         "description": _free_text(plan.description),
         "system": system,
         "since": lambda needed: version >= needed,
-        "command": " ".join(quoted(word) for word in plan.command(if_due=ticks.if_due)),
+        "command": _command(plan.command()),
+        "told": told_by_timer(plan, version),
+        "timer": unit_names(plan.job)[1],
         "start_limit": format_timespan(plan.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
         "final_codes": " ".join(
@@ -86,8 +91,26 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
     )
 
 
+def told_by_timer(plan: Plan, version: int) -> bool:
+    """True where a start by the timer can be held back, and the unit can tell it from one by hand."""
+    return can_be_held_back(plan) and version >= _TRIGGER
+
+
+def can_be_held_back(plan: Plan) -> bool:
+    """True where a start is not always a run: by max_late, or as not due."""
+    return plan.schedule.max_late is not None or schedule.systemd_ticks(plan.schedule).if_due
+
+
+def _command(words: Sequence[str]) -> str:
+    """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
+    program, *arguments = words
+    if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
+        raise _no_unit(program, "systemd starts no program with a quote, backslash or control character")
+    return " ".join([quoted(program).replace("$$", "$"), *map(quoted, arguments)])
+
+
 def quoted(word: str) -> str:
-    r"""One word of ExecStart= (systemd.service(5), "Command lines"): nothing in it is special to systemd."""
+    r"""An argument in ExecStart=: nothing in it is special to systemd."""
     try:
         word.encode()
     except UnicodeEncodeError:

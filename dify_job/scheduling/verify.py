@@ -1,5 +1,6 @@
 """Letting systemd itself read rendered units, before anything is written."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def verify(changed: Sequence[Artifact], together: Sequence[Artifact], scope: Sco
                 f"systemd refuses the schedule: {'it never comes' if never else done.complaint}",
                 "man systemd.time tells the form",
             )
-    with tempfile.TemporaryDirectory(prefix="dify-job-") as scratch:
+    with _scratch() as scratch:
         files = []
         for artifact in together:
             file = Path(scratch, artifact.path.name)
@@ -49,6 +50,19 @@ def verify(changed: Sequence[Artifact], together: Sequence[Artifact], scope: Sco
                 f"systemd refuses the units: {complaints[0].replace(scratch + '/', '')}",
                 f"they are rendered for systemd {version}; --dry-run prints them",
             )
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
+            yield directory
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"the units cannot be checked in {tempfile.gettempdir()}: {error.strerror}; nothing was changed",
+            f"df {tempfile.gettempdir()}",
+        ) from None
 
 
 def _calendars(artifacts: Iterable[Artifact]) -> Iterator[str]:

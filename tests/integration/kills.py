@@ -1,0 +1,235 @@
+"""Ends an install at each of its file operations and program calls, as kill -9, a full disk or a failing
+program would; run as a program (it forks), it prints a JSON list of what was found after each.
+
+Arguments: BACKEND SCENARIO FAULT DIRECTORY. Operations are counted in the os module, below the write seam.
+"""
+
+import errno
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fake_manager import TWO_DAYS, FakeCrontab, FakeManager
+
+from dify_job import process
+from dify_job.config.model import ScheduleConfig
+from dify_job.errors import JobError
+from dify_job.scheduling import crond, systemctl
+from dify_job.scheduling.base import Plan, Scope, Wishes
+from dify_job.scheduling.cron import Cron
+from dify_job.scheduling.systemd import Systemd
+
+OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")
+real = {name: getattr(os, name) for name in OPERATIONS}
+os.fsync = real["fsync"] = lambda _descriptor: None  # counted, and not waited for
+leave = os._exit
+
+
+class Faults:
+    """Counts operations, and lets the one that is aimed at go wrong."""
+
+    def __init__(self, kind: str, aim: int) -> None:
+        self.kind = kind
+        self.aim = aim
+        self.count = 0
+
+    def point(self, what: str) -> None:
+        self.count += 1
+        if self.count != self.aim:
+            return
+        if self.kind == "kill":
+            leave(137)
+        if self.kind == "full" and what in ("open", "fsync", "mkdir", "rename", "write"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), what)
+
+    def around(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            if name == "open" and not args[1] & os.O_CREAT:
+                return real["open"](*args, **named)
+            self.point(name)
+            result = real[name](*args, **named)
+            if self.kind == "kill":
+                self.point(name)
+            return HalfWriter(result, self) if name == "fdopen" else result
+
+        return call
+
+
+class HalfWriter:
+    """A file whose write can stop in the middle."""
+
+    def __init__(self, file: Any, faults: Faults) -> None:
+        self._file = file
+        self._faults = faults
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data[: len(data) // 2])
+        self._file.flush()
+        self._faults.point("write")
+        self._file.write(data[len(data) // 2 :])
+
+    def __enter__(self) -> "HalfWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def plans(*, new: bool) -> list[Plan]:
+    return [
+        Plan(
+            job=job,
+            description="after" if new else "before",
+            schedule=ScheduleConfig(every=7200.0 if new else 3600.0, catch_up=True),
+            config_path=Path("/etc/dify-job/config.toml"),
+            python=Path("/usr/bin/python3"),
+            timeout=900.0 if new else 600.0,
+            fingerprint=("b" if new else "a") * 16,
+        )
+        for job in ("daily", "weekly")
+    ]
+
+
+class Home:
+    """One user's home with fakes for the programs, and the back end under test."""
+
+    def __init__(self, directory: Path, backend: str) -> None:
+        self.directory = directory
+        self.backend = backend
+        os.environ |= {
+            "HOME": str(directory),
+            "XDG_CONFIG_HOME": str(directory / "config"),
+            "XDG_DATA_HOME": str(directory / "data"),
+            "XDG_STATE_HOME": str(directory / "state"),
+        }
+        self.manager = FakeManager(directory)
+        self.table = FakeCrontab(directory)
+        self.faults = Faults("none", 0)
+        process.run = self.run  # type: ignore[assignment]
+        process.found = lambda _name: True
+        systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
+        crond.is_running = lambda: True
+        directory.mkdir(parents=True)
+        if backend == "cron.d":
+            (directory / "cron.d").mkdir()
+        if backend == "crontab":
+            self.table.table.write_bytes(b"# mine\r\n0 0 * * * x \xff\n")
+
+    def run(self, argv: list[str], **_: Any) -> process.Done:
+        if argv[0] == "systemd-analyze":
+            return process.Done(0, b"", b"")
+        self.faults.point("program")
+        if self.faults.kind == "failing" and self.faults.count == self.faults.aim:
+            return process.Done(1, b"", b"Failed: connection timed out")
+        fake = self.table if argv[0] == "crontab" else self.manager
+        os.__dict__.update(real)  # the fake's own operations are not ours
+        code, out, err = fake.main(list(argv[1:]))
+        self.arm()
+        self.faults.point("program")
+        return process.Done(code, out if isinstance(out, bytes) else out.encode(), err.encode())
+
+    def wing(self) -> Systemd | Cron:
+        if self.backend == "systemd":
+            return Systemd(Scope.USER)
+        wing = Cron(Scope.USER)
+        if self.backend == "cron.d":
+            wing._cron_d = self.directory / "cron.d"
+        return wing
+
+    def arm(self) -> None:
+        if self.faults.kind != "none":
+            os.__dict__.update({name: self.faults.around(name) for name in OPERATIONS})
+
+    def files(self) -> dict[str, str]:
+        places = [self.manager.units, self.directory / "cron.d", self.directory / "state/dify-job"]
+        found = {
+            str(path.relative_to(self.directory)): path.read_text()
+            for place in places
+            if place.is_dir()
+            for path in place.rglob("*")
+            if path.is_file() and not path.is_symlink() and path.name != "install.lock"
+        }
+        if self.table.table.exists():
+            found["crontab"] = self.table.table.read_bytes().decode("latin-1")
+        return found
+
+    def world(self) -> dict[str, Any]:
+        return {
+            "files": self.files(),
+            "active": sorted(self.manager.active()),
+            "enabled": sorted(self.manager.enabled()),
+        }
+
+
+def prepare(home: Home, scenario: str) -> None:
+    if scenario == "fresh":
+        return
+    home.wing().install(plans(new=False), Wishes())
+    for stamp in home.manager.units.glob("*.timer"):
+        path = home.manager.stamps / f"stamp-{stamp.name}"
+        if path.exists():
+            os.utime(path, (time.time() - TWO_DAYS, time.time() - TWO_DAYS))
+    if scenario in ("paused", "start"):
+        home.wing().pause("weekly", paused=True)
+
+
+def act(home: Home, scenario: str) -> None:
+    if scenario == "uninstall":
+        home.wing().uninstall(["daily", "weekly"])
+    else:
+        home.wing().install(plans(new=True), Wishes(start=True if scenario == "start" else None))
+
+
+def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:
+    home = Home(directory, backend)
+    prepare(home, scenario)
+    before = home.world()
+    child = os.fork()
+    if child == 0:
+        home.faults = Faults(kind, aim)
+        home.arm()
+        try:
+            act(home, scenario)
+            code = 0 if home.faults.count >= aim else 99  # nothing was left to aim at
+        except JobError as error:
+            (directory / "error").write_text(f"{error.outcome}: {error.message}")
+            code = 3
+        leave(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    after = home.world()
+    error = directory / "error"
+    told = error.read_text() if error.exists() else ""
+    act(home, scenario)
+    return {
+        "aim": aim,
+        "code": code,
+        "error": told,
+        "before": before,
+        "after": after,
+        "end": home.world(),
+        "runs": home.manager.runs(),
+    }
+
+
+def main() -> None:
+    backend, scenario, kind, place = sys.argv[1:]
+    found = []
+    for aim in range(1, 1000):
+        directory = Path(place, f"{aim}")
+        found.append(one(backend, scenario, kind, aim, directory))
+        shutil.rmtree(directory)
+        if found[-1]["code"] == 99:
+            break
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
