@@ -15,7 +15,7 @@ import requests
 
 from ..values import dataclass
 from . import transport
-from .dialects import Event, read_event
+from .dialects import IRRELEVANT_LINES, Event, read_event
 from .sse import Parser
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class Dify:
 
 
 def _events(call: Call, response: requests.Response) -> Iterator[Message]:
-    parser = Parser()
+    parser = Parser(skip=IRRELEVANT_LINES)
     # read1 gives what has come, chunked or not; iter_content waits for the end of an unchunked answer.
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         call.last_byte = time.monotonic()

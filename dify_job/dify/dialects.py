@@ -23,9 +23,10 @@ _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; what does not begin so is decoded like any other event.
 _IRRELEVANT = tuple(
     prefix + name
-    for prefix in (b'{"event":"', b'{"event": "')
+    for prefix in (b'{"event": "', b'{"event":"')
     for name in (b'text_chunk"', b'tts_message"', b'tts_message_end"', b'reasoning_chunk"')
 )
+IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
 
 
 @dataclass(frozen=True)

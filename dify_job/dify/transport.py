@@ -14,6 +14,7 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .. import __version__
+from .chunks import Chunks
 
 ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
@@ -49,6 +50,30 @@ class Witness:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
+class _Response(http.client.HTTPResponse):
+    """Takes apart all chunks that have come at once (http.client's seam for it is response_class)."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._chunks = Chunks()
+
+    def read1(self, n: int = -1) -> bytes:
+        if self.fp is None or not self.chunked:
+            return super().read1(n)
+        body = b""
+        while not body and not self._chunks.ended:
+            data = self.fp.read1(n)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            try:
+                body = self._chunks.feed(data)
+            except ValueError:
+                raise http.client.IncompleteRead(b"") from None
+        if self._chunks.ended:
+            self.close()
+        return body
+
+
 class _Adapter(HTTPAdapter):
     """Gives each pool connections that report to the witness (urllib3's ConnectionCls)."""
 
@@ -56,11 +81,15 @@ class _Adapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
         class Http(HTTPConnection):
+            response_class = _Response
+
             def connect(self) -> None:
                 super().connect()
                 witness.saw(self.sock)
 
         class Https(HTTPSConnection):
+            response_class = _Response
+
             def connect(self) -> None:
                 super().connect()
                 witness.saw(self.sock)

@@ -1,10 +1,12 @@
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify.sse import Parser
+from dify_job.dify.dialects import IRRELEVANT_LINES, Event, read_event
+from dify_job.dify.sse import Parser, ServerSentEvent
 
 
 def parse(*chunks: bytes) -> list[tuple[str, bytes]]:
@@ -76,7 +78,88 @@ def test_data_comes_back_whole_however_it_is_cut(lines: list[bytes], end: bytes,
 
 
 def test_one_event_of_20_mb_is_linear_and_whole() -> None:
-    data = b"x" * 20_000_000
-    stream = b"data: " + data + b"\n\n"
+    """Its pieces are kept as they came and joined once: every byte is copied a fixed number of times."""
+    parser = Parser(skip=IRRELEVANT_LINES)
+    piece = b"x" * 65536
+    assert list(parser.feed(b"data: ")) == []
+    for _ in range(300):
+        assert list(parser.feed(piece)) == []
+        assert parser._line[-1] is piece
+    assert list(parser.feed(b"\n\n")) == [("message", piece * 300)]
+
+
+# What can be passed over, and what only looks as if.
+LINES = st.sampled_from(
+    [
+        b'data: {"event": "text_chunk", "data": {}}',
+        b'data:{"event": "text_chunk"}',
+        b'data: {"event":"tts_message"}',
+        b'data: {"event": "text_chunk',
+        b'data: {"event": "node_started"}',
+        b'data: {"event": "workflow_finished", "data": {"status": "succeeded"}}',
+        b"event: ping",
+        b": text_chunk",
+        b"data",
+        b"",
+        b"",
+    ]
+)
+
+
+def read(parser: Parser, *chunks: bytes) -> list[Event]:
+    events = (read_event(raw) for chunk in chunks for raw in parser.feed(chunk))
+    return [event for event in events if event is not None]
+
+
+@given(st.lists(LINES, max_size=12), st.sampled_from([b"\n", b"\r", b"\r\n"]), st.lists(st.integers(0, 400)))
+def test_passing_over_changes_no_event_wherever_it_is_cut(
+    lines: list[bytes], end: bytes, cuts: list[int]
+) -> None:
+    stream = b"".join(line + end for line in lines)
+    edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
+    assert read(Parser(skip=IRRELEVANT_LINES), *chunks) == read(Parser(), stream)
+
+
+def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    monkeypatch.setattr("dify_job.dify.dialects.json.loads", decoded.append)
+    event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
+    assert list(Parser(skip=IRRELEVANT_LINES).feed(event * 1000)) == []
+    for cut in range(len(event)):
+        parser = Parser(skip=IRRELEVANT_LINES)
+        for raw in (*parser.feed(event[:cut]), *parser.feed(event[cut:])):
+            assert isinstance(raw, ServerSentEvent)
+            assert read_event(raw) is None
+    assert decoded == []
+
+
+@pytest.mark.parametrize("skip", [(), IRRELEVANT_LINES])
+def test_memory_is_flat_over_the_length_of_a_stream(skip: tuple[bytes, ...]) -> None:
+    block = b'data: {"event": "text_chunk", "data": {"text": "%b"}}\n\n' % (b"x" * 1000) * 60
+
+    def peak(blocks: int) -> int:
+        parser = Parser(skip)
+        tracemalloc.start()
+        for _ in range(blocks):
+            assert not [raw for raw in parser.feed(block) if read_event(raw) is not None]
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(200) < peak(5) + len(block)
+
+
+def test_one_large_event_costs_twice_its_size_at_most() -> None:
+    size = 8_000_000
+    stream = b'data: {"event": "workflow_finished", "x": "%b"}\n\n' % (b"x" * size)
     chunks = [stream[i : i + 65536] for i in range(0, len(stream), 65536)]
-    assert parse(*chunks) == [("message", data)]
+    del stream
+    parser = Parser(skip=IRRELEVANT_LINES)
+    tracemalloc.start()
+    while chunks:
+        for raw in parser.feed(chunks.pop(0)):
+            assert len(raw.data) > size
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.2 * size

@@ -1,0 +1,44 @@
+"""The body of a chunked answer from bytes cut anywhere; pure, knows no HTTP (RFC 9112, section 7.1)."""
+
+_LONGEST_LINE = 65536
+
+
+class Chunks:
+    """Feed it what came; it gives the body in it at once. ended: the last chunk has begun.
+
+    http.client takes three calls and two copies for a chunk, and Dify sends each event as one.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._left = 0  # bytes of the chunk under way that are still to come
+        self._line = b""  # what has come of the line with the next chunk's size
+        self._before = b""  # what stands before that line: the line end of the last chunk
+
+    def feed(self, data: bytes) -> bytes:
+        """The body in `data`. Raises ValueError where chunks are not as long as they say."""
+        data = self._line + data
+        parts = [data[: self._left]]
+        at, before = self._left, self._before
+        while at < len(data):
+            end = data.find(b"\n", at + len(before))
+            if end < 0:
+                break
+            if not data.startswith(before, at):
+                raise ValueError("a chunk without its line end")
+            try:
+                size = int(data[at:end], 16)  # the line ends around the number are space to int
+            except ValueError:
+                size = int(data[at:end].partition(b";")[0], 16)  # without a chunk extension
+            if size < 0:
+                raise ValueError("a chunk of a negative size")
+            if size == 0:
+                self.ended = True
+                break
+            at = end + 1 + size
+            parts.append(data[end + 1 : at])
+            before = b"\r\n"
+        self._left, self._line, self._before = max(0, at - len(data)), data[at:], before
+        if len(self._line) > _LONGEST_LINE:
+            raise ValueError("a chunk without a size")
+        return b"".join(parts)
