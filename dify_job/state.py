@@ -162,7 +162,7 @@ class JobState:
 
     def in_flight(self) -> InFlight | None:
         """The run that an earlier process left without an end; an unreadable record is None."""
-        told = self._read("in-flight.json")
+        told = self.read("in-flight.json")
         known = InFlight.__annotations__
         try:
             return InFlight(**{key: value for key, value in told.items() if key in known}) if told else None
@@ -171,45 +171,49 @@ class JobState:
 
     def put_in_flight(self, record: InFlight) -> None:
         """On disk before it returns (fsync of file and directory)."""
-        self._write("in-flight.json", json.dumps(vars(record)) + "\n", sync=True)
+        self.write("in-flight.json", json.dumps(vars(record)) + "\n", sync=True)
 
     def clear_in_flight(self) -> None:
         """The end of the run is known."""
+        self.remove("in-flight.json")
+
+    def remove(self, name: str) -> None:
+        """Remove a record, or nothing."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink("in-flight.json", dir_fd=self._fd)
+            os.unlink(name, dir_fd=self._fd)
 
     def tick(self) -> float | None:
         """The last tick that --if-due counted from, seconds since 1970."""
-        at = (self._read("tick.json") or {}).get("at")
+        at = (self.read("tick.json") or {}).get("at")
         return float(at) if isinstance(at, (int, float)) else None
 
     def put_tick(self, at: float) -> None:
         """Remember a tick, on disk before it returns."""
-        self._write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
+        self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
     def last(self) -> dict[str, Any] | None:
         """The result of the last run, as `finish` got it."""
-        return self._read("last.json")
+        return self.read("last.json")
 
     def last_success(self) -> datetime | None:
         """When the last run that succeeded began, however many failed since."""
         try:
-            return datetime.fromisoformat(str((self._read("last-success.json") or {})["at"]))
+            return datetime.fromisoformat(str((self.read("last-success.json") or {})["at"]))
         except (KeyError, ValueError):
             return None
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Keep a result as the last one and as a line of the history; the caller holds the lock."""
-        self._write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
+        self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         self.remember(result)
         kept = self._text("history.jsonl")
         if kept.count("\n") > _HISTORY_LINES + _HISTORY_SLACK:
-            self._write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
+            self.write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
 
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; one write of one line, so a crash leaves no half of two."""
         if result.get("outcome") == Outcome.SUCCEEDED:
-            self._write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
+            self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
         line = json.dumps(result, ensure_ascii=False) + "\n"
         fd = self._open("history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
@@ -225,7 +229,8 @@ class JobState:
                 found.append(json.loads(line))
         return [entry for entry in found if isinstance(entry, dict)]
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A record by its file's name; None where there is none, or a damaged one."""
         try:
             told = json.loads(self._text(name))
         except ValueError:
@@ -240,7 +245,8 @@ class JobState:
         with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
             return file.read()
 
-    def _write(self, name: str, text: str, *, sync: bool = False) -> None:
+    def write(self, name: str, text: str, *, sync: bool = False) -> None:
+        """A whole record, old or new; sync: on disk before it returns."""
         temporary = f".{name}.{os.getpid()}"
         fd = self._open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:

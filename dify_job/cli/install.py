@@ -21,7 +21,9 @@ from ..scheduling import preview, schedule
 from ..scheduling.base import Artifact, Change, Plan, Scope, Wishes
 from ..scheduling.cron import Cron
 from ..scheduling.crond import read_table
+from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
+from .door import door_of, http_options, open_door
 from .options import Globals
 from .output import put, say
 from .scopes import jobs_named, scope_options
@@ -34,6 +36,7 @@ _LINGER = Path("/var/lib/systemd/linger")
 @click.argument("jobs", nargs=-1)
 @schedule_options
 @scope_options
+@http_options
 @click.option("--run-as", metavar="USER", help="Instead of a dynamic user (systemd) or root (cron.d).")
 @click.option("--dry-run", is_flag=True, help="Print the files whole, write nothing.")
 @click.option("--diff", "as_diff", is_flag=True, help="Print what would change, write nothing.")
@@ -60,6 +63,9 @@ def install(  # noqa: PLR0913 - one argument an option
     prune: bool,
     start: bool | None,
     overwrite_edits: bool,
+    http: bool,
+    http_listen: str,
+    http_token_file: Path | None,
 ) -> int:
     """Install the timers or crontab entries of jobs: all of the config, or those named.
 
@@ -79,15 +85,20 @@ def install(  # noqa: PLR0913 - one argument an option
     now = datetime.now(UTC)
     for each in ready:
         preview.check(each.plan.schedule, now)
+    place = config_place(config, where)
+    installed = [each.job for each in ready]
+    door = door_of(installed, wing, place, http=http, listen=http_listen, token_file=http_token_file)
     if dry_run or as_diff or check:
-        return _show(wing, ready, dry_run=dry_run, as_diff=as_diff, check=check)
+        return _show(wing, ready, door, dry_run=dry_run, as_diff=as_diff, check=check)
     arm = False if start is None and config.auto_start is False else start
     wishes = Wishes(start=arm, overwrite_edits=overwrite_edits)
-    changes = installing.bring(wing, ready, config_place(config, where), wishes)
+    changes = installing.bring(wing, ready, place, wishes)
     for warning in config.warnings:
         say(f"dify-job: {warning}")
     if prune:
-        _prune(wing, config_place(config, where), set(config.jobs))
+        _prune(wing, place, set(config.jobs))
+    if door is not None:
+        open_door(door, where)
     _tell(wing, ready, changes, config, now)
     return 0
 
@@ -101,27 +112,31 @@ def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
 # Without writing
 
 
-def _show(wing: Wing, ready: Iterable[Ready], *, dry_run: bool, as_diff: bool, check: bool) -> int:
-    differs = False
+def _show(
+    wing: Wing, ready: Iterable[Ready], door: Door | None, *, dry_run: bool, as_diff: bool, check: bool
+) -> int:
+    pairs: list[tuple[Path, str, str]] = []
     for each in ready:
-        pairs: list[tuple[Path, str, str]] = []
         for file in each.own:
             text = "(the API key)\n" if file.secret else file.content.decode()
             pairs.append((file.path, _old_text(file.path, secret=file.secret), text))
         pairs += [(a.path, _old_artifact(wing, a, each.plan.job), a.text) for a in wing.render(each.plan)]
-        for path, old, new in pairs:
-            if dry_run:
-                put(f"# {path}\n{new}")
-            if old == new:
-                continue
-            differs = True
-            if as_diff:
-                lines = difflib.unified_diff(
-                    old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
-                )
-                put("".join(lines).rstrip("\n"))
-            elif check and not dry_run:
-                put(f"{path} {'differs' if old else 'is missing'}")
+    if door is not None:
+        pairs += [(a.path, _old_text(a.path, secret=False), a.text) for a in Doorway(wing.scope).render(door)]
+    differs = False
+    for path, old, new in pairs:
+        if dry_run:
+            put(f"# {path}\n{new}")
+        if old == new:
+            continue
+        differs = True
+        if as_diff:
+            lines = difflib.unified_diff(
+                old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
+            )
+            put("".join(lines).rstrip("\n"))
+        elif check and not dry_run:
+            put(f"{path} {'differs' if old else 'is missing'}")
     return 1 if check and differs else 0
 
 

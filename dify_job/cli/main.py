@@ -42,6 +42,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "render": ("render", "render", "Print the units or crontab entries for another host."),
     "secret": ("secret", "secret_group", "Store the API key of a job."),
     "config": ("config", "config_group", "Show the configuration with its sources, or validate it."),
+    "http": ("http", "http", "Answer one HTTP request, for the unit of install --http."),
     "exit-codes": ("exit_codes", "exit_codes", "Print the table of exit codes."),
     "demo": ("demo", "demo", "Run a workflow against the built-in stand-in Dify: no server, no key."),
 }

@@ -24,6 +24,10 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
         return None  # nearly every run: nothing of the scheduling wing is loaded
+    from .. import mailbox  # noqa: PLC0415 - start-up time
+
+    if state is not None and mailbox.is_fresh(state):
+        return None  # a person asked for it, over HTTP
     from ..scheduling import due, schedule  # noqa: PLC0415 - start-up time
 
     times = schedule.or_default(job.schedule)

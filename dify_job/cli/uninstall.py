@@ -14,6 +14,7 @@ from ..files import locked
 from ..scheduling.base import Installed, Scope
 from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
 from ..state import base_of
+from .door import close_door
 from .output import put
 from .scopes import scope_options
 
@@ -42,6 +43,9 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
                 put(f"  {note}")
     for job in sorted(set(jobs) - {one.job for _, one in there}):
         put(f"{job}: not installed")
+    if backend != "cron":
+        left = [one.job for _, one in installed_jobs(backends)]
+        close_door(where, left, all_jobs=not jobs)
     if purge:
         base = base_of(system=where is Scope.SYSTEM)
         with locked(base):

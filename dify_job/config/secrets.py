@@ -12,6 +12,7 @@ from .trust import fault_of_directories, fault_of_file
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
+_SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -49,6 +50,18 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
 def read_key_file(path: str) -> Secret:
     """The key in a file that a person named, with the checks of a job's own. Raises JobError (config)."""
     return check_key(_read_private(Path(path).expanduser(), "key file", "--key-file"), path)
+
+
+def read_token(path: Path) -> Secret:
+    """The bearer token of the HTTP interface, from a private file. Raises JobError (config)."""
+    token = _read_private(path, "token file", "--http-token-file").strip()
+    if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
+        raise JobError(
+            Outcome.CONFIG,
+            f"the token in {path} is not one word of at least {_SHORTEST_TOKEN} characters",
+            f"openssl rand -hex 32 > {path}",
+        )
+    return Secret(token)
 
 
 def check_key(text: str, where: str) -> Secret:

@@ -121,6 +121,13 @@ class Manager:
         for start in range(0, len(named), _AT_ONCE):
             self._do(verb, *flags, *named[start : start + _AT_ONCE])
 
+    def run(self, unit: str, limit: float) -> str:
+        """Start a oneshot service, wait for its end, and give systemctl's complaint. limit: seconds."""
+        done = process.run(
+            [*self._argv, "--no-ask-password", "start", unit], environ=self._environ, limit=limit
+        )
+        return done.complaint if done.code else ""
+
     def _do(self, verb: str, *words: str) -> None:
         # stop of a service waits for the run's own stop, which takes at most 20 s
         done = process.run(

@@ -56,7 +56,7 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
     homes = [path for path in touched if in_home(path)]
     values = {
         "job": plan.job,
-        "description": _free_text(plan.description),
+        "description": free_text(plan.description),
         "system": system,
         "since": lambda needed: version >= needed,
         "command": _command(plan.command()),
@@ -67,14 +67,16 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
         "final_codes": " ".join(
             str(row.code) for row in TABLE if row.code and row.again not in (Again.SAFE, Again.NOT_NEEDED)
         ),
-        "credential": f"api_key:{_path(plan.key_file)}" if plan.key_file and version >= _CREDENTIALS else "",
-        "encrypted": f"api_key:{_path(plan.key_credential)}" if plan.key_credential else "",
+        "credential": f"api_key:{path_value(plan.key_file)}"
+        if plan.key_file and version >= _CREDENTIALS
+        else "",
+        "encrypted": f"api_key:{path_value(plan.key_credential)}" if plan.key_credential else "",
         "dynamic": is_dynamic(plan, scope, version),
         "user": plan.run_as or "",
         "protect_home": "no" if any(in_home(p) for p in plan.writes) else "read-only" if homes else "yes",
-        "writes": [_path(path) for path in plan.writes],
-        "reads": [_path(path) for path in plan.reads],
-        "schedule": _free_text(schedule.in_words(plan.schedule)),
+        "writes": [path_value(path) for path in plan.writes],
+        "reads": [path_value(path) for path in plan.reads],
+        "schedule": free_text(schedule.in_words(plan.schedule)),
         "calendars": ticks.lines,
         "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
         "catch_up": plan.schedule.catch_up,
@@ -127,7 +129,7 @@ def quoted(word: str) -> str:
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"}
 
 
-def _path(path: Path | None) -> str:
+def path_value(path: Path | None) -> str:
     """A path as a whole setting of its own, where only specifiers are special."""
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
@@ -135,7 +137,8 @@ def _path(path: Path | None) -> str:
     return text.replace("%", "%%")
 
 
-def _free_text(text: str) -> str:
+def free_text(text: str) -> str:
+    """Words in a setting that takes the rest of the line."""
     return " ".join(text.split()).replace("%", "%%").rstrip("\\")
 
 

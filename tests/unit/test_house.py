@@ -17,6 +17,7 @@ GROUND = {
     "history",
     "journal",
     "log",
+    "mailbox",
     "ownership",
     "process",
     "state",
@@ -27,8 +28,20 @@ GROUND = {
 }
 # wing -> what it may import besides the ground
 ALLOWED = {
-    "cli": {"running", "scheduling", "config", "dify", "standin", "doctor", "installing", "service", "cli"},
+    "cli": {
+        "running",
+        "scheduling",
+        "config",
+        "dify",
+        "standin",
+        "doctor",
+        "installing",
+        "service",
+        "http",
+        "cli",
+    },
     "doctor": {"doctor", "running", "scheduling", "config", "dify"},
+    "http": {"http", "service", "scheduling", "config"},
     "installing": {"scheduling", "config"},
     "service": {"running", "scheduling", "config", "installing"},
     "running": {"running", "dify", "config"},

@@ -1,0 +1,103 @@
+"""What install and uninstall do about the HTTP interface: its flags, and who can call it in words."""
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.model import Job
+from ..config.secrets import read_token
+from ..errors import JobError
+from ..exits import Outcome
+from ..scheduling.base import Scope
+from ..scheduling.doorway import Door, Doorway, address_of
+from ..scheduling.host import Wing
+from .output import put
+
+_DEFAULT_LISTEN = "127.0.0.1:8000"  # the original's
+
+
+def http_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--http, --http-listen and --http-token-file."""
+    for option in (
+        click.option(
+            "--http-token-file",
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Let in who has the token in this file, instead of you and root.",
+        ),
+        click.option(
+            "--http-listen",
+            metavar="ADDRESS:PORT",
+            default=_DEFAULT_LISTEN,
+            show_default=True,
+            help="Elsewhere than on loopback only with a token.",
+        ),
+        click.option("--http", is_flag=True, help="Also serve the original's HTTP calls, by a socket unit."),
+    ):
+        command = option(command)
+    return command
+
+
+def door_of(
+    jobs: Sequence[Job], wing: Wing, place: Path, *, http: bool, listen: str, token_file: Path | None
+) -> Door | None:
+    """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
+    if not http:
+        if token_file is not None or listen != _DEFAULT_LISTEN:
+            raise JobError(Outcome.USAGE, "--http-listen and --http-token-file need --http", "add it")
+        return None
+    if wing.name != "systemd":
+        raise JobError(Outcome.CONFIG, "--http needs the systemd back end", "leave --http out")
+    if token_file is not None:
+        token_file = token_file.absolute()
+        read_token(token_file)
+    caller = int(os.environ.get("SUDO_UID", "0")) if wing.scope is Scope.SYSTEM else os.getuid()
+    door = Door(
+        listen=listen,
+        jobs=[job.name for job in jobs],
+        config_path=place,
+        python=Path(sys.executable),
+        timeout=max(job.timeout + job.schedule.jitter for job in jobs),
+        uid=caller or None,
+        token_file=token_file,
+    )
+    Doorway(wing.scope).render(door)
+    return door
+
+
+def open_door(door: Door, scope: Scope) -> None:
+    """Let systemd listen, and tell who can call."""
+    changed = Doorway(scope).open(door)
+    address, port = address_of(door.listen)
+    put(f"http: {'listening' if changed else 'unchanged'} on {address} port {port}, {_who(door)}")
+    put(f"  it starts, stops and reads {', '.join(door.jobs)}, and nothing else")
+    if scope is Scope.SYSTEM:
+        put("  each request is one process of root with two capabilities, which can open no connection")
+    first = f"?job={door.jobs[0]}" if len(door.jobs) > 1 else ""
+    bearer = ' -H "Authorization: Bearer $(cat TOKENFILE)"' if door.token_file else ""
+    name = f"[{address}]" if ":" in address else address
+    put(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
+
+
+def close_door(scope: Scope, installed: Sequence[str], *, all_jobs: bool) -> None:
+    """Take the interface away with the last of its jobs. installed: what is left."""
+    doorway = Doorway(scope)
+    if doorway.jobs() and (all_jobs or not set(doorway.jobs()) & set(installed)):
+        for path in doorway.close():
+            put(f"http: removed {path}")
+
+
+def _who(door: Door) -> str:
+    if door.token_file is not None:
+        return f"for whoever has the token in {door.token_file}"
+    if door.uid is None:
+        return "for root on this machine"
+    try:
+        return f"for root and {pwd.getpwuid(door.uid).pw_name} on this machine"
+    except KeyError:
+        return f"for root and user {door.uid} on this machine"

@@ -1,0 +1,67 @@
+"""`dify-job http`: answer the one request on standard input, a socket that systemd accepted, and leave."""
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from .. import log
+from ..config.secrets import read_token
+from ..errors import JobError
+from ..exits import Outcome
+from ..http.exchange import Answer, exchange
+from ..http.guard import Guard, Peer
+from ..http.peers import peer_of
+from ..http.request import Refused, Request
+from ..http.routes import Routes
+from .options import Globals
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True)
+@click.option("--allow-uid", "uids", type=int, multiple=True, help="A user who may ask, beside root.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Let in who has the token in this file, and nobody else.",
+)
+@click.pass_context
+def http(
+    ctx: click.Context, /, *, jobs: tuple[str, ...], uids: tuple[int, ...], token_file: Path | None
+) -> None:
+    """Answer one HTTP request on standard input, for the jobs named; the unit of install --http starts it."""
+    options = ctx.ensure_object(Globals)
+    log.set_up(face=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs))
+    if options.config_path is None:
+        raise JobError(Outcome.USAGE, "--config is needed", "install --http writes a unit that gives it")
+    routes = Routes(jobs, options.config_path)
+    try:
+        connection = socket.socket(fileno=os.dup(0))
+        peer = peer_of(connection)
+    except OSError as error:
+        raise JobError(
+            Outcome.USAGE, f"standard input is no connection: {error.strerror}", "dify-job install --http"
+        ) from None
+
+    def answer(request: Request, body: bytes) -> Answer:
+        _guard(uids, token_file).check(request, peer)
+        return routes.answer(request, body)
+
+    asked, status = exchange(connection, answer)
+    _tell(asked, status, peer)
+
+
+def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
+    try:
+        token = read_token(token_file).reveal().encode() if token_file is not None else None
+    except JobError as error:
+        log.error(error.message, hint=error.hint)
+        raise Refused(503, "nobody can be let in; the log says why") from None
+    return Guard(frozenset({0, *uids}), token)
+
+
+def _tell(asked: str, status: int, peer: Peer) -> None:
+    tell = log.info if status < 400 else log.warning
+    tell(f"{asked}: {status or 'the peer is gone'}", peer=peer.address, uid=peer.uid)

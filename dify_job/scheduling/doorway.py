@@ -1,0 +1,191 @@
+"""The socket that systemd holds for the original system's HTTP interface, and the service for one request."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import JobError
+from ..exits import Outcome
+from ..files import Writer, locked
+from ..ownership import Found, fingerprint, look, marked
+from ..templates import render_file
+from ..timespan import format_timespan
+from . import systemctl, units
+from .base import Artifact, Scope
+from .places import Places
+from .reach import in_home
+from .systemctl import Manager
+from .verify import verify
+
+SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http@.service"
+_OWNER = "http"  # in the first lines, where files of jobs name theirs
+_GRACE = 180.0  # seconds beyond the longest timeout of a job: the call waits for the job's own unit
+_LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
+_JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What is to be served to whom.
+
+    listen: ADDRESS:PORT. jobs: that may be started, stopped and read. uid: who may ask beside root, where no
+    token is asked for. timeout: the longest of the jobs, seconds.
+    """
+
+    listen: str
+    jobs: Sequence[str]
+    config_path: Path
+    python: Path
+    timeout: float
+    uid: int | None = None
+    token_file: Path | None = None
+
+
+def address_of(listen: str) -> tuple[str, int]:
+    """Address and port; 127.0.0.1 where only a port is given. Raises JobError (usage)."""
+    found = _LISTEN.fullmatch(listen)
+    try:
+        address = ipaddress.ip_address(((found and found["address"]) or "127.0.0.1").strip("[]"))
+    except ValueError:
+        found = None
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise JobError(Outcome.USAGE, f"{listen!r} is no address and port", "write it as 127.0.0.1:8000")
+    return str(address), int(found["port"])
+
+
+def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple[Artifact, Artifact]:
+    """Socket and service. Raises JobError where everybody could come in."""
+    address, port = address_of(door.listen)
+    family = ipaddress.ip_address(address)
+    if not family.is_loopback and door.token_file is None:
+        raise JobError(
+            Outcome.CONFIG,
+            f"{address} can be reached from other machines, and there is no token",
+            "name a file with one in --http-token-file, or listen on 127.0.0.1",
+        )
+    values = {
+        "jobs": " ".join(door.jobs),
+        "listen": f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}",
+        "command": " ".join(units.quoted(word) for word in _command(door)),
+        "limit": format_timespan(door.timeout + _GRACE),
+        "system": scope is Scope.SYSTEM,
+        "since": lambda needed: version >= needed,
+        "writes": [
+            units.path_value(path)
+            for path in (
+                places.units,
+                door.config_path.parent,
+                _private(places.base),
+                places.stamps,
+            )
+        ],
+        "protect_home": "read-only" if in_home(door.python) or in_home(door.config_path) else "yes",
+    }
+    print_of = fingerprint(repr(door))
+    socket, service = (
+        Artifact(
+            places.units / name,
+            marked(_OWNER, print_of, str(door.config_path), render_file(template, values)),
+        )
+        for name, template in ((SOCKET, "systemd/http.socket.j2"), (SERVICE, "systemd/http.service.j2"))
+    )
+    return socket, service
+
+
+class Doorway:
+    """The two units on this host, of one scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._version = systemctl.version() or 252
+        self._places = Places.of(scope)
+        self._manager = Manager(scope)
+
+    def render(self, door: Door) -> tuple[Artifact, Artifact]:
+        """As render_door, for this host."""
+        return render_door(door, self._scope, self._version, self._places)
+
+    def open(self, door: Door) -> bool:
+        """Bring the units to the host and let systemd listen; True where that changed it. Raises JobError."""
+        artifacts = self.render(door)
+        if (why := self._manager.why_not()) is not None:
+            raise JobError(Outcome.CONFIG, f"--http needs systemd: {why}", "leave --http out")
+        with locked(self._places.base):
+            changed = [each for each in artifacts if look(each.path).content != each.text.encode()]
+            for each in changed:
+                _refuse_foreign(each.path)
+            if not changed and self._manager.show([SOCKET])[SOCKET].active:
+                return False
+            verify(changed, artifacts, self._scope, self._version)
+            self._bring(changed)
+        return True
+
+    def close(self) -> list[Path]:
+        """Stop listening and take the units away; a request under way is ended. Gives what was removed."""
+        with locked(self._places.base):
+            paths = [self._places.units / name for name in (SOCKET, SERVICE)]
+            ours = [path for path in paths if look(path, _OWNER).found in (Found.OURS, Found.EDITED)]
+            if not ours:
+                return []
+            running = self._manager.why_not() is None
+            if running:
+                self._manager.tell("disable", [SOCKET])
+                self._manager.tell("stop", [SOCKET, SERVICE.replace("@", "@*")])
+            for path in ours:
+                path.unlink(missing_ok=True)
+            (self._places.units / "sockets.target.wants" / SOCKET).unlink(missing_ok=True)
+            if running:
+                self._manager.reload()
+            return ours
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that the units name; none where there are none of ours."""
+        seen = look(self._places.units / SERVICE, _OWNER)
+        found = _JOBS.search(seen.content.decode(errors="replace")) if seen.mark is not None else None
+        return tuple(found[1].split()) if found else ()
+
+    def _bring(self, changed: Sequence[Artifact]) -> None:
+        writer = Writer()
+        try:
+            if self._manager.show([SOCKET])[SOCKET].loaded:
+                self._manager.tell("stop", [SOCKET])
+            for each in changed:
+                writer.put(each.path, each.text.encode())
+            self._manager.reload()
+            self._manager.tell("enable", [SOCKET])
+            self._manager.tell("start", [SOCKET])
+        except BaseException as error:
+            writer.roll_back()
+            self._manager.reload()
+            if look(self._places.units / SOCKET).found is Found.ABSENT:
+                (self._places.units / "sockets.target.wants" / SOCKET).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise JobError(
+                    Outcome.CANNOT_WRITE,
+                    f"the units could not be written: {error.filename}: {error.strerror}",
+                    "install as root, or with --user",
+                ) from None
+            raise
+
+
+def _command(door: Door) -> tuple[str, ...]:
+    who = ("--allow-uid", str(door.uid)) if door.uid else ()
+    token = ("--token-file", str(door.token_file)) if door.token_file is not None else ()
+    config = ("--config", str(door.config_path))
+    return (str(door.python), "-P", "-m", "dify_job", "http", *config, *who, *token, "--", *door.jobs)
+
+
+def _private(base: Path) -> Path:
+    """Where the state of dynamic users really is (systemd.exec(5), DynamicUser=)."""
+    return base.parent / "private" / base.name
+
+
+def _refuse_foreign(path: Path) -> None:
+    if look(path, _OWNER).found not in (Found.ABSENT, Found.OURS):
+        raise JobError(
+            Outcome.CONFIG,
+            f"{path} is not as dify-job wrote it",
+            f"move it away: mv {path} {path}.bak; edits belong into systemctl edit {path.name}",
+        )

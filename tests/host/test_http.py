@@ -1,0 +1,244 @@
+"""The original system's curl commands against a socket that systemd holds; who is refused, what is left."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import PYTHON, Host
+from .machine import Ran
+
+CALL = "curl -s -X POST http://localhost:8000/api/dify/call"
+START = 'curl -s -X POST "http://localhost:8000/api/dify/scheduler/start?interval_hours=2"'
+STOP = "curl -s -X POST http://localhost:8000/api/dify/scheduler/stop"
+STATUS = "curl -s http://localhost:8000/api/dify/scheduler/status"
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def http(host: Host) -> Iterator[Callable[..., Ran]]:
+    """Install the job and its interface, as alice would by sudo; afterwards nothing of it may be left."""
+
+    def install(*flags: str, **settings: Any) -> Ran:
+        host.job('every = "1h"', **settings)
+        uid = host.run("id", "-u", "alice").stdout.strip()
+        return host("install", "--http", *flags, env={"SUDO_UID": uid, "SUDO_USER": "alice"})
+
+    yield install
+    gone(host)
+    assert "dify-job-http" not in host.run("systemctl", "--failed", "--no-legend", "--plain").stdout
+    host("uninstall")
+    assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
+    assert not host.machine.exists("/etc/systemd/system/dify-job-http@.service")
+    assert host.run("curl", "-s", "http://127.0.0.1:8000/docs", check=False).code == 7
+
+
+def gone(host: Host) -> None:
+    """No process of ours, and no unit of a request, is there between two."""
+    host.wait(lambda: host.run("pgrep", "-f", "[d]ify_job", check=False).stdout == "")
+    host.wait(lambda: "dify-job-http@" not in host.run("systemctl", "list-units", "--all", "--plain").stdout)
+
+
+def shell(host: Host, command: str, user: str = "alice") -> dict[str, Any]:
+    told = host.run("sh", "-c", command, user=user).stdout
+    answer: dict[str, Any] = json.loads(told)
+    return answer
+
+
+def status_of(host: Host, *flags: str, user: str = "alice") -> int:
+    """The HTTP status of a call that would start a run."""
+    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--max-time", "30", *flags]
+    return int(host.run(*argv, user=user, check=False).stdout or 0)
+
+
+def test_the_original_curl_commands_work_word_for_word(host: Host, http: Callable[..., Ran]) -> None:
+    told = http().stdout
+    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
+    assert host.server.runs == []
+    gone(host)
+    for user in ("alice", "root"):
+        called = shell(host, CALL, user)
+        assert called["success"] is True, called
+        assert called["message"] == "workflow succeeded"
+        assert called["response_data"]["workflow_run_id"] == host.server.runs[-1].run_id
+        assert called["response_data"]["data"]["status"] == "succeeded"
+        assert called["call_time"][:2] == "20"
+        gone(host)
+    assert len(host.server.runs) == 2
+    assert len(host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=succeeded")) == 2
+    assert not host.machine.exists("/var/lib/dify-job/daily/wish.json")
+
+    started = shell(host, START)
+    assert (started["success"], started["running"], started["job_name"]) == (True, True, "daily")
+    assert started["next_run_time"]
+    assert host.status()["schedule"] == "every 2h"
+    status = shell(host, STATUS)
+    assert status == {
+        "running": True,
+        "job_name": "daily",
+        "next_run_time": started["next_run_time"],
+        "message": "systemd runs the job",
+    }
+    stopped = shell(host, STOP)
+    assert (stopped["success"], stopped["running"], stopped["next_run_time"]) == (True, False, None)
+    assert shell(host, STATUS)["running"] is False
+    assert host.run("systemctl", "is-enabled", "dify-job-daily.timer", check=False).stdout == "disabled\n"
+    assert shell(host, START)["running"] is True
+    assert len(host.server.runs) == 2  # no schedule that was started or stopped ran anything
+    gone(host)
+
+
+def test_a_failure_is_told_with_what_dify_said_and_is_no_failure_of_the_handler(
+    host: Host, http: Callable[..., Ran]
+) -> None:
+    http(key="app-fails")
+    called = shell(host, CALL)
+    assert called["success"] is False
+    assert "Connection refused" in called["message"]
+    assert called["response_data"]["data"]["status"] == "failed"
+    host.run("systemctl", "reset-failed", "dify-job-daily.service")
+
+
+def test_of_two_calls_at_once_one_is_told_that_the_job_is_busy(host: Host, http: Callable[..., Ran]) -> None:
+    http(key="app-two-seconds")
+    told: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: told.append(status_of(host, "http://localhost:8000/api/dify/call")))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert sorted(told) == [200, 409]
+    assert len(host.server.runs) == 1
+
+
+@pytest.mark.usefixtures("http")
+def test_a_call_is_a_person_s_wish_that_no_tick_is_late_for(host: Host) -> None:
+    host.job('every = "5h"\nmax_late = "1s"')
+    host("install", "--http")
+    assert shell(host, CALL, "root")["message"] == "workflow succeeded"
+    assert len(host.server.runs) == 1
+
+
+def test_who_is_not_root_or_the_installing_user_is_refused(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    url = "http://localhost:8000/api/dify/call"
+    assert status_of(host, url, user="mallory") == 403
+    assert status_of(host, "-H", "Host: evil.example.com", url) == 403
+    assert status_of(host, "-H", "Origin: http://evil.example.com", url) == 403
+    assert status_of(host, "-H", "Origin: null", url) == 403
+    assert status_of(host, "-H", "Sec-Fetch-Site: cross-site", url) == 403
+    assert status_of(host, "-H", "Transfer-Encoding: chunked", "-d", "x", url) == 411
+    assert status_of(host, f"{url}?job=other") == 404
+    assert status_of(host, "http://localhost:8000/api/dify/scheduler/start?interval_hours=0") == 422
+    host.machine.write("/srv/ten", "x" * 10_000_000)
+    assert status_of(host, "--data-binary", "@/srv/ten", url) == 413
+    assert status_of(host, "-H", "Expect:", "--data-binary", "@/srv/ten", url) in (413, 0)
+    host.run("rm", "/srv/ten")
+    assert host.server.received == []
+    entries = host.journal("-u", "dify-job-http@*")
+    assert any("403" in str(entry["MESSAGE"]) and entry.get("PRIORITY") == "4" for entry in entries)
+
+
+def test_one_byte_at_a_time_is_cut_off_and_does_not_keep_others_out(
+    host: Host, http: Callable[..., Ran]
+) -> None:
+    http()
+    drips = []
+    for _ in range(15):
+        drip = socket.create_connection(("127.0.0.1", 8000))
+        drip.sendall(b"POST /api")
+        drips.append(drip)
+    assert shell(host, STATUS)["running"] is True
+    began = time.monotonic()
+    for drip in drips:
+        drip.settimeout(30)
+        with drip:
+            assert drip.recv(100).startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 403 "))
+    assert time.monotonic() - began < 25
+    assert host.server.received == []
+
+
+def test_elsewhere_than_on_loopback_it_listens_only_with_a_token(
+    host: Host, http: Callable[..., Ran]
+) -> None:
+    host.job('every = "1h"')
+    refused = host("install", "--http", "--http-listen", "0.0.0.0:8000", check=False)
+    assert refused.code == 78
+    assert "no token" in refused.stderr
+    assert not host.machine.exists("/etc/systemd/system/dify-job-daily.timer")
+    host.machine.write("/etc/dify-job/http.token", TOKEN + "\n", 0o644)
+    flags = ("--http-listen", "0.0.0.0:8000", "--http-token-file", "/etc/dify-job/http.token")
+    readable = host("install", "--http", *flags, check=False)
+    assert readable.code == 78
+    assert "read by others" in readable.stderr
+    host.run("chmod", "600", "/etc/dify-job/http.token")
+    told = http(*flags).stdout
+    assert "for whoever has the token in /etc/dify-job/http.token" in told
+    assert TOKEN not in told
+    assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job-http@.service")
+    address = host.run("hostname", "-I").stdout.split()
+    bearer = ["-H", f"Authorization: Bearer {TOKEN}"]
+    for name in ["localhost", *address[:1]]:
+        url = f"http://{name}:8000/api/dify/call"
+        assert status_of(host, url, user="root") == 401
+        assert status_of(host, "-H", "Authorization: Bearer wrong", url) == 401
+        assert status_of(host, *bearer, url, user="mallory") == 200
+    assert len(host.server.runs) == 1 + bool(address)
+    assert TOKEN not in host.run("journalctl", "--no-pager").stdout
+
+
+def test_the_pages_are_there_and_nothing_else(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    docs = host.run("curl", "-s", "http://localhost:8000/docs", user="alice").stdout
+    assert "POST /api/dify/call" in docs
+    assert "/api/dify/call" in shell(host, "curl -s http://localhost:8000/openapi.json")["paths"]
+    assert status_of(host, "http://localhost:8000/") == 404
+
+
+def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
+    host: Host, http: Callable[..., Ran]
+) -> None:
+    host.job('every = "1h"')
+    host("install")
+    assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
+    with socket.create_server(("127.0.0.1", 8000)):
+        taken = host("install", "--http", check=False)
+    assert taken.code == 73
+    assert "dify-job-http.socket" in taken.stderr
+    assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
+    host.run("systemctl", "reset-failed", "dify-job-http.socket", check=False)
+    again = http().stdout
+    assert "listening" in again
+    assert "unchanged on 127.0.0.1" in http().stdout
+
+
+# Python programs
+
+
+def test_python_programs_start_and_stop_the_schedule_and_a_reboot_does_not_start_it(host: Host) -> None:
+    host.job('calendar = "*-*-* 07:30"\ntimezone = "Asia/Shanghai"')
+
+    def python(code: str) -> Any:
+        head = "import asyncio, json, dataclasses as d\nfrom dify_job import service\n"
+        done = host.run(PYTHON, "-c", head + code)
+        return json.loads(done.stdout)
+
+    told = python("print(json.dumps(d.asdict(service.start_scheduler(interval_hours=3))))")
+    assert told["running"] is True
+    assert host.status()["schedule"] == "every 3h"
+    assert host.show("dify-job-daily.timer", "ActiveState") == "active"
+    assert python("print(json.dumps(d.asdict(service.stop_scheduler())))")["running"] is False
+    host.machine.stop()
+    host.machine.start()
+    assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
+    assert python("print(json.dumps(d.asdict(service.scheduler_status())))")["running"] is False
+    code = "r = asyncio.run(service.manual_call_dify()); print(json.dumps([r.success, r.message]))"
+    assert python(code) == [True, "workflow succeeded"]
+    assert len(host.server.runs) == 1
