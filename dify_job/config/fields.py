@@ -16,6 +16,7 @@ Reader = Callable[[Any], Any]
 
 _SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB)?")
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 SCHEDULE_KINDS = ("every", "calendar", "cron")
 
@@ -62,6 +63,14 @@ def base_url(value: Any) -> str:
         raise ValueError("must be the plain address, without ?, # or spaces")
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
+
+
+def host_in_the_open(url: str) -> str | None:
+    """The host to which a key would go unencrypted; None where that is this machine, or with https."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    local = host in ("localhost", "::1") or _LOOPBACK.fullmatch(host) is not None
+    return host if parts.scheme == "http" and not local else None
 
 
 def choice(*allowed: str) -> Reader:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from .. import log
+from ..config.fields import host_in_the_open
 from ..config.model import Job, Secret
 from ..dify.app import CALL_LIMIT, AppSeen, look
 from ..exits import Outcome
@@ -50,14 +51,14 @@ def check_transport(job: Job, seen: AppSeen | None, now: datetime) -> Check:
         return fail(
             "tls", f"ca_file {job.ca_file} is not there", f"mend or drop ca_file ({_where(job, 'ca_file')})"
         )
-    if parts.scheme == "http":
-        if host in ("localhost", "::1") or host.startswith("127."):
-            return ok("tls", "none, and none is needed: the server is this machine")
+    if host_in_the_open(job.base_url) is not None:
         return warn(
             "tls",
             f"the key goes to {host} unencrypted",
             f"set base_url to https:// ({_where(job, 'base_url')})",
         )
+    if parts.scheme == "http":
+        return ok("tls", "none, and none is needed: the server is this machine")
     end = seen.certificate_ends if seen is not None else None
     if end is None:
         return ok("tls", "https; certificates are verified")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import log
+from ..config.fields import host_in_the_open
 from ..config.model import Job, Metrics, Notify, Source
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
@@ -282,11 +283,7 @@ def _path(given: str | Path | None) -> Path | None:
 
 
 def _warn_of_plain_http(job: Job) -> None:
-    from urllib.parse import urlsplit  # noqa: PLC0415 - loaded by requests anyway
-
-    parts = urlsplit(job.base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "http" and not (host in ("localhost", "::1") or host.startswith("127.")):
+    if (host := host_in_the_open(job.base_url)) is not None:
         log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
 
 

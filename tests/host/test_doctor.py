@@ -1,0 +1,324 @@
+"""The lines of doctor that need a host: break that thing alone, see that line alone, mend it as it says."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from .conftest import Host
+from .test_user_units import Login, alice  # noqa: F401 - a fixture
+
+Lines = dict[str, tuple[str, str, str | None]]
+SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
+SITE = "/opt/dify-job/lib/python3.11/site-packages"
+
+
+@dataclass
+class Ward:
+    """A job on the host, and the lines of doctor about it."""
+
+    host: Host
+    user: str = "root"
+    healthy: Lines | None = None
+
+    def doctor(self) -> Lines:
+        ran = self.host("doctor", "daily", "--json", user=self.user, check=False)
+        [job] = json.loads(ran.stdout)["jobs"]
+        assert ran.stderr == ""
+        lines = {line["check"]: (line["level"], line["message"], line["mend"]) for line in job["checks"]}
+        assert len(lines) == len(job["checks"])
+        return lines
+
+    def sh(self, script: str) -> Callable[[], object]:
+        return lambda: self.host.run("sh", "-ec", script)
+
+    def sees(
+        self, name: str, level: str, said: str, break_it: Callable[[], object], mend: str | None = None
+    ) -> str:
+        """Only that line changes. mend: the remedy where it needs more than to be pasted from the line."""
+        before = self.healthy = self.healthy or self.doctor()
+        assert name not in before or before[name][0] == "ok", before[name]
+        break_it()
+        broken = self.doctor()
+        assert broken[name][0] == level, broken
+        assert said in broken[name][1], broken[name]
+        changed = {key for key, line in broken.items() if key in before and line[0] != before[key][0]}
+        assert changed <= {name}, broken
+        told = broken[name][2]
+        assert told is not None
+        self.host.run("sh", "-ec", mend or told.partition(";")[0].partition(" (")[0])
+        after = self.doctor()
+        assert {key: line[0] for key, line in after.items()} == {key: line[0] for key, line in before.items()}
+        return told
+
+
+@pytest.fixture
+def ward(host: Host) -> Ward:
+    host.run("sh", "-c", "mkdir -p /run/systemd/timesync; touch /run/systemd/timesync/synchronized")
+    host.job('every = "1h"')
+    host("install")
+    return Ward(host)
+
+
+@pytest.fixture
+def by_cron(host: Host) -> Ward:
+    host.run("sh", "-c", "mkdir -p /run/systemd/timesync; touch /run/systemd/timesync/synchronized")
+    host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
+    host.job('every = "1h"')
+    host("install", "--backend", "cron")
+    return Ward(host)
+
+
+def test_an_installed_job_is_healthy_in_every_line_and_nothing_was_started(ward: Ward) -> None:
+    lines = ward.doctor()
+    assert {line[0] for line in lines.values()} == {"ok"}, lines
+    assert list(lines) == [
+        "config", "key", "tls", "server", "access", "app", "inputs", "schedule", "zone", "backend", "units",
+        "override", "armed", "interpreter", "reach", "bytecode", "clock", "journal", "state", "disk",
+        "last-run",
+    ]  # fmt: skip
+    assert lines["key"][1] == "/etc/dify-job/credentials/daily.key (mode 0600, root)"
+    assert ward.host("doctor").code == 0
+    assert {one.method for one in ward.host.server.received} == {"GET"}
+
+
+# The files
+
+
+def test_units_that_are_not_there(ward: Ward) -> None:
+    ward.sees("units", "warn", "not installed", ward.sh("dify-job uninstall daily"))
+    ward.sees("units", "fail", f"{TIMER} is missing", ward.sh(f"rm /etc/systemd/system/{TIMER}"))
+
+
+def test_a_masked_timer(ward: Ward) -> None:
+    ward.sees(
+        "units",
+        "fail",
+        f"{TIMER} is masked by the administrator",
+        ward.sh(f"cd /etc/systemd/system; mv {TIMER} /root/kept; systemctl mask {TIMER}"),
+        f"systemctl unmask {TIMER}; mv /root/kept /etc/systemd/system/{TIMER}; systemctl daemon-reload; "
+        "dify-job resume daily",
+    )
+
+
+def test_units_that_were_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Ward) -> None:
+    edit = f"sed -i s/TimeoutStopSec=45s/TimeoutStopSec=50s/ /etc/systemd/system/{SERVICE}"
+    told = ward.sees(
+        "units",
+        "warn",
+        "edited by hand",
+        ward.sh(f"{edit}; systemctl daemon-reload"),
+        "dify-job install daily --overwrite-edits",
+    )
+    assert "dify-job install daily --diff" in told
+    ward.sees("units", "warn", "changed on disk", ward.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}"))
+    change = ward.sh("sed -i 's/^every.*/every = \"2h\"/' /etc/dify-job/config.toml")
+    assert ward.sees("units", "warn", "has changed since", change) == "dify-job install daily"
+    template = f"{SITE}/dify_job/deploy/systemd/job.timer.j2"
+    upgrade = ward.sh(f"cp {template} /root/t; echo '# new' >> {template}")
+    ward.sees("units", "warn", "another version", upgrade)
+    ward.host.run("mv", "/root/t", template)
+
+
+def test_a_unit_that_systemd_does_not_load(ward: Ward) -> None:
+    place = f"/etc/systemd/system/{SERVICE}.d"
+    ward.sees(
+        "units",
+        "fail",
+        f"systemd does not load {SERVICE}: bad-setting",
+        ward.sh(
+            f"mkdir {place}; printf '[Service]\\nExecStart=\\n' > {place}/x.conf; systemctl daemon-reload"
+        ),
+        f"rm -r {place}; systemctl daemon-reload",
+    )
+
+
+def test_a_drop_in_is_told_by_what_it_changes_of_what_the_job_relies_on(ward: Ward) -> None:
+    for unit, text, said in (
+        (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is '/bin/true'"),
+        (TIMER, "[Timer]\\nOnCalendar=03:00\\n", "OnCalendar adds to the schedule"),
+    ):
+        place = f"/etc/systemd/system/{unit}.d"
+        put = f"mkdir -p {place}; printf '{text}' > {place}/x.conf; systemctl daemon-reload"
+        remove = f"rm {place}/x.conf && systemctl daemon-reload"
+        assert remove in ward.sees("override", "warn", said, ward.sh(put), remove)
+    harmless = "[Unit]\\nOnFailure=x.service\\n[Service]\\nNice=5\\n"
+    place = f"/etc/systemd/system/{SERVICE}.d"
+    ward.host.run("sh", "-ec", f"printf '{harmless}' > {place}/x.conf; systemctl daemon-reload")
+    assert ward.doctor()["override"][:2] == ("ok", f"{place}/x.conf: nothing that the job relies on")
+    ward.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
+
+
+def test_a_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
+    ward.sees("armed", "warn", "paused", ward.sh("dify-job pause daily"))
+    ward.sees("armed", "warn", "paused", ward.sh(f"systemctl stop {TIMER}"))
+    ward.sees("armed", "warn", "until the next boot only", ward.sh(f"systemctl disable {TIMER}"))
+
+
+# What is started
+
+
+def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
+    """The job was installed from a virtual environment that was removed, or rebuilt without dify-job."""
+    other = "/opt/other/bin/python"
+    ward.host.run(
+        "sh",
+        "-ec",
+        f"python3 -m venv --without-pip /opt/other; ln -s {SITE}/* /opt/other/lib/python3*/site-packages/",
+    )
+    installed = f"{other} -P -m dify_job install daily"
+    ward.host.run("sh", "-ec", installed)
+    level, said, _ = ward.doctor()["interpreter"]
+    assert (level, said.startswith(f"{other}, dify-job ")) == ("ok", True)
+    ward.sees(
+        "interpreter",
+        "fail",
+        f"{other} has no dify-job",
+        ward.sh("rm /opt/other/lib/python3*/site-packages/dify_job"),
+        "dify-job install daily",
+    )
+    ward.host.run("sh", "-ec", f"ln -s {SITE}/dify_job /opt/other/lib/python3*/site-packages/; {installed}")
+    told = ward.sees("interpreter", "fail", f"{other} is gone", ward.sh("rm -r /opt/other"))
+    assert told.startswith("dify-job install daily")
+
+
+def test_code_that_the_services_user_cannot_reach(ward: Ward) -> None:
+    ward.sees("reach", "fail", "cannot reach", ward.sh("chmod 700 /opt/dify-job"), "chmod 755 /opt/dify-job")
+    ward.sees(
+        "reach",
+        "fail",
+        "cannot reach the configuration",
+        ward.sh("chmod 600 /etc/dify-job/config.toml"),
+        "chmod 644 /etc/dify-job/config.toml",
+    )
+
+
+def test_code_that_each_run_would_compile(ward: Ward) -> None:
+    delete = ward.sh(f"find {SITE}/click -name '*.pyc' -delete")
+    told = ward.sees("bytecode", "warn", "are not compiled", delete)
+    assert told.endswith(f" -m compileall -q {SITE}/click")
+
+
+def test_a_run_that_systemd_could_not_start(ward: Ward) -> None:
+    key = "/etc/dify-job/credentials/daily.key"
+    ward.host.run("sh", "-c", f"mv {key} /root/k; systemctl start {SERVICE}; mv /root/k {key}", check=False)
+    level, said, mend = ward.doctor()["last-run"]
+    assert (level, mend) == ("warn", "dify-job secret set daily")
+    assert "status 243/CREDENTIALS" in said
+    ward.host.run("systemctl", "start", SERVICE)
+    assert ward.doctor()["last-run"][0] == "ok"
+
+
+# The machine
+
+
+def test_a_clock_that_is_not_synchronised(ward: Ward) -> None:
+    if ward.host.run("timedatectl", "show", "-p", "NTPSynchronized", "--value").stdout.strip() == "yes":
+        return  # the kernel of this machine says so, whatever a container does
+    ward.sees(
+        "clock",
+        "warn",
+        "not synchronised",
+        ward.sh("rm /run/systemd/timesync/synchronized"),
+        "touch /run/systemd/timesync/synchronized",
+    )
+
+
+def test_a_disk_that_is_full(ward: Ward) -> None:
+    mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o size={}M tmpfs /var/lib/dify-job"
+    ward.sees("disk", "fail", "MB free", ward.sh(mount.format(1)), "umount /var/lib/dify-job")
+    ward.sees("disk", "warn", "MB free", ward.sh(mount.format(50)), "umount /var/lib/dify-job")
+
+
+def test_zone_data_that_systemd_does_not_have(ward: Ward) -> None:
+    ward.host.job('calendar = "07:00"\ntimezone = "Asia/Kolkata"')
+    ward.host("install")
+    zone = "/usr/share/zoneinfo/Asia/Kolkata"
+    ward.host.run("mv", zone, "/root/zone")
+    level, said, mend = ward.doctor().get("zone") or ward.doctor()["config"]
+    ward.host.run("mv", "/root/zone", zone)
+    assert level == "fail"
+    assert "Asia/Kolkata" in said
+    assert mend
+    assert ward.doctor()["zone"][0] == "ok"
+
+
+def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
+    other = Ward(ward.host, "mallory")
+    lines = other.doctor()
+    assert lines["key"][0] == "warn"
+    assert lines["key"][2] == "sudo dify-job doctor daily"
+    assert lines["journal"][0] == "warn"
+    assert {line[0] for name, line in lines.items() if name not in ("key", "journal")} == {"ok"}, lines
+    ward.host.run("usermod", "-aG", "systemd-journal", "mallory")
+    assert other.doctor()["journal"][0] == "ok"
+    ward.host.run("gpasswd", "-d", "mallory", "systemd-journal")
+
+
+# cron
+
+
+def test_a_job_under_cron_is_healthy_and_cron_that_does_not_run_is_seen(by_cron: Ward) -> None:
+    lines = by_cron.doctor()
+    assert {line[0] for line in lines.values()} == {"ok"}, lines
+    by_cron.sees("backend", "fail", "does not run", by_cron.sh("systemctl stop cron"), "systemctl start cron")
+
+
+def test_a_cron_file_that_cron_passes_over_or_that_was_changed(by_cron: Ward) -> None:
+    file = "/etc/cron.d/dify-job-daily"
+    by_cron.sees("units", "fail", "cron passes over", by_cron.sh(f"chmod 664 {file}"))
+    by_cron.sees(
+        "units",
+        "warn",
+        "edited by hand",
+        by_cron.sh(f"sed -i 's/^0 /1 /' {file}"),
+        "dify-job install daily --backend cron --overwrite-edits",
+    )
+    by_cron.sees("armed", "warn", "paused", by_cron.sh("dify-job pause daily"))
+
+
+def test_a_machine_without_a_mailer_under_cron(by_cron: Ward) -> None:
+    by_cron.sees(
+        "mail",
+        "warn",
+        "no mailer",
+        by_cron.sh("mv /usr/sbin/sendmail /root/"),
+        "mv /root/sendmail /usr/sbin/sendmail",
+    )
+
+
+def test_a_job_that_is_installed_twice(by_cron: Ward) -> None:
+    by_cron.host.run(
+        "sh", "-c", "cp /etc/cron.d/dify-job-daily /root/; dify-job uninstall daily; dify-job install daily"
+    )
+    told = by_cron.sees(
+        "units", "fail", "it runs twice", by_cron.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily")
+    )
+    assert told == "dify-job uninstall daily --backend cron --system"
+
+
+# A user's own
+
+
+def test_a_users_job_is_healthy_and_without_lingering_that_is_told(alice: Login) -> None:  # noqa: F811
+    alice.configure()
+    alice("install", "--env-file", ".env", "--every", "2h")
+
+    def doctor() -> Lines:
+        [job] = json.loads(alice("doctor", "default", "--json", check=False).stdout)["jobs"]
+        return {line["check"]: (line["level"], line["message"], line["mend"]) for line in job["checks"]}
+
+    before = doctor()
+    assert {name for name, line in before.items() if line[0] != "ok"} <= {"clock"}, before
+    assert "linger" in before
+    alice.host.run("rm", "/var/lib/systemd/linger/alice")
+    level, _, mend = doctor()["linger"]
+    alice.host.run("touch", "/var/lib/systemd/linger/alice")
+    assert (level, mend) == ("warn", "sudo loginctl enable-linger alice")
+    alice.host.run("chown", "root", "/home/alice/.local/state")
+    alice.host.run("sh", "-c", "install -d -o root -m 700 /home/alice/.local/state/dify-job/default")
+    level, _, mend = doctor()["state"]
+    assert (level, mend) == ("fail", "sudo chown -R alice /home/alice/.local/state/dify-job/default")
+    alice.host.run("chown", "-R", "alice", "/home/alice/.local/state")
+    assert doctor()["state"][0] == "ok"

@@ -1,0 +1,141 @@
+"""From nothing to an armed timer in two commands, and keys encrypted for the machine."""
+
+import json
+import stat
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import CANARY, Host
+from .test_user_units import Login, alice  # noqa: F401 - a fixture
+
+SERVICE = "dify-job-daily.service"
+CREDENTIAL = "/etc/credstore.encrypted/dify-job.daily.api_key"
+
+
+@pytest.fixture
+def bare(host: Host) -> Iterator[Host]:
+    host.run("rm", "-rf", "/etc/dify-job")
+    yield host
+    host.run("rm", "-rf", CREDENTIAL)
+
+
+def test_from_nothing_to_a_run_with_a_key_on_stdin_even_under_a_strict_umask(bare: Host) -> None:
+    script = f"umask 077; dify-job init daily --base-url {bare.server.base_url} --every 2h"
+    told = bare.run("sh", "-ec", script, stdin=CANARY)
+    assert CANARY not in told.stdout + told.stderr
+    modes = {
+        path: stat.S_IMODE((bare.machine.root / path).stat().st_mode)
+        for path in ("etc/dify-job", "etc/dify-job/config.toml", "etc/dify-job/credentials")
+    }
+    assert modes == {
+        "etc/dify-job": 0o755,
+        "etc/dify-job/config.toml": 0o644,
+        "etc/dify-job/credentials": 0o700,
+    }
+    assert bare.server.runs == []
+    installed = bare.run("sh", "-ec", "umask 077; dify-job install daily").stdout
+    assert "daily: installed, every 2h, armed" in installed
+    assert bare.show("dify-job-daily.timer", "ActiveState") == "active"
+    assert bare.server.runs == []
+    bare.run("systemctl", "start", SERVICE)
+    assert len(bare.server.runs) == 1
+    assert bare.show(SERVICE, "ExecMainStatus") == "0"
+    assert json.loads(bare("doctor", "daily", "--json", check=False).stdout)["worst"] != "fail"
+
+
+def test_from_nothing_as_a_user(alice: Login) -> None:  # noqa: F811
+    host = alice.host
+    home = "env", "-C", "/home/alice", "/opt/dify-job/bin/dify-job"
+    host.run(*home, "init", "daily", "--base-url", host.server.base_url, user="alice", stdin=CANARY)
+    assert "daily is armed" in alice("install", "daily").stdout
+    alice.run("systemctl", "--user", "start", SERVICE)
+    assert len(host.server.runs) == 1
+    alice("uninstall", "daily")
+
+
+def test_an_encrypted_key_is_decrypted_for_the_unit_and_for_root_and_stands_nowhere_plain(bare: Host) -> None:
+    bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
+    bare("install", "daily")
+    told = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
+    assert f"stored in {CREDENTIAL}, encrypted" in told
+    plain = "/etc/dify-job/credentials/daily.key"
+    assert f"the old one is still in {plain}: shred -u {plain}" in told
+    bare.run("shred", "-u", plain)
+    assert bare.status()["sync"] == "outdated"
+    bare("install", "daily")
+    unit = bare.machine.read(f"/etc/systemd/system/{SERVICE}")
+    assert f"LoadCredentialEncrypted=api_key:{CREDENTIAL}\n" in unit
+    assert "LoadCredential=" not in unit
+    assert bare.run("grep", "-rl", CANARY, "/etc", "/var/lib/dify-job", check=False).stdout == ""
+    bare.run("systemctl", "start", SERVICE)
+    assert json.loads(bare("run", "daily").stdout)["outcome"] == "succeeded"
+    assert len(bare.server.runs) == 2
+    assert bare("config", "validate").code == 0
+    shown = bare("config", "show", "daily").stdout
+    assert CREDENTIAL in shown
+    assert CANARY not in shown
+    lines = json.loads(bare("doctor", "daily", "--json", check=False).stdout)["jobs"][0]["checks"]
+    assert {"ok"} == {
+        line["level"] for line in lines if line["check"] in ("key", "access", "units", "override")
+    }
+
+
+def test_a_new_key_stays_encrypted_and_can_become_plain_again(bare: Host) -> None:
+    bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
+    bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
+    bare("install", "daily")
+    before = bare.machine.read(CREDENTIAL)
+    told = bare.run("dify-job", "secret", "set", "daily", stdin="app-slow").stdout
+    assert "encrypted" in told
+    assert "dify-job install" not in told
+    assert bare.machine.read(CREDENTIAL) != before
+    bare.run("dify-job", "secret", "set", "daily", "--no-encrypt", stdin=CANARY)
+    bare("install", "daily")
+    assert "LoadCredential=api_key:/etc/dify-job/credentials/daily.key" in bare.machine.read(
+        f"/etc/systemd/system/{SERVICE}"
+    )
+    bare.run("systemctl", "start", SERVICE)
+    assert len(bare.server.runs) == 1
+
+
+def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its_command(bare: Host) -> None:
+    bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
+    bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
+    bare("install", "daily")
+    bare.run("sh", "-ec", f"sed -i 's/^..../AAAA/' {CREDENTIAL}")
+    assert bare.run("systemctl", "start", SERVICE, check=False).code == 1
+    lines = {
+        line["check"]: line
+        for line in json.loads(bare("doctor", "daily", "--json", check=False).stdout)["jobs"][0]["checks"]
+    }
+    assert lines["key"]["level"] == "fail"
+    assert "cannot be decrypted" in lines["key"]["message"]
+    assert "243/CREDENTIALS" in lines["last-run"]["message"]
+    mend = lines["last-run"]["mend"]
+    assert mend == "dify-job secret set daily"
+    bare.run(*mend.split(), stdin=CANARY)
+    bare.run("systemctl", "start", SERVICE)
+    assert len(bare.server.runs) == 1
+
+
+def test_user_units_and_cron_users_are_told_that_an_encrypted_key_is_not_for_them(bare: Host) -> None:
+    bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
+    bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
+    refused = bare("install", "daily", "--user", check=False)
+    assert refused.code == 78
+    assert "dify-job secret set daily --no-encrypt" in refused.stderr
+    refused = bare("install", "daily", "--backend", "cron", "--run-as", "alice", check=False)
+    assert refused.code == 78
+    assert "alice cannot decrypt the key" in refused.stderr
+    assert bare("install", "daily", "--backend", "cron").code == 0
+
+
+def test_a_key_that_a_service_user_owns_stays_his(bare: Host) -> None:
+    bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
+    key = "/etc/dify-job/credentials/daily.key"
+    bare.run("sh", "-ec", f"chmod 711 /etc/dify-job/credentials; chown alice {key}")
+    bare("install", "daily", "--backend", "cron", "--run-as", "alice")
+    bare.run("dify-job", "secret", "set", "daily", stdin="app-two-seconds")
+    assert bare.run("stat", "-c", "%U %a", key).stdout == "alice 600\n"
+    assert bare.machine.read(key) == "app-two-seconds\n"

@@ -1,0 +1,143 @@
+"""What doctor says where the thing itself cannot be had in a test: values in, lines out."""
+
+import os
+import py_compile
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dify_job.config.model import Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
+from dify_job.dify.app import AppSeen
+from dify_job.doctor import machine, program, server, settings
+from dify_job.doctor.check import Level
+from dify_job.doctor.server import Servers, check_transport
+
+NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+
+
+def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> Job:
+    return Job(name="daily", base_url=base_url, key=KeySource(), **settings_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "level"),
+    [
+        ("http://localhost/v1", Level.OK),
+        ("http://127.0.0.2:5001/v1", Level.OK),
+        ("http://[::1]:5001/v1", Level.OK),
+        ("http://dify.example.com/v1", Level.WARN),
+        ("http://127.evil.example.com/v1", Level.WARN),
+        ("https://dify.example.com/v1", Level.OK),
+    ],
+)
+def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(base_url: str, level: Level) -> None:
+    assert check_transport(job(base_url), None, NOW).level is level
+
+
+@pytest.mark.parametrize(
+    ("days", "level"), [(400, Level.OK), (15, Level.OK), (13, Level.WARN), (0, Level.WARN)]
+)
+def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Level) -> None:
+    seen = AppSeen(certificate_ends=NOW + timedelta(days=days, hours=1))
+    check = check_transport(job(), seen, NOW)
+    assert check.level is level
+    assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
+
+
+def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
+    found = check_transport(
+        job("http://far.example.com/v1", origins={"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}),
+        None,
+        NOW,
+    )
+    assert found.mend == "set base_url to https:// (/etc/x.toml:7)"
+
+
+@pytest.mark.parametrize(
+    ("synchronised", "ahead", "level"),
+    [
+        (True, None, Level.OK),
+        (None, 5.0, Level.OK),
+        (None, None, Level.OK),
+        (False, 1.0, Level.WARN),
+        (True, 61.0, Level.WARN),
+        (True, -3600.0, Level.WARN),
+    ],
+)
+def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Level
+) -> None:
+    monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
+    assert machine.check_clock(AppSeen(clock_ahead=ahead)).level is level
+
+
+def test_notifications_without_apprise_are_a_warning_with_the_command_for_this_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    urls = tmp_path / "urls"
+    urls.write_text("json://localhost\n")
+    urls.chmod(0o600)
+    told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    check = settings.check_notify(told)
+    assert check is not None
+    assert (check.level, check.mend) == (Level.WARN, f"{sys.executable} -m pip install 'dify-job[notify]'")
+    monkeypatch.setattr(settings, "find_spec", lambda _: object())
+    check = settings.check_notify(told)
+    assert check is not None
+    assert check.level is Level.OK
+
+
+def test_zone_data_that_the_machine_lacks_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
+    zoned = job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
+    assert settings.check_zone(zoned, NOW).level is Level.FAIL
+    named = job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
+    assert "Europe/Berlin" in settings.check_zone(named, NOW).message
+    (tmp_path / "Asia").mkdir()
+    (tmp_path / "Asia/Shanghai").touch()
+    assert settings.check_zone(zoned, NOW).level is Level.OK
+    assert settings.check_zone(job(), NOW).level is Level.OK
+
+
+def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    clock = [0.0]
+
+    def look(base_url: str, key: str, *, limit: float, **_: object) -> AppSeen:
+        asked.append(f"{base_url} {key}")
+        clock[0] += 2 * limit
+        return AppSeen(broken="no answer") if "gone" in base_url else AppSeen(version="1.14.2")
+
+    monkeypatch.setattr(server, "look", look)
+    monkeypatch.setattr(server.time, "monotonic", lambda: clock[0])
+    servers = Servers()
+    key = Secret("app-0123456789abcdef")
+    assert servers.look(job("https://gone"), key) == AppSeen(broken="no answer")
+    assert servers.look(job("https://gone"), Secret("app-another-0123456789")) == AppSeen(broken="no answer")
+    assert len(asked) == 1
+    assert servers.look(job("https://a"), key) is not None
+    assert servers.look(job("https://a"), key) is not None
+    assert len(asked) == 2
+    assert servers.look(job("https://b"), key) is None
+    assert clock[0] <= 30
+
+
+def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("x = 1\n")
+    assert not program._is_compiled(source)
+    compiled = Path(py_compile.compile(str(source)) or "")
+    assert program._is_compiled(source)
+    os.utime(source, (1, 1))
+    assert not program._is_compiled(source)
+    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    assert program._is_compiled(source)
+    compiled.write_bytes(b"half")
+    assert not program._is_compiled(source)

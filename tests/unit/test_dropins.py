@@ -1,0 +1,54 @@
+import pytest
+
+from dify_job.scheduling.dropins import effects
+
+
+def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
+    return "; ".join(effects(texts, timeout=timeout, catch_up=catch_up))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[Service]\nExecStart=\nExecStart=/bin/true\n", "ExecStart= is '/bin/true' in place of ours"),
+        ("[Service]\nExecStart=\n", "ExecStart= is emptied"),
+        ("[Service]\nTimeoutStartSec=5min\n", "TimeoutStartSec= ends a run before the job's own timeout"),
+        ("[Service]\nDynamicUser=no\nUser=alice\n", "DynamicUser= is 'no'; User= is 'alice'"),
+        ("[Service]\nLoadCredential=\n", "the key's LoadCredential= is emptied"),
+        ("[Service]\nLoadCredentialEncrypted =\n", "the key's LoadCredential= is emptied"),
+        ("[Timer]\nOnCalendar=03:00\n", "OnCalendar adds to the schedule"),
+        ("[Timer]\nOnBootSec=5min\n", "OnBootSec adds to the schedule"),
+        ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
+        ("[Timer]\nPersistent=yes\n", "Persistent= makes up for missed runs"),
+        ("[Timer]\nUnit=other.service\n", "the timer starts other.service"),
+        ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is '/bin/a    b'"),
+    ],
+)
+def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
+    assert said in told(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[Unit]\nOnFailure=x.service\n",
+        "[Service]\nRestart=on-failure\nRestartSec=5min\nNice=5\nEnvironment=A=ExecStart=\n",
+        "# ExecStart=\n; OnCalendar=03:00\n[Service]\n",
+        "[Service]\nTimeoutStartSec=2h\n",
+        "[Service]\nTimeoutStartSec=infinity\n",
+        "[Service]\nLoadCredential=more:/etc/more\n",
+        "no setting at all\n",
+    ],
+)
+def test_what_it_does_not_rely_on_is_not(text: str) -> None:
+    assert told(text) == ""
+
+
+def test_persistent_is_what_catch_up_asks_for() -> None:
+    assert told("[Timer]\nPersistent=yes\n", catch_up=True) == ""
+
+
+def test_a_later_drop_in_has_the_last_word() -> None:
+    assert told("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
+    assert "replaced" in told("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")
