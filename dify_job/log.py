@@ -39,10 +39,11 @@ _level = INFO
 
 
 def hide(secret: str) -> None:
-    """Never show this text, in whatever face or field it turns up."""
-    if len(secret) >= _SHORTEST_SECRET and secret not in _secrets:
-        _secrets.append(secret)
-        _secrets.sort(key=len, reverse=True)
+    """Never show this text, in whatever face or field it turns up, nor as JSON writes it."""
+    if len(secret) < _SHORTEST_SECRET or secret in _secrets:
+        return
+    _secrets.extend({secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]})
+    _secrets.sort(key=len, reverse=True)
 
 
 def redact(text: str) -> str:

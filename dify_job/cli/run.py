@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -11,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import log
-from ..config.model import Job
+from ..config.model import Expectation, Job
 from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..running.inbox import Inbox
-from ..running.result import Result
-from ..running.workflow import Start, fault, log_result, refusal, run_workflow, tell
+from ..running.result import Result, log_result
+from ..running.workflow import Start, fault, refusal, run_workflow, tell
 from ..values import replace
 from . import run_log, tick
 from .arguments import files_of, inputs_of
 from .options import Globals
-from .output import log_traceback, put_json, say, tell_error
+from .output import log_traceback, put, put_json, say, tell_error
 
 if TYPE_CHECKING:
     from .live import LiveLine
@@ -43,6 +44,12 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 @click.option("--end-user", metavar="ID", help="Instead of one made for this run.")
 @click.option("--timeout", metavar="DUR", help="Deadline of the whole run, as 90s or 1h 30min.")
 @click.option("--output", "output_file", metavar="FILE", help="Write the result there when the run succeeds.")
+@click.option(
+    "--print",
+    "print_path",
+    metavar="PATH",
+    help="Print outputs.NAME alone, and nothing unless the run succeeds.",
+)
 @click.option(
     "--overlap", type=click.Choice(["fail", "skip", "wait"]), help="While another run is under way."
 )
@@ -73,6 +80,7 @@ def run(  # noqa: PLR0913 - one argument an option
     inputs_json: str | None,
     files: tuple[str, ...],
     output_file: str | None,
+    print_path: str | None,
     run_id: str,
     lost: int,
     scheduled: bool,
@@ -87,13 +95,13 @@ def run(  # noqa: PLR0913 - one argument an option
     inbox = Inbox()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: inbox.cancel(number))
-    ended = _Ended(scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
+    ended = _Ended(print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     chosen: Job | None = None
     try:
         settings = _settings(flags, output_file, files)
         config = load_config(options.config_path, options.env_file, flags=settings)
-        chosen = pick(config, job)
+        chosen = _expecting(pick(config, job), print_path)
         live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
             log.warning(warning)
@@ -107,7 +115,6 @@ def run(  # noqa: PLR0913 - one argument an option
             held_back=partial(tick.held_back, scheduled=scheduled, if_due=if_due),
             by_unit=scheduled and tick.has_handler(chosen),
         )
-        _refuse_what_is_not_built(chosen)
         given = inputs_of(pairs, inputs_json)
         if live is not None:
             ended.live = live
@@ -132,21 +139,26 @@ def run(  # noqa: PLR0913 - one argument an option
 
 def print_refusal(error: JobError, ctx: click.Context) -> None:
     """The result of a call whose arguments were wrong."""
+    if any(word.partition("=")[0] == "--print" for word in sys.argv):
+        return
     _print(refusal(str(ctx.params.get("job") or ""), error, Start(began=_BEGAN)))
 
 
 class _Ended:
     """Shows a result: on stdout, or under cron, which mails what is printed, the failures in words."""
 
-    def __init__(self, *, scheduled: bool, by_cron: bool) -> None:
+    def __init__(self, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
         self.live: LiveLine | None = None
+        self._print_path = print_path
         self._scheduled = scheduled
         self._by_cron = by_cron
 
     def __call__(self, result: Result) -> None:
         if self.live is not None:
             self.live.stop()
-        if not self._scheduled:
+        if self._print_path is not None:
+            _print_value(result, self._print_path)
+        elif not self._scheduled:
             _print(result)
         elif not result.success and log.is_set_up() and self._by_cron:
             say(f"dify-job: job {result.job}: {result.message}")
@@ -163,16 +175,28 @@ def _settings(
     return given | ({"files": files_of(files)} if files else {})
 
 
-def _refuse_what_is_not_built(job: Job) -> None:
-    """A key that would be read and then not acted on is a lie; each goes from this list when it is built."""
-    unset = Job(name=job.name, base_url=job.base_url, key=job.key)
-    for key in ("expect", "log_outputs"):
-        if getattr(job, key) != getattr(unset, key):
-            raise JobError(
-                Outcome.CONFIG,
-                f"job {job.name} sets {key}, which this version of dify-job does not do yet",
-                f"take {key} out of the job ({job.origins.get(key)})",
-            )
+def _expecting(job: Job, path: str | None) -> Job:
+    """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
+    if path is None:
+        return job
+    from ..config.expecting import run_path  # noqa: PLC0415 - for --print
+
+    try:
+        return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
+    except ValueError as error:
+        raise JobError(Outcome.USAGE, f"--print {error}", "dify-job run --help") from None
+
+
+def _print_value(result: Result, path: str) -> None:
+    """One value of a run that succeeded, a text as it is; else nothing, and the exit status tells."""
+    if not result.success or result.run is None:
+        return
+    from ..running.output import as_text, value_at  # noqa: PLC0415 - for --print
+
+    try:
+        put(as_text(value_at(result.run.as_response()["data"], path)).removesuffix("\n"))
+    except (OSError, ValueError, AttributeError, LookupError) as error:
+        log.warning("the value could not be printed", reason=str(error))
 
 
 def _print(result: Result) -> None:

@@ -5,6 +5,7 @@ Readers raise ValueError with the end of the sentence `KEY ...`.
 
 import re
 from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 
 from .model import JSON_TYPES, Expectation
@@ -62,10 +63,15 @@ def _expectation(wanted: Any) -> Expectation:
         raise ValueError(".nonempty must be true or false")
     return Expectation(
         nonempty=nonempty,
-        equals=(wanted["equals"],) if "equals" in wanted else (),
+        equals=(_plain(wanted["equals"]),) if "equals" in wanted else (),
         regex=_regex(wanted["regex"]) if "regex" in wanted else None,
         types=_types(wanted["type"]) if "type" in wanted else (),
     )
+
+
+def _plain(value: Any) -> Any:
+    """TOML has dates, and JSON has them as texts."""
+    return value.isoformat() if isinstance(value, (date, time)) else value
 
 
 def _regex(value: Any) -> str:

@@ -229,6 +229,7 @@ class Dify:
             ):
                 return response
             response.close()
+            session.close()  # a fresh connection for what comes next: the server may be closing this one
             url = target
         return response
 

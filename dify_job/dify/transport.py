@@ -113,15 +113,22 @@ class _Bearer(AuthBase):
         return request
 
 
-def session(witness: Witness, key: str) -> requests.Session:
-    """A session for one call on a fresh connection.
+class _Nobody(AuthBase):
+    """No login at all, not even one from ~/.netrc."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def session(witness: Witness, key: str | None) -> requests.Session:
+    """A session for one call on a fresh connection; key: None where it must not be sent.
 
     The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).
     """
     made = requests.Session()
     made.mount("http://", _Adapter(witness))
     made.mount("https://", _Adapter(witness))
-    made.auth = _Bearer(key)
+    made.auth = _Bearer(key) if key is not None else _Nobody()
     made.headers.update(
         {
             "User-Agent": f"dify-job/{__version__}",

@@ -114,6 +114,18 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
     return told
 
 
+def check_sendable(inputs: Mapping[str, Any]) -> None:
+    """Refuse what no JSON body can carry: Dify answers 400 (`error-body-lone-surrogate`)."""
+    try:
+        json.dumps(inputs, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise JobError(
+            Outcome.REJECTED,
+            f"the inputs cannot be sent as JSON: {error}",
+            "use UTF-8 text and finite numbers",
+        ) from None
+
+
 def needs_form(inputs: Mapping[str, Any]) -> bool:
     """True where only the form tells how an input is to be sent.
 

@@ -93,6 +93,10 @@ class Turn:
 
     def _enter(self, earlier: InFlight, verdict: Verdict) -> None:
         """Enter the earlier run's end in the history; what is still running then will never be known."""
+        if self.job.expect:
+            from .expecting import judged  # noqa: PLC0415 - for jobs that expect something
+
+            verdict = judged(verdict, self.job.expect)
         outcome = Outcome.UNKNOWN if verdict.outcome is Outcome.TIMEOUT else verdict.outcome
         log.info("an earlier run was settled", run=earlier.workflow_run_id, outcome=outcome.value)
         result = Result(

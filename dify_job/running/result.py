@@ -1,9 +1,11 @@
 """The result of `run`: what stdout, the state directory and the log's last line are made from."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from .. import log
 from ..dify.dialects import WorkflowRun
 from ..exits import Outcome, code_of
 from ..values import dataclass
@@ -90,3 +92,31 @@ def refused(
         attempts=0,
         duration=duration,
     )
+
+
+def log_result(result: Result, *, outputs: int = 0) -> None:
+    """The canonical line of the run: everything that a reader of the log needs, once.
+
+    outputs: bytes of the outputs to log, none by default.
+    """
+    run = result.run
+    fields = {
+        "outcome": result.outcome.value,
+        "exit_code": result.exit_code,
+        "elapsed_ms": round(result.duration * 1000),
+        "attempt": result.attempts,
+        "workflow_run_id": run.run_id if run else None,
+        "task_id": run.task_id if run else None,
+        "total_tokens": run.total_tokens if run else None,
+        "hint": result.hint,
+        "outputs": _cut(run.outputs, outputs) if run and run.outputs and outputs else None,
+    }
+    tell = log.info if result.success else log.error
+    kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
+    tell(result.message, message_id=kind, **fields)
+
+
+def _cut(outputs: Mapping[str, Any], limit: int) -> str:
+    """Outputs as JSON in so many bytes; secrets go first, since half a secret would not be found."""
+    text = log.redact(json.dumps(outputs, ensure_ascii=False)).encode(errors="replace")
+    return text.decode() if len(text) <= limit else text[:limit].decode(errors="ignore") + "…"

@@ -4,7 +4,6 @@ The same function serves the command and Python users: no printing, no signal ha
 """
 
 import hashlib
-import json
 import random
 import time
 import uuid
@@ -16,13 +15,12 @@ from .. import log
 from ..config.model import Job, Secret
 from ..dify.client import Dify
 from ..dify.dialects import Event
-from ..errors import JobError
 from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, boot_id, cannot_write
 from ..values import dataclass, field, replace
 from . import retry
 from .inbox import Inbox
-from .inputs import needs_form
+from .inputs import check_sendable, needs_form
 from .outcome import Verdict
 from .overlap import Turn
 from .pursuit import Pursuit, Terms
@@ -81,7 +79,7 @@ def run_job(
     state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
     begins: called when it is this run's turn, before anything is sent for it.
     """
-    _check_inputs(request.inputs)
+    check_sendable(request.inputs)
     return _Runner(request, state, inbox or Inbox(), progress, begins).run()
 
 
@@ -123,6 +121,10 @@ class _Runner:
         if verdict is None:
             self._begins()
             verdict = (self._adopt() if self._named else None) or self._submit()
+        if self._job.expect:
+            from .expecting import judged  # noqa: PLC0415 - for jobs that expect something
+
+            verdict = judged(verdict, self._job.expect)
         result = self._result(verdict)
         self._keep(result, verdict, ours=ours)
         return result
@@ -291,15 +293,3 @@ class _Runner:
             log.warning(
                 "the result could not be kept", reason=error.strerror, path=str(self._state.directory)
             )
-
-
-def _check_inputs(inputs: Mapping[str, Any]) -> None:
-    """Refuse what no JSON body can carry: Dify answers 400 (`error-body-lone-surrogate`)."""
-    try:
-        json.dumps(inputs, allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise JobError(
-            Outcome.REJECTED,
-            f"the inputs cannot be sent as JSON: {error}",
-            "use UTF-8 text and finite numbers",
-        ) from None

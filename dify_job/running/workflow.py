@@ -21,10 +21,9 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, Locked, cannot_write, directory_of
 from ..values import dataclass, field, replace
-from . import output
 from .inbox import Inbox
 from .inputs import Templates, secrets_in
-from .result import Result, now_as_text, refused
+from .result import Result, log_result, now_as_text, refused
 from .runner import Request, run_job
 
 if TYPE_CHECKING:
@@ -101,7 +100,8 @@ def run_workflow(
 def refusal(job: str, error: JobError, start: Start) -> Result:
     """The result of a run that an error ended before any call."""
     duration = time.monotonic() - start.began
-    return refused(job, error.outcome, error.message, error.hint, start.call_time, duration)
+    message = log.redact(error.message)  # it can quote an input
+    return refused(job, error.outcome, message, error.hint, start.call_time, duration)
 
 
 def fault(job: str, error: Exception, start: Start) -> Result:
@@ -137,7 +137,7 @@ class _Workflow:
             self._keep(result)
             self._tell(result)
             raise
-        log_result(result)
+        log_result(result, outputs=self._job.log_outputs)
         self._start.ended(result)
         self._tell(result)
         return result
@@ -190,7 +190,9 @@ class _Workflow:
             log.hide(secret)
         target = self._target(templates.output_file())
         if target is not None:
-            output.check_writable(target)
+            from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
+
+            check_writable(target)
         wait = job.wait_network if job.wait_network is not None else start.wait_network
         request = Request(
             job=job,
@@ -206,10 +208,9 @@ class _Workflow:
             request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
         )
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
-            try:
-                output.write(target, result, job.output.select)
-            except (OSError, LookupError) as error:
-                log.warning("the output file could not be written", path=str(target), reason=str(error))
+            from .delivery import deliver  # noqa: PLC0415 - as above
+
+            deliver(target, result, request, start.inbox)
         return result
 
     def _files(self, templates: Templates) -> Mapping[str, tuple[InputFile, ...]]:
@@ -239,7 +240,12 @@ class _Workflow:
         path = Path(name).expanduser()
         given = self._job.origins.get("output")
         by_flag = given is not None and given.source is Source.FLAG
-        return path if path.is_absolute() or by_flag or self._state is None else self._state.directory / path
+        if path.is_absolute() or by_flag or self._state is None:
+            return path
+        own = self._state.directory / path
+        with contextlib.suppress(OSError):  # what is wrong there is found when the file is tried
+            own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return own
 
     def _keep(self, result: Result) -> None:
         """Keep what ended before its turn as well: to a timer it is a failure like any other."""
@@ -285,21 +291,3 @@ def _path(given: str | Path | None) -> Path | None:
 def _warn_of_plain_http(job: Job) -> None:
     if (host := host_in_the_open(job.base_url)) is not None:
         log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
-
-
-def log_result(result: Result) -> None:
-    """The canonical line of the run: everything that a reader of the log needs, once."""
-    run = result.run
-    fields = {
-        "outcome": result.outcome.value,
-        "exit_code": result.exit_code,
-        "elapsed_ms": round(result.duration * 1000),
-        "attempt": result.attempts,
-        "workflow_run_id": run.run_id if run else None,
-        "task_id": run.task_id if run else None,
-        "total_tokens": run.total_tokens if run else None,
-        "hint": result.hint,
-    }
-    tell = log.info if result.success else log.error
-    kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
-    tell(result.message, message_id=kind, **fields)

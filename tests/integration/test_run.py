@@ -275,18 +275,6 @@ def test_what_is_wrong_before_the_call_is_a_result_too(
     assert server.received == []
 
 
-@pytest.mark.parametrize("line", ['expect = { "outputs.a" = "nonempty" }', 'log_outputs = "2kB"'])
-def test_a_setting_that_is_not_built_yet_is_refused_not_ignored(
-    dify_job: Command, server: StandIn, line: str
-) -> None:
-    config = dify_job.home / "c.toml"
-    config.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{line}\n')
-    ran = dify_job("run", "--config", str(config), env={"K": KEY})
-    assert ran.code == 78
-    assert "does not do yet" in ran.result["message"]
-    assert server.received == []
-
-
 def test_a_wrong_command_is_64(dify_job: Command) -> None:
     ran = dify_job("rnu")
     assert ran.code == 64

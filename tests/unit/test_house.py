@@ -53,7 +53,7 @@ ALLOWED = {
 }
 # outside module -> the only rooms that may import it
 ONLY = {
-    "requests": {"dify/client", "dify/transport", "running/notify"},
+    "requests": {"dify/client", "dify/download", "dify/transport", "running/notify"},
     "apprise": {"running/notify"},
     "urllib3": {"dify/transport"},
     "http.client": {"dify/transport"},

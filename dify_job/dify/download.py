@@ -1,0 +1,81 @@
+"""Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from . import transport
+from .client import Broken, Call, Message, Reply
+
+_CHUNK = 65536
+_SILENCE = 30.0  # seconds without a byte
+_REDIRECTS = 5
+_REDIRECT = frozenset({301, 302, 303, 307, 308})
+
+
+def download(
+    url: str,
+    file: BinaryIO,
+    *,
+    tell: Callable[[Call, Message], None],
+    largest: int,
+    ca_file: str | None,
+    connect_timeout: float,
+) -> Call:
+    """GET an address into a file; tells Reply (200: the file is whole) or Broken. largest: bytes.
+
+    ca_file: for this address alone, not for where it redirects to.
+    """
+
+    def exchange(call: Call) -> Iterator[Message]:
+        with transport.session(call.witness, None) as session:
+            response = _get(session, url, ca_file, connect_timeout)
+            if isinstance(response, Broken):
+                yield response
+                return
+            with response:
+                if response.status_code != requests.codes.ok:
+                    yield Reply(response.status_code, response.headers, b"")
+                    return
+                yield _receive(call, response, file, largest)
+
+    return Call(tell, exchange)
+
+
+def _get(
+    session: requests.Session, url: str, ca_file: str | None, connect_timeout: float
+) -> requests.Response | Broken:
+    """Follow a few redirects, each to http or https, and never from https to http."""
+    for _ in range(_REDIRECTS):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return Broken(sent=False, reason="its address is neither http nor https")
+        response = session.get(
+            url, timeout=(connect_timeout, _SILENCE), verify=ca_file, allow_redirects=False, stream=True
+        )
+        location = response.headers.get("Location")
+        if response.status_code not in _REDIRECT or not location:
+            return response
+        response.close()
+        session.close()  # as in client
+        target = urljoin(url, location)
+        if parts.scheme == "https" and urlsplit(target).scheme != "https":
+            return Broken(sent=True, reason="its address redirects from https to what is not")
+        url, ca_file = target, None
+    return Broken(sent=True, reason=f"its address redirects more than {_REDIRECTS} times")
+
+
+def _receive(call: Call, response: requests.Response, file: BinaryIO, largest: int) -> Message:
+    got = 0
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        got += len(chunk)
+        if got > largest:
+            call.hang_up()
+            return Broken(sent=True, reason=f"it has more than max_size = {largest} bytes")
+        file.write(chunk)
+    told = response.headers.get("Content-Length", "")
+    if told.isdecimal() and "Content-Encoding" not in response.headers and int(told) != got:
+        return Broken(sent=True, reason=f"it was cut off after {got} of {told} bytes")
+    return Reply(response.status_code, response.headers, b"")

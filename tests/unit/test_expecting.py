@@ -1,0 +1,152 @@
+"""What a job expects of its outputs: read with the place of a mistake, judged by what is there."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.config.expecting import expectations
+from dify_job.config.model import Expectation
+from dify_job.config.read import load_config
+from dify_job.dify.dialects import WorkflowRun
+from dify_job.errors import JobError
+from dify_job.exits import Outcome
+from dify_job.running.expecting import fault_of, judged, shown, type_of
+from dify_job.running.outcome import Verdict
+
+OUTPUTS = {
+    "text": "OK: 3 rows",
+    "blank": " \n",
+    "n": 3,
+    "zero": 0,
+    "flag": True,
+    "none": None,
+    "list": [1, {"a": "x"}],
+    "object": {"a": 1.0},
+    "empty": [],
+}
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def fault(path: str, wanted: Any) -> str | None:
+    [(at, expectation)] = expectations({path: wanted}).items()
+    return fault_of({"outputs": OUTPUTS, "status": "succeeded"}, at, expectation)
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "words"),
+    [
+        ("outputs.text", "nonempty", None),
+        ("outputs.zero", "nonempty", None),
+        ("outputs.flag", "nonempty", None),
+        ("outputs.none", "present", None),
+        ("outputs.blank", "nonempty", 'is empty: " \\\\n"'),
+        ("outputs.none", "nonempty", "is empty: null"),
+        ("outputs.empty", "nonempty", "is empty: []"),
+        ("outputs.nope", "present", "is not there"),
+        ("outputs.list.7", "present", "is not there"),
+        ("outputs.list.²", "present", "is not there"),
+        ("outputs.list.1.a", {"equals": "x"}, None),
+        ("status", {"equals": "succeeded"}, None),
+        ("outputs.n", {"equals": 3.0}, None),
+        ("outputs.n", {"equals": 4}, "is 3, not 4"),
+        ("outputs.flag", {"equals": 1}, "is true, not 1"),
+        ("outputs.zero", {"equals": False}, "is 0, not false"),
+        ("outputs.object", {"equals": {"a": 1}}, None),
+        ("outputs.list", {"equals": [True, {"a": "x"}]}, 'is [1, {"a": "x"}], not [true, {"a": "x"}]'),
+        ("outputs.text", {"regex": "^OK"}, None),
+        ("outputs.text", {"regex": "rows$"}, None),
+        ("outputs.text", {"regex": "^rows"}, "does not match '^rows': \"OK: 3 rows\""),
+        ("outputs.n", {"regex": "^3$"}, None),
+        ("outputs.text", {"type": "string"}, None),
+        ("outputs.object", {"type": "array|object"}, None),
+        ("outputs.text", {"type": "number|null"}, 'is of type string, not number or null: "OK: 3 rows"'),
+        ("outputs.text", {"nonempty": True, "type": "string", "regex": "FAIL"}, "does not match 'FAIL'"),
+    ],
+)
+def test_what_holds_and_what_is_there_instead(path: str, wanted: Any, words: str | None) -> None:
+    found = fault(path, wanted)
+    assert (found is None) if words is None else (found or "").startswith(words.replace("\\\\", "\\"))
+
+
+def test_a_search_that_never_ends_is_ended() -> None:
+    began = time.monotonic()
+    wanted = Expectation(regex="(a+)+$")
+    found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
+    assert found == "could not be searched for '(a+)+$' within 5 s"
+    assert time.monotonic() - began < 15
+
+
+@given(value=json_values)
+def test_every_value_equals_itself_and_has_one_type(value: Any) -> None:
+    told = json.loads(json.dumps(value))
+    assert fault_of({"outputs": {"a": told}}, "outputs.a", Expectation(equals=(value,))) is None
+    assert fault_of({"outputs": {"a": told}}, "outputs.a", Expectation(types=(type_of(value),))) is None
+    assert len(shown(value)) <= 60
+
+
+def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
+    run = WorkflowRun("r", "t", status="succeeded", outputs=OUTPUTS)
+    expect = expectations(
+        {"outputs.n": {"equals": 4}, "outputs.text": "nonempty", "outputs.empty": "nonempty"}
+    )
+    good = Verdict(Outcome.SUCCEEDED, "workflow succeeded", run=run)
+    verdict = judged(good, expect)
+    assert verdict.outcome is Outcome.UNEXPECTED
+    assert verdict.message == "workflow succeeded, but outputs.n is 3, not 4; outputs.empty is empty: []"
+    assert verdict.run is run
+    failed = Verdict(Outcome.FAILED, "workflow failed", run=run)
+    assert judged(failed, expect) is failed
+    assert judged(good, {}) is good
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' or 'present', or a table"),
+        ('expect = { "outputs.a" = { regex = "(" } }', "is no regular expression: missing )"),
+        ('expect = { "outputs.a" = { rexeg = "x" } }', "no check 'rexeg'"),
+        ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
+        ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
+        ('expect = { "result" = "nonempty" }', "'result', which no run has; a path begins with outputs"),
+        ('expect = { "outputs..a" = "nonempty" }', "empty step"),
+        ('expect = "nonempty"', "must be a table"),
+        ('output = { file = "/x", select = "result" }', "output.select names 'result'"),
+        ('output = { file = "/x", mode = 640 }', 'output.mode must be a mode in octal, as a string: "0640"'),
+        ('output = { file = "/x", mode = "4755" }', "output.mode must be a mode"),
+        ('output = { file = "/x", format = "yaml" }', "output.format must be one of text, json"),
+        ('output = { file = "/x", downloads = { max_files = 0 } }', "output.downloads.max_files must be"),
+        ('output = { file = "/x", downloads = { size = "1MB" } }', "output.downloads has no key 'size'"),
+        ('env = ["A-B"]', "no name of an environment variable"),
+        ('env = ["DIFY_API_KEY"]', "the key is no input"),
+    ],
+)
+def test_a_mistake_is_found_when_the_config_is_read_with_its_line(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"[jobs.a]\n{line}\n")
+    with pytest.raises(JobError) as caught:
+        load_config(path)
+    assert caught.value.outcome is Outcome.CONFIG
+    assert f"{path}:2: " in caught.value.message
+    assert words in caught.value.message
+
+
+def test_files_of_the_config_count_from_its_directory(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[jobs.a]\nfiles = { a = "in/a.txt", b = ["/b", "https://h/c?d", "{{ x }}", ""], c = "~/c" }\n'
+    )
+    files = load_config(path).jobs["a"].files
+    assert files["a"] == str(tmp_path / "in/a.txt")
+    assert files["b"] == ("/b", "https://h/c?d", "{{ x }}", "")
+    assert files["c"] == str(Path("~/c").expanduser())
