@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest lint format golden bench package deb clean
+.PHONY: help demo test test-newest lint format golden messages bench package deb clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ format: $(INSTALLED) ## Let ruff format and mend what it can
 
 golden: $(INSTALLED) ## Renew the golden files; read the diff before you commit it
 	$(BIN)/python -m pytest -q tests/golden --renew-golden
+
+messages: $(INSTALLED) ## Take new messages into the Chinese catalogue, and compile it
+	$(BIN)/python packaging/messages.py
 
 bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
 	$(BIN)/python bench/run.py

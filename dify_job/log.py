@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from functools import partialmethod
 from typing import Any, Protocol
 
+from .words import in_readers_language
+
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _HIDDEN = "[hidden]"
@@ -83,7 +85,7 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
         from .journal import Journal  # noqa: PLC0415 - under systemd alone
 
         try:
-            _logger = _Pipeline(Journal(redact), (_add_level, _drop_empty), context)
+            _logger = _Pipeline(Journal(redact), (_add_level, _drop_empty, _speak), context)
         except OSError:
             face = "json"
     if face == "json":
@@ -92,7 +94,12 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
         import structlog  # noqa: PLC0415 - see _Pipeline
 
         colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        processors = (structlog.processors.format_exc_info, _drop_empty, _console_line(colors=colors))
+        processors = (
+            structlog.processors.format_exc_info,
+            _drop_empty,
+            _speak,
+            _console_line(colors=colors),
+        )
         _logger = structlog.wrap_logger(_Lines(stream), processors=processors)
     return face
 
@@ -201,6 +208,12 @@ def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
 
 def _drop_empty(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {key: value for key, value in event.items() if value is not None and value != ""}
+
+
+def _speak(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """What people read, in the language of the locale; JSON lines are for programs."""
+    spoken = {key: in_readers_language(str(event[key])) for key in ("event", "hint") if event.get(key)}
+    return {**event, **spoken}
 
 
 def _console_line(*, colors: bool) -> Any:

@@ -16,6 +16,7 @@ from ..doctor.server import Servers
 from ..errors import JobError
 from ..exits import Outcome
 from ..scheduling.host import installed_jobs, visible
+from ..words import in_readers_language
 from .options import Globals
 from .output import put, put_json
 
@@ -66,9 +67,9 @@ def _print(name: str, checks: Sequence[Check], *, brief: bool) -> None:
     for check in shown:
         level = check.level.name.lower().ljust(4)
         level = f"{_COLOURS[check.level]}{level}\x1b[0m" if coloured else level
-        put(f"  {level}  {check.name:<11}  {_plain(check.message)}")
+        put(f"  {level}  {check.name:<11}  {_plain(in_readers_language(check.message))}")
         if check.mend is not None:
-            put(f"{' ' * 21}{_plain(check.mend)}")
+            put(f"{' ' * 21}{_plain(in_readers_language(check.mend))}")
 
 
 def _plain(text: str) -> str:

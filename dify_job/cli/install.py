@@ -25,7 +25,7 @@ from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
 from .door import door_of, http_options, open_door
 from .options import Globals
-from .output import put, say
+from .output import put, put_data, say
 from .scopes import jobs_named, scope_options
 from .times import schedule_of_flags, schedule_options
 
@@ -126,7 +126,7 @@ def _show(
     differs = False
     for path, old, new in pairs:
         if dry_run:
-            put(f"# {path}\n{new}")
+            put_data(f"# {path}\n{new}")
         if old == new:
             continue
         differs = True
@@ -134,7 +134,7 @@ def _show(
             lines = difflib.unified_diff(
                 old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
             )
-            put("".join(lines).rstrip("\n"))
+            put_data("".join(lines).rstrip("\n"))
         elif check and not dry_run:
             put(f"{path} {'differs' if old else 'is missing'}")
     return 1 if check and differs else 0

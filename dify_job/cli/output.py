@@ -7,10 +7,16 @@ from typing import Any
 from .. import log
 from ..errors import JobError
 from ..timespan import format_timespan
+from ..words import in_readers_language
 
 
 def put(text: str) -> None:
-    """Write to stdout as UTF-8, in every locale. Raises OSError where nobody reads."""
+    """Words for a person on stdout, in the language of the locale. Raises OSError where nobody reads."""
+    put_data(in_readers_language(text))
+
+
+def put_data(text: str) -> None:
+    """Write to stdout as UTF-8, in every locale and as it is. Raises OSError where nobody reads."""
     if sys.stdout is None:
         raise OSError(9, "standard output is closed")
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
@@ -21,9 +27,9 @@ def put(text: str) -> None:
 
 
 def put_json(value: Any) -> None:
-    """One JSON value: a line for programs, indented for a person."""
+    """One JSON value: a line for programs, indented for a person; as it is."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    put(json.dumps(value, ensure_ascii=False, indent=2 if on_terminal else None))
+    put_data(json.dumps(value, ensure_ascii=False, indent=2 if on_terminal else None))
 
 
 def span_of(seconds: float) -> str:
@@ -34,7 +40,7 @@ def span_of(seconds: float) -> str:
 def say(text: str) -> None:
     """Words for a person on stderr; a closed stderr is no error."""
     try:
-        sys.stderr.write(log.redact(text) + "\n")
+        sys.stderr.write(log.redact(in_readers_language(text)) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return

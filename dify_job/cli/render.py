@@ -20,7 +20,7 @@ from ..scheduling.host import config_place
 from ..scheduling.kubernetes import Cluster, object_name, render_manifests
 from ..scheduling.systemd import Systemd
 from .options import Globals
-from .output import put, say
+from .output import put, put_data, say
 from .scopes import jobs_named
 
 
@@ -102,7 +102,7 @@ def _give(artifacts: Iterable[Artifact], output_dir: Path | None, target: str) -
     separator = "---\n" if target == "kubernetes" else ""  # so that what is printed can be piped to kubectl
     for artifact in artifacts:
         if output_dir is None:
-            put(f"{separator}# {artifact.path}\n{artifact.text}")
+            put_data(f"{separator}# {artifact.path}\n{artifact.text}")
             continue
         path = output_dir / artifact.path.name
         try:

@@ -20,6 +20,7 @@ from ..running.inbox import Inbox
 from ..running.result import Result, log_result
 from ..running.workflow import Start, fault, refusal, run_workflow, tell
 from ..values import replace
+from ..words import in_readers_language
 from . import run_log, tick
 from .arguments import files_of, inputs_of
 from .options import Globals
@@ -201,6 +202,8 @@ def _print_value(result: Result, path: str) -> None:
 
 def _print(result: Result) -> None:
     try:
-        put_json(result.as_json())
+        told = result.as_json()
+        spoken = {key: in_readers_language(told[key]) for key in ("message", "hint") if told[key]}
+        put_json(told | spoken)
     except (OSError, ValueError, AttributeError) as error:
         log.warning("the result could not be printed", reason=str(error))

@@ -13,7 +13,7 @@ from ..conftest import ROOT, build, tracked
 
 
 def expected() -> set[str]:
-    ours = {name for name in tracked("dify_job") if name.endswith((".py", "py.typed"))}
+    ours = {name for name in tracked("dify_job") if name.endswith((".py", "py.typed", ".mo", ".po"))}
     return ours | {f"dify_job/{name}" for name in tracked("deploy")}
 
 

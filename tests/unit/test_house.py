@@ -24,6 +24,7 @@ GROUND = {
     "templates",
     "timespan",
     "values",
+    "words",
     "",
 }
 # wing -> what it may import besides the ground

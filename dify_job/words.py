@@ -1,0 +1,91 @@
+"""Messages in the reader's language: English in the code, Chinese where bytes leave for a reader of it.
+
+The catalogue is gettext's, in locale/zh_CN/LC_MESSAGES; `make messages` renews it. Its msgids are the
+f-strings of the code with their placeholders, so that a finished message is known by what stands between
+its values.
+"""
+
+import os
+import re
+from collections.abc import Container, Iterator, Mapping
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+_LOCALES = Path(__file__).parent / "locale"
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_DEEPEST = 4  # a message in a message in a message
+_LEAD = re.compile(r"(\s*(?:(?:dify-job|warning|error): )*)(.*)", re.DOTALL)
+_MOST_SPLITS = 1000
+_JOINTS = ("; ", ": ", ", ")
+
+
+def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
+    """True where the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7))."""
+    chosen = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return chosen.startswith("zh")
+
+
+def in_readers_language(text: str) -> str:
+    """The text, line by line, in the language of the locale; what has no translation stays as it is."""
+    if not is_chinese():
+        return text
+    lines = (_LEAD.fullmatch(line) for line in text.split("\n"))
+    return "\n".join(found[1] + _translated(found[2], _DEEPEST) for found in lines if found)
+
+
+def _translated(text: str, depth: int) -> str:
+    plain, templates = _catalogue()
+    if text in plain:
+        return plain[text]
+    if (bare := text.strip()) != text:
+        head, _, tail = text.partition(bare)
+        return head + _translated(bare, depth) + tail if bare else text
+    if not depth or not text:
+        return text
+    for template, translation in templates:
+        if (values := _values(template, text, plain)) is not None:
+            told = {name: _translated(value, depth - 1) for name, value in values.items()}
+            return _PLACEHOLDER.sub(lambda found: told[found[1]], translation)  # noqa: B023 - used at once
+    for joint in _JOINTS:
+        head, found, rest = text.partition(joint)
+        if found:
+            return _translated(head, depth - 1) + joint + _translated(rest, depth - 1)
+    return text
+
+
+def _values(template: tuple[str, ...], text: str, known: Container[str]) -> dict[str, str] | None:
+    """What stands at a template's placeholders in a text; None where the text is not made from it.
+
+    Where there are several ways to see it, the one with the most values that are messages themselves.
+    """
+    first, *rest = template
+    if not text.startswith(first) or not all(literal in text for literal in rest[1::2]):
+        return None
+    splits = islice(_splits(rest, text, len(first)), _MOST_SPLITS)
+    return max(splits, key=lambda values: sum(value in known for value in values.values()), default=None)
+
+
+def _splits(rest: list[str], text: str, begin: int) -> Iterator[dict[str, str]]:
+    name, literal, *more = rest
+    at = text.find(literal, begin) if more else max(begin, len(text) - len(literal))
+    while text.startswith(literal, at) and at >= 0:
+        for values in _splits(more, text, at + len(literal)) if more else ({},):
+            if values.get(name, text[begin:at]) == text[begin:at]:
+                yield {name: text[begin:at], **values}
+        at = text.find(literal, at + 1) if more and at < len(text) else -1
+
+
+@cache
+def _catalogue() -> tuple[dict[str, str], list[tuple[tuple[str, ...], str]]]:
+    """Messages without values, and templates: literal, name, literal and so on, the longest text first."""
+    from gettext import GNUTranslations  # noqa: PLC0415 - for a Chinese locale alone
+
+    with (_LOCALES / "zh_CN/LC_MESSAGES/dify-job.mo").open("rb") as file:
+        messages: dict[str, str] = vars(GNUTranslations(file))["_catalog"]  # it lists them nowhere else
+    del messages[""]  # the catalogue's own head
+    plain = {message: told for message, told in messages.items() if not _PLACEHOLDER.search(message)}
+    split = ((tuple(_PLACEHOLDER.split(message)), told) for message, told in messages.items())
+    templates = [pair for pair in split if len(pair[0]) > 1]
+    templates.sort(key=lambda pair: -sum(map(len, pair[0][::2])))
+    return plain, templates
