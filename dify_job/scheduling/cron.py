@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import process
@@ -19,6 +20,7 @@ from .places import Places
 CRON_D = Path("/etc/cron.d")
 _CRONTAB = Path("crontab")  # the place of a block, in messages
 _PAUSED = "#paused# "
+_NOT_MAILED = "MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it"
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
 
@@ -189,11 +191,13 @@ class Cron:
             content = table[old.start : old.end] if old is not None else b""
             paused = _stays_paused(content, wishes, new=old is None)
             text = self._artifact(plan, paused=paused).text + crontab.end_line(plan.job)
-            changed = text.encode() != content
+            misplaced = old is not None and crontab.hostile_above(table, old) is not None
+            changed = text.encode() != content or misplaced
             if changed:
                 table = crontab.with_block(table, plan.job, text.encode())
             changes.append(_change(plan.job, _CRONTAB, changed=changed, paused=paused))
-        return table, changes
+        mailed = {block.job: crontab.is_mailed(table, block) for block in crontab.blocks(table)}
+        return table, [one if mailed[one.job] else _with_note(one, _NOT_MAILED) for one in changes]
 
     def _without_blocks(self, table: bytes, jobs: Sequence[str]) -> tuple[bytes, list[Change]]:
         there = {block.job for block in crontab.blocks(table)}
@@ -219,7 +223,12 @@ class Cron:
         for block in found:
             content = table[block.start : block.end]
             seen = Seen(Found.EDITED if block.edited else Found.OURS, block.mark, content)
-            yield self._one(block.mark, seen, _CRONTAB, daemon=daemon)
+            one = self._one(block.mark, seen, _CRONTAB, daemon=daemon)
+            if (setting := crontab.hostile_above(table, block)) is not None:
+                mend = f"dify-job install {block.job} moves them"
+                told = f"{setting} above its lines changes what they mean: {mend}"
+                one = replace(one, troubles=(*one.troubles, told))
+            yield one
 
     def _one(self, mark: Mark, seen: Seen, path: Path, *, daemon: bool) -> Installed:
         paused = _is_paused(seen.content)
@@ -261,6 +270,10 @@ def _stays_paused(content: bytes, wishes: Wishes, *, new: bool) -> bool:
 def _change(job: str, path: Path, *, changed: bool, paused: bool) -> Change:
     notes = (f"paused, and left so; dify-job install {job} --start arms it",) if paused else ()
     return Change(job=job, paths=(path,), changed=changed, armed=not paused, notes=notes)
+
+
+def _with_note(change: Change, note: str) -> Change:
+    return replace(change, notes=(*change.notes, note))
 
 
 def _edited(what: str) -> JobError:

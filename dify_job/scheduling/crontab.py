@@ -12,7 +12,12 @@ from ..ownership import Mark, read_mark
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
 _END = re.compile(rb"(?m)^# End of dify-job job ([a-z0-9][a-z0-9_-]{0,47})\.\r?$")
-_FOREIGN_HEADER = re.compile(rb"(?i)\A(?:#[^\n]*\n)*#[^\n]*do not edit", re.ASCII)
+_FOREIGN_HEADER = re.compile(
+    # not cron's own, which `crontab -l` of some crons prints and a pipe then installs
+    rb"\A(?:#[^\n]*\n)*#[^\n]*DO NOT EDIT(?! THIS FILE - edit the master and reinstall)"
+)
+_SETTING = re.compile(rb"(?m)^[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*([^\r\n]*)")
+_SHELLS = frozenset({"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +64,54 @@ def blocks(table: bytes) -> list[Block]:
 
 
 def with_block(table: bytes, job: str, block: bytes) -> bytes:
-    """The table with a job's block in its old place, or at the end.
+    """The table with a job's block in its old place, or at the end, but above what would change its meaning.
 
     Raises JobError (config) for a table that says it must not be edited.
     """
     for old in blocks(table):
-        if old.job == job:
+        if old.job != job:
+            continue
+        if hostile_above(table, old) is None:
             return table[: old.start] + block + table[old.end :]
+        table = without_block(table, job)
     if _FOREIGN_HEADER.search(table):
         raise JobError(
             Outcome.CONFIG,
             "the crontab begins with DO NOT EDIT: another program manages it",
             "install as root (a file in /etc/cron.d), or with --backend systemd",
         )
+    hostile = next((at for at, *setting in _settings(table) if _is_hostile(*setting)), None)
+    if hostile is not None:
+        return table[:hostile] + block + table[hostile:]
     if table and not table.endswith(b"\n"):  # busybox takes such a table; cron would read two lines as one
         table += b"\n"
     return table + block
+
+
+def hostile_above(table: bytes, block: Block) -> str | None:
+    """The first setting above a block that gives its lines another meaning, as `CRON_TZ=Asia/Tokyo`."""
+    for at, name, value in _settings(table):
+        if at < block.start and _is_hostile(name, value):
+            return f"{name}={value}"
+    return None
+
+
+def is_mailed(table: bytes, block: Block) -> bool:
+    """False where MAILTO is empty above the block: what a failure says goes to nobody (crontab(5))."""
+    told = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
+    return not told or told[-1] != ""
+
+
+def _settings(table: bytes) -> list[tuple[int, str, str]]:
+    return [
+        (found.start(), found[1].decode(), found[2].decode(errors="replace").strip().strip("\"'"))
+        for found in _SETTING.finditer(table)
+    ]
+
+
+def _is_hostile(name: str, value: str) -> bool:
+    """Cronie reads the times in CRON_TZ; the shell must know a plain command, and HOME has the state."""
+    return name in ("CRON_TZ", "HOME") or (name == "SHELL" and value.rpartition("/")[2] not in _SHELLS)
 
 
 def without_block(table: bytes, job: str) -> bytes:
