@@ -269,9 +269,9 @@ def _checked_run_id(job: Job, run_id: str) -> str:
             f"job {job.name} has an end_user of its own, so no --run-id can make its run found again",
             "take end_user out of the job, or leave --run-id out",
         )
-    if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
+    if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", run_id):
         raise JobError(
-            Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ -, at most 128"
+            Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ : / -, at most 128"
         )
     return run_id
 

@@ -457,3 +457,26 @@ def test_flags_that_do_not_go_together_are_refused(flags: list[str], tmp_path: P
     done = CliRunner().invoke(cli, ["render", "--config", str(config), *flags])
     assert isinstance(done.exception, JobError)
     assert done.exception.outcome == "usage"
+
+
+# The image
+
+
+def test_the_image_is_pinned_and_nobody_s() -> None:
+    """A build needs a registry, which tests have not; what can be read of it is."""
+    root = Path(__file__).parents[2]
+    lines = (root / "deploy/container/Containerfile").read_text().splitlines()
+    base = next(line for line in lines if line.startswith("ARG BASE="))
+    assert re.fullmatch(r"ARG BASE=[a-z./]+/python:3\.\d+\.\d+-slim-[a-z]+", base)
+    user = job_spec(PLAIN)["template"]["spec"]["securityContext"]
+    assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in lines
+    wanted = (root / "deploy/container/requirements.txt").read_text().splitlines()[1:]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", line) for line in wanted)
+    needed = [line.split()[0] for line in _section((root / "setup.cfg").read_text(), "install_requires")]
+    assert set(needed) <= {line.split("==")[0] for line in wanted}
+
+
+def _section(text: str, key: str) -> list[str]:
+    return [
+        line for line in text.partition(f"{key} =\n")[2].partition("\n\n")[0].splitlines() if line.strip()
+    ]
