@@ -143,8 +143,10 @@ class Backend(Protocol):
 def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     """The plan of a job. python: the interpreter of the units; this process's own where None."""
     times = schedule.or_default(job.schedule)
-    reads = [Path(p) for value in job.files.values() for p in ((value,) if isinstance(value, str) else value)]
-    reads = [path for path in reads if "://" not in str(path) and "{" not in str(path)]
+    named = [n for value in job.files.values() for n in ((value,) if isinstance(value, str) else value)]
+    local = [name for name in named if name and "://" not in name]
+    found = [constant_parent(name) if "{" in name else Path(name) for name in local]
+    reads = [path for path in found if path is not None]
     secrets = job.notify.files
     writes = (constant_parent(job.output.file),) if job.output.file else ()
     interpreter = python or Path(sys.executable)
