@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ..dify.form import FormField, fault_of
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
+from ..running.coercion import coerce
 from ..running.inputs import is_template
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
@@ -30,6 +30,7 @@ from .options import Globals
 from .output import put, say
 from .times import schedule_of_flags, schedule_options
 
+_NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -216,29 +217,15 @@ def _drafted(seen: AppSeen, given: dict[str, str], *, files: bool) -> list[Draft
 def _of_field(field: FormField, given: str | None) -> DraftInput:
     value: Any = given
     if given is not None and not field.takes_files and not is_template(given):
-        value = _typed(field, given)
-        if (fault := fault_of(field, value)) is not None:
-            raise JobError(Outcome.USAGE, f"-i {field.variable} {fault}", "dify-job init --help")
+        try:
+            value = coerce(field, given, _NEWEST)
+        except ValueError as error:
+            raise JobError(Outcome.USAGE, f"-i {field.variable} {error}", "dify-job init --help") from None
     elif given is None and field.required and not field.takes_files:
         value = _default(field)
         if interactive():
             value = _asked(field, value)
     return DraftInput(name=field.variable, note=_note(field), value=value, required=field.required)
-
-
-def _typed(field: FormField, text: str) -> Any:
-    """A value from a command line or a prompt, in the type that the input has."""
-    try:
-        match field.kind:
-            case "number":
-                return float(text) if any(c in text for c in ".eE") else int(text)
-            case "checkbox" if text.lower() in ("true", "false"):
-                return text.lower() == "true"
-            case "json_object":
-                return json.loads(text)
-    except ValueError:
-        return text
-    return text
 
 
 def _default(field: FormField) -> Any:
@@ -255,10 +242,10 @@ def _asked(field: FormField, default: Any) -> Any:
         text = str(click.prompt(field.variable, default="" if default is None else str(default), err=True))
         if not text:
             return None
-        value = text if is_template(text) else _typed(field, text)
-        if is_template(text) or (fault := fault_of(field, value)) is None:
-            return value
-        say(f"  it {fault}")
+        try:
+            return text if is_template(text) else coerce(field, text, _NEWEST)
+        except ValueError as error:
+            say(f"  it {error}")
 
 
 def _note(field: FormField) -> str:

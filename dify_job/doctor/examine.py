@@ -1,8 +1,9 @@
 """All checks of one job, in the order in which a run would meet the obstacles."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 from ..dify.app import AppSeen
 from ..errors import JobError
@@ -16,6 +17,8 @@ from .machine import check_clock, check_disk, check_journal, check_last_run, che
 from .server import Servers, check_server, check_transport
 from .service import check_backend, check_service
 from .settings import check_config, check_key, check_notify, check_output, check_schedule, check_zone
+
+_T = TypeVar("_T")
 
 
 def examine(case: Case, servers: Servers) -> Iterator[Check]:
@@ -47,33 +50,33 @@ def examine(case: Case, servers: Servers) -> Iterator[Check]:
 
 def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
     """What goes in and what comes out."""
-    parameters = seen.parameters if seen is not None and obstacle(seen) is None else None
-    inputs = _inputs(case)
-    if parameters is not None:
-        yield check_inputs(case.job, inputs, parameters)
-    elif isinstance(inputs, JobError):
-        yield fail("inputs", inputs.message, inputs.hint)
+    known = seen if seen is not None and obstacle(seen) is None else None
+    templates = Templates(case.job, partial(_last_success, case))
+    inputs, files = _rendered(templates.inputs), _rendered(templates.files)
+    yield from _shown(check_inputs(case.job, inputs, {} if isinstance(files, JobError) else files, known))
     try:
         account = case.account
     except JobError as error:
         yield fail("account", error.message, error.hint)
         return
-    for check in (
-        check_files(case.job, account, parameters),
-        check_output(case.job, account),
-        check_notify(case.job),
-    ):
-        if check is not None:
-            yield check
+    yield from _shown(check_files(files, account, known))
+    yield from _shown(check_output(case.job, account))
+    yield from _shown(check_notify(case.job))
 
 
-def _inputs(case: Case) -> Mapping[str, Any] | JobError:
-    def last_success() -> datetime | None:
-        last = read_last(case.state) or {}
-        told = last.get("call_time") if last.get("outcome") == "succeeded" else None
-        return datetime.fromisoformat(told) if isinstance(told, str) else None
+def _shown(check: Check | None) -> Iterator[Check]:
+    if check is not None:
+        yield check
 
+
+def _rendered(render: Callable[[], _T]) -> _T | JobError:
     try:
-        return Templates(case.job, last_success).inputs()
+        return render()
     except JobError as error:
         return error
+
+
+def _last_success(case: Case) -> datetime | None:
+    last = read_last(case.state) or {}
+    told = last.get("call_time") if last.get("outcome") == "succeeded" else None
+    return datetime.fromisoformat(told) if isinstance(told, str) else None

@@ -153,7 +153,7 @@ def _check_armed(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
         return warn(
             "armed", "whether it is armed is not known: the manager cannot be asked", f"dify-job status {job}"
         )
-    if not one.armed:
+    if not one.armed and not case.by_cron:  # of cron itself there is a line already
         return fail("armed", "not armed: no timer starts it", f"dify-job resume {job}")
     timer = units.unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:

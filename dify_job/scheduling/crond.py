@@ -42,13 +42,15 @@ def edit(change: Callable[[bytes], tuple[bytes, _T]]) -> _T:
 
 
 def is_running() -> bool:
-    """True where a process named cron or crond runs; also where /proc hides others' processes."""
+    """True where a process named cron or crond runs; where /proc hides others' processes, by its pid file."""
     with contextlib.suppress(OSError):
         for process_directory in Path("/proc").iterdir():
             if process_directory.name.isdigit():
                 with contextlib.suppress(OSError):
                     if (process_directory / "comm").read_text().strip() in ("cron", "crond"):
                         return True
+        if Path("/proc/1/comm").read_text():
+            return False  # nothing is hidden, and Debian's cron leaves its pid file behind
     return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
 
 

@@ -119,12 +119,9 @@ def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its
     assert len(bare.server.runs) == 1
 
 
-def test_user_units_and_cron_users_are_told_that_an_encrypted_key_is_not_for_them(bare: Host) -> None:
+def test_a_user_of_cron_is_told_that_an_encrypted_key_is_not_for_him(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
-    refused = bare("install", "daily", "--user", check=False)
-    assert refused.code == 78
-    assert "dify-job secret set daily --no-encrypt" in refused.stderr
     refused = bare("install", "daily", "--backend", "cron", "--run-as", "alice", check=False)
     assert refused.code == 78
     assert "alice cannot decrypt the key" in refused.stderr

@@ -311,14 +311,14 @@ def test_a_clock_that_is_not_the_servers(patient: Patient) -> None:
 @pytest.mark.parametrize(
     ("inputs", "level", "said"),
     [
-        ("", "fail", "'topic' is required by the app"),
-        ("topic = 3", "fail", "'topic' must be a string"),
-        ('topic = "123456789"', "fail", "'topic' has 9 characters, and the app takes 8"),
-        ('topic = "a", tone = "loud"', "fail", "'tone' must be one of 'dry', 'warm'"),
-        ('topic = "a", count = "many"', "fail", "'count' must be a number"),
-        ('topic = "a", topik = "b"', "warn", "no input 'topik': Dify drops it without a word"),
+        ("", "fail", "the input topic is required by the app"),
+        ("topic = 3", "fail", "the input topic must be a string"),
+        ('topic = "123456789"', "fail", "the input topic has 9 characters, and the app takes 8"),
+        ('topic = "a", tone = "loud"', "fail", "the input tone must be one of 'dry', 'warm'"),
+        ('topic = "a", count = "many"', "fail", "the input count must be a number"),
+        ('topic = "a", topik = "b"', "warn", "no input topik: Dify drops it without a word"),
         ('topic = "{{ nothing }}"', "fail", "cannot be rendered"),
-        ('topic = "a", doc = "/etc/hosts"', "fail", "'doc' takes files"),
+        ('topic = "a", doc = "/etc/hosts"', "fail", "the input doc takes a file"),
     ],
 )
 def test_inputs_that_the_app_refuses_or_drops(patient: Patient, inputs: str, level: str, said: str) -> None:
@@ -330,7 +330,7 @@ def test_a_file_that_is_not_there_or_too_large(patient: Patient) -> None:
     text = f'files = {{ doc = "{report}" }}'
     report.write_bytes(b"x")
     patient.write(text)
-    sees(patient, "files", "fail", "does not exist", report.unlink, lambda: report.write_bytes(b"x"))
+    sees(patient, "files", "fail", "No such file", report.unlink, lambda: report.write_bytes(b"x"))
     sees(
         patient,
         "files",
@@ -344,11 +344,14 @@ def test_a_file_that_is_not_there_or_too_large(patient: Patient) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ('dok = "/etc/hosts"', "no file input 'dok'"),
-        ('topic = "/etc/hosts"', "no file input 'topic'"),
-        ('doc = ["/etc/hosts", "/etc/passwd"]', "takes one file, and 2 are given"),
-        ('docs = ["/etc/hosts", "/etc/hosts", "/etc/hosts"]', "takes 2 files, 3 are given"),
-        ('doc = "/etc"', "is not a file"),
+        ('dok = "/etc/hosts"', "no input dok for a file"),
+        ('topic = "/etc/hosts"', "the input topic takes no file"),
+        ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, and the job gives 2"),
+        (
+            'docs = ["/etc/hosts", "/etc/hosts", "/etc/hosts"]',
+            "the input docs takes 2 files, and the job gives 3",
+        ),
+        ('doc = "/etc"', "it is not a regular file"),
     ],
 )
 def test_files_that_the_app_does_not_take(patient: Patient, files: str, said: str) -> None:

@@ -1,0 +1,66 @@
+"""A key encrypted by systemd-creds: where it can be used, and where that is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from dify_job import process
+from dify_job.config import secrets
+from dify_job.config.model import Job, KeySource, Secret
+from dify_job.errors import JobError
+from dify_job.process import Done
+from dify_job.scheduling.base import Scope, plan_of
+from dify_job.scheduling.units import render_units
+
+CREDENTIAL = Path("/etc/credstore.encrypted/dify-job.daily.api_key")
+JOB = Job(name="daily", base_url="http://localhost/v1", key=KeySource(encrypted=CREDENTIAL))
+PLAN = plan_of(JOB, Path("/etc/dify-job/config.toml"))
+
+
+def service(scope: Scope, version: int) -> str:
+    return render_units(PLAN, scope, version, Path("/etc/systemd/system"))[0].text
+
+
+@pytest.mark.parametrize("version", [250, 252, 257])
+def test_systemd_decrypts_it_for_a_system_unit(version: int) -> None:
+    text = service(Scope.SYSTEM, version)
+    assert f"\nLoadCredentialEncrypted=api_key:{CREDENTIAL}\n" in text
+    assert "LoadCredential=" not in text
+    assert "DynamicUser=yes" in text
+
+
+@pytest.mark.parametrize(("scope", "version"), [(Scope.SYSTEM, 249), (Scope.SYSTEM, 239), (Scope.USER, 257)])
+def test_where_systemd_cannot_it_is_refused_with_the_way_out(scope: Scope, version: int) -> None:
+    with pytest.raises(JobError) as raised:
+        service(scope, version)
+    assert raised.value.hint is not None
+    assert "dify-job secret set daily --no-encrypt" in raised.value.hint
+
+
+def test_moving_a_key_between_plain_and_encrypted_is_drift() -> None:
+    plain = Job(name="daily", base_url="http://localhost/v1", key=KeySource(file=CREDENTIAL))
+    assert plan_of(plain, PLAN.config_path).fingerprint != PLAN.fingerprint
+
+
+def test_by_hand_it_is_decrypted_by_its_name_and_the_key_is_in_no_argument(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> Done:
+        asked.append(argv)
+        return Done(0, b"app-0123456789abcdef\n", b"")
+
+    monkeypatch.setattr(process, "run", run)
+    assert secrets.read_key(JOB, {}) == Secret("app-0123456789abcdef")
+    assert asked == [["systemd-creds", "decrypt", "--name=api_key", str(CREDENTIAL), "-"]]
+
+
+def test_what_cannot_be_decrypted_is_a_configuration_error_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        process, "run", lambda *_, **__: Done(1, b"", b"Failed to determine local credential")
+    )
+    with pytest.raises(JobError, match="cannot be decrypted: Failed to determine local credential"):
+        secrets.read_key(JOB, {})
