@@ -2,7 +2,8 @@
 
 The base URL chooses the run. `/EVENTS/BYTES/FRAMING/v1`: a stream of EVENTS chunks of text, BYTES bytes each,
 in `chunks` (one HTTP chunk an event, as gunicorn sends them), in `blocks` of 64 KiB, or to the `end` of the
-connection. `trickle`: an event every 25 ms, named after the moment it left; `trickle-end`: without chunks.
+connection; where EVENTS is 0, the outputs have BYTES. `trickle`: an event every 25 ms, named after the moment
+it left; `trickle-end`: without chunks.
 """
 
 import json
@@ -36,6 +37,10 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def with_outputs(told: bytes, size: int) -> bytes:
+    return told.replace(b'"ok"', b'"' + b"x" * size + b'"')
+
+
 def stream(events: int, size: int, framing: str) -> Iterator[bytes]:
     """The body of a stream in pieces of about 64 KiB."""
     if framing.startswith("trickle"):
@@ -51,7 +56,8 @@ def stream(events: int, size: int, framing: str) -> Iterator[bytes]:
     at_once = max(1, BLOCK // len(text))
     yield from (text * at_once for _ in range(events // at_once))
     yield text * (events % at_once)
-    yield chunk(END) if framing == "chunks" else END
+    end = END if events else with_outputs(END, size)
+    yield chunk(end) if framing == "chunks" else end
 
 
 def answer(connection: socket.socket) -> None:
@@ -62,13 +68,14 @@ def answer(connection: socket.socket) -> None:
             if header.lower().startswith(b"content-length:"):
                 length = int(header.partition(b":")[2])
         body = request.read(length)
-        head = b"HTTP/1.1 200 OK\r\nX-Version: 1.13.0\r\nConnection: close\r\nContent-Type: "
-        if b"blocking" in body:
-            connection.sendall(
-                head + b"application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
-            )
-            return
         _, events, size, framing, *_ = line.split()[1].decode().split("/")
+        head = b"HTTP/1.1 200 OK\r\nX-Version: 1.13.0\r\nConnection: close\r\nContent-Type: "
+        _, events, size, framing, *_ = line.split()[1].decode().split("/")
+        if b"blocking" in body:
+            told = ANSWER if int(events) else with_outputs(ANSWER, int(size))
+            head += b"application/json\r\nContent-Length: %d\r\n\r\n" % len(told)
+            connection.sendall(head + told)
+            return
         head += b"text/event-stream; charset=utf-8\r\n"
         whole = framing.endswith("end")
         connection.sendall(head + (b"\r\n" if whole else b"Transfer-Encoding: chunked\r\n\r\n"))

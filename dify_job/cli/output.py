@@ -20,9 +20,10 @@ def put_data(text: str) -> None:
     if sys.stdout is None:
         raise OSError(9, "standard output is closed")
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
-    data = (log.redact(text) + "\n").encode(errors="backslashreplace")
+    data = log.redact(text).encode(errors="backslashreplace")
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
 
 

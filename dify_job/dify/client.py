@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
+from ..memory import LARGE, return_large_blocks
 from ..values import dataclass
 from . import transport
 from .dialects import IRRELEVANT_LINES, Event, read_event
@@ -194,6 +195,8 @@ class Dify:
                     yield Opened(response.headers)
                     yield from _events(call, response)
                 else:
+                    if (response.raw.length_remaining or 0) > LARGE:
+                        return_large_blocks()
                     yield Reply(response.status_code, response.headers, response.content)
 
     def _send(
@@ -245,6 +248,8 @@ def _events(call: Call, response: requests.Response) -> Iterator[Message]:
                 yield Arrived(event)
                 if event.terminal:
                     return
+        if parser.pending > LARGE:
+            return_large_blocks()
     yield Ended()
 
 

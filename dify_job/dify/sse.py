@@ -29,7 +29,7 @@ class Parser:
 
     def __init__(self, skip: tuple[bytes, ...] = ()) -> None:
         self._skip = skip
-        self._line: list[bytes] = []  # pieces of the line that has not ended yet
+        self._line = bytearray()  # the line that has not ended yet
         self._data: list[bytes] = []
         self._name = ""
         self._after_cr = False
@@ -48,7 +48,8 @@ class Parser:
             line = chunk[at:end]
             at = end + 1
             if self._line:
-                line = self._joined(line)
+                self._line += line
+                line, self._line = bytes(self._line), bytearray()
             if line.startswith(b"data:"):  # nearly every line of a stream
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif line:
@@ -57,8 +58,12 @@ class Parser:
                 event = self._event()
                 if event is not None:
                     yield event
-        if at < len(chunk):
-            self._line.append(chunk[at:])
+        self._line += memoryview(chunk)[at:]
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the line that has not ended yet."""
+        return len(self._line)
 
     def _after_skipped(self, chunk: bytes, at: int) -> int:
         """The place after the events of one line that begin with `skip`, from where an event begins."""
@@ -68,11 +73,6 @@ class Parser:
                 break
             at = end + 2
         return at
-
-    def _joined(self, last: bytes) -> bytes:
-        line = b"".join((*self._line, last))
-        self._line.clear()
-        return line
 
     def _event(self) -> ServerSentEvent | None:
         data, name = self._data, self._name

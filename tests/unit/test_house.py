@@ -18,6 +18,7 @@ GROUND = {
     "journal",
     "log",
     "mailbox",
+    "memory",
     "ownership",
     "process",
     "state",
