@@ -1,0 +1,91 @@
+"""What a run costs, as far as it can be told without a clock: peaks of memory, and the order of things."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import KEY, Command
+from .test_transport import HEAD, event, serve
+
+BENCH = Path(__file__).parents[2] / "bench"
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """The bench's own server: it sends as much as it is asked for."""
+    command = [sys.executable, "-I", "-S", str(BENCH / "server.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+        server.kill()
+
+
+def peak(home: Path, base_url: str, *args: str) -> float:
+    """Peak memory of a run in bytes, measured from a small process: a child's begins with its parent's."""
+    measure = [sys.executable, "-I", "-S", str(BENCH / "measure.py"), "1"]
+    command = [sys.executable, "-m", "dify_job", "run", *args]
+    env = {
+        "HOME": str(home),
+        "STATE_DIRECTORY": str(home / "s"),
+        "DIFY_API_KEY": KEY,
+        "DIFY_BASE_URL": base_url,
+    }
+    done = subprocess.run([*measure, *command], env=env, cwd=home, capture_output=True, text=True, check=True)
+    _, mib, status = done.stdout.splitlines()[0].split()
+    assert status == "0"
+    return float(mib) * MIB
+
+
+@pytest.mark.parametrize("framing", ["chunks", "blocks", "end"])
+def test_memory_is_flat_over_the_number_of_events(port: int, tmp_path: Path, framing: str) -> None:
+    few, many = (
+        peak(tmp_path, f"http://127.0.0.1:{port}/{events}/1000/{framing}/v1") for events in (20, 200_000)
+    )
+    assert many - few < 4 * MIB
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_a_large_answer_costs_at_most_three_and_a_half_times_its_size(
+    port: int, tmp_path: Path, mode: str
+) -> None:
+    size = 20_000_000
+    idle, large = (
+        peak(tmp_path, f"http://127.0.0.1:{port}/{events}/{size_}/chunks/v1", "--mode", mode)
+        for events, size_ in ((20, 300), (0, size))
+    )
+    assert large - idle < 3.5 * size
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_event_is_logged_before_anything_follows_it(dify_job: Command, chunked: bool) -> None:
+    """The server goes on when it has seen the last event in the log: held back, none would ever come."""
+    logged = threading.Semaphore(0)
+
+    def answer(connection: socket.socket) -> None:
+        def send(data: bytes) -> None:
+            connection.sendall(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+
+        connection.sendall(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
+        for number in range(5):
+            send(event("node_started", title=f"step {number}"))
+            assert logged.acquire(timeout=10)
+        send(event("workflow_finished", id="r1", status="succeeded"))
+
+    process = dify_job.start(
+        "run", "--log-format", "json", "-v", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": serve(answer)}
+    )
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        if node := json.loads(line).get("node"):
+            seen.append(node)
+            logged.release()
+    assert process.wait() == 0
+    assert seen == [f"step {number}" for number in range(5)]
