@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest lint format golden messages bench package deb clean
+.PHONY: help demo test test-matrix test-newest lint format golden messages bench package deb clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ demo: $(INSTALLED) ## Run a workflow against the built-in stand-in Dify: no serv
 test: $(INSTALLED) ## Run every test that this machine can run
 	@tests/needs
 	$(BIN)/python -m pytest -q $(TESTS)
+
+test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
+	@tests/matrix
 
 test-newest: ## Run the unit and integration tests on the newest Python found
 	@tests/newest-python

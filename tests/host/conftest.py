@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,13 +41,13 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def booted(name: str) -> Iterator[Machine]:
+def booted(name: str, root: Path = Path("/")) -> Iterator[Machine]:
     """A host with users, up until the block ends; without one the tests are skipped, and in CI they fail."""
     if (why := why_not()) is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"a layer of tests cannot run: {why}")
         pytest.skip(why)
-    made = Machine(name=name)
+    made = Machine(root, name)
     try:
         made.mount()
         made.start()
@@ -57,14 +59,32 @@ def booted(name: str) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def machine(built: Path) -> Iterator[Machine]:
-    with booted("dify-job-test") as made:
-        [wheel] = built.glob("*.whl")
-        (made.root / "opt" / wheel.name).write_bytes(wheel.read_bytes())
-        pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        made.run("/usr/bin/python3", "-m", "venv", "/opt/dify-job", timeout=120)
-        made.run("/opt/dify-job/bin/pip", "install", "-q", f"/opt/{wheel.name}", env=pip, timeout=300)
+def machine(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    root = Path(os.environ.get("DIFY_JOB_TEST_ROOT", "/"))  # tests/matrix
+    with booted("dify-job-test", root) as made:
+        _install(made, built, tmp_path_factory.mktemp("wheels"))
         yield made
+
+
+def _install(machine: Machine, built: Path, wheels: Path) -> None:
+    """The wheel in /opt/dify-job, with what it needs for the Python that is inside."""
+    python = "/opt/python/bin/python3" if machine.exists("/opt/python") else "/usr/bin/python3"
+    version = machine.run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").stdout.strip()
+    [wheel] = built.glob("*.whl")
+    theirs = ["--only-binary=:all:", "--python-version", version, "--find-links", str(wheels)]
+    for command in (
+        ["wheel", "--wheel-dir", str(wheels), str(wheel)],  # what has no wheel gets one
+        ["download", "--dest", str(wheels), *theirs, str(wheel), "pip"],
+    ):
+        argv = [sys.executable, "-m", "pip", "-q", *command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    shutil.copytree(wheels, machine.root / "opt/of-tests")
+    [pip] = wheels.glob("pip-*.whl")
+    machine.run(python, "-m", "venv", "--without-pip", "/opt/dify-job", timeout=120)
+    install = ("install", "-q", "--no-index", "--find-links=/opt/of-tests", "dify-job")
+    env = {"PYTHONPATH": f"/opt/of-tests/{pip.name}"}
+    machine.run("/opt/dify-job/bin/python", "-m", "pip", *install, env=env, timeout=300)
 
 
 @dataclass
