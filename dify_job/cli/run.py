@@ -24,7 +24,7 @@ from ..words import in_readers_language
 from . import run_log, tick
 from .arguments import files_of, inputs_of
 from .options import Globals
-from .output import log_traceback, put, put_json, say, tell_error
+from .output import log_traceback, put_data, put_json, say, tell_error
 
 if TYPE_CHECKING:
     from .live import LiveLine
@@ -195,7 +195,7 @@ def _print_value(result: Result, path: str) -> None:
     from ..running.output import as_text, value_at  # noqa: PLC0415 - for --print
 
     try:
-        put(as_text(value_at(result.run.as_response()["data"], path)).removesuffix("\n"))
+        put_data(as_text(value_at(result.run.as_response()["data"], path)).removesuffix("\n"))
     except (OSError, ValueError, AttributeError, LookupError) as error:
         log.warning("the value could not be printed", reason=str(error))
 

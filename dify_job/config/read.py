@@ -239,6 +239,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
             'DIFY_INPUTS is a JSON object: {"name": "value"}' if key == "inputs" else "mend it there",
         ) from None
     job = _build("default", values, origins, flags, environment.key)
+    job = replace(job, files=_from_there(job.files, Path()))
     return Config(
         path=None,
         files=environment.files,

@@ -14,7 +14,8 @@ from ..errors import JobError
 from ..exits import Outcome
 
 _SECRET_NAME = re.compile(
-    r"pass(word|phrase|wd)|secret|token|credential|api_?key|private_?key", re.IGNORECASE
+    r"pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key|authorization|bearer|cookie",
+    re.IGNORECASE,
 )
 
 
@@ -50,6 +51,13 @@ class Templates:
         """The name of the job's output file. Raises JobError (config)."""
         text = self._job.output.file
         return text if text is None else str(self._render(text, "output.file"))
+
+    def renew(self) -> bool:
+        """True where a run succeeded since the names were made, so that what they gave is out of date."""
+        if "_names" not in vars(self) or self._names["last_success"] == self._last_success():
+            return False
+        del self._names
+        return True
 
     @cached_property
     def _names(self) -> dict[str, Any]:

@@ -9,10 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..config.model import Output
+from ..config.model import Job, Output, Source
 from ..errors import JobError
 from ..exits import Outcome
 from .result import Result
+
+
+def place_of(job: Job, name: str, state: Path | None) -> Path:
+    """Where the file goes: a relative name counts from the state directory, one of a flag from here."""
+    path = Path(name).expanduser()
+    given = job.origins.get("output")
+    by_flag = given is not None and given.source is Source.FLAG
+    if path.is_absolute() or by_flag or state is None:
+        return path
+    own = state / path
+    with contextlib.suppress(OSError):  # what is wrong there is found when the file is tried
+        own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return own
 
 
 def check_writable(path: Path) -> None:

@@ -38,8 +38,9 @@ def ignore(_event: Event) -> None:
     """No progress is shown."""
 
 
-def nothing() -> None:
-    """Nobody asks to be told."""
+def as_it_is(request: "Request") -> "Request":
+    """Nothing is different when it is the run's turn."""
+    return request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +73,12 @@ def run_job(
     *,
     inbox: Inbox | None = None,
     progress: Callable[[Event], None] = ignore,
-    begins: Callable[[], None] = nothing,
+    begins: "Callable[[Request], Request]" = as_it_is,
 ) -> Result:
     """Run the job once and tell how it ended; every outcome is a Result, our own faults are raised.
 
     state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
-    begins: called when it is this run's turn, before anything is sent for it.
+    begins: called when it is this run's turn, before anything is sent for it; gives the run as it is then.
     """
     check_sendable(request.inputs)
     return _Runner(request, state, inbox or Inbox(), progress, begins).run()
@@ -90,7 +91,7 @@ class _Runner:
         state: JobState | None,
         inbox: Inbox,
         progress: Callable[[Event], None],
-        begins: Callable[[], None],
+        begins: Callable[[Request], Request],
     ) -> None:
         self._named = bool(request.run)
         self._request = replace(request, run=request.run or uuid.uuid4().hex[:12])
@@ -119,7 +120,8 @@ class _Runner:
         verdict = self._turn()
         ours = verdict is None
         if verdict is None:
-            self._begins()
+            self._request = self._begins(self._request)
+            check_sendable(self._request.inputs)
             verdict = (self._adopt() if self._named else None) or self._submit()
         if self._job.expect:
             from .expecting import judged  # noqa: PLC0415 - for jobs that expect something

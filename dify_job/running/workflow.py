@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.fields import host_in_the_open
-from ..config.model import Job, Metrics, Notify, Source
+from ..config.model import Job, Metrics, Notify
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..errors import JobError
@@ -27,6 +27,8 @@ from .result import Result, log_result, now_as_text, refused
 from .runner import Request, run_job
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..dify.dialects import Event
     from .files import InputFile
     from .telling import Telling
@@ -125,6 +127,7 @@ class _Workflow:
         self._start = start
         self._state: JobState | None = None
         self._telling = _telling(job, start)
+        self._templates = Templates(job, self._last_success)
 
     def run(self) -> Result:
         try:
@@ -149,11 +152,14 @@ class _Workflow:
 
     # Where those are told who want to know; nothing here may change the result
 
-    def _begins(self) -> None:
-        """It is this run's turn, and nothing was sent yet."""
+    def _begins(self, request: Request) -> Request:
+        """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
+        if self._templates.renew():
+            request = replace(request, inputs=self._rendered(), files=self._files())
         log.info("run started", message_id="started", job=self._job.name)
         if self._telling is not None:
             self._telling.begins()
+        return request
 
     def _tell(self, result: Result) -> None:
         """The result stands, is kept and is with the caller."""
@@ -183,15 +189,12 @@ class _Workflow:
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
                 return self._not_started(Outcome.CANCELLED, "cancelled before it began", cancel.signum)
             began = time.monotonic()
-        templates = Templates(job, self._state.last_success if self._state is not None else lambda: None)
-        inputs = templates.inputs() | dict(self._inputs)
-        files = self._files(templates)
-        for secret in secrets_in(inputs):
-            log.hide(secret)
-        target = self._target(templates.output_file())
-        if target is not None:
-            from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
+        inputs, files = self._rendered(), self._files()
+        target = None
+        if (name := self._templates.output_file()) is not None:
+            from .output import check_writable, place_of  # noqa: PLC0415 - for jobs with an output file
 
+            target = place_of(job, name, self._state.directory if self._state is not None else None)
             check_writable(target)
         wait = job.wait_network if job.wait_network is not None else start.wait_network
         request = Request(
@@ -213,12 +216,21 @@ class _Workflow:
             deliver(target, result, request, start.inbox)
         return result
 
-    def _files(self, templates: Templates) -> Mapping[str, tuple[InputFile, ...]]:
+    def _rendered(self) -> Mapping[str, Any]:
+        inputs = self._templates.inputs() | dict(self._inputs)
+        for secret in secrets_in(inputs):
+            log.hide(secret)
+        return inputs
+
+    def _last_success(self) -> datetime | None:
+        return self._state.last_success() if self._state is not None else None
+
+    def _files(self) -> Mapping[str, tuple[InputFile, ...]]:
         if not self._job.files:
             return {}
         from .files import look_at  # noqa: PLC0415 - for jobs with files
 
-        return look_at(templates.files())
+        return look_at(self._templates.files())
 
     def _not_started(self, outcome: Outcome, message: str, signum: int = 0) -> Result:
         duration = time.monotonic() - self._start.began
@@ -232,20 +244,6 @@ class _Workflow:
             self._state = JobState(directory)
         except OSError as error:
             raise cannot_write(directory, error) from None
-
-    def _target(self, name: str | None) -> Path | None:
-        """The output file; a relative one of the config stands in the state directory, one of a flag here."""
-        if not name:
-            return None
-        path = Path(name).expanduser()
-        given = self._job.origins.get("output")
-        by_flag = given is not None and given.source is Source.FLAG
-        if path.is_absolute() or by_flag or self._state is None:
-            return path
-        own = self._state.directory / path
-        with contextlib.suppress(OSError):  # what is wrong there is found when the file is tried
-            own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return own
 
     def _keep(self, result: Result) -> None:
         """Keep what ended before its turn as well: to a timer it is a failure like any other."""

@@ -146,6 +146,13 @@ def test_print_writes_one_value_for_a_pipe(dify_job: Command, dify: StandIn, pat
     assert (ran.code, ran.stdout, ran.stderr) == (0, printed, "")
 
 
+def test_what_is_printed_is_never_translated(dify_job: Command, dify: StandIn) -> None:
+    dify.apps[KEY] = App(KEY, outputs={"result": "workflow succeeded"})
+    configure(dify_job, dify)
+    ran = dify_job("run", "-q", "--print", "outputs.result", env={"LANG": "zh_CN.UTF-8"})
+    assert ran.stdout == "workflow succeeded\n"
+
+
 @pytest.mark.parametrize(
     ("args", "code"),
     [

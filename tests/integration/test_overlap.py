@@ -37,6 +37,25 @@ def test_a_second_run_of_the_job_is_75_or_skipped(
     assert len(server.runs) == 2
 
 
+def test_a_run_that_waited_takes_up_where_the_one_before_it_succeeded(
+    dify_job: Command, server: StandIn
+) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\noverlap = "wait"\n'
+        "inputs = { since = \"{{ last_success or 'ever' }}\" }\n"
+    )
+    env = {"K": "app-two-seconds", "DIFY_JOB_CONFIG": str(config)}
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    assert dify_job("run", env=env).code == 0
+    first.communicate(timeout=10)
+    since = [run.inputs["since"] for run in server.runs]
+    assert since[0] == "ever"
+    assert since[1].startswith("20"), "the first run succeeded while the second waited"
+
+
 def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
