@@ -32,6 +32,7 @@ class Recording:
     parts: tuple[tuple[float, bytes], ...]
     ended: str
     body_bytes: int
+    app: str = ""
 
     @property
     def starts_a_run(self) -> bool:
@@ -76,6 +77,7 @@ def load(version: str, name: str) -> Recording:
         tuple(parts),
         _ENDED.get(response.get("ended", ""), "cut"),
         response.get("body_bytes") or 0,
+        told.get("app") or "",
     )
 
 

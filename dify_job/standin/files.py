@@ -9,6 +9,7 @@ from email.policy import HTTP
 from typing import Any
 
 _MIB = 1024 * 1024
+_LONGEST_NAME = 200
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
     "video": ("mp4", "mov", "mpeg", "webm"),
@@ -79,6 +80,8 @@ class Uploads:
         if extension in self.blocked:
             message = f"File extension '.{extension}' is not allowed for security reasons"
             raise Refused(400, "invalid_param", message)
+        if len(name) > _LONGEST_NAME:  # `upload-filename-250`
+            name = name.partition(".")[0][:_LONGEST_NAME] + "." + extension
         content = part.get_payload(decode=True)
         content = content if isinstance(content, bytes) else b""
         limit = self.limits[_LIMITS.get(type_of("." + extension, ""), "file_size_limit")] * _MIB
