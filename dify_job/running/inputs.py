@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -68,6 +68,7 @@ class Templates:
             "last_success": self._last_success(),
             "job": self._job.name,
             "hostname": socket.gethostname(),
+            "timedelta": timedelta,
             "env": self._env,
         }
 

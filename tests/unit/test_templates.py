@@ -37,6 +37,7 @@ def test_the_names_that_a_template_can_use() -> None:
     assert rendered("{{ last_success or 'never' }}", last=None) == "never"
     assert rendered("{{ today }}") == rendered("{{ now.date() }}")
     assert rendered("{{ hostname }}")
+    assert rendered("{{ (last_success - timedelta(days=1)).date() }}") == "2026-01-30"
     assert rendered("{{ env('REGION') }}{{ env('UNSET', 'd') }}", env=("REGION", "UNSET")) == "eud"
     assert rendered("{{ range(3) | map('string') | join(',') }}") == "0,1,2"
     assert rendered("{% for a in [1, 2] %}{{ loop.index }}{{ loop.last }}{% endfor %}\n") == "1False2True\n"
@@ -61,6 +62,8 @@ def test_env_reads_named_variables_only_and_never_the_key() -> None:
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ {} | attr('__class__') }}", "unsafe"),
         ("{{ env.__globals__ }}", "unsafe"),
+        ("{{ timedelta.__subclasses__() }}", "unsafe"),
+        ("{{ timedelta(days=10 ** 12) }}", "too large"),
         ("{{ self.__init__.__globals__ }}", "unsafe"),
         ("{{ '{0.__class__}'.format(1) }}", "unsafe"),
         ("{% include '/etc/passwd' %}", "no loader"),
@@ -88,7 +91,9 @@ def test_what_a_template_cannot_do(template: str, words: str) -> None:
     error = refused(template)
     assert error.message.startswith("inputs.a: the template cannot be rendered: ")
     assert words in error.message
-    assert "names that a template can use: env, hostname, job, last_success, now, today" in str(error.hint)
+    assert "names that a template can use: env, hostname, job, last_success, now, timedelta, today" in str(
+        error.hint
+    )
 
 
 @given(text=st.text(max_size=80))

@@ -1,0 +1,110 @@
+"""Inputs as the server gets them: what an ordinary run sends, and where the app's form is asked for first."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dify_job.standin.apps import App
+from dify_job.standin.server import StandIn
+from tests import recordings
+
+from .conftest import KEY, Command
+
+FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-echo").bytes)["user_input_form"])
+
+
+@pytest.fixture(params=["1.11.2", "1.12.1", "1.14.2"])
+def dify(request: pytest.FixtureRequest) -> Iterator[StandIn]:
+    with StandIn([App(KEY, form=FORM)], version=request.param) as made:
+        yield made
+
+
+def configure(dify_job: Command, server: StandIn, lines: str = "") -> None:
+    text = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{lines}\n'
+    (dify_job.home / "c.toml").write_text(text)
+    dify_job.env |= {"K": KEY, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
+
+
+def paths(server: StandIn) -> list[str]:
+    return [request.path.removeprefix("/v1") for request in server.received]
+
+
+@pytest.mark.parametrize(
+    ("lines", "args"),
+    [
+        ('inputs = { text = "hi", num = 3.5, flag = true }', []),
+        ('inputs = { text = "{{ today }}", para = "see [1] and {2}" }', []),
+        ("", ["-i", "text=a=b", "-i", "num=3", "-i", "choice=red"]),
+        ("", ["--inputs", '{"text": "x", "num": -1, "flag": false, "opt": null}']),
+    ],
+)
+def test_an_ordinary_run_sends_nothing_before_its_post(
+    dify_job: Command, dify: StandIn, lines: str, args: list[str]
+) -> None:
+    configure(dify_job, dify, lines)
+    ran = dify_job("run", *args)
+    assert ran.code == 0, ran.stderr
+    assert paths(dify) == ["/workflows/run"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "args"),
+    [
+        ("", ["-i", "text=true", "-i", "flag=false", "-i", "num=3", "-i", 'obj={"a": [1, "é"]}']),
+        ('inputs = { text = "true", flag = false, num = 3, obj = { a = [1, "é"] } }', []),
+        ("", ["--inputs", '{"text": "true", "flag": "No", "num": "3", "obj": {"a": [1, "é"]}}']),
+    ],
+)
+def test_the_form_decides_what_a_value_is(
+    dify_job: Command, dify: StandIn, lines: str, args: list[str]
+) -> None:
+    configure(dify_job, dify, lines)
+    ran = dify_job("run", *args)
+    assert ran.code == 0, ran.stderr
+    assert paths(dify) == ["/parameters", "/workflows/run"]
+    got = dify.runs[0].inputs
+    assert (got["text"], got["flag"], got["num"], got["obj"]) == ("true", False, 3, {"a": [1, "é"]})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"text": "x", "num": [1]}, "the input num must be a number"),  # HTTP 500 on every server, so 74
+        ({"text": "x", "flag": "maybe", "obj": {}}, 'the input flag must be true or false, and is "maybe"'),
+        ({"text": "x", "obj": [1]}, "the input obj must be a JSON object"),
+        ({"obj": {}}, "the input text is required by the app"),
+        ({"text": "x" * 49, "obj": {}}, "the input text has 49 characters, and the app takes 48"),
+        (
+            {"text": "x", "choice": "pink", "obj": {}},
+            "the input choice must be one of 'red', 'green'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_65_before_the_post(
+    dify_job: Command, dify: StandIn, inputs: dict[str, Any], words: str
+) -> None:
+    configure(dify_job, dify)
+    ran = dify_job("run", "--inputs", json.dumps(inputs))
+    assert ran.code == 65, ran.stderr
+    assert words in ran.result["message"]
+    assert paths(dify) == ["/parameters"]
+
+
+def test_a_name_that_the_app_does_not_have_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+    configure(dify_job, dify, 'inputs = { text = "x", topic = ["a"] }')
+    ran = dify_job("run")
+    assert ran.code == 0
+    assert "the app has no input topic" in ran.stderr
+
+
+def test_a_secret_that_does_not_fit_is_not_told(dify_job: Command, dify: StandIn) -> None:
+    form = ({"number": {"variable": "api_token", "required": True}},)
+    dify.apps[KEY] = App(KEY, form=form)
+    configure(dify_job, dify)
+    ran = dify_job("run", "-i", "api_token=canary-4711", "-i", "x=true")
+    assert ran.code == 65
+    assert "must be a number" in ran.result["message"]
+    assert "canary" not in ran.stdout + ran.stderr
+    assert "canary" not in (dify_job.home / "state" / "last.json").read_text()
