@@ -45,11 +45,16 @@ def http(
             Outcome.USAGE, f"standard input is no connection: {error.strerror}", "dify-job install --http"
         ) from None
 
+    def admit() -> None:
+        guards.append(_guard(uids, token_file))
+        guards[0].admit(peer)
+
     def answer(request: Request, body: bytes) -> Answer:
-        _guard(uids, token_file).check(request, peer)
+        guards[0].check(request)
         return routes.answer(request, body)
 
-    asked, status = exchange(connection, answer)
+    guards: list[Guard] = []
+    asked, status = exchange(connection, answer, admit)
     _tell(asked, status, peer)
 
 

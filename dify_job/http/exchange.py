@@ -40,14 +40,20 @@ def refusal(refused: Refused) -> Answer:
     return Answer(answer.status, answer.body, answer.kind, extra)
 
 
-def exchange(connection: socket.socket, handle: Callable[[Request, bytes], Answer]) -> tuple[str, int]:
+def exchange(
+    connection: socket.socket,
+    handle: Callable[[Request, bytes], Answer],
+    admit: Callable[[], None] = lambda: None,
+) -> tuple[str, int]:
     """Read, answer, close; give back what was asked, and the status.
 
-    What comes after the first request is never looked at.
+    admit: asked before a byte is read, so that who may not ask cannot make others wait. What comes after the
+    first request is never looked at.
     """
     asked = "-"
     try:
         try:
+            admit()
             request, rest = _read_head(connection)
             asked = f"{request.method} {request.path}"
             answer = handle(request, _read_body(connection, request, rest))

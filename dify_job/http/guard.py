@@ -34,12 +34,15 @@ class Guard:
     users: frozenset[int]
     token: bytes | None = None
 
-    def check(self, request: Request, peer: Peer) -> None:
-        """Raise Refused for who may not ask."""
+    def admit(self, peer: Peer) -> None:
+        """Raise Refused for whose socket may not ask, whatever the request is."""
+        if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
+            raise Refused(403, "only root and the user who installed this may ask, from this machine")
+
+    def check(self, request: Request) -> None:
+        """Raise Refused for who has no token, and for what a web page sends."""
         if self.token is not None:
             _check_token(request.fields.get("authorization"), self.token)
-        elif not peer.local or peer.uid is None or peer.uid not in self.users:
-            raise Refused(403, "only root and the user who installed this may ask, from this machine")
         name = _host_name(request)
         if self.token is None and name not in ("localhost", "127.0.0.1", "[::1]"):
             raise Refused(403, f"Host names {name}, which is not this machine's loopback")

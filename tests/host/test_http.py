@@ -11,6 +11,7 @@ import pytest
 
 from .conftest import PYTHON, Host
 from .machine import Ran
+from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 CALL = "curl -s -X POST http://localhost:8000/api/dify/call"
 START = 'curl -s -X POST "http://localhost:8000/api/dify/scheduler/start?interval_hours=2"'
@@ -217,6 +218,69 @@ def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
     again = http().stdout
     assert "listening" in again
     assert "unchanged on 127.0.0.1" in http().stdout
+
+
+def test_a_user_who_may_not_ask_cannot_keep_those_out_who_may(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    code = (
+        "import socket, time\n"
+        "end = time.monotonic() + 8\n"
+        "while time.monotonic() < end:\n"
+        "    held = [socket.create_connection(('127.0.0.1', 8000)) for _ in range(8)]\n"
+        "    time.sleep(0.2)\n"
+    )
+    flood = threading.Thread(target=lambda: host.run("python3", "-c", code, user="mallory", check=False))
+    flood.start()
+    time.sleep(1)
+    answered = 0
+    while flood.is_alive():
+        argv = ["curl", "-s", "--max-time", "20", "--retry", "3", "--retry-all-errors"]
+        told = host.run(*argv, "http://localhost:8000/api/dify/scheduler/status", user="alice", check=False)
+        answered += '"running": true' in told.stdout
+    assert answered
+    assert host.show("dify-job-http.socket", "ActiveState") == "active"
+    assert host.server.received == []
+
+
+def test_without_its_token_file_nobody_is_let_in(host: Host, http: Callable[..., Ran]) -> None:
+    host.machine.write("/etc/dify-job/http.token", TOKEN + "\n", 0o600)
+    http("--http-token-file", "/etc/dify-job/http.token")
+    host.run("rm", "/etc/dify-job/http.token")
+    bearer = ["-H", f"Authorization: Bearer {TOKEN}"]
+    for user in ("root", "alice"):
+        assert status_of(host, *bearer, "http://localhost:8000/api/dify/call", user=user) == 503
+    assert host.server.received == []
+
+
+def test_the_handler_is_fenced_in(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    told = host.run(
+        "systemd-analyze", "security", "--no-pager", "dify-job-http@x.service", check=False
+    ).stdout
+    [line] = [line for line in told.splitlines() if "Overall exposure level" in line]
+    assert float(line.split(":")[1].split()[0]) <= 1.9, told
+
+
+def test_from_the_original_s_env_file_a_user_has_the_same_calls_without_root(alice: Login) -> None:  # noqa: F811
+    alice.configure()
+    told = alice("install", "--env-file", ".env", "--http").stdout
+    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
+    host = alice.host
+    called = shell(host, CALL)
+    assert called["success"] is True, called
+    assert called["response_data"]["workflow_run_id"] == host.server.runs[0].run_id
+    assert status_of(host, "http://localhost:8000/api/dify/call", user="mallory") == 403
+    assert shell(host, START)["running"] is True
+    assert alice.show("dify-job-default.timer", "ActiveState") == "active"
+    assert shell(host, STOP)["running"] is False
+    assert shell(host, STATUS)["job_name"] == "default"
+    assert len(host.server.runs) == 1
+    alice("uninstall")
+    assert host.run("sh", "-c", "ls /home/alice/.config/systemd/user", check=False).stdout.split() in (
+        [],
+        ["sockets.target.wants"],
+        ["sockets.target.wants", "timers.target.wants"],
+    )
 
 
 # Python programs

@@ -139,9 +139,11 @@ BY_TOKEN = Guard(frozenset({0, 1000}), b"0123456789abcdef0123")
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"])
 def test_the_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) -> None:
-    BY_SOCKET.check(asked(f"Host: {host}"), ALICE)
-    BY_SOCKET.check(asked(f"Host: {host}"), Peer("127.0.0.1", 0))
-    BY_SOCKET.check(asked(f"Host: {host}", f"Origin: http://{host}", "Sec-Fetch-Site: same-origin"), ALICE)
+    BY_SOCKET.admit(ALICE)
+    BY_SOCKET.admit(Peer("127.0.0.1", 0))
+    BY_SOCKET.admit(Peer("::1", 0))
+    BY_SOCKET.check(asked(f"Host: {host}"))
+    BY_SOCKET.check(asked(f"Host: {host}", f"Origin: http://{host}", "Sec-Fetch-Site: same-origin"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_the_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) 
 )
 def test_others_do_not(peer: Peer) -> None:
     with pytest.raises(Refused, match="only root"):
-        BY_SOCKET.check(asked("Host: localhost"), peer)
+        BY_SOCKET.admit(peer)
 
 
 @pytest.mark.parametrize(
@@ -178,28 +180,29 @@ def test_others_do_not(peer: Peer) -> None:
 )
 def test_a_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
     with pytest.raises(Refused) as caught:
-        BY_SOCKET.check(asked(*fields), ALICE)
+        BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 403
 
 
 @pytest.mark.parametrize("fields", [[], ["Host: "], ["Host: a b"], ["Host: a@b"], ["Host: [::1"]])
 def test_a_host_is_needed(fields: list[str]) -> None:
     with pytest.raises(Refused) as caught:
-        BY_SOCKET.check(asked(*fields), ALICE)
+        BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 400
 
 
 def test_with_a_token_it_alone_decides_wherever_the_peer_is() -> None:
     bearer = "Authorization: Bearer 0123456789abcdef0123"
-    BY_TOKEN.check(asked("Host: job.example.com", bearer), Peer("192.0.2.7"))
-    BY_TOKEN.check(asked("Host: job.example.com", bearer.replace("Bearer", "bearer")), Peer("192.0.2.7"))
+    BY_TOKEN.admit(Peer("192.0.2.7"))
+    BY_TOKEN.check(asked("Host: job.example.com", bearer))
+    BY_TOKEN.check(asked("Host: job.example.com", bearer.replace("Bearer", "bearer")))
     longer, shorter = "Bearer 0123456789abcdef01234", "Bearer 0123456789abcdef012"
     for wrong in ("", "Bearer", "Bearer x", "Basic 0123456789abcdef0123", longer, shorter, "Bearer \xff"):
         with pytest.raises(Refused) as caught:
-            BY_TOKEN.check(asked("Host: localhost", f"Authorization: {wrong}"), Peer("127.0.0.1", 0))
+            BY_TOKEN.check(asked("Host: localhost", f"Authorization: {wrong}"))
         assert caught.value.status == 401
     with pytest.raises(Refused) as caught:
-        BY_TOKEN.check(asked("Host: a.example.com", bearer, "Origin: http://evil.example.com"), ALICE)
+        BY_TOKEN.check(asked("Host: a.example.com", bearer, "Origin: http://evil.example.com"))
     assert caught.value.status == 403
 
 
@@ -279,6 +282,17 @@ def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.sock
     while not told:
         time.sleep(0.01)
     assert told == [("POST /api/dify/call", 200)]
+
+
+def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    def admit() -> None:
+        raise Refused(403, "not you")
+
+    def handle(_request: Request, _body: bytes) -> Answer:
+        raise AssertionError
+
+    threading.Thread(target=lambda: exchange(pair[1], handle, admit), daemon=True).start()
+    assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
