@@ -45,6 +45,8 @@ class Machine:
         Path("/run/systemd/nspawn").mkdir(parents=True, exist_ok=True)
         if not _is_mount("/run/systemd/nspawn"):
             _call("mount", "-t", "tmpfs", "tmpfs", "/run/systemd/nspawn")
+        for ours in ("etc/dify-job", "var/lib/dify-job", "var/lib/private/dify-job"):
+            shutil.rmtree(self.root / ours, ignore_errors=True)  # of this machine's own jobs
         (self.root / "etc/machine-id").write_text("uninitialized\n")
         for unit in ("systemd-networkd-wait-online.service", "systemd-firstboot.service"):
             with contextlib.suppress(FileExistsError):

@@ -1,10 +1,13 @@
 """The original system's curl commands against a socket that systemd holds; who is refused, what is left."""
 
+import fcntl
 import json
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,14 @@ START = 'curl -s -X POST "http://localhost:8000/api/dify/scheduler/start?interva
 STOP = "curl -s -X POST http://localhost:8000/api/dify/scheduler/stop"
 STATUS = "curl -s http://localhost:8000/api/dify/scheduler/status"
 TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _port_8000() -> Iterator[None]:
+    """The original's port is one for all containers of a machine, as they share its network."""
+    with (Path(tempfile.gettempdir()) / "dify-job-test-8000.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
