@@ -6,31 +6,27 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ..config import fields, own
-from ..config.draft import Draft, DraftInput, written
+from ..config.draft import Draft, written
 from ..config.model import Config, Job, Secret
 from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
 from ..dify.app import AppSeen, look
-from ..dify.form import FormField, fault_of
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
-from ..running.coercion import coerce
-from ..running.inputs import is_template
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
 from .arguments import utf8
+from .drafting import drafted
 from .key_input import given_key, interactive
 from .options import Globals
-from .output import put, say
+from .output import put
 from .times import schedule_of_flags, schedule_options
 
-_NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -100,8 +96,8 @@ def init(  # noqa: PLR0913 - one argument an option
         key_file=own.key_path(place.config, name),
         schedule=schedule,
         app=_about(seen, offline=offline),
-        inputs=_drafted(seen, inputs, files=False),
-        files=_drafted(seen, files, files=True),
+        inputs=drafted(seen, inputs, files=False),
+        files=drafted(seen, files, files=True),
         whole=place.existing is None,
     )
     _write(place, draft, key)
@@ -192,75 +188,6 @@ def _about(seen: AppSeen, *, offline: bool) -> str:
     return f"App in Dify: {seen.name}{version}"
 
 
-# The inputs
-
-
-def _drafted(seen: AppSeen, given: dict[str, str], *, files: bool) -> list[DraftInput]:
-    form = [] if seen.parameters is None else [f for f in seen.parameters.form if f.takes_files == files]
-    drafted = [_of_field(field, given.get(field.variable)) for field in form]
-    known = {field.variable for field in form}
-    for name in given.keys() - known:
-        if seen.parameters is not None:
-            flag = "--file" if files else "-i"
-            raise JobError(
-                Outcome.USAGE,
-                f"{flag} {name}: the app {seen.name!r} has no such input",
-                f"its inputs: {', '.join(sorted(f.variable for f in seen.parameters.form)) or 'none'}",
-            )
-    return drafted + [
-        DraftInput(name=name, note="as given", value=value)
-        for name, value in given.items()
-        if name not in known
-    ]
-
-
-def _of_field(field: FormField, given: str | None) -> DraftInput:
-    value: Any = given
-    if given is not None and not field.takes_files and not is_template(given):
-        try:
-            value = coerce(field, given, _NEWEST)
-        except ValueError as error:
-            raise JobError(Outcome.USAGE, f"-i {field.variable} {error}", "dify-job init --help") from None
-    elif given is None and field.required and not field.takes_files:
-        value = _default(field)
-        if interactive():
-            value = _asked(field, value)
-    return DraftInput(name=field.variable, note=_note(field), value=value, required=field.required)
-
-
-def _default(field: FormField) -> Any:
-    """The form's own default; one that would be rendered as a template is left to the person."""
-    default = field.default
-    if default in (None, "") or (isinstance(default, str) and is_template(default)):
-        return None
-    return default if isinstance(default, (str, int, float, bool)) and not fault_of(field, default) else None
-
-
-def _asked(field: FormField, default: Any) -> Any:
-    say(f"{_note(field)}")
-    while True:
-        text = str(click.prompt(field.variable, default="" if default is None else str(default), err=True))
-        if not text:
-            return None
-        try:
-            return text if is_template(text) else coerce(field, text, _NEWEST)
-        except ValueError as error:
-            say(f"  it {error}")
-
-
-def _note(field: FormField) -> str:
-    words = [field.kind, "required" if field.required else "optional"]
-    if field.max_length is not None:
-        what = "files" if field.takes_files else "characters"
-        words.append(f"at most {field.max_length} {what}")
-    if field.options:
-        words.append(f"one of {', '.join(field.options)}")
-    if field.allowed_types:
-        words.append(f"of type {', '.join(field.allowed_types)}")
-    label = f"{field.label}: " if field.label and field.label != field.variable else ""
-    return label + ", ".join(words)
-
-
 # Writing and telling
 
 
@@ -273,7 +200,7 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
         writer.directory(secret.path.parent, 0o700)
         writer.put(secret.path, secret.content, secret.mode)
         writer.put(path, written(draft).encode())
-        load_config(place.config).jobs[draft.job]
+        _check_effect(place, draft)
     except OSError as error:
         writer.roll_back()
         raise JobError(
@@ -284,6 +211,17 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     except BaseException:
         writer.roll_back()
         raise
+
+
+def _check_effect(place: _Place, draft: Draft) -> None:
+    """What was written must be what `run` will read: a file in config.d can say otherwise."""
+    job = load_config(place.config).jobs[draft.job]
+    if job.key.file != draft.key_file or job.base_url != draft.base_url:
+        raise JobError(
+            Outcome.CONFIG,
+            f"{place.config.parent / 'config.d'} has a job {draft.job} already; nothing was written",
+            "move that file away, or give the job another name",
+        )
 
 
 def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen) -> None:

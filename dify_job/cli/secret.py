@@ -143,11 +143,18 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         writer.roll_back()
         raise
     put(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
+    sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
+    if sharing:
+        put(f"  it is the key of {', '.join(sharing)}, too, which names the same file")
     if moved:
         put(f"  the units must learn where it is: dify-job install {job.name}")
         old = job.key.file or job.key.encrypted
         if old is not None and old.exists():
             put(f"  the old one is still in {old}: shred -u {old}")
+
+
+def _places(job: Job) -> tuple[Path | None, ...]:
+    return job.key.file, job.key.encrypted
 
 
 def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> None:

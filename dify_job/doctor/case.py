@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..config.model import Config, Job
+from ..errors import JobError
 from ..ownership import look
 from ..scheduling import crond, crontab, reach, units
 from ..scheduling.base import Installed, Plan, Scope, plan_of
@@ -74,14 +75,17 @@ class Case:
         return plan_of(self.job, self.config_path, python=self.python)
 
     @property
-    def account(self) -> reach.Account:
-        """Who the job runs as. Raises JobError (config) for a run_as that is no user."""
+    def account(self) -> reach.Account | None:
+        """Who the job runs as; None for a run_as that is no user, which has a line of its own."""
         if not self.system:
             return reach.caller()
         version = self.systemd_version
         if version is not None and units.is_dynamic(self.plan, self.wing.scope, version):
             return reach.DYNAMIC
-        return reach.account_of(self.job.run_as or "root")
+        try:
+            return reach.account_of(self.job.run_as or "root")
+        except JobError:
+            return None
 
     @property
     def state(self) -> Path:

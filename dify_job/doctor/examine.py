@@ -11,7 +11,7 @@ from ..running.inputs import Templates
 from ..running.preflight import obstacle
 from ..state import read_last
 from .case import Case
-from .check import Check, fail, warn
+from .check import Check, Level, fail, warn
 from .inputs import check_files, check_inputs
 from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
 from .server import Servers, check_server, check_transport
@@ -39,8 +39,8 @@ def examine(case: Case, servers: Servers) -> Iterator[Check]:
     yield from _check_data(case, seen)
     yield check_schedule(case)
     yield check_zone(case.job, case.now)
-    yield check_backend(case)
-    yield from check_service(case)
+    yield (backend := check_backend(case))
+    yield from check_service(case, alive=backend.level is Level.OK)
     yield check_clock(seen)
     yield check_journal(case)
     yield check_state(case)
@@ -54,13 +54,13 @@ def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
     templates = Templates(case.job, partial(_last_success, case))
     inputs, files = _rendered(templates.inputs), _rendered(templates.files)
     yield from _shown(check_inputs(case.job, inputs, {} if isinstance(files, JobError) else files, known))
-    try:
-        account = case.account
-    except JobError as error:
-        yield fail("account", error.message, error.hint)
-        return
-    yield from _shown(check_files(files, account, known))
-    yield from _shown(check_output(case.job, account))
+    account = case.account
+    if account is None:
+        run_as = case.job.run_as
+        yield fail("run-as", f"run_as names {run_as}, who is no user here", f"useradd --system {run_as}")
+    else:
+        yield from _shown(check_files(files, account, known))
+        yield from _shown(check_output(case, account))
     yield from _shown(check_notify(case.job))
 
 

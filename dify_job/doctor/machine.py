@@ -93,13 +93,15 @@ def check_state(case: Case) -> Check:
     if not there.is_dir():
         return fail("state", f"{there} is not a directory", f"mv {there} {there}.old")
     account = case.account
+    name = account.name if account is not None else case.job.run_as
     by_systemd = case.system and not case.by_cron  # StateDirectory= gives it to the service's user
     if not os.access(there, os.W_OK | os.X_OK) or (
-        not by_systemd and there == directory and reach.obstacle(directory, account, os.W_OK) is not None
+        not by_systemd
+        and there == directory
+        and account is not None
+        and reach.obstacle(directory, account, os.W_OK) is not None
     ):
-        return fail(
-            "state", f"{account.name} cannot write to {there}", f"sudo chown -R {account.name} {there}"
-        )
+        return fail("state", f"{name} cannot write to {there}", f"sudo chown -R {name} {there}")
     if there != directory:
         return ok("state", f"{directory} is made at the first run")
     held = _held(directory, case.now)

@@ -44,18 +44,19 @@ def _check_interpreter(case: Case) -> Check:
 
 def _check_reach(case: Case) -> Iterator[Check]:
     """What install refuses: the service's user must get to code and config."""
-    if not case.system:
+    account = case.account
+    if not case.system or account is None:
         return
     by_manager = case.systemd_version is not None and units.key_by_manager(Scope.SYSTEM, case.systemd_version)
     plan = replace(case.plan, reads=(), writes=())  # files and output have lines of their own
     if os.geteuid() != 0 and not os.access(case.config_path, os.R_OK):
         return
     try:
-        reach.check_plan(plan, case.account, key_by_manager=by_manager)
+        reach.check_plan(plan, account, key_by_manager=by_manager)
     except JobError as error:
         yield fail("reach", error.message, error.hint)
         return
-    yield ok("reach", f"{case.account.name} reaches the interpreter, dify-job and the config")
+    yield ok("reach", f"{account.name} reaches the interpreter, dify-job and the config")
 
 
 def _check_bytecode(case: Case, python: Path) -> Check:

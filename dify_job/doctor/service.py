@@ -31,8 +31,11 @@ def check_backend(case: Case) -> Check:
     return ok("backend", f"systemd {case.systemd_version}, the {case.wing.scope} manager")
 
 
-def check_service(case: Case) -> Iterator[Check]:
-    """The installed files, from being there to being armed; what follows a failure is left out."""
+def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
+    """The installed files, from being there to being armed; what follows a failure is left out.
+
+    alive: the back end can be asked.
+    """
     job, one = case.job.name, case.one
     if one is None:
         yield warn("units", "not installed: nothing starts it by itself", f"dify-job install {job}")
@@ -49,7 +52,9 @@ def check_service(case: Case) -> Iterator[Check]:
     if files.level is Level.FAIL:
         return
     yield _check_mail(case) if case.by_cron else _check_overrides(case, list(shown.values()))
-    yield _check_armed(case, one, shown)
+    if alive:
+        yield _check_armed(case, one, shown)
+    yield from _check_environment(case)
     yield from check_program(case)
     if not case.by_cron and not case.system:
         yield _check_linger()
@@ -161,6 +166,23 @@ def _check_armed(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
         return warn("armed", "armed until the next boot only: its timer is not enabled", mend)
     when = f", next at {one.next_run.astimezone():%Y-%m-%d %H:%M:%S %Z}" if one.next_run else ""
     return ok("armed", f"by {one.backend}{when}")
+
+
+def _check_environment(case: Case) -> Iterator[Check]:
+    """A template that reads a variable of this shell finds nothing in a unit or under cron."""
+    if not case.job.env:
+        return
+    job, service = case.job.name, units.unit_names(case.job.name)[0]
+    names = set[str]() if case.by_cron else Manager(case.wing.scope).variables(service)
+    missing = sorted(set(case.job.env) - names) if names is not None else []
+    if missing:
+        setting = f"[Service] Environment={missing[0]}=...: {_systemctl(case)} edit {service}"
+        told = f"templates may read {', '.join(missing)}, and nothing sets it when the job runs by itself"
+        yield warn(
+            "environment", told, f"dify-job install {job} --backend systemd" if case.by_cron else setting
+        )
+    else:
+        yield ok("environment", f"set for the service: {', '.join(case.job.env)}")
 
 
 # Around it

@@ -12,7 +12,6 @@ from ..config.model import Config, Job, Secret
 from ..config.secrets import read_key, read_urls
 from ..errors import JobError
 from ..scheduling import calendars, preview, reach, schedule, zones
-from ..scheduling.base import constant_parent
 from ..timespan import format_timespan
 from .case import Case
 from .check import Check, fail, ok, warn
@@ -56,22 +55,21 @@ def check_key(case: Case) -> tuple[Check, Secret | None]:
     return ok("key", f"{job.key.origin}; install keeps it in a file"), key
 
 
-def check_output(job: Job, account: reach.Account) -> Check | None:
-    """The directory of the output file; None where the result goes nowhere else."""
-    told = job.output.file
-    if told is None:
-        return None
-    directory = constant_parent(told)
-    if directory is None:
-        return ok("output", f"{told}, below the state directory")
-    if not directory.is_dir():
-        return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
-    if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
-        whose = account.name if account.uid is not None else "a user of your own (run_as)"
-        return fail(
-            "output", f"{account.name} cannot write to {directory}: {why}", f"make it writable for {whose}"
-        )
-    return ok("output", f"{directory} can be written by {account.name}")
+def check_output(case: Case, account: reach.Account) -> Check | None:
+    """The directories of output file and metrics; None where the result goes nowhere else."""
+    directories = case.plan.writes
+    for directory in directories:
+        if not directory.is_dir():
+            return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
+        if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
+            whose = account.name if account.uid is not None else "a user of your own (run_as)"
+            told = f"{account.name} cannot write to {directory}: {why}"
+            return fail("output", told, f"make it writable for {whose}")
+    if directories:
+        return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
+    return (
+        ok("output", f"{case.job.output.file}, below the state directory") if case.job.output.file else None
+    )
 
 
 def check_notify(job: Job) -> Check | None:

@@ -149,6 +149,8 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     reads = [path for path in found if path is not None]
     secrets = job.notify.files
     writes = (constant_parent(job.output.file),) if job.output.file else ()
+    if job.metrics.textfile is not None:
+        writes = (*writes, job.metrics.textfile.parent)
     interpreter = python or Path(sys.executable)
     told = {
         "schedule": asdict(times),
@@ -162,6 +164,8 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
         "notify": asdict(job.notify),
         "python": str(interpreter),
     }
+    if job.metrics.textfile is not None:
+        told["metrics"] = str(job.metrics.textfile)
     return Plan(
         job=job.name,
         description=" ".join((job.description or job.name).split()),

@@ -111,6 +111,17 @@ class Manager:
                     found[properties["Id"]] = Unit(properties)
         return found
 
+    def variables(self, unit: str) -> set[str] | None:
+        """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
+        shown = process.run(
+            [*self._argv, "show", "--property=Environment,EnvironmentFiles", "--", unit],
+            environ=self._environ,
+        )
+        told = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
+        if shown.code != 0 or told.get("EnvironmentFiles"):
+            return None
+        return set(re.findall(r"(?:^|[\s\"'])([A-Za-z_][A-Za-z0-9_]*)=", told.get("Environment", "")))
+
     def reload(self) -> None:
         """Let the manager read all units again."""
         self._do("daemon-reload")

@@ -387,6 +387,13 @@ def test_a_file_of_notification_urls_that_is_not_there(patient: Patient) -> None
     assert patient.doctor()["notify"] == before
 
 
+def test_a_directory_for_metrics_that_is_not_there(patient: Patient) -> None:
+    out = patient.command.home / "textfiles"
+    out.mkdir()
+    patient.write(f'metrics = {{ textfile = "{out}/dify.prom" }}')
+    sees(patient, "output", "fail", "does not exist", out.rmdir, shell(patient, "output"))
+
+
 # When
 
 

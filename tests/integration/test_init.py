@@ -216,6 +216,16 @@ def test_what_cannot_be_written_leaves_nothing_behind(dify_job: Command, server:
     assert sorted(path.parent.iterdir()) == [path.parent / "config.d", path]
 
 
+def test_a_job_that_stands_in_config_d_already_is_not_covered_up(dify_job: Command, server: StandIn) -> None:
+    config = config_of(dify_job)
+    (config.parent / "config.d").mkdir(parents=True)
+    (config.parent / "config.d/mine.toml").write_text('[jobs.daily]\nbase_url = "http://other/v1"\n')
+    made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
+    assert made.code == 78
+    assert "has a job daily already" in made.stderr
+    assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "mine.toml"]
+
+
 def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
     made = dify_job(
         "init", "daily", "--user", "--base-url", server.base_url, input="app-of-somebody-evil-0123456789"
