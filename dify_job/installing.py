@@ -1,6 +1,6 @@
 """Bringing jobs to this host: what `install` shares with the original system's `start_scheduler`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from .errors import JobError
 from .exits import Outcome
 from .files import Writer, locked
 from .scheduling import schedule
-from .scheduling.base import Change, Plan, Scope, Wishes, plan_of
+from .scheduling.base import Change, Installed, Plan, Scope, Wishes, plan_of
 from .scheduling.host import Wing, config_place, installed_jobs, visible
 from .state import base_of
 
@@ -55,6 +55,16 @@ def prepare(
     return Ready(job, plan_of(job, place), tuple(files))
 
 
+def _check_record(job: Job, plan: Plan, *, by_cron: bool) -> None:
+    ticks = schedule.ticks_of(plan.schedule, by_cron=by_cron)
+    if ticks.if_due and job.state == "none":
+        raise JobError(
+            Outcome.CONFIG,
+            f"job {job.name} keeps no state, and its schedule needs a record of its last run: {ticks.why}",
+            'take state = "none" out of the job',
+        )
+
+
 def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> list[Change]:
     """Write what the jobs need and install them; all or nothing. place: the config that units name.
 
@@ -62,6 +72,8 @@ def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> li
     """
     with locked(base_of(system=wing.scope is Scope.SYSTEM)):
         _refuse_second_backend(wing, [each.plan.job for each in ready])
+        for each in ready:
+            _check_record(each.job, each.plan, by_cron=wing.name == "cron")
         writer = Writer()
         try:
             for each in ready:
@@ -71,6 +83,21 @@ def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> li
         except BaseException:
             writer.roll_back()
             raise
+
+
+def take_away(wing: Wing, installed: Sequence[Installed]) -> list[tuple[Change, list[Path]]]:
+    """Uninstall jobs, and remove what install kept beside their config; with each the files that went."""
+    with locked(base_of(system=wing.scope is Scope.SYSTEM)):
+        changes = wing.uninstall([one.job for one in installed])
+        return [
+            (change, own.forget(Path(one.source), one.job) if one.source else [])
+            for change, one in zip(changes, installed, strict=True)
+        ]
+
+
+def orphans(wing: Wing, place: Path, configured: Collection[str]) -> list[Installed]:
+    """What was installed from this config, and is no longer in it."""
+    return [one for one in wing.status() if one.source == str(place) and one.job not in configured]
 
 
 def _write_own(writer: Writer, ready: Ready) -> None:

@@ -16,11 +16,9 @@ from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
 from ..installing import Ready
-from ..ownership import look
 from ..scheduling import preview, schedule
-from ..scheduling.base import Artifact, Change, Plan, Scope, Wishes
+from ..scheduling.base import Change, Plan, Scope, Wishes
 from ..scheduling.cron import Cron
-from ..scheduling.crond import read_table
 from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
 from .door import door_of, http_options, open_door
@@ -89,24 +87,23 @@ def install(  # noqa: PLR0913 - one argument an option
     installed = [each.job for each in ready]
     door = door_of(installed, wing, place, http=http, listen=http_listen, token_file=http_token_file)
     if dry_run or as_diff or check:
-        return _show(wing, ready, door, dry_run=dry_run, as_diff=as_diff, check=check)
+        gone = installing.orphans(wing, place, config.jobs) if prune else []
+        for one in gone:
+            put(f"{one.job} is no longer in {place}, and would be uninstalled")
+        differs = _show(wing, ready, door, dry_run=dry_run, as_diff=as_diff, check=check)
+        return 1 if check and (differs or gone) else 0
     arm = False if start is None and config.auto_start is False else start
     wishes = Wishes(start=arm, overwrite_edits=overwrite_edits)
     changes = installing.bring(wing, ready, place, wishes)
     for warning in config.warnings:
         say(f"dify-job: {warning}")
-    if prune:
-        _prune(wing, place, set(config.jobs))
+    for one in installing.orphans(wing, place, config.jobs) if prune else []:
+        installing.take_away(wing, [one])
+        put(f"{one.job}: uninstalled, it is no longer in {place}")
     if door is not None:
         open_door(door, where)
     _tell(wing, ready, changes, config, now)
     return 0
-
-
-def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
-    gone = [one.job for one in wing.status() if one.source == str(place) and one.job not in configured]
-    for change in wing.uninstall(gone) if gone else []:
-        put(f"{change.job}: uninstalled, it is no longer in {place}")
 
 
 # Without writing
@@ -114,13 +111,14 @@ def _prune(wing: Wing, place: Path, configured: set[str]) -> None:
 
 def _show(
     wing: Wing, ready: Iterable[Ready], door: Door | None, *, dry_run: bool, as_diff: bool, check: bool
-) -> int:
+) -> bool:
+    """Print what is asked for; True where something differs."""
     pairs: list[tuple[Path, str, str]] = []
     for each in ready:
         for file in each.own:
             text = "(the API key)\n" if file.secret else file.content.decode()
             pairs.append((file.path, _old_text(file.path, secret=file.secret), text))
-        pairs += [(a.path, _old_artifact(wing, a, each.plan.job), a.text) for a in wing.render(each.plan)]
+        pairs += wing.compared(each.plan)
     if door is not None:
         pairs += [(a.path, _old_text(a.path, secret=False), a.text) for a in Doorway(wing.scope).render(door)]
     differs = False
@@ -137,7 +135,7 @@ def _show(
             put_data("".join(lines).rstrip("\n"))
         elif check and not dry_run:
             put(f"{path} {'differs' if old else 'is missing'}")
-    return 1 if check and differs else 0
+    return differs
 
 
 def _old_text(path: Path, *, secret: bool) -> str:
@@ -145,19 +143,6 @@ def _old_text(path: Path, *, secret: bool) -> str:
         return "(the API key)\n" if secret and path.exists() else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _old_artifact(wing: Wing, artifact: Artifact, job: str) -> str:
-    if isinstance(wing, Cron) and not artifact.path.is_absolute():
-        from ..scheduling import crontab  # noqa: PLC0415 - for a user's table alone
-
-        table = read_table()
-        for block in crontab.blocks(table):
-            if block.job == job:
-                text = table[block.start : block.end].decode(errors="replace")
-                return text.removesuffix(crontab.end_line(job))
-        return ""
-    return look(artifact.path, job).content.decode(errors="replace")
 
 
 # Telling

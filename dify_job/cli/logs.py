@@ -1,4 +1,4 @@
-"""`dify-job logs`: hand over to journalctl with the right arguments."""
+"""`dify-job logs`: hand over to journalctl with the right arguments, or to tail for a log_file."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from ..scheduling.base import Scope
 from ..scheduling.host import Wing, installed_jobs, visible
 from .options import Globals
 from .output import say
-from .scopes import scope_options
+from .scopes import scope_options, try_config
 
 _JOURNAL = Path("/run/systemd/journal/socket")
+_SYSLOG = Path("/dev/log")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -36,28 +37,42 @@ def logs(
     backend: str,
 ) -> None:
     """Show the log of a job; what follows -- goes to journalctl, for example -- -p err --since today."""
+    options = ctx.ensure_object(Globals)
     if job is None:
-        options = ctx.ensure_object(Globals)
         job = pick(load_config(options.config_path, options.env_file), None).name
     there = installed_jobs(visible(backend, scope), (job,))
     wing = there[0][0] if there else None
-    if not _JOURNAL.exists() or not process.found("journalctl"):
-        raise JobError(
-            Outcome.CONFIG,
-            "there is no journal on this machine",
-            f"cron's jobs log to syslog here: grep dify-job /var/log/syslog, or dify-job status {job}",
-        )
-    command = ["journalctl", *_match(wing, job)]
-    command += ["-f"] if follow else []
-    command += ["-n", lines] if lines else []
-    command += arguments
+    if _JOURNAL.exists() and process.found("journalctl"):
+        command = ["journalctl", *_match(wing, job), *(["-f"] if follow else [])]
+        command += ["-n", lines] if lines else []
+        command += arguments
+    else:
+        command = ["tail", "-n", lines or "1000", *(["-F"] if follow else []), str(_file(options, job))]
     say(f"dify-job: {' '.join(command)}")
     try:
         process.hand_over(command)
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"journalctl could not be started: {error.strerror}", "apt-get install systemd"
+            Outcome.CONFIG, f"{command[0]} could not be started: {error.strerror}", "apt-get install systemd"
         ) from None
+
+
+def _file(options: Globals, job: str) -> Path:
+    """Where cron's runs log on a machine without a journal. Raises JobError where that is no file."""
+    config = try_config(options)
+    configured = config.jobs.get(job) if config is not None else None
+    file = configured.log_file if configured is not None else None
+    if _SYSLOG.exists() or file is None:
+        raise JobError(
+            Outcome.CONFIG,
+            "there is no journal on this machine",
+            f"grep dify-job /var/log/syslog, or dify-job history {job}"
+            if _SYSLOG.exists()
+            else f"give the job a log_file, or look at dify-job history {job}",
+        )
+    if not file.exists():
+        raise JobError(Outcome.CONFIG, f"nothing was logged yet in {file}", f"dify-job status {job}")
+    return file
 
 
 def _match(wing: Wing | None, job: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where the log of a run goes: terminal, journal, JSON lines; under cron to the journal, else to syslog."""
+"""Where the log of a run goes: terminal, journal, JSON lines; under cron the journal, syslog or log_file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .. import log
 from ..config.model import Job
 from .options import Globals
+from .output import say
 from .tick import under_systemd
 
 if TYPE_CHECKING:
@@ -38,10 +39,22 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
 
         live = LiveLine(sys.stderr)
     elif cron and not _JOURNAL.exists():
-        stream = _Syslog.open() or _Silence()
+        stream = _Syslog.open() or _file_of(job) or _Silence()
     face = "journal" if cron and _JOURNAL.exists() else options.log_format
     log.set_up(face=face, level=log.level_of(level), stream=live or stream, job=job.name, journal=cron)
     return None if scheduled else live
+
+
+def _file_of(job: Job) -> log.Stream | None:
+    if job.log_file is None:
+        return None
+    from .log_file import LogFile  # noqa: PLC0415 - on a machine without journald and syslog alone
+
+    try:
+        return LogFile(job.log_file)
+    except OSError as error:  # it is cron's to mail, and changes no outcome
+        say(f"dify-job: log_file = {str(job.log_file)!r} cannot be written: {error.strerror}")
+        return None
 
 
 def is_cron(options: Globals, *, scheduled: bool) -> bool:

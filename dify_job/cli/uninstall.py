@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from ..config import own
+from .. import installing
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import locked
-from ..scheduling.base import Installed, Scope
+from ..scheduling.base import Scope
 from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
 from ..state import base_of
 from .door import close_door
@@ -35,9 +35,9 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         mine = [one for backend_of, one in there if backend_of is wing]
         if not mine:
             continue
-        for change, one in zip(wing.uninstall([one.job for one in mine]), mine, strict=True):
+        for change, files in installing.take_away(wing, mine):
             put(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({wing.name})")
-            for path in (*change.paths, *_forget_config(one)):
+            for path in (*change.paths, *files):
                 put(f"  removed {path}")
             for note in change.notes:
                 put(f"  {note}")
@@ -80,27 +80,6 @@ def _set_paused(jobs: Sequence[str], scope: str | None, backend: str, *, paused:
     for job in jobs:
         there[job].pause(job, paused=paused)
         put(f"{job}: {'paused' if paused else 'armed'}")
-
-
-def _forget_config(one: Installed) -> list[Path]:
-    """Remove what install kept beside the config; the config itself only where install made it."""
-    if not one.source:
-        return []
-    place = Path(one.source)
-    gone = []
-    for path in own.kept(place, one.job):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            gone.append(path)
-    with contextlib.suppress(OSError):
-        (place.parent / "credentials").rmdir()
-    with contextlib.suppress(OSError):
-        (place.parent / "config.d").rmdir()
-        if own.is_stub(place):
-            place.unlink()
-            gone.append(place)
-            place.parent.rmdir()
-    return gone
 
 
 def _purge(job: str, base: Path) -> None:

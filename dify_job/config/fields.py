@@ -96,6 +96,13 @@ def path(value: Any) -> Path:
     return Path(text(value)).expanduser()
 
 
+def absolute_path(value: Any) -> Path:
+    """A path that means the same for whoever reads it."""
+    if not (found := path(value)).is_absolute():
+        raise ValueError(f"must be an absolute path, and {value!r} is not")
+    return found
+
+
 def table(value: Any) -> Mapping[str, Any]:
     """A table with any keys."""
     if not isinstance(value, dict):
@@ -279,6 +286,7 @@ FIELDS: Mapping[str, Reader] = {
     "console_url": web_address,
     "state": choice("disk", "none"),
     "log_outputs": size,
+    "log_file": absolute_path,
     "run_as": text,
     "description": text,
     "every": positive_timespan,

@@ -195,6 +195,7 @@ class Job:
     console_url: str | None = None
     state: str = "disk"
     log_outputs: int = 0
+    log_file: Path | None = None
     run_as: str | None = None
     description: str | None = None
     schedule: ScheduleConfig = ScheduleConfig()

@@ -4,6 +4,7 @@ Its flags stand in config.d/JOB.schedule.toml; a job that was taken from an env 
 with its key in credentials/. `secret set` says in config.d/JOB.key.toml where a key is that was elsewhere.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +106,24 @@ def is_stub(config_path: Path) -> bool:
         return config_path.read_bytes() == _STUB.encode()
     except OSError:
         return False
+
+
+def forget(config_path: Path, job: str) -> list[Path]:
+    """Remove what install kept of a job; the config itself only where install made it. Gives what went."""
+    gone = []
+    for path in kept(config_path, job):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            gone.append(path)
+    with contextlib.suppress(OSError):
+        (config_path.parent / "credentials").rmdir()
+    with contextlib.suppress(OSError):
+        (config_path.parent / "config.d").rmdir()
+        if is_stub(config_path):
+            config_path.unlink()
+            gone.append(config_path)
+            config_path.parent.rmdir()
+    return gone
 
 
 def check_place(file: OwnFile, job: str) -> None:

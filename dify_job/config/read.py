@@ -106,6 +106,8 @@ def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
             elif not isinstance(value, dict):
                 mistakes.append(f"{document.place((key,))}: {key} must be a table")
         for name, table in _tables(document.data.get("jobs")).items():
+            if document.is_companion:
+                continue  # of a job that another file has, or had
             if not valid_name(name):
                 mistakes.append(
                     f"{document.place(('jobs', name))}: the job name {name!r} is not allowed; use a-z, 0-9, "

@@ -12,6 +12,7 @@ from ..values import dataclass
 from .model import KeySource, Origin, Secret, Source
 from .trust import fault_of_directories, fault_of_file
 
+_OURS = "# Managed by dify-job for job "
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -29,6 +30,11 @@ class Document:
         from .lines import line_of  # noqa: PLC0415 - for messages and config show only
 
         return line_of(self.text, path)
+
+    @property
+    def is_companion(self) -> bool:
+        """True for what install or `secret set` kept of a job that stands in a person's file."""
+        return self.path.name.endswith((".schedule.toml", ".key.toml")) and self.text.startswith(_OURS)
 
     def place(self, path: tuple[str, ...]) -> str:
         """`file:line` of a key."""

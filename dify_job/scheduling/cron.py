@@ -101,6 +101,18 @@ class Cron:
 
             return crond.edit(edit)[0]
 
+    def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
+        """The file or block of a job: its place, its text now, and the one that install would give it."""
+        content = b""
+        if self._cron_d is not None:
+            content = look(self._place(plan.job), plan.job).content
+        else:
+            table = crond.read_table()
+            content = b"".join(table[b.start : b.end] for b in crontab.blocks(table) if b.job == plan.job)
+        artifact = self._artifact(plan, paused=_is_paused(content))
+        old = content.decode(errors="replace").removesuffix(crontab.end_line(plan.job))
+        return [(artifact.path, old, artifact.text)]
+
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
         """What is installed, from the marks; cron itself tells nothing of its jobs."""
         wanted = set(jobs) if jobs is not None else None

@@ -93,6 +93,11 @@ class Systemd:
         shown = {} if why_not else self._manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
 
+    def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
+        """Each file of a job: its place, its text now, and the one that install would give it."""
+        found = [(one, look(one.path, plan.job)) for one in self.render(plan)]
+        return [(one.path, seen.content.decode(errors="replace"), one.text) for one, seen in found]
+
     def starts_by_hand(self, plan: Plan) -> bool:
         """False where the unit would take `systemctl start` for the timer, and might hold the run back."""
         return units.told_by_timer(plan, self.version) or not units.can_be_held_back(plan)

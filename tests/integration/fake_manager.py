@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 TWO_DAYS = 172_800
 
@@ -50,7 +51,8 @@ class FakeManager:
             log.write(" ".join([verb, *names]) + "\n")
         match verb:
             case "show":
-                return 0, "\n".join(self._shown(name) for name in names), ""
+                state, enabled = self._read(), self.enabled()
+                return 0, "\n".join(self._shown(name, state, name in enabled) for name in names), ""
             case "daemon-reload":
                 return self._reload()
             case "start" | "stop":
@@ -59,12 +61,11 @@ class FakeManager:
                 return self._enabled(verb, names)
         return 0, "", ""
 
-    def _shown(self, name: str) -> str:
-        state, path = self._read(), self.units / name
+    def _shown(self, name: str, state: dict[str, Any], enabled: bool) -> str:
+        path = self.units / name
         masked = path.is_symlink()
         loaded = name in state["loaded"] or path.exists()
         stale = path.exists() and not masked and state["loaded"].get(name, "") != path.read_text()
-        enabled = name in self.enabled()
         properties = {
             "Id": name,
             "LoadState": "masked" if masked else "loaded" if loaded else "not-found",
@@ -129,10 +130,10 @@ class FakeManager:
         with self._log.open("a") as log:
             log.write(f"run {name.rpartition('.')[0]}\n")
 
-    def _read(self) -> dict[str, object]:
+    def _read(self) -> dict[str, Any]:
         return json.loads(self._state.read_text()) if self._state.exists() else {"loaded": {}, "active": []}
 
-    def _write(self, state: dict[str, object]) -> None:
+    def _write(self, state: dict[str, Any]) -> None:
         temporary = self._state.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(state))
         temporary.rename(self._state)
@@ -171,26 +172,29 @@ class FakeCrontab:
         return "no crontab for maria\n"
 
 
-def install_programs(home: Path, bin_directory: Path, *, version: int = 252, refusal: str = "") -> None:
+def install_programs(
+    home: Path, bin_directory: Path, *, version: int = 252, kind: str = "debian", refusal: str = ""
+) -> None:
     """systemctl, crontab and systemd-analyze as programs of a directory, speaking to the fakes of `home`."""
     bin_directory.mkdir(parents=True, exist_ok=True)
     for name in ("systemctl", "crontab"):
         program = bin_directory / name
         program.write_text(
             f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            f"import fake_manager\nfake_manager.program({name!r}, {str(home)!r}, {version}, {refusal!r})\n"
+            f"import fake_manager\nfake_manager.program({(name, str(home), version, kind, refusal)!r})\n"
         )
         program.chmod(0o755)
     (bin_directory / "systemd-analyze").write_text("#!/bin/sh\nexit 0\n")
     (bin_directory / "systemd-analyze").chmod(0o755)
 
 
-def program(name: str, home: str, version: int, refusal: str) -> None:
+def program(settings: tuple[str, str, int, str, str]) -> None:
+    name, home, version, kind, refusal = settings
     if name == "systemctl":
         code, out, err = FakeManager(Path(home), version).main(sys.argv[1:])
         sys.stdout.write(out)
     else:
-        code, raw, err = FakeCrontab(Path(home), refusal=refusal or None).main(sys.argv[1:])
+        code, raw, err = FakeCrontab(Path(home), kind, refusal or None).main(sys.argv[1:])
         sys.stdout.buffer.write(raw)
     sys.stderr.write(err)
     sys.exit(code)

@@ -1,0 +1,432 @@
+"""install, uninstall, status and their kin as commands, over stand-ins for systemctl and crontab."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dify_job.scheduling.crontab import blocks
+
+from .conftest import Ran
+from .fake_manager import FakeCrontab, FakeManager, install_programs
+
+BOOTED = (
+    "import sys; from pathlib import Path; from dify_job.scheduling import systemctl;"
+    "systemctl._BOOTED = Path({booted!r});"
+    "from dify_job.cli.main import main; main(sys.argv[1:])"
+)
+CONFIG = """
+[jobs.daily]
+base_url = "http://127.0.0.1:9"
+api_key_file = "{home}/key"
+every = "2h"
+"""
+
+
+@dataclass
+class Home:
+    """A user's home on a host whose systemd and cron are stand-ins."""
+
+    path: Path
+    booted: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        install_programs(self.path, self.path / "bin")
+        (self.path / "run/systemd").mkdir(parents=True)
+        (self.path / "key").write_text("app-canary-0123456789\n")
+        (self.path / "key").chmod(0o600)
+        self.configure(CONFIG)
+        self.manager = FakeManager(self.path)
+        self.table = FakeCrontab(self.path).table
+
+    def configure(self, text: str, name: str = "config.toml") -> None:
+        file = self.path / "config/dify-job" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace("{home}", str(self.path)))
+
+    def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Ran:
+        booted = BOOTED.format(booted="/" if self.booted else "/nowhere")
+        command = [sys.executable, "-c", booted, *words]
+        environ = {
+            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
+            "HOME": str(self.path),
+            "XDG_CONFIG_HOME": str(self.path / "config"),
+            "XDG_DATA_HOME": str(self.path / "data"),
+            "XDG_STATE_HOME": str(self.path / "state"),
+            "XDG_RUNTIME_DIR": str(self.path / "run"),
+            **self.env,
+            **(env or {}),
+        }
+        done = subprocess.run(
+            command, env=environ, cwd=self.path, capture_output=True, text=True, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def everything(self) -> dict[str, bytes]:
+        """All files that are not the stand-ins' own."""
+        ours = {
+            path: path.read_bytes()
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file() and not path.name.startswith("manager.") and "bin" not in path.parts
+        }
+        return {str(path.relative_to(self.path)): content for path, content in ours.items()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def cron_home(tmp_path: Path) -> Home:
+    return Home(tmp_path, booted=False)
+
+
+def test_install_again_writes_nothing_reloads_nothing_and_says_unchanged(home: Home) -> None:
+    first = home("install", "--user")
+    assert first.code == 0, first.stderr
+    assert home.manager.log().count("daemon-reload") == 1
+    times = {path: path.stat().st_mtime_ns for path in home.manager.units.iterdir()}
+    before = len(home.manager.log())
+    again = home("install", "--user")
+    assert "daily: unchanged" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in home.manager.units.iterdir()} == times
+    assert {line.split()[0] for line in home.manager.log()[before:]} == {"show"}
+
+
+def test_many_jobs_are_installed_with_one_reload(home: Home) -> None:
+    home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(40)))
+    assert home("install", "--user").code == 0
+    log = home.manager.log()
+    assert log.count("daemon-reload") == 1
+    assert len([line for line in log if line.startswith("show ")]) == 2  # before, and the read-back
+    assert len(home.manager.active()) == 40
+
+
+def test_install_ends_with_the_three_next_runs_and_the_four_commands(home: Home) -> None:
+    told = home("install", "--user").stdout.splitlines()
+    assert told[0] == "daily: installed, every 2h, armed"
+    assert next(line for line in told if line.startswith("  next runs  ")).count(", ") == 2
+    for what in ("run now", "watch", "stop", "remove"):
+        assert any(line.startswith(f"  {what}") for line in told), what
+    assert told[-1] == "daily is armed"
+
+
+def test_check_and_diff_say_what_differs_and_write_nothing(home: Home) -> None:
+    before = home.everything()
+    missing = home("install", "--user", "--check")
+    assert missing.code == 1
+    assert missing.stdout.count("is missing") == 2
+    assert home("install", "--user", "--dry-run").stdout.count("# Managed by dify-job for job daily") == 2
+    assert home.everything() == before
+    home("install", "--user")
+    assert home("install", "--user", "--check").code == 0
+    assert home("install", "--user", "--diff").stdout == ""
+    installed = home.everything()
+    differs = home("install", "--user", "--every", "3h", "--diff")
+    assert "-OnCalendar=*-*-* 00,02" in differs.stdout
+    assert "+OnCalendar=*-*-* 00,03" in differs.stdout
+    assert home("install", "--user", "--every", "3h", "--check").code == 1
+    assert home.everything() == installed
+
+
+def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user").code == 0
+    assert home("install", "weekly", "--user", "--every", "3h").code == 0
+    home.configure(CONFIG.replace("daily", "foreign"), "other.toml")
+    assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
+    home.configure(CONFIG)
+    assert "weekly" in home("status", "--user").stdout
+    would = home("install", "--user", "--prune", "--check")
+    assert (would.code, "weekly is no longer in" in would.stdout) == (1, True)
+    done = home("install", "--user", "--prune")
+    assert "weekly: uninstalled" in done.stdout
+    assert home.manager.active() == {"dify-job-daily.timer", "dify-job-foreign.timer"}
+    assert not list((home.path / "config/dify-job/config.d").glob("weekly*"))
+    assert home("install", "--user", "--prune", "--check").code == 0
+
+
+def test_flags_are_kept_beside_the_config_and_no_persons_file_is_edited(home: Home) -> None:
+    config = (home.path / "config/dify-job/config.toml").read_bytes()
+    assert home("install", "--user", "--cron", "0 7 * * 1-5", "--timezone", "Asia/Shanghai").code == 0
+    assert (home.path / "config/dify-job/config.toml").read_bytes() == config
+    kept = (home.path / "config/dify-job/config.d/daily.schedule.toml").read_text()
+    assert 'cron = "0 7 * * 1-5"' in kept
+    assert home("status", "--user", "--json").result["jobs"][0]["sync"] == "as configured"
+    assert home("install", "--user", "--check").code == 0
+
+
+def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
+    for file in (home.path / "config/dify-job").iterdir():
+        file.unlink()
+    (home.path / ".env").write_text(
+        "DIFY_API_KEY=app-canary-env-0123456\nDIFY_BASE_URL=http://127.0.0.1:9/v1\nAUTO_START_SCHEDULER=false\n"
+    )
+    done = home("install", "--user", "--every", "2h", "--env-file", ".env")
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        "not armed, because AUTO_START_SCHEDULER is false: dify-job resume default"
+    )
+    key = home.path / "config/dify-job/credentials/default.key"
+    assert (key.read_text(), key.stat().st_mode & 0o777) == ("app-canary-env-0123456\n", 0o600)
+    assert home.manager.active() == set()
+    assert "app-canary" not in done.stdout + done.stderr
+    assert home("resume", "default", "--user").code == 0
+    assert home.manager.active() == home.manager.enabled() == {"dify-job-default.timer"}
+    again = home("install", "--user", "--every", "2h", "--env-file", ".env")
+    assert again.stdout.splitlines()[-1] == "default is armed"
+    gone = home("uninstall", "--user", "--purge")
+    assert gone.code == 0
+    assert not (home.path / "config/dify-job").exists()
+    assert not [path for path in home.everything() if "dify-job" in path]
+
+
+def test_a_refused_install_leaves_everything_as_it_was(home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    home.manager.units.mkdir(parents=True)
+    (home.manager.units / "dify-job-weekly.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    before = home.everything()
+    done = home("install", "--user")
+    assert done.code == 78
+    assert "dify-job-weekly.timer exists and is not dify-job's" in done.stderr
+    assert home.everything() == before
+    assert home.manager.active() == set()
+
+
+def test_what_another_install_had_left_to_arm_is_not_forgotten_by_the_install_of_one_job(home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    home("install", "--user", "--no-start")
+    record = home.path / "state/dify-job/install-unfinished.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"enable": ["dify-job-weekly.timer"], "start": ["dify-job-weekly.timer"]}))
+    home("install", "daily", "--user", "--every", "3h", "--start")
+    assert json.loads(record.read_text())["enable"] == ["dify-job-weekly.timer"]
+    home("install", "--user")
+    assert home.manager.active() == {"dify-job-daily.timer", "dify-job-weekly.timer"}
+    assert not record.exists()
+
+
+def test_a_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home: Home) -> None:
+    home("install", "--user")
+    record = home.path / "state/dify-job/install-unfinished.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"enable": ["dify-job-daily.timer"], "start": ["dify-job-daily.timer"]}))
+    home("pause", "daily", "--user")
+    assert "paused, and left so" in home("install", "--user").stdout
+    assert home.manager.active() == home.manager.enabled() == set()
+
+
+def test_a_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(home: Home) -> None:
+    home("install", "--user")
+    home.manager.main(["disable", "dify-job-daily.timer"])
+    assert home("install", "--user", "--every", "3h").code == 0
+    assert home.manager.enabled() == set()
+    assert home.manager.active() == {"dify-job-daily.timer"}
+    assert home.manager.runs() == []
+
+
+def test_a_job_is_not_installed_with_both_back_ends(home: Home) -> None:
+    assert home("install", "--user", "--backend", "cron").code == 0
+    second = home("install", "--user", "--backend", "systemd")
+    assert second.code == 78
+    assert "with both it would run twice" in second.stderr
+    assert home.manager.active() == set()
+
+
+# cron
+
+
+def test_a_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) -> None:
+    mine = b"MAILTO=me\r\n*/90 * * * * y\n0 0 * * * a%b \xff"
+    cron_home.table.write_bytes(mine)
+    done = cron_home("install", "--user")
+    assert done.code == 0, done.stderr
+    table = cron_home.table.read_bytes()
+    assert table.startswith(mine + b"\n# Managed by dify-job for job daily.")
+    assert table.endswith(b"\n# End of dify-job job daily.\n")
+    assert cron_home("install", "--user").stdout.startswith("daily: unchanged")
+    assert cron_home.table.read_bytes() == table
+    assert cron_home("install", "--user", "--check").code == 0
+    assert cron_home("pause", "daily", "--user").code == 0
+    assert b"\n#paused# 0 0,2" in cron_home.table.read_bytes()
+    assert cron_home("install", "--user", "--check").code == 0, "a pause is no difference"
+    assert "paused, and left so" in cron_home("install", "--user").stdout
+    assert cron_home("resume", "daily", "--user").code == 0
+    assert cron_home.table.read_bytes() == table
+    assert cron_home("uninstall", "--user").code == 0
+    assert cron_home.table.read_bytes() == mine + b"\n"
+
+
+def test_a_crontab_that_was_all_ours_is_removed_and_not_left_empty(cron_home: Home) -> None:
+    assert cron_home("install", "--user").code == 0
+    assert cron_home("uninstall", "--user").code == 0
+    assert not cron_home.table.exists()
+
+
+def test_what_cron_cannot_keep_is_offered_as_decided_by_the_run(cron_home: Home) -> None:
+    done = cron_home("install", "--user", "--every", "7h")
+    assert "7h does not divide a day: it ticks every 1h and runs when due" in done.stdout
+    assert "exact without that: 6h or 8h" in done.stdout
+    assert b" --scheduled --if-due " in cron_home.table.read_bytes()
+    cron_home.configure(CONFIG + 'state = "none"\n')
+    refused = cron_home("install", "--user", "--every", "5h")
+    assert refused.code == 78
+    assert "needs a record of its last run" in refused.stderr
+
+
+def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(tmp_path: Path) -> None:
+    home = Home(tmp_path, booted=False)
+    home.table.write_bytes(b"0 0 * * * mine\n")
+    code = (
+        "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
+        "from dify_job.config.model import ScheduleConfig as S\n"
+        "from dify_job.scheduling.base import Plan, Scope, Wishes\n"
+        "from dify_job.scheduling.cron import Cron\n"
+        "for n in sys.argv[1:]:\n"
+        "    plan = Plan(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
+        "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
+        "    Cron(Scope.USER).install([plan], Wishes())\n"
+    )
+    env = {
+        **os.environ,
+        "PATH": f"{home.path / 'bin'}:/usr/bin:/bin",
+        "XDG_STATE_HOME": str(home.path / "state"),
+    }
+    names = [f"job-{number}" for number in range(50)]
+    started = [subprocess.Popen([sys.executable, "-c", code, *names[at::10]], env=env) for at in range(10)]
+    assert [process.wait(110) for process in started] == [0] * 10
+    table = home.table.read_bytes()
+    assert table.startswith(b"0 0 * * * mine\n")
+    assert sorted(block.job for block in blocks(table)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "You (maria) are not allowed to use this program (crontab)\nSee crontab(1) for more information\n",
+        "You (maria) are not allowed to access to (crontab) because of pam configuration.\n",
+        "crontab: can't open 'maria': Permission denied\n",
+        "/var/spool/cron/: mkstemp: Permission denied\n",
+        "cron/maria/: fopen: Permission denied\n",
+        "crontab: user unknown\n",
+    ],
+)
+def test_a_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, tmp_path: Path) -> None:
+    home = Home(tmp_path, booted=False)
+    home.table.write_bytes(b"0 0 * * * mine\n")
+    install_programs(home.path, home.path / "bin", refusal=complaint)
+    done = home("install", "--user")
+    assert done.code == 78
+    assert "your crontab cannot be read: " + " ".join(complaint.split()) in done.stderr
+    assert home.table.read_bytes() == b"0 0 * * * mine\n"
+
+
+def test_a_crontab_that_does_not_exist_is_empty_in_the_words_of_each_cron(tmp_path: Path) -> None:
+    for kind in ("debian", "busybox"):
+        home = Home(tmp_path / kind, booted=False)
+        code, _, words = FakeCrontab(home.path, kind).main(["-l"])
+        assert code == 1
+        install_programs(home.path, home.path / "bin", kind=kind)
+        assert home("install", "--user").code == 0, words
+
+
+# status
+
+
+def test_status_of_a_thousand_jobs_asks_the_manager_once_and_is_done_in_two_seconds(home: Home) -> None:
+    home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(1000)))
+    assert home("install", "--user").code == 0
+    before = len(home.manager.log())
+    began = os.times()
+    done = home("status", "--user", "--json")
+    ended = os.times()
+    used = ended.children_user + ended.children_system - began.children_user - began.children_system
+    assert done.code == 0, done.stderr
+    assert len(done.result["jobs"]) == 1000
+    assert all(job["armed"] and len(job["next_runs"]) == 3 for job in done.result["jobs"])
+    asked = [line for line in home.manager.log()[before:] if line.startswith("show ")]
+    assert len(asked) == 1
+    assert used < 3, "seconds of CPU, the stand-in's own included"
+
+
+def test_status_without_a_bus_tells_what_the_files_say(home: Home) -> None:
+    home("install", "--user")
+    home.booted = False
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    assert (row["sync"], row["backend"], row["scope"]) == ("as configured", "systemd", "user")
+    assert row["config"] == str(home.path / "config/dify-job/config.toml")
+
+
+def test_the_keys_of_status_are_the_documented_ones(home: Home) -> None:
+    home("install", "--user")
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    text = (Path(__file__).parents[2] / "docs/status.md").read_text()
+    for key in row:
+        assert f"`{key}`" in text, key
+
+
+def test_a_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the_next_tick(
+    home: Home,
+) -> None:
+    home("install", "--user", "--every", "7h")
+    directory = home.path / "state/dify-job/daily"
+    directory.mkdir(parents=True)
+    hour = int(time.time()) // 3600 * 3600
+    (directory / "tick.json").write_text(json.dumps({"at": hour - 3 * 3600}))
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    expected = time.strftime("%Y-%m-%dT%H:00:00", time.gmtime(hour + 4 * 3600))
+    assert row["next_runs"][0].startswith(expected) or os.environ.get("TZ")
+
+
+# Logs where there is neither journald nor syslog
+
+
+def test_under_cron_without_journal_and_syslog_the_log_goes_to_log_file_and_is_cut_by_size(
+    home: Home,
+) -> None:
+    log = home.path / "daily.log"
+    home.configure(CONFIG + 'log_file = "{home}/daily.log"\nwait_network = 0\nretry = { attempts = 1 }\n')
+    failed = home("run", "--scheduled", "daily")
+    assert failed.code == 69
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("dify-job: job daily: ")  # cron mails it
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[-1]["exit_code"] == 69
+    assert log.stat().st_mode & 0o777 == 0o640
+    log.write_text("x" * 1_100_000)
+    home("run", "--scheduled", "daily")
+    assert (home.path / "daily.log.1").stat().st_size == 1_100_000
+    assert log.stat().st_size < 10_000
+    home.booted = False
+    shown = home("logs", "daily", "-n", "1", "--user")
+    assert json.loads(shown.stdout.splitlines()[-1])["exit_code"] == 69
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "directory", "missing"])
+def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home: Home) -> None:
+    target, log = home.path / "precious", home.path / "logs/daily.log"
+    target.write_text("precious")
+    if trap != "missing":
+        log.parent.mkdir()
+    match trap:
+        case "link":
+            log.symlink_to(target)
+        case "pipe":
+            os.mkfifo(log)
+        case "directory":
+            log.mkdir()
+    home.configure(
+        CONFIG + 'log_file = "{home}/logs/daily.log"\nwait_network = 0\nretry = { attempts = 1 }\n'
+    )
+    done = home("run", "--scheduled", "daily")
+    assert done.code == 69
+    assert "log_file = " in done.stderr
+    assert target.read_text() == "precious"
