@@ -9,11 +9,13 @@ import click
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
 from ..config.read import load_config
 from ..config.secrets import read_key
+from ..config.written import as_written
 from ..errors import JobError
 from .options import Globals
 from .output import put, put_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
+_SHOWN_AS_WRITTEN = {"output", "expect"}
 _NOT_A_SETTING = {"name", "key", "schedule", "origins"}
 
 
@@ -66,7 +68,12 @@ def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
     }
     values |= {field.name: getattr(job.schedule, field.name) for field in fields(ScheduleConfig)}
     rows = [
-        (job.name, key, _plain(value), str(job.origins.get(key, _BUILT_IN)))
+        (
+            job.name,
+            key,
+            _plain(as_written(key, value) if key in _SHOWN_AS_WRITTEN else value),
+            str(job.origins.get(key, _BUILT_IN)),
+        )
         for key, value in values.items()
         if key in job.origins or value not in (None, (), {})
     ]

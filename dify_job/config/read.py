@@ -202,6 +202,12 @@ def _build(
     values = {field: FIELDS[field](value) for field, value in merged.items()}
     layer = _Layer(flags, None, source=Source.FLAG)
     for flag, value in flags.items():
+        if flag not in FIELDS:
+            raise JobError(
+                Outcome.USAGE,
+                f"a job has no setting {flag!r}{_meant(flag, list(FIELDS))}",
+                "man dify-job.toml",
+            )
         try:
             merged_value = merged.get(flag)
             whole = (

@@ -24,7 +24,7 @@ def job_document(job: Job, **others: Any) -> str:
     for field in fields(Job):
         value = getattr(job, field.name)
         if field.name not in _LEFT_OUT and value != getattr(plain, field.name):
-            values[field.name] = _written(field.name, value)
+            values[field.name] = as_written(field.name, value)
     values |= others
     return f"[jobs.{job.name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
 
@@ -49,7 +49,8 @@ def toml(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
-def _written(key: str, value: Any) -> Any:
+def as_written(key: str, value: Any) -> Any:
+    """The value of a key as a config file has it."""
     if key in _TIMES:
         return format_timespan(value)
     if key == "expect":

@@ -62,6 +62,7 @@ def test_it_works_in_a_thread_and_frees_the_lock_when_it_returns(config: Path, t
     [
         ("b", {}, Outcome.CONFIG),
         ("a", {"timeout": "soon"}, Outcome.USAGE),
+        ("a", {"time_out": "5min"}, Outcome.USAGE),
         ("a", {"output": {"file": "/no/such/directory/file"}}, Outcome.CANNOT_WRITE),
         ("a", {"state": "none"}, Outcome.UNREACHABLE),
     ],
