@@ -2,11 +2,10 @@
 
 import contextlib
 import fcntl
-import glob
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .errors import JobError
@@ -34,6 +33,15 @@ class Writer:
         self.directory(path.parent)
         write_whole(path, content, mode, owner)
 
+    def put_all(self, files: Mapping[Path, bytes]) -> None:
+        """The same for many; each directory is synced once, at the end. Raises OSError."""
+        for path, content in files.items():
+            self._remember(path)
+            self.directory(path.parent)
+            _replace(path, content)
+        for directory in {path.parent for path in files}:
+            _sync(directory)
+
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""
         if path.is_dir():
@@ -51,11 +59,14 @@ class Writer:
             path.unlink()
         _sync(path.parent)
 
-    def clear(self, path: Path) -> None:
-        """Remove what a writer of this file left that was killed; the caller holds the lock."""
-        for stale in path.parent.glob(f"{glob.escape(_temporary(path))}*.new"):
-            with contextlib.suppress(OSError):
-                stale.unlink()
+    def clear(self, paths: Iterable[Path]) -> None:
+        """Remove what a writer of these files left that was killed; the caller holds the lock."""
+        wanted = {path.with_name(_temporary(path)) for path in paths}
+        for directory in {path.parent for path in wanted}:
+            for stale in directory.glob(".*.new"):
+                if stale.with_name(stale.name.removesuffix(".new").rpartition(".")[0] + ".") in wanted:
+                    with contextlib.suppress(OSError):
+                        stale.unlink()
 
     def roll_back(self) -> None:
         """Put back what stood there before, newest change first."""
@@ -147,6 +158,11 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
+    _replace(path, content, mode, owner)
+    _sync(path.parent)
+
+
+def _replace(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     fd, temporary = tempfile.mkstemp(prefix=_temporary(path), suffix=".new", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -161,7 +177,6 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int,
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
-    _sync(path.parent)
 
 
 def _temporary(path: Path) -> str:

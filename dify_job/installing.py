@@ -76,6 +76,7 @@ def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> li
             _check_record(each.job, each.plan, by_cron=wing.name == "cron")
         writer = Writer()
         try:
+            writer.clear(file.path for each in ready for file in each.own)
             for each in ready:
                 _write_own(writer, each)
             _check_effect(place, ready)
@@ -102,7 +103,6 @@ def orphans(wing: Wing, place: Path, configured: Collection[str]) -> list[Instal
 
 def _write_own(writer: Writer, ready: Ready) -> None:
     for file in ready.own:
-        writer.clear(file.path)
         try:
             if file.path.exists() and file.path.read_bytes() == file.content:
                 continue

@@ -153,8 +153,7 @@ class Arming:
             self._unfinished.add(enable=timers.enable, start=timers.start)
             if timers.stop:
                 self._manager.tell("stop", timers.stop)
-            for artifact in changed:
-                self._writer.put(artifact.path, artifact.text.encode())
+            self._writer.put_all({a.path: a.text.encode() for a in changed})
             if timers.enable:
                 self._manager.tell("enable", timers.enable, "--no-reload")
             if self._running:
@@ -209,8 +208,7 @@ class Arming:
         """What an install that was killed left of these jobs is no longer needed."""
         with contextlib.suppress(OSError):
             self._unfinished.drop({timer.path.name for _, timer in rest.values()})
-        for artifact in (a for pair in rest.values() for a in pair):
-            self._writer.clear(artifact.path)
+        self._writer.clear(a.path for pair in rest.values() for a in pair)
 
     def _change(
         self,

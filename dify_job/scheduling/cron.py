@@ -169,12 +169,12 @@ class Cron:
                 raise _edited(str(path))
         changes = []
         try:
+            writer.clear(self._place(plan.job) for plan in plans)
             for plan in plans:
                 old = seen[plan.job]
                 paused = _stays_paused(old.content, wishes, new=old.found is Found.ABSENT)
                 artifact = self._artifact(plan, paused=paused)
                 changed = artifact.text.encode() != old.content
-                writer.clear(artifact.path)
                 if plan.run_as is not None:
                     give_state(plan.job, plan.run_as)
                 if changed:

@@ -5,6 +5,7 @@ such as 00/7, of which 252 loses a run at month's end (systemd#22665).
 """
 
 from dataclasses import dataclass
+from functools import cache
 from math import gcd
 
 from ..errors import JobError
@@ -41,6 +42,7 @@ def grid_of(every: float) -> int:
     return grid
 
 
+@cache
 def times_of(every: int) -> tuple[Times, ...]:
     """The times of a day at which an interval that divides it ticks, from midnight on, in few lists."""
     hours: dict[tuple[int, int], list[int]] = {}

@@ -40,7 +40,7 @@ class Unfinished:
 
     def drop(self, names: set[str]) -> None:
         """These are as they should be; what was left of other jobs stays. Raises OSError."""
-        Writer().clear(self._path)
+        Writer().clear([self._path])
         left = self.read()
         rest = Left(left.enable - names, left.start - names)
         if rest.enable or rest.start:

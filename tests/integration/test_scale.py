@@ -1,0 +1,43 @@
+"""Many jobs in one call: how often the manager is spoken to, and what is written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCALE = Path(__file__).parents[2] / "bench/scale.py"
+JOBS = 30
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    """What the bench saw: install, install again and status for all jobs."""
+    done = subprocess.run([sys.executable, str(SCALE), str(JOBS)], capture_output=True, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_installing_many_jobs_is_one_reload_one_enable_and_one_start(told: dict[str, Any]) -> None:
+    calls = told["install"]["calls"]
+    assert calls.pop("systemctl show") <= 3
+    assert calls == {"systemctl enable": 1, "systemctl daemon-reload": 1, "systemctl start": 1}
+    units = {line for line in told["install"]["writes"] if line.startswith("os.rename") and ".timer." in line}
+    assert len(units) == JOBS
+
+
+def test_an_unchanged_install_writes_nothing_and_reloads_nothing(told: dict[str, Any]) -> None:
+    assert set(told["install, unchanged"]["calls"]) == {"systemctl show"}
+    written = [
+        line
+        for line in told["install, unchanged"]["writes"]
+        if not line.startswith(("os.rmdir", "os.remove")) and not line.endswith(("/dify-job", "install.lock"))
+    ]
+    assert written == []
+
+
+def test_the_status_of_many_jobs_is_one_question(told: dict[str, Any]) -> None:
+    assert told["status"]["calls"] == {"systemctl show": 1}
+    assert told["status"]["writes"] == []
