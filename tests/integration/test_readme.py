@@ -4,6 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from dify_job.journal import MESSAGE_IDS
+
 from .conftest import Command
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +49,15 @@ def test_make_has_the_targets_and_lists_them() -> None:
         "help", "demo", "test", "test-matrix", "test-newest", "lint", "format", "golden", "messages", "bench",
         "package", "deb", "clean",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*READMES, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_each_link_to_a_file_leads_to_one(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
+    missing = [link for link in links if not ((ROOT / name).parent / link).exists()]
+    assert missing == []
+
+
+def test_the_message_ids_of_the_docs_are_those_of_the_journal() -> None:
+    told = re.findall(r"`([0-9a-f]{32})`", (ROOT / "docs/monitoring.md").read_text())
+    assert told == list(MESSAGE_IDS.values())
