@@ -4,8 +4,6 @@ There is no daemon behind them: the schedule is the operating system's, as `dify
 the program that started it can end, and a reboot changes nothing.
 """
 
-import asyncio
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +43,10 @@ async def manual_call_dify(
     job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
     Dify, too.
     """
-    from .running.inbox import Inbox  # noqa: PLC0415 - the scheduler's names need no HTTP
+    import asyncio  # noqa: PLC0415 - the scheduler's names need none of these
+    import signal  # noqa: PLC0415
+
+    from .running.inbox import Inbox  # noqa: PLC0415
     from .running.workflow import Start, run_workflow  # noqa: PLC0415
 
     inbox = Inbox()

@@ -10,12 +10,12 @@ from .. import log
 from ..config.secrets import read_token
 from ..errors import JobError
 from ..exits import Outcome
-from ..http.exchange import Answer, exchange
+from ..http.exchange import Answer, Handle, exchange
 from ..http.guard import Guard, Peer
 from ..http.peers import peer_of
 from ..http.request import Refused, Request
-from ..http.routes import Routes
 from .options import Globals
+from .output import log_traceback
 
 
 @click.command()
@@ -36,7 +36,7 @@ def http(
     log.set_up(face=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs))
     if options.config_path is None:
         raise JobError(Outcome.USAGE, "--config is needed", "install --http writes a unit that gives it")
-    routes = Routes(jobs, options.config_path)
+    config = options.config_path
     try:
         connection = socket.socket(fileno=os.dup(0))
         peer = peer_of(connection)
@@ -45,17 +45,26 @@ def http(
             Outcome.USAGE, f"standard input is no connection: {error.strerror}", "dify-job install --http"
         ) from None
 
-    def admit() -> None:
-        guards.append(_guard(uids, token_file))
-        guards[0].admit(peer)
+    def admit() -> Handle:
+        guard = _guard(uids, token_file)
+        guard.admit(peer)
+        return lambda request, body: _answer(guard, jobs, config, request, body)
 
-    def answer(request: Request, body: bytes) -> Answer:
-        guards[0].check(request)
-        return routes.answer(request, body)
-
-    guards: list[Guard] = []
-    asked, status = exchange(connection, answer, admit)
+    asked, status = exchange(connection, admit)
     _tell(asked, status, peer)
+
+
+def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:
+    guard.check(request)
+    from ..http.routes import Routes  # noqa: PLC0415 - a refusal is cheap
+
+    try:
+        return Routes(jobs, config).answer(request, body)
+    except Refused:
+        raise
+    except Exception:  # noqa: BLE001 - a fault of ours is an answer too
+        log_traceback()
+        raise Refused(500, "a fault of dify-job itself; the log has its traceback") from None
 
 
 def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:

@@ -28,6 +28,9 @@ class Answer:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
+Handle = Callable[[Request, bytes], Answer]
+
+
 def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
     """An answer in JSON."""
     return Answer(status, json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace"))
@@ -40,20 +43,16 @@ def refusal(refused: Refused) -> Answer:
     return Answer(answer.status, answer.body, answer.kind, extra)
 
 
-def exchange(
-    connection: socket.socket,
-    handle: Callable[[Request, bytes], Answer],
-    admit: Callable[[], None] = lambda: None,
-) -> tuple[str, int]:
+def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int]:
     """Read, answer, close; give back what was asked, and the status.
 
-    admit: asked before a byte is read, so that who may not ask cannot make others wait. What comes after the
-    first request is never looked at.
+    admit: gives what answers, or raises Refused before a byte is read, so that who may not ask cannot make
+    others wait. What comes after the first request is never looked at.
     """
     asked = "-"
     try:
         try:
-            admit()
+            handle = admit()
             request, rest = _read_head(connection)
             asked = f"{request.method} {request.path}"
             answer = handle(request, _read_body(connection, request, rest))

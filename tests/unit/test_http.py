@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dify_job.errors import JobError
 from dify_job.http import exchange as exchanging
-from dify_job.http.exchange import Answer, as_json, exchange
+from dify_job.http.exchange import Answer, Handle, as_json, exchange
 from dify_job.http.guard import Guard, Peer
 from dify_job.http.pages import openapi
 from dify_job.http.peers import owner_of, peer_of
@@ -253,7 +253,7 @@ def test_a_connection_of_this_machine_has_its_owner(pair: tuple[socket.socket, s
 def served(pair: tuple[socket.socket, socket.socket], handle: object = None) -> list[tuple[str, int]]:
     told: list[tuple[str, int]] = []
     answer = handle or (lambda _request, body: as_json({"got": len(body)}))
-    threading.Thread(target=lambda: told.append(exchange(pair[1], answer)), daemon=True).start()  # type: ignore[arg-type]
+    threading.Thread(target=lambda: told.append(exchange(pair[1], lambda: answer)), daemon=True).start()  # type: ignore[arg-type]
     return told
 
 
@@ -285,13 +285,10 @@ def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.sock
 
 
 def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
-    def admit() -> None:
+    def admit() -> Handle:
         raise Refused(403, "not you")
 
-    def handle(_request: Request, _body: bytes) -> Answer:
-        raise AssertionError
-
-    threading.Thread(target=lambda: exchange(pair[1], handle, admit), daemon=True).start()
+    threading.Thread(target=lambda: exchange(pair[1], admit), daemon=True).start()
     assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
 
 
