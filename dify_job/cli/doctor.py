@@ -25,12 +25,16 @@ _COLOURS = {Level.OK: "\x1b[32m", Level.WARN: "\x1b[33m", Level.FAIL: "\x1b[31m"
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON; its keys are in docs/doctor.md.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, /, *, job: str | None, as_json: bool) -> int:
     """Look for what could stop the next run of a job, or of all; starts none.
 
-    Exit 0 when all is well, 1 with warnings, 2 with failures.
+    Each line has the command or the edit that mends it. Exit 0 when all is well, 1 with warnings, 2 with
+    failures.
+
+    With --json: schema, worst (ok, warn or fail) and jobs; a job has job, worst and checks, and a check has
+    check, level, message and mend (null where all is well).
     """
     found = examined(ctx.ensure_object(Globals), job)
     worst = max((check.level for _, checks in found for check in checks), default=Level.OK)

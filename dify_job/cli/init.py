@@ -49,6 +49,9 @@ class _Place:
     metavar="FILE|-",
     help="Take the key from a file, or - from standard input; a person is asked, a pipe is read.",
 )
+@click.option(
+    "--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust, PEM."
+)
 @schedule_options
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input.")
 @click.option(
@@ -65,6 +68,7 @@ def init(  # noqa: PLR0913 - one argument an option
     job: str | None,
     base_url: str | None,
     key_file: str | None,
+    ca_file: Path | None,
     every: str | None,
     calendar: tuple[str, ...],
     cron: str | None,
@@ -86,7 +90,8 @@ def init(  # noqa: PLR0913 - one argument an option
         _refuse_taken(place, job)
     url = _base_url(base_url, place)
     key = given_key(key_file, f"dify-job init {job or 'JOB'}")
-    seen = AppSeen() if offline else _ask(url, key)
+    trusted = ca_file.absolute() if ca_file is not None else None
+    seen = AppSeen() if offline else _ask(url, key, trusted)
     name = job or _name(seen.name)
     if job is None:
         _refuse_taken(place, name)
@@ -95,6 +100,7 @@ def init(  # noqa: PLR0913 - one argument an option
         base_url=url,
         key_file=own.key_path(place.config, name),
         schedule=schedule,
+        ca_file=trusted,
         app=_about(seen, offline=offline),
         inputs=drafted(seen, inputs, files=False),
         files=drafted(seen, files, files=True),
@@ -164,8 +170,8 @@ def _default_of(place: _Place) -> str | None:
     return urls.pop() if len(urls) == 1 else None
 
 
-def _ask(base_url: str, key: Secret) -> AppSeen:
-    seen = look(base_url, key.reveal())
+def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppSeen:
+    seen = look(base_url, key.reveal(), ca_file=str(ca_file) if ca_file is not None else None)
     verdict = obstacle(seen)
     if verdict is not None:
         hint = f"{verdict.hint}; --offline writes the config without asking"

@@ -31,7 +31,7 @@ def given_key(source: str | None, command: str) -> Secret:
         )
     if source not in (None, "-"):
         return read_key_file(str(source))
-    if source is None and interactive():
+    if interactive():
         say("The app's key is in Dify: API Access, API Key. It is not shown while you type.")
         return check_key(str(click.prompt("API key", hide_input=True, err=True)).strip(), "the prompt")
     data = sys.stdin.buffer.read(_LARGEST) if sys.stdin is not None else b""

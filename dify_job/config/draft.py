@@ -32,6 +32,7 @@ class Draft:
     base_url: str
     key_file: Path
     schedule: ScheduleConfig | None = None
+    ca_file: Path | None = None
     app: str = ""
     inputs: Sequence[DraftInput] = ()
     files: Sequence[DraftInput] = ()
@@ -52,6 +53,8 @@ def written(draft: Draft) -> str:
     if not draft.whole:
         lines.append(f"base_url = {toml(draft.base_url)}")
     lines += [f"api_key_file = {toml(str(draft.key_file))}", *_schedule(draft.schedule)]
+    if draft.ca_file is not None:
+        lines.append(f"ca_file = {toml(str(draft.ca_file))}")
     lines += [
         '# timeout = "30min"       # the run is stopped on the server then',
         '# overlap = "skip"        # while another run is under way: fail, skip or wait',

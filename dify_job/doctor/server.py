@@ -73,7 +73,7 @@ def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
     verdict = obstacle(seen)
     refusal = seen.refusal
     if seen.broken is not None:
-        yield fail("server", f"{job.base_url} cannot be reached: {seen.broken}", _try(job))
+        yield fail("server", f"{job.base_url} cannot be reached: {seen.broken}", _try(job, seen.broken))
         return
     by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
     if seen.strange or not by_dify:
@@ -93,7 +93,9 @@ def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
     yield ok("app", f"{seen.name!r}{mode}, published, its API switched on")
 
 
-def _try(job: Job) -> str:
+def _try(job: Job, why: str) -> str:
+    if "certificate" in why:
+        return "set ca_file to the PEM file of the authority that signed it, or renew it on the server"
     verify = f" --cacert {job.ca_file}" if job.ca_file else ""
     return f"curl -v{verify} {job.base_url}/info; base_url is set in {_where(job, 'base_url')}"
 

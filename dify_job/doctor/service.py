@@ -4,6 +4,8 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from .. import process
 from ..ownership import Found, look
@@ -169,20 +171,29 @@ def _check_armed(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
 
 
 def _check_environment(case: Case) -> Iterator[Check]:
-    """A template that reads a variable of this shell finds nothing in a unit or under cron."""
-    if not case.job.env:
+    """What this shell has, and a unit or a crontab line has not: variables of templates, the proxy."""
+    wanted = {*case.job.env, *_proxy_variables(case.job.base_url)}
+    if not wanted:
         return
-    job, service = case.job.name, units.unit_names(case.job.name)[0]
+    service = units.unit_names(case.job.name)[0]
     names = set[str]() if case.by_cron else Manager(case.wing.scope).variables(service)
-    missing = sorted(set(case.job.env) - names) if names is not None else []
+    missing = sorted(wanted - names) if names is not None else []
     if missing:
-        setting = f"[Service] Environment={missing[0]}=...: {_systemctl(case)} edit {service}"
-        told = f"templates may read {', '.join(missing)}, and nothing sets it when the job runs by itself"
-        yield warn(
-            "environment", told, f"dify-job install {job} --backend systemd" if case.by_cron else setting
-        )
+        told = f"{', '.join(missing)}: a shell may have it, and nothing sets it when the job runs by itself"
+        mend = f"[Service] Environment={missing[0]}=...: {_systemctl(case)} edit {service}"
+        cron = "cron gives a job no variables; let systemd run it: dify-job install --backend systemd"
+        yield warn("environment", told, cron if case.by_cron else mend)
     else:
-        yield ok("environment", f"set for the service: {', '.join(case.job.env)}")
+        yield ok("environment", f"set for the service: {', '.join(sorted(wanted))}")
+
+
+def _proxy_variables(base_url: str) -> set[str]:
+    """The variables by which requests from this shell go through a proxy."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
+        return set()
+    names = {f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()}
+    return {name for name in names if os.environ.get(name)}
 
 
 # Around it

@@ -19,7 +19,7 @@ from dify_job.cli.options import Globals
 from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 
-from .conftest import APPS, KEY, Command
+from .conftest import APPS, KEY, Command, tls
 from .scripted import Say, Scripted, answer
 
 FORM = (
@@ -259,6 +259,25 @@ def test_an_address_where_another_server_answers(
             patient.write,
         )
         assert other.count("post") == 0
+
+
+def test_a_certificate_that_is_not_trusted_or_ends_soon(
+    patient: Patient,
+    certificate: tuple[Path, Path],
+) -> None:
+    with tls(StandIn([App(FORM_KEY, form=FORM)]), certificate) as server:
+        url = server.base_url.replace("http://127.0.0.1", "https://localhost")
+        plain = patient.config.read_text().replace(patient.server.base_url, url)
+        patient.config.write_text(plain)
+        level, said, mend = patient.doctor()["server"]
+        assert (level, "the TLS certificate is not trusted" in said) == ("fail", True)
+        assert mend is not None
+        assert mend.startswith("set ca_file to the PEM file")
+        patient.config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
+        lines = patient.doctor()
+    assert lines["server"][0] == lines["app"][0] == "ok"
+    assert lines["tls"][0] == "warn"
+    assert "the certificate of localhost is good until" in lines["tls"][1]
 
 
 def test_a_ca_file_that_is_not_there(patient: Patient) -> None:

@@ -16,7 +16,7 @@ from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 
 from ..recordings import load
-from .conftest import KEY, Command
+from .conftest import KEY, Command, tls
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "The topic", "required": True, "max_length": 48}},
@@ -172,6 +172,17 @@ def test_without_a_server_it_says_how_and_offline_writes_all_the_same(dify_job: 
     assert made.code == 0
     assert tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]["inputs"] == {"a.b": "1"}
     assert dify_job("config", "validate").code == 0
+
+
+def test_a_server_with_certificates_of_ones_own(dify_job: Command, certificate: tuple[Path, Path]) -> None:
+    with tls(StandIn(APPS), certificate) as server:
+        url = server.base_url.replace("http://127.0.0.1", "https://localhost")
+        refused = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
+        assert refused.code == 69
+        assert "certificate is not trusted" in refused.stderr
+        trusted = "--ca-file", str(certificate[1])
+        assert dify_job("init", "daily", "--user", "--base-url", url, *trusted, input=KEY).code == 0
+        assert dify_job("run", "daily").code == 0
 
 
 def test_a_persons_config_is_added_to_and_never_edited(dify_job: Command, server: StandIn) -> None:

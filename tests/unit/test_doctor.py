@@ -10,7 +10,7 @@ import pytest
 
 from dify_job.config.model import Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app import AppSeen
-from dify_job.doctor import machine, program, server, settings
+from dify_job.doctor import machine, program, server, service, settings
 from dify_job.doctor.check import Level
 from dify_job.doctor.server import Servers, check_transport
 
@@ -141,3 +141,24 @@ def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
     assert program._is_compiled(source)
     compiled.write_bytes(b"half")
     assert not program._is_compiled(source)
+
+
+@pytest.mark.parametrize(
+    ("environ", "base_url", "names"),
+    [
+        ({}, "https://dify.example.com/v1", set()),
+        ({"HTTPS_PROXY": "http://p:3128"}, "https://dify.example.com/v1", {"HTTPS_PROXY"}),
+        ({"https_proxy": "http://p:3128"}, "https://dify.example.com/v1", {"https_proxy"}),
+        ({"HTTPS_PROXY": "http://p:3128"}, "http://dify.example.com/v1", set()),
+        ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "example.com"}, "https://dify.example.com/v1", set()),
+    ],
+)
+def test_a_proxy_counts_where_this_shell_would_go_through_it(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], base_url: str, names: set[str]
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert service._proxy_variables(base_url) == names
