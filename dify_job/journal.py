@@ -7,7 +7,7 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _SOCKET = "/run/systemd/journal/socket"
@@ -27,8 +27,7 @@ MESSAGE_IDS: Mapping[str, str] = {
 class Journal:
     """A structlog logger whose lines are journal entries. Raises OSError where there is no journal."""
 
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
+    def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.connect(_SOCKET)
 
@@ -46,7 +45,7 @@ class Journal:
                     entry["MESSAGE_ID"] = MESSAGE_IDS[value]
                 case _:
                     entry[_field_name(key)] = value
-        self._socket.send(b"".join(_field(key, self._redact(str(value))) for key, value in entry.items()))
+        self._socket.send(b"".join(_field(key, str(value)) for key, value in entry.items()))
         self._drain()
 
     def _drain(self) -> None:

@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from functools import partialmethod
+from math import isfinite
 from typing import Any, Protocol
 
+from .plain import one_line, visible
 from .words import in_readers_language
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -35,17 +37,26 @@ class Stream(Protocol):
 
 
 _secrets: list[str] = []
+_keys: list[str] = []
 _recent: deque[str] = deque(maxlen=40)
 _logger: Any = None
 _level = INFO
 
 
-def hide(secret: str) -> None:
-    """Never show this text, in whatever face or field it turns up, nor as JSON writes it."""
-    if len(secret) < _SHORTEST_SECRET or secret in _secrets:
+def hide(secret: str, *, in_results: bool = False) -> None:
+    """Never show this text, in whatever face or field it turns up, nor as JSON or a URL would write it.
+
+    in_results: nor in what a run gives back; an API key has no business there, a secret input may.
+    """
+    if len(secret) < _SHORTEST_SECRET:
         return
-    _secrets.extend({secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]})
-    _secrets.sort(key=len, reverse=True)
+    forms = {secret}
+    if not secret.replace("-", "").replace("_", "").isalnum():
+        from urllib.parse import quote  # noqa: PLC0415 - for odd secrets alone
+
+        forms |= {json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret)}
+    for hidden in (_secrets, _keys) if in_results else (_secrets,):
+        hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
 
 
 def redact(text: str) -> str:
@@ -53,6 +64,31 @@ def redact(text: str) -> str:
     for secret in _secrets:
         text = text.replace(secret, _HIDDEN)
     return text
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """A result as JSON without keys in its texts; what JSON has no number for, as 1e999, is null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_fit_for_json(value), ensure_ascii=False, indent=indent)
+    except RecursionError:  # with an indent the encoder is not the one in C
+        return as_json(value)
+    if any(key in text for key in _keys):
+        text = json.dumps(_fit_for_json(value), ensure_ascii=False, indent=indent)
+    return text
+
+
+def _fit_for_json(value: Any) -> Any:
+    if isinstance(value, str):
+        for key in _keys:
+            value = value.replace(key, _HIDDEN)
+        return value
+    if isinstance(value, dict):
+        return {_fit_for_json(name): _fit_for_json(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_fit_for_json(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def faces() -> tuple[str, ...]:
@@ -85,21 +121,16 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
         from .journal import Journal  # noqa: PLC0415 - under systemd alone
 
         try:
-            _logger = _Pipeline(Journal(redact), (_add_level, _drop_empty, _speak), context)
+            _logger = _Pipeline(Journal(), (_add_level, _speak, _fit), context)
         except OSError:
             face = "json"
     if face == "json":
-        _logger = _Pipeline(_Lines(stream), (_add_level, _drop_empty, _add_time, _json_line), context)
+        _logger = _Pipeline(_Lines(stream), (_add_level, _fit, _add_time, _json_line), context)
     elif face == "console":  # a person knows which job it is
         import structlog  # noqa: PLC0415 - see _Pipeline
 
         colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        processors = (
-            structlog.processors.format_exc_info,
-            _drop_empty,
-            _speak,
-            _console_line(colors=colors),
-        )
+        processors = (structlog.processors.format_exc_info, _speak, _fit, _console_line(colors=colors))
         _logger = structlog.wrap_logger(_Lines(stream), processors=processors)
     return face
 
@@ -172,7 +203,7 @@ def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
         return
     if method != "debug":
         told = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
-        _recent.append(told[:1000])
+        _recent.append(one_line(redact(told)))
     try:
         getattr(_logger, method)(event, **fields)
     except (OSError, ValueError):
@@ -181,13 +212,13 @@ def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
 
 
 class _Lines:
-    """Writes finished lines to a stream, redacted last so that no face and no traceback is missed."""
+    """Writes finished lines to a stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        self._stream.write(redact(line) + "\n")
+        self._stream.write(line + "\n")
         self._stream.flush()
 
     debug = info = warning = error = msg
@@ -206,8 +237,13 @@ def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
     return json.dumps(event, ensure_ascii=False, default=str)
 
 
-def _drop_empty(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: value for key, value in event.items() if value is not None and value != ""}
+def _fit(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Without secrets and control characters, tracebacks included; before any face: none is missed."""
+    return {key: _shown(value) for key, value in event.items() if value is not None and value != ""}
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float)) else visible(redact(str(value)))
 
 
 def _speak(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,13 +30,12 @@ class InFlight:
     """A run that was submitted, or is about to be, and whose end is not recorded.
 
     deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
-    which no clock step moves. key_id: a fingerprint, to tell another app's key. stopped: we sent stop.
+    which no clock step moves. stopped: we sent stop.
     """
 
     run: str
     user: str
     base_url: str
-    key_id: str
     started: str
     deadline: float
     boot: str
@@ -203,23 +202,28 @@ class JobState:
             return None
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Keep a result as the last one and as a line of the history; the caller holds the lock."""
-        self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
+        """Keep a result as a line of the history and as the last one; the caller holds the lock."""
         self.remember(result)
+        self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         kept = self._text("history.jsonl")
         if kept.count("\n") > _HISTORY_LINES + _HISTORY_SLACK:
             self.write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
 
     def remember(self, result: Mapping[str, Any]) -> None:
-        """Append a result to the history; one write of one line, so a crash leaves no half of two."""
-        if result.get("outcome") == Outcome.SUCCEEDED:
-            self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
-        line = json.dumps(result, ensure_ascii=False) + "\n"
-        fd = self._open("history.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
+        line = (json.dumps(result, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        fd = self._open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            os.write(fd, line.encode())
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            if os.write(fd, line) < len(line):
+                os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "history.jsonl")
         finally:
             os.close(fd)
+        if result.get("outcome") == Outcome.SUCCEEDED:
+            self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
         """All results kept, oldest first; a damaged line is passed over."""
@@ -250,7 +254,7 @@ class JobState:
         temporary = f".{name}.{os.getpid()}"
         fd = self._open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
+            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 if sync:

@@ -1,11 +1,13 @@
 """The live line of a run on a terminal: node, time, tokens; it gives way to log lines."""
 
+import contextlib
 import sys
 import threading
 import time
 from typing import TextIO
 
 from ..dify.dialects import Event
+from ..plain import one_line
 from ..timespan import format_timespan
 
 _TICK = 0.2
@@ -33,17 +35,17 @@ class LiveLine:
     def stop(self) -> None:
         """Take the line away."""
         self._stopped.set()
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):  # the terminal can be gone
             if self._drawn:
+                self._drawn = False
                 self._stream.write(_CLEAR)
                 self._stream.flush()
-            self._drawn = False
 
     def progress(self, event: Event) -> None:
         """Show where the run is."""
         with self._lock:
             if event.kind == "node_started" and event.node:
-                self._node = event.node
+                self._node = one_line(event.node, 60)
             elif event.kind == "node_finished":
                 self._done += 1
                 self._tokens += event.tokens
@@ -72,10 +74,22 @@ class LiveLine:
                 line = f"{self._node} · {self._done} nodes done · {elapsed}{tokens}"
                 try:
                     self._drawn = True
-                    self._stream.write(f"{_CLEAR}{line[: _width()]}")
+                    self._stream.write(f"{_CLEAR}{_cut(line, _width())}")
                     self._stream.flush()
                 except (OSError, ValueError):
                     return
+
+
+def _cut(line: str, columns: int) -> str:
+    """As much of a line as goes into so many columns: Chinese and emoji take two each."""
+    from unicodedata import east_asian_width  # noqa: PLC0415 - on a terminal alone
+
+    taken = 0
+    for at, character in enumerate(line):
+        taken += 2 if east_asian_width(character) in "WF" else 1
+        if taken > columns:
+            return line[:at]
+    return line
 
 
 def _width() -> int:

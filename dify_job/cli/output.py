@@ -1,11 +1,11 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
-import json
 import sys
 from typing import Any
 
 from .. import log
 from ..errors import JobError
+from ..plain import visible
 from ..timespan import format_timespan
 from ..words import in_readers_language
 
@@ -17,10 +17,14 @@ def put(text: str) -> None:
 
 def put_data(text: str) -> None:
     """Write to stdout as UTF-8, in every locale and as it is. Raises OSError where nobody reads."""
+    _put(log.redact(text))
+
+
+def _put(text: str) -> None:
     if sys.stdout is None:
         raise OSError(9, "standard output is closed")
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
-    data = log.redact(text).encode(errors="backslashreplace")
+    data = text.encode(errors="backslashreplace")
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.write(b"\n")
@@ -30,7 +34,8 @@ def put_data(text: str) -> None:
 def put_json(value: Any) -> None:
     """One JSON value: a line for programs, indented for a person; as it is."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    put_data(json.dumps(value, ensure_ascii=False, indent=2 if on_terminal else None))
+    text = log.as_json(value, indent=2 if on_terminal else None)
+    _put(visible(text) if on_terminal else text)
 
 
 def span_of(seconds: float) -> str:
@@ -41,7 +46,7 @@ def span_of(seconds: float) -> str:
 def say(text: str) -> None:
     """Words for a person on stderr; a closed stderr is no error."""
     try:
-        sys.stderr.write(log.redact(in_readers_language(text)) + "\n")
+        sys.stderr.write(visible(log.redact(in_readers_language(text))) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return

@@ -205,5 +205,5 @@ def _print(result: Result) -> None:
         told = result.as_json()
         spoken = {key: in_readers_language(told[key]) for key in ("message", "hint") if told[key]}
         put_json(told | spoken)
-    except (OSError, ValueError, AttributeError) as error:
-        log.warning("the result could not be printed", reason=str(error))
+    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
+        log.warning("the result could not be printed", reason=str(error) or type(error).__name__)

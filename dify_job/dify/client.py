@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .upload import Body, Part  # for runs that have files
 
 _CHUNK = 65536
+_LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
+_LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
 _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
 _REDIRECTS = 5
@@ -197,7 +199,7 @@ class Dify:
                 else:
                     if (response.raw.length_remaining or 0) > LARGE:
                         return_large_blocks()
-                    yield Reply(response.status_code, response.headers, response.content)
+                    yield Reply(response.status_code, response.headers, _body(call, response))
 
     def _send(
         self,
@@ -218,18 +220,17 @@ class Dify:
                 url,
                 data=body,
                 headers={"Content-Type": kind} if body is not None else {},
-                timeout=(self._connect_timeout, read_timeout),
+                timeout=(min(self._connect_timeout, _LONGEST_CONNECT), read_timeout),
                 # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
-                verify=self._ca_file,
+                verify=self._ca_file or transport.ca_file_of_openssl(),
+                proxies=transport.no_proxy_to_loopback(url),
                 allow_redirects=False,
                 stream=True,
             )
             target = urljoin(url, response.headers.get("Location", ""))
-            if (
-                response.status_code not in _REDIRECT
-                or (method != "GET" and response.status_code not in _KEEPS_METHOD)
-                or _origin(target) != _origin(url)
-            ):
+            if response.status_code not in (_REDIRECT if method == "GET" else _KEEPS_METHOD) or _origin(
+                target
+            ) != _origin(url):
                 return response
             response.close()
             session.close()  # a fresh connection for what comes next: the server may be closing this one
@@ -239,18 +240,38 @@ class Dify:
 
 def _events(call: Call, response: requests.Response) -> Iterator[Message]:
     parser = Parser(skip=IRRELEVANT_LINES)
-    # read1 gives what has come, chunked or not; iter_content waits for the end of an unchunked answer.
-    while chunk := response.raw.read1(_CHUNK, decode_content=True):
-        call.last_byte = time.monotonic()
+    for chunk in _chunks(call, response):
         for raw in parser.feed(chunk):
             event = read_event(raw)
             if event is not None:
                 yield Arrived(event)
                 if event.terminal:
                     return
+        if parser.pending > _LARGEST:
+            raise transport.TooLargeError
         if parser.pending > LARGE:
             return_large_blocks()
     yield Ended()
+
+
+def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
+    """What has come, chunked or not, each time that something has.
+
+    read1, since iter_content waits for the end of an answer without chunks.
+    """
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        call.last_byte = time.monotonic()
+        yield chunk
+
+
+def _body(call: Call, response: requests.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for chunk in _chunks(call, response):
+        parts.append(chunk)
+        if (size := size + len(chunk)) > _LARGEST:
+            raise transport.TooLargeError
+    return b"".join(parts)
 
 
 def _is_stream(response: requests.Response) -> bool:

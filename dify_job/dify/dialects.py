@@ -5,6 +5,7 @@ The shapes and their versions: tests/data/recordings, and Dify's own api/core/ap
 
 import codecs
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,14 @@ STOPPED = "stopped"
 PARTIAL = "partial-succeeded"
 PAUSED = "paused"
 RUNNING = "running"
+SCHEDULED = "scheduled"
 ENDED = frozenset({SUCCEEDED, FAILED, STOPPED, PARTIAL})
+UNDER_WAY = frozenset({RUNNING, SCHEDULED})
 
+_IDENTIFIER = re.compile(r"[!-~]{1,255}")
+_DIGITS = re.compile(r"[0-9]{1,6}")
+_BEYOND_NUMBERS = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; what does not begin so is decoded like any other event.
 _IRRELEVANT = tuple(
@@ -50,6 +57,11 @@ class WorkflowRun:
         """True for a status after which nothing follows; a status unknown to us is not one."""
         return self.status in ENDED
 
+    @property
+    def under_way(self) -> bool:
+        """True for a status that says that the run goes on; neither is a status unknown to us."""
+        return self.status in UNDER_WAY
+
     def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
         """The same run; ids that this telling of it lacks are filled in."""
         return replace(self, run_id=self.run_id or run_id, task_id=self.task_id or task_id)
@@ -72,6 +84,11 @@ class WorkflowRun:
                 "finished_at": self.finished_at,
             },
         }
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Dify itself says that it knows no such run."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +136,8 @@ def read_event(raw: ServerSentEvent) -> Event | None:
         return None
     kind = str(told.get("event") or raw.name)
     data = told["data"] if isinstance(told.get("data"), dict) else {}
-    run_id = _text(told.get("workflow_run_id")) or _text(data.get("workflow_run_id"))
-    task_id = _text(told.get("task_id"))
+    run_id = _identifier(told.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
+    task_id = _identifier(told.get("task_id"))
     if kind == "error":
         return Event(kind, run_id, task_id, refusal=_error_event(told or data))
     if kind in ("workflow_finished", "workflow_paused"):
@@ -129,7 +146,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
             run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
         return Event(kind, run.run_id, task_id, run=run)
     if kind == "workflow_started":
-        return Event(kind, run_id or _text(data.get("id")), task_id)
+        return Event(kind, run_id or _identifier(data.get("id")), task_id)
     return Event(
         kind,
         run_id,
@@ -147,18 +164,30 @@ def read_answer(body: bytes) -> WorkflowRun | Refusal | None:
         return None
     data = told.get("data")
     if isinstance(data, dict) and ("status" in data or "workflow_run_id" in told):
-        return _run(data).with_ids(_text(told.get("workflow_run_id")), _text(told.get("task_id")))
-    if "code" in told or "message" in told:
+        return _run(data).with_ids(_identifier(told.get("workflow_run_id")), _identifier(told.get("task_id")))
+    if "message" in told and isinstance(told.get("code"), str):
         return _error_event(told)
     return None
 
 
-def read_detail(body: bytes) -> WorkflowRun | None:
-    """Run detail; None where the server has no such run (1.12 and older: 200 with every field null)."""
+def is_json(body: bytes) -> bool:
+    """True for a whole JSON object, whoever made it; half of one is not."""
+    return _json_object(body) is not None
+
+
+def read_detail(status: int, body: bytes) -> WorkflowRun | Absent | None:
+    """Run detail; None where the answer is not Dify's word on it: a proxy's page, a refused key, a fault.
+
+    A server to 1.12 says of a run that it does not know: 200 with every field null (`detail-unknown-id`).
+    """
     told = _json_object(body)
-    if told is None or (told.get("id") is None and told.get("status") is None):
+    if told is None:
         return None
-    return _run(told)
+    if status == 404 and told.get("code") == "not_found":
+        return Absent()
+    if status != 200 or "id" not in told or "status" not in told:
+        return None
+    return Absent() if told["id"] is None and told["status"] is None else _run(told)
 
 
 def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
@@ -172,7 +201,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
     runs = [
         row.get("workflow_run") for row in rows if isinstance(row, dict) and _user_of(row) in (None, user)
     ]
-    return tuple(_run(run) for run in runs if isinstance(run, dict) and run.get("id"))
+    return tuple(_run(run) for run in runs if isinstance(run, dict) and _identifier(run.get("id")))
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -181,7 +210,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusa
     return replace(
         _error_event(told),
         status=status,
-        from_dify="code" in told or "X-Version" in headers,
+        from_dify=isinstance(told.get("code"), str) or "X-Version" in headers,
         retry_after=headers.get("Retry-After"),
     )
 
@@ -190,7 +219,7 @@ def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """Major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
     major, _, rest = headers.get("X-Version", "").partition(".")
     minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+    return (int(major), int(minor)) if _DIGITS.fullmatch(major) and _DIGITS.fullmatch(minor) else None
 
 
 def _error_event(told: Mapping[str, Any]) -> Refusal:
@@ -210,7 +239,7 @@ def _user_of(row: Mapping[str, Any]) -> str | None:
 
 def _run(data: Mapping[str, Any]) -> WorkflowRun:
     return WorkflowRun(
-        run_id=_text(data.get("id")),
+        run_id=_identifier(data.get("id")),
         workflow_id=_text(data.get("workflow_id")),
         status=_text(data.get("status")),
         outputs=_outputs(data.get("outputs")),
@@ -225,7 +254,7 @@ def _run(data: Mapping[str, Any]) -> WorkflowRun:
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+        told = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
@@ -245,7 +274,7 @@ def _time(value: Any) -> int | float | None:
 
         try:
             return int(parsedate_to_datetime(value).timestamp())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return _number(value)
 
@@ -259,8 +288,14 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _identifier(value: Any) -> str | None:
+    """An id that can stand in a path, a header and a line of the log; Dify's are UUIDs."""
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+
+
 def _number(value: Any) -> int | float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if real and abs(value) < _BEYOND_NUMBERS else None
 
 
 def _whole(value: Any) -> int | None:

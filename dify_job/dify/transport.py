@@ -1,7 +1,9 @@
 """What requests leaves open: whether a byte can have left, who closes the socket, and what an error means."""
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
 import ssl
 from typing import Any
@@ -16,7 +18,27 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from .. import __version__
 from .chunks import Chunks
 
-ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+# ValueError: what a server writes into Location or Content-Length, requests and http.client take apart.
+ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+_KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kept from forgetting
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+
+
+class TooLargeError(OSError):
+    """An answer that would fill the memory."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EFBIG, "the answer is larger than any that Dify gives")
 
 
 class Witness:
@@ -77,11 +99,15 @@ class _Response(http.client.HTTPResponse):
 class _Adapter(HTTPAdapter):
     """Gives each pool connections that report to the witness (urllib3's ConnectionCls)."""
 
+    # Before 2.32.2 requests had another hook: better no call at all than one without a witness.
+    overridden = HTTPAdapter.get_connection_with_tls_context
+
     def __init__(self, witness: Witness) -> None:
         super().__init__(max_retries=0)
 
         class Http(HTTPConnection):
             response_class = _Response
+            default_socket_options = (*HTTPConnection.default_socket_options, *_KEEP_ALIVE)
 
             def connect(self) -> None:
                 super().connect()
@@ -89,6 +115,7 @@ class _Adapter(HTTPAdapter):
 
         class Https(HTTPSConnection):
             response_class = _Response
+            default_socket_options = Http.default_socket_options
 
             def connect(self) -> None:
                 super().connect()
@@ -139,6 +166,20 @@ def session(witness: Witness, key: str | None) -> requests.Session:
     return made
 
 
+def ca_file_of_openssl() -> str | None:
+    """SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
+    given = os.environ.get("SSL_CERT_FILE")
+    if any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
+        return None
+    return given if given and os.access(given, os.R_OK) else None
+
+
+def no_proxy_to_loopback(url: str) -> dict[str, str]:
+    """What to tell requests: a proxy has a loopback of its own, and would be sent the key in the clear."""
+    host = urlsplit(url).hostname or ""
+    return {"no_proxy": "*"} if host in ("localhost", "::1") or host.startswith("127.") else {}
+
+
 def reason_of(error: BaseException) -> str:
     """The cause in words, and the server's host and port: no URLs, a proxy's can hold a password."""
     words = next((words for cause in _causes(error) if (words := _words(cause))), type(error).__name__)
@@ -168,6 +209,9 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.ConnectTimeoutError, "no connection within the connect timeout"),
     (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
     (TimeoutError, "no answer in time"),
+    (requests.exceptions.InvalidSchema, "a proxy of this kind needs more: pip install 'requests[socks]'"),
+    (requests.exceptions.InvalidProxyURL, "the proxy's address in the environment is malformed"),
+    (ValueError, "what the server sent cannot be read"),
 )
 
 

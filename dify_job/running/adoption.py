@@ -15,7 +15,8 @@ from ..dify.dialects import Event, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
 from .outcome import End, Verdict, decide, unknown
-from .pursuit import Pursuit, Terms
+from .pursuit import Pursuit
+from .records import Terms
 from .stop import cancelled
 
 _LOOK_LIMIT = 10.0

@@ -33,7 +33,7 @@ _INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify
 class Verdict:
     """An outcome in words.
 
-    again: the server provably started nothing, so the same POST may be sent again.
+    again: the server provably started nothing, so the same POST may be sent again; unsent: not even asked.
     look: a run may exist although the answer is lost, because of `why`; the outcome stands only if it cannot
     be found. unsettled: a run may be left on the server. signum: the signal of a cancelled run.
     """
@@ -42,6 +42,7 @@ class Verdict:
     message: str
     hint: str | None = None
     again: bool = False
+    unsent: bool = False
     look: bool = False
     why: str = ""
     unsettled: bool = False
@@ -78,6 +79,7 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
             f"the server could not be reached: {end.unsent}",
             "check base_url (dify-job config show JOB), and that Dify is up",
             again=True,
+            unsent=True,
         )
     if end.run is not None:
         return _of_run(end.run, partial)
@@ -224,7 +226,7 @@ def _of_http_status(refusal: Refusal) -> Verdict:  # noqa: PLR0911 - one return 
             return Verdict(Outcome.DENIED, "the proxy asks for a login (HTTP 407)", "set it in HTTPS_PROXY")
         case 413 | 422 | 400 if refusal.from_dify or status == 413:
             return _rejected(said)
-        case _ if status >= 500:
+        case _ if status >= 500 and status != 511:  # which is a captive portal's (RFC 6585)
             return unknown(f"{whose} answered {said}")
     return _not_dify(refusal, said)
 

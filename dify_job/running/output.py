@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .. import log
 from ..config.model import Job, Output, Source
 from ..errors import JobError
 from ..exits import Outcome
@@ -52,7 +53,7 @@ def _try_in(path: Path) -> None:
 
 def write(path: Path, result: Result, settings: Output) -> None:
     """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
-    told = result.as_json()
+    told = json.loads(log.as_json(result.as_json()))
     value: Any = told
     if settings.select is not None:
         value = value_at(told["response_data"]["data"], settings.select)

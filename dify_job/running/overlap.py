@@ -5,18 +5,20 @@ import time
 from .. import log
 from ..config.model import Job
 from ..dify.client import Dify
-from ..exits import Outcome, code_of
+from ..exits import Outcome
 from ..state import InFlight, JobState, Locked, cannot_write
-from ..values import dataclass
+from ..values import dataclass, replace
 from .inbox import Inbox
 from .outcome import Verdict
-from .pursuit import Pursuit, Terms
-from .result import Result
+from .pursuit import Pursuit
+from .records import Terms
+from .result import result_of
 from .stop import cancelled
 
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever
 _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
-_PAUSE = 0.5
+_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # between tries for the lock; between looks at an earlier run
+_NOT_LOOKED_UP = (Outcome.CANCELLED, Outcome.DENIED, Outcome.CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,6 @@ class Turn:
     job: Job
     state: JobState
     dify: Dify
-    key_id: str
     inbox: Inbox
     deadline: float
     network_until: float
@@ -49,21 +50,22 @@ class Turn:
             else:
                 return self._settle_earlier()
 
-    def _held(self, why: str) -> Verdict | None:
+    def _held(self, why: str, pause: float = _PAUSE) -> Verdict | None:
         """The overlap policy's word; None after a wait: try again."""
         if self.job.overlap == "skip":
             return Verdict(Outcome.SKIPPED, f"skipped: {why}")
         now = time.monotonic()
         if self.job.overlap == "fail" or now >= self.deadline:
             return Verdict(Outcome.BUSY, why, 'let it end, or set overlap = "wait" or "skip" in the job')
-        cancel = self.inbox.pause(min(self.deadline, now + _PAUSE))
+        cancel = self.inbox.pause(min(self.deadline, now + pause))
         return cancelled(cancel) if cancel is not None else None
 
     def _settle_earlier(self) -> Verdict | None:
         earlier = self.state.in_flight()
+        pause = _PAUSE
         while earlier is not None:
             verdict = self._look_up(earlier)
-            if verdict.outcome is Outcome.CANCELLED:
+            if verdict.outcome in _NOT_LOOKED_UP:
                 return verdict
             if verdict.outcome is Outcome.UNREACHABLE:
                 if time.monotonic() >= self.network_until:
@@ -72,20 +74,21 @@ class Turn:
                 self._enter(earlier, verdict)
                 return None
             else:
-                held = self._held(f"run {verdict.run and verdict.run.run_id} of this job is still under way")
-                if held is not None:
+                name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
+                if (held := self._held(f"{name} of this job may still be under way", pause)) is not None:
                     return held
+                pause = min(_LONGEST_PAUSE, 2 * pause)
         return None
 
     def _look_up(self, earlier: InFlight) -> Verdict:
         why = "its process ended before it did"
-        if earlier.base_url != self.job.base_url or earlier.key_id != self.key_id:
-            return Verdict(Outcome.UNKNOWN, f"{why}, and the job now calls another app")
+        if earlier.base_url != self.job.base_url:
+            return Verdict(Outcome.UNKNOWN, f"{why}, and the job now calls another server")
         terms = Terms(
             user=earlier.user,
             deadline=min(self.deadline, time.monotonic() + _LOOK_UP),
             idle=self.job.idle_timeout,
-            searchable=self.job.end_user is None,
+            searchable=earlier.user.endswith(earlier.run),
             partial=self.job.partial,
         )
         pursuit = Pursuit(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
@@ -99,16 +102,12 @@ class Turn:
             verdict = judged(verdict, self.job.expect)
         outcome = Outcome.UNKNOWN if verdict.outcome is Outcome.TIMEOUT else verdict.outcome
         log.info("an earlier run was settled", run=earlier.workflow_run_id, outcome=outcome.value)
-        result = Result(
-            job=self.job.name,
-            outcome=outcome,
-            exit_code=code_of(outcome),
-            message=log.redact(verdict.message),
-            hint=verdict.hint,
+        result = result_of(
+            replace(verdict, outcome=outcome),
+            self.job.name,
             call_time=earlier.started,
             attempts=1,
             duration=(verdict.run.elapsed_time if verdict.run else None) or 0.0,
-            run=verdict.run,
         )
         try:
             self.state.remember(result.as_record())

@@ -1,51 +1,23 @@
 """One submitted call, from its POST to a verdict: follow the stream, look, recover, stop.
 
 A single loop over an inbox with alarms. Four kinds of call report to it: the POST, a joined stream of events
-(1.14), looks at run detail or the logs, and stop. What servers do when things break: tests/data/recordings.
+(1.14), looks at the server's records, and stop. What servers do when things break: tests/data/recordings.
 """
 
-import random
 import time
 from collections.abc import Callable
 
 from ..dify import dialects
 from ..dify.client import Arrived, Broken, Call, Crashed, Dify, Message, Opened, Reply
-from ..dify.dialects import Event, Refusal, WorkflowRun
-from ..exits import Outcome
-from ..values import dataclass, replace
+from ..dify.dialects import Absent, Event, Refusal, WorkflowRun
+from ..values import replace
 from .inbox import Cancel, Inbox
 from .outcome import End, Verdict, decide, ended_by_stop, unknown
+from .records import Records, Terms
 from .stop import Stop, cancelled
 
-_FIRST_LOOK = (
-    15.0  # seconds of nothing but pings before run detail is asked: to 1.12 a pause is not announced
-)
-_LONGEST_PAUSE = 60.0  # between looks beside a stream
-_RECOVERY_PAUSES = (0.5, 30.0)  # the first and the longest between looks once the stream is lost
-_STOP_PAUSE = 1.0  # between looks for the end that stop should bring
-_LOOK_LIMIT = 10.0  # for the answer to one look
 _OWN_WORDS = 2.0  # once the record has ended the stream may still say so: where the two differ it wins
-_SEARCH = 30.0  # how long a run without an id is looked for
-_ABSENT = 120.0  # how long run detail may deny an id that the server gave (`celery-store-run`)
-
-_LOG_ROWS_AT_START = (1, 10)
 _EVENTS_ENDPOINT = (1, 14)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the job asks of a call. deadline: monotonic; idle: seconds.
-
-    searchable: the end user is this run's own, so a log row of that user is this run.
-    """
-
-    user: str
-    deadline: float
-    idle: float
-    streaming: bool = True
-    searchable: bool = True
-    partial: str = "failure"
-    workflow_id: str | None = None
 
 
 class Pursuit:
@@ -69,24 +41,18 @@ class Pursuit:
         self._terms = terms
         self._noted = noted
         self._progress = progress
+        self._records = Records(dify, terms)
         self._run_id: str | None = None
         self._task_id: str | None = None
-        self._version: tuple[int, int] | None = None
         self._known_running = False
         self._call: Call | None = None  # the POST, as long as it can tell
         self._joined: Call | None = None
-        self._look: Call | None = None
         self._stop: Stop | None = None
         self._lost = ""  # why the POST can no longer tell
         self._reported: Refusal | None = None  # an `error` event of a run that has an id
-        self._absent_since: float | None = None
-        self._look_at = time.monotonic() + _FIRST_LOOK
-        self._pause = _FIRST_LOOK
-        self._give_up_at = float("inf")
         self._settled: Verdict | None = None  # what the record says
         self._settled_at = float("inf")
         self._only_looking = False
-        self._answered = False
 
     def follow(self, call: Call) -> Verdict:
         """Follow a POST that was just begun; ends at the latest 20 s after the deadline."""
@@ -95,16 +61,16 @@ class Pursuit:
 
     def resume(self, run_id: str | None, why: str) -> Verdict:
         """Follow a run that an earlier process began, as one whose POST was lost; run_id: None to find it."""
-        self._run_id = run_id
+        self._learn_ids(run_id, None)
         return self._loop(self._lose(why))
 
     def look_up(self, run_id: str | None, why: str) -> Verdict:
         """Find out about a run of an earlier process until the deadline in terms, and never stop it.
 
-        TIMEOUT says that it is known to be running, UNREACHABLE that no answer came at all.
+        The verdict is Records.so_far where that does not tell.
         """
-        self._run_id = run_id
         self._only_looking = True
+        self._learn_ids(run_id, None)
         return self._loop(self._lose(why))
 
     def _loop(self, verdict: Verdict | None) -> Verdict:
@@ -118,7 +84,7 @@ class Pursuit:
                 else:
                     verdict = self._hear(*heard)
         finally:
-            for call in (self._call, self._joined, self._look):
+            for call in (self._call, self._joined, self._records.call):
                 if call is not None:
                     call.hang_up()
         if verdict.run is None and (self._run_id or self._task_id):
@@ -129,14 +95,17 @@ class Pursuit:
     # Alarms
 
     def _next_alarm(self) -> float:
-        alarms = [self._look_at, self._give_up_at, self._settled_at]
-        if self._stop is not None:
-            alarms.append(self._stop.until)
-        else:
-            alarms.append(self._terms.deadline)
-            if self._call is not None:
-                alarms.append(self._call.last_byte + self._terms.idle)
+        alarms = [self._records.look_at, self._records.give_up_at, self._settled_at]
+        alarms.append(self._stop.until if self._stop is not None else self._terms.deadline)
+        if (idle_at := self._idle_at()) is not None:
+            alarms.append(idle_at)
         return min(alarms)
+
+    def _idle_at(self) -> float | None:
+        """When a stream without a byte is given up; a blocking answer has none before its end."""
+        if self._stop is not None or self._call is None or not self._terms.streaming:
+            return None
+        return self._call.last_byte + self._terms.idle
 
     def _alarm(self, now: float) -> Verdict | None:
         if now >= self._settled_at:
@@ -146,12 +115,12 @@ class Pursuit:
                 return self._leave(self._stop)
         elif now >= self._terms.deadline:
             return self._begin_stop(None)
-        elif self._call is not None and now >= self._call.last_byte + self._terms.idle:
+        elif (idle_at := self._idle_at()) is not None and now >= idle_at:
             return self._lose(f"not a byte came for {self._terms.idle:.0f} s")
-        if now >= self._give_up_at:
+        if now >= self._records.give_up_at:
             return unknown(f"{self._lost}, and the server's log does not show it")
-        if now >= self._look_at:
-            self._ask(now)
+        if now >= self._records.look_at:
+            self._records.ask()
         return None
 
     # What calls tell
@@ -161,7 +130,7 @@ class Pursuit:
             raise message.error
         if call is self._call:
             return self._hear_post(message)
-        if call is self._look:
+        if call is self._records.call:
             return self._hear_look(message)
         if call is self._joined and isinstance(message, Arrived):
             return self._hear_event(message.event)
@@ -172,7 +141,7 @@ class Pursuit:
     def _hear_post(self, message: Message) -> Verdict | None:
         match message:
             case Opened(headers):
-                self._learn_version(dialects.version_of(headers))
+                self._records.learn_version(dialects.version_of(headers))
             case Arrived(event):
                 return self._hear_event(event)
             case Reply():
@@ -190,8 +159,7 @@ class Pursuit:
         if self._run_id or self._task_id:
             self._known_running = True
         if self._stop is None:
-            self._pause = _FIRST_LOOK
-            self._look_at = time.monotonic() + self._pause
+            self._records.beside_a_stream()
         self._progress(event)
         if event.run is not None:
             return self._conclude(event.run)
@@ -204,7 +172,7 @@ class Pursuit:
 
     def _hear_answer(self, reply: Reply) -> Verdict | None:
         version = dialects.version_of(reply.headers)
-        self._learn_version(version)
+        self._records.learn_version(version)
         if reply.status != 200:
             verdict = self._decide(
                 End(refusal=dialects.read_refusal(reply.status, reply.headers, reply.body))
@@ -217,50 +185,43 @@ class Pursuit:
             case Refusal() as refusal:
                 return self._decide(End(refusal=refusal, in_stream=True))
         kind = reply.headers.get("Content-Type", "")
-        if version is not None or not reply.body or not kind or "json" in kind:
-            # Half an answer, even half a head, which http.client takes for a whole one.
+        half = not reply.body or not kind or ("json" in kind and not dialects.is_json(reply.body))
+        if version is not None or half:  # even half a head, which http.client takes for a whole one
             return self._lose("the answer was cut off")
         return self._decide(End(refusal=Refusal(reply.status, from_dify=False)))
 
     def _hear_look(self, message: Message) -> Verdict | None:
-        self._look = None
-        longest = _RECOVERY_PAUSES[1] if self._call is None else _LONGEST_PAUSE
-        self._pause = _STOP_PAUSE if self._stop is not None else min(longest, 2 * self._pause)
-        self._look_at = time.monotonic() + self._pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
-        if not isinstance(message, Reply):
+        found = self._records.hear(message)
+        if isinstance(found, Absent):
+            return self._absent()
+        if found is None:
+            return self._begin_stop(None) if self._only_looking and self._records.refused else None
+        if self._run_id is None:  # a row of the log, which has no outputs
+            self._known_running = found.under_way
+            self._learn_ids(found.run_id, None)
             return None
-        self._answered = True
-        self._learn_version(dialects.version_of(message.headers))
-        if self._run_id is None:
-            rows = dialects.read_logs(message.body, self._terms.user) if message.status == 200 else ()
-            if rows:
-                self._learn_ids(rows[0].run_id, None)
-                self._known_running = not rows[0].ended
-                self._look_at = time.monotonic()
-            return None
-        if message.status not in (200, 404):
-            return None
-        run = dialects.read_detail(message.body) if message.status == 200 else None
-        return self._absent() if run is None else self._hear_record(run)
-
-    def _hear_record(self, run: WorkflowRun) -> Verdict | None:
-        self._absent_since = None
-        self._known_running = not run.ended
-        if not run.ended and run.status != dialects.PAUSED:
-            return self._begin_stop(None) if self._only_looking else None
+        self._known_running = found.under_way
+        if not found.ended and found.status != dialects.PAUSED:
+            return self._still_running()
         if self._call is None:
-            return self._conclude(run)
+            return self._conclude(found)
         if self._settled is None:
-            self._settled = self._conclude(run)
+            self._settled = self._conclude(found)
             self._settled_at = time.monotonic() + _OWN_WORDS
+        return None
+
+    def _still_running(self) -> Verdict | None:
+        if self._only_looking:
+            return self._begin_stop(None)
+        task_may_come = self._joined is not None or (self._call is not None and self._terms.streaming)
+        if self._stop is not None and self._stop.call is None and not task_may_come:
+            return self._leave(self._stop)
         return None
 
     def _absent(self) -> Verdict | None:
         if self._reported is not None:
             return self._decide(End(refusal=self._reported, in_stream=True))
-        now = time.monotonic()
-        self._absent_since = self._absent_since or now
-        if self._call is None and now > self._absent_since + _ABSENT:
+        if self._call is None and self._records.denied:
             return unknown(f"{self._lost}, and the server does not know run {self._run_id}")
         return None
 
@@ -274,18 +235,15 @@ class Pursuit:
         self._run_id, self._task_id = known
         self._noted(self._run_id, self._task_id, False)
         if self._run_id is not None:
-            self._give_up_at = float("inf")
-            if self._call is None:
+            self._records.learn_run_id(self._run_id)
+            if self._call is None or self._stop is not None:
                 self._join()
         if self._stop is not None and self._stop.call is None and self._task_id is not None:
             self._send_stop(self._stop, self._task_id)
 
-    def _learn_version(self, version: tuple[int, int] | None) -> None:
-        self._version = self._version or version
-        if version is not None and version < _LOG_ROWS_AT_START:
-            self._give_up_at = float("inf")  # the row comes when the run ends: search until the deadline
-
-    def _conclude(self, run: WorkflowRun) -> Verdict:
+    def _conclude(self, run: WorkflowRun) -> Verdict | None:
+        if run.under_way:
+            return self._lose(f"the answer says that the run is {run.status}")
         run = run.with_ids(self._run_id, self._task_id)
         if self._stop is not None and ended_by_stop(run):
             return self._stop.confirmed(run)
@@ -300,53 +258,46 @@ class Pursuit:
         self._call = None
         self._lost = why
         self._known_running = False
-        now = time.monotonic()
-        self._pause, self._look_at = _RECOVERY_PAUSES[0], now
         if self._settled is not None:
             return self._settled
-        if self._run_id is not None:
-            self._join()
-        elif not self._terms.searchable:
+        if not self._records.can_tell:
             return unknown(f"{why}; with a fixed end_user the server's log cannot tell this run from others")
-        elif self._version is None or self._version >= _LOG_ROWS_AT_START:
-            self._give_up_at = now + _SEARCH
+        self._records.alone()
+        self._join()
         return None
 
     def _join(self) -> None:
-        """Join the events of the run; its pings prove nothing, so run detail is asked beside it."""
-        if self._only_looking:
-            return
-        if self._joined is None and self._run_id and (self._version or _EVENTS_ENDPOINT) >= _EVENTS_ENDPOINT:
-            self._joined = self._dify.join(self._run_id, self._terms.user)
+        """Join the events of the run; its pings prove nothing, so run detail is asked beside it.
 
-    def _ask(self, now: float) -> None:
-        if self._look is not None:
-            self._look.hang_up()
-            self._look = None
-        self._look_at = now + _LOOK_LIMIT
-        if self._run_id is not None:
-            self._look = self._dify.detail(self._run_id)
-        elif self._terms.searchable:
-            self._look = self._dify.logs(self._terms.user)
+        Of a blocking run they never bring the end (`events-join-blocking-run`), but the task id for stop.
+        """
+        if self._only_looking or self._joined is not None or self._run_id is None:
+            return
+        if not self._terms.streaming and self._stop is None:
+            return
+        if (self._records.version or _EVENTS_ENDPOINT) >= _EVENTS_ENDPOINT:
+            self._joined = self._dify.join(self._run_id, self._terms.user)
 
     # Stop
 
     def _begin_stop(self, cancel: Cancel | None) -> Verdict | None:
+        """Ask for the end of the run. Without a task id its names are looked for once more, for a moment."""
+        if self._settled is not None:
+            return self._settled
         if self._only_looking:
-            return self._looked_enough(cancel)
-        stop = self._stop = Stop(cancel)
+            return cancelled(cancel) if cancel else self._records.so_far(self._lost, self._known_running)
+        stop = self._stop = Stop(cancel, known_running=self._known_running)
         if self._call is not None and not self._call.witness.connected:
             self._call.hang_up()
             if not self._call.witness.connected:  # shut before it stood: nothing can leave any more
                 return stop.before_anything_left()
-        now = time.monotonic()
-        self._look_at = now if self._call is None else now + _STOP_PAUSE
+        self._records.for_the_end(at_once=self._call is None or self._task_id is None)
         if self._task_id is not None:
             self._send_stop(stop, self._task_id)
-        elif cancel is None and not self._known_running:
-            return unknown(self._lost or "the deadline passed before the server named the run")
-        elif not self._terms.streaming or (self._call is None and self._joined is None):
+        elif cancel is not None and not self._terms.streaming:
             return self._leave(stop)
+        else:
+            self._join()
         return None
 
     def _send_stop(self, stop: Stop, task_id: str) -> None:
@@ -359,13 +310,3 @@ class Pursuit:
         return stop.unconfirmed(
             streaming=self._terms.streaming, known_running=self._known_running, lost=self._lost
         )
-
-    def _looked_enough(self, cancel: Cancel | None) -> Verdict:
-        if cancel is not None:
-            return cancelled(cancel)
-        if self._known_running:
-            return Verdict(Outcome.TIMEOUT, f"{self._lost}, and it is still running", unsettled=True)
-        if self._answered:
-            return unknown(self._lost)
-        unreachable = decide(End(unsent="an earlier run of this job could not be looked up"))
-        return replace(unreachable, again=False, unsettled=True)

@@ -8,7 +8,9 @@ from typing import Any
 from .. import log
 from ..dify.dialects import WorkflowRun
 from ..exits import Outcome, code_of
+from ..plain import one_line
 from ..values import dataclass
+from .outcome import Verdict
 
 SCHEMA = 1
 
@@ -70,6 +72,21 @@ class Result:
 def now_as_text() -> str:
     """A call_time: RFC 3339 in local time."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def result_of(verdict: Verdict, job: str, *, call_time: str, attempts: int, duration: float) -> Result:
+    """The result that a verdict becomes; a server's words can hold our key, colours and megabytes."""
+    return Result(
+        job=job,
+        outcome=verdict.outcome,
+        exit_code=code_of(verdict.outcome, verdict.signum or 0),
+        message=one_line(log.redact(verdict.message)),
+        hint=one_line(log.redact(verdict.hint.replace("JOB", job))) if verdict.hint else None,
+        call_time=call_time,
+        attempts=attempts,
+        duration=duration,
+        run=verdict.run,
+    )
 
 
 def refused(

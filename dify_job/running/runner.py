@@ -3,7 +3,6 @@
 The same function serves the command and Python users: no printing, no signal handlers, no exit.
 """
 
-import hashlib
 import random
 import time
 import uuid
@@ -15,7 +14,6 @@ from .. import log
 from ..config.model import Job, Secret
 from ..dify.client import Dify
 from ..dify.dialects import Event
-from ..exits import Outcome, code_of
 from ..state import InFlight, JobState, boot_id, cannot_write
 from ..values import dataclass, field, replace
 from . import retry
@@ -23,8 +21,9 @@ from .inbox import Inbox
 from .inputs import check_sendable, needs_form
 from .outcome import Verdict
 from .overlap import Turn
-from .pursuit import Pursuit, Terms
-from .result import Result, now_as_text
+from .pursuit import Pursuit
+from .records import Terms
+from .result import Result, now_as_text, result_of
 from .stop import cancelled
 
 if TYPE_CHECKING:
@@ -106,8 +105,7 @@ class _Runner:
         self._record: InFlight | None = None
         self._preparation: Preparation | None = None
         key = request.key.reveal()
-        log.hide(key)
-        self._key_id = hashlib.sha256(key.encode()).hexdigest()[:16]
+        log.hide(key, in_results=True)
         self._dify = Dify(
             request.job.base_url,
             key,
@@ -138,7 +136,6 @@ class _Runner:
             job=self._job,
             state=self._state,
             dify=self._dify,
-            key_id=self._key_id,
             inbox=self._inbox,
             deadline=self._deadline,
             network_until=self._request.began + self._request.wait_network,
@@ -170,10 +167,7 @@ class _Runner:
             now = time.monotonic()
             if not verdict.again:
                 return verdict
-            if (
-                verdict.outcome is Outcome.UNREACHABLE
-                and now < self._request.began + self._request.wait_network
-            ):
+            if verdict.unsent and now < self._request.began + self._request.wait_network:
                 pause: float | None = _NETWORK_PAUSE
             else:
                 self._attempts += 1
@@ -202,7 +196,6 @@ class _Runner:
                 run=request.run,
                 user=request.user,
                 base_url=self._job.base_url,
-                key_id=self._key_id,
                 started=self._call_time,
                 deadline=time.time() + self._deadline - time.monotonic(),
                 boot=boot_id(),
@@ -268,16 +261,12 @@ class _Runner:
     # After the outcome: nothing here may change it
 
     def _result(self, verdict: Verdict) -> Result:
-        return Result(
-            job=self._job.name,
-            outcome=verdict.outcome,
-            exit_code=code_of(verdict.outcome, verdict.signum or 0),
-            message=log.redact(verdict.message),  # a server can quote the key back to us
-            hint=(verdict.hint or "").replace("JOB", self._job.name) or None,
+        return result_of(
+            verdict,
+            self._job.name,
             call_time=self._call_time,
             attempts=self._attempts,
             duration=time.monotonic() - self._request.began,
-            run=verdict.run,
         )
 
     def _keep(self, result: Result, verdict: Verdict, *, ours: bool) -> None:

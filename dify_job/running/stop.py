@@ -10,18 +10,20 @@ from .inbox import Cancel
 from .outcome import End, Verdict, decide, unknown
 
 _CONFIRMING = 10.0  # seconds for the server to confirm; with all that comes before it stays under 20
-_FIRST_IDS = 3.0  # for a task id to come after a signal that came before it
+_FIRST_IDS = 5.0  # for the run to show itself, where it has not when its end is wanted
 _HINT = "look at the run in the app's Logs; the node that was running goes on to its end"
 
 
 class Stop:
     """One stop of one run. cancel: the signal that wants it, or None where the deadline does.
 
-    until: monotonic, when to leave even if nothing is confirmed. call: the request, once it is sent.
+    known_running: when it was wanted. until: monotonic, when to leave even if nothing is confirmed. call: the
+    request, once it is sent.
     """
 
-    def __init__(self, cancel: Cancel | None) -> None:
+    def __init__(self, cancel: Cancel | None, *, known_running: bool) -> None:
         self._cancel = cancel
+        self._known_running = known_running
         self._trouble = "no task id was known yet"
         self.call: Call | None = None
         self.until = time.monotonic() + _FIRST_IDS
@@ -54,7 +56,7 @@ class Stop:
         return replace(verdict, run=run, unsettled=False)
 
     def unconfirmed(self, *, streaming: bool, known_running: bool, lost: str) -> Verdict:
-        """The verdict on leaving without a confirmation; 124 only while the run is known to be running."""
+        """The verdict on leaving without a confirmation; 124 only if the run was known to be running."""
         if self.call is None:
             trouble = self._trouble if streaming else "a blocking call never learns its task id"
             how = f"stop could not be asked: {trouble}; a run may go on"
@@ -62,7 +64,7 @@ class Stop:
             how = f"stop was sent, but not confirmed: {self._trouble}; the run may go on"
         else:
             how = "stop was sent, but the server did not confirm it; the run may go on"
-        if self._cancel is None and not known_running:
+        if self._cancel is None and not (known_running or self._known_running):
             return unknown(f"{lost or 'the deadline passed'}; {how}")
         return self._verdict(how)
 

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,14 +23,17 @@ GATEWAY_TIMEOUT = (
     b"<html>Gateway Time-out</h1>"
 )
 
+EVENT_END = b"\n\n\r\n"  # the empty line, and the end of the chunk that the stand-in sends it in
+
 
 @dataclass(frozen=True)
 class Cut:
-    """Where: so many bytes of the request or of the response pass, then the fault."""
+    """Where: so many bytes of request or response pass, or so many whole events; then the fault."""
 
     in_request: bool
     position: int
     fault: Fault
+    whole_events: bool = False
 
 
 class CuttingProxy:
@@ -39,6 +43,7 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._closed = threading.Event()
         self.request = b""
+        self.first_at: float | None = None
         self.response = b""
         self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
@@ -65,6 +70,8 @@ class CuttingProxy:
     def _serve(self, client: socket.socket, first: bool) -> None:
         with client, contextlib.suppress(OSError):
             request = read_request(client)
+            if first:
+                self.first_at = time.monotonic()
             cut = self._cut if first else None
             if cut is not None and cut.in_request:
                 with socket.create_connection(("127.0.0.1", self._upstream)) as server:
@@ -75,7 +82,10 @@ class CuttingProxy:
                 server.sendall(request)
                 if first:
                     self.request = request
-                self._pass(server, client, None if cut is None else cut.position, first)
+                if cut is not None and cut.whole_events:
+                    self._pass_events(server, client, cut.position)
+                else:
+                    self._pass(server, client, None if cut is None else cut.position, first)
                 if cut is not None:
                     self._break(client, cut.fault)
 
@@ -89,6 +99,13 @@ class CuttingProxy:
             if first:
                 self.response += part
             client.sendall(part)
+
+    def _pass_events(self, server: socket.socket, client: socket.socket, number: int) -> None:
+        """The head and so many events, each whole with the end of its chunk."""
+        passed = b""
+        while passed.count(EVENT_END) < number and (byte := server.recv(1)):
+            passed += byte
+        client.sendall(passed)
 
     def _break(self, client: socket.socket, fault: Fault) -> None:
         match fault:

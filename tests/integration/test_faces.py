@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dify_job import journal
-from dify_job.log import redact, stderr_is_journal
+from dify_job.log import stderr_is_journal
 
 from .conftest import KEY, Command
 
@@ -90,7 +90,7 @@ def entry(data: bytes) -> dict[str, str]:
 
 
 def test_a_journal_entry_has_its_fields(journald: socket.socket) -> None:
-    journal.Journal(redact).error(
+    journal.Journal().error(
         event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80, level="error"
     )
     assert entry(journald.recv(65536)) == {
@@ -104,14 +104,14 @@ def test_a_journal_entry_has_its_fields(journald: socket.socket) -> None:
 
 
 def test_a_value_too_long_for_a_datagram_is_cut(journald: socket.socket) -> None:
-    journal.Journal(redact).info(event="x" * 1_000_000)
+    journal.Journal().info(event="x" * 1_000_000)
     assert 40_000 < len(entry(journald.recv(1_000_000))["MESSAGE"]) < 64_000
 
 
 @pytest.mark.usefixtures("journald")
 def test_a_journal_that_nobody_reads_does_not_hold_a_run() -> None:
     began = time.monotonic()
-    journal.Journal(redact).info(event="x")
+    journal.Journal().info(event="x")
     assert time.monotonic() - began < 1
 
 

@@ -20,6 +20,7 @@ GROUND = {
     "mailbox",
     "memory",
     "ownership",
+    "plain",
     "process",
     "state",
     "templates",

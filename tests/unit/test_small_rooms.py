@@ -102,7 +102,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 def record(**changed: object) -> InFlight:
-    values = {"run": "r", "user": "u", "base_url": "b", "key_id": "k", "started": "s", "deadline": 0.0,
+    values = {"run": "r", "user": "u", "base_url": "b", "started": "s", "deadline": 0.0,
               "boot": boot_id(), "boot_deadline": 1e12}  # fmt: skip
     return InFlight(**{**values, **changed})
 

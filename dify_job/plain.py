@@ -1,0 +1,19 @@
+"""Text that a server or a file sent, made fit for a terminal, the journal and one line of a log."""
+
+import re
+
+# C0 and C1 controls, lone surrogates, and the marks that turn the direction of writing.
+_UNFIT = r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
+_CONTROLS = re.compile(f"[{_UNFIT}]")
+_LONGEST = 1000
+
+
+def visible(text: str) -> str:
+    """The text with control characters as their escapes; line ends and tabs stay."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """The text in one line without control characters, cut off at `longest` characters."""
+    line = visible(" ".join(text[: 4 * longest].split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"
