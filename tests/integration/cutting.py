@@ -1,6 +1,7 @@
 """A proxy that breaks one connection at one byte, and leaves all others alone."""
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -23,6 +24,7 @@ GATEWAY_TIMEOUT = (
     b"<html>Gateway Time-out</h1>"
 )
 
+HOST = f"127.9.{os.getpid() % 250}.1"  # of our own: what other tests try on 127.0.0.1 would be the first call
 EVENT_END = b"\n\n\r\n"  # the empty line, and the end of the chunk that the stand-in sends it in
 
 
@@ -40,12 +42,12 @@ class CuttingProxy:
     def __init__(self, upstream: int, cut: Cut | None) -> None:
         self._upstream = upstream
         self._cut = cut
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server((HOST, 0), backlog=64)
         self._closed = threading.Event()
         self.request = b""
         self.first_at: float | None = None
         self.response = b""
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.base_url = f"http://{HOST}:{self._listener.getsockname()[1]}/v1"
 
     def __enter__(self) -> "CuttingProxy":
         threading.Thread(target=self._accept, daemon=True).start()

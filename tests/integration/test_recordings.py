@@ -8,7 +8,7 @@ import pytest
 from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
 from dify_job.dify.dialects import read_event
 from dify_job.dify.sse import Parser
-from dify_job.running import pursuit, stop
+from dify_job.running import records, stop
 from dify_job.running.result import Result
 from dify_job.running.runner import Request, run_job
 from dify_job.standin.apps import App
@@ -51,8 +51,9 @@ def servers() -> Iterator[dict[str, StandIn]]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"_SEARCH": 0.1, "_ABSENT": 0.1, "_RECOVERY_PAUSES": (0.05, 0.1)}.items():
-        monkeypatch.setattr(pursuit, name, value)
+        monkeypatch.setattr(records, name, value)
     monkeypatch.setattr(stop, "_CONFIRMING", 0.2)
+    monkeypatch.setattr(stop, "_FIRST_IDS", 0.2)
 
 
 def replay(server: StandIn, recording: Recording) -> Result:
