@@ -6,6 +6,7 @@ told to hide() are taken out of every face, tracebacks included.
 
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -20,6 +21,7 @@ from .words import in_readers_language
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _HIDDEN = "[hidden]"
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _SHORTEST_SECRET = 4  # hiding "1" would hide every 1 in the log
 
 
@@ -43,19 +45,19 @@ _logger: Any = None
 _level = INFO
 
 
-def hide(secret: str, *, in_results: bool = False) -> None:
+def hide(secret: str, *, is_key: bool = False) -> None:
     """Never show this text, in whatever face or field it turns up, nor as JSON or a URL would write it.
 
-    in_results: nor in what a run gives back; an API key has no business there, a secret input may.
+    is_key: nor write it into an output file, where a secret input may well belong.
     """
     if len(secret) < _SHORTEST_SECRET:
         return
-    forms = {secret}
-    if not secret.replace("-", "").replace("_", "").isalnum():
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    if not _PLAIN.fullmatch(secret):
         from urllib.parse import quote  # noqa: PLC0415 - for odd secrets alone
 
-        forms |= {json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret)}
-    for hidden in (_secrets, _keys) if in_results else (_secrets,):
+        forms |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
+    for hidden in (_secrets, _keys) if is_key else (_secrets,):
         hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
 
 
@@ -66,28 +68,32 @@ def redact(text: str) -> str:
     return text
 
 
-def as_json(value: Any, *, indent: int | None = None) -> str:
-    """A result as JSON without keys in its texts; what JSON has no number for, as 1e999, is null."""
+def as_json(value: Any, *, indent: int | None = None, to_file: bool = False) -> str:
+    """A value as JSON without secrets in its texts; what JSON has no number for, as 1e999, is null.
+
+    Not in the whole text at once: a secret "true" would leave no JSON. to_file: only keys are secrets.
+    """
+    secrets = _keys if to_file else _secrets
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError:
-        return json.dumps(_fit_for_json(value), ensure_ascii=False, indent=indent)
+        return json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
     except RecursionError:  # with an indent the encoder is not the one in C
-        return as_json(value)
-    if any(key in text for key in _keys):
-        text = json.dumps(_fit_for_json(value), ensure_ascii=False, indent=indent)
+        return as_json(value, to_file=to_file)
+    if any(secret in text for secret in secrets):
+        text = json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
     return text
 
 
-def _fit_for_json(value: Any) -> Any:
+def _fit_for_json(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
-        for key in _keys:
-            value = value.replace(key, _HIDDEN)
+        for secret in secrets:
+            value = value.replace(secret, _HIDDEN)
         return value
-    if isinstance(value, dict):
-        return {_fit_for_json(name): _fit_for_json(inner) for name, inner in value.items()}
+    if isinstance(value, Mapping):
+        return {_fit_for_json(name, _keys): _fit_for_json(inner, secrets) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_fit_for_json(inner) for inner in value]
+        return [_fit_for_json(inner, secrets) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 

@@ -53,7 +53,7 @@ def _try_in(path: Path) -> None:
 
 def write(path: Path, result: Result, settings: Output) -> None:
     """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
-    told = json.loads(log.as_json(result.as_json()))
+    told = json.loads(log.as_json(result.as_json(), to_file=True))
     value: Any = told
     if settings.select is not None:
         value = value_at(told["response_data"]["data"], settings.select)

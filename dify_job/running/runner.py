@@ -105,7 +105,7 @@ class _Runner:
         self._record: InFlight | None = None
         self._preparation: Preparation | None = None
         key = request.key.reveal()
-        log.hide(key, in_results=True)
+        log.hide(key, is_key=True)
         self._dify = Dify(
             request.job.base_url,
             key,
