@@ -190,7 +190,7 @@ def _name(app: str) -> str:
 def _about(seen: AppSeen, *, offline: bool) -> str:
     if offline:
         return "Written without asking the server: compare the inputs with the app's start node in Dify."
-    version = f", Dify {seen.version}" if seen.version else ""
+    version = f" (Dify {seen.version})" if seen.version else ""
     return f"App in Dify: {seen.name}{version}"
 
 

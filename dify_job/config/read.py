@@ -186,6 +186,7 @@ def _merge(layer: _Layer, merged: dict[str, Any], origins: dict[str, Origin], *,
         if any(key in layer.values for key in kinds):
             for key in kinds:
                 merged.pop(key, None)
+                origins.pop(key, None)
     for key, value in layer.values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merged[key] | value if both else value

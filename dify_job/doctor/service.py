@@ -21,16 +21,19 @@ _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 
 
 def check_backend(case: Case) -> Check:
-    """Whether the scheduler itself is alive."""
+    """Whether the scheduler itself is alive; only a warning where nothing is installed with it yet."""
+    bad = fail if case.one is not None else warn
     if case.by_cron:
         if crond.is_running():
             return ok("backend", "the cron daemon runs")
         start = "systemctl enable --now cron" if systemctl.is_booted() else "service cron start"
-        return fail("backend", "the cron daemon does not run", f"sudo {start} (or crond)")
+        return bad("backend", "the cron daemon does not run", f"sudo {start} (or crond)")
     why_not = Manager(case.wing.scope).why_not()
-    if why_not is not None:
-        return fail("backend", why_not, f"dify-job install {case.job.name} --backend cron")
-    return ok("backend", f"systemd {case.systemd_version}, the {case.wing.scope} manager")
+    if why_not is None:
+        return ok("backend", f"systemd {case.systemd_version}, the {case.wing.scope} manager")
+    if not case.system and systemctl.is_booted():
+        return bad("backend", why_not, f"sudo loginctl enable-linger {reach.name_of(os.geteuid())}")
+    return bad("backend", why_not, f"dify-job install {case.job.name} --backend cron")
 
 
 def check_service(case: Case, *, alive: bool) -> Iterator[Check]:

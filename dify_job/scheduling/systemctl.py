@@ -78,7 +78,9 @@ class Manager:
             return "systemd is not the service manager that this machine was booted with"
         if self.scope is Scope.USER:
             runtime = Path(
-                self._environ.get("XDG_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR") or "/none"
+                self._environ.get("XDG_RUNTIME_DIR")
+                or os.environ.get("XDG_RUNTIME_DIR")
+                or f"/run/user/{os.geteuid()}"
             )
             if not _ours(runtime) or not (runtime / "systemd").is_dir():
                 return (

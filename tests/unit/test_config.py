@@ -62,6 +62,24 @@ def test_config_d_is_merged_key_by_key_in_lexical_order(tmp_path: Path) -> None:
     assert list(loaded.jobs) == ["a", "new"]
 
 
+def test_what_a_later_file_replaced_has_no_origin_any_more(tmp_path: Path) -> None:
+    path = config(
+        tmp_path,
+        '[jobs.a]\ncron = "0 7 * * *"\napi_key_file = "/k"\n',
+        a='[jobs.a]\nevery = "2h"\napi_key_credential = "/c"\n',
+    )
+    job = load_config(path, environ={}, with_lines=True).jobs["a"]
+    assert (job.schedule.every, job.schedule.cron) == (7200, None)
+    assert (job.key.file, job.key.encrypted) == (None, Path("/c"))
+    assert set(job.origins) == {"every", "api_key_credential"}
+    assert str(job.key.origin) == f"{tmp_path}/config.d/a.toml:3"
+
+
+def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Path) -> None:
+    path = config(tmp_path, "", **{"a": '[jobs.a]\nevery = "2h"\n', "a.schedule": '[jobs.a]\nevery = "3h"\n'})
+    assert load_config(path, environ={}).jobs["a"].schedule.every == 10800
+
+
 def test_the_search_order(tmp_path: Path) -> None:
     named, by_variable, users = (tmp_path / name for name in ("named.toml", "variable.toml", "dify-job"))
     users.mkdir()
