@@ -94,7 +94,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
         machine.run(
             "sh",
             "-c",
-            "crontab -u alice -r; rm -rf /usr/sbin/sendmail /var/tmp/mail /etc/dify-job",
+            "crontab -u alice -r; rm -rf /home/alice/table /usr/sbin/sendmail /var/tmp/mail /etc/dify-job",
             check=False,
         )
 
