@@ -20,6 +20,9 @@ from .errors import JobError
 from .exits import Outcome
 from .values import dataclass
 
+OWN_FILES = frozenset(
+    {"lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl", "wish.json"}
+)
 _SYSTEM_BASE = Path("/var/lib/dify-job")
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run

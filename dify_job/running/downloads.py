@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -14,7 +14,7 @@ from ..dify.dialects import WorkflowRun
 from ..dify.download import download
 from ..values import dataclass
 from .inbox import Cancel, Inbox
-from .output import replacing
+from .place import Directory, Place
 from .runner import Request
 
 _AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
@@ -40,13 +40,20 @@ class Downloading:
         self._inbox = inbox
         self._until = max(request.began + request.job.timeout, time.monotonic() + _AT_LEAST)
 
-    def into(self, directory: int, target: Path, run: WorkflowRun) -> None:
-        """Save the run's files in the opened directory of the output file; what fails is a warning."""
+    def beside(self, place: Place, run: WorkflowRun) -> None:
+        """Save the run's files in the directory of the output file; a file that fails is a warning.
+
+        Raises OSError where there is no such directory.
+        """
+        with place.opened() as directory:
+            self._into(directory, place, run)
+
+    def _into(self, directory: Directory, place: Place, run: WorkflowRun) -> None:
         found = list(dict.fromkeys(files_in(run.outputs or {})))
         if len(found) > self._limits.max_files:
             most = self._limits.max_files
             log.warning(f"the workflow returned {len(found)} files; only the first {most} are saved")
-        taken = {target.name}
+        taken = {place.path.name, *place.reserved}
         for file in found[: self._limits.max_files]:
             name = _free(safe_name(file.name), taken)
             taken.add(name)
@@ -57,18 +64,18 @@ class Downloading:
             except ValueError as error:
                 why = f"its address cannot be read: {error}"
             if why is None:
-                log.info("file saved", path=str(target.parent / name))
+                log.info("file saved", path=str(place.path.parent / name))
             else:
                 log.warning(f"a file that the workflow returned was not saved: {why}", file=name)
 
-    def _save(self, file: ReturnedFile, directory: int, name: str) -> str | None:
+    def _save(self, file: ReturnedFile, directory: Directory, name: str) -> str | None:
         """Save one file; why not, or None."""
         largest = self._limits.max_size
         if file.size is not None and file.size > largest:
             return f"it has {file.size} bytes, and max_size is {largest}"
         url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
         own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
-        with replacing(directory, name, self._job.output.mode) as temporary:
+        with directory.replacing(name, self._job.output.mode) as temporary:
             call = download(
                 url,
                 temporary,

@@ -192,7 +192,8 @@ class _Workflow:
         inputs, files = self._rendered(), self._files()
         target = None
         if (name := self._templates.output_file()) is not None:
-            from .output import check_writable, place_of  # noqa: PLC0415 - for jobs with an output file
+            from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
+            from .place import place_of  # noqa: PLC0415
 
             target = place_of(job, name, self._state.directory if self._state is not None else None)
             check_writable(target)

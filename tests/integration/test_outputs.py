@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,49 @@ def test_a_relative_output_file_of_the_config_stands_below_the_state(
     configure(dify_job, dify, 'output = { file = "sub/{{ job }}.json" }')
     assert dify_job("run").code == 0
     assert json.loads((dify_job.home / "state" / "sub" / "a.json").read_text())["success"] is True
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("last.json", "its own state under that name"),
+        ("../out.json", "leads out of the state directory"),
+        ("link/out.json", "Not a directory"),
+    ],
+)
+def test_output_stays_below_the_state_and_leaves_the_state_itself_alone(
+    dify_job: Command, dify: StandIn, file: str, words: str
+) -> None:
+    (dify_job.home / "elsewhere").mkdir()
+    (dify_job.home / "state").mkdir()
+    (dify_job.home / "state" / "link").symlink_to("../elsewhere")
+    configure(dify_job, dify, f'output = {{ file = "{file}" }}')
+    ran = dify_job("run")
+    assert ran.code == 73
+    assert words in ran.result["message"]
+    assert dify.received == []
+
+
+def test_a_returned_file_does_not_take_the_place_of_the_state(dify_job: Command, dify: StandIn) -> None:
+    serve_files(dify, [("lock", b"1"), ("history.jsonl", b"2")])
+    configure(dify_job, dify, 'output = { file = "out.json", downloads = true }')
+    assert dify_job("run").code == 0
+    state = dify_job.home / "state"
+    assert (state / "lock-2").read_bytes() == b"1"
+    assert (state / "history-2.jsonl").read_bytes() == b"2"
+    assert json.loads((state / "history.jsonl").read_text())["outcome"] == "succeeded"
+
+
+def test_what_root_makes_below_the_state_of_another_user_belongs_to_that_user(
+    dify_job: Command, dify: StandIn
+) -> None:
+    (dify_job.home / "state").mkdir()
+    owner = 12345 if os.geteuid() == 0 else os.getuid()  # only root gives files away
+    os.chown(dify_job.home / "state", owner, -1)
+    configure(dify_job, dify, 'output = { file = "sub/deep/out.json" }')
+    assert dify_job("run").code == 0
+    for name in ("sub", "sub/deep", "sub/deep/out.json"):
+        assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
 def test_an_output_file_that_cannot_be_written_in_the_end_is_a_warning(
@@ -365,6 +410,26 @@ def test_a_download_that_fails_is_a_warning_and_leaves_no_half_file(
     assert words in ran.stderr
     assert saved(dify_job).keys() == {"result.json"}
     assert not [request for request in raw.seen if b"uthorization" in request], "another host gets no key"
+
+
+def test_a_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
+    dify_job: Command, dify: StandIn
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
+        downloading(dify_job, dify)
+        process = dify_job.start("run")
+        connection, _ = silent.accept()
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=20)
+        connection.close()
+    assert process.returncode == 0
+    assert json.loads(stdout)["outcome"] == "succeeded"
+    assert "the run was asked to stop" in stderr
+    assert time.monotonic() - began < 10
+    assert saved(dify_job).keys() == {"result.json"}
 
 
 def test_a_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
