@@ -192,10 +192,14 @@ def _print_value(result: Result, path: str) -> None:
     """One value of a run that succeeded, a text as it is; else nothing, and the exit status tells."""
     if not result.success or result.run is None:
         return
-    from ..running.output import as_text, value_at  # noqa: PLC0415 - for --print
+    from ..running.output import value_at  # noqa: PLC0415 - for --print
 
     try:
-        put_data(as_text(value_at(result.run.as_response()["data"], path)).removesuffix("\n"))
+        value = value_at(result.run.as_response()["data"], path)
+        if isinstance(value, str):
+            put_data(value.removesuffix("\n"))
+        else:
+            put_json(value)
     except (OSError, ValueError, AttributeError, LookupError) as error:
         log.warning("the value could not be printed", reason=str(error))
 
