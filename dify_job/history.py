@@ -11,9 +11,6 @@ from typing import Any
 from .exits import Outcome
 from .values import dataclass
 
-# Outcomes by the word of the service manager, where `run` itself could tell nothing.
-MANAGERS_WORDS = frozenset({"killed", "not-started", "crashed"})
-
 _READ_AT_MOST = 4 * 1024 * 1024  # a thousand lines have about 500 kB; more is damage
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
@@ -23,7 +20,7 @@ _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 class PastRun:
     """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
 
-    outcome: a word of the exit table, or one of MANAGERS_WORDS.
+    outcome: a word of the exit table, or killed, crashed or not-started where the service manager told it.
     """
 
     call_time: str
@@ -129,18 +126,22 @@ def summary(runs: Sequence[PastRun]) -> Summary:
 
 
 def _failures_at_the_end(real: Sequence[PastRun]) -> int:
-    """A process that was killed and its run, which the next process settled, stand as two records."""
-    failed = {run.run_id for run in real if run.run_id and not run.succeeded}
+    """A run whose process was killed has a second record, of the next process that settled it."""
+    failed = {name for run in real if not run.succeeded for name in _names(run)}
     counted: set[str] = set()
     count = 0
     for run in reversed(real):
-        if run.succeeded and run.run_id not in failed:
+        names = _names(run)
+        if run.succeeded and not names & failed:
             break
-        if run.run_id is None or run.run_id not in counted:
-            count += 1
-        if run.run_id is not None:
-            counted.add(run.run_id)
+        count += not names & counted
+        counted |= names
     return count
+
+
+def _names(run: PastRun) -> set[str]:
+    """What two records of one run have in common: its id, or where that was not known yet when it began."""
+    return {name for name in (run.run_id, run.call_time) if name}
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:

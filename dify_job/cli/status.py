@@ -12,7 +12,7 @@ import click
 from ..config.model import Config, Job, ScheduleConfig
 from ..errors import JobError
 from ..exits import TABLE, Outcome
-from ..history import MANAGERS_WORDS, PastRun, Summary, read_history, summary
+from ..history import PastRun, Summary, read_history, summary
 from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.host import config_place, installed_jobs, visible
@@ -21,6 +21,9 @@ from .options import Globals
 from .output import put, put_json, span_of
 from .scopes import scope_options, tick_of, try_config
 
+_NO_NEWS = frozenset(
+    {Outcome.SKIPPED.value, Outcome.BUSY.value}
+)  # another run holds the lock, and its end counts
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
 
@@ -140,8 +143,8 @@ def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
 def _last(one: Installed, runs: Sequence[PastRun]) -> dict[str, Any] | None:
     """From the state where it can be read, else from the service manager by the exit-code table."""
     kept: Mapping[str, Any] | None = read_last(base_of(system=one.scope is Scope.SYSTEM) / one.job)
-    if runs and runs[-1].outcome in MANAGERS_WORDS:  # the unit's handler kept it, not the run
-        kept = runs[-1].as_record()
+    if runs and runs[-1].outcome not in _NO_NEWS and runs[-1].call_time != (kept or {}).get("call_time"):
+        kept = runs[-1].as_record()  # the unit's handler kept it, not the run
     if kept is not None:
         keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
         last = {key: kept.get(key) for key in keys}

@@ -13,6 +13,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
 from ..ownership import Found, Seen, look
+from . import handler
 from .base import Artifact, Change, Plan, Wishes
 from .places import Places
 from .systemctl import Manager, Unit
@@ -49,7 +50,7 @@ class Arming:
         self._manager = manager
         self._wishes = wishes
         self._running = running
-        self._artifacts = {plan.job: render(plan) for plan in plans}
+        self._artifacts = {plan.job: self._unmasked(plan.job, render(plan)) for plan in plans}
         self._catch_up = {plan.job: plan.schedule.catch_up for plan in plans}
         self._writer = Writer()
         self._unfinished = Unfinished(places.base)
@@ -72,17 +73,28 @@ class Arming:
         )
         self._refuse(rest, seen, shown)
         changed = [a for pair in rest.values() for a in pair if seen[a.path].content != a.text.encode()]
+        gone = self._gone(rest)
         if changed:
             verify(changed, [a for pair in rest.values() for a in pair], self._manager.scope, self._version)
         timers, kept = self._sort(rest, seen, shown, {a.path for a in changed})
-        if changed or timers.enable or timers.start:
-            self._bring(changed, timers)
+        if changed or gone or timers.enable or timers.start:
+            self._bring(changed, gone, timers)
         self._clear_up(rest)
-        paths = {a.path for a in changed}
+        paths = {a.path for a in changed} | set(gone)
         return [
             self._change(job, pair, paths, timers, shown, masked=job in masked, kept=job in kept)
             for job, pair in self._artifacts.items()
         ]
+
+    def _unmasked(self, job: str, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+        """Without a handler that the administrator masked: the job itself goes on."""
+        masked = any(look(a.path, job).found is Found.MASKED for a in artifacts[2:])
+        return artifacts[:2] if masked else artifacts
+
+    def _gone(self, rest: Mapping[str, Sequence[Artifact]]) -> list[Path]:
+        """Handlers of jobs that no longer tell anybody."""
+        silent = {self._places.units / handler.name_of(job): job for job, a in rest.items() if len(a) == 2}
+        return [path for path, job in silent.items() if look(path, job).found in (Found.OURS, Found.EDITED)]
 
     def _sort(
         self,
@@ -94,7 +106,7 @@ class Arming:
         """Which timers are to be enabled, started and stopped first; and which jobs stay as they rest."""
         timers, kept = _Timers(), set[str]()
         left = self._unfinished.read()
-        for job, (_, timer) in rest.items():
+        for job, (_, timer, *_) in rest.items():
             name, unit = timer.path.name, shown.get(timer.path.name)
             active = unit is not None and unit.active
             enabled = self._places.wanted(name).is_symlink()
@@ -148,12 +160,14 @@ class Arming:
                         "rename the job, or remove that unit with what installed it",
                     )
 
-    def _bring(self, changed: Sequence[Artifact], timers: _Timers) -> None:
+    def _bring(self, changed: Sequence[Artifact], gone: Sequence[Path], timers: _Timers) -> None:
         try:
             self._unfinished.add(enable=timers.enable, start=timers.start)
             if timers.stop:
                 self._manager.tell("stop", timers.stop)
             self._writer.put_all({a.path: a.text.encode() for a in changed})
+            for path in gone:
+                self._writer.remove(path)
             if timers.enable:
                 self._manager.tell("enable", timers.enable, "--no-reload")
             if self._running:
@@ -207,7 +221,7 @@ class Arming:
     def _clear_up(self, rest: Mapping[str, Sequence[Artifact]]) -> None:
         """What an install that was killed left of these jobs is no longer needed."""
         with contextlib.suppress(OSError):
-            self._unfinished.drop({timer.path.name for _, timer in rest.values()})
+            self._unfinished.drop({timer.path.name for _, timer, *_ in rest.values()})
         self._writer.clear(a.path for pair in rest.values() for a in pair)
 
     def _change(
@@ -231,7 +245,8 @@ class Arming:
         return Change(
             job=job,
             paths=tuple(artifact.path for artifact in pair),
-            changed=any(artifact.path in written for artifact in pair),
+            changed=any(artifact.path in written for artifact in pair)
+            or self._places.units / handler.name_of(job) in written,
             armed=timer in timers.start or (not masked and unit is not None and unit.active),
             notes=tuple(notes),
         )

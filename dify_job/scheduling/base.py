@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from ..config.model import Job, ScheduleConfig
+from ..config.model import Job, Notify, ScheduleConfig
+from ..config.secrets import url_credential
 from ..ownership import fingerprint
 from . import schedule
 
@@ -26,6 +27,9 @@ class Scope(StrEnum):
 class Plan:
     """One job as a scheduler needs it. timeout: seconds. reads and writes: what the service must reach.
 
+    secrets: files of notify, by the name that a credential of each has. figures: the metrics' directory.
+    notify: whom the job tells, as JSON; empty where nobody is told.
+
     fingerprint: of the config values that reach a file, so that an edited input needs no reinstall.
     """
 
@@ -40,6 +44,9 @@ class Plan:
     run_as: str | None = None
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
+    secrets: tuple[tuple[str, Path], ...] = ()
+    figures: Path | None = None
+    notify: str = ""
     fingerprint: str = ""
 
     def command(self, *, if_due: bool = False) -> tuple[str, ...]:
@@ -61,6 +68,12 @@ class Plan:
             self.job,
         )
         return (str(self.python), *run)
+
+    def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
+        """What OnFailure= of a unit starts; user: it is a unit of the user manager."""
+        whose = ("--user",) if user else ()
+        handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *whose)
+        return (str(self.python), *handle, "--config", str(self.config_path), self.job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     local = [name for name in named if name and "://" not in name]
     found = [constant_parent(name) if "{" in name else Path(name) for name in local]
     reads = [path for path in found if path is not None]
-    secrets = job.notify.files
+    secrets = tuple((url_credential(path), path) for path in job.notify.files)
     writes = (constant_parent(job.output.file),) if job.output.file else ()
     if job.metrics.textfile is not None:
         writes = (*writes, job.metrics.textfile.parent)
@@ -158,7 +171,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
         "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
         "run_as": job.run_as,
         "description": job.description,
-        "files": sorted(map(str, (*reads, *secrets))),
+        "files": sorted(map(str, reads)),
         "output": job.output.file,
         "ca_file": str(job.ca_file),
         "notify": asdict(job.notify),
@@ -176,8 +189,11 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
         key_file=job.key.file,
         key_credential=job.key.encrypted,
         run_as=job.run_as,
-        reads=(*reads, *secrets, *((job.ca_file,) if job.ca_file else ())),
+        reads=(*reads, *((job.ca_file,) if job.ca_file else ())),
         writes=tuple(path for path in writes if path is not None),
+        secrets=secrets,
+        figures=job.metrics.textfile.parent if job.metrics.textfile else None,
+        notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
         fingerprint=fingerprint(json.dumps(told, sort_keys=True, default=str)),
     )
 

@@ -14,6 +14,12 @@ def name_of(job: str) -> str:
     return f"dify-job-notify@dify-job-{job}.service.service"
 
 
+def job_of(unit: str) -> str:
+    """The job that a service, timer or handler of ours belongs to, by its name."""
+    stem = unit.rpartition(".")[0]
+    return stem.removeprefix("dify-job-").removeprefix("notify@dify-job-").removesuffix(".service")
+
+
 def user_units() -> Path:
     """Where a user's own units are (systemd.unit(5))."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser(), "systemd/user")

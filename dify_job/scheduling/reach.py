@@ -103,6 +103,7 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
             f"{account.name} cannot decrypt the key {plan.key_credential}: only root and systemd can",
             f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
         )
+    _check_secrets(plan, account, key_by_manager=key_by_manager)
     if plan.key_file is not None and not key_by_manager:
         own = plan.config_path.parent / f"{plan.job}.key"
         mend = (
@@ -110,6 +111,18 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
             "in api_key_file"
         )
         _demand(plan.key_file, "the key file", account, os.R_OK, mend)
+
+
+def _check_secrets(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
+    for _, path in plan.secrets:
+        if not path.exists():
+            raise JobError(
+                Outcome.CONFIG,
+                f"{path} of job {plan.job} does not exist",
+                "write one apprise URL a line there",
+            )
+        if not key_by_manager:
+            _demand(path, "the file of notify", account, os.R_OK, f"chown {account.name} {path}")
 
 
 def obstacle(path: Path, account: Account, need: int) -> str | None:

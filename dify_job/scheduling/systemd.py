@@ -9,7 +9,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..files import locked
 from ..ownership import Found, Seen, look
-from . import reach, systemctl, units
+from . import handler, reach, systemctl, units
 from .arming import Arming
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
 from .places import Places
@@ -110,7 +110,7 @@ class Systemd:
             for path in sorted(self._places.units.glob("dify-job-*")):
                 if path.suffix not in (".service", ".timer"):
                     continue
-                job = path.stem.removeprefix("dify-job-")
+                job = handler.job_of(path.name)
                 seen = look(path, job)
                 ours = seen.found in (Found.OURS, Found.EDITED, Found.UNREADABLE)
                 masked = seen.found is Found.MASKED and path.suffix == ".timer"
@@ -123,8 +123,10 @@ class Systemd:
         marks = [one.mark for one in seen.values() if one.mark is not None]
         troubles = []
         edited = any(one.found is Found.EDITED for one in seen.values())
-        if len(seen) < 2:
+        if len({service_name, timer_name} & {path.name for path in seen}) < 2:
             troubles.append("one of its two units is missing")
+        if self._lacks_handler(job, seen):
+            troubles.append(f"the unit that tells of its failures is missing: dify-job install {job}")
         if any(one.found is Found.MASKED for one in seen.values()):
             troubles.append(f"masked by the administrator: systemctl unmask {timer_name}")
         plain = Installed(
@@ -161,6 +163,13 @@ class Systemd:
             troubles=tuple(troubles),
         )
 
+    def _lacks_handler(self, job: str, seen: Mapping[Path, Seen]) -> bool:
+        """True where OnFailure= names a unit that is not there; one that is masked is somebody's will."""
+        service = seen.get(self._places.units / units.unit_names(job)[0])
+        place = self._places.units / handler.name_of(job)
+        named = service is not None and b"\nOnFailure=dify-job-notify@" in service.content
+        return named and look(place, job).found is Found.ABSENT
+
     # Taking away
 
     def _ours(self, jobs: Sequence[str]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
@@ -170,7 +179,7 @@ class Systemd:
         for job in jobs:
             seen = {
                 self._places.units / name: look(self._places.units / name, job)
-                for name in units.unit_names(job)
+                for name in (handler.name_of(job), *units.unit_names(job))
             }
             ours[job] = [path for path, one in seen.items() if one.found in (Found.OURS, Found.EDITED)]
             strange = (Found.FOREIGN, Found.MASKED)

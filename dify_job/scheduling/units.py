@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..exits import TABLE, Again, Outcome
-from ..ownership import marked
+from ..ownership import fingerprint, marked
 from ..templates import render_file
 from ..timespan import format_timespan
-from . import schedule
+from . import handler, schedule
 from .base import Artifact, Plan, Scope
 from .reach import in_home
 
@@ -18,6 +18,7 @@ OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=
 ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
 _TRIGGER = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
+_LONGEST_USER = 31  # systemd's USER_NAMES
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
@@ -36,8 +37,11 @@ def key_by_manager(scope: Scope, version: int) -> bool:
     return scope is Scope.SYSTEM and version >= _CREDENTIALS
 
 
-def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tuple[Artifact, Artifact]:
-    """Service and timer. Raises JobError where systemd of that version cannot keep the schedule."""
+def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tuple[Artifact, ...]:
+    """Service, timer, and the handler of a job that tells somebody.
+
+    Raises JobError where systemd of that version cannot keep the schedule.
+    """
     if version < OLDEST:
         raise JobError(
             Outcome.CONFIG,
@@ -54,6 +58,8 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
     system = scope is Scope.SYSTEM
     touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
     homes = [path for path in touched if in_home(path)]
+    service, timer = unit_names(plan.job)
+    dynamic = is_dynamic(plan, scope, version)
     values = {
         "job": plan.job,
         "description": free_text(plan.description),
@@ -61,7 +67,15 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
         "since": lambda needed: version >= needed,
         "command": _command(plan.command()),
         "told": told_by_timer(plan, version),
-        "timer": unit_names(plan.job)[1],
+        "timer": timer,
+        "service": service,
+        "tells": bool(plan.notify),
+        "handler_command": _command(plan.handler_command(service, user=not system)),
+        "notify": quoted(f"DIFY_JOB_NOTIFY={plan.notify.replace('$', chr(92) + 'u0024')}"),
+        "secrets": [f"{name}:{path_value(path)}" for name, path in plan.secrets]
+        if key_by_manager(scope, version)
+        else [],
+        "figures": [path_value(plan.figures)] if plan.figures else [],
         "start_limit": format_timespan(plan.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
         "final_codes": " ".join(
@@ -71,9 +85,9 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
         if plan.key_file and version >= _CREDENTIALS
         else "",
         "encrypted": f"api_key:{path_value(plan.key_credential)}" if plan.key_credential else "",
-        "dynamic": is_dynamic(plan, scope, version),
-        "user": plan.run_as or "",
-        "protect_home": "no" if any(in_home(p) for p in plan.writes) else "read-only" if homes else "yes",
+        "dynamic": dynamic,
+        "user": plan.run_as or (_dynamic_user(plan.job) if plan.notify and dynamic else ""),
+        "protect_home": "no" if any(map(in_home, plan.writes)) else "read-only" if homes else "yes",
         "writes": [path_value(path) for path in plan.writes],
         "reads": [path_value(path) for path in plan.reads],
         "schedule": free_text(schedule.in_words(plan.schedule)),
@@ -81,16 +95,24 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
         "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
         "catch_up": plan.schedule.catch_up,
     }
-    names = zip(unit_names(plan.job), ("job.service.j2", "job.timer.j2"), strict=True)
-    return tuple(  # type: ignore[return-value]  # two names give two artifacts
+    templates = {service: "job.service.j2", timer: "job.timer.j2"}
+    if plan.notify:
+        templates[handler.name_of(plan.job)] = "notify.service.j2"
+    return tuple(
         Artifact(
             directory / name,
             marked(
                 plan.job, plan.fingerprint, str(plan.config_path), render_file(f"systemd/{template}", values)
             ),
         )
-        for name, template in names
+        for name, template in templates.items()
     )
+
+
+def _dynamic_user(job: str) -> str:
+    """The user that a job and its handler share, and with it the state."""
+    name = f"dify-job-{job}"
+    return name if len(name) <= _LONGEST_USER else f"dify-job-{fingerprint(job)}"
 
 
 def told_by_timer(plan: Plan, version: int) -> bool:

@@ -34,16 +34,26 @@ FULL = replace(
     reads=(Path("/srv/in/report.pdf"),),
     writes=(Path("/srv/out"),),
 )
+TELLS = replace(
+    PLAIN,
+    secrets=(("notify-0123456789abcdef", Path("/etc/dify-job/notify.urls")),),
+    writes=(Path("/srv/out"), Path("/var/lib/node_exporter/textfile")),
+    figures=Path("/var/lib/node_exporter/textfile"),
+    notify='{"healthchecks": "https://hc-ping.com/x?a=%20$", "on_failure": []}',
+)
 SYSTEM = {
     "plain": PLAIN,
     "full": FULL,
     "run-as": replace(PLAIN, run_as="reports"),
     "when-due": replace(PLAIN, schedule=ScheduleConfig(every=25_200.0)),
+    "tells": TELLS,
     "in-home": replace(PLAIN, python=Path("/home/maria/venv/bin/python"), run_as="maria"),
 }
 CASES = [
     *((f"system-{name}-252", plan, Scope.SYSTEM, 252) for name, plan in SYSTEM.items()),
     *((f"system-full-{version}", FULL, Scope.SYSTEM, version) for version in VERSIONS if version != 252),
+    *((f"system-tells-{version}", TELLS, Scope.SYSTEM, version) for version in (239, 257)),
+    ("user-tells-252", TELLS, Scope.USER, 252),
     *((f"user-{version}", FULL, Scope.USER, version) for version in (239, 252, 257)),
 ]
 IDS = [case[0] for case in CASES]
@@ -59,6 +69,7 @@ SINCE = {
     "ProtectProc": 247,
     "ProcSubset": 247,
     "LoadCredentialEncrypted": 250,
+    "RestartMode": 254,
     "DeferReactivation": 257,
 }
 ALWAYS = """
@@ -150,11 +161,13 @@ def test_the_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_ol
 
 @pytest.mark.parametrize("plan", SYSTEM.values(), ids=SYSTEM)
 def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: Plan, tmp_path: Path) -> None:
-    file = tmp_path / "dify-job-daily.service"
-    file.write_text(rendered(runnable(plan), Scope.SYSTEM, 252)[0].text)
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout.splitlines()[-1]
+    service, _, *handler = rendered(runnable(plan), Scope.SYSTEM, 252)
+    for artifact in (service, *handler):
+        file = tmp_path / artifact.path.name
+        file.write_text(artifact.text)
+        command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
 def test_the_static_unit_for_packagers_is_as_hardened() -> None:

@@ -91,8 +91,8 @@ def _install(machine: Machine, built: Path, wheels: Path) -> None:
     [wheel] = built.glob("*.whl")
     theirs = ["--only-binary=:all:", "--python-version", version, "--find-links", str(wheels)]
     for command in (
-        ["wheel", "--wheel-dir", str(wheels), str(wheel)],  # what has no wheel gets one
-        ["download", "--dest", str(wheels), *theirs, str(wheel), "pip"],
+        ["wheel", "--wheel-dir", str(wheels), f"{wheel}[notify]"],  # what has no wheel gets one
+        ["download", "--dest", str(wheels), *theirs, f"{wheel}[notify]", "pip"],
     ):
         argv = [sys.executable, "-m", "pip", "-q", *command]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -100,7 +100,7 @@ def _install(machine: Machine, built: Path, wheels: Path) -> None:
     shutil.copytree(wheels, machine.root / "opt/of-tests")
     [pip] = wheels.glob("pip-*.whl")
     machine.run(python, "-m", "venv", "--without-pip", "/opt/dify-job", timeout=120)
-    install = ("install", "-q", "--no-index", "--find-links=/opt/of-tests", "dify-job")
+    install = ("install", "-q", "--no-index", "--find-links=/opt/of-tests", "dify-job[notify]")
     env = {"PYTHONPATH": f"/opt/of-tests/{pip.name}"}
     machine.run("/opt/dify-job/bin/python", "-m", "pip", *install, env=env, timeout=300)
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from dify_job.history import PastRun, Summary, read_history, sparkline, summary
 
 
-def run(outcome: str, code: int | None, run_id: str | None = None, duration: float = 1.0) -> PastRun:
-    at = f"2026-01-31T07:00:{code or 0:02d}+08:00"
+def run(
+    outcome: str, code: int | None, run_id: str | None = None, at: str = "", duration: float = 1.0
+) -> PastRun:
     return PastRun(
         call_time=at, outcome=outcome, exit_code=code, message="", run_id=run_id, duration=duration
     )
@@ -32,6 +33,8 @@ GOOD, BAD, SKIP = run("succeeded", 0), run("unreachable", 69), run("skipped", 0)
         ([GOOD, run("killed", None, "r1"), run("failed", 80, "r1")], 1),
         ([GOOD, run("killed", None, "r1"), run("succeeded", 0, "r1")], 1),
         ([run("killed", None, "r1"), run("succeeded", 0, "r1"), run("succeeded", 0, "r2")], 0),
+        ([GOOD, run("killed", None, at="07:00"), run("succeeded", 0, "r1", "07:00")], 1),
+        ([GOOD, run("killed", None, at="07:00"), run("failed", 80, "r1", "07:00"), BAD], 2),
     ],
 )
 def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[PastRun], failures: int) -> None:
@@ -39,11 +42,13 @@ def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[PastR
 
 
 def test_the_mean_is_of_runs_that_succeeded() -> None:
-    runs = [run("succeeded", 0, duration=2), run("failed", 80, duration=500), run("skipped", 0, duration=0)]
-    runs.append(run("succeeded", 0, duration=4))
-    assert summary(runs) == Summary(
-        last_success="2026-01-31T07:00:00+08:00", failures_in_a_row=0, mean_duration=3
-    )
+    runs = [
+        run("succeeded", 0, at="then", duration=2),
+        run("failed", 80, duration=500),
+        run("skipped", 0, duration=0),
+    ]
+    runs.append(run("succeeded", 0, at="now", duration=4))
+    assert summary(runs) == Summary(last_success="now", failures_in_a_row=0, mean_duration=3)
 
 
 @given(
