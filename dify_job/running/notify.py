@@ -87,6 +87,12 @@ class Notifier:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
             self._start = _Errand("the start ping", lambda: _ping(url, b"", time.monotonic() + LIMIT))
 
+    def leaves(self) -> None:
+        """The unit's handler tells how it ended; the start must be on record before."""
+        if self._start is not None:
+            self._start.wait(LIMIT)
+            self._start.warn()
+
     def ends(self, report: Report, pause: Callable[[float], bool] = _sleep) -> None:
         """Tell how it ended, within LIMIT seconds. pause: waits some seconds; true when we must leave."""
         until = time.monotonic() + LIMIT

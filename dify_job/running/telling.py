@@ -45,7 +45,10 @@ class Telling:
             return
         before = tuple(one for one in past_of(directory) if one.call_time != run.call_time)
         write_metrics(job, run, before)
-        if self._notifier is None or (self._by_unit and not is_told_by_run(result.exit_code)):
+        if self._notifier is None:
+            return
+        if self._by_unit and not is_told_by_run(result.exit_code):
+            self._notifier.leaves()
             return
         cancelled = result.outcome is Outcome.CANCELLED
         self._notifier.ends(report_of(job, run, before), _leave_on(inbox, cancelled=cancelled))

@@ -42,7 +42,7 @@ class Told:
 
     def start_and_reach_dify(self) -> None:
         self.start(wait=False)
-        self.host.wait(lambda: self.host.server.runs and self.receiver.pings)
+        self.host.wait(lambda: self.host.server.runs and self.receiver.pings, 40)
 
     def settle(self) -> None:
         """Until the service and its handler, which is queued in the moment of the failure, have ended."""
@@ -53,7 +53,7 @@ class Told:
             )
             return ended and "No jobs" in self.host.run("systemctl", "list-jobs").stdout
 
-        self.host.wait(settled)
+        self.host.wait(settled, 40)
 
     @property
     def handled(self) -> bool:
