@@ -1,5 +1,6 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
+import errno
 import sys
 from typing import Any
 
@@ -10,25 +11,34 @@ from ..timespan import format_timespan
 from ..words import in_readers_language
 
 
+class UnprintedError(OSError):
+    """Standard output is closed, or its disk is full."""
+
+
 def put(text: str) -> None:
     """Words for a person on stdout, in the language of the locale. Raises OSError where nobody reads."""
     put_data(in_readers_language(text))
 
 
 def put_data(text: str) -> None:
-    """Write to stdout as UTF-8, in every locale and as it is. Raises OSError where nobody reads."""
+    """Write to stdout as UTF-8, in every locale and as it is. Raises BrokenPipeError, UnprintedError."""
     _put(log.redact(text))
 
 
 def _put(text: str) -> None:
     if sys.stdout is None:
-        raise OSError(9, "standard output is closed")
+        raise UnprintedError(errno.EBADF, "it is closed")
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.write(b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnprintedError(error.errno, error.strerror) from None
 
 
 def put_json(value: Any) -> None:

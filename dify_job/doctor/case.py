@@ -1,7 +1,6 @@
 """What the checks of one job have before them."""
 
 import os
-import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..ownership import look
 from ..scheduling import crond, crontab, reach, units
 from ..scheduling.base import Installed, Plan, Scope, plan_of
 from ..scheduling.host import Wing, chosen_backend, config_place
+from ..scheduling.started import program_of
 from ..scheduling.systemd import Systemd
 from ..state import base_of, directory_of
 
@@ -101,22 +101,11 @@ def _python_of(one: Installed) -> Path | None:
         if path.suffix == ".timer":
             continue
         content = look(path, one.job).content if path.is_absolute() else _own_table(one.job)
-        for line in content.decode(errors="replace").splitlines():
-            if line.startswith("ExecStart="):
-                return Path(_first_word(line.removeprefix("ExecStart=")))
-            if " -P -m dify_job run " in line:
-                return Path(line.partition(" -P -m dify_job run ")[0].split()[-1])
+        if (found := program_of(content.decode(errors="replace"))) is not None:
+            return found
     return None
 
 
 def _own_table(job: str) -> bytes:
     table = crond.read_table()
     return b"".join(table[block.start : block.end] for block in crontab.blocks(table) if block.job == job)
-
-
-def _first_word(command: str) -> str:
-    try:
-        word = shlex.split(command.replace("$$", "$").replace("%%", "%"))[0]
-    except (ValueError, IndexError):
-        return command
-    return word

@@ -18,7 +18,7 @@ from .base import Artifact, Change, Plan, Wishes
 from .places import Places
 from .systemctl import Manager, Unit
 from .unfinished import Unfinished
-from .verify import verify
+from .verify import can_verify, verify
 
 
 @dataclass(slots=True)
@@ -242,6 +242,8 @@ class Arming:
             notes.append(f"masked by the administrator, and left so: systemctl unmask {timer}")
         elif kept:
             notes.append(f"paused, and left so; dify-job install {job} --start arms it")
+        if written and not can_verify():
+            notes.append("systemd-analyze is not installed: the units were checked by dify-job alone")
         return Change(
             job=job,
             paths=tuple(artifact.path for artifact in pair),

@@ -12,14 +12,16 @@ from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import Found, Mark, Seen, look, marked
 from ..templates import render_file
-from . import crond, crontab, reach, schedule
+from . import crond, crontab, pausing, reach, schedule
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
 from .handover import give_state
 from .places import Places
+from .started import trouble_of
 
 CRON_D = Path("/etc/cron.d")
 _CRONTAB = Path("crontab")  # the place of a block, in messages
-_PAUSED = "#paused# "
+_NO_DAEMON = "the cron daemon does not run: systemctl start cron, or service cron start"
+_OPEN_CRON_D = "others can write in /etc/cron.d, and so say what root runs: chmod go-w /etc/cron.d"
 _NOT_MAILED = "MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it"
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
@@ -55,8 +57,13 @@ class Cron:
                 reach.check_plan(plan, account, key_by_manager=False)
         with locked(self._base):
             if self._cron_d is not None:
-                return self._install_files(self._cron_d, plans, wishes)
-            return crond.edit(lambda table: self._with_blocks(table, plans, wishes))
+                changes = self._install_files(self._cron_d, plans, wishes)
+            else:
+                changes = crond.edit(lambda table: self._with_blocks(table, plans, wishes))
+        notes = [] if crond.is_running() else [_NO_DAEMON]
+        if self._cron_d is not None and self._cron_d.stat().st_mode & 0o022:
+            notes.append(_OPEN_CRON_D)
+        return [replace(one, notes=(*one.notes, *notes)) for one in changes]
 
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Remove the files or blocks of these jobs; a run under way goes on to its end."""
@@ -83,7 +90,8 @@ class Cron:
                 seen = look(path, job)
                 if seen.mark is None:
                     raise _not_installed(job)
-                text = _with_pause(seen.content.decode(errors="surrogateescape"), seen.mark, paused=paused)
+                old, edited = seen.content.decode(errors="surrogateescape"), seen.found is Found.EDITED
+                text = pausing.with_pause(old, seen.mark, paused=paused, edited=edited)
                 content = text.encode(errors="surrogateescape")
                 if content != seen.content:
                     Writer().put(path, content)
@@ -92,11 +100,12 @@ class Cron:
             def edit(table: bytes) -> tuple[bytes, list[Change]]:
                 for block in crontab.blocks(table):
                     if block.job == job:
-                        old = table[block.start : block.end].decode(errors="surrogateescape")
-                        body = old.removesuffix(crontab.end_line(job))
-                        new = _with_pause(body, block.mark, paused=paused) + crontab.end_line(job)
-                        edited = crontab.with_block(table, job, new.encode(errors="surrogateescape"))
-                        return edited, [Change(job=job, changed=edited != table, armed=not paused)]
+                        text = table[block.start : block.end].decode(errors="surrogateescape")
+                        body = text.removesuffix(crontab.end_line(job))
+                        new = pausing.with_pause(body, block.mark, paused=paused, edited=block.edited)
+                        new += crontab.end_line(job)
+                        whole = crontab.with_block(table, job, new.encode(errors="surrogateescape"))
+                        return whole, [Change(job=job, changed=whole != table, armed=not paused)]
                 raise _not_installed(job)
 
             return crond.edit(edit)[0]
@@ -109,7 +118,7 @@ class Cron:
         else:
             table = crond.read_table()
             content = b"".join(table[b.start : b.end] for b in crontab.blocks(table) if b.job == plan.job)
-        artifact = self._artifact(plan, paused=_is_paused(content))
+        artifact = self._artifact(plan, paused=pausing.is_paused(content))
         old = content.decode(errors="replace").removesuffix(crontab.end_line(plan.job))
         return [(artifact.path, old, artifact.text)]
 
@@ -146,7 +155,7 @@ class Cron:
                 "use shorter paths",
             )
         user = f"{plan.run_as or 'root'} " if self._cron_d is not None else ""
-        pause = _PAUSED if paused else ""
+        pause = pausing.MARK if paused else ""
         values = {"lines": ticks.lines, "paused": pause, "user": user, "command": command}
         body = render_file("cron/job.cron.j2", values)
         text = marked(plan.job, plan.fingerprint, str(plan.config_path), body)
@@ -243,7 +252,8 @@ class Cron:
             yield one
 
     def _one(self, mark: Mark, seen: Seen, path: Path, *, daemon: bool) -> Installed:
-        paused = _is_paused(seen.content)
+        paused = pausing.is_paused(seen.content)
+        gone = trouble_of(seen.content.decode(errors="replace"), mark.job)
         return Installed(
             job=mark.job,
             backend=self.name,
@@ -254,29 +264,14 @@ class Cron:
             edited=seen.found is Found.EDITED,
             armed=not paused and daemon,
             paused=paused,
-            troubles=()
-            if daemon
-            else ("the cron daemon does not run: systemctl start cron, or service cron start",),
+            troubles=tuple(filter(None, (gone, None if daemon else _NO_DAEMON))),
         )
-
-
-def _with_pause(text: str, mark: Mark, *, paused: bool) -> str:
-    _, _, body = text.partition("\n")
-    lines = [line.removeprefix(_PAUSED) for line in body.splitlines(keepends=True)]
-    if paused:
-        lines = [line if line.startswith("#") else f"{_PAUSED}{line}" for line in lines]
-    return marked(mark.job, mark.config, mark.source, "".join(lines))
-
-
-def _is_paused(content: bytes) -> bool:
-    lines = content.splitlines()
-    return any(line.startswith(_PAUSED.encode()) for line in lines)
 
 
 def _stays_paused(content: bytes, wishes: Wishes, *, new: bool) -> bool:
     if wishes.start is True:
         return False
-    return wishes.start is False if new else _is_paused(content)
+    return wishes.start is False if new else pausing.is_paused(content)
 
 
 def _change(job: str, path: Path, *, changed: bool, paused: bool) -> Change:

@@ -13,6 +13,7 @@ from . import handler, reach, systemctl, units
 from .arming import Arming
 from .base import Artifact, Change, Installed, Plan, Scope, Wishes
 from .places import Places
+from .started import trouble_of
 from .systemctl import Manager, Unit
 from .unfinished import forget
 
@@ -129,6 +130,8 @@ class Systemd:
             troubles.append(f"the unit that tells of its failures is missing: dify-job install {job}")
         if any(one.found is Found.MASKED for one in seen.values()):
             troubles.append(f"masked by the administrator: systemctl unmask {timer_name}")
+        texts = [one.content.decode(errors="replace") for one in seen.values()]
+        troubles += filter(None, (trouble_of(text, job) for text in texts))
         plain = Installed(
             job=job,
             backend=self.name,
