@@ -47,6 +47,9 @@ class Machine:
             _call("mount", "-t", "tmpfs", "tmpfs", "/run/systemd/nspawn")
         for ours in ("etc/dify-job", "var/lib/dify-job", "var/lib/private/dify-job"):
             shutil.rmtree(self.root / ours, ignore_errors=True)  # of this machine's own jobs
+        hosts = self.root / "etc/hosts"
+        if not hosts.exists():  # debootstrap makes none
+            hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
         (self.root / "etc/machine-id").write_text("uninitialized\n")
         for unit in ("systemd-networkd-wait-online.service", "systemd-firstboot.service"):
             with contextlib.suppress(FileExistsError):
