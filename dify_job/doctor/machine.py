@@ -16,6 +16,7 @@ from .check import Check, fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
+_SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
@@ -27,6 +28,15 @@ _NOT_STARTED = {
     226: ("NAMESPACE, a path of the unit is gone", "systemctl cat dify-job-{job}.service"),
     238: ("STATE_DIRECTORY", "systemctl status dify-job-{job}.service"),
     243: ("CREDENTIALS, the key file is gone or cannot be decrypted", "dify-job secret set {job}"),
+}
+# Results of a service that its process did not choose (systemd.exec(5), $SERVICE_RESULT).
+_ENDED_BY_SYSTEMD = {
+    "timeout": "the process did not end by itself",
+    "oom-kill": "the machine was out of memory",
+    "signal": "the process was killed",
+    "core-dump": "the process crashed",
+    "start-limit-hit": "it was started too often",
+    "resources": "the machine had not what it takes to start it",
 }
 
 
@@ -56,19 +66,28 @@ def _synchronised() -> bool | None:
 def check_journal(case: Case) -> Check:
     """Whether the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
-        if case.by_cron and not Path("/dev/log").exists():
-            told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
-            return warn(
-                "journal",
-                told,
-                f"apt-get install rsyslog; the results are in dify-job history {case.job.name}",
-            )
-        return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
+        return _check_without_journal(case)
     if os.geteuid() == 0 or not case.system or _in_group():
         return ok("journal", f"dify-job logs {case.job.name} shows it")
     name = reach.name_of(os.geteuid())
     told = f"{name} cannot read the journal of the machine's units"
     return warn("journal", told, f"sudo usermod -aG systemd-journal {name}, then log in again")
+
+
+def _check_without_journal(case: Case) -> Check:
+    """Runs of cron log to syslog, else to the job's log_file."""
+    file = case.job.log_file
+    if not case.by_cron or _SYSLOG.exists():
+        return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
+    if file is None:
+        told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
+        return warn("journal", told, "set log_file in the job, or apt-get install rsyslog")
+    if not file.parent.is_dir():
+        return warn("journal", f"the directory of log_file {file} does not exist", f"mkdir -p {file.parent}")
+    if case.account is not None and (why := reach.obstacle(file.parent, case.account, os.W_OK)) is not None:
+        told = f"{case.account.name} cannot write log_file {file}: {why}"
+        return warn("journal", told, f"chown {case.account.name} {file.parent}")
+    return ok("journal", f"none here; the log goes to {file}")
 
 
 def _in_group() -> bool:
@@ -171,6 +190,11 @@ def check_last_run(case: Case) -> Iterator[Check]:
         why, mend = _NOT_STARTED[one.exit_code]
         told = f"systemd could not start it: status {one.exit_code}/{why}"
         yield warn("last-run", told, mend.format(job=job))
+    elif one is not None and one.result in _ENDED_BY_SYSTEMD:
+        told = f"systemd ended it ({one.result}): {_ENDED_BY_SYSTEMD[one.result]}"
+        yield warn(
+            "last-run", told, f"dify-job logs {job}; look in the app's Logs for what became of the run"
+        )
     else:
         last = read_last(directory)
         if last is None:

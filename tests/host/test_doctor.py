@@ -219,6 +219,17 @@ def test_a_run_that_systemd_could_not_start(ward: Ward) -> None:
     assert ward.doctor()["last-run"][0] == "ok"
 
 
+def test_a_run_that_was_killed(ward: Ward) -> None:
+    ward.host.job('every = "1h"', key="app-slow")
+    ward.host.run("systemctl", "start", "--no-block", SERVICE)
+    ward.host.wait(lambda: ward.host.server.runs)
+    ward.host.run("systemctl", "kill", "--signal=KILL", SERVICE)
+    ward.host.wait(lambda: ward.host.show(SERVICE, "ActiveState") == "failed")
+    lines = ward.doctor()
+    assert lines["last-run"][:2] == ("warn", "systemd ended it (signal): the process was killed")
+    assert lines["in-flight"][0] == "warn"
+
+
 def test_a_user_that_is_gone(host: Host) -> None:
     _tidy(host)
     host.run("useradd", "--system", "reports")

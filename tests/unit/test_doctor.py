@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.config.model import Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
+from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app import AppSeen
 from dify_job.doctor import machine, program, server, service, settings
+from dify_job.doctor.case import Case
 from dify_job.doctor.check import Level
 from dify_job.doctor.server import Servers, check_transport
+from dify_job.scheduling.base import Scope
+from dify_job.scheduling.cron import Cron
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
@@ -162,3 +165,21 @@ def test_a_proxy_counts_where_this_shell_would_go_through_it(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert service._proxy_variables(base_url) == names
+
+
+def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "_JOURNAL", tmp_path / "none")
+    monkeypatch.setattr(machine, "_SYSLOG", tmp_path / "none")
+    config = Config(path=None, files=(), jobs={})
+
+    def check(log_file: Path | None) -> Level:
+        case = Case(job=job(log_file=log_file), config=config, wing=Cron(Scope.USER), now=NOW)
+        return machine.check_journal(case).level
+
+    assert check(None) is Level.WARN
+    assert check(tmp_path / "log") is Level.OK
+    assert check(tmp_path / "nowhere" / "log") is Level.WARN
+    monkeypatch.setattr(machine, "_SYSLOG", tmp_path)
+    assert check(None) is Level.OK
