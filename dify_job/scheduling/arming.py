@@ -76,8 +76,12 @@ class Arming:
         gone = self._gone(rest)
         if changed:
             verify(changed, [a for pair in rest.values() for a in pair], self._manager.scope, self._version)
-        timers, kept = self._sort(rest, seen, shown, {a.path for a in changed})
-        if changed or gone or timers.enable or timers.start:
+        # what a killed install wrote, and did not come to let the manager read
+        unread = {
+            path for path in seen if (unit := shown.get(path.name)) and unit["NeedDaemonReload"] == "yes"
+        }
+        timers, kept = self._sort(rest, seen, shown, {a.path for a in changed} | unread)
+        if changed or gone or unread or timers.enable or timers.start:
             self._bring(changed, gone, timers)
         self._clear_up(rest)
         paths = {a.path for a in changed} | set(gone)

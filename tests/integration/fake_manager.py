@@ -40,6 +40,15 @@ class FakeManager:
         wants = self.units / "timers.target.wants"
         return {link.name for link in wants.iterdir()} if wants.is_dir() else set()
 
+    def unread(self) -> set[str]:
+        """Units that changed on disk since the manager read them."""
+        loaded = self._read()["loaded"]
+        return {
+            name
+            for name in loaded
+            if (self.units / name).is_file() and (self.units / name).read_text() != loaded[name]
+        }
+
     # What systemctl does
 
     def main(self, words: list[str]) -> tuple[int, str, str]:

@@ -83,16 +83,17 @@ class HalfWriter:
         return getattr(self._file, name)
 
 
-def plans(*, new: bool) -> list[Plan]:
+def plans(*, new: bool, service_alone: bool = False) -> list[Plan]:
     return [
         Plan(
             job=job,
-            description="after" if new else "before",
-            schedule=ScheduleConfig(every=7200.0 if new else 3600.0, catch_up=True),
+            description="after" if new and not service_alone else "before",
+            schedule=ScheduleConfig(every=7200.0 if new and not service_alone else 3600.0, catch_up=True),
             config_path=Path("/etc/dify-job/config.toml"),
             python=Path("/usr/bin/python3"),
             timeout=900.0 if new else 600.0,
-            fingerprint=("b" if new else "a") * 16,
+            fingerprint=("b" if new and not service_alone else "a") * 16,
+            notify="" if new and not service_alone else "{}",  # with a handler, that goes with the change
         )
         for job in ("daily", "weekly")
     ]
@@ -166,6 +167,7 @@ class Home:
             "files": self.files(),
             "active": sorted(self.manager.active()),
             "enabled": sorted(self.manager.enabled()),
+            "unread": sorted(self.manager.unread()),
         }
 
 
@@ -185,7 +187,8 @@ def act(home: Home, scenario: str) -> None:
     if scenario == "uninstall":
         home.wing().uninstall(["daily", "weekly"])
     else:
-        home.wing().install(plans(new=True), Wishes(start=True if scenario == "start" else None))
+        wanted = plans(new=True, service_alone=scenario == "service")
+        home.wing().install(wanted, Wishes(start=True if scenario == "start" else None))
 
 
 def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:

@@ -33,8 +33,14 @@ def is_left_over(path: str) -> bool:
     return (name.startswith(".") and name.endswith(".new")) or name == "install-unfinished.json"
 
 
-@pytest.mark.parametrize("scenario", ["fresh", "change", "paused", "start", "uninstall"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "scenario"),
+    [
+        *((backend, each) for backend in BACKENDS for each in ("fresh", "change", "paused", "uninstall")),
+        ("systemd", "service"),
+        ("systemd", "start"),
+    ],
+)
 def test_killed_at_each_operation_old_or_new_stands_whole_and_the_next_one_ends_the_job(
     backend: str, scenario: str, tmp_path: Path
 ) -> None:
@@ -49,6 +55,7 @@ def test_killed_at_each_operation_old_or_new_stands_whole_and_the_next_one_ends_
         assert each["end"] == found[-1]["end"], each["aim"]
         assert each["runs"] == [], f"a run was started at {each['aim']}"
     assert not [path for path in found[-1]["end"]["files"] if is_left_over(path)]
+    assert found[-1]["end"]["unread"] == []
     assert len(found) > 4
 
 
