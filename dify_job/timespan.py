@@ -17,7 +17,7 @@ _UNITS: dict[str, float] = {
     )
     for unit in units.split()
 }
-_PART = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]*)")
+_PART = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]*)"
 _WRITTEN = (
     (31557600, "y"), (2629800, "month"), (604800, "w"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"),
 )  # fmt: skip
@@ -27,7 +27,7 @@ def parse_timespan(text: str) -> float:
     """Seconds of a time span; a number without a unit is seconds. Raises ValueError with a sentence."""
     rest, total = text.strip(), 0.0
     while rest:
-        part = _PART.match(rest)
+        part = re.match(_PART, rest)
         if part is None or (part[2] and part[2] not in _UNITS):
             rest = text
             break

@@ -20,8 +20,10 @@ else:
 
         def finish(cls):
             cls._names = tuple(cls.__annotations__)
-            cls._defaults = {name: vars(cls)[name] for name in cls._names if name in vars(cls)}
-            cls._compared = [name for name in cls._names if getattr(cls._defaults.get(name), "compare", True)]
+            given = {name: vars(cls)[name] for name in cls._names if name in vars(cls)}
+            cls._made = {name: value.make for name, value in given.items() if isinstance(value, field)}
+            cls._defaults = {name: value for name, value in given.items() if name not in cls._made}
+            cls._compared = [name for name in cls._names if getattr(given.get(name), "compare", True)]
             cls.__match_args__ = () if kw_only else cls._names
             cls.__dataclass_fields__ = _Fields()
             for name in ("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"):
@@ -45,18 +47,16 @@ else:
         """The methods that each class gets."""
 
         def __init__(self, /, *args, **given):
-            cls = type(self)
-            for name, value in zip(cls.__match_args__, args, strict=False):
-                if name in given:
-                    raise TypeError(f"{cls.__name__} got {name} twice")
-                given[name] = value
-            for name, default in cls._defaults.items():
-                if name not in given:
-                    given[name] = default.make() if isinstance(default, field) else default
-            if len(args) > len(cls.__match_args__) or given.keys() != set(cls._names):
+            cls, told = type(self), vars(self)
+            by_place = dict(zip(cls.__match_args__, args, strict=False))
+            told |= cls._defaults | by_place | given
+            for name, make in cls._made.items():
+                if name not in told:
+                    told[name] = make()
+            extra = len(args) > len(by_place) or not by_place.keys().isdisjoint(given)
+            if extra or told.keys() != set(cls._names):
                 wanted = ", ".join(cls._names)
                 raise TypeError(f"{cls.__name__} takes {wanted}; it got {args}, {', '.join(given)}")
-            vars(self).update(given)
 
         def __repr__(self):
             told = ", ".join(f"{name}={vars(self)[name]!r}" for name in self._names)

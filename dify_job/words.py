@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 _LOCALES = Path(__file__).parent / "locale"
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = r"\{(\w+)\}"
 _DEEPEST = 4  # a message in a message in a message
-_LEAD = re.compile(r"(\s*(?:(?:dify-job|warning|error): )*)(.*)", re.DOTALL)
+_LEAD = r"(?s)(\s*(?:(?:dify-job|warning|error): )*)(.*)"
 _MOST_SPLITS = 1000
 _JOINTS = ("; ", ": ", ", ")
 
@@ -30,7 +30,7 @@ def in_readers_language(text: str) -> str:
     """The text, line by line, in the language of the locale; what has no translation stays as it is."""
     if not is_chinese():
         return text
-    lines = (_LEAD.fullmatch(line) for line in text.split("\n"))
+    lines = (re.fullmatch(_LEAD, line) for line in text.split("\n"))
     return "\n".join(found[1] + _translated(found[2], _DEEPEST) for found in lines if found)
 
 
@@ -46,7 +46,7 @@ def _translated(text: str, depth: int) -> str:
     for template, translation in templates:
         if (values := _values(template, text, plain)) is not None:
             told = {name: _translated(value, depth - 1) for name, value in values.items()}
-            return _PLACEHOLDER.sub(lambda found: told[found[1]], translation)  # noqa: B023 - used at once
+            return re.sub(_PLACEHOLDER, lambda found: told[found[1]], translation)  # noqa: B023 - used at once
     for joint in _JOINTS:
         head, found, rest = text.partition(joint)
         if found:
@@ -84,8 +84,8 @@ def _catalogue() -> tuple[dict[str, str], list[tuple[tuple[str, ...], str]]]:
     with (_LOCALES / "zh_CN/LC_MESSAGES/dify-job.mo").open("rb") as file:
         messages: dict[str, str] = vars(GNUTranslations(file))["_catalog"]  # it lists them nowhere else
     del messages[""]  # the catalogue's own head
-    plain = {message: told for message, told in messages.items() if not _PLACEHOLDER.search(message)}
-    split = ((tuple(_PLACEHOLDER.split(message)), told) for message, told in messages.items())
+    plain = {message: told for message, told in messages.items() if not re.search(_PLACEHOLDER, message)}
+    split = ((tuple(re.split(_PLACEHOLDER, message)), told) for message, told in messages.items())
     templates = [pair for pair in split if len(pair[0]) > 1]
     templates.sort(key=lambda pair: -sum(map(len, pair[0][::2])))
     return plain, templates

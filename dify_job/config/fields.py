@@ -14,9 +14,9 @@ from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
 Reader = Callable[[Any], Any]
 
-_SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB)?")
+_SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
-_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
+_LOOPBACK = r"127(\.\d{1,3}){3}"
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 SCHEDULE_KINDS = ("every", "calendar", "cron")
 
@@ -69,7 +69,7 @@ def host_in_the_open(url: str) -> str | None:
     """The host to which a key would go unencrypted; None where that is this machine, or with https."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    local = host in ("localhost", "::1") or _LOOPBACK.fullmatch(host) is not None
+    local = host in ("localhost", "::1") or re.fullmatch(_LOOPBACK, host) is not None
     return host if parts.scheme == "http" and not local else None
 
 
@@ -123,7 +123,7 @@ def size(value: Any) -> int:
         return 0
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
     if found is None:
         raise ValueError('must be a size such as "2kB", or false')
     return int(found[1]) * _SIZES[found[2]]

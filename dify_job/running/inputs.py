@@ -13,9 +13,9 @@ from ..config.model import Job
 from ..errors import JobError
 from ..exits import Outcome
 
-_SECRET_NAME = re.compile(
-    r"pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key|authorization|bearer|cookie",
-    re.IGNORECASE,
+_PRIVATE_NAME = (
+    r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
+    r"|authorization|bearer|cookie"
 )
 
 
@@ -145,13 +145,15 @@ def needs_form(inputs: Mapping[str, Any]) -> bool:
 
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     """All that stands under a name that says it is secret, however deep, for the log to hide."""
-    return [text for key, value in inputs.items() for text in _secrets(value, bool(_SECRET_NAME.search(key)))]
+    return [
+        text for key, value in inputs.items() for text in _secrets(value, bool(re.search(_PRIVATE_NAME, key)))
+    ]
 
 
 def _secrets(value: Any, secret: bool) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _secrets(inner, secret or bool(_SECRET_NAME.search(str(key))))
+            yield from _secrets(inner, secret or bool(re.search(_PRIVATE_NAME, str(key))))
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _secrets(inner, secret)

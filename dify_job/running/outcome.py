@@ -19,9 +19,8 @@ _STOP_IN_WORDS = (
 )
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
-_ABOUT_INPUTS = re.compile(
-    r"in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum",
-    re.IGNORECASE,
+_ABOUT_INPUTS = (
+    r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
 )
 
 _DENIED = "the key was refused"
@@ -176,7 +175,7 @@ def _of_refusal(refusal: Refusal, workflow_id: str | None) -> Verdict | None:
         )
     if refusal.code in _BY_CODE:
         return _BY_CODE[refusal.code](said)
-    if not refusal.code and refusal.from_dify and _ABOUT_INPUTS.search(refusal.message):
+    if not refusal.code and refusal.from_dify and re.search(_ABOUT_INPUTS, refusal.message):
         return _rejected(said)
     return None
 
