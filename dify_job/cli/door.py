@@ -62,7 +62,6 @@ def door_of(
         jobs=[job.name for job in jobs],
         config_path=place,
         python=Path(sys.executable),
-        timeout=max(job.timeout + job.schedule.jitter for job in jobs),
         uid=caller or None,
         token_file=token_file,
     )
@@ -82,6 +81,12 @@ def open_door(door: Door, scope: Scope) -> None:
     bearer = ' -H "Authorization: Bearer $(cat TOKENFILE)"' if door.token_file else ""
     name = f"[{address}]" if ":" in address else address
     put(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
+
+
+def remind_of_door(wing: Wing) -> None:
+    """Say so where the interface was made for another interpreter, which an upgrade may take away."""
+    if wing.name == "systemd" and not Doorway(wing.scope).names(Path(sys.executable)):
+        put("http: its unit starts another interpreter; dify-job install --http renews it")
 
 
 def close_door(scope: Scope, installed: Sequence[str], *, all_jobs: bool) -> None:

@@ -21,7 +21,7 @@ from ..scheduling.base import Change, Plan, Scope, Wishes
 from ..scheduling.cron import Cron
 from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
-from .door import door_of, http_options, open_door
+from .door import door_of, http_options, open_door, remind_of_door
 from .options import Globals
 from .output import put, put_data, say
 from .scopes import jobs_named, scope_options
@@ -102,6 +102,8 @@ def install(  # noqa: PLR0913 - one argument an option
         put(f"{one.job}: uninstalled, it is no longer in {place}")
     if door is not None:
         open_door(door, where)
+    else:
+        remind_of_door(wing)
     _tell(wing, ready, changes, config, now)
     return 0
 

@@ -205,7 +205,7 @@ class _Workflow:
             files=files,
             began=began,
             wait_network=wait,
-            run=_checked_run_id(job, start.run_id),
+            run=_checked_run_id(job, start),
             lost=start.lost,
         )
         result = run_job(
@@ -261,7 +261,12 @@ class _Workflow:
                 self._state.finish(result.as_record())
 
 
-def _checked_run_id(job: Job, run_id: str) -> str:
+def _checked_run_id(job: Job, start: Start) -> str:
+    run_id = start.run_id
+    if start.lost and not run_id:
+        raise JobError(
+            Outcome.USAGE, "--lost needs --run-id, by which the run is found", "name it, or leave both out"
+        )
     if run_id and job.end_user is not None:
         raise JobError(
             Outcome.USAGE,

@@ -11,7 +11,6 @@ from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import Found, fingerprint, look, marked
 from ..templates import render_file
-from ..timespan import format_timespan
 from . import systemctl, units
 from .base import Artifact, Scope
 from .places import Places
@@ -21,7 +20,6 @@ from .verify import verify
 
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http@.service"
 _OWNER = "http"  # in the first lines, where files of jobs name theirs
-_GRACE = 180.0  # seconds beyond the longest timeout of a job: the call waits for the job's own unit
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
 _JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
 
@@ -31,14 +29,13 @@ class Door:
     """What is to be served to whom.
 
     listen: ADDRESS:PORT. jobs: that may be started, stopped and read. uid: who may ask beside root, where no
-    token is asked for. timeout: the longest of the jobs, seconds.
+    token is asked for.
     """
 
     listen: str
     jobs: Sequence[str]
     config_path: Path
     python: Path
-    timeout: float
     uid: int | None = None
     token_file: Path | None = None
 
@@ -69,7 +66,6 @@ def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple
         "jobs": " ".join(door.jobs),
         "listen": f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}",
         "command": " ".join(units.quoted(word) for word in _command(door)),
-        "limit": format_timespan(door.timeout + _GRACE),
         "system": scope is Scope.SYSTEM,
         "since": lambda needed: version >= needed,
         "writes": [
@@ -145,6 +141,11 @@ class Doorway:
         seen = look(self._places.units / SERVICE, _OWNER)
         found = _JOBS.search(seen.content.decode(errors="replace")) if seen.mark is not None else None
         return tuple(found[1].split()) if found else ()
+
+    def names(self, python: Path) -> bool:
+        """True where there are no units of ours, or they start this interpreter."""
+        seen = look(self._places.units / SERVICE, _OWNER)
+        return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
     def _bring(self, changed: Sequence[Artifact]) -> None:
         writer = Writer()

@@ -29,6 +29,7 @@ _LEAST_DEADLINE = 10  # the controller looks every 10 s (kubernetes.io, CronJob 
 _PROMPT = 60  # seconds of lateness that are no catching up
 _MOST_MISSED = 90  # at 100 missed starts the controller gives up
 _LONGEST_CATCH_UP = 7 * 86400
+_LARGEST_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,10 @@ def render_manifests(job: Job, cluster: Cluster, source: Path, now: datetime) ->
         "run_id": job.end_user is None,
         "config": job_document(job, state="none", **_jitter(times)),
     }
+    if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
+        raise _no_pod(
+            job, "its inputs are more than a ConfigMap can hold, 1 MiB", "give them as files by address"
+        )
     print_of = fingerprint(repr((asdict(times), job.timeout, values["config"], cluster)))
     return (
         _artifact(job, f"{name}.configmap.yaml", "configmap", values, print_of, source),

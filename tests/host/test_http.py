@@ -214,6 +214,19 @@ def test_the_pages_are_there_and_nothing_else(host: Host, http: Callable[..., Ra
     assert status_of(host, "http://localhost:8000/") == 404
 
 
+def test_units_of_another_interpreter_are_told_of(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    assert "another interpreter" not in host("install").stdout
+    unit = "/etc/systemd/system/dify-job-http@.service"
+    host.run("sed", "-i", "s,ExecStart=[^ ]*,ExecStart=/opt/old/bin/python,", unit)
+    assert "dify-job install --http renews it" in host("install").stdout
+    edited = host("install", "--http", check=False)
+    assert edited.code == 78
+    assert "is not as dify-job wrote it" in edited.stderr
+    host.run("rm", unit)
+    assert "listening" in http().stdout
+
+
 def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
     host: Host, http: Callable[..., Ran]
 ) -> None:

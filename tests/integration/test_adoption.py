@@ -91,6 +91,12 @@ def test_after_a_lost_process_nothing_is_started_though_the_log_is_empty(
     assert posts(server) == 0
 
 
+def test_without_a_name_a_lost_process_is_a_wrong_usage(dify_job: Command, server: StandIn) -> None:
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_LOST": "1"}
+    assert dify_job("run", env=env).code == 64
+    assert server.received == []
+
+
 def test_an_empty_count_of_lost_processes_is_none(dify_job: Command, server: StandIn) -> None:
     assert dify_job("run", env=env_of(server, DIFY_JOB_LOST="")).code == 0
     assert posts(server) == 1

@@ -415,7 +415,7 @@ def test_the_description_has_each_call_with_its_method() -> None:
 PLACES = Places(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
 DOOR = Door(
     listen="127.0.0.1:8000", jobs=["daily"], config_path=Path("/etc/dify-job/config.toml"),
-    python=Path("/opt/dify-job/bin/python"), timeout=1800.0, uid=1000,
+    python=Path("/opt/dify-job/bin/python"), uid=1000,
 )  # fmt: skip
 
 

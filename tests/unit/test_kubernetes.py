@@ -404,6 +404,7 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
         {"ca_file": Path("/etc/ca.pem")},
         {"notify": Notify(on_failure=("apprise-url-from-file:/etc/dify-job/notify.urls",))},
         {"overlap": "wait"},
+        {"inputs": {"text": "x" * 1024 * 1024}},
     ],
 )
 def test_what_no_pod_has_is_refused(change: dict[str, Any]) -> None:
