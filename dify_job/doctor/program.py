@@ -8,6 +8,7 @@ from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from .. import process
+from ..config.trust import fault_of_directories
 from ..errors import JobError
 from ..scheduling import reach, units
 from ..scheduling.base import Scope
@@ -34,12 +35,20 @@ def _check_interpreter(case: Case) -> Check:
     if not os.access(python, os.X_OK):
         what = "cannot be run" if python.exists() else "is gone"
         return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
+    if (why := _distrust(python)) is not None:
+        return ok("interpreter", f"{python}; not tried, for it {why}")
     done = process.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
     if done.code != 0:
         told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
         return fail("interpreter", told, f"{python} -m pip install dify-job, or {again}")
     other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
     return ok("interpreter", f"{python}, {done.text.strip()}{other}")
+
+
+def _distrust(python: Path) -> str | None:
+    """Why the caller should not run it: a run_as user can put anything in the place of his interpreter."""
+    beside = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
+    return fault_of_directories(beside) or fault_of_directories(python)
 
 
 def _check_reach(case: Case) -> Iterator[Check]:

@@ -11,7 +11,6 @@ from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 Lines = dict[str, tuple[str, str, str | None]]
 SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
-SITE = "/opt/dify-job/lib/python3.11/site-packages"
 
 
 @dataclass
@@ -29,6 +28,11 @@ class Ward:
         lines = {line["check"]: (line["level"], line["message"], line["mend"]) for line in job["checks"]}
         assert len(lines) == len(job["checks"])
         return lines
+
+    @property
+    def site(self) -> str:
+        """Where dify-job is installed, for whatever Python the host has."""
+        return self.host.run("sh", "-c", "echo /opt/dify-job/lib/python3*/site-packages").stdout.strip()
 
     def sh(self, script: str) -> Callable[[], object]:
         return lambda: self.host.run("sh", "-ec", script)
@@ -124,7 +128,7 @@ def test_units_that_were_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Wa
     ward.sees("units", "warn", "changed on disk", ward.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}"))
     change = ward.sh("sed -i 's/^every.*/every = \"2h\"/' /etc/dify-job/config.toml")
     assert ward.sees("units", "warn", "has changed since", change) == "dify-job install daily"
-    template = f"{SITE}/dify_job/deploy/systemd/job.timer.j2"
+    template = f"{ward.site}/dify_job/deploy/systemd/job.timer.j2"
     upgrade = ward.sh(f"cp {template} /root/t; echo '# new' >> {template}")
     ward.sees("units", "warn", "another version", upgrade)
     ward.host.run("mv", "/root/t", template)
@@ -171,11 +175,9 @@ def test_a_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
 def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
     """The job was installed from a virtual environment that was removed, or rebuilt without dify-job."""
     other = "/opt/other/bin/python"
-    ward.host.run(
-        "sh",
-        "-ec",
-        f"python3 -m venv --without-pip /opt/other; ln -s {SITE}/* /opt/other/lib/python3*/site-packages/",
-    )
+    venv = "/opt/dify-job/bin/python -m venv --without-pip /opt/other"
+    link = f"ln -s {ward.site}/* /opt/other/lib/python3*/site-packages/"
+    ward.host.run("sh", "-ec", f"{venv}; {link}")
     installed = f"{other} -P -m dify_job install daily"
     ward.host.run("sh", "-ec", installed)
     level, said, _ = ward.doctor()["interpreter"]
@@ -187,7 +189,9 @@ def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
         ward.sh("rm /opt/other/lib/python3*/site-packages/dify_job"),
         "dify-job install daily",
     )
-    ward.host.run("sh", "-ec", f"ln -s {SITE}/dify_job /opt/other/lib/python3*/site-packages/; {installed}")
+    ward.host.run(
+        "sh", "-ec", f"ln -s {ward.site}/dify_job /opt/other/lib/python3*/site-packages/; {installed}"
+    )
     told = ward.sees("interpreter", "fail", f"{other} is gone", ward.sh("rm -r /opt/other"))
     assert told.startswith("dify-job install daily")
 
@@ -204,9 +208,9 @@ def test_code_that_the_services_user_cannot_reach(ward: Ward) -> None:
 
 
 def test_code_that_each_run_would_compile(ward: Ward) -> None:
-    delete = ward.sh(f"find {SITE}/click -name '*.pyc' -delete")
+    delete = ward.sh(f"find {ward.site}/click -name '*.pyc' -delete")
     told = ward.sees("bytecode", "warn", "are not compiled", delete)
-    assert told.endswith(f" -m compileall -q {SITE}/click")
+    assert told.endswith(f" -m compileall -q {ward.site}/click")
 
 
 def test_a_run_that_systemd_could_not_start(ward: Ward) -> None:

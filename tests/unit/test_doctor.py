@@ -183,3 +183,24 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     assert check(tmp_path / "nowhere" / "log") is Level.WARN
     monkeypatch.setattr(machine, "_SYSLOG", tmp_path)
     assert check(None) is Level.OK
+
+
+def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """root runs doctor, and the job's run_as user owns the virtual environment."""
+    ran: list[object] = []
+    monkeypatch.setattr(program.process, "run", lambda *argv, **_: ran.append(argv))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    (tmp_path / "bin").chmod(0o777)
+    case = Case(
+        job=job(),
+        config=Config(path=None, files=(), jobs={}),
+        wing=Cron(Scope.USER),
+        now=NOW,
+        python=tmp_path / "bin/python",
+    )
+    check = program._check_interpreter(case)
+    assert (check.level, ran) == (Level.OK, [])
+    assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
