@@ -1,10 +1,15 @@
 """The one place where everything that can happen to a run arrives: messages of calls, and signals."""
 
+from __future__ import annotations
+
 import time
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-from ..dify.client import Call, Message
 from ..values import dataclass
+
+if TYPE_CHECKING:
+    from ..dify.client import Call, Message
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from ..values import dataclass, field, replace
 from .inbox import Inbox
 from .inputs import Templates, secrets_in
 from .result import Result, log_result, now_as_text, refused
-from .runner import Request, run_job
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ..dify.dialects import Event
     from .files import InputFile
+    from .runner import Request
     from .telling import Telling
 
 
@@ -197,6 +197,8 @@ class _Workflow:
 
             target = place_of(job, name, self._state.directory if self._state is not None else None)
             check_writable(target)
+        from .runner import Request, run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
+
         wait = job.wait_network if job.wait_network is not None else start.wait_network
         request = Request(
             job=job,
