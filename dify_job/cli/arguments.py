@@ -1,7 +1,6 @@
 """The inputs that the command line gives: `-i` over `--inputs`, and `--file`."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def utf8(argument: str) -> str:
 
 def _object(text: str) -> dict[str, Any]:
     if text == "-":
-        return parse_object(sys.stdin.read(), "the inputs on standard input", Outcome.REJECTED)
+        return parse_object(_standard_input(), "the inputs on standard input", Outcome.REJECTED)
     if not text.startswith("@"):
         return parse_object(text, "--inputs", Outcome.USAGE)
     try:
@@ -60,3 +59,16 @@ def _object(text: str) -> dict[str, Any]:
             Outcome.REJECTED, f"the input file {text[1:]} is not UTF-8", "convert it: iconv -t UTF-8"
         ) from None
     return parse_object(content, f"the input file {text[1:]}", Outcome.REJECTED)
+
+
+def _standard_input() -> str:
+    try:
+        return os.fdopen(0, "rb", closefd=False).read().decode()
+    except OSError as error:
+        raise JobError(
+            Outcome.NO_INPUT, f"standard input cannot be read: {error.strerror}", "check --inputs -"
+        ) from None
+    except UnicodeDecodeError:
+        raise JobError(
+            Outcome.REJECTED, "the inputs on standard input are not UTF-8", "convert them: iconv -t UTF-8"
+        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..running.inbox import Inbox
-from ..running.result import Result, log_result
+from ..running.result import Result, log_result, refused
 from ..running.workflow import Start, fault, refusal, run_workflow, tell
 from ..values import replace
 from ..words import in_readers_language
@@ -25,6 +24,7 @@ from . import run_log, tick
 from .arguments import files_of, inputs_of
 from .options import Globals
 from .output import log_traceback, put_data, put_json, say, tell_error
+from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
     from .live import LiveLine
@@ -94,8 +94,7 @@ def run(  # noqa: PLR0913 - one argument an option
     """
     options = ctx.ensure_object(Globals)
     inbox = Inbox()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda number, _frame: inbox.cancel(number))
+    signals = Signals(inbox)
     ended = _Ended(print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     chosen: Job | None = None
@@ -121,8 +120,10 @@ def run(  # noqa: PLR0913 - one argument an option
             ended.live = live
             live.start()
             start = replace(start, progress=live.progress)
+        signals.begin()
         result = run_workflow(chosen, given, start=start)
     except JobError as error:
+        signals.begin()
         result = refusal(chosen.name if chosen else job or "", error, start)
         if log.is_set_up():
             log_result(result)
@@ -131,7 +132,20 @@ def run(  # noqa: PLR0913 - one argument an option
         ended(result)
         if chosen is not None:
             tell(chosen, result, start)
+    except Cancelled as cancelled:
+        signals.begin()
+        result = refused(
+            chosen.name if chosen else job or "",
+            Outcome.CANCELLED,
+            "cancelled; no run had been started",
+            None,
+            start.call_time,
+            time.monotonic() - start.began,
+            cancelled.signum,
+        )
+        ended(result)
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
+        signals.begin()
         log_traceback()
         result = fault(chosen.name if chosen else job or "", error, start)
         ended(result)

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..values import dataclass
 from .model import KeySource, Origin, Secret, Source
-from .trust import fault_of_directories, fault_of_file
+from .trust import fault_of_directories, fault_of_file, fault_of_link
 
 _OURS = "# Managed by dify-job for job "
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
@@ -107,8 +107,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     The key and the base URL always come from one origin: a stored key never goes to an address from another.
     """
     warnings: list[str] = []
-    file = env_file if env_file is not None else _own_dotenv(warnings)
-    stored = _read_dotenv(file) if file is not None else {}
+    file, stored = (env_file, _read_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
     in_file = Source.DOTENV, stored, str(file)
     in_environment = Source.ENVIRONMENT, environ, ""
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
@@ -150,24 +149,30 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     )
 
 
-def _own_dotenv(warnings: list[str]) -> Path | None:
+def _own_dotenv(warnings: list[str]) -> tuple[Path | None, dict[str, str]]:
+    """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
     path = Path(".env").absolute()
     try:
-        with path.open("rb") as file:
-            fault = fault_of_file(os.fstat(file.fileno()), private=False)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
     except OSError:
-        return None
-    if fault is not None:
-        warnings.append(f"{path} is not read: it {fault}; name it with --env-file if you trust it")
-        return None
-    return path
+        return None, {}
+    with os.fdopen(descriptor, "rb") as file:
+        fault = fault_of_file(os.fstat(descriptor), private=False) or fault_of_link(path)
+        if fault is not None:
+            warnings.append(f"{path} is not read: it {fault}; name it with --env-file if you trust it")
+            return None, {}
+        return path, _parsed(path, file.read)
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
+    return _parsed(path, path.read_bytes)
+
+
+def _parsed(path: Path, read: Callable[[], bytes]) -> dict[str, str]:
     from .dotenv import parse_dotenv  # noqa: PLC0415 - start-up time: most jobs have a config file
 
     try:
-        return parse_dotenv(path.read_text(encoding="utf-8"))
+        return parse_dotenv(read().decode())
     except OSError as error:
         raise JobError(
             Outcome.CONFIG, f"the env file {path} cannot be read: {error.strerror}", "check --env-file"

@@ -24,6 +24,14 @@ def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = N
     return None
 
 
+def fault_of_link(path: Path) -> str | None:
+    """What is wrong with the name itself: who makes a link to a file of ours chooses what we read."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+        return f"is a link that user {found.st_uid} made"
+    return None
+
+
 def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
     """The first directory above the file that others can write or replace; sticky ones are fine.
 

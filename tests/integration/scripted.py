@@ -103,6 +103,10 @@ class Scripted:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
+    def say(self, kind: str, *answers: Say) -> None:
+        """From now on other answers."""
+        self._answers[kind] = list(answers)
+
     def count(self, kind: str) -> int:
         return sum(seen == kind for seen, _ in self.seen)
 
