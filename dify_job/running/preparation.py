@@ -119,9 +119,13 @@ class Preparation:
                 raise error
             case Unread(reason) if file is not None and file.path is not None:
                 raise no_input(file.variable, file.path, reason)
+            case Broken(sent=False, reason=reason):
+                return decide(End(unsent=reason))
             case Broken(reason=reason):
                 verdict = decide(End(unsent=reason))
-                return replace(verdict, message=f"{verdict.message} ({about})")
+                done = "uploaded" if file is not None else "fetched"
+                words = f"{about} could not be {done}: {reason}; no run was started"
+                return replace(verdict, message=words)
             case Reply(status=200 | 201):
                 return message
             case Reply(status=status, headers=headers, body=body):

@@ -227,6 +227,8 @@ def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
         configure(dify_job, server.base_url, "retry = { attempts = 3, max_wait = 3 }")
         ran = dify_job("run", "--file", "doc=a.txt")
     assert ran.code == 69, ran.stderr
+    assert "could not be uploaded" in ran.result["message"]
+    assert "no run was started" in ran.result["message"]
     assert server.paths.count("/v1/files/upload") == 3
     assert server.paths.count("/v1/parameters") == 1
     assert not (tmp_path / "state" / "in-flight.json").exists(), "no run was submitted"
