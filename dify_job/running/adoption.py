@@ -20,7 +20,7 @@ from .records import Terms
 from .stop import cancelled
 
 _LOOK_LIMIT = 10.0
-_PAUSE = 2.0
+_PAUSE = 1.0
 _TRIES = 3
 _FINAL = frozenset({400, 401, 403})
 
