@@ -2,6 +2,7 @@
 
 import grp
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from .. import process
 from ..dify.app import AppSeen
 from ..exits import TABLE, Outcome
 from ..scheduling import reach, systemctl
-from ..state import JobState, read_last
+from ..state import JobState, read_last, read_own
 from .case import Case
 from .check import Check, fail, ok, warn
 
@@ -18,6 +19,7 @@ _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
+_HOLDER = re.compile(rb"process [0-9]+")
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
@@ -145,8 +147,8 @@ def _held(directory: Path, now: datetime) -> tuple[str, float] | None:
     """Who holds the lock, and for how many seconds; from /proc/locks, so that no run finds it taken by us."""
     lock = directory / "lock"
     try:
-        seen = lock.stat()
-        who = lock.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        seen = lock.lstat()
+        told = _HOLDER.match(read_own(lock))
         held = any(
             line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
             for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
@@ -154,6 +156,7 @@ def _held(directory: Path, now: datetime) -> tuple[str, float] | None:
         )
     except OSError:
         return None
+    who = told[0].decode() if told else "another process"
     return (who, now.timestamp() - seen.st_mtime) if held else None
 
 

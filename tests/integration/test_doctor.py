@@ -525,6 +525,26 @@ def test_doctor_leaves_the_directory_of_a_job_as_it_is(patient: Patient) -> None
     assert look() == before
 
 
+def test_what_a_services_user_puts_into_its_state_neither_hangs_doctor_nor_shows_other_files(
+    patient: Patient,
+) -> None:
+    secret = patient.command.home / "secret"
+    secret.write_text("canary of root")
+    state = patient.command.home / "state"
+    state.mkdir()
+    os.mkfifo(state / "last.json")
+    os.mkfifo(state / "tick.json")
+    (state / "lock").symlink_to(secret)
+    with secret.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        lines = patient.doctor()
+    assert "canary" not in str(lines)
+    assert lines["last-run"][:2] == ("ok", "none is recorded")
+    (state / "lock").unlink()
+    os.mkfifo(state / "lock")
+    assert patient.doctor()["state"][0] == "ok"
+
+
 def test_remedies_are_commands_that_a_shell_can_read(patient: Patient) -> None:
     patient.key.chmod(0o644)
     for _, _, mend in patient.doctor().values():
