@@ -1,5 +1,6 @@
 """Whose socket is at the other end of a connection on this machine, as /proc/self/net/tcp tells."""
 
+import errno
 import ipaddress
 import socket
 import sys
@@ -13,7 +14,9 @@ _ESTABLISHED = "01"  # in any other state a socket can have lost its owner, and 
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """The other end of a TCP connection. Raises OSError where it is gone."""
+    """The other end of a TCP connection. Raises OSError where it is gone, or none."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        raise OSError(errno.EPROTONOSUPPORT, "it is no TCP connection")
     there, here = connection.getpeername()[:2], connection.getsockname()[:2]
     peer = Peer(str(there[0]))
     if not peer.local:

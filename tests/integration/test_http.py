@@ -1,0 +1,144 @@
+"""The process that answers one request: what systemd starts, with a real connection as its standard input."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text('[jobs.daily]\nbase_url = "http://127.0.0.1:9"\nevery = "1h"\n')
+    return path
+
+
+@pytest.fixture
+def ask(config: Path) -> Iterator[Callable[..., tuple[bytes, int, str]]]:
+    """Send bytes to a handler on a fresh connection; its answer, exit status and log."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send(data: bytes, *flags: str) -> tuple[bytes, int, str]:
+            with socket.create_connection(server.getsockname()) as client:
+                accepted, _ = server.accept()
+                handler = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "dify_job",
+                        "http",
+                        "--config",
+                        str(config),
+                        *flags,
+                        "--",
+                        "daily",
+                    ],
+                    stdin=accepted,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={"PATH": os.environ["PATH"], "HOME": str(config.parent)},
+                )
+                accepted.close()
+                client.sendall(data)
+                client.settimeout(20)
+                answer = b""
+                while part := client.recv(65536):
+                    answer += part
+            stdout, stderr = handler.communicate(timeout=20)
+            assert stdout == b""
+            return answer, handler.returncode, stderr.decode()
+
+        yield send
+
+
+def get(path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost:8000", *fields, "", ""]).encode()
+
+
+def test_the_answer_goes_to_the_connection_and_one_line_to_the_log(
+    ask: Callable[..., tuple[bytes, int, str]],
+) -> None:
+    answer, code, log = ask(get("/openapi.json"), "--allow-uid", str(os.geteuid()))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert json.loads(body)["openapi"] == "3.1.0"
+    assert code == 0
+    [line] = [json.loads(line) for line in log.splitlines()]
+    assert line["event"] == "GET /openapi.json: 200"
+    assert line["uid"] == os.geteuid()
+
+
+def test_the_job_s_status_is_told_without_a_scheduler(ask: Callable[..., tuple[bytes, int, str]]) -> None:
+    answer, _, _ = ask(get("/api/dify/scheduler/status"), "--allow-uid", str(os.geteuid()))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
+        "running": False,
+        "job_name": "daily",
+        "next_run_time": None,
+        "message": "the job is not installed",
+    }
+
+
+def test_a_token_is_read_from_its_file_and_told_nowhere(
+    ask: Callable[..., tuple[bytes, int, str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o600)
+    bearer = f"Authorization: Bearer {TOKEN}"
+    flags = ("--token-file", str(file))
+    assert ask(get("/docs"), *flags)[0].startswith(b"HTTP/1.1 401 ")
+    answer, code, log = ask(get("/docs", bearer), *flags)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert (code, TOKEN in log) == (0, False)
+    file.chmod(0o644)
+    answer, code, log = ask(get("/docs", bearer), *flags)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert "can be read by others" in log
+    file.chmod(0o600)
+    file.write_text("short\n")
+    assert ask(get("/docs", bearer), *flags)[0].startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40), 400),  # TLS
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (
+            b"GET /docs HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+            411,
+        ),
+        (b"GET /docs\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_process_is_content(
+    ask: Callable[..., tuple[bytes, int, str]], data: bytes, status: int
+) -> None:
+    answer, code, log = ask(data + b"\r\n\r\n", "--allow-uid", str(os.geteuid()))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert code == 0
+    assert "Traceback" not in log
+
+
+def test_a_standard_input_that_is_no_connection_is_a_wrong_usage(config: Path) -> None:
+    ours, theirs = socket.socketpair()
+    for stdin in (subprocess.DEVNULL, theirs):
+        done = subprocess.run(
+            [sys.executable, "-m", "dify_job", "http", "--config", str(config), "daily"],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 64, done.stderr
+        assert "no connection" in done.stderr
+    ours.close()
+    theirs.close()
