@@ -71,7 +71,7 @@ def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> li
     Raises JobError, and then nothing is changed.
     """
     with locked(base_of(system=wing.scope is Scope.SYSTEM)):
-        _refuse_second_backend(wing, [each.plan.job for each in ready])
+        _refuse_second_time(wing, place, [each.plan.job for each in ready])
         for each in ready:
             _check_record(each.job, each.plan, by_cron=wing.name == "cron")
         writer = Writer()
@@ -132,11 +132,16 @@ def _check_effect(place: Path, ready: Sequence[Ready]) -> None:
             )
 
 
-def _refuse_second_backend(wing: Wing, jobs: Sequence[str]) -> None:
-    for other, one in installed_jobs(visible("auto", wing.scope.value), tuple(jobs)):
-        if other.name != wing.name:
-            raise JobError(
-                Outcome.CONFIG,
-                f"job {one.job} is installed with {one.backend} already; with both it would run twice",
-                f"dify-job uninstall {one.job} --backend {one.backend}, or install with that back end",
-            )
+def _refuse_second_time(wing: Wing, place: Path, jobs: Sequence[str]) -> None:
+    """What another scheduler has already would run twice; in the other scope, what has the same config."""
+    for scope in Scope:
+        for other, one in installed_jobs(visible("auto", scope.value), tuple(jobs)):
+            same_scope = scope is wing.scope
+            if (same_scope and other.name != wing.name) or (not same_scope and one.source == str(place)):
+                what = one.backend if same_scope else f"{one.backend} as a {scope.value} job"
+                there = f"dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
+                raise JobError(
+                    Outcome.CONFIG,
+                    f"job {one.job} is installed with {what} already; with both it would run twice",
+                    f"{there}, or leave it as it is",
+                )

@@ -105,6 +105,8 @@ def run(  # noqa: PLR0913 - one argument an option
         live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
             log.warning(warning)
+        if scheduled and (changed := tick.drift(config, chosen)) is not None:
+            log.warning(changed)
         start = replace(
             start,
             config_path=config.path,

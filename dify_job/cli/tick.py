@@ -1,4 +1,4 @@
-"""What a scheduled start does before it is a run: is it due, is it too late, how long is its jitter."""
+"""What a scheduled start does before it is a run: is it due, too late, as installed; and its jitter."""
 
 import os
 import socket
@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..config.model import Job, Notify
+from ..config.model import Config, Job, Notify
 from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, cannot_write
 
 _DAY = 86400
+_CRON_D = Path("/etc/cron.d")
+_SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
@@ -88,3 +90,37 @@ def jitter(job: Job) -> float:
     except (OSError, UnicodeDecodeError):
         host = ""
     return due.jitter_of(job.schedule, job.name, host or socket.gethostname())
+
+
+def drift(config: Config, job: Job) -> str | None:
+    """A sentence where the config has changed what a unit or crontab line says; None where it has not.
+
+    Only a config that is newer than what was installed is compared with it: nothing else is loaded then.
+    """
+    if config.path is None:
+        return None
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+    unit = f"dify-job-{job.name}.service"
+    places = (home / "systemd/user" / unit, _SYSTEM_UNITS / unit, _CRON_D / f"dify-job-{job.name}")
+    changed = max(filter(None, map(_changed, config.files)), default=0.0)
+    for place in places:
+        if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
+            return f"the config has changed since job {job.name} was installed: dify-job install {job.name}"
+    return None
+
+
+def _differs(place: Path, config: Config, job: Job) -> bool:
+    from ..ownership import look  # noqa: PLC0415 - after a change of the config only
+    from ..scheduling.base import plan_of  # noqa: PLC0415
+
+    mark = look(place, job.name).mark
+    if mark is None or config.path is None or mark.source != str(config.path.absolute()):
+        return False
+    return mark.config != plan_of(job, config.path.absolute()).fingerprint
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -430,3 +430,73 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
     assert done.code == 69
     assert "log_file = " in done.stderr
     assert target.read_text() == "precious"
+
+
+# Beside install
+
+
+def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Someone who leaves sudo out would else pay for each run twice."""
+    units = home.path / "system"
+    patched = f"from dify_job.scheduling import places; places.SYSTEM_UNITS = Path({str(units)!r});"
+    monkeypatch.setitem(
+        globals(), "BOOTED", BOOTED.replace("from dify_job.cli", f"{patched} from dify_job.cli")
+    )
+    home("install", "--user")
+    units.mkdir()
+    for file in home.manager.units.glob("dify-job-*"):
+        file.rename(units / file.name)
+    done = home("install", "--user")
+    assert done.code == 78
+    assert "is installed with systemd as a system job already; with both it would run twice" in done.stderr
+    assert not list(home.manager.units.glob("dify-job-*"))
+
+
+def test_a_scheduled_run_says_that_the_config_has_changed_since_it_was_installed(home: Home) -> None:
+    quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
+    home.configure(CONFIG + quick)
+    home("install", "--user")
+    told = "the config has changed since job daily was installed: dify-job install daily"
+
+    def log_of_a_run() -> str:
+        (home.path / "log").unlink(missing_ok=True)
+        assert home("run", "--scheduled", "daily").code == 69
+        return (home.path / "log").read_text()
+
+    assert told not in log_of_a_run()
+    home.configure(CONFIG + quick + 'inputs = { a = "an input needs no reinstall" }\n')
+    assert told not in log_of_a_run()
+    home.configure(CONFIG.replace("2h", "3h") + quick)
+    assert told in log_of_a_run()
+    home("install", "--user")
+    assert told not in log_of_a_run()
+
+
+def test_next_tells_the_runs_with_their_zone_and_what_clock_changes_do(home: Home) -> None:
+    home.configure(CONFIG.replace('every = "2h"', 'cron = "30 2 * * *"\ntimezone = "Europe/Berlin"'))
+    told = home("next", "-n", "3").stdout.splitlines()
+    assert told[0] == "daily: cron 30 2 * * * (Europe/Berlin)"
+    assert len([line for line in told if " 02:30:00 CE" in line]) == 3
+    assert "clocks go forward in Europe/Berlin; runs at 02:30 are skipped" in told[-1]
+    (row,) = home("next", "--json").result["jobs"]
+    assert len(row["runs"]) == 5
+    assert row["warnings"]
+
+
+def test_render_gives_the_files_for_another_host_and_touches_nothing_else(home: Home) -> None:
+    before = home.everything()
+    printed = home("render", "--target", "systemd", "--systemd-version", "239").stdout
+    assert "LoadCredential" not in printed
+    assert home.everything() == before
+    out = home.path / "out"
+    home("render", "--target", "systemd", "--output-dir", str(out), "--user")
+    home("render", "--target", "cron", "--output-dir", str(out))
+    assert sorted(file.name for file in out.iterdir()) == [
+        "dify-job-daily",
+        "dify-job-daily.service",
+        "dify-job-daily.timer",
+    ]
+    assert set(home.everything()) - set(before) == {f"out/{file.name}" for file in out.iterdir()}
+    assert home.manager.log() == []
