@@ -34,7 +34,10 @@ class Case:
     @classmethod
     def of(cls, job: Job, config: Config, found: list[tuple[Wing, Installed]], now: datetime) -> "Case":
         """A job with what is installed of it."""
-        mine = tuple((wing, one) for wing, one in found if one.job == job.name)
+        named = tuple((wing, one) for wing, one in found if one.job == job.name)
+        # A user's job and one of the machine can have one name: of this config are those that say so.
+        own = tuple(each for each in named if config.path and each[1].source == str(config.path.absolute()))
+        mine = own or named
         scope = Scope.SYSTEM if os.geteuid() == 0 else Scope.USER
         wing = mine[0][0] if mine else chosen_backend("auto", scope)
         python = _python_of(mine[0][1]) if mine else None

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 from .. import process
 from ..ownership import Found, look
 from ..scheduling import crond, dropins, reach, systemctl, units
-from ..scheduling.base import Installed
+from ..scheduling.base import Installed, Scope
 from ..scheduling.systemctl import Manager, Unit
 from .case import Case
 from .check import Check, Level, fail, ok, warn
@@ -48,7 +48,8 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
     if len(case.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
         second = case.installed[1][1]
-        mend = f"dify-job uninstall {job} --backend {second.backend} --{second.scope}"
+        sudo = "sudo " if second.scope is Scope.SYSTEM and os.geteuid() != 0 else ""
+        mend = f"{sudo}dify-job uninstall {job} --backend {second.backend} --{second.scope}"
         yield fail("units", f"installed twice, in {where}: it runs twice", mend)
         return
     shown = Manager(case.wing.scope).show(units.unit_names(job)) if not case.by_cron else {}

@@ -14,7 +14,7 @@ from dify_job.doctor import machine, program, server, service, settings
 from dify_job.doctor.case import Case
 from dify_job.doctor.check import Level
 from dify_job.doctor.server import Servers, check_transport
-from dify_job.scheduling.base import Scope
+from dify_job.scheduling.base import Installed, Scope
 from dify_job.scheduling.cron import Cron
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -204,3 +204,25 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
     check = program._check_interpreter(case)
     assert (check.level, ran) == (Level.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
+
+
+def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    config = Config(path=path, files=(path,), jobs={})
+
+    def installed(scope: Scope, source: Path) -> tuple[Cron, Installed]:
+        one = Installed(
+            job="daily", backend="cron", scope=scope, paths=(), fingerprint="", source=str(source), armed=True
+        )
+        return Cron(scope), one
+
+    mine = installed(Scope.USER, path)
+    machines = installed(Scope.SYSTEM, Path("/etc/dify-job/config.toml"))
+    case = Case.of(job(), config, [mine, machines], NOW)
+    assert [one for _, one in case.installed] == [mine[1]]
+    both = Case.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
+    [check] = service.check_service(both, alive=True)
+    assert check.level is Level.FAIL
+    assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
+    elsewhere = Case.of(job(), config, [machines], NOW)
+    assert elsewhere.one == machines[1]
