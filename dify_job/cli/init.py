@@ -11,7 +11,7 @@ import click
 
 from ..config import fields, own
 from ..config.draft import Draft, written
-from ..config.model import Config, Job, Secret
+from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
 from ..dify.app import AppSeen, look
 from ..errors import JobError
@@ -24,7 +24,7 @@ from .arguments import utf8
 from .drafting import drafted
 from .key_input import given_key, interactive
 from .options import Globals
-from .output import put
+from .output import put, say
 from .times import schedule_of_flags, schedule_options
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
@@ -93,6 +93,8 @@ def init(  # noqa: PLR0913 - one argument an option
     trusted = ca_file.absolute() if ca_file is not None else None
     seen = AppSeen() if offline else _ask(url, key, trusted)
     name = job or _name(seen.name)
+    if schedule is None and interactive():
+        schedule = _asked_schedule()
     if job is None:
         _refuse_taken(place, name)
     draft = Draft(
@@ -185,6 +187,15 @@ def _name(app: str) -> str:
         return "default"
     slug = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-")
     return str(click.prompt("Name of the job", default=slug or "default", err=True)).strip()
+
+
+def _asked_schedule() -> ScheduleConfig:
+    while True:
+        text = str(click.prompt("Run every", default="1h", err=True))
+        try:
+            return ScheduleConfig(every=fields.positive_timespan(text))
+        except ValueError as error:
+            say(f"  it {error}" if str(error).startswith("must") else f"  {error}")
 
 
 def _about(seen: AppSeen, *, offline: bool) -> str:

@@ -309,6 +309,8 @@ def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: 
     answer("Dify's address [http://localhost/v1]: ", server.base_url)
     answer("API key: ", "app-with-a-form-0123456789")
     answer("Name of the job [daily-report]: ", "")
+    answer("Run every [1h]: ", "often")
+    answer("Run every [1h]: ", "90min")
     answer("topic []: ", "sales")
     answer("count []: ", "many")
     answer("count []: ", "4")
@@ -318,5 +320,7 @@ def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: 
     os.close(terminal)
     assert "app-with-a-form" not in shown
     assert "it must be a number" in shown
+    assert "'often' is not a time span" in shown
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
+    assert read["daily-report"]["every"] == "1h 30min"
     assert read["daily-report"]["inputs"] == {"topic": "sales", "count": 4, "style": "plain"}
