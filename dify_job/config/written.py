@@ -13,8 +13,8 @@ from ..timespan import format_timespan
 from .model import Expectation, Job
 
 _TIMES = frozenset({"timeout", "connect_timeout", "idle_timeout", "wait_network"})
-# What the other place says in its own words: its scheduler, its user, its key, and where state is.
-_LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "origins"})
+# What the other place says in its own words: its scheduler, its user, its key, and where state and log are.
+_LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "log_file", "origins"})
 
 
 def job_document(job: Job, **others: Any) -> str:

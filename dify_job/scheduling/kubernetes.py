@@ -178,8 +178,10 @@ def _refuse_what_is_local(job: Job) -> None:
     local = next((path for path in values if "://" not in path), None)
     if local is not None:
         raise _no_pod(job, f"files names {local}, which no pod has", "give it as an http address")
-    if job.output.file is not None:
-        raise _no_pod(job, "output.file is lost with it", "take it out, or let the workflow send its result")
+    if job.output.file is not None or job.output.downloads is not None:
+        raise _no_pod(
+            job, "what output writes is lost with it", "take it out, or let the workflow send its result"
+        )
     if job.metrics.textfile is not None:
         raise _no_pod(job, "metrics.textfile is lost with it", "take it out; kube-state-metrics counts Jobs")
     if job.ca_file is not None:

@@ -121,6 +121,13 @@ def test_where_the_log_cannot_be_read_nothing_is_started(dify_job: Command, repl
     assert server.count("post") == 0
 
 
+def test_a_nomad_job_s_id_names_a_run(dify_job: Command, server: StandIn) -> None:
+    name = "dify-daily/periodic-1764000000"
+    for _ in range(2):
+        assert dify_job("run", "--run-id", name, env=env_of(server)).code == 0
+    assert [run.user for run in server.runs] == [f"dify-job-default-{name}"]
+
+
 @pytest.mark.parametrize(
     "flags", [["--run-id", "a b"], ["--run-id", "-x"], ["--end-user", "bob"], ["--lost", "-1"]]
 )

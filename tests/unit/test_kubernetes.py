@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from dify_job.config.model import (
     ScheduleConfig,
 )
 from dify_job.config.read import load_config
+from dify_job.config.written import job_document
 from dify_job.errors import JobError
 from dify_job.exits import TABLE, Again
 from dify_job.scheduling import preview, schedule
@@ -119,6 +120,8 @@ def jobs(draw: st.DrawFn) -> Job:
         idle_timeout=draw(SPANS),
         wait_network=draw(st.none() | SPANS),
         inputs=draw(st.dictionaries(TEXTS, VALUES, max_size=4)),
+        env=draw(st.just(()) | st.just(("REGION", "TOPIC"))),
+        console_url=draw(st.none() | st.just("https://dify.example.com/app/1/logs")),
         overlap=draw(st.sampled_from(["fail", "skip"])),
         partial=draw(st.sampled_from(["failure", "success"])),
         retry=RetryPolicy(draw(st.integers(1, 9)), draw(SPANS)),
@@ -126,7 +129,6 @@ def jobs(draw: st.DrawFn) -> Job:
             select=draw(st.none() | st.just("outputs.result")),
             format=draw(st.sampled_from(["text", "json"])),
             mode=draw(st.none() | st.integers(0, 0o777)),
-            downloads=draw(st.none() | st.just(Downloads(3, 5000))),
         ),
         expect=draw(st.dictionaries(st.just("outputs.result"), EXPECTATIONS)),
         notify=Notify(healthchecks=draw(st.none() | st.just("https://hc.example.com/ping/1"))),
@@ -160,6 +162,27 @@ def test_the_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
     times = ScheduleConfig(jitter=job.schedule.jitter)
     expected = replace(job, state="none", schedule=times, description=read.description)
     assert replace(read, key=KeySource()) == expected
+
+
+def test_what_is_refused_in_a_pod_can_be_written_all_the_same(tmp_path: Path) -> None:
+    output = Output(file="/srv/out/x.json", downloads=Downloads(3, 5000), mode=0o640)
+    notify = Notify(on_failure=("apprise-url-from-file:/etc/dify-job/notify.urls",))
+    job = replace(
+        PLAIN, output=output, notify=notify, files={"a": "/srv/a.pdf", "b": ("/srv/b", "/srv/c")},
+        metrics=Metrics(Path("/var/lib/x.prom")), ca_file=Path("/etc/ca.pem"), overlap="wait",
+    )  # fmt: skip
+    (tmp_path / "config.toml").write_text(job_document(job))
+    read = load_config(tmp_path / "config.toml", environ={}).jobs["daily"]
+    assert replace(read, key=KeySource()) == job
+
+
+def test_of_each_key_of_a_job_it_is_decided_what_becomes_of_it_in_a_pod() -> None:
+    written = {"base_url", "mode", "workflow_id", "end_user", "timeout", "connect_timeout", "idle_timeout"}
+    written |= {"wait_network", "inputs", "env", "overlap", "partial", "retry", "expect", "console_url"}
+    written |= {"log_outputs", "description"}
+    refused_in_part = {"files", "ca_file", "output", "metrics", "notify"}
+    said_otherwise = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
+    assert {field.name for field in fields(Job)} == written | refused_in_part | said_otherwise
 
 
 def check_rules(spec: dict[str, Any]) -> None:
@@ -400,6 +423,7 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
     [
         {"files": {"report": "/srv/in/a.pdf"}},
         {"output": Output(file="/srv/out/x.json")},
+        {"output": Output(downloads=Downloads())},
         {"metrics": Metrics(textfile=Path("/var/lib/x.prom"))},
         {"ca_file": Path("/etc/ca.pem")},
         {"notify": Notify(on_failure=("apprise-url-from-file:/etc/dify-job/notify.urls",))},
