@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from .. import log
 from ..dify.client import Unreadable
 from ..dify.form import FormField, Limits
 from ..dify.upload import Part, open_plain
@@ -138,7 +139,10 @@ def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dic
 
 def shown(file: InputFile) -> str:
     """The file for a message; what an address carries behind its path can be a secret."""
-    return str(file.path) if file.path is not None else file.url.partition("?")[0]
+    if file.path is not None:
+        return str(file.path)
+    parts = urlsplit(file.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _look_at(key: str, name: str) -> InputFile:
@@ -150,6 +154,8 @@ def _look_at(key: str, name: str) -> InputFile:
                 f"a file of the input {key} is neither a path nor an http or https address",
                 "Dify itself fetches an address; a file of this machine is given by its path",
             )
+        for secret in (parts.query, parts.password or ""):
+            log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
         base = unquote(PurePosixPath(parts.path).name)
         return InputFile(key, base, mimetypes.guess_type(base)[0] or _UNKNOWN, url=name)
     path = Path(name).expanduser()

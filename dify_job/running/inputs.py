@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 
+from .. import log
 from ..config.model import Job
 from ..errors import JobError
 from ..exits import Outcome
@@ -89,6 +90,8 @@ class Templates:
                 f"a template of job {job.name} reads the environment variable {name}, which is not set",
                 f'set it (in a unit: Environment=), or give a default: env("{name}", "...")',
             )
+        if re.search(_PRIVATE_NAME, name):
+            log.hide(value)
         return value
 
     def _render(self, value: Any, where: str) -> Any:

@@ -97,6 +97,24 @@ def test_a_list_and_a_single_file_have_the_shape_that_the_form_asks_for(
     assert len(dify.uploads.found) == 4
 
 
+def test_what_an_address_carries_is_not_told(dify_job: Command, tmp_path: Path) -> None:
+    """Dify quotes an address that it cannot fetch (`error-file-remote-closed-port`)."""
+    url = "http://u:canary-1@127.0.0.1:9/a.txt?sign=canary-2"
+    refused = {
+        "code": "invalid_param",
+        "message": f"Reached maximum retries (3) for URL {url}",
+        "status": 400,
+    }
+    answer = (400, {"X-Version": "1.11.2"}, json.dumps(refused).encode())
+    with Scripted({"/v1/workflows/run": answer}) as server:
+        configure(dify_job, server.base_url, f'files = {{ doc = "{url}" }}')
+        ran = dify_job("run", "-v")
+    assert ran.code == 65
+    assert "maximum retries" in ran.result["message"]
+    kept = (tmp_path / "state" / "last.json").read_text()
+    assert "canary" not in ran.stdout + ran.stderr + kept
+
+
 def test_one_path_makes_a_list_where_the_form_wants_one(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, 'files = { docs = "a.txt" }')

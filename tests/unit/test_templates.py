@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dify_job import log
 from dify_job.config.model import Job, KeySource
 from dify_job.errors import JobError
 from dify_job.exits import Outcome
@@ -94,6 +95,15 @@ def test_what_a_template_cannot_do(template: str, words: str) -> None:
     assert "names that a template can use: env, hostname, job, last_success, now, timedelta, today" in str(
         error.hint
     )
+
+
+def test_what_comes_from_a_secret_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[str] = []
+    monkeypatch.setattr(log, "hide", hidden.append)
+    inputs = {"x": "{{ env('DB_PASSWORD') }}{{ env('R') }}"}
+    job = Job(name="a", base_url="", key=KeySource(), inputs=inputs, env=("DB_PASSWORD", "R"))
+    assert Templates(job, lambda: None, {"DB_PASSWORD": "p", "R": "r"}).inputs() == {"x": "pr"}
+    assert hidden == ["p"]
 
 
 @given(text=st.text(max_size=80))
