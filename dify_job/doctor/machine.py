@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from .. import process
@@ -56,6 +57,7 @@ def check_clock(seen: AppSeen | None) -> Check:
     return ok("clock", told + ("" if ahead is None else "; agrees with the server's"))
 
 
+@cache
 def _synchronised() -> bool | None:
     if _SYNCHRONISED.exists():
         return True

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
@@ -37,12 +38,18 @@ def _check_interpreter(case: Case) -> Check:
         return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
     if (why := _distrust(python)) is not None:
         return ok("interpreter", f"{python}; not tried, for it {why}")
-    done = process.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
+    done = _tried(python)
     if done.code != 0:
         told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
         return fail("interpreter", told, f"{python} -m pip install dify-job, or {again}")
     other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
     return ok("interpreter", f"{python}, {done.text.strip()}{other}")
+
+
+@cache
+def _tried(python: Path) -> process.Done:
+    """Its dify-job asked for the version, once for all jobs."""
+    return process.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
 
 def _distrust(python: Path) -> str | None:
@@ -72,7 +79,7 @@ def _check_bytecode(case: Case, python: Path) -> Check:
     """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
     if python != Path(sys.executable):
         return ok("bytecode", "of another interpreter, not looked at")
-    missing = [source for source in _sources() if not _is_compiled(source)]
+    missing = list(_uncompiled())
     if not case.system:  # the run leaves them itself, where it may
         missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
     if missing:
@@ -82,11 +89,12 @@ def _check_bytecode(case: Case, python: Path) -> Check:
     return ok("bytecode", "compiled")
 
 
-def _sources() -> Iterator[Path]:
-    for package in _PACKAGES:
-        spec = find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-            yield from Path(place).rglob("*.py")
+@cache
+def _uncompiled() -> tuple[Path, ...]:
+    specs = [spec for package in _PACKAGES if (spec := find_spec(package)) is not None]
+    places = [place for spec in specs for place in spec.submodule_search_locations or ()]
+    sources = [source for place in places for source in Path(place).rglob("*.py")]
+    return tuple(source for source in sources if not _is_compiled(source))
 
 
 def _root_of(source: Path) -> Path:
