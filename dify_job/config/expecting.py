@@ -85,7 +85,7 @@ def _regex(value: Any) -> str:
 
 
 def _types(value: Any) -> tuple[str, ...]:
-    words = tuple(value.split("|")) if isinstance(value, str) else ()
-    if not words or not all(word in JSON_TYPES for word in words):
+    words = value.split("|") if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(word in JSON_TYPES for word in words):
         raise ValueError(f".type must be one of {', '.join(JSON_TYPES)}, or several with | between them")
-    return words
+    return tuple(words)

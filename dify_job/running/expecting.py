@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .. import process
 from ..config.model import Expectation
 from ..exits import Outcome
 from ..values import replace
@@ -95,6 +94,8 @@ def _unfound(pattern: str, value: Any) -> str | None:
     if not sys.executable:  # Python inside another program
         found = re.search(pattern, text) is not None
         return None if found else f"does not match {pattern!r}: {shown(value)}"
+    from .. import process  # noqa: PLC0415 - for patterns alone
+
     done = process.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)
     match done.code:
         case 0:

@@ -68,6 +68,7 @@ def fault(path: str, wanted: Any) -> str | None:
         ("outputs.n", {"regex": "^3$"}, None),
         ("outputs.text", {"type": "string"}, None),
         ("outputs.object", {"type": "array|object"}, None),
+        ("outputs.none", {"type": ["string", "null"]}, None),
         ("outputs.text", {"type": "number|null"}, 'is of type string, not number or null: "OK: 3 rows"'),
         ("outputs.text", {"nonempty": True, "type": "string", "regex": "FAIL"}, "does not match 'FAIL'"),
     ],
