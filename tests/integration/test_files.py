@@ -252,6 +252,22 @@ def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
     assert not (tmp_path / "state" / "in-flight.json").exists(), "no run was submitted"
 
 
+def test_an_upload_that_is_redirected_is_sent_whole_again(dify_job: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"whole" * 10_000)
+    answers = {
+        "/v1/files/upload": (307, {"Location": "/v1/files/moved"}, b""),
+        "/v1/files/moved": (201, {}, b'{"id": "1"}'),
+        "/v1/workflows/run": (400, {"X-Version": "1.11.2"}, b'{"code": "invalid_param", "message": "no"}'),
+    }
+    with Scripted(answers) as server:
+        configure(dify_job, server.base_url)
+        assert dify_job("run", "--file", "doc=a.txt").code == 65
+    sent = dict(zip(server.paths, server.requests, strict=True))
+    for path in ("/v1/files/upload", "/v1/files/moved"):
+        assert sent[path].count(b"whole") == 10_000
+    assert b'"upload_file_id": "1"' in sent["/v1/workflows/run"]
+
+
 def test_the_network_is_waited_for_before_the_form_is_asked_for(dify_job: Command, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
@@ -341,6 +357,7 @@ class Scripted:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.paths: list[str] = []
+        self.requests: list[bytes] = []
         self._done = threading.Event()
 
     def __enter__(self) -> "Scripted":
@@ -363,6 +380,7 @@ class Scripted:
         with connection:
             request = read_request(connection)
             path = request.split(b" ", 2)[1].decode()
+            self.requests.append(request)
             self.paths.append(path)
             form = recordings.load("1.11.2", "parameters-file")
             answer = self._answers.get(path, (200, form.headers, form.bytes))
