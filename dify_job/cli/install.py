@@ -21,6 +21,7 @@ from ..scheduling.base import Change, Plan, Scope, Wishes
 from ..scheduling.cron import Cron
 from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import Wing, chosen_backend, chosen_scope, config_place
+from ..scheduling.systemd import Systemd
 from .door import door_of, http_options, open_door, remind_of_door
 from .options import Globals
 from .output import put, put_data, say
@@ -185,6 +186,7 @@ def _notes(wing: Wing, ready: Ready, config: Config, now: datetime) -> list[str]
     by_cron = wing.name == "cron"
     ticks = schedule.ticks_of(ready.plan.schedule, by_cron=by_cron)
     notes = [ticks.why] if ticks.why else []
+    notes += wing.lacks(ready.plan) if isinstance(wing, Systemd) else ()
     notes += [f"the key is kept in {file.path}" for file in ready.own if file.secret]
     if config.path is None:
         notes.append(f"the job is kept in {own.job_file(ready.plan.config_path, ready.job, whole=True).path}")

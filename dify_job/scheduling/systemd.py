@@ -99,6 +99,10 @@ class Systemd:
         found = [(one, look(one.path, plan.job)) for one in self.render(plan)]
         return [(one.path, seen.content.decode(errors="replace"), one.text) for one, seen in found]
 
+    def lacks(self, plan: Plan) -> tuple[str, ...]:
+        """What this version cannot do for the job, and what is done instead; a sentence each."""
+        return units.lacks(plan, self.scope, self.version)
+
     def starts_by_hand(self, plan: Plan) -> bool:
         """False where the unit would take `systemctl start` for the timer, and might hold the run back."""
         return units.told_by_timer(plan, self.version) or not units.can_be_held_back(plan)

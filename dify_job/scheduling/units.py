@@ -125,6 +125,21 @@ def can_be_held_back(plan: Plan) -> bool:
     return plan.schedule.max_late is not None or schedule.systemd_ticks(plan.schedule).if_due
 
 
+def lacks(plan: Plan, scope: Scope, version: int) -> tuple[str, ...]:
+    """What a systemd of that version cannot do for the job, and what is done instead; a sentence each."""
+    found = []
+    if scope is Scope.SYSTEM and version < _CREDENTIALS:
+        who = plan.run_as or "root, without root's capabilities,"
+        found.append(
+            f"systemd {version} passes no keys to units (LoadCredential=): {who} reads the key's file"
+        )
+    if plan.schedule.jitter and version < _CREDENTIALS:
+        found.append(f"systemd {version} has no FixedRandomDelay=: each daemon-reload makes another jitter")
+    if can_be_held_back(plan) and version < _TRIGGER:
+        found.append(f"systemd {version} does not say who starts a unit: systemctl start may be not due, too")
+    return tuple(found)
+
+
 def _command(words: Sequence[str]) -> str:
     """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
     program, *arguments = words

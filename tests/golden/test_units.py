@@ -170,6 +170,22 @@ def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: Plan, tmp_path: Path
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
+def test_the_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -> None:
+    static = Path(__file__).parents[2] / "deploy/systemd/dify-job@.service"
+    file = tmp_path / "dify-job@daily.service"
+    file.write_text(
+        static.read_text().replace("/opt/dify-job/bin/python", str(Path(sys.executable).resolve()))
+    )
+    for check in (
+        ["verify", "--man=no", "--recursive-errors=no"],
+        ["security", "--offline=true", "--threshold=15"],
+    ):
+        done = subprocess.run(
+            ["systemd-analyze", *check, str(file)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_static_unit_for_packagers_is_as_hardened() -> None:
     static = Path(__file__).parents[2] / "deploy/systemd/dify-job@.service"
     own = dict(settings(rendered(PLAIN, Scope.SYSTEM, 252)[0].text))

@@ -272,6 +272,10 @@ def test_a_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
         preview.check(times, NOW)
 
 
+def test_of_several_dates_some_may_have_passed() -> None:
+    preview.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
+
+
 def test_a_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
     with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):

@@ -1,0 +1,54 @@
+"""The real systemd-analyze reads what is rendered before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from dify_job.errors import JobError
+from dify_job.scheduling.base import Artifact, Scope
+from dify_job.scheduling.verify import verify
+
+SERVICE = "[Unit]\nDescription=x\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
+TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n"
+
+
+def check(scope: Scope, service: str = SERVICE, timer: str = TIMER) -> None:
+    places = Path("/etc/systemd/system")
+    pair = [
+        Artifact(places / "dify-job-a.service", service),
+        Artifact(places / "dify-job-a.timer", timer),
+    ]
+    verify(pair, pair, scope, 252)
+
+
+@pytest.fixture(params=Scope)
+def scope(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Scope:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)  # as in cron, or after su
+    found: Scope = request.param
+    return found
+
+
+def test_good_units_pass(scope: Scope) -> None:
+    check(scope)
+
+
+def test_a_list_of_dates_of_which_one_has_passed_is_good(scope: Scope) -> None:
+    check(scope, timer=TIMER.replace("daily", "2020-01-01\nOnCalendar=2190-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("service", "timer", "said"),
+    [
+        (SERVICE, TIMER.replace("daily", "noonish"), "refuses the schedule.*noonish"),
+        (SERVICE.replace("/bin/true", "/nowhere/python"), TIMER, "refuses the units.*/nowhere/python"),
+        (SERVICE + "TimeoutStartSec=soonish\n", TIMER, "refuses the units.*soonish"),
+        (SERVICE + "NoSuchKey=1\n", TIMER, "refuses the units.*NoSuchKey"),
+    ],
+)
+def test_what_systemd_would_not_take_is_refused_in_its_words(
+    service: str, timer: str, said: str, scope: Scope
+) -> None:
+    with pytest.raises(JobError, match=said) as refused:
+        check(scope, service, timer)
+    assert refused.value.outcome == "rejected"
+    assert "/tmp/" not in refused.value.message
