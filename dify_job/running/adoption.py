@@ -29,13 +29,15 @@ _FINAL = frozenset({400, 401, 403})
 class Adoption:
     """What is needed to find and follow such a run. Times are monotonic.
 
-    lost: an earlier process ended without a word, so its run may exist. noted, progress: as of Pursuit.
+    lost: an earlier process ended without a word, so its run may exist. run_id: the id that it left behind.
+    noted, progress: as of Pursuit.
     """
 
     dify: Dify
     inbox: Inbox
     terms: Terms
     lost: bool
+    run_id: str | None = None
     network_until: float
     noted: Callable[[str | None, str | None, bool], None]
     progress: Callable[[Event], None]
@@ -44,12 +46,14 @@ class Adoption:
         """The end of the run that was begun earlier; None where there is none, and a POST may begin it."""
         if not self.terms.searchable:
             return unknown("a process was lost, and a fixed end_user hides its run") if self.lost else None
-        rows = self._look()
-        if isinstance(rows, Verdict):
-            return rows
-        if not rows and not self.lost:
-            return None
-        run_id = rows[0].run_id if rows else None
+        run_id = self.run_id
+        if run_id is None:
+            rows = self._look()
+            if isinstance(rows, Verdict):
+                return rows
+            if not rows and not self.lost:
+                return None
+            run_id = rows[0].run_id if rows else None
         log.info("an earlier process began this run; none is started", user=self.terms.user, run=run_id)
         pursuit = Pursuit(self.dify, self.inbox, self.terms, noted=self.noted, progress=self.progress)
         return pursuit.resume(run_id, "an earlier process of this run was lost")

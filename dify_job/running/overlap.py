@@ -23,7 +23,10 @@ _NOT_LOOKED_UP = (Outcome.CANCELLED, Outcome.DENIED, Outcome.CONFIG)
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What is needed to wait for, or refuse, a job's turn. Times are monotonic."""
+    """What is needed to wait for, or refuse, a job's turn. Times are monotonic.
+
+    own: the id of the caller's run where it was given; what is left of that one is not an earlier run.
+    """
 
     job: Job
     state: JobState
@@ -31,6 +34,7 @@ class Turn:
     inbox: Inbox
     deadline: float
     network_until: float
+    own: str = ""
 
     def take(self) -> Verdict | None:
         """Take the lock and settle an earlier run; None when it is our turn, else what the policy says.
@@ -63,7 +67,7 @@ class Turn:
     def _settle_earlier(self) -> Verdict | None:
         earlier = self.state.in_flight()
         pause = _PAUSE
-        while earlier is not None:
+        while earlier is not None and earlier.run != self.own:
             verdict = self._look_up(earlier)
             if verdict.outcome in _NOT_LOOKED_UP:
                 return verdict

@@ -139,17 +139,21 @@ class _Runner:
             inbox=self._inbox,
             deadline=self._deadline,
             network_until=self._request.began + self._request.wait_network,
+            own=self._request.run,
         ).take()
 
     def _adopt(self) -> Verdict | None:
         from .adoption import Adoption  # noqa: PLC0415 - where the caller names its runs
 
         request = self._request
+        left = self._state.in_flight() if self._state is not None else None
+        ours = left if left is not None and left.run == request.run else None
         return Adoption(
             dify=self._dify,
             inbox=self._inbox,
             terms=self._terms(request.user, self._deadline),
-            lost=request.lost,
+            lost=request.lost or ours is not None,
+            run_id=ours.workflow_run_id if ours is not None else None,
             network_until=request.began + request.wait_network,
             noted=self._noted,
             progress=self._progress,

@@ -61,6 +61,24 @@ def test_a_run_whose_process_was_killed_is_followed_to_its_end(dify_job: Command
     assert posts(server) == 1
 
 
+def test_what_a_killed_process_left_of_the_same_run_is_followed_and_no_reason_to_wait(
+    dify_job: Command, any_server: StandIn
+) -> None:
+    env = env_of(any_server, "app-two-seconds")
+    first = dify_job.start("run", env=env)
+    while not any_server.runs or not any_server.runs[0].past:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    first.kill()
+    first.communicate()
+    second = dify_job("run", env=env)
+    assert (second.code, second.result["outcome"]) == (0, "succeeded"), second.stderr
+    assert posts(any_server) == 1
+    assert not (dify_job.home / "state/in-flight.json").exists()
+    lines = (dify_job.home / "state/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["outcome"] for line in lines] == ["succeeded"]
+
+
 def test_a_failed_run_is_told_as_it_failed(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-fails")
     assert dify_job("run", env=env).code == 80
