@@ -80,7 +80,7 @@ class Preparation:
             return reply
         parameters = read_parameters(reply.body)
         if parameters is None:
-            return Verdict(Outcome.PROTOCOL, *STRANGE)
+            return _unreadable(reply, "the app's input form")
         version = dialects.version_of(reply.headers)
         filled = {name: files for name, files in self._files.items() if files}
         check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
@@ -96,7 +96,7 @@ class Preparation:
             return reply
         upload_id = _id_in(reply)
         if upload_id is None:
-            return Verdict(Outcome.PROTOCOL, *STRANGE)
+            return _unreadable(reply, about)
         self._uploaded[file] = upload_id
         seconds = round(time.monotonic() - began, 3)
         log.info("file uploaded", input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds)
@@ -152,6 +152,15 @@ def _before_any_run(refusal: dialects.Refusal, about: str, *, uploading: bool) -
         said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
         return Verdict(Outcome.REJECTED, f"Dify refused {about}: {said}", verdict.hint)
     return verdict
+
+
+def _unreadable(reply: Reply, about: str) -> Verdict:
+    """Half an answer, even half a head, which http.client takes for a whole one; or somebody else's page."""
+    kind = reply.headers.get("Content-Type", "")
+    if not reply.body or not kind or "json" in kind or dialects.version_of(reply.headers) is not None:
+        verdict = decide(End(unsent=""))
+        return replace(verdict, message=f"the answer to {about} was cut off; no run was started")
+    return Verdict(Outcome.PROTOCOL, *STRANGE)
 
 
 def _too_late(about: str) -> Verdict:

@@ -282,6 +282,27 @@ def test_the_network_is_waited_for_before_the_form_is_asked_for(dify_job: Comman
     assert paths(server) == ["/parameters", "/files/upload", "/workflows/run"]
 
 
+@pytest.mark.parametrize("name", ["upload-txt", "parameters-file"])
+def test_an_answer_cut_anywhere_before_the_post_is_69_and_starts_nothing(tmp_path: Path, name: str) -> None:
+    recording = recordings.load("1.11.2", name)
+    lines = [f"{key}: {value}" for key, value in recording.headers.items()]
+    head = [f"HTTP/1.1 {recording.status} OK", *lines, f"Content-Length: {len(recording.bytes)}", "", ""]
+    whole = "\r\n".join(head).encode() + recording.bytes
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "key").write_text("app-file")
+    (tmp_path / "key").chmod(0o600)
+    config = tmp_path / "c.toml"
+    lines = ['state = "none"', "retry = { attempts = 1 }", f'api_key_file = "{tmp_path}/key"']
+    config.write_text("\n".join(["[jobs.a]", *lines, 'files = { doc = "a.txt" }', ""]))
+    outcomes = {}
+    with Scripted({recording.path: whole}) as server:
+        for end in range(0, len(whole), 7):
+            server.answers[recording.path] = whole[:end]
+            outcomes[end] = run_workflow("a", config=config, base_url=server.base_url).outcome.value
+        assert set(outcomes.values()) == {"unreachable"}, outcomes
+        assert "/v1/workflows/run" not in server.paths
+
+
 def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, "retry = { attempts = 9, max_wait = 30 }", key="app-busy")
@@ -350,10 +371,10 @@ def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_pa
 
 
 class Scripted:
-    """A server with the form of the app `file`; of the answers given, None closes and "hang" is silent."""
+    """A server with the form of the app `file`; of its answers, None closes and "hang" is silent."""
 
     def __init__(self, answers: dict[str, object]) -> None:
-        self._answers = answers
+        self.answers = answers
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.paths: list[str] = []
@@ -383,9 +404,11 @@ class Scripted:
             self.requests.append(request)
             self.paths.append(path)
             form = recordings.load("1.11.2", "parameters-file")
-            answer = self._answers.get(path, (200, form.headers, form.bytes))
+            answer = self.answers.get(path, (200, form.headers, form.bytes))
             if answer == "hang":
                 self._done.wait(30)
+            if isinstance(answer, bytes):
+                connection.sendall(answer)
             if not isinstance(answer, tuple):
                 return
             status, headers, body = answer
