@@ -63,13 +63,14 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     """Keep and tell an end that `run` left to us; whatever goes wrong here stands in the log alone."""
     ending = ending_of(os.environ) or _asked(unit, user=user)
-    if ending.exit_code is not None and is_told_by_run(ending.exit_code):
-        return 0
-    job, fault = _job(options, name)
-    run_log.set_up(options, job, scheduled=True)
     directory = directory_of(name, options.config_path)
     past = past_of(directory)
     run = _kept_by_run(past, ending)
+    code = run.exit_code if run is not None else ending.exit_code
+    if code is not None and is_told_by_run(code):
+        return 0
+    job, fault = _job(options, name)
+    run_log.set_up(options, job, scheduled=True)
     before = past[:-1]
     if run is None:
         run, before = _remembered(directory, ending, fault), past
@@ -119,9 +120,13 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
 
 
 def _kept_by_run(past: Sequence[PastRun], ending: Ending) -> PastRun | None:
-    """The record of a run that kept its end, and left only the telling to us."""
+    """The record of a run that kept its end; any that is new where the manager could not be asked."""
     run = past[-1] if past else None
-    if run is None or run.began is None or ending.exit_code is None or run.exit_code != ending.exit_code:
+    if (
+        run is None
+        or run.began is None
+        or not (ending.untold or run.exit_code == ending.exit_code is not None)
+    ):
         return None
     ago = (datetime.now(UTC) - run.began).total_seconds() - (run.duration or 0.0)
     return run if ago < _JUST_NOW else None

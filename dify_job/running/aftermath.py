@@ -44,6 +44,11 @@ class Ending:
         """The exit status of a process that ended by itself."""
         return int(self.status) if self.code == "exited" and self.status.isdigit() else None
 
+    @property
+    def untold(self) -> bool:
+        """True where the manager could not be asked: some have no bus for a dynamic user."""
+        return not (self.result or self.code)
+
 
 def ending_of(environ: Mapping[str, str]) -> Ending | None:
     """The end that systemd 251 and newer tell a handler of (systemd.exec(5)); None where they do not."""
@@ -92,11 +97,13 @@ def record_of(ending: Ending, left: InFlight | None, now: datetime) -> PastRun:
             run_id=left.workflow_run_id if left is not None else None,
         )
     return PastRun(
-        call_time=_text(now),
-        outcome="not-started",
+        call_time=left.started if ending.untold and left is not None else _text(now),
+        outcome="killed" if ending.untold and left is not None else "not-started",
         exit_code=code,
-        message=f"systemd says {ending.result or 'nothing'} of {ending.unit}",
+        message=f"{ending.unit} failed without a result"
+        + ("" if ending.untold else f" (systemd says {ending.result})"),
         hint=f"systemctl status {ending.unit}",
+        run_id=left.workflow_run_id if ending.untold and left is not None else None,
     )
 
 

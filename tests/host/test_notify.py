@@ -114,6 +114,7 @@ def by_config(told: Told) -> None:
     told.start()
 
 
+@pytest.mark.since(251)  # before it, a handler must ask, and a dynamic user has no bus everywhere
 @pytest.mark.parametrize(
     ("come_to", "key", "ping", "words"),
     [
@@ -143,6 +144,17 @@ def test_the_handler_tells_what_the_run_could_not(
     last = told.host.status()
     assert words in last["last"]["message"], last
     assert last["failures_in_a_row"] == 1
+
+
+@pytest.mark.parametrize("come_to", [by_kill, by_interpreter, by_key_file])
+def test_on_any_systemd_what_the_run_could_not_tell_is_told_once(
+    told: Told, come_to: Callable[[Told], None]
+) -> None:
+    told.install("app-slow")
+    come_to(told)
+    told.settle()
+    assert len(told.receiver.ends) == len(told.receiver.told("any")) == len(told.history()) == 1
+    assert told.receiver.ends[0].what in ("fail", "203", "243")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +199,7 @@ def test_after_a_kill_the_next_success_is_a_recovery(told: Told) -> None:
     assert "succeeded after a failure" in told.receiver.told("any")[1]["title"]
 
 
+@pytest.mark.since(251)
 def test_without_the_variables_of_251_the_handler_asks_the_manager(told: Told) -> None:
     told.install()
     told.host.machine.write("/etc/systemd/system/" + HANDLER + ".d/old.conf", "[Service]\n")

@@ -109,6 +109,13 @@ def by_closed_port(job: Job) -> Ran:
     return job()
 
 
+def by_expectation(job: Job) -> Ran:
+    job.path.write_text(
+        job.path.read_text().replace("retry =", 'expect = { "outputs.result" = "nonempty" }\nretry =', 1)
+    )
+    return job()
+
+
 BROKEN = answer(500, b"oops")
 # code: how a process comes to it, and whether it was the run's turn, so that a start ping came before
 ENDS = {
@@ -131,6 +138,7 @@ ENDS = {
     81: (lambda job, _: job(key="app-partial"), True),
     82: (lambda job, _: by_script(job, post=stream(STARTED, finished("stopped"))), True),
     83: (lambda job, _: job(key="app-human"), True),
+    84: (lambda job, _: by_expectation(job), True),
     124: (lambda job, _: job("--timeout", "2s", key="app-slow"), True),
     130: (lambda job, server: by_signal(job, server, signal.SIGINT), True),
     143: (lambda job, server: by_signal(job, server, signal.SIGTERM), True),
@@ -138,7 +146,7 @@ ENDS = {
 
 
 def test_the_table_below_has_every_code() -> None:
-    assert set(ENDS) | {84} == {row.code for row in TABLE}
+    assert set(ENDS) == {row.code for row in TABLE}
 
 
 @pytest.mark.parametrize("code", ENDS)
@@ -417,8 +425,8 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> Ran:
         ("exit-code", "exited", "203", "203", "the interpreter in ExecStart= is missing"),
         ("exit-code", "exited", "243", "243", "LoadCredential="),
         ("exit-code", "exited", "1", "1", "status 1, which dify-job does not give"),
-        ("resources", "", "", "fail", "systemd says resources"),
-        ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
+        ("resources", "", "", "fail", "(systemd says resources)"),
+        ("start-limit-hit", "", "", "fail", "(systemd says start-limit-hit)"),
         ("exit-code", "exited", "64", "64", "wrong flags"),
         ("exit-code", "exited", "70", "70", "a fault of dify-job itself"),
         ("exit-code", "exited", "78", "78", "config, key file"),
@@ -465,6 +473,18 @@ def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -
     assert len(receiver.told("failure")) == 1
     history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
     assert len(history["runs"]) == 1
+
+
+@pytest.mark.parametrize(("key", "pings"), [("app-fails", ["start", "80"]), (None, ["fail"])])
+def test_where_no_manager_can_be_asked_the_runs_own_record_decides(
+    job: Job, receiver: Receiver, key: str | None, pings: list[str]
+) -> None:
+    if key is not None:
+        job(key=key)
+    ran = handle(job, {"PATH": "/nonexistent"})
+    assert ran.code == 0, ran.stderr
+    assert [ping.what for ping in receiver.pings] == pings
+    assert len(receiver.told("failure")) == 1
 
 
 def test_a_run_that_was_killed_is_told_with_its_id_and_may_go_on(
