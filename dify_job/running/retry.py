@@ -40,11 +40,11 @@ def seconds_of(retry_after: str | None, now: datetime) -> float | None:
     """`Retry-After` in seconds: a number or an HTTP date (RFC 9110, section 10.2.3); None if unreadable."""
     if not retry_after:
         return None
-    if retry_after.strip().isdigit():
+    if retry_after.isascii() and retry_after.strip().isdigit():
         return float(retry_after)
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - needed after a refusal only
 
     try:
         return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

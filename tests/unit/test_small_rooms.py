@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dify_job import log
 from dify_job.config.model import RetryPolicy
 from dify_job.exits import TABLE, Outcome, code_of
+from dify_job.plain import one_line
 from dify_job.running.retry import pause, seconds_of
 from dify_job.state import InFlight, JobState, Locked, boot_id
 from dify_job.timespan import format_timespan, parse_timespan
@@ -94,7 +96,8 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert seconds_of("7", now) == 7
     assert seconds_of("Mon, 23 Nov 2026 07:00:30 GMT", now) == 30
     assert seconds_of("Mon, 23 Nov 2026 06:00:00 GMT", now) == 0
-    assert seconds_of("soon", now) is None
+    for odd in ("soon", "²", "-5", "1e5", "Mon, 99 Nov 2026", "Mon, 23 Nov 2026 07:00:30 -0000"):
+        assert seconds_of(odd, now) is None
     assert seconds_of(None, now) is None
 
 
@@ -178,3 +181,65 @@ def test_a_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Pat
         state.finish({"n": n, "message": "a\u2028b\u0085c"})
     assert state.history()[-1] == {"n": 1249, "message": "a\u2028b\u0085c"}
     assert 1000 <= len(state.history()) <= 1200
+
+
+def test_a_half_line_of_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    state.remember({"n": 1})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"n": 2, "mess')
+    state.remember({"n": 3, "message": "lone \ud800 surrogate"})
+    assert [entry["n"] for entry in state.history()] == [1, 3]
+
+
+# Text of servers
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\nb\tc  d", "a b c d"),
+        ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\u202eb", "a\\u202eb"),
+        ("\ud800", "\\ud800"),
+        ("报告 🎉", "报告 🎉"),
+        ("x" * 2000, "x" * 999 + "…"),
+    ],
+)
+def test_a_servers_words_become_one_line_that_no_terminal_obeys(text: str, line: str) -> None:
+    assert one_line(text) == line
+
+
+def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(log, "_keys", [])
+    log.hide('a"b\\c d/é', is_key=True)
+    for shown in (
+        'a"b\\c d/é',
+        json.dumps({"x": 'a"b\\c d/é'}),
+        "?k=a%22b%5Cc%20d/%C3%A9",
+        "a%22b%5Cc%20d%2F%C3%A9",
+    ):
+        assert "[hidden]" in log.redact(shown)
+        assert "b%5C" not in log.redact(shown)
+
+
+def test_a_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(log, "_keys", [])
+    for secret in ("true", "null", "1234", "success", "message"):
+        log.hide(secret)
+    log.hide("app-key-1", is_key=True)
+    told = {
+        "success": True,
+        "message": "null 1234",
+        "n": 1234,
+        "deep": [{"app-key-1": "app-key-1"}],
+        "x": float("inf"),
+    }
+    shown = json.loads(log.as_json(told))
+    assert shown["success"] is True
+    assert shown["message"] == "[hidden] [hidden]"
+    assert (shown["n"], shown["x"], shown["deep"]) == (1234, None, [{"[hidden]": "[hidden]"}])
+    assert json.loads(log.as_json(told, to_file=True))["message"] == "null 1234"
