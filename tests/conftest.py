@@ -4,8 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile(
+    "a loaded machine", deadline=None
+)  # a limit of 200 ms for an example is a test of it
+settings.load_profile("a loaded machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
