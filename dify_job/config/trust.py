@@ -4,6 +4,9 @@ import os
 import stat
 from pathlib import Path
 
+from ..errors import JobError
+from ..exits import Outcome
+
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
@@ -22,6 +25,17 @@ def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = N
     if private and opened.st_mode & _OTHERS_READ:
         return "can be read by others"
     return None
+
+
+def check_ca_file(path: Path | None) -> None:
+    """Find out before the call that the certificates cannot be read. Raises JobError (config)."""
+    try:
+        if path is not None:
+            path.open("rb").close()
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"the ca_file {path} cannot be read: {error.strerror}", f"ls -l {path}"
+        ) from None
 
 
 def fault_of_link(path: Path) -> str | None:

@@ -17,6 +17,7 @@ from ..config.fields import host_in_the_open
 from ..config.model import Job, Metrics, Notify
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
+from ..config.trust import check_ca_file
 from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, Locked, cannot_write, directory_of
@@ -179,6 +180,7 @@ class _Workflow:
     def _result(self) -> Result:
         job, start = self._job, self._start
         key = read_key(job)
+        check_ca_file(job.ca_file)
         _warn_of_plain_http(job)
         self._open_state()
         if (why := start.held_back(job, self._state)) is not None:

@@ -1,5 +1,6 @@
 """What the network does: TLS, proxies, answers without chunks, one huge event, one byte at a time."""
 
+import gzip
 import json
 import socket
 import ssl
@@ -198,3 +199,105 @@ def test_a_warning_for_plain_http_is_not_given_for_loopback(
     dify_job: Command, environ: dict[str, str]
 ) -> None:
     assert "unencrypted" not in dify_job("run", env=environ).stderr
+
+
+# What the environment says
+
+
+def say_once(family: int, address: tuple[str, int], answer: bytes) -> tuple[int, list[bytes]]:
+    """A server that gives one answer to each request; its port, and the requests."""
+    listener, seen = socket.socket(family), []
+    listener.bind(address)
+    listener.listen(16)
+
+    def accept() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(read_request(connection))
+                connection.sendall(answer)
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1], seen
+
+
+FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
+
+
+def test_what_goes_to_loopback_goes_through_no_proxy(dify_job: Command, environ: dict[str, str]) -> None:
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
+    assert dify_job("run", env=environ | proxies).code == 0
+
+
+def test_no_proxy_is_honoured(dify_job: Command) -> None:
+    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), FINISHED)
+    proxy = f"http://127.0.0.1:{port}"
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": proxy}
+    assert dify_job("run", env=env).code == 0
+    ran = dify_job(
+        "run", "--timeout", "3s", env=env | {"no_proxy": "dify.invalid", "NO_PROXY": "dify.invalid"}
+    )
+    assert (ran.code, len(seen)) == (69, 1)
+
+
+def test_a_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": "socks5://127.0.0.1:1"}
+    ran = dify_job("run", "--timeout", "3s", env=env)
+    assert ran.code == 69
+    assert "requests[socks]" in ran.result["message"]
+
+
+def test_an_ipv6_address_is_an_address(dify_job: Command) -> None:
+    port, seen = say_once(socket.AF_INET6, ("::1", 0), FINISHED)
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://[::1]:{port}"})
+    assert (ran.code, len(seen)) == (0, 1)
+    assert "unencrypted" not in ran.stderr
+
+
+def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
+    dify_job: Command, certificate: tuple[Path, Path]
+) -> None:
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": serve_tls(certificate), "SSL_CERT_FILE": str(certificate[1])}
+    assert dify_job("run", env=env).code == 0
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{env["DIFY_BASE_URL"]}"\napi_key_env = "K"\nca_file = "/no/such.pem"\n'
+    )
+    ran = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert ran.code == 78
+    assert "/no/such.pem cannot be read: No such file" in ran.result["message"]
+
+
+def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command) -> None:
+    packed = gzip.compress(event("workflow_started", id="r1")) + gzip.compress(
+        event("workflow_finished", status="succeeded", outputs={"a": "报告"})
+    )
+    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), HEAD + b"Content-Encoding: gzip\r\n\r\n" + packed)
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    assert ran.result["response_data"]["data"]["outputs"] == {"a": "报告"}
+    assert b"accept-encoding: identity" in seen[0].lower()
+
+
+def test_a_cookie_is_not_sent_back(dify_job: Command) -> None:
+    answer = HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1")
+    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
+    dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    assert len(seen) > 1
+    assert not [request for request in seen if b"cookie" in request.lower()]
+
+
+def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: Command) -> None:
+    message = "\x1b[2J\x1b]0;owned\x07 no\n" * 100_000 + KEY
+    body = json.dumps({"code": "invalid_param", "message": message, "status": 400}).encode()
+    answer = b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    port, _ = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
+    ran = dify_job("run", "--log-format", "console", env=env)
+    assert ran.code == 65
+    assert "\x1b" not in ran.stdout + ran.stderr
+    assert len(ran.stderr) < 5000
+    assert len(ran.result["message"]) <= 1000
+    assert KEY not in ran.stdout + ran.stderr
+    kept = (dify_job.home / "state/history.jsonl").read_text()
+    assert len(kept) < 5000
+    assert KEY not in kept
