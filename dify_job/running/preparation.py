@@ -123,8 +123,9 @@ class Preparation:
                 return decide(End(unsent=reason))
             case Broken(reason=reason):
                 verdict = decide(End(unsent=reason))
-                done = "uploaded" if file is not None else "fetched"
-                words = f"{about} could not be {done}: {reason}; no run was started"
+                words = f"{about} could not be fetched: {reason}; no run was started"
+                if file is not None:
+                    words = f"{about} could not be uploaded: {reason}; no run was started"
                 return replace(verdict, message=words)
             case Reply(status=200 | 201):
                 return message
