@@ -15,6 +15,7 @@ from ..doctor.examine import examine
 from ..doctor.server import Servers
 from ..errors import JobError
 from ..exits import Outcome
+from ..plain import one_line
 from ..scheduling.host import installed_jobs, visible
 from ..words import in_readers_language
 from .options import Globals
@@ -71,14 +72,9 @@ def _print(name: str, checks: Sequence[Check], *, brief: bool) -> None:
     for check in shown:
         level = check.level.name.lower().ljust(4)
         level = f"{_COLOURS[check.level]}{level}\x1b[0m" if coloured else level
-        put(f"  {level}  {check.name:<11}  {_plain(in_readers_language(check.message))}")
+        put(f"  {level}  {check.name:<11}  {one_line(in_readers_language(check.message))}")
         if check.mend is not None:
-            put(f"{' ' * 21}{_plain(in_readers_language(check.mend))}")
-
-
-def _plain(text: str) -> str:
-    """What a server said must not move the cursor."""
-    return "".join(c if c.isprintable() else " " for c in text)
+            put(f"{' ' * 21}{one_line(in_readers_language(check.mend))}")
 
 
 def _as_json(name: str, checks: Sequence[Check]) -> dict[str, Any]:

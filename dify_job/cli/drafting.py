@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ..config.draft import DraftInput
+from ..config.draft import DraftInput, comment
 from ..dify.app import AppSeen
 from ..dify.form import FormField, fault_of
 from ..errors import JobError
@@ -63,9 +63,11 @@ def _default(field: FormField) -> Any:
 
 
 def _asked(field: FormField, default: Any) -> Any:
-    say(f"{_note(field)}")
+    say(comment(_note(field)))
     while True:
-        text = str(click.prompt(field.variable, default="" if default is None else str(default), err=True))
+        text = str(
+            click.prompt(comment(field.variable), default="" if default is None else str(default), err=True)
+        )
         if not text:
             return None
         try:

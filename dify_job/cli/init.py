@@ -10,16 +10,17 @@ from pathlib import Path
 import click
 
 from ..config import fields, own
-from ..config.draft import Draft, written
+from ..config.draft import Draft, comment, written
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
 from ..dify.app import AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer
+from ..files import Writer, locked
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
+from ..state import base_of
 from .arguments import utf8
 from .drafting import drafted
 from .key_input import given_key, interactive
@@ -108,7 +109,9 @@ def init(  # noqa: PLR0913 - one argument an option
         files=drafted(seen, files, files=True),
         whole=place.existing is None,
     )
-    _write(place, draft, key)
+    with locked(base_of(system=where is Scope.SYSTEM)):
+        _refuse_taken(_place(ctx.ensure_object(Globals), where), name)  # while a person was asked
+        _write(place, draft, key)
     _tell(place, draft, ctx.ensure_object(Globals), seen)
 
 
@@ -244,7 +247,8 @@ def _check_effect(place: _Place, draft: Draft) -> None:
 def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen) -> None:
     put(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
     if seen.name:
-        put(f"  app        {seen.name!r} on Dify {seen.version or '(version not told)'}, at {draft.base_url}")
+        version = seen.version or "(version not told)"
+        put(f"  app        {comment(seen.name)!r} on Dify {version}, at {draft.base_url}")
     else:
         put(f"  server     {draft.base_url}, not asked")
     missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]

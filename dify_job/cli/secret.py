@@ -1,5 +1,6 @@
 """`dify-job secret set`: a job's key, from a prompt or a pipe into a file that its owner alone can read."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,10 +14,11 @@ from ..config.trust import fault_of_directories
 from ..dify.app import AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer
+from ..files import Writer, locked
 from ..running.preflight import obstacle
 from ..scheduling import systemctl
 from ..scheduling.units import ENCRYPTED_SINCE
+from ..state import base_of
 from .key_input import given_key
 from .options import Globals
 from .output import put, say
@@ -65,7 +67,8 @@ def set_key(
     key = given_key(key_file, f"dify-job secret set {chosen.name}")
     if not no_check:
         _check(chosen, key)
-    _store(config, chosen, key, encrypted=encrypted)
+    with locked(base_of(system=os.geteuid() == 0)):
+        _store(config, chosen, key, encrypted=encrypted)
 
 
 def _check(job: Job, key: Secret) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..plain import one_line
 from ..timespan import format_timespan
 from .model import ScheduleConfig
 from .written import toml
@@ -72,8 +73,7 @@ def written(draft: Draft) -> str:
 
 def comment(text: str) -> str:
     """A text that cannot leave its comment, nor do anything to a terminal that shows it."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= _LONGEST_NOTE else plain[: _LONGEST_NOTE - 1] + "…"
+    return one_line(text, _LONGEST_NOTE)
 
 
 def _schedule(schedule: ScheduleConfig | None) -> list[str]:

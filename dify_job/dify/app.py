@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from .client import Broken, Call, Crashed, Dify, Message, Reply
 from .dialects import Refusal, read_refusal
 from .form import Parameters, read_parameters
 
+_VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
 CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
 
 
@@ -78,11 +80,15 @@ def _ask(
         return replace(seen, broken=message.reason), None
     if not isinstance(message, Reply):
         return replace(seen, strange=True), None
-    version = message.headers.get("X-Version") or seen.version
+    version = _version(message.headers.get("X-Version")) or seen.version
     clock = _clock_ahead(message.headers.get("Date"))
     return replace(
         seen, version=version, clock_ahead=clock, certificate_ends=_end_of(call.witness.certificate)
     ), message
+
+
+def _version(told: str | None) -> str | None:
+    return told if told is not None and _VERSION.fullmatch(told) else None
 
 
 def _clock_ahead(date: str | None) -> float | None:

@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import stat
+import subprocess
 import sys
 import time
 import tomllib
@@ -235,6 +236,18 @@ def test_a_job_that_stands_in_config_d_already_is_not_covered_up(dify_job: Comma
     assert made.code == 78
     assert "has a job daily already" in made.stderr
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "mine.toml"]
+
+
+def test_of_ten_that_are_called_at_once_one_writes_the_job(dify_job: Command, server: StandIn) -> None:
+    args = ("init", "daily", "--user", "--base-url", server.base_url, "--offline")
+    started = [dify_job.start(*args, "-i", f"number={n}", stdin=subprocess.PIPE) for n in range(10)]
+    ended = [process.communicate(f"app-key-of-number-{n}", timeout=60) for n, process in enumerate(started)]
+    won = [n for n, process in enumerate(started) if process.returncode == 0]
+    assert len(won) == 1, ended
+    assert {process.returncode for process in started} == {0, 78}
+    read = tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]
+    assert read["inputs"] == {"number": str(won[0])}
+    assert Path(read["api_key_file"]).read_text() == f"app-key-of-number-{won[0]}\n"
 
 
 def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
