@@ -123,12 +123,6 @@ class Host:
     def __call__(self, *args: str, user: str = "root", check: bool = True, **settings: Any) -> Ran:
         return self.machine.run("/opt/dify-job/bin/dify-job", *args, user=user, check=check, **settings)
 
-    @property
-    def site(self) -> str:
-        """Where dify-job's own code is."""
-        told = self.run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
-        return told.stdout.strip()
-
     def run(self, *argv: str, **settings: Any) -> Ran:
         return self.machine.run(*argv, **settings)
 

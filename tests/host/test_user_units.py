@@ -53,6 +53,14 @@ def alice(host: Host) -> Iterator[Login]:
     )
 
 
+def logged_in_alone(login: Login) -> None:
+    """A user manager that is there, as in a login, without lingering."""
+    login.host.run("loginctl", "disable-linger", login.name)
+    manager = f"user@{login.uid}.service"
+    login.host.wait(lambda: login.host.run("systemctl", "is-active", manager, check=False).code != 0)
+    login.host.run("systemctl", "start", manager)
+
+
 def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
     told = alice("install", "--every", "2h", "--env-file", ".env").stdout
@@ -131,7 +139,7 @@ def test_a_user_timer_fires_and_pause_lasts_across_a_reboot_with_lingering(alice
 
 def test_without_lingering_install_says_that_the_job_ends_with_the_login(alice: Login) -> None:
     alice.configure()
-    alice.host.run("rm", "/var/lib/systemd/linger/alice")  # as in a login without lingering
+    logged_in_alone(alice)
     told = alice("install", "--env-file", ".env").stdout
     assert "runs only while you are logged in; for always: sudo loginctl enable-linger alice" in told
 
@@ -171,7 +179,7 @@ def test_nasty_10_sudo_install_user_is_refused_with_the_right_command(alice: Log
 
 def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(alice: Login) -> None:
     alice.configure()
-    alice.host.run("rm", "/var/lib/systemd/linger/alice")
+    logged_in_alone(alice)
     alice("install", "--env-file", ".env")
     assert not alice.host.machine.exists("/var/lib/systemd/linger/alice")
     refused = alice.run("loginctl", "enable-linger", "alice", check=False)
