@@ -19,6 +19,7 @@ from typing import Any
 from .errors import JobError
 from .exits import Outcome
 from .values import dataclass
+from .xdg import state_home
 
 OWN_FILES = frozenset(
     {"lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl", "wish.json"}
@@ -81,7 +82,7 @@ def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
     """BASE of a scope: the machine's jobs, or the user's own."""
     if system:
         return _SYSTEM_BASE
-    return Path(environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "dify-job"
+    return state_home(environ) / "dify-job"
 
 
 def make_base(base: Path) -> None:

@@ -10,6 +10,7 @@ from ..config.model import Config, Job, Notify
 from ..errors import JobError
 from ..exits import Outcome
 from ..state import JobState, cannot_write
+from ..xdg import config_home
 
 _DAY = 86400
 _CRON_D = Path("/etc/cron.d")
@@ -99,9 +100,8 @@ def drift(config: Config, job: Job) -> str | None:
     """
     if config.path is None:
         return None
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
     unit = f"dify-job-{job.name}.service"
-    places = (home / "systemd/user" / unit, _SYSTEM_UNITS / unit, _CRON_D / f"dify-job-{job.name}")
+    places = (config_home() / "systemd/user" / unit, _SYSTEM_UNITS / unit, _CRON_D / f"dify-job-{job.name}")
     changed = max(filter(None, map(_changed, config.files)), default=0.0)
     for place in places:
         if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):

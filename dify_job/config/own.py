@@ -15,6 +15,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..ownership import Found, fingerprint, look, marked
 from ..timespan import format_timespan
+from ..xdg import config_home
 from .model import Job, ScheduleConfig, Secret
 from .written import toml
 
@@ -38,7 +39,7 @@ def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Pa
     """The config file that a scope has where none was named."""
     if system:
         return Path("/etc/dify-job/config.toml")
-    return Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser(), "dify-job", "config.toml")
+    return config_home(environ) / "dify-job/config.toml"
 
 
 def key_path(config_path: Path, job: str) -> Path:

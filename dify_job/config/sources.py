@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import JobError
 from ..exits import Outcome
 from ..values import dataclass
+from ..xdg import config_home
 from .model import KeySource, Origin, Secret, Source
 from .trust import fault_of_directories, fault_of_file, fault_of_link
 
@@ -65,10 +66,8 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
                 "check --config and DIFY_JOB_CONFIG",
             )
         return named
-    home = environ.get("XDG_CONFIG_HOME") or str(Path("~/.config").expanduser())
-    return next(
-        (found for found in (Path(home, "dify-job", "config.toml"), _SYSTEM_CONFIG) if found.exists()), None
-    )
+    own = config_home(environ) / "dify-job/config.toml"
+    return next((found for found in (own, _SYSTEM_CONFIG) if found.exists()), None)
 
 
 def read_documents(path: Path) -> list[Document]:

@@ -1,7 +1,8 @@
 """The unit that tells what a failed job could not tell itself: OnFailure= of the job's service starts it."""
 
-import os
 from pathlib import Path
+
+from ..xdg import config_home
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 
@@ -22,7 +23,7 @@ def job_of(unit: str) -> str:
 
 def user_units() -> Path:
     """Where a user's own units are (systemd.unit(5))."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser(), "systemd/user")
+    return config_home() / "systemd/user"
 
 
 def is_installed(job: str) -> bool:

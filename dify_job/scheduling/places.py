@@ -1,11 +1,11 @@
 """Where systemd keeps the units and stamps of a scope, and we the lock of install."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..state import base_of
+from ..xdg import data_home
 from .base import Scope
 from .handler import SYSTEM_UNITS, user_units
 
@@ -23,7 +23,7 @@ class Places:
         """The places that systemd and the state of jobs have (systemd.unit(5), systemd.timer(5))."""
         if scope is Scope.SYSTEM:
             return cls(SYSTEM_UNITS, Path("/var/lib/systemd/timers"), base_of(system=True))
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser())
+        data = data_home()
         return cls(user_units(), data / "systemd/timers", base_of(system=False))
 
     def wanted(self, timer: str) -> Path:

@@ -27,6 +27,7 @@ GROUND = {
     "timespan",
     "values",
     "words",
+    "xdg",
     "",
 }
 # wing -> what it may import besides the ground

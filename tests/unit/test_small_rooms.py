@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job import log
+from dify_job import log, xdg
 from dify_job.config.model import RetryPolicy
 from dify_job.exits import TABLE, Outcome, code_of
 from dify_job.plain import one_line
@@ -243,3 +243,16 @@ def test_a_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPa
     assert shown["message"] == "[hidden] [hidden]"
     assert (shown["n"], shown["x"], shown["deep"]) == (1234, None, [{"[hidden]": "[hidden]"}])
     assert json.loads(log.as_json(told, to_file=True))["message"] == "null 1234"
+
+
+def test_a_user_without_a_home_has_directories_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd 262 gives a dynamic user no $HOME, and its account may be in no database."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert xdg.config_home() == Path("/.config")
+    assert xdg.state_home({"XDG_STATE_HOME": "/srv/state"}) == Path("/srv/state")

@@ -1,0 +1,29 @@
+"""A user's own directories, by the XDG base directory rules."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def config_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a user's configuration is."""
+    return _directory("XDG_CONFIG_HOME", ".config", environ)
+
+
+def data_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a user's data is."""
+    return _directory("XDG_DATA_HOME", ".local/share", environ)
+
+
+def state_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a user's state is."""
+    return _directory("XDG_STATE_HOME", ".local/state", environ)
+
+
+def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
+    if given := environ.get(variable):
+        return Path(given)
+    try:
+        return Path.home() / below
+    except RuntimeError:  # systemd 262 gives a dynamic user no $HOME, and there is no account to ask
+        return Path("/", below)
