@@ -3,7 +3,7 @@
 The base URL chooses the run. `/EVENTS/BYTES/FRAMING/v1`: a stream of EVENTS chunks of text, BYTES bytes each,
 in `chunks` (one HTTP chunk an event, as gunicorn sends them), in `blocks` of 64 KiB, or to the `end` of the
 connection; where EVENTS is 0, the outputs have BYTES. `trickle`: an event every 25 ms, named after the moment
-it left; `trickle-end`: without chunks.
+it left; `trickle-end`: without chunks. `failed`: in blocks, and the run fails.
 """
 
 import json
@@ -57,6 +57,8 @@ def stream(events: int, size: int, framing: str) -> Iterator[bytes]:
     yield from (text * at_once for _ in range(events // at_once))
     yield text * (events % at_once)
     end = END if events else with_outputs(END, size)
+    if framing == "failed":
+        end = end.replace(b"succeeded", b"failed")
     yield chunk(end) if framing == "chunks" else end
 
 
