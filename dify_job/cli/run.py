@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from .output import log_traceback, put_data, put_json, say, tell_error
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
+    from ..state import JobState
     from .live import LiveLine
 
 _BEGAN = time.monotonic()
@@ -92,6 +94,7 @@ def run(  # noqa: PLR0913 - one argument an option
 
     The result is one JSON object on stdout; the exit status tells how it ended (dify-job exit-codes).
     """
+    gc.disable()  # until all is imported, as in main
     options = ctx.ensure_object(Globals)
     inbox = Inbox()
     signals = Signals(inbox)
@@ -114,7 +117,7 @@ def run(  # noqa: PLR0913 - one argument an option
             lost=lost > 0,
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=tick.jitter(chosen) if scheduled else 0.0,
-            held_back=partial(tick.held_back, scheduled=scheduled, if_due=if_due),
+            held_back=partial(_held_back, scheduled=scheduled, if_due=if_due),
             by_unit=scheduled and tick.has_handler(chosen),
         )
         given = inputs_of(pairs, inputs_json)
@@ -152,6 +155,17 @@ def run(  # noqa: PLR0913 - one argument an option
         result = fault(chosen.name if chosen else job or "", error, start)
         ended(result)
     return result.exit_code
+
+
+def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
+    """Why nothing is to be started; where nothing holds it back, the rest is imported first."""
+    why = tick.held_back(job, state, scheduled=scheduled, if_due=if_due)
+    if why is None:
+        from ..running import runner  # noqa: F401, PLC0415 - what a run that is held back does not need
+
+        gc.freeze()
+        gc.enable()
+    return why
 
 
 def print_refusal(error: JobError, ctx: click.Context) -> None:
