@@ -16,8 +16,9 @@ from typing import Any
 
 from fake_manager import TWO_DAYS, FakeCrontab, FakeManager
 
-from dify_job import process
+from dify_job import installing, process
 from dify_job.config.model import ScheduleConfig
+from dify_job.config.read import load_config
 from dify_job.errors import JobError
 from dify_job.scheduling import crond, systemctl
 from dify_job.scheduling.base import Plan, Scope, Wishes
@@ -150,7 +151,8 @@ class Home:
             os.__dict__.update({name: self.faults.around(name) for name in OPERATIONS})
 
     def files(self) -> dict[str, str]:
-        places = [self.manager.units, self.directory / "cron.d", self.directory / "state/dify-job"]
+        own = (self.directory / "config/dify-job", self.directory / "state/dify-job")
+        places = [self.manager.units, self.directory / "cron.d", *own]
         found = {
             str(path.relative_to(self.directory)): path.read_text()
             for place in places
@@ -172,7 +174,8 @@ class Home:
 
 
 def prepare(home: Home, scenario: str) -> None:
-    if scenario == "fresh":
+    (home.directory / ".env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
+    if scenario in ("fresh", "env-file"):
         return
     home.wing().install(plans(new=False), Wishes())
     for stamp in home.manager.units.glob("*.timer"):
@@ -186,6 +189,11 @@ def prepare(home: Home, scenario: str) -> None:
 def act(home: Home, scenario: str) -> None:
     if scenario == "uninstall":
         home.wing().uninstall(["daily", "weekly"])
+    elif scenario == "env-file":  # with its config, its key and its schedule
+        config = load_config(env_file=home.directory / ".env")
+        flags = ScheduleConfig(every=7200.0)
+        ready = installing.prepare(config, config.jobs["default"], flags, None, Scope.USER)
+        installing.bring(home.wing(), [ready], ready.plan.config_path, Wishes())
     else:
         wanted = plans(new=True, service_alone=scenario == "service")
         home.wing().install(wanted, Wishes(start=True if scenario == "start" else None))
@@ -226,7 +234,7 @@ def main() -> None:
     backend, scenario, kind, place = sys.argv[1:]
     found = []
     for aim in range(1, 1000):
-        directory = Path(place, f"{aim}")
+        directory = Path(place, "home")  # one path for all, since it stands in what is written
         found.append(one(backend, scenario, kind, aim, directory))
         shutil.rmtree(directory)
         if found[-1]["code"] == 99:

@@ -39,6 +39,8 @@ def is_left_over(path: str) -> bool:
         *((backend, each) for backend in BACKENDS for each in ("fresh", "change", "paused", "uninstall")),
         ("systemd", "service"),
         ("systemd", "start"),
+        ("systemd", "env-file"),
+        ("crontab", "env-file"),
     ],
 )
 def test_killed_at_each_operation_old_or_new_stands_whole_and_the_next_one_ends_the_job(
@@ -60,7 +62,7 @@ def test_killed_at_each_operation_old_or_new_stands_whole_and_the_next_one_ends_
 
 
 @pytest.mark.parametrize("fault", ["full", "failing"])
-@pytest.mark.parametrize("scenario", ["fresh", "change", "start"])
+@pytest.mark.parametrize("scenario", ["fresh", "change", "start", "env-file"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_full_disk_or_a_failing_program_at_any_point_is_taken_back_and_said(
     backend: str, scenario: str, fault: str, tmp_path: Path
