@@ -14,7 +14,7 @@ from .case import Case
 from .check import Check, Level, fail, warn
 from .inputs import check_files, check_inputs
 from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
-from .server import Servers, check_server, check_transport
+from .server import Servers, check_server, check_transport, check_trust
 from .service import check_backend, check_service
 from .settings import check_config, check_key, check_notify, check_output, check_schedule, check_zone
 
@@ -27,13 +27,13 @@ def examine(case: Case, servers: Servers) -> Iterator[Check]:
     key_check, key = check_key(case)
     yield key_check
     seen = None
-    ca_file = case.job.ca_file
-    if key is not None and (ca_file is None or ca_file.is_file()):
+    distrust = check_trust(case.job)
+    if key is not None and distrust is None:
         seen = servers.look(case.job, key)
         if seen is None:
             told = "not asked: the servers of the other jobs used up the time"
             yield warn("server", told, f"dify-job doctor {case.job.name}")
-    yield check_transport(case.job, seen, case.now)
+    yield distrust or check_transport(case.job, seen, case.now)
     if seen is not None:
         yield from check_server(case.job, seen)
     yield from _check_data(case, seen)

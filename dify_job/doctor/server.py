@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from .. import log
 from ..config.fields import host_in_the_open
 from ..config.model import Job, Secret
+from ..config.trust import check_ca_file
 from ..dify.app import CALL_LIMIT, AppSeen, look
+from ..errors import JobError
 from ..exits import Outcome
 from ..running.preflight import obstacle
 from .check import Check, fail, ok, warn
@@ -43,14 +45,19 @@ class Servers:
         return self._seen[asked]
 
 
+def check_trust(job: Job) -> Check | None:
+    """Why no server can be trusted; None where its certificates can be judged."""
+    try:
+        check_ca_file(job.ca_file)
+    except JobError as error:
+        return fail("tls", error.message, f"mend or drop ca_file ({_where(job, 'ca_file')})")
+    return None
+
+
 def check_transport(job: Job, seen: AppSeen | None, now: datetime) -> Check:
     """How the key travels."""
     parts = urlsplit(job.base_url)
     host = parts.hostname or ""
-    if job.ca_file is not None and not job.ca_file.is_file():
-        return fail(
-            "tls", f"ca_file {job.ca_file} is not there", f"mend or drop ca_file ({_where(job, 'ca_file')})"
-        )
     if host_in_the_open(job.base_url) is not None:
         return warn(
             "tls",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .. import process
+from ..config.model import Job
 from ..ownership import Found, look
 from ..scheduling import crond, dropins, reach, systemctl, units
 from ..scheduling.base import Installed, Scope
@@ -176,7 +177,8 @@ def _check_armed(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
 
 def _check_environment(case: Case) -> Iterator[Check]:
     """What this shell has, and a unit or a crontab line has not: variables of templates, the proxy."""
-    wanted = {*case.job.env, *_proxy_variables(case.job.base_url)}
+    bundles = _bundle_variables(case.job)
+    wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *bundles}
     if not wanted:
         return
     service = units.unit_names(case.job.name)[0]
@@ -185,10 +187,18 @@ def _check_environment(case: Case) -> Iterator[Check]:
     if missing:
         told = f"{', '.join(missing)}: a shell may have it, and nothing sets it when the job runs by itself"
         mend = f"[Service] Environment={missing[0]}=...: {_systemctl(case)} edit {service}"
+        if missing[0] in bundles:
+            mend = f'set ca_file = "{os.environ[missing[0]]}" in the job'
         cron = "cron gives a job no variables; let systemd run it: dify-job install --backend systemd"
-        yield warn("environment", told, cron if case.by_cron else mend)
+        yield warn("environment", told, cron if case.by_cron and missing[0] not in bundles else mend)
     else:
         yield ok("environment", f"set for the service: {', '.join(sorted(wanted))}")
+
+
+def _bundle_variables(job: Job) -> set[str]:
+    """The variables by which requests from this shell trust the server's certificate."""
+    names = {name for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE") if os.environ.get(name)}
+    return names if job.base_url.startswith("https:") and job.ca_file is None else set()
 
 
 def _proxy_variables(base_url: str) -> set[str]:

@@ -226,3 +226,21 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
     elsewhere = Case.of(job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
+
+
+def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith(("_proxy", "_ca_bundle")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/own-ca.pem")
+    config = Config(path=None, files=(), jobs={})
+
+    def checks(told: Job) -> list[tuple[str, str | None]]:
+        case = Case(job=told, config=config, wing=Cron(Scope.USER), now=NOW)
+        return [(check.name, check.mend) for check in service._check_environment(case)]
+
+    assert checks(job()) == [("environment", 'set ca_file = "/etc/own-ca.pem" in the job')]
+    assert checks(job(ca_file=Path("/etc/own-ca.pem"))) == []
+    assert checks(job("http://localhost/v1")) == []
