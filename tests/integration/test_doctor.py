@@ -285,7 +285,7 @@ def test_a_ca_file_that_is_not_there(patient: Patient) -> None:
         patient,
         "tls",
         "fail",
-        "is not there",
+        "No such file",
         lambda: patient.write('ca_file = "/nowhere.pem"'),
         patient.write,
     )
