@@ -59,4 +59,5 @@ $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m compileall -q dify_job  # where PYTHONDONTWRITEBYTECODE is set each start would compile
 	@touch $@

@@ -53,4 +53,18 @@ def test_run_imports_only_the_modules_of_the_golden_list(request: pytest.Fixture
     loaded = json.loads(done.stdout)
     ours = [name for name in loaded if name.split(".")[0] == "dify_job"]
     compare("modules-of-run.txt", "\n".join(ours) + "\n", request)
-    assert not {"jinja2", "cronsim", "oncalendar", "apprise", "zoneinfo"} & set(loaded)
+    never = {"jinja2", "cronsim", "oncalendar", "apprise", "zoneinfo", "structlog", "asyncio", "dataclasses"}
+    assert not never & set(loaded)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_loads_no_http_client(words: list[str]) -> None:
+    code = (
+        "import os, sys, dify_job.cli.main as m\n"
+        "def leave(code): print(*sorted(sys.modules), file=sys.stderr, flush=True); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        f"m.main({words!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    never = {"requests", "urllib3", "http.client", "ssl", "jinja2", "structlog", "dify_job.scheduling"}
+    assert not never & set(done.stderr.split())
