@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from math import gcd
 
 from ..config.model import ScheduleConfig
 from ..errors import JobError
@@ -10,6 +11,7 @@ from ..timespan import format_timespan
 from . import calendars, crontimes, intervals, zones
 
 DEFAULT = ScheduleConfig(every=3600.0)  # the original system's
+_MADE_UP = "cron makes up for no missed run by itself: the line ticks more often, and the run decides"
 _FROM, _DAYS = (
     datetime(2026, 1, 1, tzinfo=UTC),
     731,
@@ -64,7 +66,7 @@ def systemd_ticks(schedule: ScheduleConfig) -> Ticks:
 def cron_ticks(schedule: ScheduleConfig) -> Ticks:
     """As crontab lines, which cron reads in the machine's own zone. Raises JobError (rejected)."""
     if schedule.every is not None:
-        return _cron_interval(schedule.every)
+        return _cron_interval(schedule.every, catch_up=schedule.catch_up)
     if schedule.catch_up:
         return _hourly(schedule, "cron makes up for no missed run by itself")
     if schedule.cron is not None:
@@ -111,7 +113,7 @@ def _why_interval(every: float, grid: int) -> str:
     )
 
 
-def _cron_interval(every: float) -> Ticks:
+def _cron_interval(every: float, *, catch_up: bool) -> Ticks:
     grid = intervals.grid_of(every)
     if grid % 60:
         raise JobError(
@@ -119,10 +121,13 @@ def _cron_interval(every: float) -> Ticks:
             f"every = {format_timespan(every)!r} cannot be kept by cron, which counts in minutes",
             f"the nearest intervals that are exact: {intervals.in_words(intervals.nearest_exact(every, 60))}",
         )
+    often = gcd(grid, 3600) if catch_up else grid
     lines = tuple(
         f"{_cron_list(times.minutes, 60)} {_cron_list(times.hours, 24)} * * *"
-        for times in intervals.times_of(grid)
+        for times in intervals.times_of(often)
     )
+    if often != grid and grid == round(every):
+        return Ticks(lines, if_due=True, why=_MADE_UP)
     return Ticks(lines, grid != round(every), _why_interval(every, grid))
 
 

@@ -113,6 +113,18 @@ def test_after_three_days_off_catch_up_makes_up_for_them_once_at_the_next_tick(t
     assert timedelta(0) <= extra[0] - datetime(2026, 10, 23, 8, 30, tzinfo=UTC) < HOUR
 
 
+@pytest.mark.parametrize("hours", [1.5, 6, 24])
+def test_an_interval_that_divides_a_day_is_caught_up_with_under_cron_too(hours: float) -> None:
+    """Cron's own lines would just go on: the first tick after the outage makes up for it, once."""
+    times = ScheduleConfig(every=hours * 3600.0, catch_up=True)
+    whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
+    steps = {(after - before).total_seconds() for before, after in pairwise(whole)}
+    assert steps == {hours * 3600}
+    (extra,) = set(broken) - set(whole)
+    assert timedelta(0) <= extra - datetime(2026, 10, 23, 8, 30, tzinfo=UTC) < HOUR
+    assert [at for at in broken if at != extra] == [at for at in whole if outage(at)]
+
+
 def test_catch_up_is_bounded_by_max_late() -> None:
     times = ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu", catch_up=True, max_late=7200.0)
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)

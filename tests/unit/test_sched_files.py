@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dify_job.errors import JobError
 from dify_job.ownership import Found, fingerprint, look, marked, read_mark
-from dify_job.scheduling import crontab, units
+from dify_job.scheduling import crontab, pausing, units
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -297,3 +297,28 @@ def test_an_empty_mailto_above_the_block_is_seen() -> None:
     assert not mailed(b'MAILTO=me\nMAILTO=""\n' + block("a"))
     assert mailed(b'MAILTO=""\nMAILTO=me\n' + block("a"))
     assert mailed(block("a") + b"MAILTO=\n")
+
+
+# Pausing
+
+
+@given(body=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), max_size=5))
+def test_a_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body: list[str]) -> None:
+    text = marked("daily", "0" * 16, "/c", "".join(f"0 7 * * * {line}\n" for line in body))
+    mark, _ = read_mark(text.encode()) or pytest.fail("no mark")
+    paused = pausing.with_pause(text, mark, paused=True, edited=False)
+    assert all(line.startswith("#") for line in paused.split("\n") if line)
+    assert pausing.is_paused(paused.encode()) is bool(body)
+    assert read_mark(paused.encode()) is not None
+    assert read_mark(paused.encode())[1]  # type: ignore[index]
+    assert pausing.with_pause(paused, mark, paused=False, edited=False) == text
+
+
+def test_a_pause_does_not_make_a_hand_edit_ours() -> None:
+    text = marked("daily", "0" * 16, "/c", "0 7 * * * x\n") + "0 8 * * * mine\n"
+    mark, unchanged = read_mark(text.encode()) or pytest.fail("no mark")
+    assert not unchanged
+    paused = pausing.with_pause(text, mark, paused=True, edited=True)
+    assert "#paused# 0 8 * * * mine\n" in paused
+    assert read_mark(paused.encode()) == (mark, False)
+    assert pausing.with_pause(paused, mark, paused=False, edited=True) == text
