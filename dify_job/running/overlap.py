@@ -98,6 +98,12 @@ class Turn:
         pursuit = Pursuit(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
         return pursuit.look_up(earlier.workflow_run_id, why)
 
+    def _has_entered(self, run_id: str | None) -> bool:
+        """True where the process that began a run had entered its end before it was killed."""
+        return run_id is not None and any(
+            entry.get("workflow_run_id") == run_id for entry in self.state.history()[-2:]
+        )
+
     def _enter(self, earlier: InFlight, verdict: Verdict) -> None:
         """Enter the earlier run's end in the history; what is still running then will never be known."""
         if self.job.expect:
@@ -113,8 +119,10 @@ class Turn:
             attempts=1,
             duration=(verdict.run.elapsed_time if verdict.run else None) or 0.0,
         )
+        record = result.as_record()
         try:
-            self.state.remember(result.as_record())
+            if not self._has_entered(record["workflow_run_id"]):
+                self.state.remember(record)
             self.state.clear_in_flight()
         except OSError as error:
             raise cannot_write(self.state.directory, error) from None

@@ -281,9 +281,11 @@ class _Runner:
             if not ours:
                 self._state.remember(result.as_record())
                 return
-            if not verdict.unsettled:
-                self._state.clear_in_flight()
             self._state.finish(result.as_record())
+            if (
+                not verdict.unsettled
+            ):  # last: killed in between, the next run enters the end, if it is not there
+                self._state.clear_in_flight()
         except OSError as error:
             log.warning(
                 "the result could not be kept", reason=error.strerror, path=str(self._state.directory)

@@ -13,7 +13,7 @@ import pytest
 
 from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
-from dify_job.state import JobState, Locked
+from dify_job.state import InFlight, JobState, Locked
 
 from .conftest import Command
 
@@ -182,3 +182,32 @@ def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: S
     assert len(codes) == 10
     # -2 and -15: before our handler stood, when nothing had been sent.
     assert set(codes.values()) <= {130, 143, -signal.SIGINT, -signal.SIGTERM}, codes
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_a_process_killed_while_it_keeps_the_end_loses_no_entry_and_repeats_none(
+    dify_job: Command, server: StandIn, environ: dict[str, str], entered: bool
+) -> None:
+    """The in-flight record goes last: after a kill it is there, with or without the entry."""
+    assert dify_job("run", env=environ).code == 0
+    state, run = JobState(dify_job.home / "state"), server.runs[0]
+    [entry] = state.history()
+    if not entered:
+        (dify_job.home / "state/history.jsonl").unlink()
+    state.put_in_flight(
+        InFlight(
+            run="x",
+            user=run.user,
+            base_url=server.base_url,
+            started=entry["call_time"],
+            deadline=0.0,
+            boot="",
+            boot_deadline=0.0,
+            workflow_run_id=run.run_id,
+        )
+    )
+    state.close()
+    assert dify_job("run", env=environ).code == 0
+    ids = [entry["workflow_run_id"] for entry in JobState(dify_job.home / "state").history()]
+    assert ids == [one.run_id for one in server.runs]
+    assert len(ids) == 2
