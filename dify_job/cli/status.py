@@ -148,7 +148,7 @@ def _last(one: Installed, runs: Sequence[PastRun]) -> dict[str, Any] | None:
     if kept is not None:
         keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
         last = {key: kept.get(key) for key in keys}
-        if one.ended is None or not _began_later(one.ended, last):
+        if one.ended is None or one.exit_code == last["exit_code"] or not _began_later(one.ended, last):
             return last
     if one.ended is None or one.exit_code is None:
         return None
@@ -169,7 +169,7 @@ def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
         kept = datetime.fromisoformat(str(last["call_time"])).timestamp() + float(last["duration_s"] or 0)
     except ValueError:
         return True
-    return ended.timestamp() > kept + 5 and last["exit_code"] not in (0, None)
+    return ended.timestamp() > kept + 5
 
 
 def _table(rows: list[_Row], now: datetime) -> None:

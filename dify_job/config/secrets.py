@@ -12,6 +12,10 @@ from .trust import fault_of_directories, fault_of_file
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
+_NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
+    "systemd gave the unit no credential: a drop-in empties LoadCredential= (systemctl cat the unit), or "
+    "/run is not shared in this container"
+)
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -166,7 +170,9 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         raise JobError(
             Outcome.CONFIG,
             f"the {what} {path} cannot be read: {error.strerror}",
-            f"check {setting}; what a system job reads is read with sudo, or by its own user",
+            _NO_CREDENTIAL
+            if "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
+            else f"check {setting}; what a system job reads is read with sudo, or by its own user",
         ) from None
     try:
         opened = os.fstat(descriptor)

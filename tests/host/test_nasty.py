@@ -1,0 +1,251 @@
+"""The nasty cases that need a booted host, by number; the others are in tests/integration."""
+
+import json
+import time
+
+import pytest
+
+from .conftest import Host
+
+SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
+UNITS = "/etc/systemd/system"
+KEY = "/etc/dify-job/credentials/daily.key"
+
+
+def drop_in(host: Host, unit: str, text: str) -> str:
+    path = f"{UNITS}/{unit}.d/override.conf"
+    host.machine.write(path, text)
+    host.run("systemctl", "daemon-reload")
+    return path
+
+
+@pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"])
+def test_nasty_12_a_unit_of_somebody_else_is_refused_named_and_left(host: Host, place: str) -> None:
+    host.job('every = "1h"')
+    theirs = f"{place}/{SERVICE}"
+    host.machine.write("/srv/theirs", "[Service]\nExecStart=/bin/true\n")
+    host.run("sh", "-c", f"mkdir -p {place} && cp /srv/theirs {theirs} && systemctl daemon-reload")
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert theirs.removeprefix("/usr") in refused.stderr
+    assert not host.machine.exists(f"{UNITS}/{TIMER}")
+    host("uninstall", "daily", check=False)
+    assert host.run("cat", theirs).stdout == "[Service]\nExecStart=/bin/true\n"
+    host.run("sh", "-c", f"rm {theirs}; systemctl daemon-reload")
+
+
+def test_nasty_12_the_same_name_in_the_other_scope_is_another_job(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    assert host.status("daily", user="alice")["scope"] == "system"
+    assert host("uninstall", "daily", user="alice", check=False).stdout.startswith("daily: not installed")
+    assert host.machine.exists(f"{UNITS}/{TIMER}")
+
+
+def test_nasty_13_an_edit_a_lost_header_and_a_copied_one_are_told_apart(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    whole = host.machine.read(f"{UNITS}/{TIMER}")
+    host.machine.write(f"{UNITS}/{TIMER}", whole + "# mine\n")
+    assert host.status("daily")["sync"] == "edited"
+    assert "edited by hand" in host("install", check=False).stderr
+    host.machine.write(f"{UNITS}/{TIMER}", whole.partition("\n")[2])
+    refused = host("install", "--overwrite-edits", check=False)
+    assert (refused.code, "is not dify-job's" in refused.stderr) == (78, True)
+    host.machine.write(f"{UNITS}/{TIMER}", whole)
+    assert host("install", "--check").code == 0
+    host.machine.write(f"{UNITS}/dify-job-other.service", host.machine.read(f"{UNITS}/{SERVICE}"))
+    rows = json.loads(host("status", "--json", check=False).stdout)["jobs"]
+    assert [row["job"] for row in rows] == ["daily"]
+    host("uninstall")
+    assert host.machine.exists(f"{UNITS}/dify-job-other.service"), "its header speaks of another job"
+
+
+@pytest.mark.parametrize("verb", ["disable --now", "stop", "mask --now"])
+def test_nasty_14_what_an_administrator_put_to_rest_stays_so(host: Host, verb: str) -> None:
+    host.job('every = "1h"')
+    host("install")
+    if verb == "mask --now":  # where our own file stands systemctl refuses to mask it
+        host.run(
+            "sh", "-c", f"systemctl disable --now {TIMER}; mv {UNITS}/{TIMER} /root/; systemctl mask {TIMER}"
+        )
+    else:
+        host.run("systemctl", *verb.split(), TIMER)
+    enabled, active = host.show(TIMER, "UnitFileState"), host.show(TIMER, "ActiveState")
+    assert active == "inactive"
+    for text in ('every = "1h"', 'every = "3h"'):
+        host.job(text)
+        told = host("install").stdout
+        assert "left so" in told
+        assert host.show(TIMER, "ActiveState") == "inactive"
+        assert host.show(TIMER, "UnitFileState") == enabled
+    status = host("status", check=False).stdout
+    assert "masked" in status if "mask" in verb else "paused" in status
+
+
+def test_nasty_15_an_override_is_named_kept_and_its_second_schedule_told(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    path = drop_in(host, TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
+    status = host.status("daily")
+    assert any(path in trouble for trouble in status["troubles"]), status
+    host.job('every = "2h"')
+    host("install")
+    told = host("uninstall", "daily").stdout
+    assert f"{UNITS}/{TIMER}.d holds drop-ins that are not ours and was left" in told
+    assert host.machine.exists(path)
+    host.run("rm", "-r", f"{UNITS}/{TIMER}.d")
+
+
+def test_nasty_15_a_broken_override_is_told_and_the_install_taken_back(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    before = host.machine.read(f"{UNITS}/{TIMER}")
+    path = drop_in(host, SERVICE, "[Service]\nExecStart=\n")
+    status = host("status", check=False)
+    assert status.code == 1
+    assert path in status.stdout
+    assert "is not loaded" in status.stdout
+    host.job('every = "2h"')
+    refused = host("install", check=False)
+    assert refused.code != 0
+    assert host.machine.read(f"{UNITS}/{TIMER}") == before
+    host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
+    assert "daily is armed" in host("install").stdout
+
+
+def test_nasty_16_uninstall_in_mid_run_stops_the_run_on_the_server(host: Host) -> None:
+    host.job('every = "1h"', key="app-slow")
+    host("install")
+    host.run("systemctl", "start", "--no-block", SERVICE)
+    host.wait(lambda: host.server.runs and host.server.runs[0].past)
+    time.sleep(0.3)
+    host("uninstall", "daily")
+    assert host.server.runs[0].status == "stopped"
+    assert host.show(SERVICE, "LoadState") == "not-found"
+
+
+@pytest.mark.parametrize("state", ["auto-restart", "start-limit-hit"])
+def test_nasty_16_a_service_that_waits_or_has_given_up_is_no_obstacle(host: Host, state: str) -> None:
+    host.job('every = "1h"', key="app-off")
+    host("install")
+    more = {
+        "auto-restart": "[Service]\nRestart=on-failure\nRestartPreventExitStatus=\nRestartSec=1h\n",
+        "start-limit-hit": "[Unit]\nStartLimitBurst=1\nStartLimitIntervalSec=1h\n",
+    }
+    drop_in(host, SERVICE, more[state])
+
+    def there() -> bool:
+        host.run("systemctl", "start", "--no-block", SERVICE, check=False)
+        return state in (host.show(SERVICE, "SubState"), host.show(SERVICE, "Result"))
+
+    host.wait(there)
+    host.job('every = "2h"', key="app-off")
+    assert "daily: installed, every 2h, armed" in host("install").stdout
+    host("uninstall", "daily")
+    assert host.show(SERVICE, "ActiveState") == "inactive"
+    assert SERVICE not in host.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+    host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
+    assert host.server.runs == []
+
+
+@pytest.mark.parametrize("year", ["1970-01-02", "2098-01-01"])
+def test_nasty_17_a_stamp_from_a_wrong_clock_starts_nothing_and_holds_nothing_back(
+    host: Host, year: str
+) -> None:
+    stamp = f"/var/lib/systemd/timers/stamp-{TIMER}"
+    host.run("sh", "-c", f"mkdir -p /var/lib/systemd/timers; touch -d {year} {stamp}")
+    host.job('calendar = "*-*-* *:00:00 UTC"\ncatch_up = true')
+    host("install")
+    host.job('calendar = "*-*-* *:00/30:00 UTC"\ncatch_up = true')
+    host("install")
+    time.sleep(1)
+    assert host.server.runs == []
+    status = host.status("daily")
+    until = host.run("date", "-d", status["next_runs"][0], "+%s").stdout
+    assert 0 <= int(until) - time.time() <= 1860, status
+
+
+def test_nasty_27_a_config_that_is_gone_or_moved_keeps_status_and_uninstall(host: Host) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("mv", "/etc/dify-job/config.toml", "/etc/dify-job/renamed.toml")
+    status = host("status", check=False)
+    assert status.code == 1
+    assert "its config is gone: dify-job uninstall daily" in status.stdout
+    moved = host("--config", "/etc/dify-job/renamed.toml", "install", check=False)
+    assert moved.code == 0, moved.stderr
+    assert "/etc/dify-job/renamed.toml" in host.machine.read(f"{UNITS}/{SERVICE}")
+    host.run("rm", "/etc/dify-job/renamed.toml")
+    assert host.run("systemctl", "start", SERVICE, check=False).code == 1
+    assert host.show(SERVICE, "ExecMainStatus") == "78"
+    assert host("uninstall").stdout.startswith("daily: uninstalled")
+    assert host.show(TIMER, "LoadState") == "not-found"
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "words"),
+    [
+        ("rm KEY", 243, "CREDENTIALS"),
+        (": > KEY", 78, "is empty"),
+        ("printf 'app-canary-0123456789abcdef\\r\\n' > KEY", 0, "workflow succeeded"),
+        ("printf 'app-a\\napp-b\\n' > KEY", 78, "holds more than one line"),
+        ("rm KEY; mkdir KEY", 78, "cannot be read"),
+        ("head -c 1100000 /dev/zero > KEY", 243, "CREDENTIALS"),
+        ("echo LoadCredential=", 78, "cannot be read"),
+    ],
+)
+def test_nasty_29_each_fault_of_a_credential_has_its_message(
+    host: Host, make: str, status: int, words: str
+) -> None:
+    host.job('every = "1h"')
+    host("install")
+    host.run("sh", "-c", make.replace("KEY", KEY))
+    if make.startswith("echo"):  # as LXC's images have it
+        path = drop_in(host, SERVICE, f"[Service]\n{make.removeprefix('echo ')}\n")
+    host.run("systemctl", "start", SERVICE, check=False)
+    assert host.show(SERVICE, "ExecMainStatus") == str(status)
+    told = host.journal(f"_SYSTEMD_UNIT={SERVICE}", "+", f"UNIT={SERVICE}")
+    assert any(words in str(entry["MESSAGE"]) for entry in told)
+    if make.startswith("echo"):
+        hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in told)
+        assert "systemd gave the unit no credential: a drop-in empties LoadCredential=" in hints
+        assert any(path in trouble for trouble in host.status("daily")["troubles"])
+        host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
+    elif status:
+        assert host.status("daily")["last"]["exit_code"] == status
+    host.run("rm", "-rf", KEY)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        ("rm KEY; mkfifo KEY", "is not a regular file"),
+        ("rm KEY; mkdir KEY", "is not a regular file"),
+        ("chmod 644 KEY", "can be read by others"),
+        (
+            "mv KEY /home/mallory/key; chown mallory /home/mallory/key; ln -s /home/mallory/key KEY",
+            "belongs to",
+        ),
+    ],
+)
+def test_nasty_29_install_refuses_a_key_file_that_no_run_could_use(host: Host, make: str, words: str) -> None:
+    host.job('every = "1h"')
+    host.run("sh", "-c", make.replace("KEY", KEY))
+    refused = host("install", check=False)
+    assert refused.code == 78
+    assert words in refused.stderr
+    assert not host.machine.exists(f"{UNITS}/{SERVICE}")
+    host.run("sh", "-c", f"rm -rf {KEY} /home/mallory/key")
+
+
+def test_nasty_30_status_without_root_tells_the_end_and_the_journal_says_who_may_read_it(host: Host) -> None:
+    host.job('every = "1h"', key="app-fails")
+    host("install")
+    host.run("systemctl", "start", SERVICE, check=False)
+    status = host("status", "daily", user="alice", check=False)
+    assert status.code == 1
+    assert "failed (80)" in status.stdout
+    assert host.status("daily", user="alice")["last"]["outcome"] == "failed"
+    logs = host("logs", "daily", user="alice", check=False)
+    assert "systemd-journal" in logs.stdout + logs.stderr
