@@ -28,9 +28,4 @@ def user_units() -> Path:
 
 def is_installed(job: str) -> bool:
     """True where the job has a handler, in the system's units or the caller's own."""
-    if (SYSTEM_UNITS / name_of(job)).exists():
-        return True
-    try:
-        return (user_units() / name_of(job)).exists()
-    except RuntimeError:  # a dynamic user without nss-systemd has no home
-        return False
+    return any((units / name_of(job)).exists() for units in (SYSTEM_UNITS, user_units()))
