@@ -237,10 +237,10 @@ def mangled(recording: Recording, draw: random.Random) -> bytes:
         head.encode() + b"Location: http://[\r\n"[: draw.choice([0, 20])] + b"\r\n" + recording.bytes
     )
     for _ in range(draw.randint(1, 6)):
-        at = draw.randrange(len(raw))
+        at = draw.randrange(len(raw) or 1)
         match draw.randrange(4):
             case 0:
-                raw[at] = draw.randrange(256)
+                raw[at : at + 1] = bytes([draw.randrange(256)])
             case 1:
                 del raw[at : at + draw.randint(1, 40)]
             case 2:
