@@ -59,7 +59,7 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """--config, $DIFY_JOB_CONFIG, the user's file, the system's; the first that is named or exists."""
     named = path or (Path(environ["DIFY_JOB_CONFIG"]) if environ.get("DIFY_JOB_CONFIG") else None)
     if named is not None:
-        if not named.exists():
+        if not _is_there(named, unseen=True):
             raise JobError(
                 Outcome.CONFIG,
                 f"the configuration file {named} does not exist",
@@ -67,13 +67,32 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
             )
         return named
     own = config_home(environ) / "dify-job/config.toml"
-    return next((found for found in (own, _SYSTEM_CONFIG) if found.exists()), None)
+    if _is_there(own, unseen=False):  # HOME can be another user's, as under `su`
+        return own
+    return _SYSTEM_CONFIG if _is_there(_SYSTEM_CONFIG, unseen=True) else None
+
+
+def _is_there(path: Path, *, unseen: bool) -> bool:
+    """Whether there is such a file. unseen: what to say of one that may not be seen; it fails as it is read."""
+    try:
+        return path.exists()
+    except OSError:
+        return unseen
 
 
 def read_documents(path: Path) -> list[Document]:
     """The file and config.d/*.toml beside it, in the order in which they are merged."""
     # By the name without .toml: what install keeps in JOB.schedule.toml comes after a person's JOB.toml.
-    parts = sorted((path.parent / "config.d").glob("*.toml"), key=lambda part: part.stem)
+    directory = path.parent / "config.d"
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(".toml")]  # noqa: PTH208 - glob hides errors
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG, f"{directory} cannot be read: {error.strerror}", f"ls -ld {directory}"
+        ) from None
+    parts = sorted((directory / name for name in names), key=lambda part: part.stem)
     return [_read_toml(file) for file in (path, *parts)]
 
 

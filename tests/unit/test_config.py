@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from dify_job.config.dotenv import parse_dotenv
-from dify_job.config.model import Job, KeySource, Secret
+from dify_job.config.model import Config, Job, KeySource, Secret
 from dify_job.config.read import load_config, pick
 from dify_job.config.secrets import check_key, read_key
+from dify_job.config.trust import fault_of_file
 from dify_job.errors import JobError
 from dify_job.exits import Outcome
 
@@ -390,3 +391,144 @@ def test_reading_a_config_imports_nothing_that_a_run_does_not_need(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     loaded = json.loads(done.stdout)
     assert not {"jinja2", "click", "structlog", "requests", "difflib", "zoneinfo"} & set(loaded)
+
+
+# The working directory can be anybody's
+
+
+def as_it_is_read() -> Config:
+    return load_config(environ={"XDG_CONFIG_HOME": "nowhere"})
+
+
+def test_a_fifo_for_an_env_file_blocks_nothing() -> None:
+    os.mkfifo(".env", 0o600)
+    loaded = as_it_is_read()
+    assert loaded.jobs["default"].key == KeySource()
+    assert "is not a regular file" in loaded.warnings[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("link", [False, True])
+def test_an_env_file_that_another_user_made_or_linked_is_not_read(tmp_path: Path, link: bool) -> None:
+    own = tmp_path / "own.env"
+    own.write_text("DIFY_API_KEY=app-2\nDIFY_BASE_URL=http://evil.example\n")
+    own.chmod(0o600)
+    if link:
+        Path(".env").symlink_to(own)
+    else:
+        own.rename(".env")
+    assert as_it_is_read().jobs["default"].base_url == "http://evil.example/v1"
+    os.chown(".env", 65534, 65534, follow_symlinks=False)
+    loaded = as_it_is_read()
+    assert loaded.jobs["default"].key == KeySource()
+    assert "is not read" in loaded.warnings[0]
+
+
+def test_an_env_file_is_judged_and_read_through_one_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it could be exchanged between the two."""
+    Path(".env").write_text("DIFY_API_KEY=app-good\n")
+
+    def exchange(opened: os.stat_result, *, private: bool) -> str | None:
+        fault = fault_of_file(opened, private=private)
+        Path(".env").unlink()
+        Path(".env").write_text("DIFY_API_KEY=app-evil\n")
+        return fault
+
+    monkeypatch.setattr("dify_job.config.sources.fault_of_file", exchange)
+    assert key_of(as_it_is_read().jobs["default"]) == "app-good"
+
+
+# Key files
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600])
+def test_a_key_file_may_be_read_by_its_owner_alone(key_file: Path, mode: int) -> None:
+    key_file.chmod(mode)
+    assert read_key(job_with(key_file), {})
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o640, 0o604, 0o660, 0o666])
+def test_a_key_file_that_a_group_or_the_world_reads_is_refused(key_file: Path, mode: int) -> None:
+    key_file.chmod(mode)
+    with pytest.raises(JobError, match="by others"):
+        read_key(job_with(key_file), {})
+
+
+def test_a_link_to_a_key_file_is_judged_by_where_it_leads(key_file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.key"
+    link.symlink_to(key_file)
+    assert read_key(job_with(link), {})
+    open_directory = tmp_path / "open"
+    open_directory.mkdir()
+    elsewhere = open_directory / "k.key"
+    elsewhere.write_text("app-x")
+    elsewhere.chmod(0o600)
+    open_directory.chmod(0o777)
+    link.unlink()
+    link.symlink_to(elsewhere)
+    with pytest.raises(JobError, match="which others can write"):
+        read_key(job_with(link), {})
+
+
+@pytest.mark.parametrize("source", ["file", "environment", "inline"])
+def test_a_credential_wins_over_every_other_source(key_file: Path, tmp_path: Path, source: str) -> None:
+    directory = tmp_path / "credentials"
+    directory.mkdir()
+    (directory / "api_key").write_text("app-credential\n")
+    sources = {
+        "file": KeySource(file=key_file),
+        "environment": KeySource(env="K"),
+        "inline": KeySource(inline=Secret("app-inline")),
+    }
+    job = Job(name="a", base_url="http://localhost/v1", key=sources[source])
+    environ = {"CREDENTIALS_DIRECTORY": str(directory), "K": "app-env"}
+    assert read_key(job, environ).reveal() == "app-credential"
+
+
+def test_a_configured_key_stays_with_the_address_of_its_own_config(tmp_path: Path) -> None:
+    """Neither a hostile .env beside it nor a variable takes it elsewhere."""
+    Path(".env").write_text("DIFY_BASE_URL=http://evil.example\n")
+    path = config(tmp_path, '[defaults]\nbase_url = "http://good"\n[jobs.a]\napi_key_env = "K"\n')
+    environ = {"DIFY_BASE_URL": "http://evil.example", "DIFY_API_KEY": "app-other", "K": "app-own"}
+    job = load_config(path, environ=environ).jobs["a"]
+    assert (job.base_url, read_key(job, environ).reveal()) == ("http://good/v1", "app-own")
+
+
+# Files that cannot be read
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
+@pytest.mark.parametrize("where", ["directory", "file", "config.d"])
+def test_a_config_that_a_user_may_not_read_is_named_and_no_fault_of_ours(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dify-job" / "config.toml"
+    path.parent.mkdir()
+    path.write_text("[jobs.a]\n")
+    (path.parent / "config.d").mkdir()
+    {"directory": path.parent, "file": path, "config.d": path.parent / "config.d"}[where].chmod(0o600)
+    for parent in tmp_path.parents:
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr("dify_job.config.sources._SYSTEM_CONFIG", path)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(JobError, match="cannot be read: Permission denied") as raised:
+            load_config(environ={"XDG_CONFIG_HOME": str(tmp_path / "other")})
+    finally:
+        os.seteuid(0)
+    assert raised.value.outcome is Outcome.CONFIG
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
+def test_the_home_of_another_user_is_passed_over(tmp_path: Path) -> None:
+    home = tmp_path / "dify-job"
+    home.mkdir(0o700)
+    (home / "config.toml").write_text("[jobs.a]\n")
+    tmp_path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert load_config(environ={"XDG_CONFIG_HOME": str(tmp_path)}).path is None
+    finally:
+        os.seteuid(0)
