@@ -73,7 +73,7 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def _is_there(path: Path, *, unseen: bool) -> bool:
-    """Whether there is such a file. unseen: what to say of one that may not be seen; it fails as it is read."""
+    """Whether there is such a file. unseen: what to say of one that may not be seen."""
     try:
         return path.exists()
     except OSError:
