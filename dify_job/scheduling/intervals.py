@@ -14,6 +14,7 @@ from ..timespan import format_timespan
 
 DAY = 86400
 _MOST_LINES = 48
+_LONGEST = 10 * 366 * DAY
 _FINEST_GRID = 60  # a process every second to find nothing due is no schedule
 
 
@@ -34,6 +35,8 @@ def grid_of(every: float) -> int:
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
         raise _refused(every, "is not a whole number of seconds")
+    if seconds > _LONGEST:
+        raise _refused(every, "is longer than ten years")
     grid = gcd(seconds, DAY)
     if grid != seconds and grid < _FINEST_GRID:
         raise _refused(every, "does not divide a day, and its grid would be finer than a minute")

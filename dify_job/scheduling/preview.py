@@ -141,10 +141,15 @@ def _as_cron(lines: tuple[str, ...], after: datetime, zone: tzinfo) -> Iterator[
 
 def _interval(every: float, start: datetime, last: datetime | None, *, catch_up: bool) -> Iterator[datetime]:
     grid, now, step = intervals.grid_of(every), int(start.timestamp()), round(every)
-    begin = 0 if grid == step else int(last.timestamp()) // grid * grid if last else (now // grid + 1) * grid
-    at = begin + ((now - begin) // step + 1) * step
-    if grid != step and catch_up and begin + step <= now:  # overdue: the next tick runs it
-        at = (now // grid + 1) * grid
+    tick = (now // grid + 1) * grid
+    if grid == step:
+        at = tick
+    elif last is None:  # the coming tick begins the count
+        at = tick + step
+    else:
+        begin = int(last.timestamp()) // grid * grid
+        overdue = catch_up and begin + step <= now
+        at = tick if overdue else begin + ((now - begin) // step + 1) * step
     while True:
         yield datetime.fromtimestamp(at, start.tzinfo)
         at += step

@@ -249,6 +249,16 @@ def test_jitter_is_the_same_each_time_and_another_for_each_job_and_host() -> Non
     assert due.jitter_of(times, "a", "h1") == due.jitter_of(times, "a", "h1")
 
 
+def test_the_preview_of_an_interval_that_was_not_counted_yet_begins_after_its_first_tick() -> None:
+    times = ScheduleConfig(every=7 * 3600.0)
+    runs = simulate(times, 3)
+    assert told_hours(preview.coming(times, START), 3) == [at.hour for at in runs[:3]]
+
+
+def told_hours(times: Iterable[datetime], count: int) -> list[int]:
+    return [at.astimezone(UTC).hour for at in islice(times, count)]
+
+
 def test_the_preview_counts_an_interval_from_the_tick_that_was_remembered() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     last = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)

@@ -312,7 +312,7 @@ def test_an_interval_becomes_these_calendars(every: float, lines: tuple[str, ...
     assert ticks.if_due is if_due
 
 
-@pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801])
+@pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801, 1e10])
 def test_an_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbours(every: float) -> None:
     with pytest.raises(JobError) as refused:
         schedule.cron_ticks(ScheduleConfig(every=every))
