@@ -1,6 +1,8 @@
 """Whose turn it is: the job's lock, and a run that an earlier process left without an end."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from .. import log
 from ..config.model import Job
@@ -98,10 +100,11 @@ class Turn:
         pursuit = Pursuit(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
         return pursuit.look_up(earlier.workflow_run_id, why)
 
-    def _has_entered(self, run_id: str | None) -> bool:
-        """True where the process that began a run had entered its end before it was killed."""
-        return run_id is not None and any(
-            entry.get("workflow_run_id") == run_id for entry in self.state.history()[-2:]
+    def _has_entered(self, record: Mapping[str, Any]) -> bool:
+        """True where the process that began a run had entered this end of it before it was killed."""
+        same = ("workflow_run_id", "outcome")
+        return record["workflow_run_id"] is not None and any(
+            all(entry.get(key) == record[key] for key in same) for entry in self.state.history()[-2:]
         )
 
     def _enter(self, earlier: InFlight, verdict: Verdict) -> None:
@@ -121,7 +124,7 @@ class Turn:
         )
         record = result.as_record()
         try:
-            if not self._has_entered(record["workflow_run_id"]):
+            if outcome is Outcome.UNKNOWN or not self._has_entered(record):
                 self.state.remember(record)
             self.state.clear_in_flight()
         except OSError as error:
