@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if Path(__file__).parent not in item.path.parents:
             continue
         item.add_marker(pytest.mark.timeout(600))
-        if (since := item.get_closest_marker("since")) is not None and str(ROOT) != "/":
+        if (since := item.get_closest_marker("since")) is not None:
             version = version or _version(ROOT)
             if version < since.args[0]:
                 items.remove(item)
