@@ -100,6 +100,7 @@ APPS = (
     App("app-fails", nodes=(Node("Start"), Node("Ask the service", error="[Errno 111] Connection refused"))),
     App("app-partial", nodes=(Node("Start"), Node("Ask", error="no", absorbed=True), Node("End"))),
     App("app-slow", nodes=(Node("Start"), Node("Think", 30.0), Node("End"))),
+    App("app-six-seconds", nodes=(Node("Start"), Node("Think", 6.0), Node("End"))),
     App("app-two-seconds", nodes=(Node("Start"), Node("Think", 2.0), Node("End"))),
     App("app-human", nodes=(Node("Start"), Node("Ask a human", pauses=True))),
     App("app-unpublished", published=False),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 
 from .conftest import APPS, KEY, Command, Ran
@@ -334,14 +335,47 @@ def test_22_a_run_that_waits_in_a_queue_behind_pings_is_waited_for(dify_job: Com
 
 
 def test_23_runs_of_one_job_do_not_pile_up(dify_job: Command, server: StandIn) -> None:
-    env = {"DIFY_API_KEY": "app-two-seconds", "DIFY_BASE_URL": server.base_url}
+    env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
     first = dify_job.start("run", env=env)
     while not server.runs:
         time.sleep(0.01)
     late = [dify_job.start("run", "--overlap", "skip", env=env) for _ in range(5)]
-    assert [process.wait(20) for process in late] == [0] * 5
-    assert first.wait(20) == 0
+    assert [process.wait(25) for process in late] == [0] * 5
+    first.terminate()
+    assert first.wait(25) == 143
     assert len(server.runs) == 1
+
+
+def test_23_a_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command) -> None:
+    # What each back end then does: tests/unit/test_sched_due.py and test_sched_times.py
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        '[jobs.a]\nbase_url = "http://127.0.0.1:1"\napi_key_env = "K"\n'
+        'calendar = "*-*-* 02:30:00"\ntimezone = "Europe/Berlin"\n'
+    )
+    ran = dify_job("next", "a", "-n", "400", "--config", str(config))
+    assert ran.code == 0
+    assert "clock" in ran.stdout + ran.stderr
+
+
+FILE_FORM = (
+    {"file": {"variable": "doc", "label": "doc", "required": False, "allowed_file_types": ["document"]}},
+)
+
+
+@pytest.mark.parametrize("name", ["报告 🎉.txt", "a:b?.txt", "empty.txt"])
+def test_24_a_file_of_any_name_reaches_the_run_as_its_own_users(dify_job: Command, name: str) -> None:
+    # dify#29665, #35764, #21419; more of files: tests/integration/test_files.py
+    (dify_job.home / name).write_bytes(b"" if name == "empty.txt" else b"content")
+    with StandIn([App(KEY, form=FILE_FORM)]) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        ran = dify_job("run", "--file", f"doc={name}", env=env)
+        assert ran.code == 0, ran.stderr
+        [upload] = server.uploads.found.values()
+        assert upload.user == server.runs[0].user
+        assert upload.mime_type
+        gone = dify_job("run", "--file", "doc=gone.txt", env=env)
+        assert (gone.code, len(server.runs), len(server.uploads.found)) == (66, 1, 1)
 
 
 def limit_files_to(size: int) -> None:
