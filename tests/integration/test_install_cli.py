@@ -16,6 +16,7 @@ from dify_job.scheduling.crontab import blocks
 from .conftest import Ran
 from .fake_manager import FakeCrontab, FakeManager, install_programs
 
+pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 BOOTED = (
     "import sys; from pathlib import Path; from dify_job.scheduling import systemctl;"
     "systemctl._BOOTED = Path({booted!r});"

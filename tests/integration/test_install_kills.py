@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 KILLS = Path(__file__).with_name("kills.py")
 BACKENDS = ["systemd", "cron.d", "crontab"]
 

@@ -545,3 +545,12 @@ def test_nasty_28_root_does_not_install_what_others_can_change(fault: str, home:
     assert done.code == 78
     assert "root does not run what others can change" in done.stderr
     assert not home.manager.units.exists()
+
+
+def test_the_thirty_nasty_cases_have_a_test_each() -> None:
+    named = {
+        int(number)
+        for file in Path(__file__).parents[1].rglob("test_*.py")
+        for number in re.findall(r"def test_nasty_(\d\d)_", file.read_text())
+    }
+    assert named == set(range(1, 31))

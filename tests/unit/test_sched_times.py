@@ -88,6 +88,7 @@ def random_cron(chance: random.Random) -> str:
     return " ".join(random_field(chance, low, high, names) for low, high, names in fields)
 
 
+@pytest.mark.timeout(600)  # on a loaded machine
 def test_ten_thousand_cron_expressions_mean_the_same_200_times_as_calendars() -> None:
     chance = random.Random(4)
     compared = 0
