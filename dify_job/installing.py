@@ -135,9 +135,12 @@ def _check_effect(place: Path, ready: Sequence[Ready]) -> None:
 def _refuse_second_time(wing: Wing, place: Path, jobs: Sequence[str]) -> None:
     """What another scheduler has already would run twice; in the other scope, what has the same config."""
     for scope in Scope:
-        for other, one in installed_jobs(visible("auto", scope.value), tuple(jobs)):
-            same_scope = scope is wing.scope
-            if (same_scope and other.name != wing.name) or (not same_scope and one.source == str(place)):
+        same_scope = scope is wing.scope
+        others = (
+            other for other in visible("auto", scope.value) if not same_scope or other.name != wing.name
+        )
+        for _, one in installed_jobs(tuple(others), tuple(jobs)):
+            if same_scope or one.source == str(place):
                 what = one.backend if same_scope else f"{one.backend} as a {scope.value} job"
                 there = f"dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
                 raise JobError(
