@@ -98,7 +98,9 @@ def run(  # noqa: PLR0913 - one argument an option
     options = ctx.ensure_object(Globals)
     inbox = Inbox()
     signals = Signals(inbox)
-    ended = _Ended(print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled))
+    ended = _Ended(
+        signals, print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled)
+    )
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     chosen: Job | None = None
     try:
@@ -178,13 +180,15 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
 class _Ended:
     """Shows a result: on stdout, or under cron, which mails what is printed, the failures in words."""
 
-    def __init__(self, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
+    def __init__(self, signals: Signals, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
         self.live: LiveLine | None = None
+        self._signals = signals
         self._print_path = print_path
         self._scheduled = scheduled
         self._by_cron = by_cron
 
     def __call__(self, result: Result) -> None:
+        self._signals.code = result.exit_code
         if self.live is not None:
             self.live.stop()
         if self._print_path is not None:

@@ -28,6 +28,7 @@ class Signals:
         self._inbox = inbox
         self._begun = False
         self._seen = 0
+        self.code: int | None = None  # once the outcome is known, no signal changes it
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._heard)
 
@@ -40,6 +41,8 @@ class Signals:
             raise Cancelled(signum)
         self._seen += 1
         if self._seen > 1:
-            signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signum))
+            signal.signal(
+                signal.SIGALRM, lambda *_: os._exit(128 + signum if self.code is None else self.code)
+            )
             signal.setitimer(signal.ITIMER_REAL, _GRACE)
         self._inbox.cancel(signum)

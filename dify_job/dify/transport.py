@@ -6,6 +6,7 @@ import http.client
 import os
 import socket
 import ssl
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,12 +51,14 @@ class Witness:
 
     def __init__(self) -> None:
         self.connected = False
+        self.since = 0.0  # monotonic, when it came to stand
         self.certificate: dict[str, Any] | None = None
         self._socket: socket.socket | None = None
         self._shut = False
 
     def saw(self, sock: Any) -> None:
         """Called by the connection when it stands."""
+        self.since = time.monotonic()
         self.connected = True
         if isinstance(sock, ssl.SSLSocket):
             self.certificate = sock.getpeercert()

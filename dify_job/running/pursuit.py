@@ -103,9 +103,10 @@ class Pursuit:
 
     def _idle_at(self) -> float | None:
         """When a stream without a byte is given up; a blocking answer has none before its end."""
-        if self._stop is not None or self._call is None or not self._terms.streaming:
+        call = self._call
+        if self._stop is not None or call is None or not (self._terms.streaming and call.witness.connected):
             return None
-        return self._call.last_byte + self._terms.idle
+        return max(call.last_byte, call.witness.since) + self._terms.idle
 
     def _alarm(self, now: float) -> Verdict | None:
         if now >= self._settled_at:

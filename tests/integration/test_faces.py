@@ -3,14 +3,17 @@
 import json
 import os
 import pty
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from dify_job import journal
+from dify_job import journal, log
 from dify_job.log import stderr_is_journal
 
 from .conftest import KEY, Command
@@ -133,3 +136,33 @@ def test_an_input_named_secret_is_not_logged(dify_job: Command, environ: dict[st
     )
     assert "canary-pw" not in ran.stderr
     assert KEY not in ran.stderr
+
+
+def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
+    journald: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """journalctl shows a message with control characters as `[123B blob data]` alone."""
+    monkeypatch.setattr(log, "_logger", None)
+    monkeypatch.setattr(log, "_level", log.INFO)
+    monkeypatch.setattr(log, "_secrets", [])
+    log.hide("app-canary-key")
+    log.set_up(face="journal", level=log.INFO, job="a")
+    log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
+    told = entry(journald.recv(65536))
+    assert told["MESSAGE"] == "failed: \\x1b[2J\\x00 [hidden]"
+    assert told["DIFY_NODE"] == "\\x9b31m"
+
+
+def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:
+    code = (
+        "from dify_job.cli.signals import Signals; from dify_job.running.inbox import Inbox\n"
+        "signals = Signals(Inbox())\nsignals.begin()\nsignals.code = 0\nprint(flush=True)\nwhile True: pass"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
