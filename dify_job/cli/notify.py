@@ -120,16 +120,12 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
 
 
 def _kept_by_run(past: Sequence[PastRun], ending: Ending) -> PastRun | None:
-    """The record of a run that kept its end; any that is new where the manager could not be asked."""
+    """The record of a run that kept its end; any new failure where the manager could not be asked."""
     run = past[-1] if past else None
-    if (
-        run is None
-        or run.began is None
-        or not (ending.untold or run.exit_code == ending.exit_code is not None)
-    ):
+    if run is None or run.began is None or not run.exit_code:
         return None
     ago = (datetime.now(UTC) - run.began).total_seconds() - (run.duration or 0.0)
-    return run if ago < _JUST_NOW else None
+    return run if ago < _JUST_NOW and (ending.untold or run.exit_code == ending.exit_code) else None
 
 
 def _remembered(directory: Path, ending: Ending, fault: JobError | None) -> PastRun:

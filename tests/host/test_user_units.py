@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ..integration.receivers import Receiver
 from .conftest import CANARY, Host
 from .machine import Ran
 
@@ -186,3 +187,26 @@ def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(alice: L
     told = alice("install", "--env-file", ".env").stdout
     if refused.code != 0:  # polkit may not permit it: the note names sudo
         assert "sudo loginctl enable-linger alice" in told
+
+
+def test_what_a_users_run_could_not_tell_its_handler_tells(alice: Login) -> None:
+    home = "/home/alice/.config/dify-job"
+    with Receiver() as receiver:
+        config = (
+            f'[jobs.daily]\nbase_url = "{alice.host.server.base_url}"\napi_key_file = "{home}/daily.key"\n'
+            f'every = "1h"\nnotify = {{ healthchecks = "{receiver.check}" }}\n'
+        )
+        alice.run("mkdir", "-p", home)
+        alice.host.machine.write(f"{home}/config.toml", config, owner="alice")
+        alice.host.machine.write(f"{home}/daily.key", "app-slow\n", 0o600, owner="alice")
+        alice("install")
+        alice.run("systemctl", "--user", "start", "--no-block", "dify-job-daily.service")
+        alice.host.wait(lambda: alice.host.server.runs and receiver.pings, 40)
+        alice.run("systemctl", "--user", "kill", "-s", "KILL", "dify-job-daily.service")
+        alice.host.wait(lambda: receiver.ends, 40)
+    assert [end.what for end in receiver.ends] == ["fail"]
+    assert len({ping.rid for ping in receiver.pings}) == 1
+    assert "killed" in alice("history", "daily").stdout
+    alice("uninstall")
+    units = alice.host.machine.root / "home/alice/.config/systemd/user"
+    assert not list(units.glob("dify-job-*"))

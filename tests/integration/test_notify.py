@@ -475,7 +475,9 @@ def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -
     assert len(history["runs"]) == 1
 
 
-@pytest.mark.parametrize(("key", "pings"), [("app-fails", ["start", "80"]), (None, ["fail"])])
+@pytest.mark.parametrize(
+    ("key", "pings"), [("app-fails", ["start", "80"]), (KEY, ["start", "0", "fail"]), (None, ["fail"])]
+)
 def test_where_no_manager_can_be_asked_the_runs_own_record_decides(
     job: Job, receiver: Receiver, key: str | None, pings: list[str]
 ) -> None:
