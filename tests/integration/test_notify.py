@@ -97,9 +97,9 @@ def by_lock(job: Job, *args: str) -> Ran:
 
 def by_bug(job: Job) -> Ran:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.running.workflow as w\n"
+        "import dify_job.running.runner as r\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
-        "w.run_job = broken\n"
+        "r.run_job = broken\n"
     )
     return job(env={"PYTHONPATH": str(job.command.home)})
 
