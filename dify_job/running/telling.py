@@ -35,6 +35,8 @@ class Telling:
 
     def begins(self) -> None:
         """It is the run's turn."""
+        if self._job.notify.on_recovery and self._job.state == "none":
+            log.warning("on_recovery is never told: without state nothing is known of earlier runs")
         if self._notifier is not None:
             self._notifier.begins()
 

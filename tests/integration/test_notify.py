@@ -193,6 +193,11 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
     assert "succeeded after 2 failures" in recovery["title"]
 
 
+def test_without_state_a_recovery_cannot_be_known_and_that_is_said(job: Job, server: StandIn) -> None:
+    job.configure(server.base_url, more='state = "none"')
+    assert "on_recovery is never told" in job().stderr
+
+
 def test_one_address_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: Receiver) -> None:
     both = receiver.urls(job.secrets / "both", "one")
     job.configure(
