@@ -16,7 +16,7 @@ demo: $(INSTALLED) ## Run a workflow against the built-in stand-in Dify: no serv
 
 test: $(INSTALLED) ## Run every test that this machine can run
 	@tests/needs
-	$(BIN)/python -m pytest -q $(TESTS)
+	$(BIN)/python -m pytest -q -rs $(TESTS)
 
 test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
 	@tests/matrix
