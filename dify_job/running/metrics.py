@@ -9,7 +9,7 @@ from ..history import PastRun, Summary
 
 def write(path: Path, job: str, run: PastRun, told: Summary) -> None:
     """Replace the file whole, readable for everybody: the collector must never read half. Raises OSError."""
-    write_whole(path, "".join(exposition(job, run, told)).encode(), 0o644)
+    write_whole(path, "".join(exposition(job, run, told)).encode(errors="replace"), 0o644)
 
 
 def exposition(job: str, run: PastRun, told: Summary) -> Iterator[str]:

@@ -193,6 +193,17 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
     assert "succeeded after 2 failures" in recovery["title"]
 
 
+def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job) -> None:
+    (job.command.home / "sitecustomize.py").write_text(
+        "import dify_job.running.telling as t\n"
+        "def broken(*a, **k): raise RuntimeError('a bug')\n"
+        "t.Telling.begins = t.Telling.ends = broken\n"
+    )
+    ran = job(env={"PYTHONPATH": str(job.command.home)})
+    assert (ran.code, ran.result["outcome"]) == (0, "succeeded")
+    assert ran.stderr.count("others could not be told: RuntimeError") == 2
+
+
 def test_without_state_a_recovery_cannot_be_known_and_that_is_said(job: Job, server: StandIn) -> None:
     job.configure(server.base_url, more='state = "none"')
     assert "on_recovery is never told" in job().stderr
