@@ -254,9 +254,10 @@ def versions() -> str:
     )
     found = [line for line in listed if re.match(wanted, line)]
     found += [path.stem.replace("-", "==") for path in APART.glob("dify_client*.dist-info")]
-    curl = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=False).stdout.split()[
-        :2
-    ]
+    curl = ["no curl"]
+    if shutil.which("curl"):
+        told = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True)
+        curl = told.stdout.split()[:2]
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return (
         f"CPython {platform.python_version()}, {os.cpu_count()} processors"
