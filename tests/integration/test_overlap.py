@@ -175,8 +175,9 @@ def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: S
         for _ in range(2):
             time.sleep(0.15 + 0.1 * number)
             process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
-        process.communicate(timeout=25)
-        return process.returncode
+        _, stderr = process.communicate(timeout=25)
+        # Python gives 1 for a signal while it still imports site: nothing of ours ran yet.
+        return -signal.SIGINT if "init_import_site" in stderr else process.returncode
 
     codes: dict[int, int] = {}
     threads = [threading.Thread(target=lambda n=n: codes.update({n: one(n)})) for n in range(10)]
