@@ -38,13 +38,15 @@ class Telling:
         if self._job.notify.on_recovery and self._job.state == "none":
             log.warning("on_recovery is never told: without state nothing is known of earlier runs")
         if self._notifier is not None:
-            self._notifier.begins()
+            _harmless(self._notifier.begins)
 
     def ends(self, result: Result, directory: Path | None, inbox: Inbox) -> None:
         """The result stands, is kept in `directory` and is with the caller. A skip is nobody's news."""
+        if result.outcome is not Outcome.SKIPPED:
+            _harmless(lambda: self._end(result, directory, inbox))
+
+    def _end(self, result: Result, directory: Path | None, inbox: Inbox) -> None:
         job, run = self._job, PastRun.of(result.as_record())
-        if run.skipped:
-            return
         before = tuple(one for one in past_of(directory) if one.call_time != run.call_time)
         write_metrics(job, run, before)
         if self._notifier is None:
@@ -54,6 +56,14 @@ class Telling:
             return
         cancelled = result.outcome is Outcome.CANCELLED
         self._notifier.ends(report_of(job, run, before), _leave_on(inbox, cancelled=cancelled))
+
+
+def _harmless(tell: Callable[[], None]) -> None:
+    """Tell others; whatever goes wrong with it, the run and its result stand."""
+    try:
+        tell()
+    except Exception as error:  # noqa: BLE001 - a fault of ours in this must not become the run's
+        log.warning(f"others could not be told: {type(error).__name__}: {error}")
 
 
 def rid_of(invocation: str | None) -> str:

@@ -118,7 +118,7 @@ def tell(job: Job, result: Result, start: Start) -> None:
     """Tell those whom the job names of a result that came about before run_workflow was called."""
     telling = _telling(job, start)
     if telling is not None:
-        _harmless(lambda: telling.ends(result, directory_of(job.name, start.config_path), start.inbox))
+        telling.ends(result, directory_of(job.name, start.config_path), start.inbox)
 
 
 class _Workflow:
@@ -159,7 +159,7 @@ class _Workflow:
             request = replace(request, inputs=self._rendered(), files=self._files())
         log.info("run started", message_id="started", job=self._job.name)
         if self._telling is not None:
-            _harmless(self._telling.begins)
+            self._telling.begins()
         return request
 
     def _tell(self, result: Result) -> None:
@@ -169,12 +169,11 @@ class _Workflow:
 
             with contextlib.suppress(OSError):
                 mailbox.answer(self._state, result.as_json())
-        telling = self._telling
-        if telling is None:
+        if self._telling is None:
             return
         directory = self._state.directory if self._state is not None else None
         self.close()  # the next run need not wait until all are told
-        _harmless(lambda: telling.ends(result, directory, self._start.inbox))
+        self._telling.ends(result, directory, self._start.inbox)
 
     # The run
 
@@ -283,14 +282,6 @@ def _checked_run_id(job: Job, start: Start) -> str:
             Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ : / -, at most 128"
         )
     return run_id
-
-
-def _harmless(tell: Callable[[], None]) -> None:
-    """Tell others; whatever goes wrong with it, the run and its result stand."""
-    try:
-        tell()
-    except Exception as error:  # noqa: BLE001 - a fault of ours in this must not become the run's
-        log.warning(f"others could not be told: {type(error).__name__}: {error}")
 
 
 def _telling(job: Job, start: Start) -> Telling | None:

@@ -195,9 +195,9 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
 
 def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job) -> None:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.running.telling as t\n"
+        "import dify_job.running.notify as n\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
-        "t.Telling.begins = t.Telling.ends = broken\n"
+        "n.Notifier.begins = n.Notifier.ends = broken\n"
     )
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert (ran.code, ran.result["outcome"]) == (0, "succeeded")
