@@ -9,13 +9,12 @@ import click
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
 from ..config.read import load_config
 from ..config.secrets import read_key
-from ..config.written import as_written
+from ..config.written import as_written, toml
 from ..errors import JobError
 from .options import Globals
 from .output import put, put_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
-_SHOWN_AS_WRITTEN = {"output", "expect"}
 _NOT_A_SETTING = {"name", "key", "schedule", "origins"}
 
 
@@ -35,9 +34,13 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
     if as_json:
         put_json([{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows])
         return
-    widths = [max(len(str(row[column])) for row in rows) for column in range(3)]
-    for name, key, value, origin in rows:
-        put(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value!s:<{min(widths[2], 48)}}  {origin}")
+    told = [
+        (name, key, value if isinstance(value, str) else toml(value), origin)
+        for name, key, value, origin in rows
+    ]
+    widths = [max(len(row[column]) for row in told) for column in range(3)]
+    for name, key, value, origin in told:
+        put(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value:<{min(widths[2], 48)}}  {origin}")
 
 
 @config_group.command()
@@ -67,15 +70,11 @@ def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
         field.name: getattr(job, field.name) for field in fields(job) if field.name not in _NOT_A_SETTING
     }
     values |= {field.name: getattr(job.schedule, field.name) for field in fields(ScheduleConfig)}
+    written = {key: _plain(as_written(key, value)) for key, value in values.items() if value is not None}
     rows = [
-        (
-            job.name,
-            key,
-            _plain(as_written(key, value) if key in _SHOWN_AS_WRITTEN else value),
-            str(job.origins.get(key, _BUILT_IN)),
-        )
-        for key, value in values.items()
-        if key in job.origins or value not in (None, (), {})
+        (job.name, key, value, str(job.origins.get(key, _BUILT_IN)))
+        for key, value in written.items()
+        if value not in ([], {})
     ]
     place = job.key.file or job.key.encrypted or job.key.env or job.key.origin
     return [*rows, (job.name, "api_key", _masked(job), str(place))]

@@ -164,8 +164,9 @@ def _tell(
         put(f"{change.job}: {done}, {schedule.in_words(times)}{default}, {armed}")
         for note in (*change.notes, *_notes(wing, each, config, now)):
             put(f"  {note}")
-        coming = islice(preview.coming(times, now, by_cron=wing.name == "cron"), 3)
-        put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
+        if change.armed:
+            coming = islice(preview.coming(times, now, by_cron=wing.name == "cron"), 3)
+            put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
         for what, command in _commands(wing, each.plan):
             put(f"  {what:<9}  {command}")
     unarmed = [change.job for change in changes if not change.armed]

@@ -18,7 +18,7 @@ from .. import __version__  # noqa: E402
 from ..errors import JobError  # noqa: E402
 from ..exits import Outcome, code_of  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
-from .output import UnprintedError, log_traceback, say, tell_error  # noqa: E402
+from .output import ReaderGoneError, UnprintedError, log_traceback, say, tell_error  # noqa: E402
 
 # requests does without a detector of charsets, which Response.text alone asks and nobody reads, but warns:
 # 0.1 of `import requests` and 3 MiB less.
@@ -119,10 +119,10 @@ def _run(args: Sequence[str]) -> int:
     except JobError as error:
         tell_error(error)
         return code_of(error.outcome)
-    except BrokenPipeError:
+    except ReaderGoneError:
         return 0
     except UnprintedError as error:
-        say(f"dify-job: standard output cannot be written: {error.strerror}")
+        say(f"dify-job: standard output cannot be written: {error}")
         return code_of(Outcome.CANNOT_WRITE)
     except Exception:  # noqa: BLE001 - the boundary: a fault of ours is exit 70 with its traceback in the log
         log_traceback()
@@ -131,6 +131,9 @@ def _run(args: Sequence[str]) -> int:
 
 
 def _usage_error(error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message())
+        return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
     say(f"dify-job: {error.format_message()}")
     say(f"  usage: {path} --help")

@@ -1,6 +1,5 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
-import errno
 import sys
 from typing import Any
 
@@ -11,23 +10,27 @@ from ..timespan import format_timespan
 from ..words import in_readers_language
 
 
-class UnprintedError(OSError):
-    """Standard output is closed, or its disk is full."""
+class UnprintedError(Exception):
+    """Standard output is closed, or its disk is full. No OSError: click leaves with 1 at a broken pipe."""
+
+
+class ReaderGoneError(UnprintedError):
+    """Who read standard output has seen enough."""
 
 
 def put(text: str) -> None:
-    """Words for a person on stdout, in the language of the locale. Raises OSError where nobody reads."""
+    """Words for a person on stdout, in the language of the locale. Raises UnprintedError."""
     put_data(in_readers_language(text))
 
 
 def put_data(text: str) -> None:
-    """Write to stdout as UTF-8, in every locale and as it is. Raises BrokenPipeError, UnprintedError."""
+    """Write to stdout as UTF-8, in every locale and as it is. Raises UnprintedError."""
     _put(log.redact(text))
 
 
 def _put(text: str) -> None:
     if sys.stdout is None:
-        raise UnprintedError(errno.EBADF, "it is closed")
+        raise UnprintedError("it is closed")
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
     try:
@@ -36,9 +39,9 @@ def _put(text: str) -> None:
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise
+        raise ReaderGoneError("its reader is gone") from None
     except OSError as error:
-        raise UnprintedError(error.errno, error.strerror) from None
+        raise UnprintedError(error.strerror) from None
 
 
 def put_json(value: Any) -> None:

@@ -24,7 +24,7 @@ from ..words import in_readers_language
 from . import run_log, tick
 from .arguments import files_of, inputs_of
 from .options import Globals
-from .output import log_traceback, put_data, put_json, say, tell_error
+from .output import UnprintedError, log_traceback, put_data, put_json, say, tell_error
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _print_value(result: Result, path: str) -> None:
             put_data(value.removesuffix("\n"))
         else:
             put_json(value)
-    except (OSError, ValueError, AttributeError, LookupError) as error:
+    except (UnprintedError, LookupError, ValueError) as error:
         log.warning("the value could not be printed", reason=str(error))
 
 

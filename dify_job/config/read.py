@@ -91,7 +91,7 @@ def pick(config: Config, name: str | None) -> Job:
         raise JobError(
             Outcome.CONFIG,
             f"there is no job {name!r} in {place}{_meant(name, list(config.jobs))}",
-            f"the jobs are: {names}",
+            f"the jobs are: {names}" if config.path else f"dify-job init {name} makes it",
         )
     return config.jobs[name or next(iter(config.jobs))]
 

@@ -12,7 +12,9 @@ from ..exits import Outcome
 from ..timespan import format_timespan
 from .model import Expectation, Job
 
-_TIMES = frozenset({"timeout", "connect_timeout", "idle_timeout", "wait_network"})
+_TIMES = frozenset(
+    {"timeout", "connect_timeout", "idle_timeout", "wait_network", "every", "jitter", "max_late"}
+)
 # What the other place says in its own words: its scheduler, its user, its key, and where state and log are.
 _LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "log_file", "origins"})
 
@@ -32,7 +34,7 @@ def job_document(job: Job, **others: Any) -> str:
 def toml(value: Any) -> str:
     """A value in TOML, in printable characters alone; a basic string is nearly a JSON string."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(item) for item in value) + "]"
     if isinstance(value, (datetime, date, time)):
@@ -49,9 +51,13 @@ def toml(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
+def _key(key: str) -> str:
+    return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
+
+
 def as_written(key: str, value: Any) -> Any:
     """The value of a key as a config file has it."""
-    if key in _TIMES:
+    if key in _TIMES and value is not None:
         return format_timespan(value)
     if key == "expect":
         return {path: _expected(wanted) for path, wanted in value.items()}

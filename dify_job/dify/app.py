@@ -20,9 +20,8 @@ CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
 class AppSeen:
     """A server and its app as far as it told; what follows an obstacle was not asked.
 
-    broken: why no whole answer came. refusal: the first answer that was none; parameters_refused: it came to
-    the second question, so the key is good. strange: a 200 that is not Dify's. clock_ahead: seconds that this
-    machine's clock is ahead of the server's.
+    broken: why no whole answer came. refusal: the first answer that was none. strange: a 200 that is
+    not Dify's. clock_ahead: seconds that this machine's clock is ahead of the server's.
     """
 
     version: str | None = None
@@ -31,7 +30,6 @@ class AppSeen:
     parameters: Parameters | None = None
     broken: str | None = None
     refusal: Refusal | None = None
-    parameters_refused: bool = False
     strange: bool = False
     clock_ahead: float | None = None
     certificate_ends: datetime | None = None
@@ -54,8 +52,7 @@ def look(base_url: str, key: str, *, ca_file: str | None = None, limit: float = 
     if reply is None:
         return seen
     if reply.status != 200:
-        refusal = read_refusal(reply.status, reply.headers, reply.body)
-        return replace(seen, refusal=refusal, parameters_refused=True)
+        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body))
     parameters = read_parameters(reply.body)
     return replace(seen, parameters=parameters, strange=parameters is None)
 

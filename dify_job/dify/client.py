@@ -82,10 +82,6 @@ class Unread:
     reason: str
 
 
-class Unreadable(Exception):  # noqa: N818 - what the file is
-    """A file cannot be read; the text says why."""
-
-
 Message = Reply | Opened | Arrived | Ended | Broken | Unread | Crashed
 Tell = Callable[["Call", Message], None]
 
@@ -108,7 +104,7 @@ class Call:
         try:
             for message in self._exchange(self):
                 self._tell(self, message)
-        except Unreadable as error:
+        except transport.Unreadable as error:
             self._tell(self, Unread(str(error)))
         except transport.ERRORS as error:
             self._tell(self, Broken(self.witness.connected, transport.reason_of(error)))

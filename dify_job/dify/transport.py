@@ -35,6 +35,10 @@ _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kep
 )
 
 
+class Unreadable(Exception):  # noqa: N818 - what the file is
+    """A file that is to be sent cannot be read; the text says why."""
+
+
 class TooLargeError(OSError):
     """An answer that would fill the memory."""
 

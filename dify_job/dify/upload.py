@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..values import dataclass
-from .client import Unreadable
+from .transport import Unreadable
 
 _REFUSED = dict.fromkeys([*map(ord, '/\\:*?"<>|'), *range(32), 127], "_")  # `error-upload-bad-filename-chars`
 

@@ -90,7 +90,11 @@ def _length(fields: Mapping[str, str]) -> int:
 def _query(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(
-            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=8
+            text,
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
         )
     except (ValueError, UnicodeDecodeError):
         raise Refused(400, "the query is malformed") from None

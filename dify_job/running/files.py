@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .. import log
-from ..dify.client import Unreadable
 from ..dify.form import FormField, Limits
+from ..dify.transport import Unreadable
 from ..dify.upload import Part, open_plain
 from ..errors import JobError
 from ..exits import Outcome

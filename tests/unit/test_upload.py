@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify.client import Unreadable
+from dify_job.dify.transport import Unreadable
 from dify_job.dify.upload import Part
 
 letters = st.characters(codec="utf-8", exclude_characters="/\0")

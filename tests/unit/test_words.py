@@ -23,6 +23,10 @@ def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "is_chinese", lambda: True)
 
 
+def test_the_catalogue_has_each_message_of_the_code_and_no_other() -> None:
+    assert sorted(CATALOGUE) == sorted(MADE["messages"]()), "make messages"
+
+
 def test_each_message_has_a_translation_with_the_same_values() -> None:
     assert [message for message, told in CATALOGUE.items() if not told] == []
     wrong = [
