@@ -7,7 +7,7 @@ from dify_job.journal import MESSAGE_IDS
 from ..integration.conftest import APPS, KEY
 from .conftest import Host
 
-JOBS, ROUNDS, LONG = 24, 10, 20
+JOBS, ROUNDS, LONG = 48, 10, 20
 TEN_SECONDS = "app-ten-seconds"
 # journald stands still now and then, as it does while it rotates or waits for a disk; without our waiting for
 # it 30 of 520 lines were missed then, each of a process that was gone before it was looked at.
@@ -25,13 +25,11 @@ def test_the_last_line_is_found_under_its_unit_500_times_of_500(host: Host) -> N
     nodes = tuple(replace(node, seconds=node.seconds * 5) for node in slow.nodes)
     host.server.apps[TEN_SECONDS] = replace(slow, key=TEN_SECONDS, nodes=nodes)
     short = [f"short-{number}" for number in range(JOBS)]
-    skips = [f"skips-{number}" for number in range(JOBS)]  # 7 h go by the record: one line, and gone
     long = [f"long-{number}" for number in range(LONG)]
-    jobs = (*short, *skips, *long)
+    jobs = (*short, *long)
     host.configure(
         "".join(
-            f'[jobs.{job}]\napi_key_file = "/etc/dify-job/credentials/{job}.key"\n'
-            f'every = "{"7h" if job in skips else "1d"}"\n'
+            f'[jobs.{job}]\napi_key_file = "/etc/dify-job/credentials/{job}.key"\nevery = "1d"\n'
             for job in jobs
         )
     )
@@ -54,21 +52,19 @@ def test_the_last_line_is_found_under_its_unit_500_times_of_500(host: Host) -> N
         if round_ % (ROUNDS // 2) == 0:  # the ten seconds of these overlap with the short ones
             host.wait(rest, 120)
             host.run("systemctl", "start", "--no-block", *units(*long))
-        host.run("systemctl", "start", *units(*short, *skips), timeout=120)
-    runs, starts = JOBS * ROUNDS + LONG * 2, JOBS * ROUNDS * 2 + LONG * 2
+        host.run("systemctl", "start", *units(*short), timeout=120)
+    runs = JOBS * ROUNDS + LONG * 2
     host.wait(lambda: sum(run.over for run in host.server.runs) == runs, 120)
     host.wait(rest)
     host.run("systemctl", "stop", "stutter", "busy-0", "busy-1")
 
     match = [word for unit in units(*jobs) for word in ("-u", unit)]
-    entries = host.journal(
-        *match, f"MESSAGE_ID={MESSAGE_IDS['finished']}", f"MESSAGE_ID={MESSAGE_IDS['skipped']}"
-    )
-    assert len(entries) == starts >= 500
+    entries = host.journal(*match, f"MESSAGE_ID={MESSAGE_IDS['finished']}")
+    assert len(entries) == runs >= 500
     assert all(entry["_SYSTEMD_UNIT"] == f"dify-job-{entry['DIFY_JOB']}.service" for entry in entries)
     assert {entry["DIFY_JOB"] for entry in entries} == set(jobs)
     assert {entry["DIFY_EXIT_CODE"] for entry in entries} == {"0"}
     assert all(entry["DIFY_OUTCOME"] and entry["DIFY_ELAPSED_MS"] for entry in entries)
-    found = {entry["DIFY_WORKFLOW_RUN_ID"] for entry in entries if entry["DIFY_OUTCOME"] == "succeeded"}
+    found = {entry["DIFY_WORKFLOW_RUN_ID"] for entry in entries}
     assert found == {run.run_id for run in host.server.runs}
     assert len({entry["_UID"] for entry in entries}) > 1, "each unit has a dynamic user of its own"
