@@ -1,6 +1,6 @@
 """A booted host: systemd as PID 1, journald and cron in a container over this machine's own root.
 
-The same works with any root directory that has a systemd (tests/host/README.md). Needs root, and
+The same works with any root directory that has a systemd (tests/matrix). Needs root, and
 systemd-nspawn of the package systemd-container.
 """
 
