@@ -1,7 +1,9 @@
 """Asking and telling a systemd manager: `systemctl show` and a few verbs, which are the same from 239 on."""
 
+import errno
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,7 +84,8 @@ class Manager:
                 or os.environ.get("XDG_RUNTIME_DIR")
                 or f"/run/user/{os.geteuid()}"
             )
-            if not _ours(runtime) or not (runtime / "systemd").is_dir():
+            here = runtime / "systemd"
+            if not _ours(runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return (
                     f"there is no user manager for you: {runtime} is not yours or has none "
                     f"(loginctl enable-linger, or log in by ssh)"
@@ -163,6 +166,16 @@ def time_of(text: str) -> datetime | None:
     """A timestamp as `show` prints it with TZ=UTC; None for n/a and never."""
     found = _TIME.search(text)
     return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def _is_deserted(address: Path) -> bool:
+    """True where nobody listens any more: from 257 on the directory of a manager can outlive it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.connect(os.fspath(address))
+        except OSError as error:
+            return error.errno == errno.ECONNREFUSED
+    return False
 
 
 def _ours(directory: Path) -> bool:

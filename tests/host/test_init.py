@@ -55,7 +55,6 @@ def test_from_nothing_as_a_user(alice: Login) -> None:  # noqa: F811
 
 
 @pytest.mark.since(250)
-@pytest.mark.since(250)
 def test_an_encrypted_key_is_decrypted_for_the_unit_and_for_root_and_stands_nowhere_plain(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare("install", "daily")
@@ -84,7 +83,6 @@ def test_an_encrypted_key_is_decrypted_for_the_unit_and_for_root_and_stands_nowh
 
 
 @pytest.mark.since(250)
-@pytest.mark.since(250)
 def test_a_new_key_stays_encrypted_and_can_become_plain_again(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
@@ -103,7 +101,6 @@ def test_a_new_key_stays_encrypted_and_can_become_plain_again(bare: Host) -> Non
     assert len(bare.server.runs) == 1
 
 
-@pytest.mark.since(250)
 @pytest.mark.since(250)
 def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its_command(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
@@ -125,7 +122,6 @@ def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its
     assert len(bare.server.runs) == 1
 
 
-@pytest.mark.since(250)
 @pytest.mark.since(250)
 def test_a_user_of_cron_is_told_that_an_encrypted_key_is_not_for_him(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
