@@ -39,7 +39,7 @@ def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
 def refusal(refused: Refused) -> Answer:
     """The answer to what is refused, in the original's words: success and message."""
     answer = as_json({"success": False, "message": refused.message}, refused.status)
-    extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": "GET, POST"}}.get(refused.status, {})
+    extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": refused.allow}}.get(refused.status, {})
     return Answer(answer.status, answer.body, answer.kind, extra)
 
 
@@ -49,16 +49,16 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
     admit: gives what answers, or raises Refused before a byte is read, so that who may not ask cannot make
     others wait. What comes after the first request is never looked at.
     """
-    asked = "-"
+    asked, bodiless = "-", False
     try:
         try:
             handle = admit()
             request, rest = _read_head(connection)
-            asked = f"{request.method} {request.path}"
+            asked, bodiless = f"{request.method} {request.path}", request.method == "HEAD"
             answer = handle(request, _read_body(connection, request, rest))
         except Refused as refused:
             answer = refusal(refused)
-        _write(connection, answer)
+        _write(connection, answer, bodiless=bodiless)
     except OSError:
         return asked, 0  # the peer is gone
     finally:
@@ -94,7 +94,7 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
     raise Refused(408, f"{what} did not come in time")
 
 
-def _write(connection: socket.socket, answer: Answer) -> None:
+def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:
     fields = {
         "Content-Type": answer.kind,
         "Content-Length": str(len(answer.body)),
@@ -107,7 +107,7 @@ def _write(connection: socket.socket, answer: Answer) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     head = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n{lines}\r\n"
     connection.settimeout(_WRITE_WITHIN)
-    connection.sendall(head.encode("latin-1") + answer.body)
+    connection.sendall(head.encode("latin-1") + (b"" if bodiless else answer.body))
 
 
 def _close(connection: socket.socket) -> None:

@@ -19,12 +19,13 @@ _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fet
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    """What the peer is told instead of an answer to its request."""
+    """What the peer is told instead of an answer to its request. allow: the methods that the path takes."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, allow: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.allow = allow
 
 
 @dataclass(frozen=True, slots=True)

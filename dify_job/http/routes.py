@@ -40,7 +40,7 @@ class Routes:
             raise Refused(404, "there is no such path; GET /docs lists them")
         method, handle = routes[request.path]
         if request.method != method:
-            raise Refused(405, f"this path takes {method}")
+            raise Refused(405, f"this path takes {method}", allow=method)
         _refuse_body(body)
         try:
             return handle(request)

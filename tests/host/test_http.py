@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import PYTHON, Host
+from .conftest import CANARY, PYTHON, Host
 from .machine import Ran
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
@@ -264,6 +264,21 @@ def test_a_user_who_may_not_ask_cannot_keep_those_out_who_may(host: Host, http: 
     assert answered
     assert host.show("dify-job-http.socket", "ActiveState") == "active"
     assert host.server.received == []
+
+
+@pytest.mark.since(250)
+@pytest.mark.usefixtures("http")
+def test_a_key_that_is_encrypted_for_the_machine_does_for_all_calls(host: Host) -> None:
+    host.job('every = "1h"')
+    host("secret", "set", "daily", "--encrypt", stdin=CANARY)
+    host.run("rm", "/etc/dify-job/credentials/daily.key")
+    host("install", "--http")
+    for command in (CALL, START, CALL, STOP):
+        assert shell(host, command, "root")["success"] is True
+    assert host.status()["schedule"] == "every 2h"
+    assert len(host.server.runs) == 2
+    assert CANARY not in host.run("sh", "-c", "journalctl --no-pager; systemctl cat 'dify-job-*'").stdout
+    host.run("rm", "/etc/credstore.encrypted/dify-job.daily.api_key")
 
 
 def test_without_its_token_file_nobody_is_let_in(host: Host, http: Callable[..., Ran]) -> None:

@@ -292,6 +292,14 @@ def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socke
     assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
 
 
+def test_what_asks_for_the_head_gets_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
+    served(pair)
+    pair[0].sendall(CALL.replace(b"POST", b"HEAD"))
+    head, _, body = everything(pair[0]).partition(b"\r\n\r\n")
+    assert b"Content-Length: 10" in head
+    assert body == b""
+
+
 def test_a_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
     served(pair)
     head = CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
@@ -383,6 +391,9 @@ def test_a_peer_that_leaves_is_no_trouble(pair: tuple[socket.socket, socket.sock
         ("POST /api/dify/scheduler/start?interval_hours= HTTP/1.1", b"", 422),
         ("POST /api/dify/scheduler/start?interval_hours=1e3 HTTP/1.1", b"", 422),
         ("POST /api/dify/scheduler/start?interval_hours=999999 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=01 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=%201 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=9223372036854775808 HTTP/1.1", b"", 422),
         ("POST /api/dify/scheduler/start?interval_hour=2 HTTP/1.1", b"", 422),
     ],
 )
@@ -391,6 +402,7 @@ def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: 
     with pytest.raises(Refused) as caught:
         routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
     assert caught.value.status == status
+    assert caught.value.allow == ({"GET": "POST", "POST": "GET"}[line.split()[0]] if status == 405 else "")
 
 
 def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
