@@ -402,7 +402,9 @@ def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: 
     with pytest.raises(Refused) as caught:
         routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
     assert caught.value.status == status
-    assert caught.value.allow == ({"GET": "POST", "POST": "GET"}[line.split()[0]] if status == 405 else "")
+    assert caught.value.allow == (
+        {"GET": "POST", "POST": "GET"}[line.split(maxsplit=1)[0]] if status == 405 else ""
+    )
 
 
 def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
