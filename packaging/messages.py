@@ -21,19 +21,11 @@ MO = PO.with_suffix(".mo")
 _PROSE = re.compile(r"[a-z]{2,}[,:;]?(?: =)? [a-zA-Z{]")
 _JOB = re.compile(r"\bJOB\b")  # in a hint it stands for the job's name
 _LEAD = re.compile(r"^\s*(?:(?:dify-job|warning|error): )*")
-# What no reader of messages sees: help texts, the exit table's column, log keys, patterns, protocol texts.
+# What no reader of messages sees: patterns, log keys, protocol texts.
 _SILENT_CALLS = {
-    "option",
-    "_option",
-    "command",
-    "group",
-    "argument",
     "version_option",
     "compile",
-    "Row",
     "debug",
-}
-_SILENT_CALLS |= {
     "TypeVar",
     "AttributeError",
     "TypeError",
@@ -43,11 +35,40 @@ _SILENT_CALLS |= {
     "filterwarnings",
 }
 _SILENT_ROOMS = {"standin", "deploy"}
+_HELPED_CALLS = {"option", "_option", "command", "group", "argument"}  # of which `help` alone is running text
+# Words that are no running text, and click's own.
+_WORDS = (
+    "Usage: ",
+    "Options",
+    "Commands",
+    "a retry is ",
+    "when",
+    "As JSON.",
+    "usage: {path} --help",
+    "Show this message and exit.",
+    "Show the version and exit.",
+    "No such option {name}.",
+    "No such option {name}. {possibilities}",
+    "Did you mean {possibility}?",
+    "(Did you mean one of: {possibilities}?)",
+    "Invalid value for {param_hint}: {message}",
+    "Missing argument {param_hint}.",
+    "Missing option {param_hint}.",
+    "Missing command.",
+    "Option {name} does not take a value.",
+    "Option {name} requires an argument.",
+    "Got unexpected extra argument ({args})",
+    "Got unexpected extra arguments ({args})",
+    "{value} is not one of {choices}.",
+    "{value} is not a valid integer.",
+    "{value} is not a valid integer range.",
+    "{value} is not in the range {range}.",
+)
 
 
 def messages() -> list[str]:
     """All messages of the code, in its order, line by line."""
-    found: dict[str, None] = {}
+    found = dict.fromkeys(_WORDS)
     for path in sorted(_PACKAGE.rglob("*.py")):
         if not _SILENT_ROOMS & set(path.relative_to(_PACKAGE).parts):
             for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
@@ -62,6 +83,8 @@ def _texts(node: ast.AST) -> Iterator[str]:
             return  # a docstring, or text that is looked for
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _SILENT_CALLS:
             return
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _HELPED_CALLS:
+            yield from (text for told in node.keywords if told.arg == "help" for text in _texts(told))
         case ast.Constant(value=str(text)):
             yield text
         case ast.JoinedStr(values=parts):
@@ -70,8 +93,23 @@ def _texts(node: ast.AST) -> Iterator[str]:
                 if isinstance(part, ast.FormattedValue):
                     yield from _texts(part.value)
         case _:
+            yield from _help_page(node)
             for child in ast.iter_child_nodes(node):
                 yield from _texts(child)
+
+
+def _help_page(node: ast.AST) -> Iterator[str]:
+    """The paragraphs of a command's docstring."""
+    if isinstance(node, ast.FunctionDef) and any(map(_is_command, node.decorator_list)):
+        for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
+            yield " ".join(paragraph.split())
+
+
+def _is_command(decorator: ast.expr) -> bool:
+    match decorator:
+        case ast.Call(func=ast.Attribute(attr="command" | "group")):
+            return True
+    return False
 
 
 def _template(parts: list[ast.expr]) -> str:

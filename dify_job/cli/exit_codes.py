@@ -2,8 +2,18 @@
 
 import click
 
-from ..exits import TABLE
-from .output import put, put_json
+from ..exits import TABLE, Again
+from ..words import in_readers_language
+from .help import columns_of
+from .output import put_data, put_json
+
+_RETRY_IS = "a retry is "
+_RETRY = {
+    Again.SAFE: "a retry is safe",
+    Again.USELESS: "a retry is no",
+    Again.NOT_SAFE: "a retry is not safe",
+    Again.POLICY: "a retry is policy",
+}
 
 
 @click.command()
@@ -18,7 +28,10 @@ def exit_codes(*, as_json: bool) -> None:
             ]
         )
         return
-    width = max(len(row.outcome) for row in TABLE)
-    put(f"code  {'outcome':<{width}}  {'a retry is':<10}  when")
-    for row in TABLE:
-        put(f"{row.code:>4}  {row.outcome:<{width}}  {row.again:<10}  {row.when}")
+    outcomes = max(len(row.outcome) for row in TABLE)
+    lines = [("code", "outcome", _RETRY_IS, "when")]
+    lines += [(str(row.code), row.outcome, _RETRY.get(row.again, row.again), row.when) for row in TABLE]
+    for code, outcome, again, when in lines:
+        retry = in_readers_language(again).removeprefix(_RETRY_IS if again != _RETRY_IS else "").rstrip()
+        padded = retry + " " * (10 - columns_of(retry))
+        put_data(f"{code:>4}  {outcome:<{outcomes}}  {padded}  {in_readers_language(when)}")

@@ -9,6 +9,7 @@ import click
 
 from .. import log
 from ..errors import JobError
+from ..words import is_chinese
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -59,6 +60,15 @@ def _options() -> list[click.Option]:
     ]
 
 
+class _Context(click.Context):
+    def make_formatter(self) -> click.HelpFormatter:
+        if not is_chinese():
+            return super().make_formatter()
+        from .help import Formatter  # noqa: PLC0415 - the only one who pays is who reads it
+
+        return Formatter(width=self.terminal_width, max_width=self.max_content_width)
+
+
 class _JobName(click.types.StringParamType):
     """A job's name, which a shell completes from the configuration."""
 
@@ -88,6 +98,7 @@ def add_globals(command: click.Command) -> click.Command:
     """Give a command, and those below it, the global options; doing it again changes nothing."""
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
+    command.context_class = _Context
     for parameter in command.params:
         if isinstance(parameter, click.Argument) and parameter.name in ("job", "jobs"):
             parameter.type = _JobName()

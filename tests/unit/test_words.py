@@ -2,14 +2,21 @@
 
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job import words
+from dify_job.cli import help as helping
+from dify_job.cli import options
+from dify_job.cli.main import cli
+from dify_job.exits import TABLE
 
 ROOT = Path(__file__).parents[2]
 MADE: dict[str, Any] = runpy.run_path(str(ROOT / "packaging" / "messages.py"))
@@ -20,7 +27,8 @@ WORDS = st.text("abcdefgh", min_size=3, max_size=9).map(lambda text: f"x{text}x"
 
 @pytest.fixture
 def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "is_chinese", lambda: True)
+    for room in (words, options):
+        monkeypatch.setattr(room, "is_chinese", lambda: True)
 
 
 def test_the_catalogue_has_each_message_of_the_code_and_no_other() -> None:
@@ -71,6 +79,86 @@ def test_a_message_in_a_message_and_each_line_of_it_is_translated() -> None:
 def test_what_is_no_message_stays_as_it_is(text: str) -> None:
     if not re.search(r"[a-z]{2} ", text):
         assert words.in_readers_language(text) == text
+
+
+# Help pages
+
+
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        below = group.get_command(context, name)
+        assert below is not None
+        if isinstance(below, click.Group):
+            yield from commands(below, (*path, name))
+        else:
+            yield (*path, name), below
+
+
+COMMANDS = dict(commands(cli))
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_each_help_page_is_chinese_and_goes_into_80_columns(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    helps = [each.help for each in command.params if isinstance(each, click.Option) and each.help]
+    helps += [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
+    page = CliRunner().invoke(cli, [*path, "--help"], terminal_width=80).output
+    assert page.startswith("用法：")
+    assert "选项:" in page
+    unbroken = "".join(page.split())
+    for text in helps:
+        told = words.in_readers_language(text)
+        assert told != text
+        assert "".join(told.split()) in unbroken
+    assert [line for line in page.splitlines() if helping.columns_of(line) > 80] == []
+
+
+@pytest.mark.usefixtures("chinese")
+def test_the_exit_table_is_chinese_but_for_its_codes() -> None:
+    head, *lines = CliRunner().invoke(cli, ["exit-codes"]).output.splitlines()
+    assert head.split() == ["code", "outcome", "可否重试", "情形"]
+    assert [line.split()[:2] for line in lines] == [[str(row.code), row.outcome] for row in TABLE]
+    assert not [row.when for row in TABLE if words.in_readers_language(row.when) == row.when]
+
+
+@given(st.text("ab 运行。，", max_size=80), st.integers(10, 40))
+def test_text_is_wrapped_to_columns_and_nothing_of_it_is_lost(text: str, width: int) -> None:
+    lines = helping.wrapped(text, width)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    for line in lines:
+        assert helping.columns_of(line) <= width or len(helping._PIECE.findall(line)) == 1
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "--nope"],
+        ["run", "--nope", "--modes"],
+        ["run", "--mode", "x"],
+        ["history", "-n", "0"],
+        ["history", "-n", "x"],
+        ["run", "--mode"],
+        ["run", "--scheduled=1"],
+        ["exit-codes", "a"],
+        ["exit-codes", "a", "b"],
+        ["frob"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_usage_is_told_in_chinese(args: list[str]) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        cli.main(args, standalone_mode=False)
+    told = words.in_readers_language(caught.value.format_message())
+    assert not re.search(r"[A-Za-z]{2,} [a-z]{2,}", told)
+
+
+# Which language
 
 
 @pytest.mark.parametrize(

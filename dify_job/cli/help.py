@@ -1,0 +1,70 @@
+"""Help pages in the language of the locale, and the width that their characters take on a terminal."""
+
+import re
+from collections.abc import Iterable, Iterator
+from unicodedata import east_asian_width
+
+import click
+
+from ..words import in_readers_language
+
+_PIECE = re.compile(r"[\u2e80-\uffef][，。；：、！？）」]*|[^\s\u2e80-\uffef]+[，。；：、！？）」]*|\s+")
+_EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
+
+
+class Formatter(click.HelpFormatter):
+    """click's, with each text put into the reader's language before it is laid out."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:  # noqa: D102 - click's
+        super().write_usage(prog, args, prefix or in_readers_language("Usage: "))
+
+    def write_heading(self, heading: str) -> None:  # noqa: D102
+        super().write_heading(in_readers_language(heading))
+
+    def write_text(self, text: str) -> None:  # noqa: D102
+        paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+        indent = " " * self.current_indent
+        for number, paragraph in enumerate(paragraphs):
+            lines = wrapped(in_readers_language(paragraph), self.width - self.current_indent)
+            self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
+
+    def write_dl(  # noqa: D102
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        rows = list(rows)
+        longest = min(max(len(first) for first, _ in rows), col_max)
+        column = self.current_indent + longest + col_spacing
+        for first, second in rows:
+            head = " " * self.current_indent + first
+            if len(first) > longest:
+                self.write(head + "\n")
+                head = ""
+            for line in wrapped(_translated(second), max(self.width - column, 10)) or [""]:
+                self.write(f"{head.ljust(column)}{line}".rstrip() + "\n")
+                head = ""
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: Chinese characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of so many columns; a break comes after any Chinese character, and at spaces."""
+    return list(_lines(_PIECE.findall(text), width))
+
+
+def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
+    line = ""
+    for piece in pieces:
+        if line.strip() and columns_of((line + piece).rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += piece if line or not piece.isspace() else ""
+    if line.strip():
+        yield line.rstrip()
+
+
+def _translated(text: str) -> str:
+    found = _EXTRA.fullmatch(text)
+    return in_readers_language(found[1]) + found[2] if found is not None else in_readers_language(text)
