@@ -224,12 +224,13 @@ def _expecting(job: Job, path: str | None) -> Job:
 
 def _print_value(result: Result, path: str) -> None:
     """One value of a run that succeeded, a text as it is; else nothing, and the exit status tells."""
-    if not result.success or result.run is None:
+    told = result.response_data
+    if not result.success or told is None:
         return
     from ..running.output import value_at  # noqa: PLC0415 - for --print
 
     try:
-        value = value_at(result.run.as_response()["data"], path)
+        value = value_at(told["data"], path)
         if isinstance(value, str):
             put_data(value.removesuffix("\n"))
         else:

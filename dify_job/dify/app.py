@@ -1,6 +1,5 @@
 """What a server tells of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
 
-import json
 import queue
 import re
 import time
@@ -9,7 +8,7 @@ from typing import Any
 
 from ..values import dataclass, replace
 from .client import Broken, Call, Crashed, Dify, Message, Reply
-from .dialects import Refusal, read_refusal
+from .dialects import Refusal, json_object, read_refusal
 from .form import Parameters, read_parameters
 
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
@@ -41,7 +40,7 @@ def look(base_url: str, key: str, *, ca_file: str | None = None, limit: float = 
     if reply is None:
         return seen
     if reply.status == 200:
-        info = _object(reply.body)
+        info = json_object(reply.body)
         if info is None or not isinstance(info.get("name"), str):
             return replace(seen, strange=True)
         mode = info.get("mode")  # old servers do not tell it
@@ -102,11 +101,3 @@ def _end_of(certificate: dict[str, Any] | None) -> datetime | None:
 
     end = (certificate or {}).get("notAfter")
     return datetime.fromtimestamp(cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        told = json.loads(body.decode("utf-8-sig", errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return told if isinstance(told, dict) else None

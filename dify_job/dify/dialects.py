@@ -66,25 +66,6 @@ class WorkflowRun:
         """The same run; ids that this telling of it lacks are filled in."""
         return replace(self, run_id=self.run_id or run_id, task_id=self.task_id or task_id)
 
-    def as_response(self) -> dict[str, Any]:
-        """The `response_data` of the result: one shape whatever path the run came by."""
-        return {
-            "task_id": self.task_id,
-            "workflow_run_id": self.run_id,
-            "data": {
-                "id": self.run_id,
-                "workflow_id": self.workflow_id,
-                "status": self.status,
-                "outputs": dict(self.outputs or {}),
-                "error": self.error,
-                "elapsed_time": self.elapsed_time,
-                "total_tokens": self.total_tokens,
-                "total_steps": self.total_steps,
-                "created_at": self.created_at,
-                "finished_at": self.finished_at,
-            },
-        }
-
 
 @dataclass(frozen=True)
 class Absent:
@@ -124,6 +105,15 @@ class Event:
         return self.kind in _TERMINAL
 
 
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The object in a body; None where it holds none, or half of one."""
+    try:
+        told = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
 def read_event(raw: ServerSentEvent) -> Event | None:
     """The event, or None for pings, chunks of text and speech, and what is no JSON object.
 
@@ -131,7 +121,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
     """
     if raw.data.startswith(_IRRELEVANT):
         return None
-    told = _json_object(raw.data)
+    told = json_object(raw.data)
     if told is None:
         return None
     kind = str(told.get("event") or raw.name)
@@ -159,7 +149,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
 
 def read_answer(body: bytes) -> WorkflowRun | Refusal | None:
     """The blocking answer of a 200, an error object that came as one, or None for what is not Dify's."""
-    told = _json_object(body)
+    told = json_object(body)
     if told is None:
         return None
     data = told.get("data")
@@ -170,9 +160,14 @@ def read_answer(body: bytes) -> WorkflowRun | Refusal | None:
     return None
 
 
-def is_json(body: bytes) -> bool:
-    """True for a whole JSON object, whoever made it; half of one is not."""
-    return _json_object(body) is not None
+def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
+    """True for half an answer, even half a head, which http.client takes for a whole one.
+
+    False for what somebody else than Dify made.
+    """
+    kind = headers.get("Content-Type", "")
+    half = not body or not kind or ("json" in kind and json_object(body) is None)
+    return half or version_of(headers) is not None
 
 
 def read_detail(status: int, body: bytes) -> WorkflowRun | Absent | None:
@@ -180,7 +175,7 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | Absent | None:
 
     A server to 1.12 says of a run that it does not know: 200 with every field null (`detail-unknown-id`).
     """
-    told = _json_object(body)
+    told = json_object(body)
     if told is None:
         return None
     if status == 404 and told.get("code") == "not_found":
@@ -195,7 +190,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
     None where it is no such page. Before 1.5.0 the server gives the runs of all users.
     """
-    rows = (_json_object(body) or {}).get("data")
+    rows = (json_object(body) or {}).get("data")
     if not isinstance(rows, list):
         return None
     runs = [
@@ -206,7 +201,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
     """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
-    told = _json_object(body) or {}
+    told = json_object(body) or {}
     return replace(
         _error_event(told),
         status=status,
@@ -252,18 +247,10 @@ def _run(data: Mapping[str, Any]) -> WorkflowRun:
     )
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        told = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return told if isinstance(told, dict) else None
-
-
 def _outputs(value: Any) -> Mapping[str, Any] | None:
     """An object (1.13 and newer, streams, blocking answers), a JSON text (run detail to 1.12) or null."""
     if isinstance(value, str):
-        value = _json_object(value.encode())
+        value = json_object(value.encode())
     return value if isinstance(value, dict) else None
 
 

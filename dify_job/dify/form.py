@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..values import dataclass
+from .dialects import json_object
 
 FILE_KINDS = frozenset({"file", "file-list"})
 _MIB = 1024 * 1024
@@ -59,11 +60,8 @@ class Parameters:
 
 def read_parameters(body: bytes) -> Parameters | None:
     """The answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
-    try:
-        told = json.loads(body.decode("utf-8-sig", errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(told, dict) or not isinstance(told.get("user_input_form"), list):
+    told = json_object(body)
+    if told is None or not isinstance(told.get("user_input_form"), list):
         return None
     system = told.get("system_parameters")
     sizes = system if isinstance(system, dict) else {}

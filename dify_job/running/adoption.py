@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import log
 from ..dify import dialects
-from ..dify.client import Broken, Call, Crashed, Dify, Message, Reply
+from ..dify.client import Broken, Crashed, Dify, Message, Reply
 from ..dify.dialects import Event, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
@@ -63,7 +63,7 @@ class Adoption:
         while True:
             tries += 1
             call = self.dify.logs(self.terms.user)
-            heard = self._hear(call)
+            heard = self.inbox.answer_of(call, min(self.terms.deadline, time.monotonic() + _LOOK_LIMIT))
             call.hang_up()
             if isinstance(heard, Cancel):
                 return cancelled(heard)
@@ -79,15 +79,6 @@ class Adoption:
                 )
             if (cancel := self.inbox.pause(again)) is not None:
                 return cancelled(cancel)
-
-    def _hear(self, call: Call) -> Message | Cancel | None:
-        until = min(self.terms.deadline, time.monotonic() + _LOOK_LIMIT)
-        while (heard := self.inbox.get(until)) is not None:
-            if isinstance(heard, Cancel):
-                return heard
-            if heard[0] is call:
-                return heard[1]
-        return None
 
     def _read(self, message: Message | None) -> tuple[WorkflowRun, ...] | Verdict | str:
         """The runs of this user, a refusal that is final, or why it could not be told."""

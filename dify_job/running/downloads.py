@@ -90,17 +90,15 @@ class Downloading:
         return None
 
     def _outcome(self, call: Call) -> str | None:
-        while True:
-            heard = self._inbox.get(self._until)
-            if isinstance(heard, Cancel):
-                self._inbox.cancel(heard.signum)  # for those who come after
-                call.hang_up()
-                return "the run was asked to stop"
-            if heard is None:
-                call.hang_up()
-                return "it took too long"
-            if heard[0] is call:
-                return _meaning(heard[1])
+        heard = self._inbox.answer_of(call, self._until)
+        if isinstance(heard, Cancel):
+            self._inbox.cancel(heard.signum)  # for those who come after
+            call.hang_up()
+            return "the run was asked to stop"
+        if heard is None:
+            call.hang_up()
+            return "it took too long"
+        return _meaning(heard)
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:

@@ -11,6 +11,7 @@ from ..exits import Outcome
 from ..values import replace
 from .outcome import Verdict
 from .output import value_at
+from .result import response_of
 
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
@@ -22,7 +23,7 @@ def judged(verdict: Verdict, expect: Mapping[str, Expectation]) -> Verdict:
     """The verdict, or `unexpected` with every path that does not hold and what is there instead."""
     if verdict.outcome is not Outcome.SUCCEEDED or verdict.run is None:
         return verdict
-    data = verdict.run.as_response()["data"]
+    data = response_of(verdict.run)["data"]
     faults = [f"{path} {fault}" for path, wanted in expect.items() if (fault := fault_of(data, path, wanted))]
     if not faults:
         return verdict

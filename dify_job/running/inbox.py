@@ -40,6 +40,15 @@ class Inbox:
         except Empty:
             return None
 
+    def answer_of(self, call: Call, until: float) -> Message | Cancel | None:
+        """The next message of one call, or a Cancel before it; None at the monotonic time `until`."""
+        while (heard := self.get(until)) is not None:
+            if isinstance(heard, Cancel):
+                return heard
+            if heard[0] is call:
+                return heard[1]
+        return None
+
     def pause(self, until: float) -> Cancel | None:
         """Wait; messages of calls that are over do not matter, a Cancel ends the wait."""
         while (heard := self.get(until)) is not None:

@@ -4,7 +4,6 @@ All of it is before any run: whatever breaks here started nothing. What was done
 the POST is repeated.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -104,14 +103,11 @@ class Preparation:
 
     def _answer(self, call: Call, about: str, file: InputFile | None = None) -> Reply | Verdict:
         """The good answer to a call, or what its failing means before any run."""
-        while True:
-            heard = self._inbox.get(self._deadline)
-            if heard is None or isinstance(heard, Cancel):
-                call.hang_up()
-                return cancelled(heard) if heard is not None else _too_late(about)
-            if heard[0] is call:
-                break
-        return self._judge(heard[1], about, file)
+        heard = self._inbox.answer_of(call, self._deadline)
+        if heard is None or isinstance(heard, Cancel):
+            call.hang_up()
+            return cancelled(heard) if heard is not None else _too_late(about)
+        return self._judge(heard, about, file)
 
     def _judge(self, message: Message, about: str, file: InputFile | None) -> Reply | Verdict:
         match message:
@@ -156,9 +152,7 @@ def _before_any_run(refusal: dialects.Refusal, about: str, *, uploading: bool) -
 
 
 def _unreadable(reply: Reply, about: str) -> Verdict:
-    """Half an answer, even half a head, which http.client takes for a whole one; or somebody else's page."""
-    kind = reply.headers.get("Content-Type", "")
-    if not reply.body or not kind or "json" in kind or dialects.version_of(reply.headers) is not None:
+    if dialects.is_cut_off(reply.headers, reply.body):
         verdict = decide(End(unsent=""))
         return replace(verdict, message=f"the answer to {about} was cut off; no run was started")
     return Verdict(Outcome.PROTOCOL, *STRANGE)
@@ -173,9 +167,5 @@ def _too_late(about: str) -> Verdict:
 
 
 def _id_in(reply: Reply) -> str | None:
-    try:
-        told = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return None
-    found = told.get("id") if isinstance(told, dict) else None
+    found = (dialects.json_object(reply.body) or {}).get("id")
     return found if isinstance(found, str) and found else None

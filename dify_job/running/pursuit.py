@@ -70,8 +70,7 @@ class Pursuit:
         The verdict is Records.so_far where that does not tell.
         """
         self._only_looking = True
-        self._learn_ids(run_id, None)
-        return self._loop(self._lose(why))
+        return self.resume(run_id, why)
 
     def _loop(self, verdict: Verdict | None) -> Verdict:
         try:
@@ -172,8 +171,7 @@ class Pursuit:
         return None
 
     def _hear_answer(self, reply: Reply) -> Verdict | None:
-        version = dialects.version_of(reply.headers)
-        self._records.learn_version(version)
+        self._records.learn_version(dialects.version_of(reply.headers))
         if reply.status != 200:
             verdict = self._decide(
                 End(refusal=dialects.read_refusal(reply.status, reply.headers, reply.body))
@@ -185,9 +183,7 @@ class Pursuit:
                 return self._conclude(run)
             case Refusal() as refusal:
                 return self._decide(End(refusal=refusal, in_stream=True))
-        kind = reply.headers.get("Content-Type", "")
-        half = not reply.body or not kind or ("json" in kind and not dialects.is_json(reply.body))
-        if version is not None or half:  # even half a head, which http.client takes for a whole one
+        if dialects.is_cut_off(reply.headers, reply.body):
             return self._lose("the answer was cut off")
         return self._decide(End(refusal=Refusal(reply.status, from_dify=False)))
 
@@ -197,11 +193,10 @@ class Pursuit:
             return self._absent()
         if found is None:
             return self._begin_stop(None) if self._only_looking and self._records.refused else None
+        self._known_running = found.under_way
         if self._run_id is None:  # a row of the log, which has no outputs
-            self._known_running = found.under_way
             self._learn_ids(found.run_id, None)
             return None
-        self._known_running = found.under_way
         if not found.ended and found.status != dialects.PAUSED:
             return self._still_running()
         if self._call is None:

@@ -37,7 +37,7 @@ class Result:
     @property
     def response_data(self) -> dict[str, Any] | None:
         """Ids and data of the run, in one shape whatever told it; None where none was started."""
-        return self.run.as_response() if self.run is not None else None
+        return response_of(self.run) if self.run is not None else None
 
     def as_json(self) -> dict[str, Any]:
         """The object on stdout: the first four keys are the original system's."""
@@ -67,6 +67,26 @@ class Result:
             "elapsed_time": run.elapsed_time,
             "total_tokens": run.total_tokens,
         }
+
+
+def response_of(run: WorkflowRun) -> dict[str, Any]:
+    """The `response_data` of a result: one shape whatever path the run came by."""
+    return {
+        "task_id": run.task_id,
+        "workflow_run_id": run.run_id,
+        "data": {
+            "id": run.run_id,
+            "workflow_id": run.workflow_id,
+            "status": run.status,
+            "outputs": dict(run.outputs or {}),
+            "error": run.error,
+            "elapsed_time": run.elapsed_time,
+            "total_tokens": run.total_tokens,
+            "total_steps": run.total_steps,
+            "created_at": run.created_at,
+            "finished_at": run.finished_at,
+        },
+    }
 
 
 def now_as_text() -> str:
