@@ -83,11 +83,6 @@ class Writer:
         self._before.clear()
         self._made.clear()
 
-    @property
-    def changed(self) -> bool:
-        """True once something was written or removed."""
-        return bool(self._before)
-
     def _remember(self, path: Path) -> None:
         try:
             self._before.append((path, path.read_bytes(), path.stat()))

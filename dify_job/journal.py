@@ -8,11 +8,11 @@ import struct
 import termios
 import time
 from collections.abc import Mapping
+from functools import partialmethod
 from typing import Any
 
 _SOCKET = "/run/systemd/journal/socket"
 _LONGEST_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _DRAIN = 1.0  # seconds at most
 
 # Ours in the journal, fixed for ever: journalctl MESSAGE_ID=... finds every message of a kind.
@@ -31,7 +31,7 @@ class Journal:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.connect(_SOCKET)
 
-    def _send(self, priority: int, fields: Mapping[str, Any]) -> None:
+    def _send(self, priority: int, /, **fields: Any) -> None:
         entry = {"PRIORITY": priority, "SYSLOG_IDENTIFIER": "dify-job"}
         for key, value in fields.items():
             match key:
@@ -63,21 +63,11 @@ class Journal:
                     return
                 time.sleep(0.001)
 
-    def debug(self, **fields: Any) -> None:
-        """Priority 7."""
-        self._send(_PRIORITIES["debug"], fields)
-
-    def info(self, **fields: Any) -> None:
-        """Priority 6."""
-        self._send(_PRIORITIES["info"], fields)
-
-    def warning(self, **fields: Any) -> None:
-        """Priority 4."""
-        self._send(_PRIORITIES["warning"], fields)
-
-    def error(self, **fields: Any) -> None:
-        """Priority 3."""
-        self._send(_PRIORITIES["error"], fields)
+    # The priorities of syslog(3).
+    debug = partialmethod(_send, 7)
+    info = partialmethod(_send, 6)
+    warning = partialmethod(_send, 4)
+    error = partialmethod(_send, 3)
 
 
 def _field_name(key: str) -> str:

@@ -206,10 +206,6 @@ class JobState:
         """Remember a tick, on disk before it returns."""
         self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
-    def last(self) -> dict[str, Any] | None:
-        """The result of the last run, as `finish` got it."""
-        return self.read("last.json")
-
     def last_success(self) -> datetime | None:
         """When the last run that succeeded began, however many failed since."""
         try:
@@ -306,15 +302,11 @@ class JobState:
 
 def cannot_write(directory: Path, error: OSError) -> JobError:
     """The error for a state directory that takes no lock or record; found before the call."""
-    who = (
-        "root"
-        if error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
-        else "you"
-    )
+    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
     return JobError(
         Outcome.CANNOT_WRITE,
         f"the state directory {directory} cannot be used: {error.strerror}",
-        f"make it writable for {who}"
-        if who == "you"
-        else "it is a system job's: run it with sudo, or as its own user",
+        "it is a system job's: run it with sudo, or as its own user"
+        if others
+        else "make it writable for you",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, UndefinedError, nodes
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
@@ -19,6 +19,16 @@ _PACKAGE = Path(__file__).parent
 _LENGTH = 1_000_000  # characters of a rendered value
 _MEMORY = 256 * 2**20  # bytes that rendering one may take
 _BITS = 100_000  # of a number in it
+# The last two are what a filter or a method makes of what it is given.
+_MISTAKES = (
+    TemplateError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
@@ -29,19 +39,11 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
     environment = _Sandbox()
     try:
         with _bounded_memory():
-            text = _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
-    except JobError:
-        raise
+            return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
     except MemoryError:
         reason = f"it needs more than {_MEMORY // 2**20} MiB"
-    except UndefinedError as error:
-        reason = str(error)
-    except (TemplateError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+    except _MISTAKES as error:
         reason = str(error) or type(error).__name__
-    except (TypeError, ValueError) as error:  # what a filter or a method made of what it was given
-        reason = str(error)
-    else:
-        return text
     raise JobError(
         Outcome.CONFIG,
         f"{where}: the template cannot be rendered: {reason}",

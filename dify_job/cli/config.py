@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
-from ..config.read import load_config
+from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..config.written import as_written, toml
 from ..errors import JobError
@@ -60,8 +60,6 @@ def _load(ctx: click.Context) -> Config:
 
 
 def _chosen(config: Config, name: str | None) -> list[Job]:
-    from ..config.read import pick  # noqa: PLC0415 - only where a job is named
-
     return list(config.jobs.values()) if name is None else [pick(config, name)]
 
 

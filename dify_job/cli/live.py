@@ -1,10 +1,12 @@
 """The live line of a run on a terminal: node, time, tokens; it gives way to log lines."""
 
 import contextlib
+import os
 import sys
 import threading
 import time
 from typing import TextIO
+from unicodedata import east_asian_width
 
 from ..dify.dialects import Event
 from ..plain import one_line
@@ -82,8 +84,6 @@ class LiveLine:
 
 def _cut(line: str, columns: int) -> str:
     """As much of a line as goes into so many columns: Chinese and emoji take two each."""
-    from unicodedata import east_asian_width  # noqa: PLC0415 - on a terminal alone
-
     taken = 0
     for at, character in enumerate(line):
         taken += 2 if east_asian_width(character) in "WF" else 1
@@ -94,8 +94,6 @@ def _cut(line: str, columns: int) -> str:
 
 def _width() -> int:
     try:
-        import os  # noqa: PLC0415 - on a terminal alone
-
         return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
     except (OSError, ValueError):
         return 79

@@ -27,9 +27,8 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
     level = options.log_level
     if level is None:
-        debug = (
-            options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
-        )  # systemd.exec(5), RestartMode=debug
+        # DEBUG_INVOCATION: systemd.exec(5), RestartMode=debug
+        debug = options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
         level = "debug" if debug else "warning" if options.quiet else "info"
     live: LiveLine | None = None
     stream: log.Stream = sys.stderr

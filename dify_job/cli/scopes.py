@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..config.model import Config, Job
-from ..config.read import load_config
+from ..config.read import load_config, pick
 from ..errors import JobError
 from ..scheduling.base import Installed, Scope
 from ..state import base_of, read_tick
@@ -47,6 +47,4 @@ def tick_of(one: Installed) -> datetime | None:
 
 def jobs_named(config: Config, names: tuple[str, ...]) -> list[Job]:
     """The named jobs, or all of them. Raises JobError for a name that is not there."""
-    from ..config.read import pick  # noqa: PLC0415 - only where a job is named
-
     return [pick(config, name) for name in dict.fromkeys(names)] if names else list(config.jobs.values())

@@ -21,9 +21,8 @@ from .options import Globals
 from .output import put, put_json, span_of
 from .scopes import scope_options, tick_of, try_config
 
-_NO_NEWS = frozenset(
-    {Outcome.SKIPPED.value, Outcome.BUSY.value}
-)  # another run holds the lock, and its end counts
+# Where another run holds the lock, its end counts.
+_NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
 

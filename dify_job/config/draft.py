@@ -1,17 +1,14 @@
 """The commented config of a new job. Pure; what a server gave is put in as data, never as TOML."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..plain import one_line
-from ..timespan import format_timespan
 from .model import ScheduleConfig
-from .written import toml
+from .written import bare_or_quoted, schedule_keys, toml
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NOTE = 160
 
 
@@ -79,16 +76,7 @@ def comment(text: str) -> str:
 def _schedule(schedule: ScheduleConfig | None) -> list[str]:
     if schedule is None:
         return ['# every = "1h"            # the default; or calendar = "...", or cron = "..."']
-    lines = []
-    if schedule.every is not None:
-        lines.append(f"every = {toml(format_timespan(schedule.every))}")
-    elif schedule.cron is not None:
-        lines.append(f"cron = {toml(schedule.cron)}")
-    else:
-        lines.append(f"calendar = {toml(list(schedule.calendar))}")
-    if schedule.timezone is not None:
-        lines.append(f"timezone = {toml(schedule.timezone)}")
-    return lines
+    return [f"{key} = {toml(value)}" for key, value in schedule_keys(schedule).items()]
 
 
 def _table(job: str, name: str, inputs: Sequence[DraftInput], note: str) -> list[str]:
@@ -96,7 +84,7 @@ def _table(job: str, name: str, inputs: Sequence[DraftInput], note: str) -> list
         return []
     lines = ["", f"# {note}", f"[jobs.{job}.{name}]"]
     for one in inputs:
-        key = one.name if _BARE.fullmatch(one.name) else toml(one.name)
+        key = bare_or_quoted(one.name)
         lines.append(f"# {comment(one.note)}")
         if one.value is not None:
             lines.append(f"{key} = {toml(one.value)}")

@@ -14,10 +14,9 @@ from typing import Any
 from ..errors import JobError
 from ..exits import Outcome
 from ..ownership import Found, fingerprint, look, marked
-from ..timespan import format_timespan
 from ..xdg import config_home
 from .model import Job, ScheduleConfig, Secret
-from .written import toml
+from .written import schedule_keys, toml
 
 _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
@@ -49,15 +48,7 @@ def key_path(config_path: Path, job: str) -> Path:
 
 def schedule_file(config_path: Path, job: str, schedule: ScheduleConfig, run_as: str | None) -> OwnFile:
     """What flags said: the schedule, and the user."""
-    values: dict[str, Any] = {}
-    if schedule.every is not None:
-        values["every"] = format_timespan(schedule.every)
-    elif schedule.cron is not None:
-        values["cron"] = schedule.cron
-    else:
-        values["calendar"] = list(schedule.calendar)
-    if schedule.timezone is not None:
-        values["timezone"] = schedule.timezone
+    values = schedule_keys(schedule)
     if run_as is not None:
         values["run_as"] = run_as
     return _document(config_path.parent / "config.d" / f"{job}.schedule.toml", job, values, config_path)

@@ -176,9 +176,8 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         ) from None
     try:
         opened = os.fstat(descriptor)
-        theirs = (
-            user if opened.st_uid == user else None
-        )  # root's own file must not stand where they can swap it
+        # root's own file must not stand where they can swap it
+        theirs = user if opened.st_uid == user else None
         fault = fault_of_file(opened, private=True, user=user) or fault_of_directories(path, user=theirs)
         if fault is not None:
             raise JobError(

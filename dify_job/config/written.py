@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import JobError
 from ..exits import Outcome
 from ..timespan import format_timespan
-from .model import Expectation, Job
+from .model import Expectation, Job, ScheduleConfig
 
 _TIMES = frozenset(
     {"timeout", "connect_timeout", "idle_timeout", "wait_network", "every", "jitter", "max_late"}
@@ -31,10 +31,21 @@ def job_document(job: Job, **others: Any) -> str:
     return f"[jobs.{job.name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
 
 
+def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
+    """The keys that say when a job runs, as a config file has them; jitter and such are others."""
+    given = {
+        "every": None if schedule.every is None else format_timespan(schedule.every),
+        "cron": schedule.cron,
+        "calendar": list(schedule.calendar) or None,
+        "timezone": schedule.timezone,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def toml(value: Any) -> str:
     """A value in TOML, in printable characters alone; a basic string is nearly a JSON string."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{bare_or_quoted(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(item) for item in value) + "]"
     if isinstance(value, (datetime, date, time)):
@@ -51,7 +62,8 @@ def toml(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
-def _key(key: str) -> str:
+def bare_or_quoted(key: str) -> str:
+    """A key in TOML."""
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
 
 

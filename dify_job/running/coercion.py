@@ -53,14 +53,9 @@ def fitted(
         except ValueError as error:
             mistakes.append(f"the input {name} {error}")
     for field in parameters.form:
-        if (
-            field.required
-            and field.variable not in sent
-            and field.variable not in files
-            and field.default is None
-        ):
-            given = any(mistake.startswith(f"the input {field.variable} ") for mistake in mistakes)
-            mistakes += [] if given else [f"the input {field.variable} is required by the app"]
+        given = field.variable in inputs or field.variable in files
+        if field.required and not given and field.default is None:
+            mistakes.append(f"the input {field.variable} is required by the app")
     if mistakes:
         raise JobError(
             Outcome.REJECTED,

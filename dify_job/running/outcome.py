@@ -14,9 +14,8 @@ from ..values import dataclass, replace
 _BUSY = "Too many requests"
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
-_STOP_IN_WORDS = (
-    "User requested stop"  # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`)
-)
+# 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
+_STOP_IN_WORDS = "User requested stop"
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
 _ABOUT_INPUTS = (

@@ -10,9 +10,7 @@ from ..exits import Outcome
 from ..values import dataclass, replace
 from .outcome import End, Verdict, decide, unknown
 
-_FIRST_LOOK = (
-    15.0  # seconds of nothing but pings before run detail is asked: to 1.12 a pause is not announced
-)
+_FIRST_LOOK = 15.0  # seconds of nothing but pings; to 1.12 a pause is not announced
 _LONGEST_PAUSE = 60.0  # between looks beside a stream
 _RECOVERY_PAUSES = (0.5, 30.0)  # the first and the longest between looks once the stream is lost
 _STOP_PAUSE = 1.0  # between looks for the end that stop should bring

@@ -282,9 +282,8 @@ class _Runner:
                 self._state.remember(result.as_record())
                 return
             self._state.finish(result.as_record())
-            if (
-                not verdict.unsettled
-            ):  # last: killed in between, the next run enters the end, if it is not there
+            # Last: after a kill in between the next run enters the end, where it is not there.
+            if not verdict.unsettled:
                 self._state.clear_in_flight()
         except OSError as error:
             log.warning(

@@ -8,6 +8,7 @@ from oncalendar import BaseIterator, OnCalendarError, parse_tz
 
 from ..errors import JobError
 from ..exits import Outcome
+from . import intervals
 from .intervals import Times
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -62,7 +63,7 @@ def of_times(times: Iterable[Times], zone: str | None) -> tuple[str, ...]:
     """One expression for each combination of times."""
     tail = f" {zone}" if zone else ""
     return tuple(
-        f"*-*-* {_listed(t.hours, 24)}:{_listed(t.minutes, 60)}:{_listed(t.seconds, 60)}{tail}" for t in times
+        f"*-*-* {listed(t.hours, 24)}:{listed(t.minutes, 60)}:{listed(t.seconds, 60)}{tail}" for t in times
     )
 
 
@@ -83,19 +84,20 @@ def _written_out(head: str, fields: BaseIterator) -> str:
     weekdays = sorted(fields.weekdays)
     day = "" if len(weekdays) == 7 else ",".join(WEEKDAYS[number] for number in weekdays) + " "
     years = "*" if len(fields.years) > 100 else ",".join(str(year) for year in sorted(fields.years))
-    months = _listed(tuple(sorted(fields.months)), 12)
-    days = _listed(tuple(sorted(fields.days)), 31)
+    months = listed(tuple(sorted(fields.months)), 12)
+    days = listed(tuple(sorted(fields.days)), 31)
     # from the month's end: as written, since 252 refuses lists such as ~01,28
     date = next((word for word in head.split() if "~" in word), f"{years}-{months}-{days}")
     time = ":".join(
-        _listed(tuple(sorted(numbers)), size)
+        listed(tuple(sorted(numbers)), size)
         for numbers, size in ((fields.hours, 24), (fields.minutes, 60), (fields.seconds, 60))
     )
     return f"{day}{date} {time}"
 
 
-def _listed(numbers: tuple[int, ...], size: int) -> str:
-    return "*" if len(numbers) == size else ",".join(f"{number:02}" for number in numbers)
+def listed(numbers: tuple[int, ...], size: int) -> str:
+    """Numbers as a calendar expression has them: two digits each, `*` for all."""
+    return intervals.listed(numbers, size, 2)
 
 
 def _refused(expression: str, why: str) -> JobError:

@@ -6,7 +6,8 @@ from oncalendar import BaseIterator
 
 from ..errors import JobError
 from ..exits import Outcome
-from .calendars import WEEKDAYS, parsed, split_zone
+from . import intervals
+from .calendars import WEEKDAYS, listed, parsed, split_zone
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -81,13 +82,13 @@ def read_cron(expression: str) -> CronTimes:
 
 def calendars_of(cron: CronTimes) -> tuple[str, ...]:
     """The calendar expressions that together mean the same, without a zone."""
-    time = f"{_pad(cron.hours, 24)}:{_pad(cron.minutes, 60)}:00"
-    months = _pad(cron.months, 12)
+    time = f"{listed(cron.hours, 24)}:{listed(cron.minutes, 60)}:00"
+    months = listed(cron.months, 12)
     weekdays = ",".join(
         WEEKDAYS[(day - 1) % 7] for day in sorted(cron.weekdays, key=lambda day: (day - 1) % 7)
     )
     weekday = "" if len(cron.weekdays) == 7 else f"{weekdays} "
-    date = f"*-{months}-{_pad(cron.days, 31)} {time}"
+    date = f"*-{months}-{listed(cron.days, 31)} {time}"
     if cron.either_day:
         by_weekday = f"{weekday}*-{months}-* {time}"
         return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
@@ -112,7 +113,7 @@ def cron_of(calendar: str) -> str:
         raise ValueError("for cron a day of the month and a weekday together mean either, not both")
     weekdays = {(day + 1) % 7 for day in fields.weekdays}
     return " ".join(
-        "*" if len(numbers) == size else ",".join(map(str, sorted(numbers)))
+        intervals.listed(tuple(sorted(numbers)), size)
         for numbers, size in (
             (fields.minutes, 60),
             (fields.hours, 24),
@@ -182,10 +183,6 @@ def _is_number(text: str) -> bool:
 def _listed(word: str, numbers: tuple[int, ...]) -> str:
     """In numbers; a field that begins with `*` keeps its star, which decides between `and` and `or`."""
     return word if word.startswith("*") else ",".join(map(str, numbers))
-
-
-def _pad(numbers: tuple[int, ...], size: int) -> str:
-    return "*" if len(numbers) == size else ",".join(f"{number:02}" for number in numbers)
 
 
 def _refused(expression: str, why: str) -> JobError:

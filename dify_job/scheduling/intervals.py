@@ -68,6 +68,11 @@ def nearest_exact(every: float, unit: int = 1) -> tuple[int, ...]:
     return (*below[-1:], *above[:1])
 
 
+def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
+    """Numbers for a field of a schedule, each of at least `width` digits; `*` for all that there are."""
+    return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
+
+
 def in_words(intervals: tuple[int, ...]) -> str:
     """`6h or 8h`."""
     return " or ".join(format_timespan(size) for size in intervals)

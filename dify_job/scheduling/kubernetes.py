@@ -110,7 +110,7 @@ def _interval(every: float) -> str:
     seconds = round(every)
     if abs(every - seconds) < 1e-6 and _is_one_line(seconds):
         [times] = intervals.times_of(seconds)
-        return f"{_listed(times.minutes, 60)} {_listed(times.hours, 24)} * * *"
+        return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
     fitting = [size for size in range(60, intervals.DAY + 1, 60) if _is_one_line(size)]
     below, above = [size for size in fitting if size <= every], [size for size in fitting if size > every]
     raise JobError(
@@ -132,7 +132,9 @@ def _fields(expression: str) -> str:
             f"cron = {expression!r}", "cron takes these two day fields together, a cluster takes either"
         )
     numbers = (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)
-    return " ".join(_listed(each, size) for each, size in zip(numbers, (60, 24, 31, 12, 7), strict=True))
+    return " ".join(
+        intervals.listed(each, size) for each, size in zip(numbers, (60, 24, 31, 12, 7), strict=True)
+    )
 
 
 def _merged(lines: set[str], times: ScheduleConfig) -> str:
@@ -208,10 +210,6 @@ def _artifact(
 ) -> Artifact:
     body = render_file(f"kubernetes/{template}.yaml.j2", values)
     return Artifact(Path(file), marked(job.name, print_of, str(source), body))
-
-
-def _listed(numbers: tuple[int, ...], size: int) -> str:
-    return "*" if len(numbers) == size else ",".join(map(str, numbers))
 
 
 def _rejected(what: str, why: str, hint: str = "") -> JobError:

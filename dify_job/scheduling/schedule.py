@@ -12,10 +12,8 @@ from . import calendars, crontimes, intervals, zones
 
 DEFAULT = ScheduleConfig(every=3600.0)  # the original system's
 _MADE_UP = "cron makes up for no missed run by itself: the line ticks more often, and the run decides"
-_FROM, _DAYS = (
-    datetime(2026, 1, 1, tzinfo=UTC),
-    731,
-)  # clock changes looked at; fixed, so that lines stay equal
+# Clock changes looked at; fixed, so that lines stay equal.
+_FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +121,12 @@ def _cron_interval(every: float, *, catch_up: bool) -> Ticks:
         )
     often = gcd(grid, 3600) if catch_up else grid
     lines = tuple(
-        f"{_cron_list(times.minutes, 60)} {_cron_list(times.hours, 24)} * * *"
+        f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
         for times in intervals.times_of(often)
     )
     if often != grid and grid == round(every):
         return Ticks(lines, if_due=True, why=_MADE_UP)
     return Ticks(lines, grid != round(every), _why_interval(every, grid))
-
-
-def _cron_list(numbers: tuple[int, ...], size: int) -> str:
-    return "*" if len(numbers) == size else ",".join(map(str, numbers))
 
 
 def _hourly(schedule: ScheduleConfig, why: str) -> Ticks:
@@ -147,10 +141,8 @@ def _hourly(schedule: ScheduleConfig, why: str) -> Ticks:
             minutes |= {(minute + shift) % 60 for minute in fields.minutes}
         for change in own_changes if schedule.cron is not None else ():
             if (change.at.astimezone(zone) - change.by).hour in fields.hours and change.by > timedelta(0):
-                minutes.add(
-                    change.at.astimezone(local).minute
-                )  # what was skipped runs just after, as by cron
-    line = f"{_cron_list(tuple(sorted(minutes)), 60)} * * * *"
+                minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
+    line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
     return Ticks(
         (line,), if_due=True, why=f"{why}: the line ticks each hour, and the run decides whether it is due"
     )

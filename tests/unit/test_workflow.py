@@ -77,7 +77,7 @@ def test_what_is_wrong_is_a_result_and_not_an_exception(
 
 def test_what_ended_before_its_turn_is_kept_as_the_last_result(config: Path, tmp_path: Path) -> None:
     run_workflow("a", config=config, output={"file": "/no/such/directory/file"})
-    assert (JobState(tmp_path / "state").last() or {})["outcome"] == "cannot-write"
+    assert (JobState(tmp_path / "state").read("last.json") or {})["outcome"] == "cannot-write"
 
 
 def test_importing_the_package_imports_nothing_of_it() -> None:
