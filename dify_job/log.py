@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ class Stream(Protocol):
 
 _secrets: list[str] = []
 _keys: list[str] = []
+_hiding = threading.Lock()
 _recent: deque[str] = deque(maxlen=40)
 _logger: Any = None
 _level = INFO
@@ -57,8 +59,9 @@ def hide(secret: str, *, is_key: bool = False) -> None:
         from urllib.parse import quote  # noqa: PLC0415 - for odd secrets alone
 
         forms |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
-    for hidden in (_secrets, _keys) if is_key else (_secrets,):
-        hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
+    with _hiding:  # a program's threads each hide their own
+        for hidden in (_secrets, _keys) if is_key else (_secrets,):
+            hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
 
 
 def redact(text: str) -> str:

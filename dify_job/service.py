@@ -4,8 +4,8 @@ There is no daemon behind them: the schedule is the operating system's, as `dify
 the program that started it can end, and a reboot changes nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,22 @@ _MOST_HOURS = 24 * 366
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStatus:
-    """running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known."""
+    """running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known.
+
+    The original's callers may also read it as the dict that it was there: status["running"], dict(status).
+    """
 
     running: bool
     job_name: str
     next_run_time: str | None
     message: str
+
+    def keys(self) -> Iterable[str]:
+        """The four names."""
+        return asdict(self).keys()
+
+    def __getitem__(self, name: str) -> bool | str | None:
+        return asdict(self)[name]  # type: ignore[no-any-return]
 
 
 async def manual_call_dify(
@@ -45,12 +55,18 @@ async def manual_call_dify(
     """
     import asyncio  # noqa: PLC0415 - the scheduler's names need none of these
     import signal  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from functools import partial  # noqa: PLC0415
 
     from .running.inbox import Inbox  # noqa: PLC0415
     from .running.workflow import Start, run_workflow  # noqa: PLC0415
 
     inbox = Inbox()
-    call = asyncio.to_thread(run_workflow, job, inputs, config=config, start=Start(inbox=inbox))
+    # A thread of its own: long runs must not take those of the loop, which looks up names with them.
+    threads = ThreadPoolExecutor(1, "dify-job")
+    run = partial(run_workflow, job, inputs, config=config, start=Start(inbox=inbox))
+    call = asyncio.get_running_loop().run_in_executor(threads, run)
+    threads.shutdown(wait=False)
     try:
         return await call
     except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import resource
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,9 @@ def _joined(parts: Iterable[str]) -> str:
 @contextlib.contextmanager
 def _bounded_memory() -> Iterator[None]:
     """Let a template that grows without end have a MemoryError before the machine has none left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the limit is the whole process's: two threads that lower and restore it would leave it lowered
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()

@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import dify_job
-from dify_job import Outcome, run_workflow
-from dify_job.errors import JobError
+from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.service import checked_hours, manual_call_dify, scheduler_status
 from dify_job.standin.server import StandIn
+from dify_job.templates import render_value
 
 from .conftest import KEY
 
@@ -67,6 +70,45 @@ def test_it_runs_in_a_thread_that_is_not_the_main_one(config: Path) -> None:
     assert outcomes == [Outcome.SUCCEEDED] * 4
 
 
+def together(work: Callable[[int], object], threads: int = 8) -> None:
+    """Do it in several threads that get in each other's way as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        made = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for thread in made:
+            thread.start()
+        for thread in made:
+            thread.join(30)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_runs_in_threads_leave_the_memory_limit_of_the_program_alone() -> None:
+    limit, seen = resource.getrlimit(resource.RLIMIT_AS), set()
+
+    def render(number: int) -> None:
+        for _ in range(100):
+            assert render_value("{{ n }}", {"n": number}, "inputs.n") == str(number)
+            seen.add(resource.getrlimit(resource.RLIMIT_AS))
+
+    together(render)
+    assert seen == {limit}
+    assert resource.getrlimit(resource.RLIMIT_AS) == limit
+
+
+def test_secrets_of_runs_at_once_are_all_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(log, "_keys", [])
+
+    def hide(number: int) -> None:
+        for each in range(50):
+            log.hide(f"secret-{number}-{each}-", is_key=True)
+
+    together(hide)
+    assert len(log._secrets) == len(log._keys) == 400
+
+
 def test_the_package_itself_imports_next_to_nothing() -> None:
     code = "import sys, dify_job; print([m for m in sys.modules if m[:9] == 'dify_job.' or m == 'requests'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -96,6 +138,20 @@ def test_calls_at_once_do_not_wait_for_each_other(config: Path, monkeypatch: pyt
     assert asyncio.run(both()) == [False, True]  # one run of a job at a time
 
 
+def test_a_call_takes_no_thread_of_the_loop_s_own(config: Path) -> None:
+    async def beside_a_full_pool() -> bool:
+        loop, free = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        held = loop.run_in_executor(None, free.wait, 20)
+        try:
+            return (await asyncio.wait_for(manual_call_dify(config=config), 15)).success
+        finally:
+            free.set()
+            await held
+
+    assert asyncio.run(beside_a_full_pool()) is True
+
+
 def test_cancelling_the_task_stops_the_run_in_dify(
     config: Path, server: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +166,7 @@ def test_cancelling_the_task_stops_the_run_in_dify(
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(cancelled())  # its end waits for the thread
+    asyncio.run(cancelled())
     until = time.monotonic() + 5
     while server.runs[0].status != "stopped" and time.monotonic() < until:
         time.sleep(0.05)
@@ -121,6 +177,15 @@ def test_a_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> Non
     status = scheduler_status(config=config)
     assert (status.running, status.job_name, status.next_run_time) == (False, "daily", None)
     assert "not installed" in status.message
+    assert dict(status) == {
+        "running": False,
+        "job_name": "daily",
+        "next_run_time": None,
+        "message": status.message,
+    }
+    assert status["running"] is False
+    with pytest.raises(KeyError):
+        status["runing"]
 
 
 @pytest.mark.parametrize("hours", [0, -1, 1.5, "2", True, None, 10**6])
