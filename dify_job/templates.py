@@ -100,7 +100,7 @@ def _joined(parts: Iterable[str]) -> str:
 def _bounded_memory() -> Iterator[None]:
     """Let a template that grows without end have a MemoryError before the machine has none left."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # the limit is the whole process's: two threads that lower and restore it would leave it lowered
+        yield  # the limit is the whole process's: two threads that lower it would leave it lowered
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
