@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from .. import log
@@ -206,8 +207,7 @@ def _message(url: Secret, title: str, body: str, report: Report) -> Callable[[],
         except ImportError:
             raise _Failed("apprise is not installed: pip install 'dify-job[notify]'") from None
 
-        logging.getLogger("apprise").addHandler(logging.NullHandler())
-        logging.getLogger("apprise").propagate = False  # it would write to stderr, addresses and all
+        _keep_apprise_discreet()
         service = apprise.Apprise()  # one each: several in one would wait for one another
         if not service.add(url.reveal()):
             raise _Failed("it is not a URL that apprise knows (https://github.com/caronc/apprise/wiki)")
@@ -218,6 +218,19 @@ def _message(url: Secret, title: str, body: str, report: Report) -> Callable[[],
             raise _Failed("apprise could not deliver it")
 
     return send
+
+
+@cache
+def _keep_apprise_discreet() -> None:
+    """What it says goes to the log of the program that has one, without secrets, and never to stderr."""
+    logger = logging.getLogger("apprise")
+    logger.addHandler(logging.NullHandler())
+    logger.addFilter(_hide_secrets)
+
+
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = log.redact(record.getMessage()), ()
+    return True
 
 
 def _bounded(body: str, lines: Sequence[str]) -> bytes:

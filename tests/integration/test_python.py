@@ -47,6 +47,25 @@ def test_a_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
     assert logs == (logging.root.level, list(logging.root.handlers))
 
 
+def test_a_program_s_log_has_what_a_messenger_says_and_no_secret_of_its_address(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    urls = config.with_name("urls")
+    urls.write_text("json://user:a-password@127.0.0.1:1/hook\n")
+    urls.chmod(0o600)
+    told = f'[jobs.daily.notify]\non_success = ["apprise-url-from-file:{urls}"]\n'
+    config.write_text(config.read_text() + told)
+    before = [list(logging.root.handlers), logging.getLogger("apprise").propagate]
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(2):
+            assert run_workflow(config=config).success
+    assert [list(logging.root.handlers), logging.getLogger("apprise").propagate] == before
+    assert len(logging.getLogger("apprise").filters) == 1
+    said = [record for record in caplog.records if record.name == "apprise"]
+    assert said
+    assert "a-password" not in caplog.text
+
+
 def test_what_goes_wrong_is_a_result_and_no_exit(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "app-fails")
     assert run_workflow(config=config).outcome is Outcome.FAILED
