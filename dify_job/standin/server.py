@@ -1,11 +1,9 @@
-"""The stand-in's HTTP: real sockets on loopback, the answers and habits of the recorded servers."""
+"""The stand-in's routes: what it answers to which request, with the habits of the recorded servers."""
 
 import json
 import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -13,22 +11,9 @@ from .apps import App
 from .engine import Engine, RunRecord
 from .files import Refused, Uploads
 from .form import Mistake, Trouble, taken
+from .wire import Replay, Server, Wire
 
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A recorded answer, sent as it was. parts: (seconds after the request, bytes), one chunk each.
-
-    ended: "complete", "cut" (no last chunk), "closed" (not a byte) or "open" (held until the client leaves).
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    parts: Sequence[tuple[float, bytes]] = ()
-    ended: str = "complete"
-    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +47,13 @@ class StandIn:
         self.closing = threading.Event()
         standin = self
 
-        class Handler(_Handler):
+        class Handler(_Routes):
             server_of_apps = standin
+            version = standin.version
+            pings_first = standin.engine.in_worker
+            closing = standin.closing
 
-        self._server = _Server(("127.0.0.1", port), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> "StandIn":
@@ -83,30 +71,10 @@ class StandIn:
         return list(self.engine.runs.values())
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: clients that leave are what the stand-in is for."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Routes(Wire):
     server_of_apps: StandIn
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing: what came is in `received`."""
-
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def _answer(self, method: str) -> None:
+    def answer(self, method: str) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             body = json.loads(raw) if raw else None
@@ -120,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._route(method, steps, query, body, raw)
         except Refused as refused:
-            self._json(
+            self.send_json(
                 refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
             )
         except (BrokenPipeError, ConnectionResetError):
@@ -132,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = self.path
         match method, steps:
             case "GET", ["health"]:
-                self._json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
+                self.send_json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
             case "POST", ["v1", "workflows", "run"] | ["v1", "workflows", _, "run"]:
                 self._run(self._app(), body)
             case "POST", ["v1", "workflows", "tasks", task_id, "stop"]:
@@ -140,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if not isinstance(body, dict) or not body.get("user"):
                     raise Refused(400, "invalid_param", "Arg user must be provided.")
                 self.server_of_apps.engine.stop(task_id)
-                self._json(200, {"result": "success"})
+                self.send_json(200, {"result": "success"})
             case "GET", ["v1", "workflows", "run", run_id]:
                 self._detail(self._app(), run_id)
             case "GET", ["v1", "workflows", "logs"]:
@@ -149,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._join(self._app(), run_id, query)
             case "POST", ["v1", "files", "upload"]:
                 self._app()
-                self._json(201, self.server_of_apps.uploads.take(self.headers.get("Content-Type"), raw))
+                self.send_json(201, self.server_of_apps.uploads.take(self.headers.get("Content-Type"), raw))
             case "GET", ["v1", "info"]:
                 app = self._app()
-                self._json(
+                self.send_json(
                     200,
                     {"name": app.name, "description": "", "tags": [], "mode": app.mode, "author_name": ""},
                 )
@@ -162,14 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
                     message = "App unavailable, please check your app configurations."
                     raise Refused(400, "app_unavailable", message)
                 limits = self.server_of_apps.uploads.limits
-                self._json(200, {"user_input_form": list(app.form), "system_parameters": limits})
+                self.send_json(200, {"user_input_form": list(app.form), "system_parameters": limits})
             case "GET", ["files", *_] if url in self.server_of_apps.files:
                 content_type, content = self.server_of_apps.files[url]
-                self._bytes(200, content_type, content)
+                self.send_bytes(200, content_type, content)
             case _, ["v1", "workflows", "run"]:
                 raise Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
             case _:
-                self._bytes(404, "text/html; charset=utf-8", _HTML_404)
+                self.send_bytes(404, "text/html; charset=utf-8", _HTML_404)
 
     def _app(self) -> App:
         scheme, _, key = (self.headers.get("Authorization") or "").partition(" ")
@@ -188,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _run(self, app: App, body: Any) -> None:
         if self.server_of_apps.replay is not None:
-            self._replay(self.server_of_apps.replay)
+            self.send_replay(self.server_of_apps.replay)
             return
         _check(app, body)
         engine = self.server_of_apps.engine
@@ -213,11 +181,11 @@ class _Handler(BaseHTTPRequestHandler):
         if mistake or app.refuses:
             # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
             event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
-            self._stream([event], hold=engine.in_worker)
+            self.send_events([event], hold=engine.in_worker)
             return
         run, events = engine.start(app, str(body["user"]), inputs)
         if streaming:
-            self._stream(engine.events(run.listeners[0], self.server_of_apps.ping))
+            self.send_events(engine.events(run.listeners[0], self.server_of_apps.ping))
             return
         finished = next(
             (event for event in events if event["event"] in ("workflow_finished", "workflow_paused")), None
@@ -225,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = dict(finished["data"]) if finished else {}
         if finished and finished["event"] == "workflow_paused":
             data = engine.finished(run, "paused", None, {}) | {"finished_at": None, **data}
-        self._json(200, {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data})
+        self.send_json(200, {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data})
 
     def _detail(self, app: App, run_id: str) -> None:
         engine = self.server_of_apps.engine
@@ -233,11 +201,11 @@ class _Handler(BaseHTTPRequestHandler):
         if len(run_id) != 36:
             raise Refused(500, "unknown", "Internal Server Error")
         if run is not None and run.app.key == app.key:
-            self._json(200, engine.detail(run))
+            self.send_json(200, engine.detail(run))
         elif engine.in_worker:
             raise Refused(404, "not_found", "Workflow run not found.")
         else:  # every field null (`detail-unknown-id`)
-            self._json(
+            self.send_json(
                 200, dict.fromkeys(("id", "workflow_id", "status", "inputs", "outputs", "error"), None)
             )
 
@@ -265,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
             for run in reversed(shown)
         ]
-        self._json(200, {"page": 1, "limit": 20, "total": len(rows), "has_more": False, "data": rows})
+        self.send_json(200, {"page": 1, "limit": 20, "total": len(rows), "has_more": False, "data": rows})
 
     def _join(self, app: App, run_id: str, query: Mapping[str, str]) -> None:
         engine = self.server_of_apps.engine
@@ -273,84 +241,11 @@ class _Handler(BaseHTTPRequestHandler):
         if run is None or run.app.key != app.key or query.get("user") != run.user:
             raise Refused(404, "not_found", "Workflow run not found")
         if run.finished_at is not None:  # exactly one event (`events-after-finish`)
-            self._stream([run.past[-1]], ping_first=False)
+            self.send_events([run.past[-1]], ping_first=False)
             return
         listener = engine.listen(run)
         past = list(run.past) if query.get("include_state_snapshot") == "true" else []
-        self._stream(past, more=engine.events(listener, self.server_of_apps.ping))
-
-    def _replay(self, replay: Replay) -> None:
-        began = time.monotonic()
-        if replay.ended != "closed":
-            chunked = "Content-Length" not in replay.headers
-            self._head(replay.status, dict(replay.headers), chunked=chunked)
-            for at, part in replay.parts:
-                time.sleep(max(0.0, began + at / replay.speed - time.monotonic()))
-                self._chunk(part) if chunked else self.wfile.write(part)
-                self.wfile.flush()
-            if replay.ended == "complete" and chunked:
-                self._chunk(b"")
-            self.wfile.flush()
-            if replay.ended == "open":
-                self.server_of_apps.closing.wait(300)
-        self.close_connection = True
-
-    def _stream(
-        self,
-        events: Iterable[dict[str, Any]],
-        *,
-        more: Iterable[dict[str, Any]] = (),
-        hold: bool = False,
-        ping_first: bool = True,
-    ) -> None:
-        in_worker = self.server_of_apps.engine.in_worker
-        headers = {"Content-Type": "text/event-stream; charset=utf-8"}
-        chunked = self.request_version != "HTTP/1.0"
-        self._head(200, headers, chunked=chunked)
-        if in_worker and ping_first:
-            self._event({"event": "ping"}, chunked=chunked)
-        for part in (events, more):
-            for event in part:
-                self._event(event, chunked=chunked)
-        if hold:
-            self.server_of_apps.closing.wait(300)
-        elif chunked:
-            self._chunk(b"")
-        self.wfile.flush()
-        self.close_connection = True
-
-    def _event(self, event: Mapping[str, Any], *, chunked: bool) -> None:
-        if event["event"] == "ping":  # without a data line
-            raw = b"event: ping\n\n"
-        else:
-            raw = b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-        self._chunk(raw) if chunked else self.wfile.write(raw)
-        self.wfile.flush()
-
-    def _chunk(self, data: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-
-    def _json(self, status: int, value: Any) -> None:
-        self._bytes(status, "application/json", json.dumps(value).encode() + b"\n")
-
-    def _bytes(self, status: int, content_type: str, data: bytes) -> None:
-        self._head(status, {"Content-Type": content_type, "Content-Length": str(len(data))}, chunked=False)
-        self.wfile.write(data)
-        self.wfile.flush()
-        self.close_connection = True
-
-    def _head(self, status: int, headers: Mapping[str, str], *, chunked: bool) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in ("transfer-encoding", "connection", "server", "date"):
-                self.send_header(name, value)
-        if self.server_of_apps.replay is None:
-            self.send_header("X-Version", self.server_of_apps.version)
-            self.send_header("X-Env", "PRODUCTION")
-        if chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("Connection", "close")
-        self.end_headers()
+        self.send_events(past, more=engine.events(listener, self.server_of_apps.ping))
 
 
 def _check(app: App, body: Any) -> None:

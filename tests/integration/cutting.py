@@ -1,14 +1,13 @@
 """A proxy that breaks one connection at one byte, and leaves all others alone."""
 
-import contextlib
 import os
 import socket
 import struct
-import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .accepting import Accepting
 from .conftest import read_request
 
 
@@ -38,58 +37,36 @@ class Cut:
     whole_events: bool = False
 
 
-class CuttingProxy:
+class CuttingProxy(Accepting):
     def __init__(self, upstream: int, cut: Cut | None) -> None:
+        super().__init__(HOST)
         self._upstream = upstream
         self._cut = cut
-        self._listener = socket.create_server((HOST, 0), backlog=64)
-        self._closed = threading.Event()
         self.request = b""
         self.first_at: float | None = None
         self.response = b""
-        self.base_url = f"http://{HOST}:{self._listener.getsockname()[1]}/v1"
 
-    def __enter__(self) -> "CuttingProxy":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        first = True
-        while not self._closed.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client, first), daemon=True).start()
-            first = False
-
-    def _serve(self, client: socket.socket, first: bool) -> None:
-        with client, contextlib.suppress(OSError):
-            request = read_request(client)
-            if first:
-                self.first_at = time.monotonic()
-            cut = self._cut if first else None
-            if cut is not None and cut.in_request:
-                with socket.create_connection(("127.0.0.1", self._upstream)) as server:
-                    server.sendall(request[: cut.position])
-                self._break(client, cut.fault)
-                return
+    def serve(self, client: socket.socket, number: int) -> None:
+        first = number == 0
+        request = read_request(client)
+        if first:
+            self.first_at = time.monotonic()
+        cut = self._cut if first else None
+        if cut is not None and cut.in_request:
             with socket.create_connection(("127.0.0.1", self._upstream)) as server:
-                server.sendall(request)
-                if first:
-                    self.request = request
-                if cut is not None and cut.whole_events:
-                    self._pass_events(server, client, cut.position)
-                else:
-                    self._pass(server, client, None if cut is None else cut.position, first)
-                if cut is not None:
-                    self._break(client, cut.fault)
+                server.sendall(request[: cut.position])
+            self._break(client, cut.fault)
+            return
+        with socket.create_connection(("127.0.0.1", self._upstream)) as server:
+            server.sendall(request)
+            if first:
+                self.request = request
+            if cut is not None and cut.whole_events:
+                self._pass_events(server, client, cut.position)
+            else:
+                self._pass(server, client, None if cut is None else cut.position, first)
+            if cut is not None:
+                self._break(client, cut.fault)
 
     def _pass(self, server: socket.socket, client: socket.socket, limit: int | None, first: bool) -> None:
         passed = 0

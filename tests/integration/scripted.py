@@ -1,15 +1,14 @@
 """A server that says exactly what a test wrote down: raw bytes, when and in which order."""
 
-import contextlib
 import json
 import socket
 import struct
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .accepting import Accepting
 from .conftest import read_request
 
 RUN_ID = "11111111-1111-4111-8111-111111111111"
@@ -73,10 +72,11 @@ def logs(*statuses: str) -> dict[str, Any]:
 NOT_FOUND = answer(404, {"code": "not_found", "message": "Workflow run not found.", "status": 404})
 
 
-class Scripted:
+class Scripted(Accepting):
     """kinds of request: post, stop, detail, logs, events, other. Each has answers; the last one repeats."""
 
     def __init__(self, **answers: Say | Sequence[Say]) -> None:
+        super().__init__()
         default = {
             "stop": answer(200, {"result": "success"}),
             "detail": NOT_FOUND,
@@ -89,19 +89,6 @@ class Scripted:
             for kind, given in {**default, **answers}.items()
         }
         self.seen: list[tuple[str, bytes]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._closed = threading.Event()
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-
-    def __enter__(self) -> "Scripted":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
     def say(self, kind: str, *answers: Say) -> None:
         """From now on other answers."""
@@ -113,29 +100,20 @@ class Scripted:
     def bodies(self, kind: str) -> list[Any]:
         return [json.loads(raw.partition(b"\r\n\r\n")[2]) for seen, raw in self.seen if seen == kind]
 
-    def _accept(self) -> None:
-        while not self._closed.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            request = read_request(client)
-            kind = _kind(request)
-            self.seen.append((kind, request))
-            answers = self._answers[kind]
-            say = answers.pop(0) if len(answers) > 1 else answers[0]
-            for pause, part in say.parts:
-                if pause:
-                    time.sleep(pause)
-                client.sendall(part)
-            if say.then == "reset":
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif say.then == "hold":
-                self._closed.wait(60)
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+        request = read_request(client)
+        kind = _kind(request)
+        self.seen.append((kind, request))
+        answers = self._answers[kind]
+        say = answers.pop(0) if len(answers) > 1 else answers[0]
+        for pause, part in say.parts:
+            if pause:
+                time.sleep(pause)
+            client.sendall(part)
+        if say.then == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif say.then == "hold":
+            self._closed.wait(60)
 
 
 def _kind(request: bytes) -> str:

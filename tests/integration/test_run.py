@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.server import Replay, StandIn
+from dify_job.standin.server import StandIn
+from dify_job.standin.wire import Replay
 
 from .conftest import APPS, KEY, Command, read_request
 

@@ -19,6 +19,7 @@ import pytest
 from tests.recordings import Recording
 from tests.recordings import runs as recorded_runs
 
+from .accepting import Accepting
 from .conftest import KEY, read_request
 from .forked import Ended, Forks
 from .scripted import RUN_ID, TASK_ID, logs, run_of
@@ -50,10 +51,11 @@ NOISE = (
 )
 
 
-class WildServer:
+class WildServer(Accepting):
     """One run at most is what it should see; what it does is drawn from its seed."""
 
     def __init__(self, seed: int) -> None:
+        super().__init__()
         self._draw = random.Random(seed)
         self.version = self._draw.choice(["0.6.9", "1.4.0", "1.11.2", "1.14.2", "9.0.0", "x", ""])
         self.end = self._draw.choice([*HONEST, "never"])
@@ -63,19 +65,6 @@ class WildServer:
         self.refusals = self._draw.choice([0, 0, 0, 1, 2])
         self.created = 0
         self.stopped = False
-        self._closed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=32)
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-
-    def __enter__(self) -> "WildServer":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
     @property
     def status(self) -> str:
@@ -83,36 +72,27 @@ class WildServer:
             return "stopped"
         return self.end if time.monotonic() >= self._ends_at and self.end != "never" else "running"
 
-    def _accept(self) -> None:
-        while not self._closed.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            line = read_request(client).split(b"\r\n", 1)[0]
-            if line.startswith(b"POST") and b"/stop " in line:
-                self.stopped |= self.created > 0 and self.status == "running" and self._draw.random() < 0.5
-                self._say(client, 200, {"result": "success"})
-            elif line.startswith(b"POST"):
-                self._run(client)
-            elif self._draw.random() > self._reliability:
-                self._be_difficult(client)
-            elif b"/events" in line:
-                if self.version.startswith(("1.14", "9")):
-                    self._stream(client, 1.0)
-                else:
-                    self._say(client, 404, b"<html>")
-            elif b"/logs" in line:
-                seen = self.created and (self.version >= "1.10" or self.status != "running")
-                self._say(client, 200, logs(self.status) if seen else logs())
-            elif self.created:
-                self._say(client, 200, run_of(self.status))
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+        line = read_request(client).split(b"\r\n", 1)[0]
+        if line.startswith(b"POST") and b"/stop " in line:
+            self.stopped |= self.created > 0 and self.status == "running" and self._draw.random() < 0.5
+            self._say(client, 200, {"result": "success"})
+        elif line.startswith(b"POST"):
+            self._run(client)
+        elif self._draw.random() > self._reliability:
+            self._be_difficult(client)
+        elif b"/events" in line:
+            if self.version.startswith(("1.14", "9")):
+                self._stream(client, 1.0)
             else:
-                self._say(client, 404, {"code": "not_found", "message": "no", "status": 404})
+                self._say(client, 404, b"<html>")
+        elif b"/logs" in line:
+            seen = self.created and (self.version >= "1.10" or self.status != "running")
+            self._say(client, 200, logs(self.status) if seen else logs())
+        elif self.created:
+            self._say(client, 200, run_of(self.status))
+        else:
+            self._say(client, 404, {"code": "not_found", "message": "no", "status": 404})
 
     def _run(self, client: socket.socket) -> None:
         if self.refusals:
