@@ -21,8 +21,13 @@ _JOINTS = ("; ", ": ", ", ")
 
 
 def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
-    """True where the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7))."""
-    chosen = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    """True where the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7)).
+
+    LANGUAGE goes before them all, except where they ask for C (gettext's manual, The LANGUAGE variable).
+    """
+    chosen = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "C")
+    if chosen.partition(".")[0] not in ("C", "POSIX"):
+        chosen = environ.get("LANGUAGE") or chosen
     return chosen.startswith("zh")
 
 

@@ -168,6 +168,10 @@ def test_a_wrong_usage_is_told_in_chinese(args: list[str]) -> None:
         ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, False),
         ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_TW.UTF-8"}, True),
         ({"LANG": "zh_CN.UTF-8", "LC_ALL": ""}, True),
+        ({"LANG": "zh_CN.UTF-8", "LANGUAGE": "en_US:en"}, False),
+        ({"LANG": "en_US.UTF-8", "LANGUAGE": "zh_CN:en"}, True),
+        ({"LC_ALL": "C.UTF-8", "LANGUAGE": "zh_CN"}, False),
+        ({"LANG": "zh_CN.UTF-8", "LANGUAGE": ""}, True),
         ({}, False),
     ],
 )
