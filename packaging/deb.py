@@ -1,4 +1,4 @@
-"""Build the .deb from the wheel in dist/: a virtual environment under /opt, for any Python from 3.11 on.
+"""Build the .deb from the wheel in dist/: a virtual environment under /opt, for Python 3.11 to 3.14.
 
 Only Python code goes in, so that one package serves each architecture and each
 Debian: the optional C parts of its libraries are left out.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 _HOME = "opt/dify-job"
-_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+_PYTHONS = range(11, 15)  # 3.11 to 3.14; with a newer one dpkg says so, instead of a timer every hour
 _COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/dify-job",
     "zsh": "usr/share/zsh/vendor-completions/_dify-job",
@@ -59,8 +59,8 @@ def _environment(home: Path, wheel: Path) -> None:
         left.unlink()
     for unused in ("bin", "share"):
         shutil.rmtree(site / unused, ignore_errors=True)
-    for version in _PYTHONS:
-        (home / f"lib/python{version}").symlink_to("python3")
+    for minor in _PYTHONS:
+        (home / f"lib/python3.{minor}").symlink_to("python3")
     (home / "bin").mkdir()
     (home / "bin/python").symlink_to("/usr/bin/python3")
     (home / "bin/dify-job").write_text(_COMMAND)
@@ -106,10 +106,11 @@ def _documents(tree: Path) -> None:
 
 def _control(tree: Path, version: str) -> None:
     size = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file()) // 1024
+    values = {"version": version, "size": size, "oldest": _PYTHONS.start, "too_new": _PYTHONS.stop}
     for path in (_ROOT / "packaging/debian").iterdir():
         text = path.read_text()
         target = tree / "DEBIAN" / path.name
-        _put(target, (text.format(version=version, size=size) if path.name == "control" else text).encode())
+        _put(target, (text.format(**values) if path.name == "control" else text).encode())
         target.chmod(0o755 if text.startswith("#!") else 0o644)
 
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from dify_job.standin.server import StandIn
 
-from ..conftest import ROOT
+from ..conftest import ROOT as REPOSITORY
 from ..integration.conftest import APPS, KEY
-from .conftest import booted
+from .conftest import ROOT, booted
 from .machine import Machine
+
+pytestmark = pytest.mark.since(252)  # Debian 12: the first whose Python is new enough
 
 # what dpkg, systemd and Python leave of any package
 OTHERS = (
@@ -24,11 +27,12 @@ OTHERS = (
     "etc/machine-id",
     "var/lib/systemd/",
 )
+SITE = "opt/dify-job/lib/python3/site-packages"
 
 
 @pytest.fixture(scope="module")
 def packages(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    make: Callable[..., Path] = runpy.run_path(str(ROOT / "packaging" / "deb.py"))["main"]
+    make: Callable[..., Path] = runpy.run_path(str(REPOSITORY / "packaging" / "deb.py"))["main"]
     [wheel] = built.glob("*.whl")
     out = tmp_path_factory.mktemp("deb")
     return {version: make(wheel, out, version) for version in ("0.1.0", "0.1.1")}
@@ -36,7 +40,7 @@ def packages(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture
 def fresh(packages: dict[str, Path]) -> Iterator[Machine]:
-    with booted("deb") as machine:
+    with booted("deb", ROOT) as machine:
         for version, package in packages.items():
             (machine.root / f"srv/{version}.deb").write_bytes(package.read_bytes())
         yield machine
@@ -51,6 +55,20 @@ def everything(machine: Machine) -> set[str]:
     return {path for path in found if not path.startswith(OTHERS) and "__pycache__" not in path}
 
 
+def compiled(machine: Machine) -> set[str]:
+    """The versions of Python that our modules are compiled for: cpython-311."""
+    return {path.name.split(".")[1] for path in (machine.root / SITE / "dify_job").rglob("*.pyc")}
+
+
+def configure(machine: Machine, server: StandIn) -> None:
+    machine.write(
+        "/etc/dify-job/config.toml",
+        f'[jobs.daily]\nbase_url = "{server.base_url}"\nevery = "1h"\n'
+        'api_key_file = "/etc/dify-job/credentials/daily.key"\n',
+    )
+    machine.write("/etc/dify-job/credentials/daily.key", KEY, 0o600)
+
+
 def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
     before = everything(fresh)
     with StandIn(APPS) as server:
@@ -59,13 +77,8 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert (fresh.root / "etc/dify-job").stat().st_mode & 0o777 == 0o755
         assert (fresh.root / "etc/dify-job/credentials").stat().st_mode & 0o777 == 0o700
         assert "--timeout" in fresh.run("man", "-P", "cat", "dify-job", env={"COLUMNS": "100"}).stdout
-        fresh.write(
-            "/etc/dify-job/config.toml",
-            f'[jobs.daily]\nbase_url = "{server.base_url}"\nevery = "1h"\n'
-            'api_key_file = "/etc/dify-job/credentials/daily.key"\n',
-        )
-        fresh.write("/etc/dify-job/credentials/daily.key", KEY, 0o600)
-        fresh.run("dify-job", "install")
+        configure(fresh, server)
+        fresh.run("dify-job", "install", "--http")
         fresh.run("systemctl", "start", "dify-job-daily.service")
         fresh.run("systemctl", "start", "dify-job@daily.service")
         assert len(server.runs) == 2
@@ -76,16 +89,54 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert len(server.runs) == 2
         [row] = json.loads(fresh.run("dify-job", "status", "--json", check=False).stdout)["jobs"]
         assert (row["armed"], row["healthy"]) == (True, True)
+        assert fresh.run("systemctl", "is-active", "dify-job-http.socket").stdout.strip() == "active"
 
         fresh.run("dpkg", "-r", "dify-job")
-        shown = fresh.run("systemctl", "is-active", "dify-job-daily.timer", check=False).stdout
-        assert shown.strip() == "inactive"
+        for unit in ("dify-job-daily.timer", "dify-job-http.socket"):
+            shown = fresh.run("systemctl", "is-active", unit, check=False).stdout
+            assert shown.strip() == "inactive", unit
         fresh.run("dpkg", "-i", "/srv/0.1.1.deb")
         assert "paused" in fresh.run("dify-job", "status", check=False).stdout
         fresh.run("dify-job", "resume", "daily")
+        fresh.run("dify-job", "install", "--http")
+        assert fresh.run("systemctl", "is-active", "dify-job-http.socket").stdout.strip() == "active"
         assert len(server.runs) == 2
 
         fresh.run("dpkg", "-P", "dify-job")
         assert everything(fresh) == before
         assert "dify-job-" not in fresh.run("systemctl", "list-units", "--all", "--no-pager").stdout
         assert len(server.runs) == 2
+
+
+def test_another_python_gets_its_compiled_modules_and_what_a_run_writes_is_purged(fresh: Machine) -> None:
+    tag = fresh.run("python3", "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
+    fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
+    assert compiled(fresh) == {tag}
+    fresh.run("find", f"/{SITE}", "-name", "*.pyc", "-delete")
+    fresh.run("dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")  # as its upgrade does
+    fresh.run("dpkg", "--triggers-only", "--pending")
+    assert compiled(fresh) == {tag}
+    fresh.run("dpkg", "-P", "dify-job")
+    assert not fresh.exists("/opt/dify-job")
+
+
+def test_what_goes_into_the_package_is_the_same_for_each_python(fresh: Machine) -> None:
+    fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
+    told = fresh.run("dpkg-query", "-W", "-f", "${Depends}", "dify-job").stdout
+    oldest, too_new = (int(part.split("3.")[1].split(")")[0].rstrip("~")) for part in told.split(",")[:2])
+    pythons = [f"3.{minor}" for minor in range(oldest, too_new)]
+    assert {path.name for path in (fresh.root / "opt/dify-job/lib").iterdir()} == {
+        "python3",
+        *(f"python{version}" for version in pythons),
+    }
+    for metadata in (fresh.root / SITE).glob("*.dist-info/METADATA"):
+        for line in metadata.read_text().splitlines():
+            if not line.startswith("Requires-Dist: "):
+                continue
+            marker = Requirement(line.removeprefix("Requires-Dist: ")).marker
+            wanted = {
+                marker.evaluate({"python_version": version, "python_full_version": f"{version}.0"})
+                for version in pythons
+                if marker is not None
+            }
+            assert len(wanted) < 2, (metadata.parent.name, line)
