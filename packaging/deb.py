@@ -83,7 +83,7 @@ def _complete(tree: Path) -> None:
         code = "from dify_job.cli.main import main; main([])"
         env = {"_DIFY_JOB_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]}
         site = tree / _HOME / "lib/python3/site-packages"
-        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
+        command = [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, {str(site)!r}); {code}"]
         done = subprocess.run(command, check=True, capture_output=True, env=env)
         _put(tree / place, done.stdout)
 

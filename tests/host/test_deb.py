@@ -108,10 +108,10 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert len(server.runs) == 2
 
 
-def test_another_python_gets_its_compiled_modules_and_what_a_run_writes_is_purged(fresh: Machine) -> None:
+def test_modules_are_compiled_for_the_hosts_python_and_again_when_it_changes(fresh: Machine) -> None:
     tag = fresh.run("python3", "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
-    assert compiled(fresh) == {tag}
+    assert compiled(fresh) == {tag}, "those of the Python that made the package are not in it"
     fresh.run("find", f"/{SITE}", "-name", "*.pyc", "-delete")
     fresh.run("dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")  # as its upgrade does
     fresh.run("dpkg", "--triggers-only", "--pending")
