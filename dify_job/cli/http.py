@@ -11,7 +11,7 @@ from ..config.secrets import read_token
 from ..errors import JobError
 from ..exits import Outcome
 from ..http.exchange import Answer, Handle, exchange
-from ..http.guard import Guard, Peer
+from ..http.guard import Guard
 from ..http.peers import peer_of
 from ..http.request import Refused, Request
 from .options import Globals
@@ -50,8 +50,9 @@ def http(
         guard.admit(peer)
         return lambda request, body: _answer(guard, jobs, config, request, body)
 
-    asked, status = exchange(connection, admit)
-    _tell(asked, status, peer)
+    asked, status, why = exchange(connection, admit)
+    tell = log.info if why is None else log.warning
+    tell(f"{asked}: {status}" + (f", {why}" if why else ""), peer=peer.address, uid=peer.uid)
 
 
 def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:
@@ -74,8 +75,3 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         log.error(error.message, hint=error.hint)
         raise Refused(503, "nobody can be let in; the log says why") from None
     return Guard(frozenset({0, *uids}), token)
-
-
-def _tell(asked: str, status: int, peer: Peer) -> None:
-    tell = log.info if status < 400 else log.warning
-    tell(f"{asked}: {status or 'the peer is gone'}", peer=peer.address, uid=peer.uid)

@@ -43,13 +43,13 @@ def refusal(refused: Refused) -> Answer:
     return Answer(answer.status, answer.body, answer.kind, extra)
 
 
-def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int]:
-    """Read, answer, close; give back what was asked, and the status.
+def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int, str | None]:
+    """Read, answer, close; give back what was asked, the status, and why it was refused.
 
     admit: gives what answers, or raises Refused before a byte is read, so that who may not ask cannot make
     others wait. What comes after the first request is never looked at.
     """
-    asked, bodiless = "-", False
+    asked, bodiless, why = "-", False, None
     try:
         try:
             handle = admit()
@@ -57,13 +57,13 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
             asked, bodiless = f"{request.method} {request.path}", request.method == "HEAD"
             answer = handle(request, _read_body(connection, request, rest))
         except Refused as refused:
-            answer = refusal(refused)
+            answer, why = refusal(refused), refused.message
         _write(connection, answer, bodiless=bodiless)
     except OSError:
-        return asked, 0  # the peer is gone
+        return asked, 0, "the peer is gone"
     finally:
         _close(connection)
-    return asked, answer.status
+    return asked, answer.status, why
 
 
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:

@@ -94,7 +94,9 @@ def test_a_token_is_read_from_its_file_and_told_nowhere(
     file.chmod(0o600)
     bearer = f"Authorization: Bearer {TOKEN}"
     flags = ("--token-file", str(file))
-    assert ask(get("/docs"), *flags)[0].startswith(b"HTTP/1.1 401 ")
+    answer, _, log = ask(get("/docs"), *flags)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert "GET /docs: 401, a bearer token is needed" in log
     answer, code, log = ask(get("/docs", bearer), *flags)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert (code, TOKEN in log) == (0, False)
@@ -125,6 +127,7 @@ def test_what_is_no_request_is_refused_and_the_process_is_content(
     answer, code, log = ask(data + b"\r\n\r\n", "--allow-uid", str(os.geteuid()))
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert code == 0
+    assert f"-: {status}, " in log
     assert "Traceback" not in log
 
 

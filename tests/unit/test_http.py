@@ -250,8 +250,10 @@ def test_a_connection_of_this_machine_has_its_owner(pair: tuple[socket.socket, s
 # Waiting
 
 
-def served(pair: tuple[socket.socket, socket.socket], handle: object = None) -> list[tuple[str, int]]:
-    told: list[tuple[str, int]] = []
+def served(
+    pair: tuple[socket.socket, socket.socket], handle: object = None
+) -> list[tuple[str, int, str | None]]:
+    told: list[tuple[str, int, str | None]] = []
     answer = handle or (lambda _request, body: as_json({"got": len(body)}))
     threading.Thread(target=lambda: told.append(exchange(pair[1], lambda: answer)), daemon=True).start()  # type: ignore[arg-type]
     return told
@@ -281,7 +283,7 @@ def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.sock
     pair[0].close()
     while not told:
         time.sleep(0.01)
-    assert told == [("POST /api/dify/call", 200)]
+    assert told == [("POST /api/dify/call", 200, None)]
 
 
 def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
