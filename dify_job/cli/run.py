@@ -17,8 +17,8 @@ from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..running.inbox import Inbox
-from ..running.result import Result, log_result, refused
-from ..running.workflow import Start, fault, refusal, run_workflow, tell
+from ..running.result import Result, log_result
+from ..running.workflow import Start, fault, not_started, refusal, run_workflow, tell
 from ..values import replace
 from ..words import in_readers_language
 from . import run_log, tick
@@ -102,11 +102,12 @@ def run(  # noqa: PLR0913 - one argument an option
         signals, print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled)
     )
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
-    chosen: Job | None = None
+    chosen, name = None, job or ""
     try:
         settings = _settings(flags, output_file, files)
         config = load_config(options.config_path, options.env_file, flags=settings)
         chosen = _expecting(pick(config, job), print_path)
+        name = chosen.name
         live = run_log.set_up(options, chosen, scheduled=scheduled)
         for warning in config.warnings:
             log.warning(warning)
@@ -131,7 +132,7 @@ def run(  # noqa: PLR0913 - one argument an option
         result = run_workflow(chosen, given, start=start)
     except JobError as error:
         signals.begin()
-        result = refusal(chosen.name if chosen else job or "", error, start)
+        result = refusal(name, error, start)
         if log.is_set_up():
             log_result(result)
         else:  # the configuration could not be read, and with it how to log
@@ -141,20 +142,13 @@ def run(  # noqa: PLR0913 - one argument an option
             tell(chosen, result, start)
     except Cancelled as cancelled:
         signals.begin()
-        result = refused(
-            chosen.name if chosen else job or "",
-            Outcome.CANCELLED,
-            "cancelled; no run had been started",
-            None,
-            start.call_time,
-            time.monotonic() - start.began,
-            cancelled.signum,
-        )
+        told = "cancelled; no run had been started"
+        result = not_started(name, start, Outcome.CANCELLED, told, signum=cancelled.signum)
         ended(result)
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
         signals.begin()
         log_traceback()
-        result = fault(chosen.name if chosen else job or "", error, start)
+        result = fault(name, error, start)
         ended(result)
     return result.exit_code
 

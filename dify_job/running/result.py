@@ -109,28 +109,6 @@ def result_of(verdict: Verdict, job: str, *, call_time: str, attempts: int, dura
     )
 
 
-def refused(
-    job: str,
-    outcome: Outcome,
-    message: str,
-    hint: str | None,
-    call_time: str,
-    duration: float,
-    signum: int = 0,
-) -> Result:
-    """The result of a command that ended before any call: usage, config, files; signum: what cancelled it."""
-    return Result(
-        job=job,
-        outcome=outcome,
-        exit_code=code_of(outcome, signum),
-        message=message,
-        hint=hint,
-        call_time=call_time,
-        attempts=0,
-        duration=duration,
-    )
-
-
 def log_result(result: Result, *, outputs: int = 0) -> None:
     """The canonical line of the run: everything that a reader of the log needs, once.
 

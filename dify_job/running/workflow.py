@@ -19,12 +19,12 @@ from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..config.trust import check_ca_file
 from ..errors import JobError
-from ..exits import Outcome
+from ..exits import Outcome, code_of
 from ..state import JobState, Locked, cannot_write, directory_of
 from ..values import dataclass, field, replace
 from .inbox import Inbox
 from .inputs import Templates, secrets_in
-from .result import Result, log_result, now_as_text, refused
+from .result import Result, log_result, now_as_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,9 +102,24 @@ def run_workflow(
 
 def refusal(job: str, error: JobError, start: Start) -> Result:
     """The result of a run that an error ended before any call."""
-    duration = time.monotonic() - start.began
     message = log.redact(error.message)  # it can quote an input
-    return refused(job, error.outcome, message, error.hint, start.call_time, duration)
+    return not_started(job, start, error.outcome, message, error.hint)
+
+
+def not_started(
+    job: str, start: Start, outcome: Outcome, message: str, hint: str | None = None, *, signum: int = 0
+) -> Result:
+    """The result where nothing was sent; signum: the signal that cancelled it."""
+    return Result(
+        job=job,
+        outcome=outcome,
+        exit_code=code_of(outcome, signum),
+        message=message,
+        hint=hint,
+        call_time=start.call_time,
+        attempts=0,
+        duration=time.monotonic() - start.began,
+    )
 
 
 def fault(job: str, error: Exception, start: Start) -> Result:
@@ -184,12 +199,13 @@ class _Workflow:
         _warn_of_plain_http(job)
         self._open_state()
         if (why := start.held_back(job, self._state)) is not None:
-            return self._not_started(Outcome.SKIPPED, f"skipped: {why}")
+            return not_started(job.name, start, Outcome.SKIPPED, f"skipped: {why}")
         began = start.began
         if start.jitter:
             log.info("waiting for the job's jitter", seconds=round(start.jitter))
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
-                return self._not_started(Outcome.CANCELLED, "cancelled before it began", cancel.signum)
+                told = "cancelled before it began"
+                return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
             began = time.monotonic()
         inputs, files = self._rendered(), self._files()
         target = None
@@ -236,10 +252,6 @@ class _Workflow:
         from .files import look_at  # noqa: PLC0415 - for jobs with files
 
         return look_at(self._templates.files())
-
-    def _not_started(self, outcome: Outcome, message: str, signum: int = 0) -> Result:
-        duration = time.monotonic() - self._start.began
-        return refused(self._job.name, outcome, message, None, self._start.call_time, duration, signum)
 
     def _open_state(self) -> None:
         if self._job.state == "none":

@@ -64,6 +64,15 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
 
     key_by_manager: the service manager reads the key (LoadCredential), so the user need not.
     """
+    _check_program(plan, account)
+    mend = f"make it readable for {account.name}, or set run_as in the job to a user who can read it"
+    for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
+        _demand(config, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
+    _check_files(plan, account, mend)
+    _check_secrets(plan, account, key_by_manager=key_by_manager)
+
+
+def _check_program(plan: Plan, account: Account) -> None:
     import dify_job  # noqa: PLC0415 - its own place on disk is asked for
 
     ways_out = (
@@ -74,10 +83,10 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out)
     _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out)
     _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out)
-    mend = f"make it readable for {account.name}, or set run_as in the job to a user who can read it"
-    _demand(plan.config_path, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
-    for extra in sorted((plan.config_path.parent / "config.d").glob("*.toml")):
-        _demand(extra, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
+
+
+def _check_files(plan: Plan, account: Account, mend: str) -> None:
+    """Inputs and outputs; mend: of what cannot be read."""
     for path in plan.reads:
         if not path.exists():
             raise JobError(Outcome.NO_INPUT, f"{path} of job {plan.job} does not exist", "create it first")
@@ -97,13 +106,16 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
             "make it writable for that user, set run_as in the job to one who can write there, or give "
             "output.file as a relative path, which goes below /var/lib/dify-job",
         )
+
+
+def _check_secrets(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     if plan.key_credential is not None and not key_by_manager and account.uid != 0:
         raise JobError(
             Outcome.CONFIG,
             f"{account.name} cannot decrypt the key {plan.key_credential}: only root and systemd can",
             f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
         )
-    _check_secrets(plan, account, key_by_manager=key_by_manager)
+    _check_notify(plan, account, key_by_manager=key_by_manager)
     if plan.key_file is not None and not key_by_manager:
         own = plan.config_path.parent / f"{plan.job}.key"
         mend = (
@@ -113,7 +125,7 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
         _demand(plan.key_file, "the key file", account, os.R_OK, mend)
 
 
-def _check_secrets(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
+def _check_notify(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     for _, path in plan.secrets:
         if not path.exists():
             raise JobError(
