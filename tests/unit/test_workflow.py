@@ -84,6 +84,6 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
     code = "import sys, dify_job; print([name for name in sys.modules if name.startswith('dify_job.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-    assert dify_job.__all__ == ["Outcome", "Result", "run_workflow"]
+    assert dify_job.__all__ == ["JobError", "Outcome", "Result", "run_workflow"]
     with pytest.raises(AttributeError, match="no attribute 'run_it'"):
         dify_job.run_it  # noqa: B018 - the look-up is the test
