@@ -1,6 +1,7 @@
 """`dify-job doctor`: what could stop the next run, each line with the command that mends it."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..config.own import scope_config
 from ..config.read import load_config, pick
 from ..doctor.case import Case
 from ..doctor.check import Check, Level, fail
@@ -16,19 +18,22 @@ from ..doctor.server import Servers
 from ..errors import JobError
 from ..exits import Outcome
 from ..plain import one_line
+from ..scheduling.base import Scope
 from ..scheduling.host import installed_jobs, visible
 from ..words import in_readers_language
 from .options import Globals
 from .output import put, put_json
+from .scopes import scope_options
 
 _COLOURS = {Level.OK: "\x1b[32m", Level.WARN: "\x1b[33m", Level.FAIL: "\x1b[31m"}
 
 
 @click.command()
 @click.argument("job", required=False)
+@scope_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, /, *, job: str | None, as_json: bool) -> int:
+def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
     """Look for what could stop the next run of a job, or of all; starts none.
 
     Each line has the command or the edit that mends it. Exit 0 when all is well, 1 with warnings, 2 with
@@ -37,7 +42,7 @@ def doctor(ctx: click.Context, /, *, job: str | None, as_json: bool) -> int:
     With --json: schema, worst (ok, warn or fail) and jobs; a job has job, worst and checks, and a check has
     check, level, message and mend (null where all is well).
     """
-    found = examined(ctx.ensure_object(Globals), job)
+    found = examined(ctx.ensure_object(Globals), job, backend=backend, scope=scope)
     worst = max((check.level for _, checks in found for check in checks), default=Level.OK)
     if as_json:
         put_json({"schema": 1, "worst": worst.name.lower(), "jobs": [_as_json(*one) for one in found]})
@@ -47,10 +52,16 @@ def doctor(ctx: click.Context, /, *, job: str | None, as_json: bool) -> int:
     return int(worst)
 
 
-def examined(options: Globals, job: str | None) -> list[tuple[str, Sequence[Check]]]:
+def examined(
+    options: Globals, job: str | None, *, backend: str = "auto", scope: str | None = None
+) -> list[tuple[str, Sequence[Check]]]:
     """The lines of each job. Raises JobError (usage)."""
+    now, servers = datetime.now(UTC), Servers()
+    path = options.config_path
+    if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):
+        path = path or scope_config(system=True)  # the caller's own would be found first
     try:
-        config = load_config(options.config_path, options.env_file, with_lines=True)
+        config = load_config(path, options.env_file, with_lines=True)
         jobs = [pick(config, job)] if job is not None else list(config.jobs.values())
         if not jobs:
             pick(config, None)  # raises: there is none
@@ -58,9 +69,21 @@ def examined(options: Globals, job: str | None) -> list[tuple[str, Sequence[Chec
         if error.outcome is Outcome.USAGE:
             raise
         return [(job or "", [fail("config", error.message, error.hint)])]
-    now, servers = datetime.now(UTC), Servers()
-    installed = installed_jobs(visible("auto", None), tuple(one.name for one in jobs))
-    return [(one.name, list(examine(Case.of(one, config, installed, now), servers))) for one in jobs]
+    installed = installed_jobs(visible(backend, scope), tuple(one.name for one in jobs))
+    asked = Scope(scope) if scope else None
+    cases = [Case.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]
+    flags = _flags(options)
+    return [
+        (case.job.name, [check.with_options(flags) for check in examine(case, servers)]) for case in cases
+    ]
+
+
+def _flags(options: Globals) -> str:
+    """By which this config was found, and has to be found again."""
+    config, env_file = options.config_path, options.env_file
+    words = ["--config", str(config.absolute())] if config is not None else []
+    words += ["--env-file", str(env_file.absolute())] if env_file is not None else []
+    return shlex.join(words)
 
 
 def _print(name: str, checks: Sequence[Check], *, brief: bool) -> None:

@@ -1,6 +1,6 @@
 """`dify-job status`: is it installed as configured, is it armed, how did it end, when is the next run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,6 +15,7 @@ from ..exits import TABLE, Outcome
 from ..history import PastRun, Summary, read_history, summary
 from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
+from ..scheduling.doorway import SOCKET, DoorState, Doorway
 from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
@@ -85,13 +86,45 @@ def status(
     there = {row.job for row in rows}
     wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
     rows += [_row(job, None, config, now) for job in wanted if job not in there]
+    doors = _doors(backend, scope, {row.job for row in rows} if jobs else None)
     if as_json:
-        put_json({"schema": 1, "jobs": [row.as_json() for row in rows]})
+        put_json(
+            {
+                "schema": 1,
+                "jobs": [row.as_json() for row in rows],
+                "http": [_door_as_json(door) for door in doors],
+            }
+        )
     elif not rows:
         put("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
     else:
         _table(rows, now)
-    return 0 if all(row.healthy for row in rows) else 1
+        for door in doors:
+            put(f"http: {_door_in_words(door)}")
+    return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
+
+
+def _doors(backend: str, scope: str | None, jobs: Container[str] | None) -> list[DoorState]:
+    """The HTTP interfaces in sight; of some jobs those that serve one of them."""
+    scopes = {wing.scope: None for wing in visible(backend, scope) if wing.name == "systemd"}
+    found = [state for each in scopes if (state := Doorway(each).state()) is not None]
+    return [state for state in found if jobs is None or any(job in jobs for job in state.jobs)]
+
+
+def _door_as_json(state: DoorState) -> dict[str, Any]:
+    return {
+        "scope": state.scope.value,
+        "listen": state.door.listen if state.door is not None else None,
+        "listening": state.listening,
+        "jobs": list(state.jobs),
+    }
+
+
+def _door_in_words(state: DoorState) -> str:
+    where = state.door.listen if state.door is not None else SOCKET
+    if state.listening is False:
+        return f"nothing listens on {where}: dify-job doctor {next(iter(state.jobs), '')}".rstrip()
+    return f"{where} serves {', '.join(state.jobs)}"
 
 
 def _row(name: str, one: Installed | None, config: Config | None, now: datetime) -> _Row:

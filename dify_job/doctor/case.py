@@ -8,12 +8,15 @@ from pathlib import Path
 from ..config.model import Config, Job
 from ..errors import JobError
 from ..ownership import look
-from ..scheduling import crond, crontab, reach, units
+from ..scheduling import crond, crontab, reach, systemctl, units
 from ..scheduling.base import Installed, Plan, Scope, plan_of
-from ..scheduling.host import Wing, chosen_backend, config_place
+from ..scheduling.cron import Cron
+from ..scheduling.host import Wing, config_place
 from ..scheduling.started import program_of
+from ..scheduling.systemctl import Manager
 from ..scheduling.systemd import Systemd
 from ..state import base_of, directory_of
+from .check import by_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +35,24 @@ class Case:
     python: Path | None = None
 
     @classmethod
-    def of(cls, job: Job, config: Config, found: list[tuple[Wing, Installed]], now: datetime) -> "Case":
-        """A job with what is installed of it."""
+    def of(
+        cls,
+        job: Job,
+        config: Config,
+        found: list[tuple[Wing, Installed]],
+        now: datetime,
+        *,
+        backend: str = "auto",
+        scope: Scope | None = None,
+    ) -> "Case":
+        """A job with what is installed of it. backend and scope: asked for, where nothing is."""
         named = tuple((wing, one) for wing, one in found if one.job == job.name)
         # A user's job and one of the machine can have one name: of this config are those that say so.
         own = tuple(each for each in named if config.path and each[1].source == str(config.path.absolute()))
         mine = own or named
-        scope = Scope.SYSTEM if os.geteuid() == 0 else Scope.USER
-        wing = mine[0][0] if mine else chosen_backend("auto", scope)
+        scope = scope or (Scope.SYSTEM if os.geteuid() == 0 else Scope.USER)
+        by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
+        wing = mine[0][0] if mine else Systemd(scope) if by_systemd else Cron(scope)
         python = _python_of(mine[0][1]) if mine else None
         return cls(job=job, config=config, wing=wing, now=now, installed=mine, python=python)
 
@@ -57,6 +70,20 @@ class Case:
     def systemd_version(self) -> int | None:
         """The version of systemd that keeps the time; None for cron."""
         return self.wing.version if isinstance(self.wing, Systemd) else None
+
+    @property
+    def manager(self) -> Manager:
+        """The service manager that keeps the time."""
+        return self.wing.manager if isinstance(self.wing, Systemd) else Manager(self.wing.scope)
+
+    @property
+    def systemctl(self) -> str:
+        """The command that tells that manager something."""
+        return by_root("systemctl") if self.system else "systemctl --user"
+
+    def command(self, words: str) -> str:
+        """A command of ours that changes what is installed."""
+        return by_root(f"dify-job {words}") if self.system else f"dify-job {words}"
 
     @property
     def system(self) -> bool:

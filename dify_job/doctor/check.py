@@ -1,7 +1,11 @@
 """One line of `dify-job doctor`."""
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, replace
 from enum import IntEnum
+
+_OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
 
 
 class Level(IntEnum):
@@ -14,12 +18,26 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, what was found, and the command or the edit that mends it."""
+    """What was looked at, what was found, and what mends it.
+
+    mend: a command that a shell takes as it stands, words about it after "; " or in brackets; or an edit.
+    """
 
     name: str
     level: Level
     message: str
     mend: str | None = None
+
+    def with_options(self, options: str) -> "Check":
+        """The same for who looks at a config by these options: our commands in it look at the same."""
+        if self.mend is None or not options:
+            return self
+        return replace(self, mend=_OF_A_CONFIG.sub(f"dify-job {options} ", self.mend))
+
+
+def by_root(command: str) -> str:
+    """A command as this caller has to give it."""
+    return command if os.geteuid() == 0 else f"sudo {command}"
 
 
 def ok(name: str, message: str) -> Check:

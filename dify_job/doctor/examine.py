@@ -11,7 +11,8 @@ from ..running.inputs import Templates
 from ..running.preflight import obstacle
 from ..state import read_last
 from .case import Case
-from .check import Check, Level, fail, warn
+from .check import Check, Level, by_root, fail, warn
+from .door import check_door
 from .inputs import check_files, check_inputs
 from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
 from .server import Servers, check_server, check_transport, check_trust
@@ -41,6 +42,7 @@ def examine(case: Case, servers: Servers) -> Iterator[Check]:
     yield check_zone(case.job, case.now)
     yield (backend := check_backend(case))
     yield from check_service(case, alive=backend.level is Level.OK)
+    yield from _shown(check_door(case))
     yield check_clock(seen)
     yield check_journal(case)
     yield check_state(case)
@@ -57,7 +59,8 @@ def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
     account = case.account
     if account is None:
         run_as = case.job.run_as
-        yield fail("run-as", f"run_as names {run_as}, who is no user here", f"useradd --system {run_as}")
+        told = f"run_as names {run_as}, who is no user here"
+        yield fail("run-as", told, by_root(f"useradd --system {run_as}"))
     else:
         yield from _shown(check_files(files, account, known))
         yield from _shown(check_output(case, account))

@@ -3,6 +3,7 @@
 import grp
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -14,7 +15,7 @@ from ..exits import TABLE, Outcome
 from ..scheduling import reach, systemctl
 from ..state import JobState, read_last, read_own
 from .case import Case
-from .check import Check, fail, ok, warn
+from .check import Check, by_root, fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -49,10 +50,10 @@ def check_clock(seen: AppSeen | None) -> Check:
     if ahead is not None and abs(ahead) > _MOST_SKEW:
         way = "ahead of" if ahead > 0 else "behind"
         told = f"this machine's clock is {abs(ahead):.0f} s {way} the server's"
-        return warn("clock", told, "sudo timedatectl set-ntp true, on the machine that is wrong")
+        return warn("clock", told, f"{by_root('timedatectl set-ntp true')} (on the machine that is wrong)")
     synchronised = _synchronised()
     if synchronised is False:
-        return warn("clock", "the clock is not synchronised", "sudo timedatectl set-ntp true")
+        return warn("clock", "the clock is not synchronised", by_root("timedatectl set-ntp true"))
     told = "synchronised" if synchronised else "not known whether it is synchronised"
     return ok("clock", told + ("" if ahead is None else "; agrees with the server's"))
 
@@ -75,7 +76,7 @@ def check_journal(case: Case) -> Check:
         return ok("journal", f"dify-job logs {case.job.name} shows it")
     name = reach.name_of(os.geteuid())
     told = f"{name} cannot read the journal of the machine's units"
-    return warn("journal", told, f"sudo usermod -aG systemd-journal {name}, then log in again")
+    return warn("journal", told, f"sudo usermod -aG systemd-journal {name} (and log in again)")
 
 
 def _check_without_journal(case: Case) -> Check:
@@ -85,12 +86,13 @@ def _check_without_journal(case: Case) -> Check:
         return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
     if file is None:
         told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
-        return warn("journal", told, "set log_file in the job, or apt-get install rsyslog")
+        mend = f"{by_root('apt-get install rsyslog')} (or set log_file in the job)"
+        return warn("journal", told, mend)
     if not file.parent.is_dir():
         return warn("journal", f"the directory of log_file {file} does not exist", f"mkdir -p {file.parent}")
     if case.account is not None and (why := reach.obstacle(file.parent, case.account, os.W_OK)) is not None:
         told = f"{case.account.name} cannot write log_file {file}: {why}"
-        return warn("journal", told, f"chown {case.account.name} {file.parent}")
+        return warn("journal", told, by_root(f"chown {case.account.name} {file.parent}"))
     return ok("journal", f"none here; the log goes to {file}")
 
 
@@ -114,7 +116,11 @@ def check_state(case: Case) -> Check:
         return ok("state", f"{directory} is not for you to read")
     there = _nearest(directory)
     if not there.is_dir():
-        return fail("state", f"{there} is not a directory", f"mv {there} {there}.old")
+        return fail(
+            "state",
+            f"{there} is not a directory",
+            f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}",
+        )
     account = case.account
     name = account.name if account is not None else case.job.run_as
     by_systemd = case.system and not case.by_cron  # StateDirectory= gives it to the service's user
@@ -124,7 +130,7 @@ def check_state(case: Case) -> Check:
         and account is not None
         and reach.obstacle(directory, account, os.W_OK) is not None
     ):
-        return fail("state", f"{name} cannot write to {there}", f"sudo chown -R {name} {there}")
+        return fail("state", f"{name} cannot write to {there}", by_root(f"chown -R {name} {there}"))
     if there != directory:
         return ok("state", f"{directory} is made at the first run")
     held = _held(directory, case.now)
@@ -132,11 +138,16 @@ def check_state(case: Case) -> Check:
         return ok("state", f"{directory}, its lock is free")
     who, since = held
     if since > case.job.timeout + 300:
-        stop = f"systemctl stop dify-job-{case.job.name}.service, or kill {who.removeprefix('process ')}"
-        return warn(
-            "state", f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout", stop
-        )
+        told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
+        return warn("state", told, _stop(case, who))
     return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _stop(case: Case, who: str) -> str:
+    if case.one is not None and case.one.running:
+        return f"{case.systemctl} stop dify-job-{case.job.name}.service"
+    pid = who.removeprefix("process ")
+    return f"kill {pid}" if pid.isdecimal() else f"fuser -k {case.state / 'lock'}"
 
 
 def _nearest(path: Path) -> Path:

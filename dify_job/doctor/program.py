@@ -30,7 +30,7 @@ def check_program(case: Case) -> Iterator[Check]:
 
 def _check_interpreter(case: Case) -> Check:
     job, python = case.job.name, case.python
-    again = f"dify-job install {job} (with this dify-job's own interpreter)"
+    again = f"{case.command(f'install {job}')} (with this dify-job's own interpreter)"
     if python is None:
         return warn("interpreter", "no line of ours starts it", again)
     if not os.access(python, os.X_OK):
@@ -41,7 +41,7 @@ def _check_interpreter(case: Case) -> Check:
     done = _tried(python)
     if done.code != 0:
         told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
-        return fail("interpreter", told, f"{python} -m pip install dify-job, or {again}")
+        return fail("interpreter", told, again)
     other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
     return ok("interpreter", f"{python}, {done.text.strip()}{other}")
 

@@ -1,6 +1,7 @@
 """What the configuration says, against the machine: key, output, notifications, schedule, zone."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,7 +15,7 @@ from ..errors import JobError
 from ..scheduling import calendars, preview, reach, schedule, zones
 from ..timespan import format_timespan
 from .case import Case
-from .check import Check, fail, ok, warn
+from .check import Check, by_root, fail, ok, warn
 
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
@@ -23,7 +24,9 @@ def check_config(config: Config) -> Check:
     """The files that were read."""
     if config.warnings:
         return warn(
-            "config", "; ".join(config.warnings), "dify-job config show says which value comes from where"
+            "config",
+            "; ".join(config.warnings),
+            "dify-job config show (it says which value comes from where)",
         )
     if config.path is None:
         where = f"{config.files[0]}" if config.files else "the environment"
@@ -38,11 +41,11 @@ def check_key(case: Case) -> tuple[Check, Secret | None]:
     place = job.key.file or job.key.encrypted
     if place is not None and os.geteuid() != 0 and case.system and not os.access(place, os.R_OK):
         told = f"{place} is not for you to read, as it should be; so the server was not asked"
-        return warn("key", told, f"sudo dify-job doctor {job.name}"), None
+        return warn("key", told, by_root(f"dify-job doctor {job.name}")), None
     try:
         key = read_key(job)
     except JobError as error:
-        return fail("key", error.message, error.hint), None
+        return fail("key", error.message, _new_key(case, error)), None
     if job.key.file is not None:
         seen = job.key.file.stat()
         return ok(
@@ -55,6 +58,14 @@ def check_key(case: Case) -> tuple[Check, Secret | None]:
     return ok("key", f"{job.key.origin}; install keeps it in a file"), key
 
 
+def _new_key(case: Case, error: JobError) -> str | None:
+    """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
+    if case.config.path is None or (error.hint or "").startswith("chmod "):
+        return error.hint
+    encrypt = " --encrypt" if case.job.key.encrypted is not None else ""
+    return f"{case.command(f'secret set {case.job.name}{encrypt}')} ({error.hint})"
+
+
 def check_output(case: Case, account: reach.Account) -> Check | None:
     """The directories of output file and metrics; None where the result goes nowhere else."""
     directories = case.plan.writes
@@ -62,14 +73,24 @@ def check_output(case: Case, account: reach.Account) -> Check | None:
         if not directory.is_dir():
             return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
         if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
-            whose = account.name if account.uid is not None else "a user of your own (run_as)"
             told = f"{account.name} cannot write to {directory}: {why}"
-            return fail("output", told, f"make it writable for {whose}")
+            mend = "set run_as in the job to a user who can write there"
+            return fail("output", told, _let_in(directory, account) or mend)
     if directories:
         return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
     return (
         ok("output", f"{case.job.output.file}, below the state directory") if case.job.output.file else None
     )
+
+
+def _let_in(directory: Path, account: reach.Account) -> str | None:
+    """What makes it writable for a user; None for one who is another at each run."""
+    if account.uid is None:
+        return None
+    for above in reversed(directory.parents):
+        if reach.obstacle(above, account, os.X_OK) is not None:
+            return by_root(f"chmod a+x {shlex.quote(str(above))}")
+    return by_root(f"chown {account.name} {shlex.quote(str(directory))}")
 
 
 def check_notify(job: Job) -> Check | None:
@@ -120,13 +141,12 @@ def check_zone(job: Job, now: datetime) -> Check:
     names = sorted(_zones(job))
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
-            return fail(
-                "zone", f"{_ZONEINFO} has no {name}, by which the job is timed", "apt-get install tzdata"
-            )
+            told = f"{_ZONEINFO} has no {name}, by which the job is timed"
+            return fail("zone", told, by_root("apt-get install tzdata"))
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         told = f"/etc/localtime points to {localtime.readlink()}, which is not there: the clock is UTC"
-        return warn("zone", told, "apt-get install tzdata, or timedatectl set-timezone ZONE")
+        return warn("zone", told, f"{by_root('apt-get install tzdata')} (or timedatectl set-timezone ZONE)")
     told = ", ".join(names) if names else f"{zones.local_name()}, the machine's own"
     return ok("zone", f"{told}; here it is {now.astimezone():%H:%M %Z}")
 

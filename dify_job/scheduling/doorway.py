@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import JobError
@@ -22,6 +23,8 @@ SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http@.service"
 _OWNER = "http"  # in the first lines, where files of jobs name theirs
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
 _JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
+_LISTENS = re.compile(r"^ListenStream=(.+)$", re.MULTILINE)
+_START = re.compile(r"^ExecStart=(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,23 @@ class Door:
     python: Path
     uid: int | None = None
     token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorState:
+    """How the interface stands on this host.
+
+    door: as its units say, None where they no longer do. kept: they are as this dify-job writes them.
+    edited: those that install would refuse to change. listening: None where the manager cannot be asked.
+    """
+
+    scope: Scope
+    door: Door | None
+    jobs: tuple[str, ...]
+    kept: bool
+    edited: tuple[Path, ...]
+    listening: bool | None
+    enabled: bool
 
 
 def address_of(listen: str) -> tuple[str, int]:
@@ -62,9 +82,10 @@ def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple
             f"{address} can be reached from other machines, and there is no token",
             "name a file with one in --http-token-file, or listen on 127.0.0.1",
         )
+    listen = f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}"
     values = {
         "jobs": " ".join(door.jobs),
-        "listen": f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}",
+        "listen": listen,
         "command": " ".join(units.quoted(word) for word in _command(door)),
         "system": scope is Scope.SYSTEM,
         "since": lambda needed: version >= needed,
@@ -79,7 +100,7 @@ def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple
         ],
         "protect_home": "read-only" if in_home(door.python) or in_home(door.config_path) else "yes",
     }
-    print_of = fingerprint(repr(door))
+    print_of = fingerprint(repr(replace(door, listen=listen, jobs=[*door.jobs])))
     socket, service = (
         Artifact(
             places.units / name,
@@ -142,6 +163,33 @@ class Doorway:
         found = _JOBS.search(seen.content.decode(errors="replace")) if seen.mark is not None else None
         return tuple(found[1].split()) if found else ()
 
+    def state(self) -> DoorState | None:
+        """How the interface stands; None where there is nothing of ours."""
+        seen = [look(self._places.units / name, _OWNER) for name in (SOCKET, SERVICE)]
+        if not any(one.mark for one in seen):
+            return None
+        door = _read_door(*(one.content.decode(errors="replace") for one in seen))
+        shown = self._manager.show([SOCKET]) if self._manager.why_not() is None else {}
+        return DoorState(
+            scope=self._scope,
+            door=door,
+            jobs=self.jobs(),
+            kept=door is not None and self._would_write(door) == [one.content for one in seen],
+            edited=tuple(
+                self._places.units / name
+                for name, one in zip((SOCKET, SERVICE), seen, strict=True)
+                if one.found not in (Found.ABSENT, Found.OURS)
+            ),
+            listening=shown[SOCKET].active if SOCKET in shown else None,
+            enabled=(self._places.units / "sockets.target.wants" / SOCKET).is_symlink(),
+        )
+
+    def _would_write(self, door: Door) -> list[bytes]:
+        try:
+            return [artifact.text.encode() for artifact in self.render(door)]
+        except JobError:  # an edit that install would refuse
+            return []
+
     def names(self, python: Path) -> bool:
         """True where there are no units of ours, or they start this interpreter."""
         seen = look(self._places.units / SERVICE, _OWNER)
@@ -176,6 +224,27 @@ def _command(door: Door) -> tuple[str, ...]:
     token = ("--token-file", str(door.token_file)) if door.token_file is not None else ()
     config = ("--config", str(door.config_path))
     return (str(door.python), "-P", "-m", "dify_job", "http", *config, *who, *token, "--", *door.jobs)
+
+
+def _read_door(socket: str, service: str) -> Door | None:
+    """A door from its units; None where they lack what tells it."""
+    listen, start = _LISTENS.search(socket), _START.search(service)
+    if listen is None or start is None:
+        return None
+    try:
+        words = shlex.split(start[1].replace("%%", "%").replace("$$", "$"))
+        flags, jobs = words[5 : words.index("--")], words[words.index("--") + 1 :]
+        told = dict(zip(flags[::2], flags[1::2], strict=True))
+        return Door(
+            listen=listen[1],
+            jobs=jobs,
+            config_path=Path(told["--config"]),
+            python=Path(words[0]),
+            uid=int(told["--allow-uid"]) if "--allow-uid" in told else None,
+            token_file=Path(told["--token-file"]) if "--token-file" in told else None,
+        )
+    except (ValueError, KeyError):
+        return None
 
 
 def _private(base: Path) -> Path:

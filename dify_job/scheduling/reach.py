@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import shlex
 import stat
 import sys
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def check_plan(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     _check_program(plan, account)
     mend = f"make it readable for {account.name}, or set run_as in the job to a user who can read it"
     for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
-        _demand(config, "the configuration", account, os.R_OK, f"{mend} (it holds no key)")
+        _demand(config, "the configuration", account, os.R_OK, f"{mend} (it holds no key)", public=True)
     _check_files(plan, account, mend)
     _check_secrets(plan, account, key_by_manager=key_by_manager)
 
@@ -79,10 +80,10 @@ def _check_program(plan: Plan, account: Account) -> None:
         "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
         "/opt/dify-job/bin/pip install dify-job), or set run_as in the job to a user who can"
     )
-    _demand(plan.python, "the interpreter", account, os.X_OK, ways_out)
-    _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out)
-    _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out)
-    _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out)
+    _demand(plan.python, "the interpreter", account, os.X_OK, ways_out, public=True)
+    _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out, public=True)
+    _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out, public=True)
+    _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out, public=True)
 
 
 def _check_files(plan: Plan, account: Account, mend: str) -> None:
@@ -139,12 +140,18 @@ def _check_notify(plan: Plan, account: Account, *, key_by_manager: bool) -> None
 
 def obstacle(path: Path, account: Account, need: int) -> str | None:
     """What keeps the account from a path, as the end of a sentence; None where it can be reached."""
+    barrier = _barrier(path, account, need)
+    return None if barrier is None else _told(barrier)
+
+
+def _barrier(path: Path, account: Account, need: int) -> Path | None:
+    """The path itself, or the first directory above it, that keeps the account out."""
     if account.uid == 0:
         return None
     for directory in reversed(path.parents):
         if not _allowed(directory, account, os.X_OK):
-            return _told(directory)
-    return None if _allowed(path, account, need) else _told(path)
+            return directory
+    return None if _allowed(path, account, need) else path
 
 
 def in_home(path: Path) -> bool:
@@ -152,12 +159,19 @@ def in_home(path: Path) -> bool:
     return any(path.is_relative_to(home) for home in _HOMES)
 
 
-def _demand(path: Path, what: str, account: Account, need: int, ways_out: str) -> None:
-    why = obstacle(path, account, need)
+def _demand(
+    path: Path, what: str, account: Account, need: int, ways_out: str, *, public: bool = False
+) -> None:
+    """public: nothing in it is secret, so that opening it to everybody is a way out, outside of homes."""
+    barrier = _barrier(path, account, need)
+    why = None if barrier is None else _told(barrier)
     if why is None and account.dynamic and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP):
         why = "a service has a /tmp of its own"
     if why is not None:
         outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
+        if public and barrier is not None and barrier.exists() and not in_home(barrier):
+            mode = "a+rx" if barrier.is_dir() or need == os.X_OK else "a+r"
+            ways_out = f"chmod {mode} {shlex.quote(str(barrier))}; or {ways_out}"
         raise JobError(outcome, f"{account.name} cannot reach {what} {path}: {why}", ways_out)
 
 

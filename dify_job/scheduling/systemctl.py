@@ -19,6 +19,7 @@ _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
     "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime,LastTriggerUSec,TimersCalendar"
 )
+_PATIENCE = 8.0  # seconds for an answer that one can do without
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
 _TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 
@@ -67,6 +68,7 @@ class Manager:
         self.scope = scope
         self._argv = ["systemctl", "--user"] if scope is Scope.USER else ["systemctl"]
         self._environ: dict[str, str] = {}
+        self.silent = False  # it hung once, and is not asked again for what one can do without
         runtime = Path(f"/run/user/{os.geteuid()}")
         given = os.environ.get("XDG_RUNTIME_DIR")
         if scope is Scope.USER and not (given and _ours(Path(given))) and _ours(runtime):
@@ -95,19 +97,21 @@ class Manager:
     def show(self, units: Sequence[str]) -> dict[str, Unit]:
         """The properties of units, in one call for all of them; empty where the manager cannot be asked."""
         try:
-            return self.ask(units)
+            return {} if self.silent else self.ask(units, limit=_PATIENCE)
         except JobError:
             return {}
 
-    def ask(self, units: Sequence[str]) -> dict[str, Unit]:
-        """The same for who must know. Raises JobError (cannot-write) where the manager does not answer."""
+    def ask(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
+        """The same for who must know. limit: seconds. Raises JobError (cannot-write) without an answer."""
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _AT_ONCE):
             part = units[start : start + _AT_ONCE]
             done = process.run(
                 [*self._argv, "show", f"--property={_PROPERTIES}", "--", *part],
                 environ={**self._environ, "TZ": "UTC"},
+                limit=limit,
             )
+            self.silent = done.code == 124
             if done.code != 0:
                 raise self._failed("show", part, done)
             for block in done.text.split("\n\n"):
@@ -118,9 +122,12 @@ class Manager:
 
     def variables(self, unit: str) -> set[str] | None:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
+        if self.silent:
+            return None
         shown = process.run(
             [*self._argv, "show", "--property=Environment,EnvironmentFiles", "--", unit],
             environ=self._environ,
+            limit=_PATIENCE,
         )
         told = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
         if shown.code != 0 or told.get("EnvironmentFiles"):

@@ -27,7 +27,7 @@ class Systemd:
         self.scope = scope
         self.version = version or systemctl.version() or 252
         self._places = places or Places.of(scope)
-        self._manager = Manager(scope)
+        self.manager = Manager(scope)
 
     def render(self, plan: Plan) -> tuple[Artifact, ...]:
         """Service and timer of a job."""
@@ -38,38 +38,38 @@ class Systemd:
         if self.scope is Scope.SYSTEM:
             for plan in plans:
                 self._check_reach(plan)
-        running = self._manager.why_not() is None
+        running = self.manager.why_not() is None
         if not running and self.scope is Scope.USER and systemctl.is_booted():
             raise JobError(
                 Outcome.CONFIG,
-                f"user units cannot be installed: {self._manager.why_not()}",
+                f"user units cannot be installed: {self.manager.why_not()}",
                 "sudo loginctl enable-linger $USER, or install with --backend cron",
             )
         with locked(self._places.base):
             return Arming(
-                self.render, self._places, self._manager, plans, wishes, version=self.version, running=running
+                self.render, self._places, self.manager, plans, wishes, version=self.version, running=running
             ).go()
 
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Stop, disable and remove; a run under way is stopped on the server, too."""
         with locked(self._places.base):
-            running = self._manager.why_not() is None
+            running = self.manager.why_not() is None
             ours, notes = self._ours(jobs)
             names = {path.name for paths in ours.values() for path in paths}
-            shown = self._manager.ask(sorted(names)) if running else {}
+            shown = self.manager.ask(sorted(names)) if running else {}
             for kind in (".timer", ".service"):  # the timers first, so that they cannot start a service again
                 loaded = [name for name, unit in shown.items() if name.endswith(kind) and unit.loaded]
                 if loaded and kind == ".timer":
-                    self._manager.tell("disable", loaded)
+                    self.manager.tell("disable", loaded)
                 if loaded:
-                    self._manager.tell("stop", loaded)
+                    self.manager.tell("stop", loaded)
             changes = [self._take_away(job, ours[job], notes[job]) for job in jobs]
             if running and names:
-                self._manager.reload()
-                left = self._manager.show(sorted(names))
+                self.manager.reload()
+                left = self.manager.show(sorted(names))
                 failed = [name for name, unit in left.items() if unit["ActiveState"] == "failed"]
                 if failed:
-                    self._manager.tell("reset-failed", failed)
+                    self.manager.tell("reset-failed", failed)
         return changes
 
     def pause(self, job: str, *, paused: bool) -> Change:
@@ -78,20 +78,20 @@ class Systemd:
         with locked(self._places.base):
             forget(self._places.base, timer)
             if paused:
-                self._manager.tell("disable", [timer])
-                self._manager.tell("stop", [timer])
+                self.manager.tell("disable", [timer])
+                self.manager.tell("stop", [timer])
             else:
                 self._places.touch_stamp(timer)
-                self._manager.tell("enable", [timer])
-                self._manager.tell("start", [timer])
+                self.manager.tell("enable", [timer])
+                self.manager.tell("start", [timer])
         return Change(job=job, changed=True, armed=not paused)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
         """What is installed, from the marks; how it does, from the manager if that can be asked."""
         seen = self._marked(set(jobs) if jobs is not None else None)
-        why_not = self._manager.why_not()
+        why_not = self.manager.why_not()
         names = [name for job in seen for name in units.unit_names(job)]
-        shown = {} if why_not else self._manager.show(names)
+        shown = {} if why_not else self.manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
 
     def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:

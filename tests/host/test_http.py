@@ -14,6 +14,7 @@ import pytest
 
 from .conftest import CANARY, PYTHON, Host
 from .machine import Ran
+from .test_doctor import Ward
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 CALL = "curl -s -X POST http://localhost:8000/api/dify/call"
@@ -101,6 +102,35 @@ def test_the_original_curl_commands_work_word_for_word(host: Host, http: Callabl
     assert host.run("systemctl", "is-enabled", "dify-job-daily.timer", check=False).stdout == "disabled\n"
     assert shell(host, START)["running"] is True
     assert len(host.server.runs) == 2  # no schedule that was started or stopped ran anything
+    gone(host)
+
+
+def test_doctor_and_status_tell_of_the_interface_and_what_its_lines_say_mends_it(
+    host: Host, http: Callable[..., Ran]
+) -> None:
+    token, socket = "/etc/dify-job/http.token", "/etc/systemd/system/dify-job-http.socket"
+    host.machine.write(token, TOKEN, 0o600)
+    http("--http-token-file", token)
+    ward = Ward(host)
+    assert ward.doctor()["http"][:2] == (
+        "ok", f"systemd listens on 127.0.0.1:8000 for whoever has the token in {token}",
+    )  # fmt: skip
+    assert "http: 127.0.0.1:8000 serves daily" in host("status", check=False).stdout
+    for level, said, script in (
+        ("fail", "nothing listens on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
+        ("warn", "until the next boot only", "systemctl disable dify-job-http.socket"),
+        ("fail", "can be read by others", f"chmod 644 {token}"),
+        ("fail", "nobody is let in", f"rm {token}"),
+        ("fail", "nobody is let in", f"echo short > {token}"),
+        ("warn", "edited by hand", f"sed -i s/MaxConnections=16/MaxConnections=4/ {socket}"),
+        ("fail", "one of its two units is missing", f"rm {socket}; systemctl daemon-reload"),
+    ):
+        ward.sees("http", level, said, ward.sh(script))
+    host.run("systemctl", "stop", "dify-job-http.socket")
+    told = host("status", check=False)
+    assert (told.code, "nothing listens on 127.0.0.1:8000: dify-job doctor daily" in told.stdout) == (1, True)
+    [door] = json.loads(host("status", "--json", check=False).stdout)["http"]
+    assert (door["listening"], door["listen"], door["jobs"]) == (False, "127.0.0.1:8000", ["daily"])
     gone(host)
 
 

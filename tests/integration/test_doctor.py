@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dify_job.cli.options import Globals
 from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 
+from ..remedies import command_in
 from .conftest import APPS, KEY, Command, tls
 from .scripted import Say, Scripted, answer
 
@@ -112,13 +114,14 @@ def sees(
     return broken[name][2]
 
 
-def shell(patient: Patient, name: str) -> Callable[[], None]:
-    """The remedy as it stands in the line, as a person would paste it."""
+def shell(patient: Patient, name: str, typed: str = "") -> Callable[[], None]:
+    """The remedy as it stands in the line, pasted into a shell. typed: what its command is told then."""
 
     def paste() -> None:
-        mend = patient.doctor()[name][2]
-        assert mend is not None
-        subprocess.run(["sh", "-ec", mend.partition(";")[0].partition(" (")[0]], check=True)
+        command = command_in(patient.doctor()[name][2])
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        env = os.environ | {"PATH": path}
+        subprocess.run(["sh", "-ec", command], input=typed, text=True, env=env, check=True)
 
     return paste
 
@@ -189,30 +192,23 @@ def test_a_key_file_that_others_can_read(patient: Patient) -> None:
     ],
 )
 def test_a_key_of_the_wrong_shape(patient: Patient, key: str, said: str) -> None:
-    sees(patient, "key", "fail", said, lambda: patient.set_key(key), lambda: patient.set_key(FORM_KEY))
+    sees(patient, "key", "fail", said, lambda: patient.set_key(key), shell(patient, "key", FORM_KEY))
 
 
 def test_a_key_file_that_is_gone(patient: Patient) -> None:
-    def put_it_back() -> None:
-        assert patient.run("secret", "set", "daily", input=FORM_KEY).code == 0
-
-    sees(patient, "key", "fail", "No such file", patient.key.unlink, put_it_back)
+    sees(patient, "key", "fail", "No such file", patient.key.unlink, shell(patient, "key", FORM_KEY))
 
 
 def test_a_key_that_dify_refuses_is_mended_by_the_command_in_its_line(patient: Patient) -> None:
-    def as_told() -> None:
-        mend = patient.doctor()["access"][2]
-        assert mend == "dify-job secret set daily"
-        assert patient.run(*mend.split()[1:], input=FORM_KEY).code == 0
-
-    sees(
+    told = sees(
         patient,
         "access",
         "fail",
         "the key was refused",
         lambda: patient.set_key("app-wrong-012345678"),
-        as_told,
+        shell(patient, "access", FORM_KEY),
     )
+    assert told == f"dify-job --config {patient.config} secret set daily"
 
 
 # Server

@@ -10,7 +10,7 @@ import pytest
 
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app import AppSeen
-from dify_job.doctor import machine, program, server, service, settings
+from dify_job.doctor import environment, machine, program, server, service, settings
 from dify_job.doctor.case import Case
 from dify_job.doctor.check import Level
 from dify_job.doctor.server import Servers, check_transport
@@ -164,7 +164,7 @@ def test_a_proxy_counts_where_this_shell_would_go_through_it(
             monkeypatch.delenv(name)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert service._proxy_variables(base_url) == names
+    assert environment._proxy_variables(base_url) == names
 
 
 def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
@@ -239,7 +239,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
         case = Case(job=told, config=config, wing=Cron(Scope.USER), now=NOW)
-        return [(check.name, check.mend) for check in service._check_environment(case)]
+        return [(check.name, check.mend) for check in environment.check_environment(case)]
 
     assert checks(job()) == [("environment", 'set ca_file = "/etc/own-ca.pem" in the job')]
     assert checks(job(ca_file=Path("/etc/own-ca.pem"))) == []
