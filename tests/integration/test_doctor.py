@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ import pytest
 
 from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
+from dify_job.config.read import load_config, pick
+from dify_job.doctor.case import Case
+from dify_job.doctor.check import Level
+from dify_job.doctor.service import check_backend
+from dify_job.scheduling.base import Scope
+from dify_job.scheduling.systemctl import Manager
 from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 
@@ -318,6 +325,8 @@ def test_a_clock_that_is_not_the_servers(patient: Patient) -> None:
         level, said, _ = patient.doctor()["clock"]
     assert level == "warn"
     assert "ahead of the server's" in said
+    patient.write()  # a server whose clock is right
+    assert patient.doctor()["clock"][0] == "ok"
 
 
 # What goes in and out
@@ -455,6 +464,24 @@ def test_a_lock_that_is_held_longer_than_any_run_can_take(patient: Patient) -> N
         assert (level, "a run is under way (process 12345)" in said) == ("ok", True)
 
 
+def test_a_process_that_holds_the_lock_for_ever_is_ended_by_the_command_in_the_line(patient: Patient) -> None:
+    state = patient.command.home / "state"
+    state.mkdir()
+    lock = state / "lock"
+    script = f"import fcntl, os, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+    script += "f.write(f'process {os.getpid()}'); f.flush(); os.utime(f.name, (0, 0)); print(flush=True); "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{script}time.sleep(60)"], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        level, _, mend = patient.doctor()["state"]
+        assert (level, mend) == ("warn", f"kill {holder.pid}")
+        shell(patient, "state")()
+        holder.wait(10)
+    assert patient.doctor()["state"][0] == "ok"
+
+
 def test_the_last_run_and_one_whose_end_is_not_known(patient: Patient) -> None:
     patient.set_key(KEY)
     patient.write(inputs="")
@@ -546,3 +573,34 @@ def test_remedies_are_commands_that_a_shell_can_read(patient: Patient) -> None:
     for _, _, mend in patient.doctor().values():
         if mend is not None and not mend.startswith("the "):
             shlex.split(mend.replace("'", ""))
+
+
+def test_a_manager_that_hangs_is_waited_for_once_and_told(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = patient.command.home / "bin/systemctl"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\n[ "$1" = --version ] && exec echo "systemd 252 (252)"\nexec sleep 60\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("dify_job.scheduling.systemctl._BOOTED", patient.command.home)
+    monkeypatch.setattr("dify_job.scheduling.systemctl._PATIENCE", 0.5)
+    began = time.monotonic()
+    manager = Manager(Scope.SYSTEM)
+    assert manager.why_not() is None
+    assert manager.show(["a.service"]) == {}
+    assert manager.silent
+    assert manager.show(["b.service"]) == {}
+    assert manager.variables("c.service") is None
+    assert time.monotonic() - began < 5
+    case = Case.of(
+        pick(load_config(patient.config), "daily"),
+        load_config(patient.config),
+        [],
+        datetime.now(UTC),
+        backend="systemd",
+        scope=Scope.SYSTEM,
+    )
+    assert case.manager.show(["a.service"]) == {}
+    check = check_backend(case)
+    assert (check.level, "does not answer" in check.message) == (Level.WARN, True)

@@ -89,3 +89,13 @@ def test_a_job_without_a_past_says_so(dify_job: Command) -> None:
     assert done.code == 0
     assert "new has no past run" in done.stdout
     assert json.loads(dify_job("history", "new", "--json").stdout)["runs"] == []
+
+
+def test_the_scope_says_whose_runs_are_shown(past: Command) -> None:
+    kept = (past.home / "state/history.jsonl").read_text().splitlines()
+    own = past.home / ".local/state/dify-job/daily"
+    own.mkdir(parents=True)
+    (own / "history.jsonl").write_text(kept[0] + "\n")
+    assert len(past("history", "daily", "--json").result["runs"]) == 3
+    assert len(past("history", "daily", "--json", "--user").result["runs"]) == 1
+    assert past("history", "no-such-job", "--json", "--system").result["runs"] == []
