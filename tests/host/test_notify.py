@@ -1,5 +1,6 @@
 """Each end of a unit is told exactly once: by the run where it could, else by its handler."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
@@ -197,6 +198,28 @@ def test_after_a_kill_the_next_success_is_a_recovery(told: Told) -> None:
     assert [one.what for one in told.receiver.ends] == ["fail", "0"]
     assert [message["type"] for message in told.receiver.told("any")] == ["failure", "success"]
     assert "succeeded after a failure" in told.receiver.told("any")[1]["title"]
+
+
+@pytest.mark.since(251)
+@pytest.mark.parametrize(("come_to", "result"), [(by_oom, "oom-kill"), (by_hanging, "timeout")])
+def test_doctor_tells_what_systemd_ended_until_a_run_is_good_again(
+    told: Told, come_to: Callable[[Told], None], result: str
+) -> None:
+    told.install("app-slow")
+    come_to(told)
+    told.settle()
+    told.drop_in("")
+
+    def last_run() -> tuple[str, str]:
+        [job] = json.loads(told.host("doctor", "daily", "--json", check=False).stdout)["jobs"]
+        [line] = [line for line in job["checks"] if line["check"] == "last-run"]
+        return line["level"], line["message"]
+
+    level, said = last_run()
+    assert (level, f"systemd ended it ({result})" in said) == ("warn", True), said
+    told.host.job(told.text, key=CANARY)
+    told.start()
+    assert last_run()[0] == "ok"
 
 
 @pytest.mark.since(251)
