@@ -1,16 +1,20 @@
 """`dify-job config show` and `config validate`."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from ..config.fields import SCHEDULE_KINDS
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..config.written import as_written, toml
 from ..errors import JobError
+from ..exits import Outcome
 from .options import Globals
 from .output import put, put_json
 
@@ -28,9 +32,14 @@ def config_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
-    """Print every value of every job and where it came from; the key is masked."""
+    """Print every value of every job and where it came from; the key is masked.
+
+    It shows a key that cannot be read as what is wrong with it, and judges nothing: config validate does.
+    """
     config = _load(ctx)
     rows = [row for each in _chosen(config, job) for row in _rows(each)]
+    if not rows:
+        pick(config, None)
     if as_json:
         put_json([{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows])
         return
@@ -46,10 +55,14 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 @config_group.command()
 @click.pass_context
 def validate(ctx: click.Context) -> None:
-    """Check every file, key and job; exit 0 when all of it can be used."""
+    """Check every file, key, schedule and template of every job; exit 0 when all of it can be used."""
     config = _load(ctx)
-    for job in config.jobs.values():
-        read_key(job)
+    mistakes = [mistake for job in config.jobs.values() for mistake in _mistakes(job)]
+    if len(mistakes) == 1:
+        raise JobError(Outcome.CONFIG, mistakes[0].message, mistakes[0].hint)
+    if mistakes:
+        told = (line for each in mistakes for line in (each.message, f"  {each.hint}"))
+        raise JobError(Outcome.CONFIG, "\n".join(told))
     where = str(config.path) if config.path else "the environment"
     put(f"{where}: {len(config.jobs)} job{'s' * (len(config.jobs) != 1)}, no mistakes")
 
@@ -61,6 +74,31 @@ def _load(ctx: click.Context) -> Config:
 
 def _chosen(config: Config, name: str | None) -> list[Job]:
     return list(config.jobs.values()) if name is None else [pick(config, name)]
+
+
+def _mistakes(job: Job) -> Iterator[JobError]:
+    """What no single value shows: the key's file, times that never come, names that no template has."""
+    from ..running.inputs import Templates  # noqa: PLC0415 - `show` needs neither wing
+    from ..scheduling import preview, schedule  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    # A unit can have other variables than this shell, and a job that never ran will have succeeded once.
+    templates = Templates(job, lambda: now, dict.fromkeys(job.env, "") | os.environ)
+    times = next((key for key in SCHEDULE_KINDS if key in job.origins), "timezone")
+    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("api_key", lambda: read_key(job)),
+        (times, lambda: preview.check(schedule.or_default(job.schedule), now)),
+        ("inputs", templates.inputs),
+        ("files", templates.files),
+        ("output", templates.output_file),
+    )
+    places = {"api_key": job.key.origin, **job.origins}
+    for key, check in checks:
+        try:
+            check()
+        except JobError as error:
+            place = f"{places[key]}: " if key in places and places[key].line else ""
+            yield JobError(error.outcome, f"{place}{error.message}", error.hint)
 
 
 def _rows(job: Job) -> list[tuple[str, str, Any, str]]:

@@ -1,15 +1,18 @@
 """`dify-job demo`: the whole thing with no server and no key."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 import click
 
+from ..errors import JobError
+from ..exits import Outcome
 from ..standin.apps import DEMO
 from ..standin.server import StandIn
 from .options import Globals
-from .output import say
+from .output import put, put_data, say
 from .run import run
 
 _CONFIG = """\
@@ -22,9 +25,14 @@ state = "none"
 
 
 @click.command()
+@click.option(
+    "--serve", metavar="PORT", type=click.IntRange(0, 65535), help="Leave it running instead; 0: any port."
+)
 @click.pass_context
-def demo(ctx: click.Context) -> int:
+def demo(ctx: click.Context, /, *, serve: int | None) -> int:
     """Start the built-in stand-in Dify on loopback and run a workflow against it."""
+    if serve is not None:
+        return _serve(serve)
     options = ctx.ensure_object(Globals)
     options.env_file = None
     if options.log_format == "auto":
@@ -39,3 +47,20 @@ def demo(ctx: click.Context) -> int:
         code = ctx.invoke(run, job="demo", pairs=(), inputs_json=None, output_file=None, scheduled=False)
         say(f"\nexit status {code}")
         return int(code)
+
+
+def _serve(port: int) -> int:
+    """Until SIGINT or SIGTERM, for `init` and `install` without a Dify."""
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        server = StandIn([DEMO], port=port)
+    except OSError as error:
+        told = f"the stand-in cannot listen on 127.0.0.1:{port}: {error.strerror}"
+        raise JobError(Outcome.CANNOT_WRITE, told, "dify-job demo --serve 0") from None
+    with server:
+        put(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. End it with Ctrl-C.")
+        init = f"dify-job init demo --base-url {server.base_url} --every 1h -i topic=sales"
+        put_data(f"printf %s {DEMO.key} | {init}")
+        signal.sigwait(ends)
+    return 0

@@ -26,6 +26,7 @@ from .drafting import drafted
 from .key_input import given_key, interactive
 from .options import Globals
 from .output import put, say
+from .scopes import sudo
 from .times import schedule_of_flags, schedule_options
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
@@ -112,7 +113,7 @@ def init(  # noqa: PLR0913 - one argument an option
     with locked(base_of(system=where is Scope.SYSTEM)):
         _refuse_taken(_place(ctx.ensure_object(Globals), where), name)  # while a person was asked
         _write(place, draft, key)
-    _tell(place, draft, ctx.ensure_object(Globals), seen)
+    _tell(place, draft, ctx.ensure_object(Globals), seen, sudo(where))
 
 
 def _pairs(pairs: tuple[str, ...], flag: str) -> dict[str, str]:
@@ -179,7 +180,9 @@ def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppSeen:
     seen = look(base_url, key.reveal(), ca_file=str(ca_file) if ca_file is not None else None)
     verdict = obstacle(seen)
     if verdict is not None:
-        hint = f"{verdict.hint}; --offline writes the config without asking"
+        refused = seen.refusal is not None and seen.refusal.status == 401
+        mend = "take the key from the app in Dify (API Access)" if refused else verdict.hint
+        hint = f"{mend}; --offline writes the config without asking"
         raise JobError(verdict.outcome, f"{verdict.message}; nothing was written", hint)
     return seen
 
@@ -244,7 +247,7 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         )
 
 
-def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen) -> None:
+def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen, by: str) -> None:
     put(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
     if seen.name:
         version = seen.version or "(version not told)"
@@ -255,8 +258,8 @@ def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen) -> None:
     if missing:
         put(f"  fill in    {', '.join(map(repr, missing))} in {place.file(draft.job)}")
     named = f" --config {place.config}" if options.config_path or not _is_found(place.config) else ""
-    put(f"  try it     dify-job{named} run {draft.job}")
-    put(f"  arm it     dify-job{named} install {draft.job}")
+    put(f"  try it     {by}dify-job{named} run {draft.job}")
+    put(f"  arm it     {by}dify-job{named} install {draft.job}")
 
 
 def _is_found(path: Path) -> bool:

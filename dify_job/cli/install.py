@@ -25,7 +25,7 @@ from ..scheduling.systemd import Systemd
 from .door import door_of, http_options, open_door, remind_of_door
 from .options import Globals
 from .output import put, put_data, say
-from .scopes import jobs_named, scope_options
+from .scopes import jobs_named, scope_options, sudo
 from .times import schedule_of_flags, schedule_options
 
 _LINGER = Path("/var/lib/systemd/linger")
@@ -169,14 +169,15 @@ def _tell(
             put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
         for what, command in _commands(wing, each.plan):
             put(f"  {what:<9}  {command}")
+    by = sudo(wing.scope)
     unarmed = [change.job for change in changes if not change.armed]
     if unarmed and config.auto_start is False:
-        put(f"not armed, because AUTO_START_SCHEDULER is false: dify-job resume {unarmed[0]}")
+        put(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0]}")
     elif len(changes) > 1 or not unarmed:
         count = f"{len(changes) - len(unarmed)} of {len(changes)} armed"
         put(count if len(changes) > 1 else f"{changes[0].job} is armed")
     elif unarmed:
-        put(f"{unarmed[0]} is not armed: dify-job resume {unarmed[0]}")
+        put(f"{unarmed[0]} is not armed: {by}dify-job resume {unarmed[0]}")
 
 
 def _has_no_schedule(job: Job) -> bool:
@@ -204,19 +205,20 @@ def _login() -> str:
 
 
 def _commands(wing: Wing, plan: Plan) -> list[tuple[str, str]]:
-    job = plan.job
+    job, by = plan.job, sudo(wing.scope)
     if isinstance(wing, Cron):
         return [
-            ("run now", f"dify-job run {job}"),
-            ("watch", f"dify-job logs {job} -f"),
-            ("stop", f"dify-job pause {job}"),
-            ("remove", f"dify-job uninstall {job}"),
+            ("run now", f"{by}dify-job run {job}"),
+            ("watch", f"{by}dify-job logs {job} -f"),
+            ("pause", f"{by}dify-job pause {job}"),
+            ("remove", f"{by}dify-job uninstall {job}"),
         ]
     user = " --user" if wing.scope is Scope.USER else ""
     by_hand = wing.starts_by_hand(plan)
+    start = f"systemctl{user} start dify-job-{job}.service" if by_hand else f"dify-job run {job}"
     return [
-        ("run now", f"systemctl{user} start dify-job-{job}.service" if by_hand else f"dify-job run {job}"),
-        ("watch", f"journalctl{user} -fu dify-job-{job}.service"),
-        ("stop", f"systemctl{user} stop dify-job-{job}.service"),
-        ("remove", f"dify-job uninstall {job}"),
+        ("run now", f"{by}{start}"),
+        ("watch", f"{by}journalctl{user} -fu dify-job-{job}.service"),
+        ("stop", f"{by}systemctl{user} stop dify-job-{job}.service"),
+        ("remove", f"{by}dify-job uninstall {job}"),
     ]

@@ -1,5 +1,6 @@
 """What commands that speak to schedulers share: their options, and the jobs that they name."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -43,6 +44,12 @@ def tick_of(one: Installed) -> datetime | None:
     """The last tick that an installed job's `--if-due` counted from, where it can be read."""
     at = read_tick(base_of(system=one.scope is Scope.SYSTEM) / one.job)
     return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def sudo(scope: Scope) -> str:
+    """What goes before a command on the machine's jobs, for a person who is not root or only by sudo."""
+    person = os.geteuid() != 0 or os.environ.get("SUDO_USER", "root") != "root"
+    return "sudo " if scope is Scope.SYSTEM and person else ""
 
 
 def jobs_named(config: Config, names: tuple[str, ...]) -> list[Job]:

@@ -20,7 +20,7 @@ from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
 from .output import put, put_json, span_of
-from .scopes import scope_options, tick_of, try_config
+from .scopes import scope_options, sudo, tick_of, try_config
 
 # Where another run holds the lock, its end counts.
 _NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
@@ -252,16 +252,17 @@ def _when(runs: tuple[datetime, ...], now: datetime) -> str:
 
 
 def _attention(row: _Row) -> list[str]:
+    by = sudo(row.installed.scope) if row.installed else ""
     mends = {
-        Sync.OUTDATED: f"the config has changed since it was installed: dify-job install {row.job}",
-        Sync.EDITED: f"its files were edited by hand: dify-job install {row.job} --diff",
-        Sync.ORPHAN: f"its config is gone: dify-job uninstall {row.job}",
+        Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",
+        Sync.EDITED: f"its files were edited by hand: {by}dify-job install {row.job} --diff",
+        Sync.ORPHAN: f"its config is gone: {by}dify-job uninstall {row.job}",
         Sync.MISSING: f"not installed: dify-job install {row.job}",
     }
     words = [mends[row.sync]] if row.sync in mends else []
     words += row.installed.troubles if row.installed else ()
     if row.last is not None and row.last["outcome"] not in _GOOD:
-        words.append(f"the last run: {row.last['message']} (dify-job logs {row.job})")
+        words.append(f"the last run: {row.last['message']} ({by}dify-job logs {row.job})")
         if row.past is not None and row.past.failures_in_a_row > 1:
             good = row.past.last_success
             since = f"the last success began {_to_the_minute(good)}" if good else "no success is on record"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .. import installing
+from ..config.read import pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import locked
@@ -15,8 +16,9 @@ from ..scheduling.base import Scope
 from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
 from ..state import base_of
 from .door import close_door
+from .options import Globals
 from .output import put
-from .scopes import scope_options
+from .scopes import scope_options, try_config
 
 
 @click.command()
@@ -56,26 +58,32 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
 @scope_options
-def pause(*, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+@click.pass_context
+def pause(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Let jobs not run by themselves, across reboots, until they are resumed; a run under way goes on."""
-    _set_paused(jobs, scope, backend, paused=True)
+    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=True)
 
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
 @scope_options
-def resume(*, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+@click.pass_context
+def resume(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Let paused jobs run by themselves again, from their next time on."""
-    _set_paused(jobs, scope, backend, paused=False)
+    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=False)
 
 
-def _set_paused(jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool) -> None:
+def _set_paused(
+    options: Globals, jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool
+) -> None:
     there: dict[str, Wing] = {
         one.job: wing
         for wing, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
     }
     for job in jobs:
         if job not in there:
+            if (config := try_config(options)) is not None:
+                pick(config, job)
             raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
     for job in jobs:
         there[job].pause(job, paused=paused)

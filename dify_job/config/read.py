@@ -12,11 +12,17 @@ from ..exits import Outcome
 from ..values import dataclass, replace
 from .fields import FIELDS, SCHEDULE_KINDS
 from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
-from .sources import Document, Environment, find_config, read_documents, read_environment
+from .sources import MEND, Document, Environment, find_config, read_documents, read_environment
 
 DEFAULT_BASE_URL = "http://localhost/v1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
+_EXAMPLES = {
+    "base_url": "DIFY_BASE_URL=https://dify.example.com/v1",
+    "inputs": 'DIFY_INPUTS=\'{"name": "value"}\'',
+    "end_user": "DIFY_END_USER=reports",
+    "every": "SCHEDULER_INTERVAL_HOURS=2",
+}
 _SCHEDULE = ScheduleConfig.__annotations__.keys()
 _BUILT_IN = Origin(Source.BUILT_IN)
 
@@ -59,7 +65,7 @@ def load_config(
     names = _job_names(documents, mistakes)
     jobs = {name: _job(name, documents, flags or {}, mistakes, with_lines=with_lines) for name in names}
     if mistakes:
-        raise JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), "dify-job config validate")
+        raise JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), MEND)
     return Config(
         path=found,
         files=tuple(document.path for document in documents),
@@ -79,7 +85,7 @@ def pick(config: Config, name: str | None) -> Job:
     """
     names = ", ".join(config.jobs)
     if not config.jobs:
-        raise JobError(Outcome.CONFIG, f"{config.path} has no job", "add a table [jobs.NAME]")
+        raise JobError(Outcome.CONFIG, f"{config.path} has no job", "dify-job init NAME adds one")
     if name is None and len(config.jobs) > 1:
         raise JobError(
             Outcome.USAGE,
@@ -91,7 +97,9 @@ def pick(config: Config, name: str | None) -> Job:
         raise JobError(
             Outcome.CONFIG,
             f"there is no job {name!r} in {place}{_meant(name, list(config.jobs))}",
-            f"the jobs are: {names}" if config.path else f"dify-job init {name} makes it",
+            f"the jobs are: {names}; dify-job init {name} adds it"
+            if config.path
+            else f"dify-job init {name}",
         )
     return config.jobs[name or next(iter(config.jobs))]
 
@@ -245,7 +253,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
         raise JobError(
             Outcome.CONFIG,
             f"{origins[key]} {'is not JSON: ' if key == 'inputs' else ''}{error}",
-            'DIFY_INPUTS is a JSON object: {"name": "value"}' if key == "inputs" else "mend it there",
+            f"set it anew, for example {_EXAMPLES[key]}",
         ) from None
     job = _build("default", values, origins, flags, environment.key)
     job = replace(job, files=_from_there(job.files, Path()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..exits import Outcome
-from .model import Job, Secret
+from .model import Job, Secret, Source
 from .trust import fault_of_directories, fault_of_file
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
@@ -47,7 +47,10 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
     raise JobError(
         Outcome.CONFIG,
         f"job {job.name} has no API key",
-        "set DIFY_API_KEY, or api_key_file in the job (the key is in Dify: API Access)",
+        # Beside a configuration file DIFY_API_KEY is not asked: its address would be another's.
+        "export DIFY_API_KEY=app-..., or dify-job init (the key is in Dify: API Access)"
+        if source.origin.source is Source.ENVIRONMENT
+        else f"dify-job secret set {job.name} (the key is in Dify: API Access)",
     )
 
 

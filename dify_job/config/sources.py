@@ -14,6 +14,7 @@ from .model import KeySource, Origin, Secret, Source
 from .trust import fault_of_directories, fault_of_file, fault_of_link
 
 _OURS = "# Managed by dify-job for job "
+MEND = "mend it there, then: dify-job config validate"
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -116,7 +117,7 @@ def _read_toml(path: Path) -> Document:
     except UnicodeDecodeError:
         raise JobError(Outcome.CONFIG, f"{path} is not UTF-8", "convert it: iconv -t UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", "dify-job config validate") from None
+        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", MEND) from None
 
 
 def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:
@@ -146,7 +147,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     if "every" in values:
         values["every"] += "h"
     owner = next((place for place in places if place[1].get("DIFY_API_KEY")), None)
-    key = KeySource()
+    key = KeySource(origin=Origin(Source.ENVIRONMENT, "DIFY_API_KEY"))
     if owner is None:
         take("base_url", "DIFY_BASE_URL", places)
     else:

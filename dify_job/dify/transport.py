@@ -199,6 +199,8 @@ def reason_of(error: BaseException) -> str:
 def _words(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the TLS certificate is not trusted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "no TLS is spoken there: an address in http:// needs none"
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed ({cause.reason or cause.strerror or 'no reason given'})"
     for kind, words in _WORDS:

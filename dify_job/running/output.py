@@ -22,7 +22,9 @@ def check_writable(place: Place) -> None:
         raise JobError(
             Outcome.CANNOT_WRITE,
             f"the output file {path} cannot be written: {error.strerror}",
-            f"make the directory, or make it writable: mkdir -p {path.parent}",
+            f"mkdir -p {path.parent}"
+            if isinstance(error, FileNotFoundError)
+            else f"see who may write there, or choose another place: ls -ld {path.parent}",
         ) from None
 
 

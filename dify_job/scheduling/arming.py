@@ -245,7 +245,7 @@ class Arming:
         if masked:
             notes.append(f"masked by the administrator, and left so: systemctl unmask {timer}")
         elif kept:
-            notes.append(f"paused, and left so; dify-job install {job} --start arms it")
+            notes.append(f"paused, and left so; dify-job resume {job} arms it")
         if written and not can_verify():
             notes.append("systemd-analyze is not installed: the units were checked by dify-job alone")
         return Change(

@@ -275,7 +275,7 @@ def _stays_paused(content: bytes, wishes: Wishes, *, new: bool) -> bool:
 
 
 def _change(job: str, path: Path, *, changed: bool, paused: bool) -> Change:
-    notes = (f"paused, and left so; dify-job install {job} --start arms it",) if paused else ()
+    notes = (f"paused, and left so; dify-job resume {job} arms it",) if paused else ()
     return Change(job=job, paths=(path,), changed=changed, armed=not paused, notes=notes)
 
 

@@ -229,7 +229,7 @@ def test_an_env_file_that_others_can_write_is_not_read() -> None:
     Path(".env").write_text("DIFY_API_KEY=app-2\n")
     Path(".env").chmod(0o666)
     loaded = load_config(environ={"XDG_CONFIG_HOME": "nowhere"})
-    assert loaded.jobs["default"].key == KeySource()
+    assert loaded.jobs["default"].key.inline is None
     assert "is not read: it can be written by others" in loaded.warnings[0]
 
 
@@ -372,8 +372,12 @@ def test_a_key_that_would_break_the_header_is_refused_and_not_shown(text: str) -
 
 def test_a_job_without_a_key_says_where_to_put_it() -> None:
     with pytest.raises(JobError, match="has no API key") as raised:
-        read_key(Job(name="a", base_url="", key=KeySource()), {})
+        read_key(load_config(environ={}).jobs["default"], {})
     assert "DIFY_API_KEY" in (raised.value.hint or "")
+    # A variable would change nothing for a job of a configuration file.
+    with pytest.raises(JobError, match="has no API key") as raised:
+        read_key(Job(name="a", base_url="", key=KeySource()), {})
+    assert (raised.value.hint or "").startswith("dify-job secret set a")
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -403,7 +407,7 @@ def as_it_is_read() -> Config:
 def test_a_fifo_for_an_env_file_blocks_nothing() -> None:
     os.mkfifo(".env", 0o600)
     loaded = as_it_is_read()
-    assert loaded.jobs["default"].key == KeySource()
+    assert loaded.jobs["default"].key.inline is None
     assert "is not a regular file" in loaded.warnings[0]
 
 
@@ -420,7 +424,7 @@ def test_an_env_file_that_another_user_made_or_linked_is_not_read(tmp_path: Path
     assert as_it_is_read().jobs["default"].base_url == "http://evil.example/v1"
     os.chown(".env", 65534, 65534, follow_symlinks=False)
     loaded = as_it_is_read()
-    assert loaded.jobs["default"].key == KeySource()
+    assert loaded.jobs["default"].key.inline is None
     assert "is not read" in loaded.warnings[0]
 
 
