@@ -78,7 +78,7 @@ def _check_program(plan: Plan, account: Account) -> None:
 
     ways_out = (
         "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
-        "/opt/dify-job/bin/pip install dify-job), or set run_as in the job to a user who can"
+        "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
     )
     _demand(plan.python, "the interpreter", account, os.X_OK, ways_out, public=True)
     _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out, public=True)
