@@ -61,6 +61,11 @@ def _options() -> list[click.Option]:
 
 
 class _Context(click.Context):
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool | None:
+        if isinstance(error, click.UsageError) and error.ctx is None:
+            error.ctx = self  # click's parser forgets it where an option has no value
+        return super().__exit__(kind, error, traceback)
+
     def make_formatter(self) -> click.HelpFormatter:
         if not is_chinese():
             return super().make_formatter()

@@ -257,6 +257,7 @@ def test_config_show_masks_the_key(dify_job: Command, environ: dict[str, str]) -
     [
         (["run", "--no-such-flag"], 64),
         (["run", "-i", "novalue"], 64),
+        (["run", "--overlap"], 64),
         (["run", "--inputs", "{bad"], 64),
         (["run", "--inputs", "@missing.json"], 66),
         (["run", "--timeout", "soon"], 64),
