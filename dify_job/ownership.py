@@ -6,6 +6,7 @@ and orphans are told apart, without the config and without a running service man
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -92,6 +93,19 @@ def look(path: Path, job: str | None = None) -> Seen:
     if read is None or (job is not None and read[0].job != job):
         return Seen(Found.FOREIGN, None, content)
     return Seen(Found.OURS if read[1] else Found.EDITED, read[0], content)
+
+
+def is_gone(path: Path, kind: Callable[[int], bool] = bool) -> bool:
+    """True where nothing is there; of what the caller may not look at nobody knows.
+
+    kind: what its mode must be, as stat.S_ISDIR.
+    """
+    try:
+        return not kind(path.stat().st_mode)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
 
 
 def _digest(content: bytes) -> str:

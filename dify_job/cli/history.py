@@ -13,6 +13,7 @@ from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..history import PastRun, read_history, sparkline
+from ..ownership import is_gone
 from ..state import base_of, directory_of
 from .options import Globals
 from .output import put, put_json, span_of
@@ -70,7 +71,7 @@ def _directory(job: str, config: Config | None, scope: str | None) -> Path:
         return base_of(system=scope == "system") / job
     own = directory_of(job, config.path if config is not None else None)
     system = base_of(system=True) / job
-    return system if not own.exists() and os.path.lexists(system) else own
+    return system if is_gone(own) and os.path.lexists(system) else own
 
 
 def _as_json(run: PastRun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..dify.app import AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer, locked
+from ..ownership import is_gone
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
@@ -128,7 +129,7 @@ def _place(options: Globals, scope: Scope) -> _Place:
         Path(os.environ["DIFY_JOB_CONFIG"]) if os.environ.get("DIFY_JOB_CONFIG") else None
     )
     path = (named or own.scope_config(system=scope is Scope.SYSTEM)).absolute()
-    return _Place(path, load_config(path) if path.exists() else None)
+    return _Place(path, None if is_gone(path) else load_config(path))
 
 
 def _refuse_taken(place: _Place, job: str) -> None:
@@ -146,7 +147,7 @@ def _refuse_taken(place: _Place, job: str) -> None:
             f"edit it there; a new key: dify-job secret set {job}",
         )
     for path in (place.file(job), own.key_path(place.config, job)):
-        if path.exists() or path.is_symlink():
+        if not is_gone(path) or path.is_symlink():
             raise JobError(
                 Outcome.CONFIG,
                 f"{path} exists already, and what is there is never overwritten",

@@ -8,6 +8,7 @@ from .. import process
 from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
+from ..ownership import is_gone
 from ..scheduling.base import Scope
 from ..scheduling.host import Wing, installed_jobs, visible
 from .options import Globals
@@ -70,7 +71,7 @@ def _file(options: Globals, job: str) -> Path:
             if _SYSLOG.exists()
             else f"give the job a log_file, or look at dify-job history {job}",
         )
-    if not file.exists():
+    if is_gone(file):
         raise JobError(Outcome.CONFIG, f"nothing was logged yet in {file}", f"dify-job status {job}")
     return file
 

@@ -15,6 +15,7 @@ from ..dify.app import AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer, locked
+from ..ownership import is_gone
 from ..running.preflight import obstacle
 from ..scheduling import systemctl
 from ..scheduling.units import ENCRYPTED_SINCE
@@ -152,7 +153,7 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
     if moved:
         put(f"  the units must learn where it is: dify-job install {job.name}")
         old = job.key.file or job.key.encrypted
-        if old is not None and old.exists():
+        if old is not None and not is_gone(old):
             put(f"  the old one is still in {old}: shred -u {old}")
 
 

@@ -13,6 +13,7 @@ from ..config.model import Config, Job, ScheduleConfig
 from ..errors import JobError
 from ..exits import TABLE, Outcome
 from ..history import PastRun, Summary, read_history, summary
+from ..ownership import is_gone
 from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
@@ -165,7 +166,7 @@ def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
     if one.edited:
         return Sync.EDITED
     if config is None or one.source != str(config_place(config, one.scope)):
-        return Sync.CONFIGURED if Path(one.source).exists() or not one.source else Sync.ORPHAN
+        return Sync.ORPHAN if one.source and is_gone(Path(one.source)) else Sync.CONFIGURED
     if job is None:
         return Sync.ORPHAN
     plan = plan_of(job, Path(one.source))

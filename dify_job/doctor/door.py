@@ -5,6 +5,7 @@ import shlex
 
 from ..config.secrets import read_token
 from ..errors import JobError
+from ..ownership import is_gone
 from ..scheduling import reach
 from ..scheduling.base import Scope
 from ..scheduling.doorway import SOCKET, Door, DoorState, Doorway
@@ -57,7 +58,7 @@ def _check_listens(case: Case, state: DoorState, door: Door) -> Check:
 
 def _fault_of_token(door: Door) -> JobError | None:
     path = door.token_file
-    if path is None or (os.geteuid() != 0 and path.exists() and not os.access(path, os.R_OK)):
+    if path is None or not (os.geteuid() == 0 or is_gone(path) or os.access(path, os.R_OK)):
         return None  # not for the caller to read, as it should be
     try:
         read_token(path)
@@ -69,7 +70,7 @@ def _fault_of_token(door: Door) -> JobError | None:
 def _token(door: Door) -> str | None:
     """A new token, where there is none."""
     path = door.token_file
-    if path is None or path.exists():
+    if path is None or not is_gone(path):
         return None
     there = shlex.quote(str(path))
     return f"install -m 600 /dev/null {there} && openssl rand -hex 32 >{there}"

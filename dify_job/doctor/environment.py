@@ -12,7 +12,7 @@ from ..scheduling import units
 from .case import Case
 from .check import Check, ok, warn
 
-_BUNDLES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_BUNDLES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def check_environment(case: Case) -> Iterator[Check]:
@@ -53,13 +53,13 @@ def _drop_in(case: Case, missing: Sequence[str], service: str) -> str:
 
 
 def _bundle_variables(job: Job) -> set[str]:
-    """The variables by which requests from this shell trust the server's certificate."""
+    """The variables by which runs from this shell trust the server's certificate."""
     names = {name for name in _BUNDLES if os.environ.get(name)}
     return names if job.base_url.startswith("https:") and job.ca_file is None else set()
 
 
 def _proxy_variables(base_url: str) -> set[str]:
-    """The variables by which requests from this shell go through a proxy."""
+    """The variables by which runs from this shell go through a proxy."""
     parts = urlsplit(base_url)
     if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
         return set()

@@ -4,6 +4,7 @@ import grp
 import os
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from .. import process
 from ..dify.app import AppSeen
 from ..exits import TABLE, Outcome
+from ..ownership import is_gone
 from ..scheduling import reach, systemctl
 from ..state import JobState, read_last, read_own
 from .case import Case
@@ -88,7 +90,7 @@ def _check_without_journal(case: Case) -> Check:
         told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
         mend = f"{by_root('apt-get install rsyslog')} (or set log_file in the job)"
         return warn("journal", told, mend)
-    if not file.parent.is_dir():
+    if is_gone(file.parent, stat.S_ISDIR):
         return warn("journal", f"the directory of log_file {file} does not exist", f"mkdir -p {file.parent}")
     if case.account is not None and (why := reach.obstacle(file.parent, case.account, os.W_OK)) is not None:
         told = f"{case.account.name} cannot write log_file {file}: {why}"
@@ -115,7 +117,7 @@ def check_state(case: Case) -> Check:
     if case.system and os.geteuid() != 0 and not os.access(directory, os.R_OK | os.X_OK):
         return ok("state", f"{directory} is not for you to read")
     there = _nearest(directory)
-    if not there.is_dir():
+    if is_gone(there, stat.S_ISDIR):
         return fail(
             "state",
             f"{there} is not a directory",

@@ -11,10 +11,11 @@ from pathlib import Path
 from .. import process
 from ..config.trust import fault_of_directories
 from ..errors import JobError
+from ..ownership import is_gone
 from ..scheduling import reach, units
 from ..scheduling.base import Scope
 from .case import Case
-from .check import Check, Level, fail, ok, warn
+from .check import Check, Level, by_root, fail, ok, warn
 
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
@@ -33,8 +34,10 @@ def _check_interpreter(case: Case) -> Check:
     again = f"{case.command(f'install {job}')} (with this dify-job's own interpreter)"
     if python is None:
         return warn("interpreter", "no line of ours starts it", again)
+    if case.system and os.geteuid() != 0 and reach.obstacle(python.parent, reach.caller(), os.X_OK):
+        return warn("interpreter", f"{python} is not for you to look at", by_root(f"dify-job doctor {job}"))
     if not os.access(python, os.X_OK):
-        what = "cannot be run" if python.exists() else "is gone"
+        what = "is gone" if is_gone(python) else "cannot be run"
         return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
     if (why := _distrust(python)) is not None:
         return ok("interpreter", f"{python}; not tried, for it {why}")

@@ -48,7 +48,8 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
     """
     job, one = case.job.name, case.one
     if one is None:
-        yield warn("units", "not installed: nothing starts it by itself", case.command(f"install {job}"))
+        install = case.command(f"install {job}{_where_asked(case)}")
+        yield warn("units", "not installed: nothing starts it by itself", install)
         return
     if len(case.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
@@ -72,6 +73,12 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
 
 
 # The files
+
+
+def _where_asked(case: Case) -> str:
+    """The flags by which install goes where the caller looked, and would not go by itself."""
+    backend = " --backend cron" if case.by_cron and systemctl.is_booted() else ""
+    return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.wing.scope}"
 
 
 def _check_units(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from ..config.model import Config, Job, Secret
 from ..config.secrets import read_key, read_urls
 from ..errors import JobError
+from ..ownership import is_gone
 from ..scheduling import calendars, preview, reach, schedule, zones
 from ..timespan import format_timespan
 from .case import Case
@@ -70,7 +72,7 @@ def check_output(case: Case, account: reach.Account) -> Check | None:
     """The directories of output file and metrics; None where the result goes nowhere else."""
     directories = case.plan.writes
     for directory in directories:
-        if not directory.is_dir():
+        if is_gone(directory, stat.S_ISDIR):
             return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
         if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
             told = f"{account.name} cannot write to {directory}: {why}"
@@ -102,7 +104,7 @@ def check_notify(job: Job) -> Check | None:
         try:
             read_urls(file)
         except JobError as error:
-            if not (os.geteuid() != 0 and file.exists() and not os.access(file, os.R_OK)):
+            if os.geteuid() == 0 or is_gone(file) or os.access(file, os.R_OK):
                 return warn("notify", f"nobody will be told: {error.message}", error.hint)
     if find_spec("apprise") is None:
         told = "nobody will be told: apprise is not installed beside dify-job"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..exits import Outcome
+from ..ownership import is_gone
 from .base import Plan
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -89,11 +90,11 @@ def _check_program(plan: Plan, account: Account) -> None:
 def _check_files(plan: Plan, account: Account, mend: str) -> None:
     """Inputs and outputs; mend: of what cannot be read."""
     for path in plan.reads:
-        if not path.exists():
+        if is_gone(path):
             raise JobError(Outcome.NO_INPUT, f"{path} of job {plan.job} does not exist", "create it first")
         _demand(path, "the file", account, os.R_OK, mend)
     for path in plan.writes:
-        if not path.is_dir():
+        if is_gone(path, stat.S_ISDIR):
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 f"the output directory {path} of job {plan.job} does not exist",
@@ -128,7 +129,7 @@ def _check_secrets(plan: Plan, account: Account, *, key_by_manager: bool) -> Non
 
 def _check_notify(plan: Plan, account: Account, *, key_by_manager: bool) -> None:
     for _, path in plan.secrets:
-        if not path.exists():
+        if is_gone(path):
             raise JobError(
                 Outcome.CONFIG,
                 f"{path} of job {plan.job} does not exist",
@@ -169,8 +170,8 @@ def _demand(
         why = "a service has a /tmp of its own"
     if why is not None:
         outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
-        if public and barrier is not None and barrier.exists() and not in_home(barrier):
-            mode = "a+rx" if barrier.is_dir() or need == os.X_OK else "a+r"
+        if public and barrier is not None and not is_gone(barrier) and not in_home(barrier):
+            mode = "a+rx" if not is_gone(barrier, stat.S_ISDIR) or need == os.X_OK else "a+r"
             ways_out = f"chmod {mode} {shlex.quote(str(barrier))}; or {ways_out}"
         raise JobError(outcome, f"{account.name} cannot reach {what} {path}: {why}", ways_out)
 

@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+from ..ownership import is_gone
+
 _RUN = " -P -m dify_job run "
 
 
@@ -19,10 +21,7 @@ def program_of(text: str) -> Path | None:
 def trouble_of(text: str, job: str) -> str | None:
     """A sentence where the interpreter is gone: systemd would say 203/EXEC, and cron nothing."""
     program = program_of(text)
-    try:
-        if program is None or program.exists():
-            return None
-    except PermissionError:  # a caller who may not look there
+    if program is None or not is_gone(program):
         return None
     return f"{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now"
 

@@ -362,6 +362,32 @@ def test_a_local_time_that_is_nowhere(ward: Ward) -> None:
     assert "timedatectl set-timezone" in told
 
 
+def test_the_scope_that_is_asked_decides_whose_job_is_looked_at(ward: Ward) -> None:
+    ward.flags = ("--config", "/etc/dify-job/config.toml")
+    asked = {}
+    for flag in ("--system", "--user"):
+        ran = ward.host(*ward.flags, "doctor", "daily", "--json", flag, check=False)
+        [job] = json.loads(ran.stdout)["jobs"]
+        asked[flag] = {line["check"]: line["level"] for line in job["checks"]}
+    assert asked["--system"]["armed"] == "ok"
+    assert asked["--user"]["units"] == "warn"
+    by_cron = ward.host("doctor", "daily", "--backend", "cron", "--json", check=False)
+    [line] = [line for line in json.loads(by_cron.stdout)["jobs"][0]["checks"] if line["check"] == "units"]
+    assert line["level"] != "ok"
+    assert line["mend"] == "dify-job install daily --backend cron"
+
+
+def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) -> None:
+    ward.host.run("systemctl", "start", SERVICE)
+    refused = ward.host("history", "daily", user="mallory", check=False)
+    assert refused.code == 77
+    assert "is not yours to read" in refused.stderr
+    command = refused.stderr.splitlines()[-1].strip()
+    assert command == "sudo dify-job history daily --system"
+    told = ward.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
+    assert "succeeded" in told
+
+
 def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
     lines = other.doctor()

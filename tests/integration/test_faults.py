@@ -99,7 +99,8 @@ def patience(cell: Cell, deadline: float) -> dict[str, object]:
         "dify_job.running.records:_STOP_PAUSE": 0.2,
         "dify_job.running.records:_SEARCH": 30.0 if cell.request_arrives else 0.5,
         "dify_job.running.pursuit:_OWN_WORDS": 0.3,
-        "dify_job.running.stop:_CONFIRMING": deadline,
+        # With LONG it must end before Forks takes it for a hang.
+        "dify_job.running.stop:_CONFIRMING": min(deadline, 5 * SHORT),
         "dify_job.running.stop:_FIRST_IDS": 15.0 if cell.request_arrives else 0.3,
     }
 

@@ -228,13 +228,14 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     assert elsewhere.one == machines[1]
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     for name in list(os.environ):
-        if name.lower().endswith(("_proxy", "_ca_bundle")):
+        if name.lower().endswith(("_proxy", "_ca_bundle", "_cert_file")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/own-ca.pem")
+    monkeypatch.setenv(variable, "/etc/own-ca.pem")
     config = Config(path=None, files=(), jobs={})
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
