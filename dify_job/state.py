@@ -73,7 +73,7 @@ def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] 
     if given:
         return Path(given)
     system = base_of(system=True) / job
-    if os.geteuid() == 0 or (_is_roots(config_path) and system.exists()):
+    if os.geteuid() == 0 or (_is_roots(config_path) and os.access(system, os.F_OK)):
         return system
     return base_of(system=False, environ=environ) / job
 

@@ -388,6 +388,49 @@ def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) 
     assert "succeeded" in told
 
 
+@pytest.mark.parametrize(
+    ("line", "check"),
+    [
+        ('output = { file = "/root/d/out.json" }', "output"),
+        ('metrics = { textfile = "/root/d/x.prom" }', "output"),
+        ('notify = { on_failure = ["apprise-url-from-file:/root/d/urls"] }', "notify"),
+        ('files = { a = "/root/d/in.pdf" }', "files"),
+    ],
+)
+def test_places_that_the_caller_may_not_look_at(host: Host, line: str, check: str) -> None:
+    host.machine.write("/root/d/urls", "ntfy://x\n", 0o600)
+    place = "/home/mallory/.config/dify-job"
+    host.run("sh", "-ec", f"install -d -o mallory {place}; printf app-x >{place}/k; chown mallory {place}/k")
+    host.run("chmod", "600", f"{place}/k")
+    text = f'[jobs.daily]\nbase_url = "{host.server.base_url}"\napi_key_file = "{place}/k"\n{line}\n'
+    host.machine.write(f"{place}/config.toml", text, owner="mallory")
+    ran = host("doctor", "daily", "--json", user="mallory", check=False)
+    host.run("rm", "-r", place, "/root/d")
+    [job] = json.loads(ran.stdout)["jobs"]
+    assert (ran.code, ran.stderr) == (2, "")
+    assert [one["level"] for one in job["checks"] if one["check"] == check] != []
+
+
+def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(host: Host) -> None:
+    host.job('every = "1h"\nrun_as = "root"')
+    host.run(
+        "sh",
+        "-ec",
+        "mkdir /root/d; cp /etc/dify-job/config.toml /root/d/c.toml; cp -r /opt/dify-job /root/d/v",
+    )
+    host.run(
+        "/root/d/v/bin/python", "-m", "dify_job", "--config", "/root/d/c.toml", "install", "--backend", "cron"
+    )
+    status = host("status", "--json", user="mallory", check=False)
+    assert json.loads(status.stdout)["jobs"][0]["sync"] == "as configured"
+    doctor = host("doctor", "daily", "--json", user="mallory", check=False)
+    lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
+    assert lines["interpreter"]["message"] == "/root/d/v/bin/python is not for you to look at"
+    assert lines["interpreter"]["mend"] == "sudo dify-job doctor daily"
+    host("uninstall", "daily")
+    host.run("rm", "-r", "/root/d")
+
+
 def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
     lines = other.doctor()
