@@ -54,8 +54,8 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
     if len(case.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
         second = case.installed[1][1]
-        sudo = "sudo " if second.scope is Scope.SYSTEM and os.geteuid() != 0 else ""
-        mend = f"{sudo}dify-job uninstall {job} --backend {second.backend} --{second.scope}"
+        mend = f"dify-job uninstall {job} --backend {second.backend} --{second.scope}"
+        mend = by_root(mend) if second.scope is Scope.SYSTEM else mend
         yield fail("units", f"installed twice, in {where}: it runs twice", mend)
         return
     shown = case.manager.show(units.unit_names(job)) if not case.by_cron else {}
