@@ -14,7 +14,8 @@ _MOST_FIELDS = 64
 _MOST_PARAMETERS = 8
 _END = b"\r\n\r\n"
 _LINE = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.([01])")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*?)[ \t]*")
+# The blanks around a value are stripped afterwards: a pattern for them takes the cube of their number.
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\x20-\x7e\x80-\xff\t]*)")
 _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fetch-site", "expect"})
 
 
@@ -69,7 +70,7 @@ def read_head(head: bytes) -> Request:
         field = _FIELD.fullmatch(each)
         if field is None:
             raise Refused(400, "a field of the head is malformed")
-        name, value = field[1].decode().lower(), field[2].decode("latin-1")
+        name, value = field[1].decode().lower(), field[2].strip(b" \t").decode("latin-1")
         if name in fields and name in _ONCE:
             raise Refused(400, f"{name} is given twice")
         fields[name] = f"{fields[name]}, {value}" if name in fields else value

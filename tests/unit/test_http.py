@@ -95,6 +95,14 @@ def test_what_two_readers_could_read_differently_is_refused(head: bytes, status:
     assert caught.value.status == status
 
 
+def test_a_field_of_blanks_costs_no_more_than_another() -> None:
+    assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
+    began = time.process_time()
+    with pytest.raises(Refused):
+        read_head(with_fields("Host: a", "X:" + " " * 8000 + "\0"))
+    assert time.process_time() - began < 1
+
+
 def test_a_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
     assert end_of_head(CALL[:-1]) is None
     assert end_of_head(CALL + b"rest") == len(CALL)
