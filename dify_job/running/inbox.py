@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -20,9 +21,14 @@ class Cancel:
 
 
 class Inbox:
-    """A queue with deadlines. cancel() may be called from a signal handler: SimpleQueue.put is reentrant."""
+    """A queue with deadlines. cancel() may be called from a signal handler: SimpleQueue.put is reentrant.
+
+    interruption: what a signal handler of a Python program raised here, KeyboardInterrupt or the like; it was
+    taken as a Cancel. A second one is raised. The command's own handlers raise nothing.
+    """
 
     def __init__(self) -> None:
+        self.interruption: BaseException | None = None
         self._queue: SimpleQueue[tuple[Call, Message] | Cancel] = SimpleQueue()
 
     def tell(self, call: Call, message: Message) -> None:
@@ -39,6 +45,11 @@ class Inbox:
             return self._queue.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
             return None
+        except BaseException as error:
+            if self.interruption is not None:
+                raise
+            self.interruption = error
+            return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
     def answer_of(self, call: Call, until: float) -> Message | Cancel | None:
         """The next message of one call, or a Cancel before it; None at the monotonic time `until`."""

@@ -83,6 +83,9 @@ def run_workflow(
 ) -> Result:
     """Run a job's workflow once and tell how it ended; only a fault of dify-job itself is raised.
 
+    KeyboardInterrupt, or what another signal handler raises, stops the run in Dify, too, and is raised again
+    once that was tried; a second one is at once.
+
     job: its name, None for the only one, or a job already read. inputs: over those of the job. config and
     env_file: as --config and --env-file. settings: keys of a job for this run alone, written as in the config
     file: timeout="5min", end_user="me".
@@ -97,7 +100,10 @@ def run_workflow(
             return refusal(name or "", error, start)
     workflow = _Workflow(job, inputs or {}, start)
     with contextlib.closing(workflow):
-        return workflow.run()
+        result = workflow.run()
+    if start.inbox.interruption is not None:
+        raise start.inbox.interruption
+    return result
 
 
 def refusal(job: str, error: JobError, start: Start) -> Result:

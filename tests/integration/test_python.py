@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.service import checked_hours, manual_call_dify, scheduler_status
 from dify_job.standin.server import StandIn
+from dify_job.state import JobState
 from dify_job.templates import render_value
 
 from .conftest import KEY
@@ -190,6 +193,58 @@ def test_cancelling_the_task_stops_the_run_in_dify(
     while server.runs[0].status != "stopped" and time.monotonic() < until:
         time.sleep(0.05)
     assert server.runs[0].status == "stopped"
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Callable[..., None]]:
+    """Let a signal handler raise something in this thread, half a second after it is time."""
+
+    def arrange(raised: type[BaseException], is_time: Callable[[], object], times: int = 1) -> None:
+        def raises(_signum: int, _frame: object) -> None:
+            raise raised
+
+        def send() -> None:
+            while not is_time():
+                time.sleep(0.02)
+            for _ in range(times):
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, raises)
+        threading.Thread(target=send).start()
+
+    before = signal.getsignal(signal.SIGUSR1)
+    yield arrange
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_what_a_signal_handler_raises_stops_the_run_in_dify_and_goes_on(
+    raised: type[BaseException],
+    config: Path,
+    server: StandIn,
+    interrupts: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEY", "app-slow")
+    interrupts(raised, lambda: server.runs and server.runs[0].past)
+    with pytest.raises(raised):
+        run_workflow(config=config)
+    assert server.runs[0].status == "stopped"
+    [record] = JobState(config.with_name("state")).history()
+    assert (record["outcome"], record["message"]) == (
+        "cancelled",
+        "cancelled; stop was sent, and the server confirmed it",
+    )
+
+
+def test_a_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        interrupts(KeyboardInterrupt, lambda: True, times=2)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            run_workflow(config=config, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - began < 4  # one that looks for a run to stop takes 5 s
 
 
 def test_a_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
