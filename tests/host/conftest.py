@@ -166,16 +166,7 @@ def host(machine: Machine) -> Iterator[Host]:
         made = Host(machine, server)
         yield made
         made("uninstall", "--purge", check=False)
-        left = [
-            str(path)
-            for place in (
-                "etc/systemd/system",
-                "usr/lib/systemd/system",
-                "etc/cron.d",
-                "var/lib/systemd/timers",
-            )
-            for path in (machine.root / place).rglob("*dify-job*")
-        ]
+        left = [str(path) for place in _PLACES for path in (machine.root / place).rglob("*dify-job*")]
         for path in left:
             machine.run("rm", "-rf", "/" + str(Path(path).relative_to(machine.root)))
         machine.run("systemctl", "daemon-reload")
@@ -186,3 +177,5 @@ def host(machine: Machine) -> Iterator[Host]:
             "rm -rf /var/lib/private/dify-job /srv/out; journalctl --rotate --vacuum-time=1s",
             check=False,
         )
+        # a directory that root made in a home is in the way of the next test's own install there
+        machine.run("sh", "-c", "rm -rf /home/*/.config /home/*/.local /home/*/.env")

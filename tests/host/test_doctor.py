@@ -400,12 +400,11 @@ def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) 
 def test_places_that_the_caller_may_not_look_at(host: Host, line: str, check: str) -> None:
     host.machine.write("/root/d/urls", "ntfy://x\n", 0o600)
     place = "/home/mallory/.config/dify-job"
-    host.run("sh", "-ec", f"install -d -o mallory {place}; printf app-x >{place}/k; chown mallory {place}/k")
-    host.run("chmod", "600", f"{place}/k")
+    host.run("sh", "-ec", f"umask 077; mkdir -p {place}; printf app-x >{place}/k", user="mallory")
     text = f'[jobs.daily]\nbase_url = "{host.server.base_url}"\napi_key_file = "{place}/k"\n{line}\n'
     host.machine.write(f"{place}/config.toml", text, owner="mallory")
     ran = host("doctor", "daily", "--json", user="mallory", check=False)
-    host.run("rm", "-r", place, "/root/d")
+    host.run("rm", "-r", "/root/d")
     [job] = json.loads(ran.stdout)["jobs"]
     assert (ran.code, ran.stderr) == (2, "")
     assert [one["level"] for one in job["checks"] if one["check"] == check] != []
