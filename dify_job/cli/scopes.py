@@ -1,7 +1,7 @@
 """What commands that speak to schedulers share: their options, and the jobs that they name."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,9 @@ import click
 from ..config.model import Config, Job
 from ..config.read import load_config, pick
 from ..errors import JobError
+from ..exits import Outcome
 from ..scheduling.base import Installed, Scope
+from ..scheduling.host import installed_jobs, visible
 from ..state import base_of, read_tick
 from .options import Globals
 
@@ -50,6 +52,18 @@ def sudo(scope: Scope) -> str:
     """What goes before a command on the machine's jobs, for a person who is not root or only by sudo."""
     person = os.geteuid() != 0 or os.environ.get("SUDO_USER", "root") != "root"
     return "sudo " if scope is Scope.SYSTEM and person else ""
+
+
+def check_not_roots(command: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
+    """Raises JobError (denied) for a job that the machine has, and this caller has not."""
+    if not absent or scope is not None or os.geteuid() == 0:
+        return
+    for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):
+        raise JobError(
+            Outcome.DENIED,
+            f"{one.job} is a job of the machine, installed with {one.backend} by root",
+            f"sudo dify-job {command} {one.job}",
+        )
 
 
 def jobs_named(config: Config, names: tuple[str, ...]) -> list[Job]:

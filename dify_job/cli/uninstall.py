@@ -18,7 +18,7 @@ from ..state import base_of
 from .door import close_door
 from .options import Globals
 from .output import put
-from .scopes import scope_options, try_config
+from .scopes import check_not_roots, scope_options, try_config
 
 
 @click.command()
@@ -33,6 +33,8 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
     where = chosen_scope(scope)
     backends = visible(backend, where.value)
     there = installed_jobs(backends, jobs)
+    absent = sorted(set(jobs) - {one.job for _, one in there})
+    check_not_roots("uninstall", absent, scope, backend)
     for wing in backends:
         mine = [one for backend_of, one in there if backend_of is wing]
         if not mine:
@@ -43,7 +45,7 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
                 put(f"  removed {path}")
             for note in change.notes:
                 put(f"  {note}")
-    for job in sorted(set(jobs) - {one.job for _, one in there}):
+    for job in absent:
         put(f"{job}: not installed")
     if backend != "cron":
         left = [one.job for _, one in installed_jobs(backends)]
@@ -80,11 +82,12 @@ def _set_paused(
         one.job: wing
         for wing, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
     }
-    for job in jobs:
-        if job not in there:
-            if (config := try_config(options)) is not None:
-                pick(config, job)
-            raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
+    absent = [job for job in jobs if job not in there]
+    check_not_roots("pause" if paused else "resume", absent, scope, backend)
+    for job in absent:
+        if (config := try_config(options)) is not None:
+            pick(config, job)
+        raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
     for job in jobs:
         there[job].pause(job, paused=paused)
         put(f"{job}: {'paused' if paused else 'armed'}")

@@ -38,8 +38,30 @@ def test_nasty_12_the_same_name_in_the_other_scope_is_another_job(host: Host) ->
     host.job('every = "1h"')
     host("install")
     assert host.status("daily", user="alice")["scope"] == "system"
-    assert host("uninstall", "daily", user="alice", check=False).stdout.startswith("daily: not installed")
+    own = host("uninstall", "daily", "--user", user="alice", check=False)
+    assert own.stdout.startswith("daily: not installed")
     assert host.machine.exists(f"{UNITS}/{TIMER}")
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+@pytest.mark.parametrize("command", ["pause", "resume", "uninstall"])
+def test_who_may_not_touch_a_job_of_the_machine_is_told_whose_it_is_and_the_command(
+    host: Host, backend: str, command: str
+) -> None:
+    host.job('every = "1h"')
+    host("install", "--backend", backend, *(("--no-start",) if command == "resume" else ()))
+    before = host.status("daily")
+    refused = host(command, "daily", user="alice", check=False)
+    assert (refused.code, refused.stdout) == (77, "")
+    assert f"daily is a job of the machine, installed with {backend} by root" in refused.stderr
+    assert host.status("daily") == before | {"next_runs": host.status("daily")["next_runs"]}
+    host.run("sh", "-ec", refused.stderr.splitlines()[-1].strip().removeprefix("sudo "))
+    rows = json.loads(host("status", "daily", "--json", check=False).stdout)["jobs"]
+    assert [row["paused"] for row in rows if row["backend"]] == {
+        "pause": [True],
+        "resume": [False],
+        "uninstall": [],
+    }[command]
 
 
 def test_nasty_13_an_edit_a_lost_header_and_a_copied_one_are_told_apart(host: Host) -> None:
