@@ -1,6 +1,7 @@
 """The inputs that the command line gives: `-i` over `--inputs`, and `--file`."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
         whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())
         listed.setdefault(key, []).append(whole)
     return {key: names[0] if len(names) == 1 else names for key, names in listed.items()}
+
+
+def check_job(name: str) -> None:
+    """Raises JobError (usage) for an input in the place of the job."""
+    if "=" in name:
+        raise JobError(Outcome.USAGE, f"{name} is an input, not a job", f"dify-job run -i {name}")
+
+
+def as_inputs(complaint: str, job: str | None) -> str | None:
+    """The call that was meant where click complains of arguments KEY=VALUE; None where it was another."""
+    told = re.compile(r"unexpected extra arguments? \((.+)\)").search(complaint)
+    words = told[1].split() if told else []
+    if not words or not all("=" in word for word in words):
+        return None
+    from shlex import join  # noqa: PLC0415 - after a mistake only
+
+    return join(["dify-job", "run", job or "JOB", *(part for word in words for part in ("-i", word))])
 
 
 def utf8(argument: str) -> str:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import click
-
 from ..config.draft import DraftInput, comment
 from ..dify.app import AppSeen
 from ..dify.form import FormField, fault_of
@@ -11,7 +9,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..running.coercion import coerce
 from ..running.inputs import is_template
-from .key_input import interactive
+from .key_input import asked, interactive
 from .output import say
 
 _NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
@@ -65,9 +63,7 @@ def _default(field: FormField) -> Any:
 def _asked(field: FormField, default: Any) -> Any:
     say(comment(_note(field)))
     while True:
-        text = str(
-            click.prompt(comment(field.variable), default="" if default is None else str(default), err=True)
-        )
+        text = asked(comment(field.variable), "" if default is None else str(default))
         if not text:
             return None
         try:

@@ -55,12 +55,17 @@ def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | 
             f"the history of {name} in {directory} cannot be read: {error.strerror}",
             f"ls -l {directory}",
         ) from None
-    console = config.jobs[name].console_url if config is not None and name in config.jobs else None
+    known = config.jobs.get(name) if config is not None else None
+    if scope is None and known is None and config and config.path and is_gone(directory):
+        pick(config, name)  # raises
+    console = known.console_url if known is not None else None
     shown = runs[::-1][:count]
     if as_json:
         put_json({"schema": 1, "job": name, "console": console, "runs": [_as_json(run) for run in shown]})
     elif not shown:
-        put(f"{name} has no past run in {directory}: dify-job run {name}")
+        lists = "dify-job status shows the jobs that are installed"
+        mend = lists if known is None else f"dify-job run {name}"
+        put(f"{name} has no past run in {directory}: {mend}")
     else:
         _table(shown, console)
 

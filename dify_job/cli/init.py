@@ -24,7 +24,7 @@ from ..scheduling.host import chosen_scope
 from ..state import base_of
 from .arguments import utf8
 from .drafting import drafted
-from .key_input import given_key, interactive
+from .key_input import asked, given_key, interactive
 from .options import Globals
 from .output import put, say
 from .scopes import sudo
@@ -165,7 +165,7 @@ def _base_url(given: str | None, place: _Place) -> str:
             return str(fields.base_url(given))
         default = os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
         if interactive():
-            default = click.prompt("Dify's address", default=default, err=True)
+            default = asked("Dify's address", default)
         return str(fields.base_url(default))
     except ValueError as error:
         raise JobError(Outcome.USAGE, f"--base-url {error}", "dify-job init --help") from None
@@ -193,12 +193,12 @@ def _name(app: str) -> str:
     if not interactive():
         return "default"
     slug = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-")
-    return str(click.prompt("Name of the job", default=slug or "default", err=True)).strip()
+    return asked("Name of the job", slug or "default").strip()
 
 
 def _asked_schedule() -> ScheduleConfig:
     while True:
-        text = str(click.prompt("Run every", default="1h", err=True))
+        text = asked("Run every", "1h")
         try:
             return ScheduleConfig(every=fields.positive_timespan(text))
         except ValueError as error:

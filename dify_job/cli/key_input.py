@@ -18,6 +18,15 @@ def interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def asked(question: str, default: str) -> str:
+    """What a person answers. Raises click.Abort at Ctrl-C, whose echo then has a line of its own."""
+    try:
+        return str(click.prompt(question, default=default, err=True))
+    except click.Abort:
+        say("")
+        raise
+
+
 def given_key(source: str | None, command: str) -> Secret:
     """The key. source: - for standard input, a path, or None: ask the person, or read what is piped in.
 

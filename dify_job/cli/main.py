@@ -135,10 +135,13 @@ def _usage_error(error: click.UsageError) -> int:
         say(error.format_message())
         return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
-    say(f"dify-job: {error.format_message()}")
-    say(f"  usage: {path} --help")
+    message, mend = error.format_message(), f"{path} --help"
     if error.ctx is not None and error.ctx.info_name == "run":
-        from .run import print_refusal  # noqa: PLC0415 - `run` prints a result whatever happens
+        from .arguments import as_inputs  # noqa: PLC0415 - `run` prints a result whatever happens
+        from .run import print_refusal  # noqa: PLC0415 - the same
 
-        print_refusal(JobError(Outcome.USAGE, error.format_message(), f"{path} --help"), error.ctx)
+        mend = as_inputs(message, error.ctx.params.get("job")) or mend
+        print_refusal(JobError(Outcome.USAGE, message, mend), error.ctx)
+    say(f"dify-job: {message}")
+    say(f"  usage: {mend}")
     return code_of(Outcome.USAGE)

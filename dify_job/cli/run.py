@@ -22,7 +22,7 @@ from ..running.workflow import Start, fault, not_started, refusal, run_workflow,
 from ..values import replace
 from ..words import in_readers_language
 from . import run_log, tick
-from .arguments import files_of, inputs_of
+from .arguments import check_job, files_of, inputs_of
 from .options import Globals
 from .output import UnprintedError, log_traceback, put_data, put_json, say, tell_error
 from .signals import Cancelled, Signals
@@ -104,6 +104,7 @@ def run(  # noqa: PLR0913 - one argument an option
     start = Start(began=_BEGAN, inbox=inbox, ended=ended)
     chosen, name = None, job or ""
     try:
+        check_job(name)
         settings = _settings(flags, output_file, files)
         config = load_config(options.config_path, options.env_file, flags=settings)
         chosen = _expecting(pick(config, job), print_path)

@@ -1,7 +1,11 @@
 """What a person meets in the first week: mistakes in the config, a job that is not there, no Dify to try."""
 
+import contextlib
+import os
+import pty
 import re
 import signal
+import sys
 
 import pytest
 
@@ -71,6 +75,42 @@ def test_pausing_a_job_that_exists_nowhere_leads_to_init_and_a_slip_to_the_name(
     _configured(dify_job, "[jobs.daily]\n")
     assert "did you mean daily?" in dify_job("pause", "dialy").stderr
     assert "dify-job install daily" in dify_job("resume", "daily").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        (("daily", "topic=x y", "day=1"), None),
+        (("daily", "topic=x", "day=1"), "dify-job run daily -i topic=x -i day=1"),
+        (("daily", "topic=a&b"), "dify-job run daily -i 'topic=a&b'"),
+        (("topic=x",), "dify-job run -i topic=x"),
+        (("daily", "weekly"), None),
+    ],
+)
+def test_an_input_without_its_flag_is_told_how_it_is_given(
+    dify_job: Command, words: tuple[str, ...], mend: str | None
+) -> None:
+    ran = dify_job("run", *words)
+    assert ran.code == 64
+    assert ran.result["hint"] == (mend or "dify-job run --help")
+    assert (mend or "dify-job run --help") in ran.stderr
+
+
+def test_ctrl_c_at_a_question_leaves_a_line_of_its_own(dify_job: Command) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(dify_job.home)
+        env = {"HOME": str(dify_job.home), "PATH": os.environ["PATH"], "TERM": "dumb"}
+        os.execve(sys.executable, [sys.executable, "-m", "dify_job", "init", "--user"], env)
+    shown = b""
+    with contextlib.suppress(OSError):  # it has left the terminal
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+            if b"]: " in chunk:
+                os.write(terminal, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    os.close(terminal)
+    assert shown.decode().splitlines() == ["Dify's address [http://localhost/v1]: ^C", "aborted"]
 
 
 def test_a_bad_value_of_the_environment_is_shown_as_it_should_be(dify_job: Command) -> None:

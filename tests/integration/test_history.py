@@ -88,7 +88,17 @@ def test_a_job_without_a_past_says_so(dify_job: Command) -> None:
     done = dify_job("history", "new", env={"STATE_DIRECTORY": str(dify_job.home / "none")})
     assert done.code == 0
     assert "new has no past run" in done.stdout
+    assert "dify-job status shows the jobs" in done.stdout
     assert json.loads(dify_job("history", "new", "--json").stdout)["runs"] == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_name_that_is_no_job_leads_to_those_that_are(past: Command, flags: tuple[str, ...]) -> None:
+    config = {"DIFY_JOB_CONFIG": str(past.home / "c.toml"), "STATE_DIRECTORY": str(past.home / "none")}
+    slip = past("history", "dayly", *flags, env=config)
+    assert (slip.code, slip.stdout) == (78, "")
+    assert "did you mean daily" in slip.stderr
+    assert "the jobs are: daily" in slip.stderr
 
 
 def test_the_scope_says_whose_runs_are_shown(past: Command) -> None:
