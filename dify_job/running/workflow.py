@@ -22,6 +22,7 @@ from ..errors import JobError
 from ..exits import Outcome, code_of
 from ..state import JobState, Locked, cannot_write, directory_of
 from ..values import dataclass, field, replace
+from .ahead import import_ahead
 from .inbox import Inbox
 from .inputs import Templates, secrets_in
 from .result import Result, log_result, now_as_text
@@ -178,6 +179,7 @@ class _Workflow:
         """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
         if self._templates.renew():
             request = replace(request, inputs=self._rendered(), files=self._files())
+        import_ahead(self._job, self._state)
         log.info("run started", message_id="started", job=self._job.name)
         if self._telling is not None:
             self._telling.begins()

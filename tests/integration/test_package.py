@@ -1,13 +1,19 @@
 """What is in the wheel and the sdist, compared with the tree."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
 from dify_job.journal import MESSAGE_IDS
+from dify_job.standin.server import StandIn
+from dify_job.state import JobState
 
 from ..conftest import ROOT, build, tracked
 
@@ -54,3 +60,38 @@ def test_the_catalogues_have_every_kind_of_message() -> None:
     for catalogue in ("dify-job.catalog", "dify-job.zh_CN.catalog"):
         text = (ROOT / "deploy" / "systemd" / catalogue).read_text()
         assert re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE) == list(MESSAGE_IDS.values())
+
+
+def test_a_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replaces(
+    server: StandIn, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "dify_job", tmp_path / "site/dify_job")
+    out, figures = tmp_path / "out.txt", tmp_path / "figures.prom"
+    (tmp_path / "config.toml").write_text(
+        f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\ninputs = {{ topic = "sales" }}\n'
+        f'output = {{ file = "{out}", select = "outputs.topic", downloads = true }}\n'
+        'expect = { "outputs.topic" = { regex = "^sa" } }\n'
+        f'metrics = {{ textfile = "{figures}" }}\n'
+    )
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path / "site"),
+        "STATE_DIRECTORY": str(tmp_path / "state"),
+        "KEY": "app-two-seconds",
+    }
+    command = [sys.executable, "-P", "-m", "dify_job", "run", "--config", "config.toml", "daily"]
+    process = subprocess.Popen(
+        command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    JobState(tmp_path / "state").write("wish.json", f'{{"asked": {time.time()}}}')
+    while not server.runs or not server.runs[0].past:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    (tmp_path / "site").rename(tmp_path / "away")
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, json.loads(stdout)["outcome"]) == (0, "succeeded"), stderr
+    assert out.read_text() == "sales"
+    assert "dify_job_last_run_success" in figures.read_text()
+    assert '"result"' in (tmp_path / "state/wish.json").read_text()
+    assert '"warning"' not in stderr
