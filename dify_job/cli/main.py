@@ -95,6 +95,7 @@ add_globals(cli)
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    _occupy_standard_descriptors()
     code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -104,6 +105,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # Everything is flushed and fsynced: without tear-down 0.14 of `import requests` less,
     # and no thread that hangs in a DNS look-up can hold the process.
     os._exit(code)
+
+
+def _occupy_standard_descriptors() -> None:
+    """What a caller closed is /dev/null: else the next file or socket would get what is printed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8")
 
 
 def _run(args: Sequence[str]) -> int:

@@ -57,6 +57,17 @@ def test_quiet_says_nothing_of_a_success(dify_job: Command, environ: dict[str, s
     assert dify_job("run", "-q", env=environ).stderr == ""
 
 
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
+def test_a_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
+    dify_job: Command, environ: dict[str, str], closed: tuple[int, ...]
+) -> None:
+    ran = dify_job("run", env=environ, preexec_fn=lambda: [os.close(descriptor) for descriptor in closed])
+    assert ran.code == 0
+    assert closed != (2,) or ran.result["outcome"] == "succeeded"
+    past = json.loads(dify_job("history", "--json", env=environ).stdout)["runs"]
+    assert [run["outcome"] for run in past] == ["succeeded"]
+
+
 def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> None:
     master, slave = pty.openpty()
     env = environ | {"DIFY_API_KEY": "app-fails", "NO_COLOR": "1", "TERM": "xterm"}
