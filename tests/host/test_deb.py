@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 
 from ..conftest import ROOT as REPOSITORY
@@ -60,6 +61,14 @@ def compiled(machine: Machine) -> set[str]:
     return {path.name.split(".")[1] for path in (machine.root / SITE / "dify_job").rglob("*.pyc")}
 
 
+def python3(machine: Machine, version: str) -> str:
+    """A package that says it is Debian's python3 of that version."""
+    control = f"Package: python3\nVersion: {version}\nArchitecture: all\nMaintainer: m\nDescription: d\n"
+    machine.write("/srv/python3/DEBIAN/control", control)
+    machine.run("dpkg-deb", "--build", "/srv/python3", f"/srv/python3_{version}.deb")
+    return f"/srv/python3_{version}.deb"
+
+
 def configure(machine: Machine, server: StandIn) -> None:
     machine.write(
         "/etc/dify-job/config.toml",
@@ -106,6 +115,41 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert everything(fresh) == before
         assert "dify-job-" not in fresh.run("systemctl", "list-units", "--all", "--no-pager").stdout
         assert len(server.runs) == 2
+
+
+def test_an_upgrade_in_the_middle_of_a_run_lets_it_end_and_starts_none(fresh: Machine) -> None:
+    with StandIn([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
+        fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
+        configure(fresh, server)
+        fresh.run("dify-job", "install")
+        started = fresh.run(
+            "systemctl", "show", "-p", "NextElapseUSecRealtime", "dify-job-daily.timer"
+        ).stdout
+        fresh.run("systemctl", "start", "--no-block", "dify-job-daily.service")
+        while not server.runs:
+            time.sleep(0.1)
+        fresh.run("dpkg", "--unpack", "/srv/0.1.1.deb")
+        assert server.runs[0].status == "running"
+        fresh.run("dpkg", "--configure", "dify-job")
+        while fresh.run("systemctl", "is-active", "dify-job-daily.service", check=False).code == 0 or (
+            server.runs[0].status == "running"
+        ):
+            time.sleep(0.2)
+        time.sleep(1)
+        [row] = json.loads(fresh.run("dify-job", "status", "--json").stdout)["jobs"]
+        assert (row["last"]["outcome"], row["armed"], row["sync"]) == ("succeeded", True, "as configured")
+        shown = fresh.run("systemctl", "show", "-p", "NextElapseUSecRealtime", "dify-job-daily.timer").stdout
+        assert (shown, len(server.runs)) == (started, 1)
+
+
+def test_dpkg_refuses_it_beside_a_python_that_it_was_not_made_for(fresh: Machine) -> None:
+    fresh.run("dpkg", "--force-depends", "-i", python3(fresh, "3.15.0-1"))
+    refused = fresh.run("dpkg", "-i", "/srv/0.1.0.deb", check=False)
+    assert refused.code == 1
+    assert "dify-job depends on python3 (<< 3.15~)" in refused.stderr
+    fresh.run("dpkg", "--force-all", "-i", python3(fresh, "3.13.5-1"))
+    fresh.run("dpkg", "--configure", "dify-job")
+    assert fresh.run("dify-job", "--version").code == 0
 
 
 def test_modules_are_compiled_for_the_hosts_python_and_again_when_it_changes(fresh: Machine) -> None:
