@@ -215,6 +215,8 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
     (ConnectionResetError, "connection reset"),
     (http.client.IncompleteRead, "the answer was cut off"),
+    (http.client.BadStatusLine, "what answers there does not speak HTTP"),
+    (http.client.HTTPException, "what the server sent cannot be read"),
     (urllib3.exceptions.ConnectTimeoutError, "no connection within the connect timeout"),
     (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
     (TimeoutError, "no answer in time"),

@@ -224,7 +224,8 @@ def _of_http_status(refusal: Refusal) -> Verdict:  # noqa: PLR0911 - one return 
             return Verdict(Outcome.DENIED, "the proxy asks for a login (HTTP 407)", "set it in HTTPS_PROXY")
         case 413 | 422 | 400 if refusal.from_dify or status == 413:
             return _rejected(said)
-        case _ if status >= 500 and status != 511:  # which is a captive portal's (RFC 6585)
+        # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
+        case _ if status < 200 or (status >= 500 and status != 511):
             return unknown(f"{whose} answered {said}")
     return _not_dify(refusal, said)
 

@@ -301,3 +301,24 @@ def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job:
     kept = (dify_job.home / "state/history.jsonl").read_text()
     assert len(kept) < 5000
     assert KEY not in kept
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1:{port}: what answers there does not speak HTTP"),
+        (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "what the server sent cannot be read"),
+        (
+            b"HTTP/1.1 103 Early Hints\r\n\r\n" + HEAD + b"\r\n",
+            "a proxy or another server answered HTTP 103",
+        ),
+    ],
+)
+def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
+    dify_job: Command, answer: bytes, told: str
+) -> None:
+    port, _ = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
+    ran = dify_job("run", "--timeout", "1s", env=env)
+    assert ran.code == 74
+    assert told.format(port=port) in ran.result["message"]
