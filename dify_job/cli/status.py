@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..config.model import Config, Job, ScheduleConfig
+from ..config.read import load_config
 from ..errors import JobError
 from ..exits import TABLE, Outcome
 from ..history import PastRun, Summary, read_history, summary
@@ -21,7 +22,7 @@ from ..scheduling.host import config_place, installed_jobs, visible
 from ..state import base_of, read_last
 from .options import Globals
 from .output import put, put_json, span_of
-from .scopes import scope_options, sudo, tick_of, try_config
+from .scopes import config_of, fault_of_config, scope_options, sudo, tick_of, try_config
 
 # Where another run holds the lock, its end counts.
 _NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
@@ -37,13 +38,18 @@ class _Row:
     next_runs: tuple[datetime, ...]
     last: dict[str, Any] | None
     past: Summary | None = None  # None where the history cannot be read
+    fault: str | None = None  # of the config that it was installed from
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with what is installed."""
+        return (*((self.fault,) if self.fault else ()), *(self.installed.troubles if self.installed else ()))
 
     @property
     def healthy(self) -> bool:
         """A pause is somebody's will, and no trouble."""
         bad_end = self.last is not None and self.last["outcome"] not in _GOOD
-        troubles = self.installed.troubles if self.installed else ()
-        return self.sync is Sync.CONFIGURED and not bad_end and not troubles
+        return self.sync is Sync.CONFIGURED and not bad_end and not self.troubles
 
     def as_json(self) -> dict[str, Any]:
         one = self.installed
@@ -62,7 +68,7 @@ class _Row:
             "last_success": self.past.last_success if self.past else None,
             "failures_in_a_row": self.past.failures_in_a_row if self.past else None,
             "mean_duration_s": self.past.mean_duration if self.past else None,
-            "troubles": list(one.troubles) if one else [],
+            "troubles": list(self.troubles),
             "files": [str(path) for path in one.paths] if one else [],
             "config": one.source if one else None,
         }
@@ -77,7 +83,8 @@ def status(
     ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str, as_json: bool
 ) -> int:
     """Show what is installed and how it does; exit 0 when all is well, 1 when something needs attention."""
-    config = try_config(ctx.ensure_object(Globals))
+    options = ctx.ensure_object(Globals)
+    config = try_config(options)
     now = datetime.now(UTC)
     rows = [
         row
@@ -87,6 +94,8 @@ def status(
     there = {row.job for row in rows}
     wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
     rows += [_row(job, None, config, now) for job in wanted if job not in there]
+    if not rows and config is None:
+        load_config(options.config_path, options.env_file)  # what is wrong with it is told
     doors = _doors(backend, scope, {row.job for row in rows} if jobs else None)
     if as_json:
         put_json(
@@ -129,7 +138,8 @@ def _door_in_words(state: DoorState) -> str:
 
 
 def _row(name: str, one: Installed | None, config: Config | None, now: datetime) -> _Row:
-    job = config.jobs.get(name) if config is not None else None
+    told = config_of(one, config) if one is not None else config
+    job = told.jobs.get(name) if isinstance(told, Config) else None
     times = schedule.or_default(job.schedule) if job is not None else None
     words = schedule.in_words(times) if times is not None else None
     if one is None:
@@ -137,7 +147,8 @@ def _row(name: str, one: Installed | None, config: Config | None, now: datetime)
     runs = _runs(one)
     last = _last(one, runs or ())
     past = summary(runs) if runs is not None else None
-    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past)
+    fault = fault_of_config(one, told) if isinstance(told, JobError) else None
+    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past, fault)
 
 
 def _runs(one: Installed) -> tuple[PastRun, ...] | None:
@@ -261,7 +272,7 @@ def _attention(row: _Row) -> list[str]:
         Sync.MISSING: f"not installed: dify-job install {row.job}",
     }
     words = [mends[row.sync]] if row.sync in mends else []
-    words += row.installed.troubles if row.installed else ()
+    words += row.troubles
     if row.last is not None and row.last["outcome"] not in _GOOD:
         words.append(f"the last run: {row.last['message']} ({by}dify-job logs {row.job})")
         if row.past is not None and row.past.failures_in_a_row > 1:

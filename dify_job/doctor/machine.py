@@ -114,7 +114,7 @@ def check_state(case: Case) -> Check:
     if case.job.state == "none":
         return ok("state", 'none is kept (state = "none")')
     directory = case.state
-    if case.system and os.geteuid() != 0 and not os.access(directory, os.R_OK | os.X_OK):
+    if _is_hidden(case):
         return ok("state", f"{directory} is not for you to read")
     there = _nearest(directory)
     if is_gone(there, stat.S_ISDIR):
@@ -143,6 +143,12 @@ def check_state(case: Case) -> Check:
         told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
         return warn("state", told, _stop(case, who))
     return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _is_hidden(case: Case) -> bool:
+    """True for the state of a job of the machine that the caller may not look at."""
+    there = os.path.lexists(case.state)
+    return case.system and os.geteuid() != 0 and there and not os.access(case.state, os.R_OK | os.X_OK)
 
 
 def _stop(case: Case, who: str) -> str:
@@ -213,6 +219,8 @@ def check_last_run(case: Case) -> Iterator[Check]:
         yield warn(
             "last-run", told, f"dify-job logs {job}; look in the app's Logs for what became of the run"
         )
+    elif _is_hidden(case):
+        yield ok("last-run", f"{directory} is not for you to read")
     else:
         last = read_last(directory)
         if last is None:

@@ -432,7 +432,9 @@ def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(hos
 
 def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
+    ward.host("run", "daily")
     lines = other.doctor()
+    assert lines["last-run"][1] == lines["state"][1] == "/var/lib/dify-job/daily is not for you to read"
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"
     assert lines["journal"][0] == "warn"

@@ -366,6 +366,30 @@ def test_status_without_a_bus_tells_what_the_files_say(home: Home) -> None:
     assert row["config"] == str(home.path / "config/dify-job/config.toml")
 
 
+def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None:
+    home("install", "--user")
+    home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
+    done = home("status", "--user")
+    assert done.code == 1
+    assert "daily: its config cannot be used: " in done.stdout
+    mend = done.stdout.rpartition("such as Asia/Shanghai: dify-job ")[2].split()
+    assert "Mars/Phobos" in home(*mend).stderr
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    assert (row["healthy"], len(row["troubles"])) == (False, 1)
+    home("uninstall", "--user")
+    bare = home("status", "--user")
+    assert (bare.code, "Mars/Phobos" in bare.stderr, bare.stdout) == (78, True, "")
+    assert home("status", "--user", "--json").code == 78
+
+
+def test_a_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Home) -> None:
+    home.configure(CONFIG.replace('every = "2h"', 'cron = "0 7 * * *"'), "other.toml")
+    assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
+    (row,) = home("status", "--user", "--json").result["jobs"]
+    assert row["schedule"] == "cron 0 7 * * *"
+    assert all("T07:00:00" in at for at in row["next_runs"])
+
+
 def test_the_keys_of_status_are_the_documented_ones(home: Home) -> None:
     home("install", "--user")
     (row,) = home("status", "--user", "--json").result["jobs"]
