@@ -96,6 +96,10 @@ add_globals(cli)
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     _occupy_standard_descriptors()
+    if "_DIFY_JOB_COMPLETE" in os.environ:
+        from .completion import set_up  # noqa: PLC0415 - a shell asks
+
+        set_up()
     code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -104,6 +104,7 @@ def add_globals(command: click.Command) -> click.Command:
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
     command.context_class = _Context
+    command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())  # click's own is cut
     for parameter in command.params:
         if isinstance(parameter, click.Argument) and parameter.name in ("job", "jobs"):
             parameter.type = _JobName()

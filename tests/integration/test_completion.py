@@ -50,3 +50,25 @@ def test_a_broken_config_completes_to_nothing_and_says_nothing(tmp_path: Path) -
     (tmp_path / "other.toml").write_text("[[[")
     assert completed("bash", f"dify-job run --config {tmp_path}/other.toml d", tmp_path) == set()
     assert "--timeout" in completed("bash", "dify-job run --ti", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("locale", "of_run", "of_validate"),
+    [
+        ("C.UTF-8", "Run a job's workflow once.", "Check every file, key, schedule and template of"),
+        ("zh_CN.UTF-8", "运行一次任务的工作流。", "检查每个任务的所有文件、密钥、时间表和模板"),
+    ],
+)
+def test_what_stands_beside_a_word_is_whole_and_in_the_reader_s_language(
+    locale: str, of_run: str, of_validate: str
+) -> None:
+    def beside(words: str, instruction: str, at: str) -> str:
+        env = {"LANG": locale, "COMP_WORDS": words, "COMP_CWORD": at, "_DIFY_JOB_COMPLETE": instruction}
+        argv = [sys.executable, "-m", "dify_job"]
+        return subprocess.run(argv, env=env, capture_output=True, encoding="utf-8", check=True).stdout
+
+    assert f"plain\nrun\n{of_run}\n" in beside("dify-job ", "zsh_complete", "1")
+    assert f"plain,validate\t{of_validate}" in beside("dify-job config ", "fish_complete", "")
+    option = beside("dify-job run --time", "fish_complete", "--time").strip()
+    assert option.startswith("plain,--timeout\t")
+    assert option.isascii() == (locale == "C.UTF-8")

@@ -1,0 +1,27 @@
+"""What zsh and fish show beside a word that they complete, in the reader's language."""
+
+from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
+
+from ..words import in_readers_language
+
+
+class _Zsh(ZshComplete):
+    def format_completion(self, item: CompletionItem) -> str:
+        return super().format_completion(_spoken(item))
+
+
+class _Fish(FishComplete):
+    def format_completion(self, item: CompletionItem) -> str:
+        return super().format_completion(_spoken(item))
+
+
+def set_up() -> None:
+    """Let click answer the shells by these."""
+    add_completion_class(_Zsh)
+    add_completion_class(_Fish)
+
+
+def _spoken(item: CompletionItem) -> CompletionItem:
+    if item.help:
+        item.help = in_readers_language(" ".join(item.help.split()))
+    return item
