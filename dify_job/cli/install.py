@@ -170,14 +170,16 @@ def _tell(
         for what, command in _commands(wing, each.plan):
             put(f"  {what:<9}  {command}")
     by = sudo(wing.scope)
-    unarmed = [change.job for change in changes if not change.armed]
+    unarmed = [change for change in changes if not change.armed]
     if unarmed and config.auto_start is False:
-        put(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0]}")
+        put(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0].job}")
     elif len(changes) > 1 or not unarmed:
         count = f"{len(changes) - len(unarmed)} of {len(changes)} armed"
         put(count if len(changes) > 1 else f"{changes[0].job} is armed")
-    elif unarmed:
-        put(f"{unarmed[0]} is not armed: {by}dify-job resume {unarmed[0]}")
+    else:
+        job = unarmed[0].job
+        arm = unarmed[0].arm or (f"dify-job resume {job}",)
+        put(f"{job} is not armed: {' && '.join(f'{by}{command.removeprefix(by)}' for command in arm)}")
 
 
 def _has_no_schedule(job: Job) -> bool:

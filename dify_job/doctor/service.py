@@ -27,8 +27,7 @@ def check_backend(case: Case) -> Check:
     if case.by_cron:
         if crond.is_running():
             return ok("backend", "the cron daemon runs")
-        start = "systemctl enable --now cron" if systemctl.is_booted() else "service cron start"
-        return bad("backend", "the cron daemon does not run", f"{by_root(start)} (or crond)")
+        return bad("backend", "the cron daemon does not run", crond.start_command())
     manager = case.manager
     why_not = manager.why_not()
     if why_not is None and manager.silent:

@@ -13,7 +13,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
 from ..ownership import Found, Seen, look
-from . import handler
+from . import handler, units
 from .base import Artifact, Change, Plan, Wishes
 from .places import Places
 from .systemctl import Manager, Unit
@@ -242,8 +242,9 @@ class Arming:
         timer = pair[1].path.name
         unit = shown.get(timer)
         notes = []
+        arm = units.unmask_commands(timer, job, self._manager.scope) if masked else ()
         if masked:
-            notes.append(f"masked by the administrator, and left so: systemctl unmask {timer}")
+            notes.append(f"masked by the administrator, and left so: {' && '.join(arm)}")
         elif kept:
             notes.append(f"paused, and left so; dify-job resume {job} arms it")
         if written and not can_verify():
@@ -254,5 +255,6 @@ class Arming:
             changed=any(artifact.path in written for artifact in pair)
             or self._places.units / handler.name_of(job) in written,
             armed=timer in timers.start or (not masked and unit is not None and unit.active),
+            arm=arm,
             notes=tuple(notes),
         )

@@ -94,12 +94,16 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What install or uninstall did with one job. armed: whether it will run by itself now."""
+    """What install or uninstall did with one job. armed: whether it will run by itself now.
+
+    arm: the commands that arm it where `resume` does not.
+    """
 
     job: str
     paths: tuple[Path, ...] = ()
     changed: bool = False
     armed: bool = False
+    arm: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

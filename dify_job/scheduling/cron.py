@@ -20,7 +20,6 @@ from .started import trouble_of
 
 CRON_D = Path("/etc/cron.d")
 _CRONTAB = Path("crontab")  # the place of a block, in messages
-_NO_DAEMON = "the cron daemon does not run: systemctl start cron, or service cron start"
 _OPEN_CRON_D = "others can write in /etc/cron.d, and so say what root runs: chmod go-w /etc/cron.d"
 _NOT_MAILED = "MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it"
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
@@ -60,10 +59,13 @@ class Cron:
                 changes = self._install_files(self._cron_d, plans, wishes)
             else:
                 changes = crond.edit(lambda table: self._with_blocks(table, plans, wishes))
-        notes = [] if crond.is_running() else [_NO_DAEMON]
+        if (down := crond.why_down()) is not None:
+            arm = (crond.start_command(),)
+            changes = [replace(one, armed=False, arm=arm if one.armed else ()) for one in changes]
+            changes = [_with_note(one, down) for one in changes]
         if self._cron_d is not None and self._cron_d.stat().st_mode & 0o022:
-            notes.append(_OPEN_CRON_D)
-        return [replace(one, notes=(*one.notes, *notes)) for one in changes]
+            changes = [_with_note(one, _OPEN_CRON_D) for one in changes]
+        return changes
 
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Remove the files or blocks of these jobs; a run under way goes on to its end."""
@@ -228,13 +230,13 @@ class Cron:
         return table, [Change(job=job, paths=paths[job], changed=job in there) for job in jobs]
 
     def _installed(self) -> Iterator[Installed]:
-        daemon = crond.is_running()
+        down = crond.why_down()
         if self._cron_d is not None:
             with contextlib.suppress(OSError):
                 for path in sorted(self._cron_d.glob("dify-job-*")):
                     seen = look(path, path.name.removeprefix("dify-job-"))
                     if seen.mark is not None:
-                        yield self._one(seen.mark, seen, path, daemon=daemon)
+                        yield self._one(seen.mark, seen, path, down=down)
             return
         try:
             table = crond.read_table() if process.found("crontab") else b""
@@ -244,14 +246,14 @@ class Cron:
         for block in found:
             content = table[block.start : block.end]
             seen = Seen(Found.EDITED if block.edited else Found.OURS, block.mark, content)
-            one = self._one(block.mark, seen, _CRONTAB, daemon=daemon)
+            one = self._one(block.mark, seen, _CRONTAB, down=down)
             if (setting := crontab.hostile_above(table, block)) is not None:
                 mend = f"dify-job install {block.job} moves them"
                 told = f"{setting} above its lines changes what they mean: {mend}"
                 one = replace(one, troubles=(*one.troubles, told))
             yield one
 
-    def _one(self, mark: Mark, seen: Seen, path: Path, *, daemon: bool) -> Installed:
+    def _one(self, mark: Mark, seen: Seen, path: Path, *, down: str | None) -> Installed:
         paused = pausing.is_paused(seen.content)
         gone = trouble_of(seen.content.decode(errors="replace"), mark.job)
         return Installed(
@@ -262,9 +264,9 @@ class Cron:
             fingerprint=mark.config,
             source=mark.source,
             edited=seen.found is Found.EDITED,
-            armed=not paused and daemon,
+            armed=not paused and down is None,
             paused=paused,
-            troubles=tuple(filter(None, (gone, None if daemon else _NO_DAEMON))),
+            troubles=tuple(filter(None, (gone, down))),
         )
 
 

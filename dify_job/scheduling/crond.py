@@ -1,6 +1,7 @@
 """What the cron back end asks of the machine: the user's table through crontab(1), and whether cron runs."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import TypeVar
 from .. import process
 from ..errors import JobError
 from ..exits import Outcome
+from . import systemctl
 
 _TRIES = 3
+_DAEMONS = ("cron", "crond")
+_SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
 _T = TypeVar("_T")
 
 
@@ -47,11 +51,32 @@ def is_running() -> bool:
         for process_directory in Path("/proc").iterdir():
             if process_directory.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if (process_directory / "comm").read_text().strip() in ("cron", "crond"):
+                    if (process_directory / "comm").read_text().strip() in _DAEMONS:
                         return True
         if Path("/proc/1/comm").read_text():
             return False  # nothing is hidden, and Debian's cron leaves its pid file behind
     return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
+
+
+def why_down() -> str | None:
+    """A sentence where no daemon runs, with what mends it."""
+    return None if is_running() else f"the cron daemon does not run: {start_command()}"
+
+
+def start_command() -> str:
+    """What starts the daemon of this machine, or installs one, as this caller has to give it."""
+    there = [name for name in _DAEMONS if _in_sbin(name) or process.found(name)]
+    if not there:
+        command = "apt-get install cron"
+    elif systemctl.is_booted():
+        command = f"systemctl enable --now {there[0]}"
+    else:
+        command = f"service {there[0]} start" if _in_sbin("service") else there[0]
+    return command if os.geteuid() == 0 else f"sudo {command}"
+
+
+def _in_sbin(name: str) -> bool:
+    return any(Path(directory, name).exists() for directory in _SBIN)
 
 
 def read_table() -> bytes:

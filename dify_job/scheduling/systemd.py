@@ -81,10 +81,19 @@ class Systemd:
                 self.manager.tell("disable", [timer])
                 self.manager.tell("stop", [timer])
             else:
+                self._refuse_masked(job, timer)
                 self._places.touch_stamp(timer)
                 self.manager.tell("enable", [timer])
                 self.manager.tell("start", [timer])
         return Change(job=job, changed=True, armed=not paused)
+
+    def _refuse_masked(self, job: str, timer: str) -> None:
+        if look(self._places.units / timer, job).found is Found.MASKED:
+            raise JobError(
+                Outcome.CONFIG,
+                f"{timer} is masked by the administrator",
+                " && ".join(units.unmask_commands(timer, job, self.scope)),
+            )
 
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
         """What is installed, from the marks; how it does, from the manager if that can be asked."""
@@ -133,7 +142,8 @@ class Systemd:
         if self._lacks_handler(job, seen):
             troubles.append(f"the unit that tells of its failures is missing: dify-job install {job}")
         if any(one.found is Found.MASKED for one in seen.values()):
-            troubles.append(f"masked by the administrator: systemctl unmask {timer_name}")
+            mend = " && ".join(units.unmask_commands(timer_name, job, self.scope))
+            troubles.append(f"masked by the administrator: {mend}")
         texts = [one.content.decode(errors="replace") for one in seen.values()]
         troubles += filter(None, (trouble_of(text, job) for text in texts))
         plain = Installed(

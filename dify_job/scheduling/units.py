@@ -22,6 +22,12 @@ _LONGEST_USER = 31  # systemd's USER_NAMES
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
+def unmask_commands(name: str, job: str, scope: Scope) -> tuple[str, str]:
+    """What lets a masked unit of a job be there and armed again."""
+    user = " --user" if scope is Scope.USER else ""
+    return f"systemctl{user} unmask {name}", f"dify-job install {job} --start"
+
+
 def unit_names(job: str) -> tuple[str, str]:
     """Service and timer of a job."""
     return f"dify-job-{job}.service", f"dify-job-{job}.timer"

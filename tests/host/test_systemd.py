@@ -177,6 +177,14 @@ def test_a_masked_timer_is_left_masked(host: Host) -> None:
     assert "masked by the administrator" in told
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
+    refused = host("resume", "daily", check=False)
+    mend = told.splitlines()[-1].partition("daily is not armed: ")[2]
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {mend}")
+    host.run("sh", "-c", mend)
+    assert host.show("dify-job-daily.timer", "ActiveState") == "active"
+    host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
+    host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
+    host.run("systemctl", "mask", "dify-job-daily.timer")
     host("uninstall", "daily")
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert not host.machine.exists("/etc/systemd/system/dify-job-daily.service")

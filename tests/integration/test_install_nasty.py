@@ -18,7 +18,7 @@ from dify_job import files
 from dify_job.config.model import ScheduleConfig
 from dify_job.errors import JobError
 from dify_job.exits import Outcome
-from dify_job.scheduling import reach, systemctl, units
+from dify_job.scheduling import crond, reach, systemctl, units
 from dify_job.scheduling.base import Plan, Scope, Wishes
 from dify_job.scheduling.cron import Cron
 from dify_job.scheduling.systemd import Systemd
@@ -483,6 +483,31 @@ def test_nasty_25_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_ar
     (one,) = wing.status()
     assert (one.armed, one.paused) == (False, False)
     assert "the cron daemon does not run" in one.troubles[0]
+    assert (change.armed, change.arm) == (False, (crond.start_command(),))
+
+
+@pytest.mark.parametrize(
+    ("there", "booted", "command"),
+    [
+        ((), True, "apt-get install cron"),
+        (("cron", "service"), False, "service cron start"),
+        (("cron", "service"), True, "systemctl enable --now cron"),
+        (("crond",), True, "systemctl enable --now crond"),
+        (("crond",), False, "crond"),
+    ],
+)
+def test_nasty_25_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], booted: bool, command: str
+) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(crond, "_SBIN", (tmp_path,))
+    monkeypatch.setattr("dify_job.process.found", lambda _: False)
+    monkeypatch.setattr("dify_job.scheduling.systemctl.is_booted", lambda: booted)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert crond.start_command() == command
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert crond.start_command() == f"sudo {command}"
 
 
 def test_nasty_25_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[Cron, Path]) -> None:
