@@ -3,11 +3,11 @@
 import contextlib
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from .directory import Directory
 from .errors import JobError
 from .exits import Outcome
 
@@ -16,10 +16,7 @@ _held: set[Path] = set()
 
 
 class Writer:
-    """Writes and removes files, remembering what stood there.
-
-    Temporary names begin with a dot and never end in .service, .timer or .toml: nobody reads half a file.
-    """
+    """Writes and removes files, remembering what stood there."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
@@ -35,12 +32,13 @@ class Writer:
 
     def put_all(self, files: Mapping[Path, bytes]) -> None:
         """The same for many; each directory is synced once, at the end. Raises OSError."""
-        for path, content in files.items():
-            self._remember(path)
-            self.directory(path.parent)
-            _replace(path, content)
-        for directory in {path.parent for path in files}:
-            _sync(directory)
+        for parent in {path.parent: None for path in files}:
+            self.directory(parent)
+            with _opened(parent) as directory:
+                for path, content in files.items():
+                    if path.parent == parent:
+                        self._remember(path)
+                        _replace(directory, path.name, content)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""
@@ -55,13 +53,12 @@ class Writer:
     def remove(self, path: Path) -> None:
         """Remove a file, or nothing. Raises OSError."""
         self._remember(path)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        _sync(path.parent)
+        with contextlib.suppress(FileNotFoundError), _opened(path.parent) as directory:
+            directory.remove(path.name)
 
     def clear(self, paths: Iterable[Path]) -> None:
         """Remove what a writer of these files left that was killed; the caller holds the lock."""
-        wanted = {path.with_name(_temporary(path)) for path in paths}
+        wanted = {path.with_name(f".{path.name}.") for path in paths}
         for directory in {path.parent for path in wanted}:
             for stale in directory.glob(".*.new"):
                 if stale.with_name(stale.name.removesuffix(".new").rpartition(".")[0] + ".") in wanted:
@@ -153,35 +150,22 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
-    _replace(path, content, mode, owner)
-    _sync(path.parent)
+    with _opened(path.parent) as directory:
+        _replace(directory, path.name, content, mode, owner)
 
 
-def _replace(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    fd, temporary = tempfile.mkstemp(prefix=_temporary(path), suffix=".new", dir=path.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)  # whatever the umask
-            if owner is not None:
-                os.fchown(file.fileno(), *owner)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
-    except BaseException:
+def _replace(
+    directory: Directory, name: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    with directory.replacing(name, mode) as file:
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Directory]:
+    with contextlib.closing(Directory(path)) as directory:
+        yield directory
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-
-
-def _temporary(path: Path) -> str:
-    return f".{path.name}."
-
-
-def _sync(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            directory.sync()

@@ -2,16 +2,15 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .exits import Outcome
+from .kept import read_own
 from .values import dataclass
 
-_READ_AT_MOST = 4 * 1024 * 1024  # a thousand lines have about 500 kB; more is damage
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -97,15 +96,9 @@ class Summary:
 def read_history(directory: Path) -> tuple[PastRun, ...]:
     """All runs that are kept, oldest first; a damaged line is passed over. Raises OSError but for absence."""
     try:
-        fd = os.open(directory / "history.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_own(directory / "history.jsonl")
     except FileNotFoundError:
         return ()
-    with os.fdopen(fd, "rb") as file:
-        size = os.fstat(fd).st_size
-        file.seek(max(0, size - _READ_AT_MOST))
-        content = file.read(_READ_AT_MOST)
-    if size > _READ_AT_MOST:
-        content = content.partition(b"\n")[2]
     found = []
     for line in content.decode(errors="replace").split("\n"):
         with contextlib.suppress(ValueError, RecursionError):

@@ -4,18 +4,17 @@ BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.js
 hand, timer and cron.
 """
 
-import contextlib
 import errno
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .directory import Directory
 from .errors import JobError
 from .exits import Outcome
 from .values import dataclass
@@ -25,6 +24,7 @@ OWN_FILES = frozenset(
     {"lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl", "wish.json"}
 )
 _SYSTEM_BASE = Path("/var/lib/dify-job")
+_END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
@@ -47,6 +47,16 @@ class InFlight:
     task_id: str | None = None
     workflow_run_id: str | None = None
     stopped: bool = False
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
+        """The run from its record; None for a damaged one, and what another version adds does not count."""
+        kinds = cls.__annotations__
+        told = (record or {}).items()
+        try:
+            return cls(**{key: value for key, value in told if isinstance(value, kinds.get(key, ()))})
+        except TypeError:
+            return None
 
     def overdue(self, grace: float) -> bool:
         """True when its own deadline passed more than `grace` seconds ago."""
@@ -93,34 +103,19 @@ def make_base(base: Path) -> None:
             base.chmod(0o755)
 
 
-def read_own(path: Path) -> bytes:
-    """A file that a service's user may have put there: through no link, and a FIFO does not block.
-
-    Raises OSError.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EPERM, "not a plain file", str(path))
-        return file.read()
-
-
-def read_last(directory: Path) -> dict[str, Any] | None:
-    """The last result in a state directory, which is neither made nor locked; None if it cannot be read."""
+def record_in(text: str) -> dict[str, Any] | None:
+    """The record that a file holds; None for a damaged one."""
     try:
-        told = json.loads(read_own(directory / "last.json"))
-    except (OSError, ValueError):
+        told = json.loads(text)
+    except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
 
 
-def read_tick(directory: Path) -> float | None:
-    """The last tick that --if-due counted from, from a directory that is neither made nor locked."""
-    try:
-        at = json.loads(read_own(directory / "tick.json"))["at"]
-        return float(at)
-    except (OSError, ValueError, TypeError, LookupError):
-        return None
+def tick_in(record: Mapping[str, Any] | None) -> float | None:
+    """Seconds since 1970; None for what no calendar has."""
+    at = (record or {}).get("at")
+    return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
 
 
 def _is_roots(path: Path | None) -> bool:
@@ -148,20 +143,20 @@ class JobState:
         self.directory = directory
         make_base(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
-        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._files = Directory(directory, theirs=True)
         self._lock: int | None = None
 
     def close(self) -> None:
         """Free the lock, as the end of the process does."""
-        for fd in (self._lock, self._fd):
-            if fd is not None:
-                os.close(fd)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._files.close()
 
     def lock(self) -> None:
         """Take the job's lock and hold it until close. Raises Locked."""
         if self._lock is not None:
             return
-        fd = self._open("lock", os.O_RDWR | os.O_CREAT)
+        fd = self._files.open("lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
@@ -177,12 +172,7 @@ class JobState:
 
     def in_flight(self) -> InFlight | None:
         """The run that an earlier process left without an end; an unreadable record is None."""
-        told = self.read("in-flight.json")
-        known = InFlight.__annotations__
-        try:
-            return InFlight(**{key: value for key, value in told.items() if key in known}) if told else None
-        except TypeError:
-            return None
+        return InFlight.of(self.read("in-flight.json"))
 
     def put_in_flight(self, record: InFlight) -> None:
         """On disk before it returns (fsync of file and directory)."""
@@ -192,15 +182,9 @@ class JobState:
         """The end of the run is known."""
         self.remove("in-flight.json")
 
-    def remove(self, name: str) -> None:
-        """Remove a record, or nothing."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self._fd)
-
     def tick(self) -> float | None:
         """The last tick that --if-due counted from, seconds since 1970."""
-        at = (self.read("tick.json") or {}).get("at")
-        return float(at) if isinstance(at, (int, float)) else None
+        return tick_in(self.read("tick.json"))
 
     def put_tick(self, at: float) -> None:
         """Remember a tick, on disk before it returns."""
@@ -224,7 +208,7 @@ class JobState:
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
         line = (json.dumps(result, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-        fd = self._open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        fd = self._files.open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -239,23 +223,16 @@ class JobState:
 
     def history(self) -> list[dict[str, Any]]:
         """All results kept, oldest first; a damaged line is passed over."""
-        found = []
-        for line in self._text("history.jsonl").split("\n"):  # not splitlines: U+2028 is data
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return [entry for entry in found if isinstance(entry, dict)]
+        lines = self._text("history.jsonl").split("\n")  # not splitlines: U+2028 is data
+        return [entry for line in lines if (entry := record_in(line)) is not None]
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A record by its file's name; None where there is none, or a damaged one."""
-        try:
-            told = json.loads(self._text(name))
-        except ValueError:
-            return None
-        return told if isinstance(told, dict) else None
+        return record_in(self._text(name))
 
     def _text(self, name: str) -> str:
         try:
-            fd = self._open(name, os.O_RDONLY)
+            fd = self._files.open(name, os.O_RDONLY)
         except FileNotFoundError:
             return ""
         with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
@@ -263,41 +240,14 @@ class JobState:
 
     def write(self, name: str, text: str, *, sync: bool = False) -> None:
         """A whole record, old or new; sync: on disk before it returns."""
-        temporary = f".{name}.{os.getpid()}"
-        fd = self._open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
-            os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=self._fd)
-            raise
+        with self._files.replacing(name, 0o600, sync=sync) as file:
+            file.write(text.encode(errors="backslashreplace"))
         if sync:
-            os.fsync(self._fd)
+            self._files.sync()
 
-    def _open(self, name: str, flags: int) -> int:
-        """Open below the directory; what root creates there is given to the directory's owner.
-
-        That owner may be a service user whom root must not trust: no links are followed, a FIFO does not
-        block, and only a file that this call created is given away.
-        """
-        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        if flags & os.O_CREAT:
-            with contextlib.suppress(FileExistsError):
-                fd = os.open(name, flags | os.O_EXCL, 0o600, dir_fd=self._fd)
-                if os.geteuid() == 0:
-                    owner = os.fstat(self._fd)
-                    os.fchown(fd, owner.st_uid, owner.st_gid)
-                return fd
-        fd = os.open(name, flags & ~os.O_CREAT, dir_fd=self._fd)
-        if os.fstat(fd).st_nlink > 1 or not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(errno.EPERM, "not a plain file of its own", name)
-        return fd
+    def remove(self, name: str) -> None:
+        """Remove a record, or nothing."""
+        self._files.remove(name)
 
 
 def cannot_write(directory: Path, error: OSError) -> JobError:

@@ -14,9 +14,10 @@ from ..config.model import Config, Job
 from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
+from ..kept import read_tick
 from ..scheduling.base import Installed, Scope
 from ..scheduling.host import config_place, installed_jobs, visible
-from ..state import base_of, read_tick
+from ..state import base_of
 from .options import Globals
 
 

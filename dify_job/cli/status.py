@@ -14,12 +14,13 @@ from ..config.read import load_config
 from ..errors import JobError
 from ..exits import TABLE, Outcome
 from ..history import PastRun, Summary, read_history, summary
+from ..kept import read_last
 from ..ownership import is_gone
 from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
 from ..scheduling.host import config_place, installed_jobs, visible
-from ..state import base_of, read_last
+from ..state import base_of
 from .options import Globals
 from .output import put, put_json, span_of
 from .scopes import config_of, fault_of_config, scope_options, sudo, tick_of, try_config

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
-from ..memory import LARGE, return_large_blocks
 from ..values import dataclass
 from . import transport
 from .dialects import IRRELEVANT_LINES, Event, read_event
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
+_LARGE = 1024 * 1024
 _LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
 _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
@@ -193,8 +193,7 @@ class Dify:
                     yield Opened(response.headers)
                     yield from _events(call, response)
                 else:
-                    if (response.raw.length_remaining or 0) > LARGE:
-                        return_large_blocks()
+                    _make_room(response.raw.length_remaining or 0)
                     yield Reply(response.status_code, response.headers, _body(call, response))
 
     def _send(
@@ -245,8 +244,7 @@ def _events(call: Call, response: requests.Response) -> Iterator[Message]:
                     return
         if parser.pending > _LARGEST:
             raise transport.TooLargeError
-        if parser.pending > LARGE:
-            return_large_blocks()
+        _make_room(parser.pending)
     yield Ended()
 
 
@@ -258,6 +256,14 @@ def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         call.last_byte = time.monotonic()
         yield chunk
+
+
+def _make_room(size: int) -> None:
+    """For so many bytes that are to come, and to be freed again."""
+    if size > _LARGE:
+        from ..memory import return_large_blocks  # noqa: PLC0415 - for large answers alone
+
+        return_large_blocks(_LARGE)
 
 
 def _body(call: Call, response: requests.Response) -> bytes:

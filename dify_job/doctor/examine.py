@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from ..dify.app import AppSeen
 from ..errors import JobError
+from ..kept import read_last
 from ..running.inputs import Templates
 from ..running.preflight import obstacle
-from ..state import read_last
 from .case import Case
 from .check import Check, Level, by_root, fail, warn
 from .door import check_door

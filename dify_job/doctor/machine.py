@@ -13,9 +13,10 @@ from pathlib import Path
 from .. import process
 from ..dify.app import AppSeen
 from ..exits import TABLE, Outcome
+from ..kept import read_in_flight, read_last, read_own
 from ..ownership import is_gone
+from ..running.aftermath import why_not_started
 from ..scheduling import reach, systemctl
-from ..state import JobState, read_last, read_own
 from .case import Case
 from .check import Check, by_root, fail, ok, warn
 
@@ -27,13 +28,12 @@ _HOLDER = re.compile(rb"process [0-9]+")
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
-# Statuses that systemd gives to what it could not start (systemd.exec(5)).
-_NOT_STARTED = {
-    203: ("EXEC, the interpreter is gone or cannot be run", "dify-job install {job}"),
-    217: ("USER, run_as is no user", "dify-job install {job} --run-as USER"),
-    226: ("NAMESPACE, a path of the unit is gone", "systemctl cat dify-job-{job}.service"),
-    238: ("STATE_DIRECTORY", "systemctl status dify-job-{job}.service"),
-    243: ("CREDENTIALS, the key file is gone or cannot be decrypted", "dify-job secret set {job}"),
+# What mends it where systemd could not start the process, by its status (systemd.exec(5)).
+_MENDS = {
+    203: "dify-job install {job}",
+    217: "dify-job install {job} --run-as USER",
+    226: "systemctl cat dify-job-{job}.service",
+    243: "dify-job secret set {job}",
 }
 # Results of a service that its process did not choose (systemd.exec(5), $SERVICE_RESULT).
 _ENDED_BY_SYSTEMD = {
@@ -210,10 +210,9 @@ def check_last_run(case: Case) -> Iterator[Check]:
     """How the last run ended, and whether an earlier one has an open end."""
     directory, job = case.state, case.job.name
     one = case.one
-    if one is not None and one.exit_code in _NOT_STARTED:
-        why, mend = _NOT_STARTED[one.exit_code]
-        told = f"systemd could not start it: status {one.exit_code}/{why}"
-        yield warn("last-run", told, mend.format(job=job))
+    if one is not None and (why := why_not_started(one.exit_code)) is not None:
+        mend = _MENDS.get(one.exit_code or 0, "systemctl status dify-job-{job}.service")
+        yield warn("last-run", f"systemd could not start it: status {why}", mend.format(job=job))
     elif one is not None and one.result in _ENDED_BY_SYSTEMD:
         told = f"systemd ended it ({one.result}): {_ENDED_BY_SYSTEMD[one.result]}"
         yield warn(
@@ -234,7 +233,7 @@ def check_last_run(case: Case) -> Iterator[Check]:
             yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
     if not os.access(directory / "in-flight.json", os.R_OK) or _held(directory, case.now):
         return
-    record = JobState(directory).in_flight()
+    record = read_in_flight(directory)
     if record is not None:
         run = record.workflow_run_id or "without an id"
         told = f"how an earlier run ended is not known ({run}): the next one looks for it first"

@@ -6,7 +6,7 @@ from datetime import datetime
 from ..exits import TABLE
 from ..history import PastRun
 from ..state import InFlight
-from ..values import dataclass
+from ..values import dataclass, replace
 
 _KILLED = {
     "oom-kill": ("killed, because there was no memory left for it", "raise MemoryMax= of the unit"),
@@ -21,7 +21,7 @@ _NOT_STARTED = {
     217: ("USER", "its user does not exist"),
     226: ("NAMESPACE", "a file or directory that it needs is missing"),
     238: ("STATE_DIRECTORY", "its state directory cannot be made"),
-    243: ("CREDENTIALS", "a file of LoadCredential= is missing, or cannot be read"),
+    243: ("CREDENTIALS", "a file of LoadCredential= is missing, or cannot be read or decrypted"),
 }
 
 
@@ -63,48 +63,52 @@ def ending_of(environ: Mapping[str, str]) -> Ending | None:
     )
 
 
+def why_not_started(exit_code: int | None) -> str | None:
+    """`203/EXEC, ...` for a status by which systemd says that it could not start the process, else None."""
+    name, why = _NOT_STARTED.get(exit_code or 0, ("", ""))
+    return f"{exit_code}/{name}, {why}" if name else None
+
+
 def record_of(ending: Ending, left: InFlight | None, now: datetime) -> PastRun:
     """The record of the run. left: what a process that was killed had in flight."""
-    code = ending.exit_code
-    journal = f"journalctl -u {ending.unit} -n 20"
-    if code is not None and ending.result == "exit-code":
-        known = next((row for row in TABLE if row.code == code), None)
-        if known is not None:
-            return PastRun(
-                call_time=_text(now), outcome=known.outcome, exit_code=code, message=known.when, hint=journal
-            )
-        name, why = _NOT_STARTED.get(code, ("", ""))
-        if name:
-            message = f"not started: {why} (status {code}/{name})"
-            return PastRun(
-                call_time=_text(now),
-                outcome="not-started",
-                exit_code=code,
-                message=message,
-                hint=f"systemctl status {ending.unit}; where paths have changed: dify-job install",
-            )
-        message = f"it ended with status {code}, which dify-job does not give"
-        return PastRun(call_time=_text(now), outcome="crashed", exit_code=code, message=message, hint=journal)
-    if ending.code in ("killed", "dumped"):
-        why, hint = _KILLED.get(ending.result, (f"killed by SIG{ending.status}", None))
-        return PastRun(
-            call_time=left.started if left is not None else _text(now),
-            outcome="killed",
-            exit_code=None,
-            message=f"{why} (systemd says {ending.result}, {ending.code} by {ending.status})",
-            hint=hint if left is None else "; ".join(filter(None, (hint, "the run may go on in Dify"))),
-            attempts=0 if left is None else 1,
-            run_id=left.workflow_run_id if left is not None else None,
-        )
-    return PastRun(
-        call_time=left.started if ending.untold and left is not None else _text(now),
-        outcome="killed" if ending.untold and left is not None else "not-started",
-        exit_code=code,
-        message=f"{ending.unit} failed without a result"
-        + ("" if ending.untold else f" (systemd says {ending.result})"),
-        hint=f"systemctl status {ending.unit}",
-        run_id=left.workflow_run_id if ending.untold and left is not None else None,
+    if ending.exit_code is not None and ending.result == "exit-code":
+        outcome, message, hint = _of_status(ending.exit_code, ending.unit)
+    elif ending.code in ("killed", "dumped"):
+        outcome, (message, hint) = "killed", _of_kill(ending)
+    else:
+        outcome = "killed" if ending.untold and left is not None else "not-started"
+        message = f"{ending.unit} failed without a result"
+        message += "" if ending.untold else f" (systemd says {ending.result})"
+        hint = f"systemctl status {ending.unit}"
+    run = PastRun(
+        call_time=_text(now), outcome=outcome, exit_code=ending.exit_code, message=message, hint=hint
     )
+    if outcome != "killed" or left is None:
+        return run
+    return replace(
+        run,
+        call_time=left.started,
+        hint="; ".join(filter(None, (hint, "the run may go on in Dify"))),
+        attempts=1,
+        run_id=left.workflow_run_id,
+    )
+
+
+def _of_status(code: int, unit: str) -> tuple[str, str, str | None]:
+    """Outcome, message and hint of a process that ended by itself, or never was."""
+    journal = f"journalctl -u {unit} -n 20"
+    known = next((row for row in TABLE if row.code == code), None)
+    if known is not None:
+        return known.outcome, known.when, journal
+    if (why := why_not_started(code)) is not None:
+        hint = f"systemctl status {unit}; where paths have changed: dify-job install"
+        return "not-started", f"not started: status {why}", hint
+    return "crashed", f"it ended with status {code}, which dify-job does not give", journal
+
+
+def _of_kill(ending: Ending) -> tuple[str, str | None]:
+    why, hint = _KILLED.get(ending.result, (f"killed by SIG{ending.status}", None))
+    return f"{why} (systemd says {ending.result}, {ending.code} by {ending.status})", hint
 
 
 def _text(at: datetime) -> str:

@@ -12,9 +12,10 @@ from ..config.model import Downloads
 from ..dify.client import Broken, Call, Crashed, Message, Reply
 from ..dify.dialects import WorkflowRun
 from ..dify.download import download
+from ..directory import Directory
 from ..values import dataclass
 from .inbox import Cancel, Inbox
-from .place import Directory, Place
+from .place import Place
 from .runner import Request
 
 _AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60

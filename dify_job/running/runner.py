@@ -16,7 +16,6 @@ from ..dify.client import Dify
 from ..dify.dialects import Event
 from ..state import InFlight, JobState, boot_id, cannot_write
 from ..values import dataclass, field, replace
-from . import retry
 from .inbox import Inbox
 from .inputs import check_sendable, needs_form
 from .outcome import Verdict
@@ -163,32 +162,39 @@ class _Runner:
 
     def _submit(self) -> Verdict:
         """POST until an attempt was accepted, or was refused for good."""
-        waited, last = 0.0, None
+        pauses: list[float] = []
         if cancel := self._inbox.pause(0.0):
             return cancelled(cancel)
         while True:
             verdict = self._attempt()
-            now = time.monotonic()
             if not verdict.again:
                 return verdict
+            now = time.monotonic()
             if verdict.unsent and now < self._request.began + self._request.wait_network:
                 pause: float | None = _NETWORK_PAUSE
             else:
                 self._attempts += 1
-                pause = last = retry.pause(
-                    self._job.retry,
-                    attempts=self._attempts,
-                    waited=waited,
-                    last=last,
-                    retry_after=retry.seconds_of(verdict.retry_after, datetime.now(UTC)),
-                    uniform=random.uniform,
-                )
-                waited += pause or 0.0
+                pause = self._pause_after(verdict, pauses)
             if pause is None or now + pause >= self._deadline:
                 return verdict
             log.info(f"{verdict.message}; trying again", attempt=self._attempts, pause_s=round(pause, 1))
             if cancel := self._inbox.pause(now + pause):
                 return cancelled(cancel)
+
+    def _pause_after(self, refused: Verdict, pauses: list[float]) -> float | None:
+        """Seconds until the next POST, None for no more; pauses: those before, to which it is added."""
+        from . import retry  # noqa: PLC0415 - nearly no run is refused
+
+        pause = retry.pause(
+            self._job.retry,
+            attempts=self._attempts,
+            waited=sum(pauses),
+            last=pauses[-1] if pauses else None,
+            retry_after=retry.seconds_of(refused.retry_after, datetime.now(UTC)),
+            uniform=random.uniform,
+        )
+        pauses += [] if pause is None else [pause]
+        return pause
 
     def _attempt(self) -> Verdict:
         request = self._request

@@ -11,11 +11,13 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "dify_job"
 
 GROUND = {
+    "directory",
     "errors",
     "exits",
     "files",
     "history",
     "journal",
+    "kept",
     "log",
     "mailbox",
     "memory",

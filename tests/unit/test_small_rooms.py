@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dify_job import log, xdg
 from dify_job.config.model import RetryPolicy
 from dify_job.exits import TABLE, Outcome, code_of
+from dify_job.kept import read_tick
 from dify_job.plain import one_line
 from dify_job.running.retry import pause, seconds_of
 from dify_job.state import InFlight, JobState, Locked, boot_id
@@ -122,13 +123,22 @@ def test_a_record_in_flight_comes_back(tmp_path: Path) -> None:
 
 def test_a_record_of_another_version_or_half_of_one_does_not_stop_a_run(tmp_path: Path) -> None:
     state = JobState(tmp_path)
-    for text in ('{"run": "r"}', '{"run": ', "[]", ""):
+    half = json.dumps(vars(record()) | {"user": 5})
+    for text in ('{"run": "r"}', '{"run": ', "[]", "", half, "[" * 100_000):
         (tmp_path / "in-flight.json").write_text(text)
         assert state.in_flight() is None
     state.put_in_flight(record())
     told = json.loads((tmp_path / "in-flight.json").read_text())
     (tmp_path / "in-flight.json").write_text(json.dumps(told | {"later": 1}))
     assert state.in_flight() == record()
+
+
+@pytest.mark.parametrize("at", ["1e300", "9" * 400, "-1", "NaN", "null", '"7"', "[" * 100_000])
+def test_a_tick_that_no_calendar_has_is_none(at: str, tmp_path: Path) -> None:
+    (tmp_path / "tick.json").write_text(f'{{"at": {at}}}')
+    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (None, None)
+    JobState(tmp_path).put_tick(7.5)
+    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (7.5, 7.5)
 
 
 def test_a_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:

@@ -1,0 +1,109 @@
+"""A directory, opened: its files are reached by name, and nobody can put another directory under it."""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LONGEST = 200  # bytes of a name that a temporary one repeats; file systems take 255
+
+
+class Directory:
+    """theirs: it can belong to a user whom root must not trust, and who is given what root makes in it.
+
+    Its methods raise OSError as it comes.
+    """
+
+    def __init__(self, path: Path, *, theirs: bool = False) -> None:
+        self._fd = os.open(path, _DIRECTORY)
+        self._theirs = theirs and os.geteuid() == 0
+
+    def close(self) -> None:
+        """Once, at the end."""
+        os.close(self._fd)
+
+    def enter(self, name: str) -> None:
+        """Go into the directory of that name, made where it is missing; a link is not followed."""
+        made = True
+        try:
+            os.mkdir(name, 0o700, dir_fd=self._fd)
+        except FileExistsError:
+            made = False
+        below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fd)
+        if made:
+            self._give(below)
+        os.close(self._fd)
+        self._fd = below
+
+    def open(self, name: str, flags: int) -> int:
+        """A plain file of one name, through no link; a FIFO does not block. What O_CREAT makes is 0600."""
+        if flags & os.O_CREAT:
+            with contextlib.suppress(FileExistsError):
+                return self._new(name, flags, 0o600)
+        fd = os.open(name, flags & ~os.O_CREAT | _PLAIN, dir_fd=self._fd)
+        found = os.fstat(fd)
+        if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            raise OSError(errno.EPERM, "not a plain file of its own", name)
+        return fd
+
+    @contextlib.contextmanager
+    def replacing(self, name: str, mode: int | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
+        """A new file that takes the name when it is whole; a link of that name is replaced, not followed.
+
+        mode: whatever the umask; None leaves it to the umask. sync: on disk before it has its name. Refused
+        where something that is no file has the name.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
+            if not stat.S_ISREG(there) and not stat.S_ISLNK(there):
+                raise OSError(errno.EEXIST, f"there is something named {name} that is no file")
+        temporary = _temporary(name)
+        try:
+            with os.fdopen(self._new(temporary, os.O_WRONLY, 0o666 if mode is None else mode), "wb") as file:
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=self._fd)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def try_out(self) -> None:
+        """Find out whether a file can be made."""
+        name = _temporary("try")
+        os.close(self._new(name, os.O_WRONLY, 0o600))
+        os.unlink(name, dir_fd=self._fd)
+
+    def sync(self) -> None:
+        """The names in it are on disk before this returns."""
+        os.fsync(self._fd)
+
+    def _new(self, name: str, flags: int, mode: int) -> int:
+        fd = os.open(name, flags | os.O_CREAT | os.O_EXCL | _PLAIN, mode, dir_fd=self._fd)
+        self._give(fd)
+        return fd
+
+    def _give(self, fd: int) -> None:
+        if self._theirs:
+            owner = os.fstat(self._fd)
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def _temporary(name: str) -> str:
+    """Begins with a dot and ends in none of .service, .timer, .toml or .prom: nobody reads half a file."""
+    return f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}.{os.urandom(6).hex()}.new"

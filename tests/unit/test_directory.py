@@ -1,0 +1,55 @@
+"""Files in an opened directory: whole or not at all, and never for more eyes than they are meant for."""
+
+import contextlib
+import json
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dify_job.directory import Directory
+from dify_job.state import JobState
+
+
+def test_a_new_file_is_at_no_time_readable_for_more_than_it_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = []
+    fchmod = os.fchmod
+
+    def seen(fd: int, mode: int) -> None:
+        before.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        fchmod(fd, mode)
+
+    monkeypatch.setattr(os, "fchmod", seen)
+    with contextlib.closing(Directory(tmp_path)) as directory, directory.replacing("x", 0o600) as file:
+        file.write(b"private")
+    assert [mode & 0o077 for mode in before] == [0]
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "报" * 85])
+def test_the_longest_name_that_the_disk_takes_can_be_replaced(name: str, tmp_path: Path) -> None:
+    for text in (b"old", b"new"):
+        with contextlib.closing(Directory(tmp_path)) as directory, directory.replacing(name) as file:
+            file.write(text)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
+
+
+def test_what_fails_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("old")
+    with contextlib.closing(Directory(tmp_path)) as directory:
+        writing = directory.replacing("x")
+        with pytest.raises(TypeError), writing as file:
+            file.writelines([b"half", "then it breaks"])
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_threads_that_write_one_record_at_once_leave_one_of_them_whole(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: state.write("x.json", json.dumps([n] * 500)), range(200)))
+    assert len(set(json.loads((tmp_path / "x.json").read_text()))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
