@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
-_LARGE = 1024 * 1024
 _LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
 _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
@@ -193,7 +192,7 @@ class Dify:
                     yield Opened(response.headers)
                     yield from _events(call, response)
                 else:
-                    _make_room(response.raw.length_remaining or 0)
+                    transport.make_room(response.raw.length_remaining or 0)
                     yield Reply(response.status_code, response.headers, _body(call, response))
 
     def _send(
@@ -244,7 +243,7 @@ def _events(call: Call, response: requests.Response) -> Iterator[Message]:
                     return
         if parser.pending > _LARGEST:
             raise transport.TooLargeError
-        _make_room(parser.pending)
+        transport.make_room(parser.pending)
     yield Ended()
 
 
@@ -256,14 +255,6 @@ def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         call.last_byte = time.monotonic()
         yield chunk
-
-
-def _make_room(size: int) -> None:
-    """For so many bytes that are to come, and to be freed again."""
-    if size > _LARGE:
-        from ..memory import return_large_blocks  # noqa: PLC0415 - for large answers alone
-
-        return_large_blocks(_LARGE)
 
 
 def _body(call: Call, response: requests.Response) -> bytes:

@@ -16,6 +16,7 @@ from ..dify.client import Dify
 from ..dify.dialects import Event
 from ..state import InFlight, JobState, boot_id, cannot_write
 from ..values import dataclass, field, replace
+from . import retry
 from .inbox import Inbox
 from .inputs import check_sendable, needs_form
 from .outcome import Verdict
@@ -183,8 +184,6 @@ class _Runner:
 
     def _pause_after(self, refused: Verdict, pauses: list[float]) -> float | None:
         """Seconds until the next POST, None for no more; pauses: those before, to which it is added."""
-        from . import retry  # noqa: PLC0415 - nearly no run is refused
-
         pause = retry.pause(
             self._job.retry,
             attempts=self._attempts,

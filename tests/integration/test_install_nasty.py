@@ -178,10 +178,10 @@ def test_nasty_05_a_file_system_that_is_read_only_is_told_and_nothing_is_changed
     monkeypatch.setattr(systemctl.Manager, "why_not", lambda _: None)
     real = os.rename
 
-    def refuse(old: Path, new: Path) -> None:
+    def refuse(old: str, new: str, **directories: int) -> None:
         if Path(new).suffix in (".service", ".timer"):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(new))
-        real(old, new)
+        real(old, new, **directories)
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(JobError, match=r"nothing was changed.*Read-only file system") as refused:

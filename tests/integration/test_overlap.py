@@ -126,8 +126,10 @@ def test_of_commands_started_at_once_one_runs_at_a_time(
     assert len(server.runs) == 1
 
 
-def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float) -> None:
-    """Kill a run after `moment` seconds; the next one settles it, and starts no other in its place."""
+def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
+    """Kill a run `moment` seconds after its start, or after the server's; the next one settles it, and starts
+    no other in its place.
+    """
     home.mkdir()
     command = Command(home)
     env = {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url}
@@ -136,6 +138,8 @@ def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float) -
         return [run.run_id for run in server.runs if run.app.key == key]
 
     first = command.start("run", env=env)
+    while under_way and not created() and first.poll() is None:
+        time.sleep(0.01)
     time.sleep(moment)
     first.kill()
     first.communicate()
@@ -158,8 +162,13 @@ def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(tmp_path: Path, 
     kills = 25
     apps = [App(f"app-{number}", nodes=(Node("Think", 0.4),)) for number in range(kills)]
     with StandIn(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
-        cases = [(tmp_path / app.key, server, app.key, draw.uniform(0.1, 2.0)) for app in apps]
-        for future in [pool.submit(killed_and_run_again, *case) for case in cases]:
+        futures = []
+        for number, app in enumerate(apps):
+            under_way = number % 2 == 0  # how long it takes until then is the machine's business
+            moment = draw.uniform(0.0, 0.6) if under_way else draw.uniform(0.1, 2.0)
+            case = (tmp_path / app.key, server, app.key, moment)
+            futures.append(pool.submit(killed_and_run_again, *case, under_way=under_way))
+        for future in futures:
             future.result()
         assert len(server.runs) > kills + kills // 4, "too few were killed in mid-run to show anything"
 

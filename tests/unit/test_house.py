@@ -20,7 +20,6 @@ GROUND = {
     "kept",
     "log",
     "mailbox",
-    "memory",
     "ownership",
     "plain",
     "process",
