@@ -120,10 +120,12 @@ def locked(directory: Path) -> Iterator[None]:
 def _lock(path: Path) -> int:
     until = time.monotonic() + _LOCK_WAIT
     while True:
-        Writer().directory(path.parent)
         try:
+            Writer().directory(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # whoever held it has just removed the directory
+        except (FileNotFoundError, FileExistsError):  # whoever held it has just removed the directory
+            if os.path.lexists(path.parent) and not path.parent.is_dir():
+                raise
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

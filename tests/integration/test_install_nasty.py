@@ -285,6 +285,28 @@ def test_nasty_18_a_second_install_waits_and_then_says_that_one_is_under_way(
         pass
 
 
+def test_nasty_18_many_that_come_and_go_at_once_make_and_remove_the_directory_of_the_lock(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys, pathlib; from dify_job import files\n"
+        "for _ in range(200):\n"
+        "    with files.locked(pathlib.Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "base")]
+    many = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [told for one in many if (told := one.communicate()[1])] == []
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("there", ["file", "dangling link"])
+def test_nasty_18_what_is_no_directory_is_told_at_once(there: str, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.touch() if there == "file" else base.symlink_to("nowhere")
+    with pytest.raises(JobError, match=r"install\.lock cannot be opened"), files.locked(base):
+        pass
+
+
 def test_nasty_19_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
     install_programs(home.path, home.path / "bin", version=239)
     home.configure(CONFIG + 'jitter = "5min"\nmax_late = "10min"\n')
