@@ -25,9 +25,9 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
 
     Raises JobError (config); the key is in no message.
     """
-    credential = _credential(job.name, environ)
-    if credential is not None:
-        return check_key(_read(credential), str(credential))
+    for name in (f"dify-job.{job.name}.api_key", CREDENTIAL):
+        if (credential := _credential(name, environ)) is not None:
+            return check_key(credential, f"{environ['CREDENTIALS_DIRECTORY']}/{name}")
     source = job.key
     if source.file is not None:
         text = _read_private(source.file, "key file", "api_key_file", user=_user_of(job))
@@ -91,19 +91,16 @@ def _bad(where: str, fault: str, hint: str) -> JobError:
     return JobError(Outcome.CONFIG, f"the API key from {where} {fault}", hint)
 
 
-def _credential(job: str, environ: Mapping[str, str]) -> Path | None:
+def _credential(name: str, environ: Mapping[str, str]) -> str | None:
+    """What systemd gave the unit under that name; None where it gave nothing."""
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         return None
-    for name in (f"dify-job.{job}.api_key", CREDENTIAL):
-        if (found := Path(directory) / name).exists():
-            return found
-    return None
-
-
-def _read(path: Path) -> str:
+    path = Path(directory, name)
     try:
         return path.read_bytes()[:_LARGEST].decode(errors="replace")
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
@@ -117,11 +114,8 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
 
     Raises JobError (config); no URL is in a message.
     """
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(directory, url_credential(path)) if directory else None
-    if credential is not None and credential.exists():
-        content = _read(credential)
-    else:
+    content = _credential(url_credential(path), environ)
+    if content is None:
         content = _read_private(path, "notify file", "notify")
     lines = (line.strip() for line in content.removeprefix("\ufeff").splitlines())
     urls = tuple(Secret(line) for line in lines if line and not line.startswith("#"))

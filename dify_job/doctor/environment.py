@@ -7,18 +7,17 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..config.model import Job
-from ..dify.transport import no_proxy_to_loopback
+from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..scheduling import units
 from .case import Case
 from .check import Check, ok, warn
 
-_BUNDLES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 
 
 def check_environment(case: Case) -> Iterator[Check]:
     """Nothing where the job needs none of them."""
-    bundles = _bundle_variables(case.job)
-    wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *bundles}
+    wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *_bundle_variable(case.job)}
     if not wanted:
         return
     service = units.unit_names(case.job.name)[0]
@@ -33,12 +32,12 @@ def check_environment(case: Case) -> Iterator[Check]:
 
 def _mend(case: Case, missing: Sequence[str], service: str) -> str:
     for name in missing:
-        if name in _BUNDLES:
+        if name in (*_BUNDLES, "SSL_CERT_FILE"):
             return f'set ca_file = "{os.environ[name]}" in the job'
     if case.by_cron:
         again = case.command(f"install {case.job.name} --backend systemd")
         return f"{again} (cron gives a job no variables; a unit can have them)"
-    if any(name not in os.environ for name in missing) or (case.system and os.geteuid() != 0):
+    if (case.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
         return f"{case.systemctl} edit {service} ([Service] Environment={missing[0]}=...)"
     return _drop_in(case, missing, service)
 
@@ -48,22 +47,26 @@ def _drop_in(case: Case, missing: Sequence[str], service: str) -> str:
     [unit] = [path for path in case.one.paths if path.name == service] if case.one else []
     place = shlex.quote(f"{unit}.d")
     pairs = " ".join(f'"{name}=${name}"' for name in missing)
-    text = f"printf 'Environment=\"%s\"\\n' {pairs} | sed -e s/%/%%/g -e '1i [Service]'"
+    quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
+    text = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]'"
     return f"mkdir -p {place} && {text} >{place}/environment.conf && {case.systemctl} daemon-reload"
 
 
-def _bundle_variables(job: Job) -> set[str]:
-    """The variables by which runs from this shell trust the server's certificate."""
-    names = {name for name in _BUNDLES if os.environ.get(name)}
-    return names if job.base_url.startswith("https:") and job.ca_file is None else set()
+def _bundle_variable(job: Job) -> list[str]:
+    """The variable by which runs from this shell trust the server's certificate, as a run chooses it."""
+    if not job.base_url.startswith("https:") or job.ca_file is not None:
+        return []
+    names = [name for name in _BUNDLES if os.environ.get(name)]
+    return names[:1] or (["SSL_CERT_FILE"] if ca_file_of_openssl() else [])
 
 
 def _proxy_variables(base_url: str) -> set[str]:
     """The variables by which runs from this shell go through a proxy."""
     parts = urlsplit(base_url)
-    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
+    used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
+    if used is None or proxy_bypass(parts.hostname or ""):
         return set()
     if no_proxy_to_loopback(base_url):  # a run goes there directly, whatever the shell says
         return set()
-    names = {f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()}
+    names = {f"{used}_proxy", f"{used}_proxy".upper()}
     return {name for name in names if os.environ.get(name)}

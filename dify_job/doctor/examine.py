@@ -64,7 +64,7 @@ def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
     else:
         yield from _shown(check_files(files, account, known))
         yield from _shown(check_output(case, account))
-    yield from _shown(check_notify(case.job))
+    yield from _shown(check_notify(case))
 
 
 def _shown(check: Check | None) -> Iterator[Check]:

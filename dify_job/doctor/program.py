@@ -29,6 +29,20 @@ def check_program(case: Case) -> Iterator[Check]:
         yield _check_bytecode(case, case.python)
 
 
+def lacks(case: Case, module: str) -> bool:
+    """True where the interpreter that the job has, or would get, has no such module."""
+    python = case.python or Path(sys.executable)
+    if python == Path(sys.executable):
+        return find_spec(module) is None
+    return os.access(python, os.X_OK) and _distrust(python) is None and _lacks(python, module)
+
+
+@cache
+def _lacks(python: Path, module: str) -> bool:
+    asked = f"import importlib.util as u; raise SystemExit(3 * (u.find_spec({module!r}) is None))"
+    return process.run([str(python), "-P", "-c", asked], limit=10.0).code == 3
+
+
 def _check_interpreter(case: Case) -> Check:
     job, python = case.job.name, case.python
     again = f"{case.command(f'install {job}')} (with this dify-job's own interpreter)"
@@ -101,7 +115,7 @@ def _uncompiled() -> tuple[Path, ...]:
 
 
 def _root_of(source: Path) -> Path:
-    while (source.parent / "__init__.py").exists():
+    while not is_gone(source.parent / "__init__.py"):
         source = source.parent
     return source
 

@@ -6,7 +6,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from importlib.util import find_spec
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..scheduling import calendars, preview, reach, schedule, zones
 from ..timespan import format_timespan
 from .case import Case
 from .check import Check, by_root, fail, ok, warn
+from .program import lacks
 
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
@@ -95,9 +95,9 @@ def _let_in(directory: Path, account: reach.Account) -> str | None:
     return by_root(f"chown {account.name} {shlex.quote(str(directory))}")
 
 
-def check_notify(job: Job) -> Check | None:
+def check_notify(case: Case) -> Check | None:
     """Whether somebody can be told; None where nobody is to be."""
-    notify = job.notify
+    notify = case.job.notify
     if not notify.files:
         return ok("notify", "a healthchecks URL") if notify.healthchecks else None
     for file in notify.files:
@@ -106,9 +106,12 @@ def check_notify(job: Job) -> Check | None:
         except JobError as error:
             if os.geteuid() == 0 or is_gone(file) or os.access(file, os.R_OK):
                 return warn("notify", f"nobody will be told: {error.message}", error.hint)
-    if find_spec("apprise") is None:
-        told = "nobody will be told: apprise is not installed beside dify-job"
-        return warn("notify", told, f"{sys.executable} -m pip install 'dify-job[notify]'")
+    if lacks(case, "apprise"):
+        python = case.python or Path(sys.executable)
+        pip = f"python3 -m pip --python {python}" if lacks(case, "pip") else f"{python} -m pip"
+        command = f"{pip} install 'dify-job[notify]'"
+        told = f"nobody will be told: {python} has no apprise"
+        return warn("notify", told, by_root(command) if case.system else command)
     return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")
 
 

@@ -308,6 +308,15 @@ def test_a_credential_wins_and_its_mode_is_not_checked(key_file: Path, tmp_path:
     assert read_key(job_with(key_file), environ).reveal() == "app-credential"
 
 
+@pytest.mark.parametrize("name", ["dify-job.a.api_key", "api_key"])
+def test_a_credential_that_cannot_be_read_is_told_and_nothing_takes_its_place(
+    key_file: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "credentials" / name).mkdir(parents=True)
+    with pytest.raises(JobError, match=f"credentials/{name} cannot be read: Is a directory"):
+        read_key(job_with(key_file), {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")})
+
+
 def _readable(path: Path) -> None:
     path.chmod(0o644)
 

@@ -3,6 +3,8 @@
 import os
 import py_compile
 import sys
+import venv
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,21 +78,21 @@ def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     assert machine.check_clock(AppSeen(clock_ahead=ahead)).level is level
 
 
-def test_notifications_without_apprise_are_a_warning_with_the_command_for_this_interpreter(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path: Path) -> None:
     urls = tmp_path / "urls"
     urls.write_text("json://localhost\n")
     urls.chmod(0o600)
+    venv.create(tmp_path / "other", symlinks=True)
     told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
-    monkeypatch.setattr(settings, "find_spec", lambda _: None)
-    check = settings.check_notify(told)
+    case = Case(job=told, config=Config(path=None, files=(), jobs={}), wing=Cron(Scope.USER), now=NOW)
+    check = settings.check_notify(case)
     assert check is not None
-    assert (check.level, check.mend) == (Level.WARN, f"{sys.executable} -m pip install 'dify-job[notify]'")
-    monkeypatch.setattr(settings, "find_spec", lambda _: object())
-    check = settings.check_notify(told)
+    assert check.level is Level.OK, "these tests have it"
+    other = tmp_path / "other/bin/python"
+    check = settings.check_notify(replace(case, python=other))
     assert check is not None
-    assert check.level is Level.OK
+    assert (check.level, check.message) == (Level.WARN, f"nobody will be told: {other} has no apprise")
+    assert check.mend == f"python3 -m pip --python {other} install 'dify-job[notify]'"
 
 
 def test_zone_data_that_the_machine_lacks_is_a_failure(
@@ -154,6 +156,9 @@ def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
         ({"https_proxy": "http://p:3128"}, "https://dify.example.com/v1", {"https_proxy"}),
         ({"HTTPS_PROXY": "http://p:3128"}, "http://dify.example.com/v1", set()),
         ({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "example.com"}, "https://dify.example.com/v1", set()),
+        ({"ALL_PROXY": "http://p:3128"}, "http://dify.example.com/v1", {"ALL_PROXY"}),
+        ({"all_proxy": "http://p:3128", "http_proxy": "http://q"}, "http://dify.example.com", {"http_proxy"}),
+        ({"ALL_PROXY": "http://p:3128", "NO_PROXY": "example.com"}, "https://dify.example.com/v1", set()),
     ],
 )
 def test_a_proxy_counts_where_this_shell_would_go_through_it(
@@ -230,18 +235,26 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
-    monkeypatch: pytest.MonkeyPatch, variable: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     for name in list(os.environ):
         if name.lower().endswith(("_proxy", "_ca_bundle", "_cert_file")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv(variable, "/etc/own-ca.pem")
+    bundle = tmp_path / "own-ca.pem"
+    bundle.touch()
+    monkeypatch.setenv(variable, str(bundle))
     config = Config(path=None, files=(), jobs={})
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
         case = Case(job=told, config=config, wing=Cron(Scope.USER), now=NOW)
         return [(check.name, check.mend) for check in environment.check_environment(case)]
 
-    assert checks(job()) == [("environment", 'set ca_file = "/etc/own-ca.pem" in the job')]
-    assert checks(job(ca_file=Path("/etc/own-ca.pem"))) == []
+    mend = [("environment", f'set ca_file = "{bundle}" in the job')]
+    assert checks(job()) == mend
+    assert checks(job(ca_file=bundle)) == []
     assert checks(job("http://localhost/v1")) == []
+    if variable != "SSL_CERT_FILE":  # of several a run takes one
+        monkeypatch.setenv("SSL_CERT_FILE", "/etc/hosts")
+        assert checks(job()) == mend
+    bundle.unlink()  # requests fails then, and passes over one of OpenSSL's
+    assert bool(checks(job())) == (variable != "SSL_CERT_FILE")
