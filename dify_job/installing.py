@@ -1,5 +1,6 @@
 """Bringing jobs to this host: what `install` shares with the original system's `start_scheduler`."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,7 +143,8 @@ def _refuse_second_time(wing: Wing, place: Path, jobs: Sequence[str]) -> None:
         for _, one in installed_jobs(tuple(others), tuple(jobs)):
             if same_scope or one.source == str(place):
                 what = one.backend if same_scope else f"{one.backend} as a {scope.value} job"
-                there = f"dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
+                sudo = "sudo " if scope is Scope.SYSTEM and os.geteuid() != 0 else ""
+                there = f"{sudo}dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
                 raise JobError(
                     Outcome.CONFIG,
                     f"job {one.job} is installed with {what} already; with both it would run twice",

@@ -235,7 +235,8 @@ def _state(row: _Row) -> str:
     one = row.installed
     if one is None:
         return "not installed"
-    word = "running" if one.running else "paused" if one.paused else "armed" if one.armed else "not armed"
+    armed = {True: "armed", False: "not armed", None: "enabled"}[one.armed]  # None: by its files
+    word = "running" if one.running else "paused" if one.paused else armed
     return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
 
 

@@ -4,6 +4,7 @@ import grp
 import os
 import re
 import shlex
+import socket
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -84,7 +85,7 @@ def check_journal(case: Case) -> Check:
 def _check_without_journal(case: Case) -> Check:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = case.job.log_file
-    if not case.by_cron or _SYSLOG.exists():
+    if not case.by_cron or _listens(_SYSLOG):
         return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
     if file is None:
         told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
@@ -96,6 +97,12 @@ def _check_without_journal(case: Case) -> Check:
         told = f"{case.account.name} cannot write log_file {file}: {why}"
         return warn("journal", told, by_root(f"chown {case.account.name} {file.parent}"))
     return ok("journal", f"none here; the log goes to {file}")
+
+
+def _listens(address: Path) -> bool:
+    """Whether a daemon takes datagrams there, as a run finds out; it can leave its socket behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        return connection.connect_ex(os.fspath(address)) == 0
 
 
 def _in_group() -> bool:

@@ -39,8 +39,7 @@ def lacks(case: Case, module: str) -> bool:
 
 @cache
 def _lacks(python: Path, module: str) -> bool:
-    asked = f"import importlib.util as u; raise SystemExit(3 * (u.find_spec({module!r}) is None))"
-    return process.run([str(python), "-P", "-c", asked], limit=10.0).code == 3
+    return process.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
 
 
 def _check_interpreter(case: Case) -> Check:

@@ -37,7 +37,10 @@ def check_backend(case: Case) -> Check:
         return ok("backend", f"systemd {case.systemd_version}, the {case.wing.scope} manager")
     if not case.system and systemctl.is_booted():
         return bad("backend", why_not, by_root(f"loginctl enable-linger {reach.name_of(os.geteuid())}"))
-    return bad("backend", why_not, case.command(f"install {case.job.name} --backend cron"))
+    by_cron = case.command(f"install {case.job.name} --backend cron")
+    if case.one is not None:  # with both it would run twice, and install refuses
+        by_cron = f"{_uninstall(case, case.one)} && {by_cron}"
+    return bad("backend", why_not, by_cron)
 
 
 def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
@@ -52,9 +55,7 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
         return
     if len(case.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
-        second = case.installed[1][1]
-        mend = f"dify-job uninstall {job} --backend {second.backend} --{second.scope}"
-        mend = by_root(mend) if second.scope is Scope.SYSTEM else mend
+        mend = _uninstall(case, case.installed[1][1])
         yield fail("units", f"installed twice, in {where}: it runs twice", mend)
         return
     shown = case.manager.show(units.unit_names(job)) if not case.by_cron else {}
@@ -72,6 +73,11 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
 
 
 # The files
+
+
+def _uninstall(case: Case, one: Installed) -> str:
+    command = f"dify-job uninstall {case.job.name} --backend {one.backend} --{one.scope}"
+    return by_root(command) if one.scope is Scope.SYSTEM else command
 
 
 def _where_asked(case: Case) -> str:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,10 @@ class Manager:
         told = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
         if shown.code != 0 or told.get("EnvironmentFiles"):
             return None
-        return set(re.findall(r"(?:^|[\s\"'])([A-Za-z_][A-Za-z0-9_]*)=", told.get("Environment", "")))
+        try:
+            return {pair.partition("=")[0] for pair in shlex.split(told.get("Environment", ""))}
+        except ValueError:  # control characters in a value are quoted as in bash alone
+            return None
 
     def reload(self) -> None:
         """Let the manager read all units again."""

@@ -159,7 +159,8 @@ class Systemd:
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
-            return plain
+            silent = f"the {self.scope} manager of systemd does not answer: dify-job doctor {job}"
+            return replace(plain, troubles=(*troubles, silent)) if self.manager.silent else plain
         if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
             troubles.append(f"changed by {drop_ins}")
         if service["LoadState"] not in ("loaded", "masked") or timer["LoadState"] not in ("loaded", "masked"):

@@ -35,6 +35,11 @@ class Machine:
         self._leader = 0
         self._cgroup = _cgroup2() / self._name  # --keep-unit: two machines in one cgroup would mix theirs
 
+    @property
+    def leader(self) -> int:
+        """Its PID 1, as seen from outside."""
+        return self._leader
+
     def mount(self) -> None:
         """An overlay whose upper half is in memory; what tests put there is gone with it."""
         _call("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "tmpfs", str(self._tmp))

@@ -23,9 +23,11 @@ class Ward:
     healthy: Lines | None = None
     env: dict[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
 
     def doctor(self) -> Lines:
-        ran = self.host(*self.flags, "doctor", "daily", "--json", user=self.user, env=self.env, check=False)
+        command = (*self.inside, "/opt/dify-job/bin/dify-job", *self.flags, "doctor", "daily", "--json")
+        ran = self.host.run(*command, user=self.user, env=self.env, check=False)
         assert ran.stdout, ran.stderr
         [job] = json.loads(ran.stdout)["jobs"]
         assert ran.stderr == ""
@@ -45,7 +47,7 @@ class Ward:
         """What its line says, in the caller's shell; sudo is root."""
         user = "root" if command.startswith("sudo ") else self.user
         script = command.replace("sudo ", "")
-        self.host.run("sh", "-ec", script, user=user, env=self.env, stdin=typed)
+        self.host.run(*self.inside, "sh", "-ec", script, user=user, env=self.env, stdin=typed)
 
     def sees(
         self,
@@ -297,9 +299,16 @@ def test_a_variable_that_only_this_shell_has(ward: Ward) -> None:
         ward.host.job(f'every = "1h"\n{region}')
         ward.host("install")
 
-    ward.env["REGION"] = "50% south"
+    ward.env["REGION"] = value = r"""50% "south\n" & 'so' X=$on/|\\"""
     ward.sees("environment", "warn", "REGION", wants_it)
-    assert ward.host.show(SERVICE, "Environment") == '"REGION=50% south"'
+    ward.host.job(f"""every = "1h"\n{region}\ninputs = {{ where = "{{{{ env('REGION') }}}}" }}""")
+    ward.host.run("systemctl", "start", SERVICE)
+    [run] = ward.host.server.runs
+    assert run.inputs["where"] == value
+    ward.host.job('every = "1h"\nenv = ["REGION", "X"]')
+    level, said, _ = ward.doctor()["environment"]
+    assert (level, said.partition(":")[0]) == ("warn", "X"), "it is a part of the value, and no variable"
+    wants_it()
     ward.host.run("rm", f"{place}/environment.conf")
     del ward.env["REGION"]
     editor = '#!/bin/sh\nprintf \'[Service]\\nEnvironment="A=b c" REGION=south\\n\' > "$1"\n'

@@ -2,6 +2,7 @@
 
 import os
 import py_compile
+import socket
 import sys
 import venv
 from dataclasses import replace
@@ -186,8 +187,11 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     assert check(None) is Level.WARN
     assert check(tmp_path / "log") is Level.OK
     assert check(tmp_path / "nowhere" / "log") is Level.WARN
-    monkeypatch.setattr(machine, "_SYSLOG", tmp_path)
-    assert check(None) is Level.OK
+    monkeypatch.setattr(machine, "_SYSLOG", tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "log"))
+        assert check(None) is Level.OK
+    assert check(None) is Level.WARN, "it left its socket behind"
 
 
 def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(

@@ -1,0 +1,194 @@
+"""The lines of doctor about what is around a job: this shell, other scopes, other machines."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..integration.accepting import Accepting
+from ..integration.conftest import read_request
+from ..remedies import command_in
+from .conftest import Host
+from .test_doctor import SERVICE, TIMER, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
+from .test_user_units import Login, alice  # noqa: F401 - a fixture
+
+
+class Proxy(Accepting):
+    """Passes plain http on, as a proxy is asked for it: by the whole URL."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = self.base_url.removesuffix("/v1")
+        self.seen: list[str] = []
+
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of the contract
+        request = read_request(client)
+        line, _, rest = request.partition(b"\r\n")
+        method, url, _ = line.decode().split()
+        self.seen.append(f"{method} {url}")
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port)) as server:
+            server.sendall(f"{method} {urlsplit(url).path} HTTP/1.1\r\n".encode() + rest)
+            while part := server.recv(65536):
+                client.sendall(part)
+
+
+@pytest.fixture
+def named(ward: Ward) -> Iterator[str]:  # noqa: F811
+    """The server by a name that is not loopback's, to which a run would go directly and in the clear."""
+    hosts = ward.host.machine.read("/etc/hosts")
+    ward.host.machine.write("/etc/hosts", hosts + "127.0.0.1 dify.test\n")
+    yield ward.host.server.base_url.replace("127.0.0.1", "dify.test")
+    ward.host.machine.write("/etc/hosts", hosts)
+
+
+def call_it(ward: Ward, url: str) -> None:  # noqa: F811
+    """Write that address into the config."""
+    text = ward.host.machine.read("/etc/dify-job/config.toml").splitlines()
+    text[1] = f'base_url = "{url}"'
+    ward.host.machine.write("/etc/dify-job/config.toml", "\n".join(text) + "\n")
+
+
+def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa: F811
+    """doctor's own interpreter has it, and the job was installed from another."""
+    other, urls = "/opt/other/bin/python", "/etc/dify-job/notify.urls"
+    ward.host.machine.write(urls, "json://127.0.0.1:9\n", 0o600)
+    ward.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{urls}"] }}')
+    ward.host("install")
+    ward.host.run("sh", "-ec", (
+        "/opt/dify-job/bin/python -m venv --without-pip /opt/other; "
+        "cd /opt/other/lib/python3*/site-packages; "
+        f"for each in {ward.site}/*; do case $each in *apprise*) ;; *) ln -s $each .; esac; done; "
+        "cd $(python3 -c 'import site; print(site.getsitepackages()[0])'); "
+        "ls /opt/of-tests/pip-*.whl >pip-of-tests.pth"
+    ))  # fmt: skip
+    ward.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
+    install = ward.sh(f"{other} -P -m dify_job install daily")
+    told = ward.sees("notify", "warn", f"nobody will be told: {other} has no apprise", install)
+    assert told == f"python3 -m pip --python {other} install 'dify-job[notify]'"
+    ward.host("uninstall")
+    ward.host.run("rm", "-r", "/opt/other")
+
+
+def test_a_proxy_that_only_this_shell_has(ward: Ward, named: str) -> None:  # noqa: F811
+    call_it(ward, named)
+    with Proxy() as proxy:
+        ward.sees(
+            "environment",
+            "warn",
+            "HTTP_PROXY: a shell may have it, and nothing sets it",
+            lambda: ward.env.update(HTTP_PROXY=proxy.url),
+        )
+        ward.host.run("systemctl", "start", SERVICE)
+        assert proxy.seen[-1] == f"POST {named}/workflows/run"
+    ward.host.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d")
+
+
+def test_a_key_that_travels_in_the_open(ward: Ward, named: str) -> None:  # noqa: F811
+    """The line names the place in the config, where a person writes another address."""
+    before = ward.host.server.base_url
+    told = ward.sees(
+        "tls",
+        "warn",
+        "the key goes to dify.test unencrypted",
+        lambda: call_it(ward, named),
+        edit=lambda: call_it(ward, before),
+    )
+    assert told == "set base_url to https:// (/etc/dify-job/config.toml:2)"
+
+
+# As a container or another init has it: no /run/systemd/system (sd_booted(3)), and no journal.
+WITHOUT_SYSTEMD = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run/systemd; exec "$@"', "sh")
+
+
+def test_on_a_machine_that_is_not_booted_with_systemd_cron_takes_over(ward: Ward) -> None:  # noqa: F811
+    ward.inside = WITHOUT_SYSTEMD
+    level, said, mend = ward.doctor()["backend"]
+    assert (level, said) == ("fail", "systemd is not the service manager that this machine was booted with")
+    ward.paste(command_in(mend))
+    after = ward.doctor()
+    assert (after["backend"][0], after["armed"][1]) == ("ok", "by cron")
+    assert not ward.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
+
+
+SYSLOG = """\
+import os, socket
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+os.path.lexists("/dev/log") and os.unlink("/dev/log")
+log.bind("/dev/log")
+if os.fork() == 0:
+    os.setsid()
+    [os.close(n) for n in (0, 1, 2)]
+    while True:
+        with open("/var/log/of-tests", "ab") as file:
+            file.write(log.recv(9000) + bytes((10,)))
+"""
+
+
+def test_a_log_that_neither_a_journal_nor_a_syslog_takes(by_cron: Ward) -> None:  # noqa: F811
+    """The run is as cron starts it, and logs where doctor says."""
+    machine, by_cron.inside = by_cron.host.machine, WITHOUT_SYSTEMD
+    machine.write("/srv/syslog.py", SYSLOG)
+    daemon = "/opt/dify-job/bin/python /srv/syslog.py"
+    starts = f"printf '#!/bin/sh\\n{daemon}\\n' >DEBIAN/postinst; chmod +x DEBIAN/postinst"
+    archive(by_cron, "rsyslog", starts, "srv")
+    tick = machine.read("/etc/cron.d/dify-job-daily").splitlines()[-1].partition(" root ")[2]
+
+    def logs_to(path: str) -> None:
+        by_cron.host.run(*WITHOUT_SYSTEMD, "sh", "-c", tick)
+        by_cron.host.wait(lambda: "workflow succeeded" in machine.read(path))
+
+    level, said, mend = by_cron.doctor()["journal"]
+    assert (level, said) == ("warn", "there is neither a journal nor a syslog: the log of a run goes nowhere")
+    by_cron.paste(command_in(mend))
+    assert by_cron.doctor()["journal"][:2] == ("ok", "none here; the log goes to syslog")
+    logs_to("/var/log/of-tests")
+    by_cron.host.run("pkill", "-f", daemon)
+    assert by_cron.doctor()["journal"][0] == "warn", "a socket that a daemon left behind takes nothing"
+    by_cron.host.job('every = "1h"\nlog_file = "/srv/logs/daily.log"')
+    level, _, mend = by_cron.doctor()["journal"]
+    assert (level, mend) == ("warn", "mkdir -p /srv/logs")
+    by_cron.paste(command_in(mend))
+    assert by_cron.doctor()["journal"][0] == "ok"
+    logs_to("/srv/logs/daily.log")
+    back = "dpkg --purge rsyslog; ln -sfn /run/systemd/journal/dev-log /dev/log; rm /var/log/of-tests"
+    by_cron.host.run("sh", "-ec", back)
+
+
+def test_a_job_that_is_the_machines_and_a_users_at_once(host: Host, alice: Login) -> None:  # noqa: F811
+    """From one config; to its user doctor says so, and whose the command is."""
+    _tidy(host)
+    host.job('every = "1h"\nrun_as = "alice"')
+    host.run("chown", "-R", "alice", "/etc/dify-job/credentials")
+    alice("--config", "/etc/dify-job/config.toml", "install")
+    own = Ward(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
+    assert own.doctor()["armed"][0] == "ok"
+    host("install")
+    level, said, mend = own.doctor()["units"]
+    assert (level, said) == ("fail", "installed twice, in systemd (user) and systemd (system): it runs twice")
+    assert mend == "sudo dify-job uninstall daily --backend systemd --system"
+    own.paste(mend)
+    after = own.doctor()
+    assert (after["units"][0], after["armed"][0]) == ("ok", "ok")
+    assert not host.machine.exists(f"/etc/systemd/system/{TIMER}")
+
+
+def test_a_manager_that_hangs_keeps_doctor_and_status_for_less_than_half_a_minute(ward: Ward) -> None:  # noqa: F811
+    """PID 1 of the host is stopped, as a frozen one is."""
+    os.kill(ward.host.machine.leader, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        level, said, _ = ward.doctor()["backend"]
+        assert (level, "does not answer" in said) == ("fail", True)
+        assert time.monotonic() - began < 30
+        began = time.monotonic()
+        status = ward.host("status", "daily", check=False)
+        assert time.monotonic() - began < 30
+    finally:
+        os.kill(ward.host.machine.leader, signal.SIGCONT)
+    assert status.code == 1, status.stdout
+    assert "daily: the system manager of systemd does not answer: dify-job doctor daily" in status.stdout
+    assert {line[0] for line in ward.doctor().values()} == {"ok"}
