@@ -14,6 +14,7 @@ from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
+from ..running.inputs import secrets_in
 from ..scheduling.base import Artifact, Scope, plan_of
 from ..scheduling.cron import Cron
 from ..scheduling.host import config_place
@@ -88,6 +89,9 @@ def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Artif
         where = f" --namespace {cluster.namespace}" if cluster.namespace else ""
         say(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
             f"--from-file=api_key={file}")  # fmt: skip
+        if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
+            say(f"{job.name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
+                "give the pod a variable, and name it in env: man dify-job.toml")  # fmt: skip
     return artifacts
 
 

@@ -65,12 +65,16 @@ def base_url(value: Any) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
 
 
+def is_this_machine(url: str) -> bool:
+    """True for an address on loopback."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(_LOOPBACK, host) is not None
+
+
 def host_in_the_open(url: str) -> str | None:
     """The host to which a key would go unencrypted; None where that is this machine, or with https."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    local = host in ("localhost", "::1") or re.fullmatch(_LOOPBACK, host) is not None
-    return host if parts.scheme == "http" and not local else None
+    return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
 
 
 def choice(*allowed: str) -> Reader:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
+from ..config.fields import is_this_machine
 from ..config.model import Job, ScheduleConfig
 from ..config.written import job_document, toml
 from ..errors import JobError
@@ -66,7 +67,7 @@ def render_manifests(job: Job, cluster: Cluster, source: Path, now: datetime) ->
         "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.again is Again.SAFE),
         "final": [row.code for row in TABLE if row.code and row.again is not Again.SAFE],
         "run_id": job.end_user is None,
-        "config": job_document(job, state="none", **_jitter(times)),
+        "config": job_document(job, state="none", **_what_the_pod_decides_by(times)),
     }
     if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
         raise _no_pod(
@@ -170,12 +171,16 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
     return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
 
 
-def _jitter(times: ScheduleConfig) -> dict[str, str]:
-    """A CronJob has no jitter of its own; the pod waits."""
-    return {"jitter": format_timespan(times.jitter)} if times.jitter else {}
+def _what_the_pod_decides_by(times: ScheduleConfig) -> dict[str, str]:
+    """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
+    jitter = {"jitter": format_timespan(times.jitter)} if times.jitter else {}
+    return jitter | ({"timezone": times.timezone} if times.timezone is not None else {})
 
 
 def _refuse_what_is_local(job: Job) -> None:
+    if is_this_machine(job.base_url):
+        hint = "set base_url to an address of Dify that the cluster reaches"
+        raise _no_pod(job, f"base_url is {job.base_url}, and in a pod that is the pod itself", hint)
     values = [path for value in job.files.values() for path in ([value] if isinstance(value, str) else value)]
     local = next((path for path in values if "://" not in path), None)
     if local is not None:

@@ -2,13 +2,15 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dify_job.journal import MESSAGE_IDS
+from dify_job.standin.server import StandIn
 
-from .conftest import Command
+from .conftest import KEY, Command
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -28,7 +30,8 @@ def test_both_readmes_have_the_same_commands_and_config() -> None:
         [re.sub(r'echo ".*"', "echo", command) for command in commands(name)] for name in READMES
     )
     assert english == chinese
-    assert blocks("README.md", "toml") == blocks("README.zh-CN.md", "toml")
+    for language in ("toml", "python"):
+        assert blocks("README.md", language) == blocks("README.zh-CN.md", language)
 
 
 def test_the_config_of_the_readme_is_valid(dify_job: Command) -> None:
@@ -40,6 +43,24 @@ def test_the_config_of_the_readme_is_valid(dify_job: Command) -> None:
     config.write_text(text)
     ran = dify_job("config", "validate", "--config", str(config))
     assert (ran.code, ran.stdout) == (0, f"{config}: 1 job, no mistakes\n")
+
+
+def test_the_program_of_the_readme_runs(dify_job: Command, server: StandIn) -> None:
+    config = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "DIFY_API_KEY"\n'
+    (dify_job.home / "config.toml").write_text(config)
+    home = dify_job.home
+    env = {
+        "HOME": str(home),
+        "STATE_DIRECTORY": str(home / "s"),
+        "DIFY_JOB_CONFIG": str(home / "config.toml"),
+    }
+    for key, told in ((KEY, ""), ("app-fails", "80 ")):
+        done = subprocess.run(
+            [sys.executable, "-c", blocks("README.md", "python")[0]],
+            env=env | {"DIFY_API_KEY": key}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (done.stdout[:3], done.stderr) == (told, "")
+    assert [run.inputs for run in server.runs] == [{"topic": "sales"}] * 2
 
 
 def test_make_has_the_targets_and_lists_them() -> None:

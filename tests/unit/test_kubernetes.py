@@ -159,7 +159,7 @@ def test_the_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
     path.write_text(config_map["data"]["config.toml"], encoding="utf-8")
     read = load_config(path, environ={}).jobs[job.name]
     assert read.state == "none"
-    times = ScheduleConfig(jitter=job.schedule.jitter)
+    times = ScheduleConfig(jitter=job.schedule.jitter, timezone=job.schedule.timezone)
     expected = replace(job, state="none", schedule=times, description=read.description)
     assert replace(read, key=KeySource()) == expected
 
@@ -421,6 +421,9 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
 @pytest.mark.parametrize(
     "change",
     [
+        {"base_url": "http://localhost/v1"},
+        {"base_url": "http://127.1.2.3:8080/v1"},
+        {"base_url": "http://[::1]/v1"},
         {"files": {"report": "/srv/in/a.pdf"}},
         {"output": Output(file="/srv/out/x.json")},
         {"output": Output(downloads=Downloads())},
@@ -440,6 +443,15 @@ def test_a_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
     config_map, _ = manifests(replace(PLAIN, inputs={"day": date(2026, 1, 1)}))
     (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].inputs == {"day": date(2026, 1, 1)}
+
+
+@pytest.mark.parametrize("times", [ScheduleConfig(cron="0 7 * * *"), ScheduleConfig(every=3600.0)])
+def test_today_in_a_template_is_a_day_of_the_job_s_zone_in_the_pod_too(
+    times: ScheduleConfig, tmp_path: Path
+) -> None:
+    config_map, _ = manifests(replace(PLAIN, schedule=replace(times, timezone=SHANGHAI)))
+    (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
+    assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].schedule.timezone == SHANGHAI
 
 
 # The command
@@ -464,6 +476,23 @@ def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_p
     )
     printed = CliRunner().invoke(cli, asked).stdout
     assert [one["kind"] for one in yaml.safe_load_all(printed)] == ["ConfigMap", "CronJob"]
+
+
+@pytest.mark.parametrize(
+    ("password", "is_told"), [("hunter2", True), ("{{ env('PASSWORD') }}", False), ("", False)]
+)
+def test_render_says_that_a_secret_among_the_inputs_would_be_read_in_the_config_map(
+    password: str, is_told: bool, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[jobs.daily]\nbase_url = "https://d.example.com"\nenv = ["PASSWORD"]\n'
+        f'inputs = {{ account = {{ password = "{password}" }} }}\n'
+    )
+    asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
+    told = CliRunner().invoke(cli, asked).stderr
+    assert ("inputs hold what is named as a secret" in told) == is_told
+    assert "hunter2" not in told
 
 
 @pytest.mark.parametrize(
