@@ -1,5 +1,8 @@
 """The one family of errors that crosses rooms."""
 
+import errno
+from pathlib import Path
+
 from .exits import Outcome
 
 
@@ -16,3 +19,15 @@ class JobError(Exception):
         self.outcome = outcome
         self.message = message
         self.hint = hint
+
+
+def mend_of_disk(error: OSError, place: Path, otherwise: str) -> str:
+    """What mends a write that failed: room, a file system that can be written, or what the caller knows."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return otherwise
+    from shlex import quote  # noqa: PLC0415 - after a fault only
+
+    there = quote(str(next(path for path in (place, *place.parents) if path.exists())))
+    if error.errno == errno.EROFS:
+        return f"findmnt -T {there}; mount it for writing, or choose another place"
+    return f"df -h {there}; df -i {there}"

@@ -9,7 +9,7 @@ from .config import own
 from .config.model import Config, Job, KeySource, ScheduleConfig
 from .config.read import load_config
 from .config.secrets import read_key
-from .errors import JobError
+from .errors import JobError, mend_of_disk
 from .exits import Outcome
 from .files import Writer, locked
 from .scheduling import schedule
@@ -114,7 +114,7 @@ def _write_own(writer: Writer, ready: Ready) -> None:
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 f"{file.path} could not be written: {error.strerror}; nothing was changed",
-                "install as root, or with --user and a config of your own",
+                mend_of_disk(error, file.path, "install as root, or with --user and a config of your own"),
             ) from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .directory import Directory
-from .errors import JobError
+from .errors import JobError, mend_of_disk
 from .exits import Outcome
 from .values import dataclass
 from .xdg import state_home
@@ -256,7 +256,11 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
     return JobError(
         Outcome.CANNOT_WRITE,
         f"the state directory {directory} cannot be used: {error.strerror}",
-        "it is a system job's: run it with sudo, or as its own user"
-        if others
-        else "make it writable for you",
+        mend_of_disk(
+            error,
+            directory,
+            "it is a system job's: run it with sudo, or as its own user"
+            if others
+            else "make it writable for you",
+        ),
     )

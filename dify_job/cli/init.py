@@ -14,7 +14,7 @@ from ..config.draft import Draft, comment, written
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
 from ..dify.app import AppSeen, look
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import is_gone
@@ -230,7 +230,11 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
         raise JobError(
             Outcome.CANNOT_WRITE,
             f"{error.filename or path} could not be written: {error.strerror}; nothing was changed",
-            "sudo dify-job init for a job of the machine, or --user for one of your own",
+            mend_of_disk(
+                error,
+                path,
+                "sudo dify-job init for a job of the machine, or --user for one of your own",
+            ),
         ) from None
     except BaseException:
         writer.roll_back()

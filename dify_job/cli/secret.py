@@ -12,7 +12,7 @@ from ..config.read import load_config, pick
 from ..config.secrets import CREDENTIAL
 from ..config.trust import fault_of_directories
 from ..dify.app import AppSeen, look
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import is_gone
@@ -141,7 +141,9 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         raise JobError(
             Outcome.CANNOT_WRITE,
             f"{error.filename or path} could not be written: {error.strerror}; the old key is as it was",
-            f"the keys of system jobs are root's: sudo dify-job secret set {job.name}",
+            mend_of_disk(
+                error, path, f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
+            ),
         ) from None
     except BaseException:
         writer.roll_back()

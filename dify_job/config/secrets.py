@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import JobError
 from ..exits import Outcome
 from .model import Job, Secret, Source
-from .trust import fault_of_directories, fault_of_file
+from .trust import fault_of_directories, fault_of_file, mend
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
@@ -180,7 +180,7 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
             raise JobError(
                 Outcome.CONFIG,
                 f"the {what} {path} {fault}",
-                f"chmod 600 {path}; it must be yours or root's, in a directory that others cannot write",
+                mend(path, private=True, user=user),
             )
         return os.read(descriptor, _LARGEST).decode(errors="replace")
     finally:

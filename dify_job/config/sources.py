@@ -11,7 +11,7 @@ from ..exits import Outcome
 from ..values import dataclass
 from ..xdg import config_home
 from .model import KeySource, Origin, Secret, Source
-from .trust import fault_of_directories, fault_of_file, fault_of_link
+from .trust import fault_of_directories, fault_of_file, fault_of_link, mend
 
 _OURS = "# Managed by dify-job for job "
 MEND = "mend it there, then: dify-job config validate"
@@ -106,7 +106,7 @@ def _read_toml(path: Path) -> Document:
                 raise JobError(
                     Outcome.CONFIG,
                     f"the configuration file {path} {fault}; root does not run what others can change",
-                    f"chown root {path} && chmod go-w {path}",
+                    mend(path, private=False),
                 )
             text = file.read().decode()
         return Document(path, text, tomllib.loads(text))

@@ -27,6 +27,23 @@ def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = N
     return None
 
 
+def mend(path: Path, *, private: bool, user: int | None = None) -> str:
+    """The command that lets the file be believed, by what is wrong with it now."""
+    found, me = path.stat(), os.geteuid()
+    if fault_of_file(found, private=private, user=user) is None:
+        user = user if found.st_uid == user else None
+        path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
+        found, private = path.stat(), False
+    elif not stat.S_ISREG(found.st_mode):
+        return f"ls -l {path}"
+    open_to = _OTHERS_WRITE | _OTHERS_READ if private else _OTHERS_WRITE
+    strange = found.st_uid not in (0, me, user)
+    commands = [f"chown {'root' if me == 0 else me} {path}"] if strange else []
+    commands += [f"chmod {'600' if private else 'go-w'} {path}"] if found.st_mode & open_to else []
+    by_root = "" if me in (0, found.st_uid) else "sudo "
+    return " && ".join(f"{by_root}{command}" for command in commands)
+
+
 def check_ca_file(path: Path | None) -> None:
     """Find out before the call that the certificates cannot be read. Raises JobError (config)."""
     try:
@@ -51,10 +68,13 @@ def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
 
     user: who may own directories as well, because the file is theirs.
     """
-    for directory in path.resolve().parents:
-        found = directory.stat()
-        if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
-            return f"stands in {directory}, which others can write"
-        if found.st_uid not in (0, os.geteuid(), user):
-            return f"stands in {directory}, which belongs to user {found.st_uid}"
+    return next(filter(None, (_fault_of_directory(each, user) for each in path.resolve().parents)), None)
+
+
+def _fault_of_directory(directory: Path, user: int | None) -> str | None:
+    found = directory.stat()
+    if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+        return f"stands in {directory}, which others can write"
+    if found.st_uid not in (0, os.geteuid(), user):
+        return f"stands in {directory}, which belongs to user {found.st_uid}"
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import log
 from ..config.model import Output
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from .place import Place
 from .result import Result
@@ -23,8 +23,12 @@ def check_writable(place: Place) -> None:
             Outcome.CANNOT_WRITE,
             f"the output file {path} cannot be written: {error.strerror}",
             f"mkdir -p {path.parent}"
-            if isinstance(error, FileNotFoundError)
-            else f"see who may write there, or choose another place: ls -ld {path.parent}",
+            if isinstance(error, FileNotFoundError) and not path.parent.exists()
+            else mend_of_disk(
+                error,
+                path.parent,
+                f"see who may write there, or choose another place: ls -ld {path.parent}",
+            ),
         ) from None
 
 

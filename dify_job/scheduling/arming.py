@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer
 from ..ownership import Found, Seen, look
@@ -183,7 +183,11 @@ class Arming:
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 f"the units could not be written; nothing was changed: {error.filename}: {error.strerror}",
-                "install as root, or with --user; --dry-run prints the files",
+                mend_of_disk(
+                    error,
+                    self._places.units,
+                    "install as root, or with --user; --dry-run prints the files",
+                ),
             ) from None
         except BaseException:
             self._take_back(timers)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import process
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import Found, Mark, Seen, look, marked
@@ -196,7 +196,7 @@ class Cron:
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 f"{error.filename} could not be written: {error.strerror}; nothing was changed",
-                f"look at {cron_d}; --dry-run prints the file",
+                mend_of_disk(error, cron_d, f"look at {cron_d}; --dry-run prints the file"),
             ) from None
         except BaseException:
             writer.roll_back()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import JobError
+from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import Found, fingerprint, look, marked
@@ -214,7 +214,7 @@ class Doorway:
                 raise JobError(
                     Outcome.CANNOT_WRITE,
                     f"the units could not be written: {error.filename}: {error.strerror}",
-                    "install as root, or with --user",
+                    mend_of_disk(error, self._places.units, "install as root, or with --user"),
                 ) from None
             raise
 

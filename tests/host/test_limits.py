@@ -1,5 +1,6 @@
 """What bounds a unit: its deadline, its user, what it can reach; and the administrator's own commands."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -47,6 +48,26 @@ def test_an_interpreter_below_root_is_refused_before_anything_is_written(host: H
     assert not host.machine.exists(f"/etc/systemd/system/{SERVICE}")
     assert not host.machine.exists("/var/lib/dify-job")
     host.run("rm", "-r", "/root/venv")
+
+
+@pytest.mark.parametrize("place", ["/var/lib/dify-job", "/srv/out"])
+@pytest.mark.parametrize(("fault", "mend"), [("full", "df -h"), ("ro", "findmnt -T")])
+def test_a_disk_that_takes_nothing_is_told_with_what_shows_it(
+    host: Host, place: str, fault: str, mend: str
+) -> None:
+    host.job(f'every = "1h"\noutput = {{ file = "{place}/o.json" }}')
+    host.run("sh", "-ec", f"mkdir -p {place}; mount -t tmpfs -o size=64k tmpfs {place}")
+    host.run("sh", "-c", f"yes >{place}/fill; [ {fault} = full ] || mount -o remount,ro {place}", check=False)
+    refused = host("run", "daily", check=False)
+    hint = json.loads(refused.stdout)["hint"] or "true"
+    host.run("sh", "-c", hint.partition("; mount")[0])
+    host.run("umount", place)
+    if (fault, place) == ("full", "/srv/out"):  # what is tried out before the call takes no room
+        assert (refused.code, "could not be written" in refused.stderr) == (0, True)
+        return
+    assert refused.code == 73
+    assert hint.startswith(f"{mend} {place}")
+    assert host.server.runs == []
 
 
 def test_run_as_is_the_user_who_reads_writes_and_owns_the_state(host: Host) -> None:

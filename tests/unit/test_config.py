@@ -358,6 +358,40 @@ def test_a_key_file_that_is_not_secret_is_refused(key_file: Path, spoil: object,
     assert raised.value.hint
 
 
+def _given_away(path: Path) -> None:
+    path.chmod(0o644)
+    os.chown(path, 65534, 65534)
+
+
+def _in_strange_open_directory(path: Path) -> None:
+    path.parent.chmod(0o757)
+    os.chown(path.parent, 65534, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("spoil", [_readable, _in_open_directory, _given_away, _in_strange_open_directory])
+def test_the_mend_of_a_key_file_pasted_lets_it_be_read(key_file: Path, spoil: object) -> None:
+    assert callable(spoil)
+    spoil(key_file)
+    with pytest.raises(JobError) as raised:
+        read_key(job_with(key_file), {})
+    subprocess.run(["sh", "-c", raised.value.hint or ""], check=True)
+    assert read_key(job_with(key_file), {})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to root alone a config must be root's")
+def test_the_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path: Path) -> None:
+    path = config(tmp_path, "[jobs.a]\n")
+    path.chmod(0o666)
+    path.parent.chmod(0o777)
+    os.chown(path, 65534, 65534)
+    for _ in range(2):
+        with pytest.raises(JobError, match="others") as raised:
+            load_config(path, environ={})
+        subprocess.run(["sh", "-c", raised.value.hint or ""], check=True)
+    assert load_config(path, environ={}).jobs
+
+
 def test_a_sticky_directory_is_fine(key_file: Path) -> None:
     key_file.parent.chmod(0o1777)
     assert read_key(job_with(key_file), {})

@@ -63,15 +63,15 @@ def test_a_message_made_from_a_template_is_known_by_it_with_its_values(data: st.
 @pytest.mark.usefixtures("chinese")
 def test_a_message_in_a_message_and_each_line_of_it_is_translated() -> None:
     told = words.in_readers_language(
-        "dify-job: the key file /k can be read by others\n  chmod 600 /k; it must be yours or root's, in a "
-        "directory that others cannot write"
+        "dify-job: the output file /k cannot be written: Read-only file system\n"
+        "  findmnt -T /k; mount it for writing, or choose another place"
     )
     first, second = told.split("\n")
     assert first.startswith("dify-job: ")
     assert second.startswith("  ")
     assert "/k" in first
-    assert "can be read" not in told
-    assert "directory" not in second
+    assert "cannot be written" not in told
+    assert "place" not in second
 
 
 @pytest.mark.usefixtures("chinese")
