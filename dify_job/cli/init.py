@@ -178,7 +178,7 @@ def _default_of(place: _Place) -> str | None:
 
 
 def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppSeen:
-    seen = look(base_url, key.reveal(), ca_file=str(ca_file) if ca_file is not None else None)
+    seen = look(base_url, key.reveal(), ca_file=ca_file)
     verdict = obstacle(seen)
     if verdict is not None:
         refused = seen.refusal is not None and seen.refusal.status == 401

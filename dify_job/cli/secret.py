@@ -73,7 +73,7 @@ def set_key(
 
 
 def _check(job: Job, key: Secret) -> None:
-    seen = look(job.base_url, key.reveal(), ca_file=str(job.ca_file) if job.ca_file else None)
+    seen = look(job.base_url, key.reveal(), ca_file=job.ca_file)
     verdict = obstacle(seen)
     if verdict is None:
         put(f"{job.name}: Dify {seen.version or ''} takes the key, for its app {seen.name!r}")

@@ -4,6 +4,7 @@ import queue
 import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ..values import dataclass, replace
@@ -34,7 +35,7 @@ class AppSeen:
     certificate_ends: datetime | None = None
 
 
-def look(base_url: str, key: str, *, ca_file: str | None = None, limit: float = CALL_LIMIT) -> AppSeen:
+def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float = CALL_LIMIT) -> AppSeen:
     """Ask for the app of a key. limit: seconds for each of the two questions."""
     seen, reply = _ask(AppSeen(), base_url, key, ca_file, "/info", limit)
     if reply is None:
@@ -57,7 +58,7 @@ def look(base_url: str, key: str, *, ca_file: str | None = None, limit: float = 
 
 
 def _ask(
-    seen: AppSeen, base_url: str, key: str, ca_file: str | None, path: str, limit: float
+    seen: AppSeen, base_url: str, key: str, ca_file: Path | None, path: str, limit: float
 ) -> tuple[AppSeen, Reply | None]:
     told: queue.SimpleQueue[Message] = queue.SimpleQueue()
 

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 65536
 _LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
-_LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
 _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
-_REDIRECTS = 5
 _KEEPS_METHOD = frozenset({307, 308})
-_REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Dify:
         key: str,
         *,
         tell: Tell,
-        ca_file: str | None = None,
+        ca_file: Path | None = None,
         connect_timeout: float = 10.0,
     ) -> None:
         self._base_url = base_url
@@ -206,25 +204,21 @@ class Dify:
         """Send; a redirect is followed only where neither the method nor the origin changes."""
         file = None if body is None or isinstance(body, bytes) else body
         kind = file.content_type if file is not None else "application/json"
-        for _ in range(_REDIRECTS):
+        followed = transport.REDIRECT if method == "GET" else _KEEPS_METHOD
+        for _ in range(transport.REDIRECTS):
             if file is not None:
                 file.rewind()
-            response = session.request(
+            response = transport.send(
+                session,
                 method,
                 url,
+                ca_file=self._ca_file,
+                timeout=(self._connect_timeout, read_timeout),
                 data=body,
                 headers={"Content-Type": kind} if body is not None else {},
-                timeout=(min(self._connect_timeout, _LONGEST_CONNECT), read_timeout),
-                # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
-                verify=self._ca_file or transport.ca_file_of_openssl(),
-                proxies=transport.no_proxy_to_loopback(url),
-                allow_redirects=False,
-                stream=True,
             )
             target = urljoin(url, response.headers.get("Location", ""))
-            if response.status_code not in (_REDIRECT if method == "GET" else _KEEPS_METHOD) or _origin(
-                target
-            ) != _origin(url):
+            if response.status_code not in followed or _origin(target) != _origin(url):
                 return response
             response.close()
             session.close()  # a fresh connection for what comes next: the server may be closing this one

@@ -1,6 +1,7 @@
 """Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -11,8 +12,6 @@ from .client import Broken, Call, Message, Reply
 
 _CHUNK = 65536
 _SILENCE = 30.0  # seconds without a byte
-_REDIRECTS = 5
-_REDIRECT = frozenset({301, 302, 303, 307, 308})
 
 
 def download(
@@ -21,7 +20,7 @@ def download(
     *,
     tell: Callable[[Call, Message], None],
     largest: int,
-    ca_file: str | None,
+    ca_file: Path | None,
     connect_timeout: float,
 ) -> Call:
     """GET an address into a file; tells Reply (200: the file is whole) or Broken. largest: bytes.
@@ -45,18 +44,16 @@ def download(
 
 
 def _get(
-    session: requests.Session, url: str, ca_file: str | None, connect_timeout: float
+    session: requests.Session, url: str, ca_file: Path | None, connect_timeout: float
 ) -> requests.Response | Broken:
     """Follow a few redirects, each to http or https, and never from https to http."""
-    for _ in range(_REDIRECTS):
+    for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return Broken(sent=False, reason="its address is neither http nor https")
-        response = session.get(
-            url, timeout=(connect_timeout, _SILENCE), verify=ca_file, allow_redirects=False, stream=True
-        )
+        response = transport.send(session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE))
         location = response.headers.get("Location")
-        if response.status_code not in _REDIRECT or not location:
+        if response.status_code not in transport.REDIRECT or not location:
             return response
         response.close()
         session.close()  # as in client
@@ -64,7 +61,7 @@ def _get(
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
             return Broken(sent=True, reason="its address redirects from https to what is not")
         url, ca_file = target, None
-    return Broken(sent=True, reason=f"its address redirects more than {_REDIRECTS} times")
+    return Broken(sent=True, reason=f"its address redirects more than {transport.REDIRECTS} times")
 
 
 def _receive(call: Call, response: requests.Response, file: BinaryIO, largest: int) -> Message:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,9 @@ ERRORS = (
     OSError,
     ValueError,
 )
+REDIRECTS = 5  # of one call
+REDIRECT = frozenset({301, 302, 303, 307, 308})
+_LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _LARGE = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kept from forgetting
@@ -194,7 +198,36 @@ def _return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
-def ca_file_of_openssl() -> str | None:
+def send(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    ca_file: Path | None,
+    timeout: tuple[float, float | None],
+    data: Any = None,
+    headers: dict[str, str] | None = None,
+) -> requests.Response:
+    """One request, whose answer is read as it comes; a redirect is the caller's to follow.
+
+    timeout: seconds for each address tried, and without a byte of the answer.
+    """
+    connect, read = timeout
+    return session.request(
+        method,
+        url,
+        data=data,
+        headers=headers,
+        timeout=(min(connect, _LONGEST_CONNECT), read),
+        # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
+        verify=str(ca_file) if ca_file is not None else _ca_file_of_openssl(),
+        proxies=no_proxy_to_loopback(url),
+        allow_redirects=False,
+        stream=True,
+    )
+
+
+def _ca_file_of_openssl() -> str | None:
     """SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
     given = os.environ.get("SSL_CERT_FILE")
     if any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .. import log
@@ -24,21 +25,20 @@ class Servers:
 
     def __init__(self) -> None:
         self._until = time.monotonic() + _BUDGET
-        self._seen: dict[tuple[str, str, str], AppSeen] = {}
+        self._seen: dict[tuple[str, str, Path | None], AppSeen] = {}
         self._gone: dict[str, AppSeen] = {}
 
     def look(self, job: Job, key: Secret) -> AppSeen | None:
         """The job's app; None where no time is left."""
         log.hide(key.reveal())
-        ca_file = str(job.ca_file) if job.ca_file else None
-        asked = (job.base_url, key.reveal(), ca_file or "")
+        asked = (job.base_url, key.reveal(), job.ca_file)
         if job.base_url in self._gone:
             return self._gone[job.base_url]
         if asked not in self._seen:
             left = (self._until - time.monotonic()) / 2
             if left < 1:
                 return None
-            seen = look(job.base_url, key.reveal(), ca_file=ca_file, limit=min(CALL_LIMIT, left))
+            seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, limit=min(CALL_LIMIT, left))
             if seen.broken is not None:
                 self._gone[job.base_url] = seen
             self._seen[asked] = seen

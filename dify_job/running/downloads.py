@@ -82,7 +82,7 @@ class Downloading:
                 temporary,
                 tell=self._inbox.tell,
                 largest=largest,
-                ca_file=str(self._job.ca_file) if own and self._job.ca_file else None,
+                ca_file=self._job.ca_file if own else None,
                 connect_timeout=self._job.connect_timeout,
             )
             why = self._outcome(call)

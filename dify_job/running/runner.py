@@ -110,7 +110,7 @@ class _Runner:
             request.job.base_url,
             key,
             tell=inbox.tell,
-            ca_file=str(request.job.ca_file) if request.job.ca_file else None,
+            ca_file=request.job.ca_file,
             connect_timeout=request.job.connect_timeout,
         )
 

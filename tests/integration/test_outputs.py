@@ -19,7 +19,7 @@ from dify_job.standin.files import returned
 from dify_job.standin.server import StandIn
 from tests import recordings
 
-from .conftest import KEY, Command, read_request
+from .conftest import KEY, Command, read_request, tls
 
 QUOTED = '"第一行\\nsecond \u2028 line"'
 OUTPUTS = {"result": "第一行\nsecond \u2028 line", "n": 3, "list": [1, {"a": None}], "empty": ""}
@@ -297,6 +297,16 @@ def test_a_netrc_does_not_log_in_there(dify_job: Command, dify: StandIn) -> None
     assert dify_job("run").code == 0
     assert saved(dify_job)["a.txt"] == b"x"
     assert "Authorization" not in dify.received[-1].headers
+
+
+def test_a_file_comes_by_the_certificates_and_past_the_proxy_as_its_run_does(
+    dify_job: Command, dify: StandIn, certificate: tuple[Path, Path]
+) -> None:
+    serve_files(tls(dify, certificate), [("a.txt", b"x")])
+    downloading(dify_job, dify.base_url.replace("http://127.0.0.1", "https://localhost"))
+    ran = dify_job("run", env={"SSL_CERT_FILE": str(certificate[1]), "https_proxy": "http://127.0.0.1:9"})
+    assert ran.code == 0, ran.stderr
+    assert saved(dify_job)["a.txt"] == b"x"
 
 
 def test_no_file_is_saved_unless_the_job_wants_it(dify_job: Command, dify: StandIn) -> None:
