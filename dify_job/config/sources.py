@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ from .trust import fault_of_directories, fault_of_file, fault_of_link, mend
 _OURS = "# Managed by dify-job for job "
 MEND = "mend it there, then: dify-job config validate"
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
+_VARIABLES = {
+    "base_url": "DIFY_BASE_URL",
+    "inputs": "DIFY_INPUTS",
+    "end_user": "DIFY_END_USER",
+    "every": "SCHEDULER_INTERVAL_HOURS",
+}
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -54,6 +60,18 @@ class Environment:
     auto_start: bool | None
     files: tuple[Path, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The variables of one place; where: a file, empty for the environment."""
+
+    source: Source
+    variables: Mapping[str, str]
+    where: str = ""
+
+    def origin(self, name: str) -> Origin:
+        return Origin(self.source, f"{name} in {self.where}" if self.where else name)
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -127,45 +145,45 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     """
     warnings: list[str] = []
     file, stored = (env_file, _read_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
-    in_file = Source.DOTENV, stored, str(file)
-    in_environment = Source.ENVIRONMENT, environ, ""
+    in_file, in_environment = _Place(Source.DOTENV, stored, str(file)), _Place(Source.ENVIRONMENT, environ)
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
-
-    values: dict[str, str] = {}
-    origins: dict[str, Origin] = {}
-
-    def take(key: str, name: str, places: tuple[tuple[Source, Mapping[str, str], str], ...]) -> None:
-        for source, variables, where in places:
-            if variables.get(name):
-                values[key] = variables[name]
-                origins[key] = Origin(source, f"{name} in {where}" if where else name)
-                return
-
-    take("inputs", "DIFY_INPUTS", places)
-    take("end_user", "DIFY_END_USER", places)
-    take("every", "SCHEDULER_INTERVAL_HOURS", places)
+    owner = _first(places, "DIFY_API_KEY")
+    found: dict[str, tuple[_Place, str]] = {}
+    for key, name in _VARIABLES.items():
+        allowed = (owner,) if owner is not None and key == "base_url" else places
+        if (place := _first(allowed, name)) is not None:
+            found[key] = place, name
+    values = {key: place.variables[name] for key, (place, name) in found.items()}
     if "every" in values:
         values["every"] += "h"
-    owner = next((place for place in places if place[1].get("DIFY_API_KEY")), None)
-    key = KeySource(origin=Origin(Source.ENVIRONMENT, "DIFY_API_KEY"))
-    if owner is None:
-        take("base_url", "DIFY_BASE_URL", places)
-    else:
-        source, variables, where = owner
-        key = KeySource(
-            inline=Secret(variables["DIFY_API_KEY"]),
-            origin=Origin(source, f"DIFY_API_KEY in {where}" if where else "DIFY_API_KEY"),
-        )
-        take("base_url", "DIFY_BASE_URL", (owner,))
-        warnings += [
-            f"DIFY_BASE_URL from {other[2] or 'the environment'} is not used: the key comes from "
-            f"{where or 'the environment'}, and a key goes only to the address set beside it"
-            for other in places
-            if other is not owner and other[1].get("DIFY_BASE_URL") not in (None, "", values.get("base_url"))
-        ]
     return Environment(
-        values, origins, key, _auto_start(stored, environ), (file,) if file else (), tuple(warnings)
+        values,
+        {key: place.origin(name) for key, (place, name) in found.items()},
+        _key_of(owner),
+        _auto_start(stored, environ),
+        (file,) if file else (),
+        (*warnings, *_unused(places, owner, values.get("base_url"))),
     )
+
+
+def _first(places: Sequence[_Place], name: str) -> _Place | None:
+    return next((place for place in places if place.variables.get(name)), None)
+
+
+def _key_of(owner: _Place | None) -> KeySource:
+    if owner is None:
+        return KeySource(origin=Origin(Source.ENVIRONMENT, "DIFY_API_KEY"))
+    return KeySource(inline=Secret(owner.variables["DIFY_API_KEY"]), origin=owner.origin("DIFY_API_KEY"))
+
+
+def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
+    """Warnings of addresses that stand where the key does not."""
+    for place in places:
+        if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
+            yield (
+                f"DIFY_BASE_URL from {place.where or 'the environment'} is not used: the key comes from "
+                f"{owner.where or 'the environment'}, and a key goes only to the address set beside it"
+            )
 
 
 def _own_dotenv(warnings: list[str]) -> tuple[Path | None, dict[str, str]]:
