@@ -220,14 +220,14 @@ def send(
         headers=headers,
         timeout=(min(connect, _LONGEST_CONNECT), read),
         # Per request, since REQUESTS_CA_BUNDLE wins over a session's own; None: the usual ones.
-        verify=str(ca_file) if ca_file is not None else _ca_file_of_openssl(),
+        verify=str(ca_file) if ca_file is not None else ca_file_of_openssl(),
         proxies=no_proxy_to_loopback(url),
         allow_redirects=False,
         stream=True,
     )
 
 
-def _ca_file_of_openssl() -> str | None:
+def ca_file_of_openssl() -> str | None:
     """SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
     given = os.environ.get("SSL_CERT_FILE")
     if any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
