@@ -68,7 +68,7 @@ def examined(
     except JobError as error:
         if error.outcome is Outcome.USAGE:
             raise
-        return [(job or "", [fail("config", error.message, error.hint)])]
+        return [(job or "", [fail("config", error.message, error.hint).with_options(_flags(options))])]
     installed = installed_jobs(visible(backend, scope), tuple(one.name for one in jobs))
     asked = Scope(scope) if scope else None
     cases = [Case.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]

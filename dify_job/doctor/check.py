@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from ..config.model import Job, Source
+
 _OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
 
 
@@ -33,6 +35,14 @@ class Check:
         if self.mend is None or not options:
             return self
         return replace(self, mend=_OF_A_CONFIG.sub(f"dify-job {options} ", self.mend))
+
+
+def place_of(job: Job, key: str) -> str:
+    """Where a person edits a key of a job: file and line, or the table that it would stand in."""
+    if (origin := job.origins.get(key)) is not None:
+        return str(origin)
+    file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
+    return f"[jobs.{job.name}] of {file or 'a config file'}"
 
 
 def by_root(command: str) -> str:

@@ -10,7 +10,7 @@ from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..scheduling import units
 from .case import Case
-from .check import Check, ok, warn
+from .check import Check, ok, place_of, warn
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 
@@ -33,7 +33,7 @@ def check_environment(case: Case) -> Iterator[Check]:
 def _mend(case: Case, missing: Sequence[str], service: str) -> str:
     for name in missing:
         if name in (*_BUNDLES, "SSL_CERT_FILE"):
-            return f'set ca_file = "{os.environ[name]}" in the job'
+            return f'set ca_file = "{os.environ[name]}" in {place_of(case.job, "ca_file")}'
     if case.by_cron:
         again = case.command(f"install {case.job.name} --backend systemd")
         return f"{again} (cron gives a job no variables; a unit can have them)"

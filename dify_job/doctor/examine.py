@@ -11,7 +11,7 @@ from ..kept import read_last
 from ..running.inputs import Templates
 from ..running.preflight import obstacle
 from .case import Case
-from .check import Check, Level, by_root, fail, warn
+from .check import Check, Level, by_root, fail, place_of, warn
 from .door import check_door
 from .inputs import check_files, check_inputs
 from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
@@ -60,9 +60,10 @@ def _check_data(case: Case, seen: AppSeen | None) -> Iterator[Check]:
     if account is None:
         run_as = case.job.run_as
         told = f"run_as names {run_as}, who is no user here"
-        yield fail("run-as", told, by_root(f"useradd --system {run_as}"))
+        other = f"or edit run_as in {place_of(case.job, 'run_as')}"
+        yield fail("run-as", told, f"{by_root(f'useradd --system {run_as}')} ({other})")
     else:
-        yield from _shown(check_files(files, account, known))
+        yield from _shown(check_files(case.job, files, account, known))
         yield from _shown(check_output(case, account))
     yield from _shown(check_notify(case))
 

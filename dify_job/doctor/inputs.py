@@ -8,45 +8,56 @@ from ..config.model import Job
 from ..dify.app import AppSeen
 from ..dify.dialects import version_of
 from ..errors import JobError
+from ..exits import Outcome
 from ..running import coercion
 from ..running import files as run_files
+from ..running.inputs import needs_form
 from ..scheduling import reach
-from .check import Check, fail, ok, warn
+from .check import Check, fail, ok, place_of, warn
 
 
 def check_inputs(
     job: Job, inputs: Mapping[str, Any] | JobError, files: Mapping[str, Any], seen: AppSeen | None
 ) -> Check | None:
     """What Dify would refuse or drop; None where the form is not known. inputs: rendered, or why not."""
+    place = place_of(job, "inputs")
     if isinstance(inputs, JobError):
-        return fail("inputs", inputs.message, inputs.hint)
+        return fail("inputs", inputs.message, f"edit inputs in {place}; {inputs.hint}")
     if seen is None or seen.parameters is None:
         return None
     version = version_of({"X-Version": seen.version or ""})
+    form = [field.variable for field in seen.parameters.form]
+    mend = f"edit inputs in {place}; the app's inputs: {', '.join(form) or 'none'}"
     try:
         coercion.fitted(inputs, seen.parameters, version, files)
     except JobError as error:
-        return fail("inputs", error.message, f"mend [jobs.{job.name}.inputs]: {_place(job)}")
-    form = [field.variable for field in seen.parameters.form]
+        held = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
+        return (fail if held else warn)("inputs", f"{error.message}{_of_another(job)}", mend)
     if unknown := sorted(set(inputs) - set(form)):
-        told = f"the app has no input {', '.join(unknown)}: Dify drops it without a word"
-        there = f"the app's inputs: {', '.join(form) or 'none'}"
-        return warn("inputs", told, f"take it out, or rename it ({_place(job)}); {there}")
+        told = f"the app has no input {', '.join(unknown)}: Dify drops it without a word{_of_another(job)}"
+        return warn("inputs", told, mend)
     required = sum(field.required for field in seen.parameters.form)
-    return ok("inputs", f"fit the app's form: {len(inputs) + len(files)} given, {required} required")
+    told = f"fit the app's form: {len(inputs) + len(files)} given, {required} required{_of_another(job)}"
+    return ok("inputs", told)
 
 
-def _place(job: Job) -> str:
-    origin = job.origins.get("inputs")
-    return str(origin) if origin is not None else "it has none yet"
+def _of_another(job: Job) -> str:
+    """Dify shows the form of the newest version alone, whichever runs."""
+    if job.workflow_id is None:
+        return ""
+    return f"; that is the newest version's form, and workflow_id {job.workflow_id} can have another"
 
 
 def check_files(
-    files: Mapping[str, Sequence[str]] | JobError, account: reach.Account, seen: AppSeen | None
+    job: Job,
+    files: Mapping[str, Sequence[str]] | JobError,
+    account: reach.Account,
+    seen: AppSeen | None,
 ) -> Check | None:
     """The files that the job hands over; None where it has none."""
+    place = place_of(job, "files")
     if isinstance(files, JobError):
-        return fail("files", files.message, files.hint)
+        return fail("files", files.message, f"edit files in {place}; {files.hint}")
     if not files:
         return None
     try:
@@ -55,7 +66,9 @@ def check_files(
             fields = {field.variable: field for field in seen.parameters.form}
             run_files.check(found, fields, seen.parameters.limits)
     except JobError as error:
-        return fail("files", error.message, error.hint)
+        there = f"put a file there that {account.name} can read, or edit files in {place}"
+        mend = there if error.outcome is Outcome.NO_INPUT else f"edit files in {place}; {error.hint}"
+        return fail("files", error.message, mend)
     for file in (file for given in found.values() for file in given):
         if file.path is not None and (why := reach.obstacle(file.path, account, os.R_OK)) is not None:
             return fail("files", f"{account.name} cannot read {file.path}: {why}", f"chmod a+r {file.path}")

@@ -14,7 +14,7 @@ from ..dify.app import CALL_LIMIT, AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
 from ..running.preflight import obstacle
-from .check import Check, fail, ok, warn
+from .check import Check, fail, ok, place_of, warn
 
 _BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
 _CERTIFICATE_WARNING = timedelta(days=14)
@@ -50,7 +50,8 @@ def check_trust(job: Job) -> Check | None:
     try:
         check_ca_file(job.ca_file)
     except JobError as error:
-        return fail("tls", error.message, f"mend or drop ca_file ({_where(job, 'ca_file')})")
+        told = f"edit ca_file in {place_of(job, 'ca_file')}: a PEM file, or none for this machine's own"
+        return fail("tls", error.message, told)
     return None
 
 
@@ -62,7 +63,7 @@ def check_transport(job: Job, seen: AppSeen | None, now: datetime) -> Check:
         return warn(
             "tls",
             f"the key goes to {host} unencrypted",
-            f"set base_url to https:// ({_where(job, 'base_url')})",
+            f"set base_url to https:// ({place_of(job, 'base_url')})",
         )
     if parts.scheme == "http":
         return ok("tls", "none, and none is needed: the server is this machine")
@@ -94,7 +95,8 @@ def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
         return
     yield ok("access", "Dify takes the key")
     if verdict is not None:
-        yield fail("app", verdict.message, verdict.hint)
+        other = f"dify-job secret set {job.name} ({verdict.hint})"
+        yield fail("app", verdict.message, verdict.hint if seen.mode in (None, "workflow") else other)
         return
     mode = "" if seen.mode is None else ", a workflow"
     yield ok("app", f"{seen.name!r}{mode}, published, its API switched on")
@@ -102,10 +104,7 @@ def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
 
 def _try(job: Job, why: str) -> str:
     if "certificate" in why:
-        return "set ca_file to the PEM file of the authority that signed it, or renew it on the server"
+        place = place_of(job, "ca_file")
+        return f"set ca_file in {place} to the PEM file of its authority, or renew it on the server"
     verify = f" --cacert {job.ca_file}" if job.ca_file else ""
-    return f"curl -v{verify} {job.base_url}/info; base_url is set in {_where(job, 'base_url')}"
-
-
-def _where(job: Job, key: str) -> str:
-    return str(job.origins[key]) if key in job.origins else "no config: it is the default"
+    return f"curl -v{verify} {job.base_url}/info; edit base_url in {place_of(job, 'base_url')}"

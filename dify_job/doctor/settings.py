@@ -9,14 +9,15 @@ from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
 
+from ..config.fields import SCHEDULE_KINDS
 from ..config.model import Config, Job, Secret
 from ..config.secrets import read_key, read_urls
 from ..errors import JobError
 from ..ownership import is_gone
-from ..scheduling import calendars, preview, reach, schedule, zones
+from ..scheduling import calendars, preview, reach, schedule, systemctl, zones
 from ..timespan import format_timespan
 from .case import Case
-from .check import Check, by_root, fail, ok, warn
+from .check import Check, by_root, fail, ok, place_of, warn
 from .program import lacks
 
 _ZONEINFO = Path("/usr/share/zoneinfo")
@@ -73,10 +74,12 @@ def check_output(case: Case, account: reach.Account) -> Check | None:
     directories = case.plan.writes
     for directory in directories:
         if is_gone(directory, stat.S_ISDIR):
-            return fail("output", f"the output directory {directory} does not exist", f"mkdir -p {directory}")
+            command = f"mkdir -p {shlex.quote(str(directory))}"
+            told = f"the output directory {directory} does not exist"
+            return fail("output", told, by_root(command) if case.system else command)
         if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
             told = f"{account.name} cannot write to {directory}: {why}"
-            mend = "set run_as in the job to a user who can write there"
+            mend = f"set run_as in {place_of(case.job, 'run_as')} to a user who can write there"
             return fail("output", told, _let_in(directory, account) or mend)
     if directories:
         return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
@@ -105,7 +108,7 @@ def check_notify(case: Case) -> Check | None:
             read_urls(file)
         except JobError as error:
             if os.geteuid() == 0 or is_gone(file) or os.access(file, os.R_OK):
-                return warn("notify", f"nobody will be told: {error.message}", error.hint)
+                return warn("notify", f"nobody will be told: {error.message}", _addresses(case, file, error))
     if lacks(case, "apprise"):
         python = case.python or Path(sys.executable)
         pip = f"python3 -m pip --python {python}" if lacks(case, "pip") else f"{python} -m pip"
@@ -115,27 +118,37 @@ def check_notify(case: Case) -> Check | None:
     return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")
 
 
+def _addresses(case: Case, file: Path, error: JobError) -> str | None:
+    if not is_gone(file):
+        return error.hint
+    command = f"install -m 600 /dev/null {shlex.quote(str(file))}"
+    then = f"and write one apprise URL a line there; or edit notify in {place_of(case.job, 'notify')}"
+    return f"{by_root(command) if case.system else command} ({then})"
+
+
 def check_schedule(case: Case) -> Check:
     """Whether the times come at all, and what is odd about them."""
     times = schedule.or_default(case.job.schedule)
     words = schedule.in_words(times)
-    mend = f"dify-job next {case.job.name} shows the coming runs"
+    key = next((kind for kind in SCHEDULE_KINDS if kind in case.job.origins), "every")
+    edit = f"edit {key} in {place_of(case.job, key)}"
     try:
         preview.check(times, case.now)
         ticks = schedule.ticks_of(times, by_cron=case.by_cron)
         runs = list(islice(preview.coming(times, case.now, by_cron=case.by_cron), 50))
     except JobError as error:
-        return fail("schedule", error.message, error.hint)
+        return fail("schedule", error.message, f"{edit}; {error.hint}")
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(
             "schedule",
             f"jitter {format_timespan(times.jitter)} is not less than the {format_timespan(gap)} between two "
             "runs: they come in no order, or collapse into one",
-            f"make jitter less in {case.job.origins.get('jitter', 'the job')}",
+            f"make jitter less in {place_of(case.job, 'jitter')}",
         )
     if changes := preview.clock_warnings(times, case.now, by_cron=case.by_cron):
-        return warn("schedule", f"{words}: {'; '.join(changes)}", f"choose a time outside that hour; {mend}")
+        mend = f"{edit} to a time outside that hour; dify-job next {case.job.name} shows the coming runs"
+        return warn("schedule", f"{words}: {'; '.join(changes)}", mend)
     default = "" if times == case.job.schedule else ", the default"
     why = f"; {ticks.why}" if ticks.why else ""
     return ok("schedule", f"{words}{default}{why}")
@@ -151,9 +164,18 @@ def check_zone(job: Job, now: datetime) -> Check:
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         told = f"/etc/localtime points to {localtime.readlink()}, which is not there: the clock is UTC"
-        return warn("zone", told, f"{by_root('apt-get install tzdata')} (or timedatectl set-timezone ZONE)")
+        return warn("zone", told, _set_zone())
     told = ", ".join(names) if names else f"{zones.local_name()}, the machine's own"
     return ok("zone", f"{told}; here it is {now.astimezone():%H:%M %Z}")
+
+
+def _set_zone() -> str:
+    """UTC, which is what the clock is already; which zone is meant, nobody can know."""
+    if not (_ZONEINFO / "UTC").exists():
+        return by_root("apt-get install tzdata")
+    by_hand = f"ln -sfn {_ZONEINFO}/UTC /etc/localtime"
+    command = by_root("timedatectl set-timezone UTC" if systemctl.is_booted() else by_hand)
+    return f"{command} (or the zone that is meant)"
 
 
 def _zones(job: Job) -> Iterator[str]:

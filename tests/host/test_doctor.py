@@ -11,6 +11,8 @@ from .conftest import CANARY, Host
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 Lines = dict[str, tuple[str, str, str | None]]
+# As a container or another init has it: no /run/systemd/system (sd_booted(3)), and no journal.
+WITHOUT_SYSTEMD = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run/systemd; exec "$@"', "sh")
 SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
 
 
@@ -278,7 +280,8 @@ def test_a_user_that_is_gone(host: Host) -> None:
     ward = Ward(host)
     gone = ward.sh("userdel reports")
     told = ward.sees("run-as", "fail", "run_as names reports, who is no user here", gone)
-    assert told == "useradd --system reports"
+    assert command_in(told) == "useradd --system reports"
+    assert told.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
     host.run("install", "-d", "/srv/out/daily")
     host.job('every = "1h"\nrun_as = "reports"\noutput = { file = "/srv/out/daily/r.json" }\n'
              'files = { text = "/srv/out/in.txt" }')  # fmt: skip
@@ -366,9 +369,17 @@ def test_zone_data_that_systemd_does_not_have(ward: Ward) -> None:
 def test_a_local_time_that_is_nowhere(ward: Ward) -> None:
     ward.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
     astray = ward.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
-    kept = ward.sh("rm /etc/localtime; mv /root/localtime /etc/localtime 2>/dev/null || true")
-    told = ward.sees("zone", "warn", "which is not there: the clock is UTC", astray, edit=kept)
-    assert "timedatectl set-timezone" in told
+    told = ward.sees("zone", "warn", "which is not there: the clock is UTC", astray)
+    assert told == "timedatectl set-timezone UTC (or the zone that is meant)"
+    ward.inside = WITHOUT_SYSTEMD
+    astray()
+    assert (
+        ward.doctor()["zone"][2]
+        == "ln -sfn /usr/share/zoneinfo/UTC /etc/localtime (or the zone that is meant)"
+    )
+    ward.paste(command_in(ward.doctor()["zone"][2]))
+    assert ward.doctor()["zone"][0] == "ok"
+    ward.host.run("sh", "-c", "rm /etc/localtime; mv /root/localtime /etc/localtime 2>/dev/null || true")
 
 
 def test_the_scope_that_is_asked_decides_whose_job_is_looked_at(ward: Ward) -> None:

@@ -13,7 +13,7 @@ from ..integration.accepting import Accepting
 from ..integration.conftest import read_request
 from ..remedies import command_in
 from .conftest import Host
-from .test_doctor import SERVICE, TIMER, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
+from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 
@@ -98,10 +98,6 @@ def test_a_key_that_travels_in_the_open(ward: Ward, named: str) -> None:  # noqa
         edit=lambda: call_it(ward, before),
     )
     assert told == "set base_url to https:// (/etc/dify-job/config.toml:2)"
-
-
-# As a container or another init has it: no /run/systemd/system (sd_booted(3)), and no journal.
-WITHOUT_SYSTEMD = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run/systemd; exec "$@"', "sh")
 
 
 def test_on_a_machine_that_is_not_booted_with_systemd_cron_takes_over(ward: Ward) -> None:  # noqa: F811

@@ -91,9 +91,7 @@ def patient(dify_job: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pati
         made.set_key(FORM_KEY)
         made.write()
         yield made
-        assert not [
-            one for one in server.received if one.method != "GET" and "/workflows/run" not in one.path
-        ]
+        assert not [one for one in server.received if one.method != "GET" and not one.path.endswith("/run")]
 
 
 def sees(
@@ -234,7 +232,7 @@ def test_a_server_that_is_not_there(patient: Patient) -> None:
         patient.write,
     )
     assert mend is not None
-    assert f"base_url is set in {patient.config}:2" in mend
+    assert f"edit base_url in {patient.config}:2" in mend
 
 
 @pytest.mark.parametrize(
@@ -275,7 +273,7 @@ def test_a_certificate_that_is_not_trusted_or_ends_soon(
         level, said, mend = patient.doctor()["server"]
         assert (level, "the TLS certificate is not trusted" in said) == ("fail", True)
         assert mend is not None
-        assert mend.startswith("set ca_file to the PEM file")
+        assert mend.startswith(f"set ca_file in [jobs.daily] of {patient.config} to the PEM file")
         patient.config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
         lines = patient.doctor()
     assert lines["server"][0] == lines["app"][0] == "ok"
@@ -347,6 +345,60 @@ def test_a_clock_that_is_not_the_servers(patient: Patient) -> None:
 )
 def test_inputs_that_the_app_refuses_or_drops(patient: Patient, inputs: str, level: str, said: str) -> None:
     sees(patient, "inputs", level, said, lambda: patient.write(inputs=inputs), patient.write)
+
+
+VERSION = "00000000-0000-4000-8000-000000000000"
+NOT_ITS_FORM = f"that is the newest version's form, and workflow_id {VERSION} can have another"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "level", "said"),
+    [
+        ('topic = "a"', "ok", "fit the app's form"),
+        ("", "warn", "the input topic is required by the app"),
+        ('topic = "a", topik = "b"', "warn", "Dify drops it without a word"),
+        ('count = ["a"]', "fail", "the input topic is required by the app"),  # the run asks for the form, too
+    ],
+)
+def test_of_a_pinned_version_dify_does_not_show_the_form(
+    patient: Patient, inputs: str, level: str, said: str
+) -> None:
+    patient.write(f'workflow_id = "{VERSION}"', inputs)
+    told = patient.doctor()["inputs"]
+    assert told[0] == level
+    assert said in told[1]
+    assert told[1].endswith(NOT_ITS_FORM)
+    patient.run("run", "--timeout", "20s")
+    posts = [one.path for one in patient.server.received if one.method == "POST"]
+    assert posts == ([] if level == "fail" else [f"/v1/workflows/{VERSION}/run"])
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs", "check", "mend"),
+    [
+        ("", "", "inputs", "edit inputs in {config}:6; the app's inputs: topic, tone, count, doc, docs"),
+        ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; names that a template can use: "),
+        ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
+        ('files = { doc = "/no" }', "", "files", "put a file there that "),
+        ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; man systemd.time "),
+        ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter less in {config}:6"),
+        ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: a PEM file, or none "),
+    ],
+)
+def test_an_edit_names_the_key_and_its_line(
+    patient: Patient, text: str, inputs: str, check: str, mend: str
+) -> None:
+    patient.write(text, inputs)
+    told = patient.doctor()[check][2]
+    assert told is not None
+    assert told.startswith(mend.format(config=patient.config))
+
+
+def test_a_key_that_is_not_there_yet_belongs_into_the_table_of_its_job(patient: Patient) -> None:
+    lines = patient.config.read_text().splitlines()
+    patient.config.write_text("\n".join(line for line in lines if not line.startswith("inputs")))
+    told = patient.doctor()["inputs"][2]
+    assert str(told).startswith(f"edit inputs in [jobs.daily] of {patient.config}; ")
 
 
 def test_a_file_that_is_not_there_or_too_large(patient: Patient) -> None:

@@ -253,7 +253,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
         case = Case(job=told, config=config, wing=Cron(Scope.USER), now=NOW)
         return [(check.name, check.mend) for check in environment.check_environment(case)]
 
-    mend = [("environment", f'set ca_file = "{bundle}" in the job')]
+    mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]
     assert checks(job()) == mend
     assert checks(job(ca_file=bundle)) == []
     assert checks(job("http://localhost/v1")) == []
