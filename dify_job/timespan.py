@@ -1,6 +1,7 @@
 """Time spans as systemd writes them (systemd.time(7)): `90s`, `30min`, `1h 30min`."""
 
 import re
+from typing import Any
 
 _UNITS: dict[str, float] = {
     unit: seconds
@@ -50,3 +51,31 @@ def format_timespan(seconds: float) -> str:
     millis, micros = divmod(below, 1000)
     parts += [f"{count}{unit}" for count, unit in ((millis, "ms"), (micros, "us")) if count]
     return " ".join(parts) or "0s"
+
+
+# What a config or a flag says
+
+
+def timespan(value: Any) -> float:
+    """Seconds from `30min`, or from a number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError('must be a time span such as "30min"')
+    seconds = parse_timespan(value) if isinstance(value, str) else float(value)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("must not be negative")
+    return seconds
+
+
+def positive_timespan(value: Any) -> float:
+    """The same, above zero."""
+    if (seconds := timespan(value)) <= 0:
+        raise ValueError("must be more than 0 s")
+    return seconds
+
+
+def interval(value: Any) -> float:
+    """The same, with its unit: a bare 2 that was meant as hours would be a paid run every two seconds."""
+    seconds = positive_timespan(value)
+    if not isinstance(value, str) or re.fullmatch(r"[\s\d.]+", value):
+        raise ValueError(f"has no unit; write it as {value}h, {value}min or {value}s")
+    return seconds

@@ -10,11 +10,13 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..running.inputs import parse_object
 
+_BOM = "\ufeff"  # Windows' editors and shells put it there
+
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
     """The inputs in -i KEY=VALUE and --inputs JSON|@FILE|-. Raises JobError (usage, no-input, rejected)."""
     for pair in pairs:
-        if "=" not in pair:
+        if "=" not in pair.lstrip("="):
             raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
     given = {} if text is None else _object(utf8(text))
     return given | dict(utf8(pair).split("=", 1) for pair in pairs)
@@ -63,30 +65,32 @@ def utf8(argument: str) -> str:
 
 def _object(text: str) -> dict[str, Any]:
     if text == "-":
-        return parse_object(_standard_input(), "the inputs on standard input", Outcome.REJECTED)
+        return parse_object(_standard_input(), "standard input", Outcome.REJECTED)
     if not text.startswith("@"):
         return parse_object(text, "--inputs", Outcome.USAGE)
     try:
-        content = Path(text[1:]).read_text(encoding="utf-8")
+        content = Path(text[1:]).read_text(encoding="utf-8").removeprefix(_BOM)
     except OSError as error:
         raise JobError(
             Outcome.NO_INPUT, f"the input file {text[1:]} cannot be read: {error.strerror}", "check --inputs"
         ) from None
     except UnicodeDecodeError:
         raise JobError(
-            Outcome.REJECTED, f"the input file {text[1:]} is not UTF-8", "convert it: iconv -t UTF-8"
+            Outcome.REJECTED,
+            f"the input file {text[1:]} is not UTF-8",
+            f"iconv -f ISO-8859-1 -t UTF-8 {text[1:]}",
         ) from None
     return parse_object(content, f"the input file {text[1:]}", Outcome.REJECTED)
 
 
 def _standard_input() -> str:
     try:
-        return os.fdopen(0, "rb", closefd=False).read().decode()
+        return os.fdopen(0, "rb", closefd=False).read().decode().removeprefix(_BOM)
     except OSError as error:
         raise JobError(
             Outcome.NO_INPUT, f"standard input cannot be read: {error.strerror}", "check --inputs -"
         ) from None
     except UnicodeDecodeError:
         raise JobError(
-            Outcome.REJECTED, "the inputs on standard input are not UTF-8", "convert them: iconv -t UTF-8"
+            Outcome.REJECTED, "standard input is not UTF-8", "send it through iconv -f ISO-8859-1 -t UTF-8"
         ) from None

@@ -22,6 +22,7 @@ from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
 from ..state import base_of
+from ..timespan import interval
 from .arguments import utf8
 from .drafting import drafted
 from .key_input import asked, given_key, interactive
@@ -200,9 +201,9 @@ def _asked_schedule() -> ScheduleConfig:
     while True:
         text = asked("Run every", "1h")
         try:
-            return ScheduleConfig(every=fields.positive_timespan(text))
+            return ScheduleConfig(every=interval(text))
         except ValueError as error:
-            say(f"  it {error}" if str(error).startswith("must") else f"  {error}")
+            say(f"  it {error}" if str(error).startswith(("must", "has")) else f"  {error}")
 
 
 def _about(seen: AppSeen, *, offline: bool) -> str:

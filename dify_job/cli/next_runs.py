@@ -11,6 +11,7 @@ from ..errors import JobError
 from ..scheduling import preview, schedule, systemctl
 from ..scheduling.base import Installed
 from ..scheduling.host import installed_jobs, visible
+from ..timespan import format_timespan
 from .options import Globals
 from .output import put, put_json
 from .scopes import jobs_named, tick_of
@@ -40,7 +41,7 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
         told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})
         if as_json:
             continue
-        jitter = f", up to {times.jitter:.0f} s later" if times.jitter else ""
+        jitter = f", up to {format_timespan(times.jitter)} later" if times.jitter else ""
         put(f"{job.name}: {schedule.in_words(times)}{jitter}")
         for at in runs:
             put(f"  {at:%a %Y-%m-%d %H:%M:%S %Z}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..timespan import parse_timespan
+from ..timespan import interval, positive_timespan, timespan
 from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
 Reader = Callable[[Any], Any]
@@ -28,23 +28,6 @@ def text(value: Any) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
     return value
-
-
-def timespan(value: Any) -> float:
-    """Seconds from `30min`, or from a number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError('must be a time span such as "30min"')
-    seconds = parse_timespan(value) if isinstance(value, str) else float(value)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError("must not be negative")
-    return seconds
-
-
-def positive_timespan(value: Any) -> float:
-    """The same, above zero."""
-    if (seconds := timespan(value)) <= 0:
-        raise ValueError("must be more than 0 s")
-    return seconds
 
 
 def base_url(value: Any) -> str:
@@ -293,7 +276,7 @@ FIELDS: Mapping[str, Reader] = {
     "log_file": absolute_path,
     "run_as": text,
     "description": text,
-    "every": positive_timespan,
+    "every": interval,
     "calendar": strings,
     "cron": text,
     "timezone": timezone,

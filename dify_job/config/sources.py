@@ -22,6 +22,7 @@ _VARIABLES = {
     "end_user": "DIFY_END_USER",
     "every": "SCHEDULER_INTERVAL_HOURS",
 }
+_BOM = "\ufeff"  # Windows' editors put it there
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -126,16 +127,25 @@ def _read_toml(path: Path) -> Document:
                     f"the configuration file {path} {fault}; root does not run what others can change",
                     mend(path, private=False),
                 )
-            text = file.read().decode()
+            text = file.read().decode().removeprefix(_BOM)
         return Document(path, text, tomllib.loads(text))
     except OSError as error:
         raise JobError(
             Outcome.CONFIG, f"the configuration file {path} cannot be read: {error.strerror}", f"ls -l {path}"
         ) from None
-    except UnicodeDecodeError:
-        raise JobError(Outcome.CONFIG, f"{path} is not UTF-8", "convert it: iconv -t UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from None
     except tomllib.TOMLDecodeError as error:
         raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", MEND) from None
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> JobError:
+    line = error.object[: error.start].count(b"\n") + 1
+    return JobError(
+        Outcome.CONFIG,
+        f"{path}:{line} is not UTF-8",
+        f"convert it: iconv -f ISO-8859-1 -t UTF-8 {path} (GB18030 or what it is in)",
+    )
 
 
 def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:
@@ -209,7 +219,7 @@ def _parsed(path: Path, read: Callable[[], bytes]) -> dict[str, str]:
     from .dotenv import parse_dotenv  # noqa: PLC0415 - start-up time: most jobs have a config file
 
     try:
-        return parse_dotenv(read().decode())
+        return parse_dotenv(read().decode().removeprefix(_BOM))
     except OSError as error:
         raise JobError(
             Outcome.CONFIG, f"the env file {path} cannot be read: {error.strerror}", "check --env-file"

@@ -92,6 +92,29 @@ def test_what_does_not_fit_is_65_before_the_post(
     assert paths(dify) == ["/parameters"]
 
 
+@pytest.mark.parametrize("way", ["stdin", "file"])
+def test_inputs_that_windows_wrote_are_read_and_what_is_not_utf8_is_65(
+    dify_job: Command, dify: StandIn, way: str
+) -> None:
+    configure(dify_job, dify)
+    file = dify_job.home / "in.json"
+    for content, code in (
+        (b'\xef\xbb\xbf{"text": "x", "num": 3}\r\n', 0),
+        (b'{"text": "caf\xe9", "num": 3}', 65),
+    ):
+        file.write_bytes(content)
+        with file.open() as stdin:
+            ran = dify_job("run", "--inputs", "-" if way == "stdin" else f"@{file}", stdin=stdin)
+        assert ran.code == code, ran.stderr
+    assert paths(dify) == ["/workflows/run"]
+
+
+def test_an_input_without_a_name_is_64(dify_job: Command, dify: StandIn) -> None:
+    configure(dify_job, dify)
+    assert dify_job("run", "-i", "=x").code == 64
+    assert paths(dify) == []
+
+
 def test_a_name_that_the_app_does_not_have_is_a_warning(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, 'inputs = { text = "x", topic = ["a"] }')
     ran = dify_job("run")

@@ -113,6 +113,8 @@ def test_the_search_order(tmp_path: Path) -> None:
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url 'ftp://x' is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not hold a user or password"),
         ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone 'Mars/Base' is not a time zone"),
+        ("[jobs.a]\nevery = 2\n", ":2: every has no unit; write it as 2h, 2min or 2s"),
+        ('[jobs.a]\nevery = "2 "\n', ":2: every has no unit"),
         ("[jobs.A]\n", ":1: the job name 'A' is not allowed"),
         ('[jobs."a/b"]\n', "the job name 'a/b' is not allowed"),
         ("[jobs.a]\ninputs = 3\n", ":2: inputs must be a table"),
@@ -124,6 +126,17 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words:
     path = config(tmp_path, text)
     assert words in mistake(path)
     assert str(path) in mistake(path)
+
+
+def test_a_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b'\xef\xbb\xbf[jobs.a]\r\nevery = "2h"\r\n')
+    assert load_config(path, environ={}).jobs["a"].schedule.every == 7200
+    env = tmp_path / "windows.env"
+    env.write_bytes(b"\xef\xbb\xbfSCHEDULER_INTERVAL_HOURS=2\r\n")
+    assert load_config(env_file=env, environ={}).jobs["default"].schedule.every == 7200
+    path.write_bytes(b'[jobs.a]\ndescription = "caf\xe9"\n')
+    assert f"{path}:2 is not UTF-8" in mistake(path)
 
 
 def test_all_mistakes_of_all_files_are_named_together(tmp_path: Path) -> None:
