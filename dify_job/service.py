@@ -59,7 +59,8 @@ async def manual_call_dify(
     from functools import partial  # noqa: PLC0415
 
     from .running.inbox import Inbox  # noqa: PLC0415
-    from .running.workflow import Start, run_workflow  # noqa: PLC0415
+    from .running.start import Start  # noqa: PLC0415
+    from .running.workflow import run_workflow  # noqa: PLC0415
 
     inbox = Inbox()
     # A thread of its own: long runs must not take those of the loop, which looks up names with them.

@@ -18,7 +18,8 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..running.inbox import Inbox
 from ..running.result import Result, log_result
-from ..running.workflow import Start, fault, not_started, refusal, run_workflow, tell
+from ..running.start import Start, fault, not_started, refusal
+from ..running.workflow import run_workflow, tell
 from ..values import replace
 from ..words import in_readers_language
 from . import run_log, tick

@@ -8,69 +8,32 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.fields import host_in_the_open
-from ..config.model import Job, Metrics, Notify
+from ..config.model import Job, Metrics, Notify, Secret
 from ..config.read import load_config, pick
 from ..config.secrets import read_key
 from ..config.trust import check_ca_file
 from ..errors import JobError
-from ..exits import Outcome, code_of
+from ..exits import Outcome
 from ..state import JobState, Locked, cannot_write, directory_of
-from ..values import dataclass, field, replace
-from .ahead import import_ahead
-from .inbox import Inbox
+from ..values import replace
 from .inputs import Templates, secrets_in
-from .result import Result, log_result, now_as_text
+from .result import Result, log_result
+from .start import Start, fault, not_started, refusal
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ..dify.dialects import Event
     from .files import InputFile
+    from .place import Place
     from .runner import Request
     from .telling import Telling
-
-
-def _log_event(event: Event) -> None:
-    log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
-
-
-def _never(_job: Job, _state: JobState | None) -> str | None:
-    return None
-
-
-def _nobody(_result: Result) -> None:
-    return
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """How a run came about: what the command knows, and a Python program need not say.
-
-    began: monotonic, from which the deadline counts. call_time: RFC 3339. config_path: whence the job came.
-    run_id, lost: as run and lost of Request. wait_network, jitter: seconds; jitter is waited first and is no
-    part of the deadline. inbox: what a signal handler cancels. held_back: asked first why nothing is to be
-    started now. progress: gets each event. ended: called with the result once it is kept, before anybody else
-    is told. by_unit: a unit with a handler started it, which tells of what `run` leaves to it.
-    """
-
-    began: float = field(default_factory=time.monotonic)
-    call_time: str = field(default_factory=now_as_text)
-    config_path: Path | None = None
-    run_id: str = ""
-    lost: bool = False
-    wait_network: float = 0.0
-    jitter: float = 0.0
-    inbox: Inbox = field(default_factory=Inbox)
-    held_back: Callable[[Job, JobState | None], str | None] = _never
-    progress: Callable[[Event], None] = _log_event
-    ended: Callable[[Result], None] = _nobody
-    by_unit: bool = False
 
 
 def run_workflow(
@@ -105,35 +68,6 @@ def run_workflow(
     if start.inbox.interruption is not None:
         raise start.inbox.interruption
     return result
-
-
-def refusal(job: str, error: JobError, start: Start) -> Result:
-    """The result of a run that an error ended before any call."""
-    message = log.redact(error.message)  # it can quote an input
-    return not_started(job, start, error.outcome, message, error.hint)
-
-
-def not_started(
-    job: str, start: Start, outcome: Outcome, message: str, hint: str | None = None, *, signum: int = 0
-) -> Result:
-    """The result where nothing was sent; signum: the signal that cancelled it."""
-    return Result(
-        job=job,
-        outcome=outcome,
-        exit_code=code_of(outcome, signum),
-        message=message,
-        hint=hint,
-        call_time=start.call_time,
-        attempts=0,
-        duration=time.monotonic() - start.began,
-    )
-
-
-def fault(job: str, error: Exception, start: Start) -> Result:
-    """The result of a run that a fault of ours ended; its traceback is the caller's to show."""
-    words = f"a fault of dify-job itself: {type(error).__name__}"
-    hint = "please report it with the traceback in the log; a run may have been started"
-    return refusal(job, JobError(Outcome.BUG, words, hint), start)
 
 
 def tell(job: Job, result: Result, start: Start) -> None:
@@ -179,7 +113,7 @@ class _Workflow:
         """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
         if self._templates.renew():
             request = replace(request, inputs=self._rendered(), files=self._files())
-        import_ahead(self._job, self._state)
+        self._import_ahead()
         log.info("run started", message_id="started", job=self._job.name)
         if self._telling is not None:
             self._telling.begins()
@@ -208,42 +142,49 @@ class _Workflow:
         self._open_state()
         if (why := start.held_back(job, self._state)) is not None:
             return not_started(job.name, start, Outcome.SKIPPED, f"skipped: {why}")
-        began = start.began
         if start.jitter:
             log.info("waiting for the job's jitter", seconds=round(start.jitter))
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
                 told = "cancelled before it began"
                 return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
-            began = time.monotonic()
-        inputs, files = self._rendered(), self._files()
-        target = None
-        if (name := self._templates.output_file()) is not None:
-            from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
-            from .place import place_of  # noqa: PLC0415
+        request = self._request(key, time.monotonic() if start.jitter else start.began)
+        target = self._target()
+        from .runner import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
 
-            target = place_of(job, name, self._state.directory if self._state is not None else None)
-            check_writable(target)
-        from .runner import Request, run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
-
-        wait = job.wait_network if job.wait_network is not None else start.wait_network
-        request = Request(
-            job=job,
-            key=key,
-            inputs=inputs,
-            files=files,
-            began=began,
-            wait_network=wait,
-            run=_checked_run_id(job, start),
-            lost=start.lost,
-        )
         result = run_job(
             request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
         )
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
-            from .delivery import deliver  # noqa: PLC0415 - as above
+            from .delivery import deliver  # noqa: PLC0415 - for jobs with an output file
 
             deliver(target, result, request, start.inbox)
         return result
+
+    def _request(self, key: Secret, began: float) -> Request:
+        from .runner import Request  # noqa: PLC0415 - as above
+
+        job, start = self._job, self._start
+        return Request(
+            job=job,
+            key=key,
+            inputs=self._rendered(),
+            files=self._files(),
+            began=began,
+            wait_network=job.wait_network if job.wait_network is not None else start.wait_network,
+            run=_checked_run_id(job, start),
+            lost=start.lost,
+        )
+
+    def _target(self) -> Place | None:
+        """The place of the job's output file, which can be written. Raises JobError (cannot-write)."""
+        if (name := self._templates.output_file()) is None:
+            return None
+        from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
+        from .place import place_of  # noqa: PLC0415
+
+        target = place_of(self._job, name, self._state.directory if self._state is not None else None)
+        check_writable(target)
+        return target
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)
@@ -260,6 +201,20 @@ class _Workflow:
         from .files import look_at  # noqa: PLC0415 - for jobs with files
 
         return look_at(self._templates.files())
+
+    def _import_ahead(self) -> None:
+        """Import what is needed once the run has ended: an upgrade may replace our files meanwhile."""
+        job, state = self._job, self._state
+        needed = {
+            "running.expecting": bool(job.expect),
+            "process": any(one.regex is not None for one in job.expect.values()),
+            "running.delivery": job.output.file is not None,
+            "running.downloads": job.output.downloads is not None,
+            "running.metrics": job.metrics.textfile is not None,
+            "mailbox": state is not None and (state.directory / "wish.json").exists(),
+        }
+        for room in (room for room, is_needed in needed.items() if is_needed):
+            import_module(f"dify_job.{room}")
 
     def _open_state(self) -> None:
         if self._job.state == "none":

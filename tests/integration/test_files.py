@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.running.workflow import Start, run_workflow
+from dify_job.running.start import Start
+from dify_job.running.workflow import run_workflow
 from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 from tests import recordings
