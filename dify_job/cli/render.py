@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ..config import own
+from ..config.fields import is_this_machine
 from ..config.model import Job, KeySource
 from ..config.read import load_config
 from ..errors import JobError
@@ -89,6 +90,9 @@ def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Artif
         where = f" --namespace {cluster.namespace}" if cluster.namespace else ""
         say(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
             f"--from-file=api_key={file}")  # fmt: skip
+        if is_this_machine(job.base_url):
+            say(f"{job.name}: base_url is {job.base_url}, and in a pod that is the pod itself: "
+                "set it to an address of Dify that the cluster reaches")  # fmt: skip
         if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
             say(f"{job.name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
                 "give the pod a variable, and name it in env: man dify-job.toml")  # fmt: skip

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
-from ..config.fields import is_this_machine
 from ..config.model import Job, ScheduleConfig
 from ..config.written import job_document, toml
 from ..errors import JobError
@@ -178,9 +177,6 @@ def _what_the_pod_decides_by(times: ScheduleConfig) -> dict[str, str]:
 
 
 def _refuse_what_is_local(job: Job) -> None:
-    if is_this_machine(job.base_url):
-        hint = "set base_url to an address of Dify that the cluster reaches"
-        raise _no_pod(job, f"base_url is {job.base_url}, and in a pod that is the pod itself", hint)
     values = [path for value in job.files.values() for path in ([value] if isinstance(value, str) else value)]
     local = next((path for path in values if "://" not in path), None)
     if local is not None:

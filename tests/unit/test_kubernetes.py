@@ -421,9 +421,6 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
 @pytest.mark.parametrize(
     "change",
     [
-        {"base_url": "http://localhost/v1"},
-        {"base_url": "http://127.1.2.3:8080/v1"},
-        {"base_url": "http://[::1]/v1"},
         {"files": {"report": "/srv/in/a.pdf"}},
         {"output": Output(file="/srv/out/x.json")},
         {"output": Output(downloads=Downloads())},
@@ -476,6 +473,24 @@ def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_p
     )
     printed = CliRunner().invoke(cli, asked).stdout
     assert [one["kind"] for one in yaml.safe_load_all(printed)] == ["ConfigMap", "CronJob"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("http://localhost/v1", True),
+        ("http://127.1.2.3:8080/v1", True),
+        ("http://[::1]/v1", True),
+        ("http://dify.svc/v1", False),
+    ],
+)
+def test_render_says_that_loopback_in_a_pod_is_the_pod(url: str, is_told: bool, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[jobs.daily]\nbase_url = "{url}"\n')
+    asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
+    ran = CliRunner().invoke(cli, asked)
+    assert ran.exit_code == 0
+    assert ("in a pod that is the pod itself" in ran.stderr) == is_told
 
 
 @pytest.mark.parametrize(
