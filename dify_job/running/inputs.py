@@ -149,7 +149,7 @@ def needs_form(inputs: Mapping[str, Any]) -> bool:
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     """All that stands under a name that says it is secret, however deep, for the log to hide."""
     return [
-        text for key, value in inputs.items() for text in _secrets(value, bool(re.search(_PRIVATE_NAME, key)))
+        text for key, value in inputs.items() for text in _secrets(value, bool(re.search(_PRIVATE_NAME, str(key))))
     ]
 
 
