@@ -65,9 +65,7 @@ class Directory:
                 raise OSError(errno.EEXIST, f"there is something named {name} that is no file")
         temporary = _temporary(name)
         try:
-            with os.fdopen(self._new(temporary, os.O_WRONLY, 0o666 if mode is None else mode), "wb") as file:
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
+            with os.fdopen(self._new(temporary, os.O_WRONLY, mode), "wb") as file:
                 yield file
                 file.flush()
                 if sync:
@@ -93,9 +91,12 @@ class Directory:
         """The names in it are on disk before this returns."""
         os.fsync(self._fd)
 
-    def _new(self, name: str, flags: int, mode: int) -> int:
-        fd = os.open(name, flags | os.O_CREAT | os.O_EXCL | _PLAIN, mode, dir_fd=self._fd)
-        self._give(fd)
+    def _new(self, name: str, flags: int, mode: int | None) -> int:
+        flags |= os.O_CREAT | os.O_EXCL | _PLAIN
+        fd = os.open(name, flags, 0o666 if mode is None else mode, dir_fd=self._fd)
+        if mode is not None:
+            os.fchmod(fd, mode)
+        self._give(fd)  # last: root without CAP_FOWNER, as behind HTTP, cannot change the mode of another's
         return fd
 
     def _give(self, fd: int) -> None:

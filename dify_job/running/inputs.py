@@ -148,9 +148,7 @@ def needs_form(inputs: Mapping[str, Any]) -> bool:
 
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     """All that stands under a name that says it is secret, however deep, for the log to hide."""
-    return [
-        text for key, value in inputs.items() for text in _secrets(value, bool(re.search(_PRIVATE_NAME, str(key))))
-    ]
+    return list(_secrets(inputs, secret=False))
 
 
 def _secrets(value: Any, secret: bool) -> Iterator[str]:
