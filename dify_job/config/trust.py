@@ -46,13 +46,20 @@ def mend(path: Path, *, private: bool, user: int | None = None) -> str:
 
 def check_ca_file(path: Path | None) -> None:
     """Find out before the call that the certificates cannot be read. Raises JobError (config)."""
+    if path is None:
+        return
     try:
-        if path is not None:
-            path.open("rb").close()
+        content = path.read_bytes()
     except OSError as error:
         raise JobError(
             Outcome.CONFIG, f"the ca_file {path} cannot be read: {error.strerror}", f"ls -l {path}"
         ) from None
+    if b"-----BEGIN " not in content:
+        raise JobError(
+            Outcome.CONFIG,
+            f"the ca_file {path} holds no certificate in PEM",
+            f"openssl x509 -inform DER -in {path} -out {path}.pem",
+        )
 
 
 def fault_of_link(path: Path) -> str | None:

@@ -13,6 +13,7 @@ from ..config.trust import check_ca_file
 from ..dify.app import CALL_LIMIT, AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
+from ..running.outcome import mend_of_connection
 from ..running.preflight import obstacle
 from .check import Check, fail, ok, place_of, warn
 
@@ -103,6 +104,10 @@ def check_server(job: Job, seen: AppSeen) -> Iterator[Check]:
 
 
 def _try(job: Job, why: str) -> str:
+    if why.startswith("proxy: ") or "expired" in why:
+        return mend_of_connection(why)
+    if "mismatch" in why:
+        return f"edit base_url in {place_of(job, 'base_url')}: a name that the certificate is for"
     if "certificate" in why:
         place = place_of(job, "ca_file")
         return f"set ca_file in {place} to the PEM file of its authority, or renew it on the server"

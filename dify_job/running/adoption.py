@@ -14,7 +14,7 @@ from ..dify.client import Broken, Crashed, Dify, Message, Reply
 from ..dify.dialects import Event, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
-from .outcome import End, Verdict, decide, unknown
+from .outcome import End, Verdict, decide, mend_of_connection, unknown
 from .pursuit import Pursuit
 from .records import Terms
 from .stop import cancelled
@@ -75,7 +75,7 @@ class Adoption:
                 return Verdict(
                     Outcome.UNREACHABLE,
                     f"the server could not be asked whether this run was begun before: {found}; none was",
-                    "check base_url (dify-job config show JOB), and that Dify is up",
+                    mend_of_connection(found),
                 )
             if (cancel := self.inbox.pause(again)) is not None:
                 return cancelled(cancel)

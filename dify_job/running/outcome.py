@@ -75,7 +75,7 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
         return Verdict(
             Outcome.UNREACHABLE,
             f"the server could not be reached: {end.unsent}",
-            "check base_url (dify-job config show JOB), and that Dify is up",
+            mend_of_connection(end.unsent),
             again=True,
             unsent=True,
         )
@@ -87,6 +87,19 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
         )
         return replace(verdict, retry_after=end.refusal.retry_after)
     return unknown(end.cut or "the answer was cut off")
+
+
+def mend_of_connection(why: str) -> str:
+    """What mends a connection that was not made, by the words of dify/transport."""
+    if why.startswith("proxy: "):
+        return "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"
+    if "certificate is not trusted" not in why:
+        return "check base_url (dify-job config show JOB), and that Dify is up"
+    if "expired" in why:
+        return "renew the certificate on the server"
+    if "mismatch" in why:
+        return "set base_url to a name that the certificate is for"
+    return "set ca_file in the job to the PEM file of the authority that signed it"
 
 
 def unknown(why: str) -> Verdict:
@@ -235,10 +248,13 @@ def _not_dify(refusal: Refusal, said: str) -> Verdict:
         return Verdict(
             Outcome.PROTOCOL,
             f"the server redirects ({said}), which would change the method or carry the key elsewhere",
-            "set base_url to the address that it redirects to (often https:// instead of http://)",
+            "set base_url to the address that it redirects to (often https:// instead of http://); "
+            "where that is a login page, let the API's path pass without it",
         )
     if refusal.from_dify:
-        return Verdict(Outcome.PROTOCOL, f"Dify answered {said}", "check base_url: it should end in /v1")
+        return Verdict(
+            Outcome.PROTOCOL, f"Dify answered {said}", "check base_url: /v1 stands at its end, once"
+        )
     return Verdict(
         Outcome.PROTOCOL,
         f"the answer ({said}) is not Dify's",

@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -157,6 +158,11 @@ def test_tls_is_verified_and_ca_file_is_what_mends_it(
     ran = dify_job("run", "--config", str(config), env={"K": KEY})
     assert ran.code == 69
     assert "certificate is not trusted" in ran.result["message"]
+    assert ran.result["hint"].startswith("set ca_file ")
+    trusted = plain + f'ca_file = "{certificate[1]}"\n'
+    config.write_text(trusted.replace("localhost", "127.0.0.1"))
+    other = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert other.result["hint"] == "set base_url to a name that the certificate is for", other.stdout
     config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
     env = {"K": KEY, "REQUESTS_CA_BUNDLE": "/nonexistent"}
     assert dify_job("run", "--config", str(config), env=env).code == 0
@@ -192,6 +198,7 @@ def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job:
     ran = dify_job("run", "--timeout", "3s", env=env | {"HTTP_PROXY": dead, "http_proxy": dead})
     assert ran.code == 69
     assert "proxy: connection refused" in ran.result["message"]
+    assert "HTTP_PROXY" in ran.result["hint"]
     assert "canary-password" not in ran.stdout + ran.stderr
 
 
@@ -266,6 +273,20 @@ def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
     ran = dify_job("run", "--config", str(config), env={"K": KEY})
     assert ran.code == 78
     assert "/no/such.pem cannot be read: No such file" in ran.result["message"]
+
+
+def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
+    dify_job: Command, certificate: tuple[Path, Path]
+) -> None:
+    der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
+    subprocess.run(["openssl", "x509", "-in", certificate[1], "-outform", "DER", "-out", der], check=True)
+    plain = f'[jobs.a]\nbase_url = "{serve_tls(certificate)}"\napi_key_env = "K"\n'
+    config.write_text(plain + f'ca_file = "{der}"\n')
+    refused = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert refused.code == 78
+    subprocess.run(["sh", "-c", refused.result["hint"]], check=True)
+    config.write_text(plain + f'ca_file = "{der}.pem"\n')
+    assert dify_job("run", "--config", str(config), env={"K": KEY}).code == 0
 
 
 def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command) -> None:
