@@ -152,6 +152,21 @@ def test_dpkg_refuses_it_beside_a_python_that_it_was_not_made_for(fresh: Machine
     assert fresh.run("dify-job", "--version").code == 0
 
 
+def test_a_virtual_environment_in_its_place_is_not_mixed_with_it(fresh: Machine) -> None:
+    fresh.run("python3", "-m", "venv", "--without-pip", "/opt/dify-job")
+    refused = fresh.run("dpkg", "-i", "/srv/0.1.0.deb", check=False)
+    assert refused.code == 1
+    assert "mv /opt/dify-job /opt/dify-job.old, then install again" in refused.stderr
+    fresh.run("mv", "/opt/dify-job", "/opt/dify-job.old")
+    fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
+    fresh.run("dpkg", "-r", "dify-job")
+    fresh.run("dpkg", "-i", "/srv/0.1.1.deb")
+    assert fresh.run("dify-job", "--version").code == 0
+    fresh.run("mkdir", f"/{SITE}/apprise")  # pip --python /opt/dify-job/bin/python
+    fresh.run("dpkg", "-P", "dify-job")
+    assert not fresh.exists("/opt/dify-job")
+
+
 def test_modules_are_compiled_for_the_hosts_python_and_again_when_it_changes(fresh: Machine) -> None:
     tag = fresh.run("python3", "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
