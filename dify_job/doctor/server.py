@@ -13,7 +13,7 @@ from ..config.trust import check_ca_file
 from ..dify.app import CALL_LIMIT, AppSeen, look
 from ..errors import JobError
 from ..exits import Outcome
-from ..running.outcome import mend_of_connection
+from ..running.connection import mend_of_connection
 from ..running.preflight import obstacle
 from .check import Check, fail, ok, place_of, warn
 

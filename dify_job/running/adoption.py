@@ -14,7 +14,7 @@ from ..dify.client import Broken, Crashed, Dify, Message, Reply
 from ..dify.dialects import Event, WorkflowRun
 from ..exits import Outcome
 from .inbox import Cancel, Inbox
-from .outcome import End, Verdict, decide, mend_of_connection, unknown
+from .outcome import End, Verdict, decide, unknown
 from .pursuit import Pursuit
 from .records import Terms
 from .stop import cancelled
@@ -72,6 +72,8 @@ class Adoption:
                 return found
             again = time.monotonic() + _PAUSE
             if again >= self.terms.deadline or (tries >= _TRIES and again >= self.network_until):
+                from .connection import mend_of_connection  # noqa: PLC0415 - after a fault only
+
                 return Verdict(
                     Outcome.UNREACHABLE,
                     f"the server could not be asked whether this run was begun before: {found}; none was",

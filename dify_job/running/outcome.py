@@ -72,6 +72,8 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
     400 or 404 is about.
     """
     if end.unsent is not None:
+        from .connection import mend_of_connection  # noqa: PLC0415 - after a fault only
+
         return Verdict(
             Outcome.UNREACHABLE,
             f"the server could not be reached: {end.unsent}",
@@ -87,19 +89,6 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
         )
         return replace(verdict, retry_after=end.refusal.retry_after)
     return unknown(end.cut or "the answer was cut off")
-
-
-def mend_of_connection(why: str) -> str:
-    """What mends a connection that was not made, by the words of dify/transport."""
-    if why.startswith("proxy: "):
-        return "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"
-    if "certificate is not trusted" not in why:
-        return "check base_url (dify-job config show JOB), and that Dify is up"
-    if "expired" in why:
-        return "renew the certificate on the server"
-    if "mismatch" in why:
-        return "set base_url to a name that the certificate is for"
-    return "set ca_file in the job to the PEM file of the authority that signed it"
 
 
 def unknown(why: str) -> Verdict:
