@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from .directory import Directory
 from .errors import JobError
@@ -21,6 +22,14 @@ class Writer:
     def __init__(self) -> None:
         self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
         self._made: list[Path] = []
+
+    def __enter__(self) -> Self:
+        """As a context it takes everything back when something fails within."""
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.roll_back()
 
     def put(
         self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None

@@ -1,6 +1,5 @@
 """Bringing jobs to this host: what `install` shares with the original system's `start_scheduler`."""
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,8 @@ from .errors import JobError, mend_of_disk
 from .exits import Outcome
 from .files import Writer, locked
 from .scheduling import schedule
-from .scheduling.base import Change, Installed, Plan, Scope, Wishes, plan_of
-from .scheduling.host import Wing, config_place, installed_jobs, visible
-from .state import base_of
+from .scheduling.base import Backend, Change, Installed, Plan, Scope, Wishes, plan_of
+from .scheduling.host import config_place, installed_jobs, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def prepare(
         times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
     if flags is not None or run_as is not None or config.path is None:
         job = replace(job, schedule=times)
-        files.append(own.schedule_file(place, job.name, schedule.or_default(times), run_as))
+        files.append(own.schedule_file(place, job.name, job.times, run_as))
     for file in files:
         own.check_place(file, job.name)
     return Ready(job, plan_of(job, place), tuple(files))
@@ -66,40 +64,36 @@ def _check_record(job: Job, plan: Plan, *, by_cron: bool) -> None:
         )
 
 
-def bring(wing: Wing, ready: Sequence[Ready], place: Path, wishes: Wishes) -> list[Change]:
+def bring(scheduler: Backend, ready: Sequence[Ready], place: Path, wishes: Wishes) -> list[Change]:
     """Write what the jobs need and install them; all or nothing. place: the config that units name.
 
     Raises JobError, and then nothing is changed.
     """
-    with locked(base_of(system=wing.scope is Scope.SYSTEM)):
-        _refuse_second_time(wing, place, [each.plan.job for each in ready])
+    with locked(scheduler.scope.base):
+        _refuse_second_time(scheduler, place, [each.plan.job for each in ready])
         for each in ready:
-            _check_record(each.job, each.plan, by_cron=wing.name == "cron")
-        writer = Writer()
-        try:
+            _check_record(each.job, each.plan, by_cron=scheduler.by_cron)
+        with Writer() as writer:
             writer.clear(file.path for each in ready for file in each.own)
             for each in ready:
                 _write_own(writer, each)
             _check_effect(place, ready)
-            return wing.install([each.plan for each in ready], wishes)
-        except BaseException:
-            writer.roll_back()
-            raise
+            return scheduler.install([each.plan for each in ready], wishes)
 
 
-def take_away(wing: Wing, installed: Sequence[Installed]) -> list[tuple[Change, list[Path]]]:
+def take_away(scheduler: Backend, installed: Sequence[Installed]) -> list[tuple[Change, list[Path]]]:
     """Uninstall jobs, and remove what install kept beside their config; with each the files that went."""
-    with locked(base_of(system=wing.scope is Scope.SYSTEM)):
-        changes = wing.uninstall([one.job for one in installed])
+    with locked(scheduler.scope.base):
+        changes = scheduler.uninstall([one.job for one in installed])
         return [
             (change, own.forget(Path(one.source), one.job) if one.source else [])
             for change, one in zip(changes, installed, strict=True)
         ]
 
 
-def orphans(wing: Wing, place: Path, configured: Collection[str]) -> list[Installed]:
+def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> list[Installed]:
     """What was installed from this config, and is no longer in it."""
-    return [one for one in wing.status() if one.source == str(place) and one.job not in configured]
+    return [one for one in scheduler.status() if one.source == str(place) and one.job not in configured]
 
 
 def _write_own(writer: Writer, ready: Ready) -> None:
@@ -133,18 +127,17 @@ def _check_effect(place: Path, ready: Sequence[Ready]) -> None:
             )
 
 
-def _refuse_second_time(wing: Wing, place: Path, jobs: Sequence[str]) -> None:
+def _refuse_second_time(scheduler: Backend, place: Path, jobs: Sequence[str]) -> None:
     """What another scheduler has already would run twice; in the other scope, what has the same config."""
     for scope in Scope:
-        same_scope = scope is wing.scope
+        same_scope = scope is scheduler.scope
         others = (
-            other for other in visible("auto", scope.value) if not same_scope or other.name != wing.name
+            other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
         )
         for _, one in installed_jobs(tuple(others), tuple(jobs)):
             if same_scope or one.source == str(place):
                 what = one.backend if same_scope else f"{one.backend} as a {scope.value} job"
-                sudo = "sudo " if scope is Scope.SYSTEM and os.geteuid() != 0 else ""
-                there = f"{sudo}dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
+                there = f"{scope.sudo}dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
                 raise JobError(
                     Outcome.CONFIG,
                     f"job {one.job} is installed with {what} already; with both it would run twice",

@@ -47,6 +47,21 @@ class Seen:
     mark: Mark | None = None
     content: bytes = b""
 
+    @property
+    def is_ours(self) -> bool:
+        """True for a file that we wrote, edited since or not."""
+        return self.found in (Found.OURS, Found.EDITED)
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for what somebody else put there, a mask included."""
+        return self.found in (Found.FOREIGN, Found.MASKED)
+
+    @property
+    def text(self) -> str:
+        """Its content, whatever its encoding."""
+        return self.content.decode(errors="replace")
+
 
 def marked(job: str, config: str, source: str, body: str) -> str:
     """A body under its first line."""

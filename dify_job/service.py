@@ -15,9 +15,9 @@ from .config.model import Config, Job, ScheduleConfig
 from .config.read import load_config, pick
 from .errors import JobError
 from .exits import Outcome
-from .scheduling import preview, schedule
-from .scheduling.base import Installed, Wishes
-from .scheduling.host import Wing, chosen_backend, chosen_scope, config_place, installed_jobs, visible
+from .scheduling import preview
+from .scheduling.base import Backend, Installed, Wishes
+from .scheduling.host import chosen_backend, chosen_scope, config_place, installed_jobs, visible
 
 if TYPE_CHECKING:
     from .running.result import Result
@@ -85,11 +85,11 @@ def start_scheduler(
     wanted, found = checked_hours(interval_hours), _config(config)
     chosen = pick(found, job)
     there = _installed(chosen.name)
-    wing = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
+    scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
     every = ScheduleConfig(every=wanted * 3600.0)
-    ready = installing.prepare(found, chosen, every, None, wing.scope)
+    ready = installing.prepare(found, chosen, every, None, scheduler.scope)
     preview.check(ready.plan.schedule, datetime.now(UTC))
-    installing.bring(wing, [ready], config_place(found, wing.scope), Wishes(start=True))
+    installing.bring(scheduler, [ready], config_place(found, scheduler.scope), Wishes(start=True))
     return scheduler_status(chosen.name)
 
 
@@ -108,12 +108,12 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
     there = _installed(name)
     if there is None:
         return SchedulerStatus(False, name, None, "the job is not installed")
-    wing, one = there
+    scheduler, one = there
     if not one.armed:
         return SchedulerStatus(False, name, None, "the job is installed, and not armed")
-    at = one.next_run or _next_by_config(name, one, wing)
+    at = one.next_run or _next_by_config(name, one, scheduler)
     when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
-    return SchedulerStatus(True, name, when, f"{wing.name} runs the job")
+    return SchedulerStatus(True, name, when, f"{scheduler.name} runs the job")
 
 
 def checked_hours(hours: int) -> int:
@@ -131,17 +131,17 @@ def _config(given: str | Path | None) -> Config:
     return load_config(Path(given) if given is not None else None)
 
 
-def _installed(name: str) -> tuple[Wing, Installed] | None:
+def _installed(name: str) -> tuple[Backend, Installed] | None:
     """The caller's own installation of a job; the machine's only for who may change it."""
     own = chosen_scope(None)
     return next((pair for pair in installed_jobs(visible("auto", own.value), (name,))), None)
 
 
-def _next_by_config(name: str, one: Installed, wing: Wing) -> datetime | None:
+def _next_by_config(name: str, one: Installed, scheduler: Backend) -> datetime | None:
     """Cron tells nothing: the next time by the schedule in the config that the installation names."""
     try:
         job: Job = pick(load_config(Path(one.source)), name)
     except JobError:
         return None
-    times = schedule.or_default(job.schedule)
-    return next(preview.coming(times, datetime.now(UTC), by_cron=wing.name == "cron"), None)
+    times = job.times
+    return next(preview.coming(times, datetime.now(UTC), by_cron=scheduler.by_cron), None)

@@ -6,17 +6,17 @@ from typing import Any
 _UNITS: dict[str, float] = {
     unit: seconds
     for seconds, units in (
-        (1e-6, "us usec µs μs"),
-        (1e-3, "ms msec"),
-        (1.0, "s sec second seconds"),
-        (60.0, "m min minute minutes"),
-        (3600.0, "h hr hour hours"),
-        (86400.0, "d day days"),
-        (604800.0, "w week weeks"),
-        (2629800.0, "M month months"),
-        (31557600.0, "y year years"),
+        (1e-6, ("us", "usec", "µs", "μs")),
+        (1e-3, ("ms", "msec")),
+        (1.0, ("s", "sec", "second", "seconds")),
+        (60.0, ("m", "min", "minute", "minutes")),
+        (3600.0, ("h", "hr", "hour", "hours")),
+        (86400.0, ("d", "day", "days")),
+        (604800.0, ("w", "week", "weeks")),
+        (2629800.0, ("M", "month", "months")),
+        (31557600.0, ("y", "year", "years")),
     )
-    for unit in units.split()
+    for unit in units
 }
 _PART = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]*)"
 _WRITTEN = (

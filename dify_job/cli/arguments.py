@@ -15,11 +15,16 @@ _BOM = "\ufeff"  # Windows' editors and shells put it there
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
     """The inputs in -i KEY=VALUE and --inputs JSON|@FILE|-. Raises JobError (usage, no-input, rejected)."""
+    told = pairs_of(pairs, "-i", "run")
+    return ({} if text is None else _object(utf8(text))) | told
+
+
+def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
+    """What stands in KEY=VALUE after a flag of a command. Raises JobError (usage)."""
     for pair in pairs:
         if "=" not in pair.lstrip("="):
-            raise JobError(Outcome.USAGE, f"-i {pair}: KEY=VALUE is needed", "dify-job run --help")
-    given = {} if text is None else _object(utf8(text))
-    return given | dict(utf8(pair).split("=", 1) for pair in pairs)
+            raise JobError(Outcome.USAGE, f"{flag} {pair}: KEY=VALUE is needed", f"dify-job {command} --help")
+    return dict(utf8(pair).split("=", 1) for pair in pairs)
 
 
 def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:

@@ -10,7 +10,7 @@ import click
 
 from ..config.fields import SCHEDULE_KINDS
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
-from ..config.read import load_config, pick
+from ..config.read import load_config, pick_all
 from ..config.secrets import read_key
 from ..config.written import as_written, toml
 from ..errors import JobError
@@ -36,10 +36,7 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 
     It shows a key that cannot be read as what is wrong with it, and judges nothing: config validate does.
     """
-    config = _load(ctx)
-    rows = [row for each in _chosen(config, job) for row in _rows(each)]
-    if not rows:
-        pick(config, None)
+    rows = [row for each in pick_all(_load(ctx), [job]) for row in _rows(each)]
     if as_json:
         put_json([{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows])
         return
@@ -72,14 +69,10 @@ def _load(ctx: click.Context) -> Config:
     return load_config(options.config_path, options.env_file, with_lines=True)
 
 
-def _chosen(config: Config, name: str | None) -> list[Job]:
-    return list(config.jobs.values()) if name is None else [pick(config, name)]
-
-
 def _mistakes(job: Job) -> Iterator[JobError]:
     """What no single value shows: the key's file, times that never come, names that no template has."""
     from ..running.inputs import Templates  # noqa: PLC0415 - `show` needs neither wing
-    from ..scheduling import preview, schedule  # noqa: PLC0415
+    from ..scheduling import preview  # noqa: PLC0415
 
     now = datetime.now(UTC)
     # A unit can have other variables than this shell, and a job that never ran will have succeeded once.
@@ -87,7 +80,7 @@ def _mistakes(job: Job) -> Iterator[JobError]:
     times = next((key for key in SCHEDULE_KINDS if key in job.origins), "timezone")
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("api_key", lambda: read_key(job)),
-        (times, lambda: preview.check(schedule.or_default(job.schedule), now)),
+        (times, lambda: preview.check(job.times, now)),
         ("inputs", templates.inputs),
         ("files", templates.files),
         ("output", templates.output_file),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..config.own import scope_config
-from ..config.read import load_config, pick
+from ..config.read import load_config, pick_all
 from ..doctor.case import Case
 from ..doctor.check import Check, Level, fail
 from ..doctor.examine import examine
@@ -62,9 +62,7 @@ def examined(
         path = path or scope_config(system=True)  # the caller's own would be found first
     try:
         config = load_config(path, options.env_file, with_lines=True)
-        jobs = [pick(config, job)] if job is not None else list(config.jobs.values())
-        if not jobs:
-            pick(config, None)  # raises: there is none
+        jobs = pick_all(config, [job])
     except JobError as error:
         if error.outcome is Outcome.USAGE:
             raise

@@ -13,9 +13,8 @@ from ..config.model import Job
 from ..config.secrets import read_token
 from ..errors import JobError
 from ..exits import Outcome
-from ..scheduling.base import Scope
+from ..scheduling.base import Backend, Scope
 from ..scheduling.doorway import Door, Doorway, address_of
-from ..scheduling.host import Wing
 from .output import put
 
 _DEFAULT_LISTEN = "127.0.0.1:8000"  # the original's
@@ -44,19 +43,19 @@ def http_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def door_of(
-    jobs: Sequence[Job], wing: Wing, place: Path, *, http: bool, listen: str, token_file: Path | None
+    jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
 ) -> Door | None:
     """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
     if not http:
         if token_file is not None or listen != _DEFAULT_LISTEN:
             raise JobError(Outcome.USAGE, "--http-listen and --http-token-file need --http", "add it")
         return None
-    if wing.name != "systemd":
+    if scheduler.by_cron:
         raise JobError(Outcome.CONFIG, "--http needs the systemd back end", "leave --http out")
     if token_file is not None:
         token_file = token_file.absolute()
         read_token(token_file)
-    caller = int(os.environ.get("SUDO_UID", "0")) if wing.scope is Scope.SYSTEM else os.getuid()
+    caller = int(os.environ.get("SUDO_UID", "0")) if scheduler.scope is Scope.SYSTEM else os.getuid()
     door = Door(
         listen=listen,
         jobs=[job.name for job in jobs],
@@ -65,7 +64,7 @@ def door_of(
         uid=caller or None,
         token_file=token_file,
     )
-    Doorway(wing.scope).render(door)
+    Doorway(scheduler.scope).render(door)
     return door
 
 
@@ -83,9 +82,9 @@ def open_door(door: Door, scope: Scope) -> None:
     put(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
 
 
-def remind_of_door(wing: Wing) -> None:
+def remind_of_door(scheduler: Backend) -> None:
     """Say so where the interface was made for another interpreter, which an upgrade may take away."""
-    if wing.name == "systemd" and not Doorway(wing.scope).names(Path(sys.executable)):
+    if not scheduler.by_cron and not Doorway(scheduler.scope).names(Path(sys.executable)):
         put("http: its unit starts another interpreter; dify-job install --http renews it")
 
 

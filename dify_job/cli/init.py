@@ -21,14 +21,12 @@ from ..ownership import is_gone
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
-from ..state import base_of
 from ..timespan import interval
-from .arguments import utf8
+from .arguments import pairs_of
 from .drafting import drafted
 from .key_input import asked, given_key, interactive
 from .options import Globals
 from .output import put, say
-from .scopes import sudo
 from .times import schedule_of_flags, schedule_options
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
@@ -88,7 +86,7 @@ def init(  # noqa: PLR0913 - one argument an option
     """
     where = chosen_scope(scope)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
-    inputs, files = _pairs(pairs, "-i"), _pairs(file_pairs, "--file")
+    inputs, files = pairs_of(pairs, "-i", "init"), pairs_of(file_pairs, "--file", "init")
     place = _place(ctx.ensure_object(Globals), where)
     if job is not None:
         _refuse_taken(place, job)
@@ -112,17 +110,10 @@ def init(  # noqa: PLR0913 - one argument an option
         files=drafted(seen, files, files=True),
         whole=place.existing is None,
     )
-    with locked(base_of(system=where is Scope.SYSTEM)):
+    with locked(where.base):
         _refuse_taken(_place(ctx.ensure_object(Globals), where), name)  # while a person was asked
         _write(place, draft, key)
-    _tell(place, draft, ctx.ensure_object(Globals), seen, sudo(where))
-
-
-def _pairs(pairs: tuple[str, ...], flag: str) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise JobError(Outcome.USAGE, f"{flag} {pair}: KEY=VALUE is needed", "dify-job init --help")
-    return dict(utf8(pair).split("=", 1) for pair in pairs)
+    _tell(place, draft, ctx.ensure_object(Globals), seen, where.sudo)
 
 
 def _place(options: Globals, scope: Scope) -> _Place:
@@ -217,17 +208,16 @@ def _about(seen: AppSeen, *, offline: bool) -> str:
 
 
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
-    writer = Writer()
     secret = own.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     try:
-        writer.directory(path.parent)
-        writer.directory(secret.path.parent, 0o700)
-        writer.put(secret.path, secret.content, secret.mode)
-        writer.put(path, written(draft).encode())
-        _check_effect(place, draft)
+        with Writer() as writer:
+            writer.directory(path.parent)
+            writer.directory(secret.path.parent, 0o700)
+            writer.put(secret.path, secret.content, secret.mode)
+            writer.put(path, written(draft).encode())
+            _check_effect(place, draft)
     except OSError as error:
-        writer.roll_back()
         raise JobError(
             Outcome.CANNOT_WRITE,
             f"{error.filename or path} could not be written: {error.strerror}; nothing was changed",
@@ -237,9 +227,6 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
                 "sudo dify-job init for a job of the machine, or --user for one of your own",
             ),
         ) from None
-    except BaseException:
-        writer.roll_back()
-        raise
 
 
 def _check_effect(place: _Place, draft: Draft) -> None:

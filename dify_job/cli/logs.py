@@ -9,8 +9,8 @@ from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..ownership import is_gone
-from ..scheduling.base import Scope
-from ..scheduling.host import Wing, installed_jobs, visible
+from ..scheduling.base import Backend, Scope
+from ..scheduling.host import installed_jobs, visible
 from .options import Globals
 from .output import say
 from .scopes import scope_options, try_config
@@ -42,9 +42,9 @@ def logs(
     if job is None:
         job = pick(load_config(options.config_path, options.env_file), None).name
     there = installed_jobs(visible(backend, scope), (job,))
-    wing = there[0][0] if there else None
+    scheduler = there[0][0] if there else None
     if _JOURNAL.exists() and process.found("journalctl"):
-        command = ["journalctl", *_match(wing, job), *(["-f"] if follow else [])]
+        command = ["journalctl", *_match(scheduler, job), *(["-f"] if follow else [])]
         command += ["-n", lines] if lines else []
         command += arguments
     else:
@@ -76,8 +76,8 @@ def _file(options: Globals, job: str) -> Path:
     return file
 
 
-def _match(wing: Wing | None, job: str) -> list[str]:
-    if wing is None or wing.name == "cron":
+def _match(scheduler: Backend | None, job: str) -> list[str]:
+    if scheduler is None or scheduler.by_cron:
         return ["-t", "dify-job", f"DIFY_JOB={job}"]
-    user = ["--user"] if wing.scope is Scope.USER else []
+    user = ["--user"] if scheduler.scope is Scope.USER else []
     return [*user, "-u", f"dify-job-{job}.service"]

@@ -6,7 +6,7 @@ from itertools import islice
 import click
 
 from ..config.model import ScheduleConfig
-from ..config.read import load_config
+from ..config.read import load_config, pick_all
 from ..errors import JobError
 from ..scheduling import preview, schedule, systemctl
 from ..scheduling.base import Installed
@@ -14,7 +14,7 @@ from ..scheduling.host import installed_jobs, visible
 from ..timespan import format_timespan
 from .options import Globals
 from .output import put, put_json
-from .scopes import jobs_named, tick_of
+from .scopes import tick_of
 
 
 @click.command(name="next")
@@ -26,12 +26,12 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
     """Print the coming runs of jobs, and warn where a clock change skips one."""
     options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
-    chosen = jobs_named(config, jobs)
+    chosen = pick_all(config, jobs)
     there = {one.job: one for _, one in installed_jobs(visible("auto", None))}
     now = datetime.now(UTC)
     told = []
     for job in chosen:
-        times = schedule.or_default(job.schedule)
+        times = job.times
         preview.check(times, now)
         one = there.get(job.name)
         by_cron = _by_cron(one, times)
@@ -53,7 +53,7 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
 
 def _by_cron(one: Installed | None, times: ScheduleConfig) -> bool:
     if one is not None or systemctl.is_booted():
-        return one is not None and one.backend == "cron"
+        return one is not None and one.by_cron
     try:
         schedule.cron_ticks(times)
     except JobError:  # this host has neither systemd nor a cron that can keep it; another may

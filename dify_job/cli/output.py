@@ -1,6 +1,5 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
-import os
 import sys
 from typing import Any
 
@@ -70,8 +69,9 @@ def tell_error(error: JobError) -> None:
     """Message and hint of an error on stderr."""
     say(f"dify-job: {error.message}")
     if error.hint:
-        by_sudo = os.geteuid() == 0 and os.environ.get("SUDO_USER", "root") != "root"
-        say(f"  {'sudo ' if by_sudo and error.hint.startswith('dify-job ') else ''}{error.hint}")
+        from ..caller import by_sudo  # noqa: PLC0415 - after an error only
+
+        say(f"  {'sudo ' if by_sudo() and error.hint.startswith('dify-job ') else ''}{error.hint}")
 
 
 def log_traceback() -> None:

@@ -11,19 +11,19 @@ import click
 from ..config import own
 from ..config.fields import is_this_machine
 from ..config.model import Job, KeySource
-from ..config.read import load_config
+from ..config.read import load_config, pick_all
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
 from ..running.inputs import secrets_in
 from ..scheduling.base import Artifact, Scope, plan_of
-from ..scheduling.cron import Cron
+from ..scheduling.cron_files import CronFiles
+from ..scheduling.cron_table import CronTable
 from ..scheduling.host import config_place
 from ..scheduling.kubernetes import Cluster, object_name, render_manifests
 from ..scheduling.systemd import Systemd
 from .options import Globals
 from .output import put, put_data, say
-from .scopes import jobs_named
 
 
 @click.command()
@@ -55,15 +55,18 @@ def render(
     """Print the units, crontab entries or manifests of jobs, or write them to a directory."""
     options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
-    chosen = jobs_named(config, jobs)
+    chosen = pick_all(config, jobs)
     scope = Scope.USER if user else Scope.SYSTEM
     place = config_place(config, scope)
     _check_options(target, image, namespace, systemd_version, user=user)
     if image is not None:
         artifacts = _manifests(chosen, Cluster(image=image, namespace=namespace), place)
     else:
-        wing = Systemd(scope, systemd_version) if target == "systemd" else Cron(scope, Path("/etc"))
-        artifacts = [one for job in chosen for one in wing.render(plan_of(_with_key_file(job, place), place))]
+        cron = CronTable(scope) if user else CronFiles()
+        scheduler = Systemd(scope, systemd_version) if target == "systemd" else cron
+        artifacts = [
+            one for job in chosen for one in scheduler.render(plan_of(_with_key_file(job, place), place))
+        ]
     _give(artifacts, output_dir, target)
 
 

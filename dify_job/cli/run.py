@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import log
-from ..config.model import Expectation, Job
+from ..config.model import Config, Expectation, Job
 from ..config.read import load_config, pick
 from ..errors import JobError
 from ..exits import Outcome
@@ -106,15 +106,13 @@ def run(  # noqa: PLR0913 - one argument an option
     chosen, name = None, job or ""
     try:
         check_job(name)
-        settings = _settings(flags, output_file, files)
-        config = load_config(options.config_path, options.env_file, flags=settings)
+        config = load_config(
+            options.config_path, options.env_file, flags=_settings(flags, output_file, files)
+        )
         chosen = _expecting(pick(config, job), print_path)
         name = chosen.name
         live = run_log.set_up(options, chosen, scheduled=scheduled)
-        for warning in config.warnings:
-            log.warning(warning)
-        if scheduled and (changed := tick.drift(config, chosen)) is not None:
-            log.warning(changed)
+        _warn(config, chosen, scheduled=scheduled)
         start = replace(
             start,
             config_path=config.path,
@@ -134,14 +132,7 @@ def run(  # noqa: PLR0913 - one argument an option
         result = run_workflow(chosen, given, start=start)
     except JobError as error:
         signals.begin()
-        result = refusal(name, error, start)
-        if log.is_set_up():
-            log_result(result)
-        else:  # the configuration could not be read, and with it how to log
-            tell_error(error)
-        ended(result)
-        if chosen is not None:
-            tell(chosen, result, start)
+        result = _refused(error, chosen, name, start)
     except Cancelled as cancelled:
         signals.begin()
         told = "cancelled; no run had been started"
@@ -153,6 +144,26 @@ def run(  # noqa: PLR0913 - one argument an option
         result = fault(name, error, start)
         ended(result)
     return result.exit_code
+
+
+def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
+    for warning in config.warnings:
+        log.warning(warning)
+    if scheduled and (changed := tick.drift(config, job)) is not None:
+        log.warning(changed)
+
+
+def _refused(error: JobError, job: Job | None, name: str, start: Start) -> Result:
+    """The result of a run that was not started, told; job: None where the configuration could not be read."""
+    result = refusal(name, error, start)
+    if log.is_set_up():
+        log_result(result)
+    else:
+        tell_error(error)
+    start.ended(result)
+    if job is not None:
+        tell(job, result, start)
+    return result
 
 
 def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:

@@ -10,14 +10,13 @@ from typing import Any
 
 import click
 
-from ..config.model import Config, Job
-from ..config.read import load_config, pick
+from ..config.model import Config
+from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
 from ..kept import read_tick
 from ..scheduling.base import Installed, Scope
 from ..scheduling.host import config_place, installed_jobs, visible
-from ..state import base_of
 from .options import Globals
 
 
@@ -71,14 +70,8 @@ def fault_of_config(one: Installed, error: JobError) -> str | None:
 
 def tick_of(one: Installed) -> datetime | None:
     """The last tick that an installed job's `--if-due` counted from, where it can be read."""
-    at = read_tick(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    at = read_tick(one.state)
     return None if at is None else datetime.fromtimestamp(at, UTC)
-
-
-def sudo(scope: Scope) -> str:
-    """What goes before a command on the machine's jobs, for a person who is not root or only by sudo."""
-    person = os.geteuid() != 0 or os.environ.get("SUDO_USER", "root") != "root"
-    return "sudo " if scope is Scope.SYSTEM and person else ""
 
 
 def check_not_roots(command: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
@@ -91,8 +84,3 @@ def check_not_roots(command: str, absent: Sequence[str], scope: str | None, back
             f"{one.job} is a job of the machine, installed with {one.backend} by root",
             f"sudo dify-job {command} {one.job}",
         )
-
-
-def jobs_named(config: Config, names: tuple[str, ...]) -> list[Job]:
-    """The named jobs, or all of them. Raises JobError for a name that is not there."""
-    return [pick(config, name) for name in dict.fromkeys(names)] if names else list(config.jobs.values())

@@ -128,16 +128,15 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         path = job.key.file or own.key_path(place, job.name)
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
-    writer = Writer()
     try:
-        _put(writer, path.absolute(), content)
-        if moved:
-            entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
-            own.check_place(entry, job.name)
-            writer.put(entry.path, entry.content, entry.mode)
-        _check_effect(place, job.name, path, encrypted=encrypted)
+        with Writer() as writer:
+            _put(writer, path.absolute(), content)
+            if moved:
+                entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
+                own.check_place(entry, job.name)
+                writer.put(entry.path, entry.content, entry.mode)
+            _check_effect(place, job.name, path, encrypted=encrypted)
     except OSError as error:
-        writer.roll_back()
         raise JobError(
             Outcome.CANNOT_WRITE,
             f"{error.filename or path} could not be written: {error.strerror}; the old key is as it was",
@@ -145,9 +144,6 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
                 error, path, f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
             ),
         ) from None
-    except BaseException:
-        writer.roll_back()
-        raise
     put(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:

@@ -20,10 +20,9 @@ from ..scheduling import preview, schedule
 from ..scheduling.base import Installed, Scope, Sync, plan_of
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
 from ..scheduling.host import config_place, installed_jobs, visible
-from ..state import base_of
 from .options import Globals
 from .output import put, put_json, span_of
-from .scopes import config_of, fault_of_config, scope_options, sudo, tick_of, try_config
+from .scopes import config_of, fault_of_config, scope_options, tick_of, try_config
 
 # Where another run holds the lock, its end counts.
 _NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
@@ -117,7 +116,7 @@ def status(
 
 def _doors(backend: str, scope: str | None, jobs: Container[str] | None) -> list[DoorState]:
     """The HTTP interfaces in sight; of some jobs those that serve one of them."""
-    scopes = {wing.scope: None for wing in visible(backend, scope) if wing.name == "systemd"}
+    scopes = {scheduler.scope: None for scheduler in visible(backend, scope) if not scheduler.by_cron}
     found = [state for each in scopes if (state := Doorway(each).state()) is not None]
     return [state for state in found if jobs is None or any(job in jobs for job in state.jobs)]
 
@@ -141,7 +140,7 @@ def _door_in_words(state: DoorState) -> str:
 def _row(name: str, one: Installed | None, config: Config | None, now: datetime) -> _Row:
     told = config_of(one, config) if one is not None else config
     job = told.jobs.get(name) if isinstance(told, Config) else None
-    times = schedule.or_default(job.schedule) if job is not None else None
+    times = job.times if job is not None else None
     words = schedule.in_words(times) if times is not None else None
     if one is None:
         return _Row(name, Sync.MISSING, None, words, (), None)
@@ -154,7 +153,7 @@ def _row(name: str, one: Installed | None, config: Config | None, now: datetime)
 
 def _runs(one: Installed) -> tuple[PastRun, ...] | None:
     try:
-        return read_history(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+        return read_history(one.state)
     except OSError:
         return None
 
@@ -162,7 +161,7 @@ def _runs(one: Installed) -> tuple[PastRun, ...] | None:
 def _coming(one: Installed, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
     if times is None or not one.armed:
         return (one.next_run,) if one.next_run is not None else ()
-    by_cron = one.backend == "cron"
+    by_cron = one.by_cron
     last = tick_of(one)
     try:
         if_due = schedule.ticks_of(times, by_cron=by_cron).if_due
@@ -187,7 +186,7 @@ def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
 
 def _last(one: Installed, runs: Sequence[PastRun]) -> dict[str, Any] | None:
     """From the state where it can be read, else from the service manager by the exit-code table."""
-    kept: Mapping[str, Any] | None = read_last(base_of(system=one.scope is Scope.SYSTEM) / one.job)
+    kept: Mapping[str, Any] | None = read_last(one.state)
     if runs and runs[-1].outcome not in _NO_NEWS and runs[-1].call_time != (kept or {}).get("call_time"):
         kept = runs[-1].as_record()  # the unit's handler kept it, not the run
     if kept is not None:
@@ -266,7 +265,7 @@ def _when(runs: tuple[datetime, ...], now: datetime) -> str:
 
 
 def _attention(row: _Row) -> list[str]:
-    by = sudo(row.installed.scope) if row.installed else ""
+    by = row.installed.scope.sudo if row.installed else ""
     mends = {
         Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",
         Sync.EDITED: f"its files were edited by hand: {by}dify-job install {row.job} --diff",

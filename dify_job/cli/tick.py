@@ -31,9 +31,9 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
 
     if state is not None and mailbox.is_fresh(state):
         return None  # a person asked for it, over HTTP
-    from ..scheduling import due, schedule  # noqa: PLC0415 - start-up time
+    from ..scheduling import due  # noqa: PLC0415 - start-up time
 
-    times = schedule.or_default(job.schedule)
+    times = job.times
     now = datetime.now(UTC)
     if not if_due:
         return due.too_late(times, now, by_cron=not under_systemd())

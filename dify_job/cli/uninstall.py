@@ -12,9 +12,9 @@ from ..config.read import pick
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import locked
-from ..scheduling.base import Scope
-from ..scheduling.host import Wing, chosen_scope, installed_jobs, visible
-from ..state import base_of
+from ..scheduling.base import Backend
+from ..scheduling.host import chosen_scope, installed_jobs, visible
+from ..scheduling.places import private_of
 from .door import close_door
 from .options import Globals
 from .output import put
@@ -35,12 +35,12 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
     there = installed_jobs(backends, jobs)
     absent = sorted(set(jobs) - {one.job for _, one in there})
     check_not_roots("uninstall", absent, scope, backend)
-    for wing in backends:
-        mine = [one for backend_of, one in there if backend_of is wing]
+    for scheduler in backends:
+        mine = [one for backend_of, one in there if backend_of is scheduler]
         if not mine:
             continue
-        for change, files in installing.take_away(wing, mine):
-            put(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({wing.name})")
+        for change, files in installing.take_away(scheduler, mine):
+            put(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({scheduler.name})")
             for path in (*change.paths, *files):
                 put(f"  removed {path}")
             for note in change.notes:
@@ -51,7 +51,7 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         left = [one.job for _, one in installed_jobs(backends)]
         close_door(where, left, all_jobs=not jobs)
     if purge:
-        base = base_of(system=where is Scope.SYSTEM)
+        base = where.base
         with locked(base):
             for job in sorted({one.job for _, one in there} | set(jobs)):
                 _purge(job, base)
@@ -78,9 +78,9 @@ def resume(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, b
 def _set_paused(
     options: Globals, jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool
 ) -> None:
-    there: dict[str, Wing] = {
-        one.job: wing
-        for wing, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
+    there: dict[str, Backend] = {
+        one.job: scheduler
+        for scheduler, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
     }
     absent = [job for job in jobs if job not in there]
     check_not_roots("pause" if paused else "resume", absent, scope, backend)
@@ -94,8 +94,7 @@ def _set_paused(
 
 
 def _purge(job: str, base: Path) -> None:
-    # StateDirectory= of a dynamic user is a link into private/ (systemd.exec(5))
-    for path in (base / job, base.parent / "private" / base.name / job):
+    for path in (base / job, private_of(base) / job):  # StateDirectory= of a dynamic user is a link
         if path.is_symlink():
             path.unlink()
         elif path.is_dir():
@@ -104,4 +103,4 @@ def _purge(job: str, base: Path) -> None:
             continue
         put(f"  removed {path}")
     with contextlib.suppress(OSError):  # with the last job
-        (base.parent / "private" / base.name).rmdir()
+        private_of(base).rmdir()

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..values import dataclass, field
+from ..values import dataclass, field, replace
 
 
 class Secret:
@@ -166,6 +166,14 @@ class ScheduleConfig:
     catch_up: bool = False
     max_late: float | None = None
 
+    @property
+    def says_when(self) -> bool:
+        """True where it has a time at all."""
+        return self.every is not None or bool(self.calendar) or self.cron is not None
+
+
+_ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, where it is not set
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -200,6 +208,17 @@ class Job:
     description: str | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+
+    @property
+    def times(self) -> ScheduleConfig:
+        """When it runs: as configured, else as the original system does."""
+        return self.schedule if self.schedule.says_when else replace(self.schedule, every=_ORIGINAL_EVERY)
+
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """Each path and address in files."""
+        listed = ((value,) if isinstance(value, str) else value for value in self.files.values())
+        return tuple(name for names in listed for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ def kept(config_path: Path, job: str) -> list[Path]:
     """The files of a job that are ours and may go when it is uninstalled."""
     directory = config_path.parent / "config.d"
     own = [directory / f"{job}.schedule.toml", directory / f"{job}.job.toml"]
-    found = [path for path in own if look(path, job).found in (Found.OURS, Found.EDITED)]
+    found = [path for path in own if look(path, job).is_ours]
     if own[1] in found and key_path(config_path, job).exists():
         found.append(key_path(config_path, job))
     return found

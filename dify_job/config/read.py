@@ -104,6 +104,12 @@ def pick(config: Config, name: str | None) -> Job:
     return config.jobs[name or next(iter(config.jobs))]
 
 
+def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
+    """The named jobs, each once, or all where none is named. Raises JobError where there are none such."""
+    named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
+    return named or list(config.jobs.values()) or [pick(config, None)]
+
+
 def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
     names: dict[str, None] = {}
     for document in documents:

@@ -1,10 +1,10 @@
 """One line of `dify-job doctor`."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from ..caller import sudo
 from ..config.model import Job, Source
 
 _OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
@@ -47,7 +47,7 @@ def place_of(job: Job, key: str) -> str:
 
 def by_root(command: str) -> str:
     """A command as this caller has to give it."""
-    return command if os.geteuid() == 0 else f"sudo {command}"
+    return f"{sudo()}{command}"
 
 
 def ok(name: str, message: str) -> Check:

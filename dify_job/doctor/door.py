@@ -7,15 +7,14 @@ from ..config.secrets import read_token
 from ..errors import JobError
 from ..ownership import is_gone
 from ..scheduling import reach
-from ..scheduling.base import Scope
 from ..scheduling.doorway import SOCKET, Door, DoorState, Doorway
 from .case import Case
-from .check import Check, by_root, fail, ok, warn
+from .check import Check, fail, ok, warn
 
 
 def check_door(case: Case) -> Check | None:
     """None where no interface serves the job."""
-    state = Doorway(case.wing.scope).state() if not case.by_cron else None
+    state = Doorway(case.scheduler.scope).state() if not case.by_cron else None
     if state is None or case.job.name not in state.jobs:
         return None
     if state.door is None or state.edited or not state.kept:
@@ -98,4 +97,4 @@ def _again(state: DoorState) -> str:
 
 
 def _as_owner(state: DoorState, command: str) -> str:
-    return by_root(command) if state.scope is Scope.SYSTEM else command
+    return f"{state.scope.sudo}{command}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import process
 from ..ownership import Found, look
 from ..scheduling import crond, dropins, reach, systemctl, units
-from ..scheduling.base import Installed, Scope
+from ..scheduling.base import Installed
 from ..scheduling.systemctl import Unit
 from .case import Case
 from .check import Check, Level, by_root, fail, ok, warn
@@ -31,10 +31,10 @@ def check_backend(case: Case) -> Check:
     manager = case.manager
     why_not = manager.why_not()
     if why_not is None and manager.silent:
-        told = f"the {case.wing.scope} manager of systemd does not answer"
+        told = f"the {case.scheduler.scope} manager of systemd does not answer"
         return bad("backend", told, f"{by_root('journalctl -b -p err _PID=1')} (a frozen one needs a reboot)")
     if why_not is None:
-        return ok("backend", f"systemd {case.systemd_version}, the {case.wing.scope} manager")
+        return ok("backend", f"systemd {case.systemd_version}, the {case.scheduler.scope} manager")
     if not case.system and systemctl.is_booted():
         return bad("backend", why_not, by_root(f"loginctl enable-linger {reach.name_of(os.geteuid())}"))
     by_cron = case.command(f"install {case.job.name} --backend cron")
@@ -77,13 +77,13 @@ def check_service(case: Case, *, alive: bool) -> Iterator[Check]:
 
 def _uninstall(case: Case, one: Installed) -> str:
     command = f"dify-job uninstall {case.job.name} --backend {one.backend} --{one.scope}"
-    return by_root(command) if one.scope is Scope.SYSTEM else command
+    return f"{one.scope.sudo}{command}"
 
 
 def _where_asked(case: Case) -> str:
     """The flags by which install goes where the caller looked, and would not go by itself."""
     backend = " --backend cron" if case.by_cron and systemctl.is_booted() else ""
-    return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.wing.scope}"
+    return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.scheduler.scope}"
 
 
 def _check_units(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check:
@@ -111,7 +111,7 @@ def _check_units(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
     if (drift := _drift(case, one)) is not None:
         return drift
     if case.python is not None:
-        rendered = case.wing.render(case.plan)
+        rendered = case.scheduler.render(case.plan)
         if any(look(artifact.path, job).content != artifact.text.encode() for artifact in rendered):
             told = "written by another version of dify-job, or for another systemd"
             return warn("units", told, again)

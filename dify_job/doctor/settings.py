@@ -128,7 +128,7 @@ def _addresses(case: Case, file: Path, error: JobError) -> str | None:
 
 def check_schedule(case: Case) -> Check:
     """Whether the times come at all, and what is odd about them."""
-    times = schedule.or_default(case.job.schedule)
+    times = case.job.times
     words = schedule.in_words(times)
     key = next((kind for kind in SCHEDULE_KINDS if kind in case.job.origins), "every")
     edit = f"edit {key} in {place_of(case.job, key)}"

@@ -18,7 +18,7 @@ from ..scheduling.base import Scope
 from ..scheduling.host import chosen_scope
 from ..scheduling.systemctl import Manager, Unit
 from ..scheduling.units import unit_names
-from ..state import JobState, base_of, cannot_write
+from ..state import JobState, cannot_write
 
 _GRACE = 120.0  # seconds: the unit's own limit is the timeout and a minute, and stopping takes 45 s
 
@@ -65,7 +65,7 @@ def _asking(job: Job, scope: Scope) -> Iterator[JobState | None]:
     if job.state == "none":
         yield None
         return
-    directory = base_of(system=scope is Scope.SYSTEM) / job.name
+    directory = scope.base / job.name
     try:
         state = JobState(directory)
     except OSError as error:

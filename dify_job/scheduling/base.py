@@ -1,19 +1,20 @@
-"""What the schedulers have in common: the plan of a job, its artifacts, and the contract of four methods."""
+"""What the schedulers have in common: the plan of a job, its artifacts, and their contract."""
 
 import json
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
+from ..caller import sudo
 from ..config.model import Job, Notify, ScheduleConfig
 from ..config.secrets import url_credential
 from ..ownership import fingerprint
-from . import schedule
+from ..state import base_of
 
 
 class Scope(StrEnum):
@@ -21,6 +22,16 @@ class Scope(StrEnum):
 
     SYSTEM = "system"
     USER = "user"
+
+    @property
+    def base(self) -> Path:
+        """Where its jobs have their state, and install has its lock."""
+        return base_of(system=self is Scope.SYSTEM)
+
+    @property
+    def sudo(self) -> str:
+        """What goes before a command on its jobs, as this caller has to give it."""
+        return sudo() if self is Scope.SYSTEM else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +117,10 @@ class Change:
     arm: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def noting(self, *notes: str) -> "Change":
+        """The same, with more to tell."""
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
+
 
 class Sync(StrEnum):
     """How the files of a job on this host compare with its configuration."""
@@ -119,7 +134,10 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """One job as the host has it. exit_code, result and ended are the scheduler's own, where it has any."""
+    """One job as the host has it. exit_code, result and ended are the scheduler's own, where it has any.
+
+    python: the interpreter that is started; None where it cannot be read.
+    """
 
     job: str
     backend: str
@@ -127,6 +145,7 @@ class Installed:
     paths: tuple[Path, ...]
     fingerprint: str
     source: str
+    python: Path | None = None
     edited: bool = False
     armed: bool | None = None
     paused: bool = False
@@ -135,42 +154,98 @@ class Installed:
     exit_code: int | None = None
     result: str | None = None
     ended: datetime | None = None
-    troubles: tuple[str, ...] = field(default=())
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> Path:
+        """The job's state directory, whether it is there or not."""
+        return self.scope.base / self.job
+
+    @property
+    def by_cron(self) -> bool:
+        """True where cron keeps the time."""
+        return self.backend == "cron"
 
 
-class Backend(Protocol):
-    """One scheduler of the host. Its methods raise JobError."""
+class Backend(ABC):
+    """One scheduler of the host, for the machine or for the caller. Its methods raise JobError.
+
+    name: as --backend takes it. by_cron: lines are read as cron reads them.
+    """
 
     name: str
-    scope: Scope
+    by_cron = False
 
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    @abstractmethod
     def render(self, plan: Plan) -> tuple[Artifact, ...]:
         """The files of a job. Pure."""
 
+    @abstractmethod
     def install(self, plans: Sequence[Plan], wishes: Wishes) -> list[Change]:
         """Bring the host to the plans; all or nothing, and no run starts by it."""
 
+    @abstractmethod
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Take away what is ours of these jobs, and nothing else."""
 
+    @abstractmethod
+    def pause(self, job: str, *, paused: bool) -> Change:
+        """Disarm or arm a job, across reboots; a run under way goes on."""
+
+    @abstractmethod
     def status(self, jobs: Iterable[str] | None = None) -> list[Installed]:
         """What is installed, by the marks in the files; all of it where no jobs are named."""
+
+    @abstractmethod
+    def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
+        """Each place of a job, its text now, and the one that install would give it."""
+
+    def lacks(self, _plan: Plan) -> tuple[str, ...]:
+        """What it cannot do for the job, and what is done instead; a sentence each."""
+        return ()
+
+    def starts_by_hand(self, _plan: Plan) -> bool:
+        """True where its own command starts the job at once, whatever the time."""
+        return False
 
 
 def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     """The plan of a job. python: the interpreter of the units; this process's own where None."""
-    times = schedule.or_default(job.schedule)
-    named = [n for value in job.files.values() for n in ((value,) if isinstance(value, str) else value)]
-    local = [name for name in named if name and "://" not in name]
-    found = [constant_parent(name) if "{" in name else Path(name) for name in local]
-    reads = [path for path in found if path is not None]
-    secrets = tuple((url_credential(path), path) for path in job.notify.files)
-    writes = (constant_parent(job.output.file),) if job.output.file else ()
-    if job.metrics.textfile is not None:
-        writes = (*writes, job.metrics.textfile.parent)
     interpreter = python or Path(sys.executable)
+    reads, figures = _local_files(job), job.metrics.textfile.parent if job.metrics.textfile else None
+    output = constant_parent(job.output.file) if job.output.file else None
+    return Plan(
+        job=job.name,
+        description=" ".join((job.description or job.name).split()),
+        schedule=job.times,
+        config_path=config_path,
+        python=interpreter,
+        timeout=job.timeout,
+        key_file=job.key.file,
+        key_credential=job.key.encrypted,
+        run_as=job.run_as,
+        reads=(*reads, *filter(None, (job.ca_file,))),
+        writes=tuple(filter(None, (output, figures))),
+        secrets=tuple((url_credential(path), path) for path in job.notify.files),
+        figures=figures,
+        notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
+        fingerprint=_fingerprint(job, reads, interpreter),
+    )
+
+
+def _local_files(job: Job) -> tuple[Path, ...]:
+    """The files of this machine that the job names; of a template the directory that is constant."""
+    local = (name for name in job.named_files if name and "://" not in name)
+    return tuple(filter(None, (constant_parent(name) if "{" in name else Path(name) for name in local)))
+
+
+def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
+    """Of what reaches a file; the same from release to release, or all that is installed is out of date."""
     told = {
-        "schedule": asdict(times),
+        "schedule": asdict(job.times),
         "timeout": job.timeout,
         "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
         "run_as": job.run_as,
@@ -183,23 +258,7 @@ def plan_of(job: Job, config_path: Path, *, python: Path | None = None) -> Plan:
     }
     if job.metrics.textfile is not None:
         told["metrics"] = str(job.metrics.textfile)
-    return Plan(
-        job=job.name,
-        description=" ".join((job.description or job.name).split()),
-        schedule=times,
-        config_path=config_path,
-        python=interpreter,
-        timeout=job.timeout,
-        key_file=job.key.file,
-        key_credential=job.key.encrypted,
-        run_as=job.run_as,
-        reads=(*reads, *((job.ca_file,) if job.ca_file else ())),
-        writes=tuple(path for path in writes if path is not None),
-        secrets=secrets,
-        figures=job.metrics.textfile.parent if job.metrics.textfile else None,
-        notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
-        fingerprint=fingerprint(json.dumps(told, sort_keys=True, default=str)),
-    )
+    return fingerprint(json.dumps(told, sort_keys=True, default=str))
 
 
 def constant_parent(output: str) -> Path | None:

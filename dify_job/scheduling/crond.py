@@ -1,13 +1,13 @@
 """What the cron back end asks of the machine: the user's table through crontab(1), and whether cron runs."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from .. import process
+from ..caller import sudo
 from ..errors import JobError
 from ..exits import Outcome
 from . import systemctl
@@ -72,7 +72,7 @@ def start_command() -> str:
         command = f"systemctl enable --now {there[0]}"
     else:
         command = f"service {there[0]} start" if _in_sbin("service") else there[0]
-    return command if os.geteuid() == 0 else f"sudo {command}"
+    return f"{sudo()}{command}"
 
 
 def _in_sbin(name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import JobError
 from ..exits import Outcome
-from ..ownership import Mark, read_mark
+from ..ownership import Found, Mark, Seen, read_mark
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
 _END = re.compile(rb"(?m)^# End of dify-job job ([a-z0-9][a-z0-9_-]{0,47})\.\r?$")
@@ -22,18 +22,13 @@ _SHELLS = frozenset({"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One job's block: bytes [start, end) of the table, last line end included."""
+    """One job's block: bytes [start, end) of the table, its last line included, which seen is without."""
 
     job: str
     start: int
     end: int
     mark: Mark
-    edited: bool
-
-
-def end_line(job: str) -> str:
-    """The last line of a job's block."""
-    return f"# End of dify-job job {job}.\n"
+    seen: Seen
 
 
 def blocks(table: bytes) -> list[Block]:
@@ -56,18 +51,26 @@ def blocks(table: bytes) -> list[Block]:
         read = read_mark(table[start:at])
         if read is None:
             raise _unbalanced(job)
-        found.append(Block(job, start, end, read[0], not read[1]))
+        mark, as_written = read
+        seen = Seen(Found.OURS if as_written else Found.EDITED, mark, table[start:at])
+        found.append(Block(job, start, end, mark, seen))
         opened = None
     if opened is not None:
         raise _unbalanced(opened[1])
     return found
 
 
-def with_block(table: bytes, job: str, block: bytes) -> bytes:
-    """The table with a job's block in its old place, or at the end, but above what would change its meaning.
+def look(table: bytes, job: str) -> Seen:
+    """A job's lines in the table, without the last, which ends its block."""
+    return next((block.seen for block in blocks(table) if block.job == job), Seen(Found.ABSENT))
+
+
+def with_block(table: bytes, job: str, lines: bytes) -> bytes:
+    """The table with a job's lines in their old place, or at the end, but above what changes their meaning.
 
     Raises JobError (config) for a table that says it must not be edited.
     """
+    block = lines + f"# End of dify-job job {job}.\n".encode()
     for old in blocks(table):
         if old.job != job:
             continue

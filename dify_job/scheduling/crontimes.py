@@ -8,6 +8,7 @@ from ..errors import JobError
 from ..exits import Outcome
 from . import intervals
 from .calendars import WEEKDAYS, listed, parsed, split_zone
+from .intervals import Times
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -93,6 +94,11 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
         by_weekday = f"{weekday}*-{months}-* {time}"
         return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
     return (f"{weekday}{date}",)
+
+
+def each_day(times: Times) -> str:
+    """The line that runs at these times of each day, which have no seconds."""
+    return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
 
 
 def cron_of(calendar: str) -> str:

@@ -14,7 +14,7 @@ from ..ownership import Found, fingerprint, look, marked
 from ..templates import render_file
 from . import systemctl, units
 from .base import Artifact, Scope
-from .places import Places
+from .places import Places, private_of
 from .reach import in_home
 from .systemctl import Manager
 from .verify import verify
@@ -94,7 +94,7 @@ def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple
             for path in (
                 places.units,
                 door.config_path.parent,
-                _private(places.base),
+                private_of(places.base),
                 places.stamps,
             )
         ],
@@ -116,7 +116,7 @@ class Doorway:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._version = systemctl.version() or 252
+        self._version = systemctl.version_for_units()
         self._places = Places.of(scope)
         self._manager = Manager(scope)
 
@@ -143,7 +143,7 @@ class Doorway:
         """Stop listening and take the units away; a request under way is ended. Gives what was removed."""
         with locked(self._places.base):
             paths = [self._places.units / name for name in (SOCKET, SERVICE)]
-            ours = [path for path in paths if look(path, _OWNER).found in (Found.OURS, Found.EDITED)]
+            ours = [path for path in paths if look(path, _OWNER).is_ours]
             if not ours:
                 return []
             running = self._manager.why_not() is None
@@ -160,7 +160,7 @@ class Doorway:
     def jobs(self) -> tuple[str, ...]:
         """The jobs that the units name; none where there are none of ours."""
         seen = look(self._places.units / SERVICE, _OWNER)
-        found = _JOBS.search(seen.content.decode(errors="replace")) if seen.mark is not None else None
+        found = _JOBS.search(seen.text) if seen.mark is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> DoorState | None:
@@ -168,7 +168,7 @@ class Doorway:
         seen = [look(self._places.units / name, _OWNER) for name in (SOCKET, SERVICE)]
         if not any(one.mark for one in seen):
             return None
-        door = _read_door(*(one.content.decode(errors="replace") for one in seen))
+        door = _read_door(*(one.text for one in seen))
         shown = self._manager.show([SOCKET]) if self._manager.why_not() is None else {}
         return DoorState(
             scope=self._scope,
@@ -245,11 +245,6 @@ def _read_door(socket: str, service: str) -> Door | None:
         )
     except (ValueError, KeyError):
         return None
-
-
-def _private(base: Path) -> Path:
-    """Where the state of dynamic users really is (systemd.exec(5), DynamicUser=)."""
-    return base.parent / "private" / base.name
 
 
 def _refuse_foreign(path: Path) -> None:

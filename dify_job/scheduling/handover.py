@@ -5,12 +5,13 @@ import pwd
 import stat
 
 from ..state import base_of, make_base
+from .places import private_of
 
 
 def give_state(job: str, user: str) -> None:
     """Make BASE/JOB the user's, with what earlier runs left there. Raises OSError, KeyError."""
     base = base_of(system=True)
-    path, private = base / job, base.parent / "private" / base.name / job
+    path, private = base / job, private_of(base) / job
     make_base(base)
     if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
         path.unlink()

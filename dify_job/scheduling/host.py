@@ -3,16 +3,16 @@
 import os
 from pathlib import Path
 
+from ..caller import by_sudo
 from ..config.model import Config
 from ..config.own import scope_config
 from ..errors import JobError
 from ..exits import Outcome
 from . import systemctl
-from .base import Installed, Scope
-from .cron import Cron
+from .base import Backend, Installed, Scope
+from .cron_files import CRON_D, CronFiles
+from .cron_table import CronTable
 from .systemd import Systemd
-
-Wing = Systemd | Cron
 
 
 def chosen_scope(scope: str | None) -> Scope:
@@ -20,8 +20,7 @@ def chosen_scope(scope: str | None) -> Scope:
     root = os.geteuid() == 0
     if scope == "system" and not root:
         raise JobError(Outcome.DENIED, "system jobs are root's", "sudo dify-job ..., or leave --system out")
-    caller = os.environ.get("SUDO_USER", "root")
-    if scope == "user" and root and caller != "root":
+    if scope == "user" and (caller := by_sudo()):
         raise JobError(
             Outcome.USAGE,
             f"--user under sudo would install for root, not for {caller}",
@@ -30,30 +29,41 @@ def chosen_scope(scope: str | None) -> Scope:
     return Scope(scope) if scope else Scope.SYSTEM if root else Scope.USER
 
 
-def chosen_backend(backend: str, scope: Scope, version: int | None = None) -> Wing:
-    """The scheduler to install with."""
-    if backend == "systemd" or (backend == "auto" and systemctl.is_booted()):
-        if systemctl.version() is None and version is None:
-            raise JobError(Outcome.CONFIG, "systemd is not installed on this machine", "use --backend cron")
-        return Systemd(scope, version)
-    return Cron(scope)
+def chosen_backend(backend: str, scope: Scope) -> Backend:
+    """The scheduler to install with. Raises JobError where it is not there."""
+    scheduler = likely_backend(backend, scope)
+    if not scheduler.by_cron and systemctl.version() is None:
+        raise JobError(Outcome.CONFIG, "systemd is not installed on this machine", "use --backend cron")
+    return scheduler
 
 
-def visible(backend: str, scope: str | None) -> tuple[Wing, ...]:
+def likely_backend(backend: str, scope: Scope) -> Backend:
+    """The same, be it there or not."""
+    by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
+    return Systemd(scope) if by_systemd else _cron(scope)
+
+
+def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
     """All schedulers that the caller can look at: system jobs are everybody's to see."""
-    scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if os.geteuid() == 0 else [Scope.USER, Scope.SYSTEM]
-    found: list[Wing] = []
+    root = os.geteuid() == 0
+    scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if root else [Scope.USER, Scope.SYSTEM]
+    found: list[Backend] = []
     for each in scopes:
         if backend in ("auto", "systemd"):
             found.append(Systemd(each))
-        if backend in ("auto", "cron") and (
-            each is Scope.USER or os.geteuid() == 0 or Path("/etc/cron.d").is_dir()
-        ):
-            found.append(Cron(each))
+        if backend in ("auto", "cron") and (each is Scope.USER or root or CRON_D.is_dir()):
+            found.append(_cron(each))
     return tuple(found)
 
 
-def installed_jobs(backends: tuple[Wing, ...], names: tuple[str, ...] = ()) -> list[tuple[Wing, Installed]]:
+def _cron(scope: Scope) -> Backend:
+    """Under busybox there is no cron.d, and root's jobs go into root's crontab."""
+    return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else CronTable(scope)
+
+
+def installed_jobs(
+    backends: tuple[Backend, ...], names: tuple[str, ...] = ()
+) -> list[tuple[Backend, Installed]]:
     """What is installed, with the scheduler that has it."""
     return [(backend, one) for backend in backends for one in backend.status(names or None)]
 

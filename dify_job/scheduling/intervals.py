@@ -60,9 +60,12 @@ def times_of(every: int) -> tuple[Times, ...]:
     return tuple(Times(h, m, tuple(sorted(s))) for (h, m), s in seconds.items())
 
 
-def nearest_exact(every: float, unit: int = 1) -> tuple[int, ...]:
-    """The intervals next to this one that divide a day, in multiples of `unit` seconds; at most two."""
-    exact = [size for size in range(unit, DAY + 1, unit) if DAY % size == 0 and len(times_of(size)) <= 2]
+def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, ...]:
+    """The intervals around this one, itself included, that divide a day; at most two, the shorter first.
+
+    unit: seconds that they are multiples of. lines: the most lists of times that each may need.
+    """
+    exact = [size for size in range(unit, DAY + 1, unit) if DAY % size == 0 and len(times_of(size)) <= lines]
     below = [size for size in exact if size <= every]
     above = [size for size in exact if size > every]
     return (*below[-1:], *above[:1])

@@ -47,7 +47,7 @@ def render_manifests(job: Job, cluster: Cluster, source: Path, now: datetime) ->
     """
     _check_cluster(cluster)
     _refuse_what_is_local(job)
-    times = schedule.or_default(job.schedule)
+    times = job.times
     line, zone = cron_line(times)
     name = object_name(job.name)
     values: dict[str, object] = {
@@ -107,22 +107,15 @@ def cron_line(times: ScheduleConfig) -> tuple[str, str]:
 
 
 def _interval(every: float) -> str:
-    seconds = round(every)
-    if abs(every - seconds) < 1e-6 and _is_one_line(seconds):
-        [times] = intervals.times_of(seconds)
-        return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
-    fitting = [size for size in range(60, intervals.DAY + 1, 60) if _is_one_line(size)]
-    below, above = [size for size in fitting if size <= every], [size for size in fitting if size > every]
-    raise JobError(
-        Outcome.REJECTED,
-        f"every = {format_timespan(every)!r} cannot be one line of a CronJob",
-        f"the nearest intervals that can: {intervals.in_words((*below[-1:], *above[:1]))}",
-    )
-
-
-def _is_one_line(seconds: int) -> bool:
-    whole = seconds >= 60 and seconds % 60 == 0 and intervals.DAY % seconds == 0
-    return whole and len(intervals.times_of(seconds)) == 1
+    nearest = intervals.nearest_exact(every, 60, lines=1)
+    if nearest[0] != every:
+        raise JobError(
+            Outcome.REJECTED,
+            f"every = {format_timespan(every)!r} cannot be one line of a CronJob",
+            f"the nearest intervals that can: {intervals.in_words(nearest)}",
+        )
+    [times] = intervals.times_of(nearest[0])
+    return crontimes.each_day(times)
 
 
 def _fields(expression: str) -> str:
@@ -177,8 +170,7 @@ def _what_the_pod_decides_by(times: ScheduleConfig) -> dict[str, str]:
 
 
 def _refuse_what_is_local(job: Job) -> None:
-    values = [path for value in job.files.values() for path in ([value] if isinstance(value, str) else value)]
-    local = next((path for path in values if "://" not in path), None)
+    local = next((name for name in job.named_files if "://" not in name), None)
     if local is not None:
         raise _no_pod(job, f"files names {local}, which no pod has", "give it as an http address")
     if job.output.file is not None or job.output.downloads is not None:

@@ -1,18 +1,27 @@
 """A paused job under cron: its lines are commented, which lasts across reboots. Pure."""
 
-from ..ownership import Mark, marked
+from ..errors import JobError
+from ..exits import Outcome
+from ..ownership import Found, Seen, marked
 
 MARK = "#paused# "
 
 
-def with_pause(text: str, mark: Mark, *, paused: bool, edited: bool) -> str:
-    """The text of a file or block, its lines commented or not; one that was edited stays known as that."""
-    first, _, body = text.partition("\n")
+def with_pause(seen: Seen, job: str, *, paused: bool) -> bytes:
+    """A job's lines, commented or not; those that were edited stay known as that.
+
+    Raises JobError (config) where they are not ours.
+    """
+    if seen.mark is None:
+        raise JobError(Outcome.CONFIG, f"job {job} is not installed in cron", f"dify-job install {job}")
+    first, _, body = seen.content.decode(errors="surrogateescape").partition("\n")
     lines = [line.removeprefix(MARK) for line in body.split("\n")]
     if paused:
         lines = [line if not line or line.startswith("#") else f"{MARK}{line}" for line in lines]
     body = "\n".join(lines)
-    return f"{first}\n{body}" if edited else marked(mark.job, mark.config, mark.source, body)
+    if seen.found is not Found.EDITED:
+        return marked(job, seen.mark.config, seen.mark.source, body).encode()
+    return f"{first}\n{body}".encode(errors="surrogateescape")
 
 
 def is_paused(content: bytes) -> bool:

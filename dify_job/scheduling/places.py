@@ -4,10 +4,14 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..state import base_of
 from ..xdg import data_home
 from .base import Scope
 from .handler import SYSTEM_UNITS, user_units
+
+
+def private_of(base: Path) -> Path:
+    """Where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
+    return base.parent / "private" / base.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,9 @@ class Places:
     def of(cls, scope: Scope) -> "Places":
         """The places that systemd and the state of jobs have (systemd.unit(5), systemd.timer(5))."""
         if scope is Scope.SYSTEM:
-            return cls(SYSTEM_UNITS, Path("/var/lib/systemd/timers"), base_of(system=True))
+            return cls(SYSTEM_UNITS, Path("/var/lib/systemd/timers"), scope.base)
         data = data_home()
-        return cls(user_units(), data / "systemd/timers", base_of(system=False))
+        return cls(user_units(), data / "systemd/timers", scope.base)
 
     def wanted(self, timer: str) -> Path:
         """The link that arms a timer at boot."""

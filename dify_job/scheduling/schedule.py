@@ -1,6 +1,6 @@
 """When a job runs, as lines for a scheduler: converted where that is exact, refused where it is not. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import gcd
 
@@ -10,7 +10,6 @@ from ..exits import Outcome
 from ..timespan import format_timespan
 from . import calendars, crontimes, intervals, zones
 
-DEFAULT = ScheduleConfig(every=3600.0)  # the original system's
 _MADE_UP = "cron makes up for no missed run by itself: the line ticks more often, and the run decides"
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
@@ -26,13 +25,6 @@ class Ticks:
     lines: tuple[str, ...]
     if_due: bool = False
     why: str = ""
-
-
-def or_default(schedule: ScheduleConfig) -> ScheduleConfig:
-    """The schedule, or the default where the job has none."""
-    if schedule.every is None and not schedule.calendar and schedule.cron is None:
-        return replace(schedule, every=DEFAULT.every)
-    return schedule
 
 
 def in_words(schedule: ScheduleConfig) -> str:
@@ -120,10 +112,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> Ticks:
             f"the nearest intervals that are exact: {intervals.in_words(intervals.nearest_exact(every, 60))}",
         )
     often = gcd(grid, 3600) if catch_up else grid
-    lines = tuple(
-        f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
-        for times in intervals.times_of(often)
-    )
+    lines = tuple(map(crontimes.each_day, intervals.times_of(often)))
     if often != grid and grid == round(every):
         return Ticks(lines, if_due=True, why=_MADE_UP)
     return Ticks(lines, grid != round(every), _why_interval(every, grid))

@@ -18,12 +18,13 @@ def program_of(text: str) -> Path | None:
     return None
 
 
-def trouble_of(text: str, job: str) -> str | None:
+def trouble_of(program: Path | None, job: str) -> tuple[str, ...]:
     """A sentence where the interpreter is gone: systemd would say 203/EXEC, and cron nothing."""
-    program = program_of(text)
     if program is None or not is_gone(program):
-        return None
-    return f"{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now"
+        return ()
+    return (
+        f"{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now",
+    )
 
 
 def _first_word(command: str) -> str:

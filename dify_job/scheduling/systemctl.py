@@ -17,8 +17,8 @@ from .base import Scope
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
-    "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime,LastTriggerUSec,TimersCalendar"
+    "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
+    "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime"
 )
 _PATIENCE = 8.0  # seconds for an answer that one can do without
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
@@ -55,6 +55,11 @@ def version() -> int | None:
     done = process.run(["systemctl", "--version"])
     first = re.match(r"systemd (\d+)", done.text)
     return int(first[1]) if done.code == 0 and first else None
+
+
+def version_for_units() -> int:
+    """The version to render units for: this machine's, or Debian 12's where it has none."""
+    return version() or 252
 
 
 def is_booted() -> bool:

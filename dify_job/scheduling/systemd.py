@@ -1,7 +1,7 @@
 """The systemd back end: units brought to the host, asked about, paused, and taken away without a trace."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from ..files import locked
 from ..ownership import Found, Seen, look
 from . import handler, reach, systemctl, units
 from .arming import Arming
-from .base import Artifact, Change, Installed, Plan, Scope, Wishes
+from .base import Artifact, Backend, Change, Installed, Plan, Scope, Wishes
 from .places import Places
-from .started import trouble_of
+from .started import program_of, trouble_of
 from .systemctl import Manager, Unit
 from .unfinished import forget
 
 
-class Systemd:
+class Systemd(Backend):
     """systemd, system or user scope. version: rendered for; this machine's where None."""
 
     name = "systemd"
 
     def __init__(self, scope: Scope, version: int | None = None, places: Places | None = None) -> None:
-        self.scope = scope
-        self.version = version or systemctl.version() or 252
+        super().__init__(scope)
+        self.version = version or systemctl.version_for_units()
         self._places = places or Places.of(scope)
         self.manager = Manager(scope)
 
@@ -53,23 +53,14 @@ class Systemd:
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Stop, disable and remove; a run under way is stopped on the server, too."""
         with locked(self._places.base):
+            seen = {job: self._look(job) for job in jobs}
+            names = sorted(path.name for there in seen.values() for path, one in there.items() if one.is_ours)
             running = self.manager.why_not() is None
-            ours, notes = self._ours(jobs)
-            names = {path.name for paths in ours.values() for path in paths}
-            shown = self.manager.ask(sorted(names)) if running else {}
-            for kind in (".timer", ".service"):  # the timers first, so that they cannot start a service again
-                loaded = [name for name, unit in shown.items() if name.endswith(kind) and unit.loaded]
-                if loaded and kind == ".timer":
-                    self.manager.tell("disable", loaded)
-                if loaded:
-                    self.manager.tell("stop", loaded)
-            changes = [self._take_away(job, ours[job], notes[job]) for job in jobs]
+            if running:
+                self._stop(names)
+            changes = [self._take_away(job, seen[job]) for job in jobs]
             if running and names:
-                self.manager.reload()
-                left = self.manager.show(sorted(names))
-                failed = [name for name, unit in left.items() if unit["ActiveState"] == "failed"]
-                if failed:
-                    self.manager.tell("reset-failed", failed)
+                self._forget(names)
         return changes
 
     def pause(self, job: str, *, paused: bool) -> Change:
@@ -106,7 +97,7 @@ class Systemd:
     def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
         """Each file of a job: its place, its text now, and the one that install would give it."""
         found = [(one, look(one.path, plan.job)) for one in self.render(plan)]
-        return [(one.path, seen.content.decode(errors="replace"), one.text) for one, seen in found]
+        return [(one.path, seen.text, one.text) for one, seen in found]
 
     def lacks(self, plan: Plan) -> tuple[str, ...]:
         """What this version cannot do for the job, and what is done instead; a sentence each."""
@@ -126,51 +117,37 @@ class Systemd:
                     continue
                 job = handler.job_of(path.name)
                 seen = look(path, job)
-                ours = seen.found in (Found.OURS, Found.EDITED, Found.UNREADABLE)
                 masked = seen.found is Found.MASKED and path.suffix == ".timer"
-                if (ours or masked) and (jobs is None or job in jobs):
+                if (seen.is_ours or seen.found is Found.UNREADABLE or masked) and (
+                    jobs is None or job in jobs
+                ):
                     found.setdefault(job, {})[path] = seen
         return found
 
     def _installed(self, job: str, seen: Mapping[Path, Seen], shown: Mapping[str, Unit]) -> Installed:
         service_name, timer_name = units.unit_names(job)
-        marks = [one.mark for one in seen.values() if one.mark is not None]
-        troubles = []
-        edited = any(one.found is Found.EDITED for one in seen.values())
-        if len({service_name, timer_name} & {path.name for path in seen}) < 2:
-            troubles.append("one of its two units is missing")
-        if self._lacks_handler(job, seen):
-            troubles.append(f"the unit that tells of its failures is missing: dify-job install {job}")
-        if any(one.found is Found.MASKED for one in seen.values()):
-            mend = " && ".join(units.unmask_commands(timer_name, job, self.scope))
-            troubles.append(f"masked by the administrator: {mend}")
-        texts = [one.content.decode(errors="replace") for one in seen.values()]
-        troubles += filter(None, (trouble_of(text, job) for text in texts))
-        plain = Installed(
+        mark = next((one.mark for one in seen.values() if one.mark is not None), None)
+        python = next(filter(None, (program_of(one.text) for one in seen.values())), None)
+        by_files = Installed(
             job=job,
             backend=self.name,
             scope=self.scope,
             paths=tuple(seen),
-            fingerprint=marks[0].config if marks else "",
-            source=marks[0].source if marks else "",
-            edited=edited,
+            fingerprint=mark.config if mark else "",
+            source=mark.source if mark else "",
+            python=python,
+            edited=any(one.found is Found.EDITED for one in seen.values()),
             paused=not self._places.wanted(timer_name).is_symlink(),
-            troubles=tuple(troubles),
+            troubles=(*self._troubles_of_files(job, seen), *trouble_of(python, job)),
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
             silent = f"the {self.scope} manager of systemd does not answer: dify-job doctor {job}"
-            return replace(plain, troubles=(*troubles, silent)) if self.manager.silent else plain
-        if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
-            troubles.append(f"changed by {drop_ins}")
-        if service["LoadState"] not in ("loaded", "masked") or timer["LoadState"] not in ("loaded", "masked"):
-            bad = service_name if service["LoadState"] != "loaded" else timer_name
-            troubles.append(f"{bad} is not loaded: systemctl status {bad}")
-        if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
-            troubles.append("changed on disk since systemd read it: systemctl daemon-reload")
+            told = (silent,) if self.manager.silent else ()
+            return replace(by_files, troubles=(*by_files.troubles, *told))
         ended = systemctl.time_of(service["ExecMainExitTimestamp"])
         return replace(
-            plain,
+            by_files,
             armed=timer.active,
             paused=not timer.active,
             running=service.active,
@@ -178,8 +155,18 @@ class Systemd:
             exit_code=int(service["ExecMainStatus"] or 0) if ended else None,
             result=service["Result"] if ended else None,
             ended=ended,
-            troubles=tuple(troubles),
+            troubles=(*by_files.troubles, *_troubles_of_manager(service, timer)),
         )
+
+    def _troubles_of_files(self, job: str, seen: Mapping[Path, Seen]) -> Iterator[str]:
+        _, timer = names = units.unit_names(job)
+        if not set(names) <= {path.name for path in seen}:
+            yield "one of its two units is missing"
+        if self._lacks_handler(job, seen):
+            yield f"the unit that tells of its failures is missing: dify-job install {job}"
+        if any(one.found is Found.MASKED for one in seen.values()):
+            mend = " && ".join(units.unmask_commands(timer, job, self.scope))
+            yield f"masked by the administrator: {mend}"
 
     def _lacks_handler(self, job: str, seen: Mapping[Path, Seen]) -> bool:
         """True where OnFailure= names a unit that is not there; one that is masked is somebody's will."""
@@ -190,25 +177,29 @@ class Systemd:
 
     # Taking away
 
-    def _ours(self, jobs: Sequence[str]) -> tuple[dict[str, list[Path]], dict[str, list[str]]]:
-        """The files of each job that are ours, and a sentence for each that is not."""
-        ours: dict[str, list[Path]] = {}
-        notes: dict[str, list[str]] = {}
-        for job in jobs:
-            seen = {
-                self._places.units / name: look(self._places.units / name, job)
-                for name in (handler.name_of(job), *units.unit_names(job))
-            }
-            ours[job] = [path for path, one in seen.items() if one.found in (Found.OURS, Found.EDITED)]
-            strange = (Found.FOREIGN, Found.MASKED)
-            notes[job] = [
-                f"{path} is not ours and was left" for path, one in seen.items() if one.found in strange
-            ]
-        return ours, notes
+    def _look(self, job: str) -> dict[Path, Seen]:
+        """What stands at the places of a job's units."""
+        names = (handler.name_of(job), *units.unit_names(job))
+        return {path: look(path, job) for path in map(self._places.units.joinpath, names)}
 
-    def _take_away(self, job: str, ours: Sequence[Path], notes: Sequence[str]) -> Change:
+    def _stop(self, names: Sequence[str]) -> None:
+        """The timers first, so that they cannot start a service again."""
+        loaded = [name for name, unit in self.manager.ask(names).items() if unit.loaded]
+        timers = [name for name in loaded if name.endswith(".timer")]
+        self.manager.tell("disable", timers)
+        self.manager.tell("stop", timers)
+        self.manager.tell("stop", set(loaded) - set(timers))
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Let the manager know no more of units whose files are gone."""
+        self.manager.reload()
+        left = self.manager.show(names)
+        self.manager.tell("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
+
+    def _take_away(self, job: str, seen: Mapping[Path, Seen]) -> Change:
         """The units last: by them an uninstall that was killed is found, and ended by the next."""
-        left = list(notes)
+        ours = [path for path, one in seen.items() if one.is_ours]
+        left = [f"{path} is not ours and was left" for path, one in seen.items() if one.is_foreign]
         _, timer = units.unit_names(job)
         forget(self._places.base, timer)
         try:
@@ -216,7 +207,7 @@ class Systemd:
                 self._places.wanted(timer).unlink(missing_ok=True)
                 self._places.stamp(timer).unlink(missing_ok=True)
             for path in ours:
-                left += self._empty_drop_in_directory(path)
+                left += _empty_drop_in_directory(path)
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise JobError(
@@ -226,17 +217,29 @@ class Systemd:
             ) from None
         return Change(job=job, paths=tuple(ours), changed=bool(ours), notes=tuple(left))
 
-    def _empty_drop_in_directory(self, path: Path) -> list[str]:
-        directory = path.with_name(f"{path.name}.d")
-        try:
-            directory.rmdir()
-        except FileNotFoundError:
-            return []
-        except OSError:
-            return [f"{directory} holds drop-ins that are not ours and was left"]
-        return []
-
     def _check_reach(self, plan: Plan) -> None:
         dynamic = units.is_dynamic(plan, self.scope, self.version)
         account = reach.DYNAMIC if dynamic else reach.account_of(plan.run_as or "root")
         reach.check_plan(plan, account, key_by_manager=units.key_by_manager(self.scope, self.version))
+
+
+def _troubles_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
+    if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
+        yield f"changed by {drop_ins}"
+    for unit in (service, timer):
+        if unit["LoadState"] not in ("loaded", "masked"):
+            yield f"{unit['Id']} is not loaded: systemctl status {unit['Id']}"
+    if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
+        yield "changed on disk since systemd read it: systemctl daemon-reload"
+
+
+def _empty_drop_in_directory(path: Path) -> list[str]:
+    """Remove a unit's, where it is empty; else a sentence about it."""
+    directory = path.with_name(f"{path.name}.d")
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [f"{directory} holds drop-ins that are not ours and was left"]
+    return []

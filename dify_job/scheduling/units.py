@@ -48,6 +48,35 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
 
     Raises JobError where systemd of that version cannot keep the schedule.
     """
+    _refuse_version(plan, scope, version)
+    service, timer = unit_names(plan.job)
+    values = {
+        "job": plan.job,
+        "description": free_text(plan.description),
+        "service": service,
+        "timer": timer,
+        "system": scope is Scope.SYSTEM,
+        "since": lambda needed: version >= needed,
+        **_start(plan, version),
+        **_keys(plan, scope, version),
+        **_confinement(plan, dynamic=is_dynamic(plan, scope, version)),
+        **_times(plan),
+        **_handler(plan, service, scope),
+    }
+    templates = {service: "job.service.j2", timer: "job.timer.j2"}
+    if plan.notify:
+        templates[handler.name_of(plan.job)] = "notify.service.j2"
+    source = str(plan.config_path)
+    return tuple(
+        Artifact(
+            directory / name,
+            marked(plan.job, plan.fingerprint, source, render_file(f"systemd/{template}", values)),
+        )
+        for name, template in templates.items()
+    )
+
+
+def _refuse_version(plan: Plan, scope: Scope, version: int) -> None:
     if version < OLDEST:
         raise JobError(
             Outcome.CONFIG,
@@ -60,59 +89,61 @@ def render_units(plan: Plan, scope: Scope, version: int, directory: Path) -> tup
             f"job {plan.job} has an encrypted key, which needs a system unit of systemd {ENCRYPTED_SINCE}",
             f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
         )
-    ticks = schedule.systemd_ticks(plan.schedule)
-    system = scope is Scope.SYSTEM
-    touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
-    homes = [path for path in touched if in_home(path)]
-    service, timer = unit_names(plan.job)
-    dynamic = is_dynamic(plan, scope, version)
-    values = {
-        "job": plan.job,
-        "description": free_text(plan.description),
-        "system": system,
-        "since": lambda needed: version >= needed,
+
+
+def _start(plan: Plan, version: int) -> dict[str, object]:
+    """What is started, and what its exit codes mean."""
+    final = (row.code for row in TABLE if row.code and row.again not in (Again.SAFE, Again.NOT_NEEDED))
+    return {
         "command": _command(plan.command()),
         "told": told_by_timer(plan, version),
-        "timer": timer,
-        "service": service,
-        "tells": bool(plan.notify),
-        "handler_command": _command(plan.handler_command(service, user=not system)),
-        "notify": quoted(f"DIFY_JOB_NOTIFY={plan.notify.replace('$', chr(92) + 'u0024')}"),
-        "secrets": [f"{name}:{path_value(path)}" for name, path in plan.secrets]
-        if key_by_manager(scope, version)
-        else [],
-        "figures": [path_value(plan.figures)] if plan.figures else [],
         "start_limit": format_timespan(plan.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
-        "final_codes": " ".join(
-            str(row.code) for row in TABLE if row.code and row.again not in (Again.SAFE, Again.NOT_NEEDED)
-        ),
-        "credential": f"api_key:{path_value(plan.key_file)}"
-        if plan.key_file and version >= _CREDENTIALS
-        else "",
+        "final_codes": " ".join(map(str, final)),
+    }
+
+
+def _keys(plan: Plan, scope: Scope, version: int) -> dict[str, object]:
+    """What systemd reads for the unit: the key, plain or encrypted, and the files of notify."""
+    plain = plan.key_file is not None and version >= _CREDENTIALS
+    secrets = plan.secrets if key_by_manager(scope, version) else ()
+    return {
+        "credential": f"api_key:{path_value(plan.key_file)}" if plain else "",
         "encrypted": f"api_key:{path_value(plan.key_credential)}" if plan.key_credential else "",
+        "secrets": [f"{name}:{path_value(path)}" for name, path in secrets],
+    }
+
+
+def _confinement(plan: Plan, *, dynamic: bool) -> dict[str, object]:
+    """Who it runs as, and which paths it can reach."""
+    touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
+    closed = "read-only" if any(map(in_home, touched)) else "yes"
+    return {
         "dynamic": dynamic,
         "user": plan.run_as or (_dynamic_user(plan.job) if plan.notify and dynamic else ""),
-        "protect_home": "no" if any(map(in_home, plan.writes)) else "read-only" if homes else "yes",
+        "protect_home": "no" if any(map(in_home, plan.writes)) else closed,
         "writes": [path_value(path) for path in plan.writes],
         "reads": [path_value(path) for path in plan.reads],
+        "figures": [path_value(plan.figures)] if plan.figures else [],
+    }
+
+
+def _times(plan: Plan) -> dict[str, object]:
+    return {
         "schedule": free_text(schedule.in_words(plan.schedule)),
-        "calendars": ticks.lines,
+        "calendars": schedule.systemd_ticks(plan.schedule).lines,
         "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
         "catch_up": plan.schedule.catch_up,
     }
-    templates = {service: "job.service.j2", timer: "job.timer.j2"}
-    if plan.notify:
-        templates[handler.name_of(plan.job)] = "notify.service.j2"
-    return tuple(
-        Artifact(
-            directory / name,
-            marked(
-                plan.job, plan.fingerprint, str(plan.config_path), render_file(f"systemd/{template}", values)
-            ),
-        )
-        for name, template in templates.items()
-    )
+
+
+def _handler(plan: Plan, service: str, scope: Scope) -> dict[str, object]:
+    told = plan.notify.replace("$", "\\u0024")  # in JSON
+    return {
+        "tells": bool(plan.notify),
+        "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
+        "notify": quoted(f"DIFY_JOB_NOTIFY={told}"),
+    }
 
 
 def _dynamic_user(job: str) -> str:

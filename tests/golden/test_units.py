@@ -13,7 +13,8 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.exits import TABLE, Again, Outcome
 from dify_job.scheduling import units, zones
 from dify_job.scheduling.base import Artifact, Plan, Scope
-from dify_job.scheduling.cron import Cron
+from dify_job.scheduling.cron_files import CronFiles
+from dify_job.scheduling.cron_table import CronTable
 
 from .test_golden import FILES, compare
 
@@ -121,8 +122,8 @@ def test_the_crontab_entries_are_the_golden_ones(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(zones, "_LOCALTIME", tmp_path / "localtime")  # none: UTC
-    wing = Cron(Scope.SYSTEM, Path("/etc")) if cron_d else Cron(Scope.USER)
-    compare(f"cron-{name}.txt", text_of(wing.render(plan)).replace("### /etc/", "### /etc/cron.d/"), request)
+    scheduler = CronFiles() if cron_d else CronTable(Scope.USER)
+    compare(f"cron-{name}.txt", text_of(scheduler.render(plan)), request)
 
 
 @pytest.mark.parametrize("file", sorted(FILES.glob("units-*.txt")), ids=lambda file: file.stem)

@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import signal
@@ -17,18 +16,9 @@ import pytest
 from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 
+from .home import Home, Ran
+
 KEY = "app-canary-0123456789abcdef"
-
-
-@dataclass
-class Ran:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return json.loads(self.stdout)
 
 
 @dataclass
@@ -93,6 +83,16 @@ def read_request(connection: socket.socket) -> bytes:
 @pytest.fixture
 def dify_job(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def cron_home(tmp_path: Path) -> Home:
+    return Home(tmp_path, booted=False)
 
 
 APPS = (

@@ -79,7 +79,6 @@ class FakeManager:
             "Id": name,
             "LoadState": "masked" if masked else "loaded" if loaded else "not-found",
             "ActiveState": "active" if name in state["active"] else "inactive",
-            "SubState": "waiting" if name in state["active"] else "dead",
             "UnitFileState": "enabled" if enabled else "disabled" if loaded else "",
             "FragmentPath": str(path) if loaded else "",
             "DropInPaths": "",

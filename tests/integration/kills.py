@@ -21,8 +21,9 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.config.read import load_config
 from dify_job.errors import JobError
 from dify_job.scheduling import crond, systemctl
-from dify_job.scheduling.base import Plan, Scope, Wishes
-from dify_job.scheduling.cron import Cron
+from dify_job.scheduling.base import Backend, Plan, Scope, Wishes
+from dify_job.scheduling.cron_files import CronFiles
+from dify_job.scheduling.cron_table import CronTable
 from dify_job.scheduling.systemd import Systemd
 
 OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")
@@ -138,13 +139,14 @@ class Home:
         self.faults.point("program")
         return process.Done(code, out if isinstance(out, bytes) else out.encode(), err.encode())
 
-    def wing(self) -> Systemd | Cron:
+    def scheduler(self) -> Backend:
         if self.backend == "systemd":
             return Systemd(Scope.USER)
-        wing = Cron(Scope.USER)
-        if self.backend == "cron.d":
-            wing._cron_d = self.directory / "cron.d"
-        return wing
+        if self.backend == "crontab":
+            return CronTable(Scope.USER)
+        scheduler = CronFiles(self.directory / "cron.d")
+        scheduler._base = self.directory / "state/dify-job"
+        return scheduler
 
     def arm(self) -> None:
         if self.faults.kind != "none":
@@ -177,26 +179,26 @@ def prepare(home: Home, scenario: str) -> None:
     (home.directory / ".env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
     if scenario in ("fresh", "env-file"):
         return
-    home.wing().install(plans(new=False), Wishes())
+    home.scheduler().install(plans(new=False), Wishes())
     for stamp in home.manager.units.glob("*.timer"):
         path = home.manager.stamps / f"stamp-{stamp.name}"
         if path.exists():
             os.utime(path, (time.time() - TWO_DAYS, time.time() - TWO_DAYS))
     if scenario in ("paused", "start"):
-        home.wing().pause("weekly", paused=True)
+        home.scheduler().pause("weekly", paused=True)
 
 
 def act(home: Home, scenario: str) -> None:
     if scenario == "uninstall":
-        home.wing().uninstall(["daily", "weekly"])
+        home.scheduler().uninstall(["daily", "weekly"])
     elif scenario == "env-file":  # with its config, its key and its schedule
         config = load_config(env_file=home.directory / ".env")
         flags = ScheduleConfig(every=7200.0)
         ready = installing.prepare(config, config.jobs["default"], flags, None, Scope.USER)
-        installing.bring(home.wing(), [ready], ready.plan.config_path, Wishes())
+        installing.bring(home.scheduler(), [ready], ready.plan.config_path, Wishes())
     else:
         wanted = plans(new=True, service_alone=scenario == "service")
-        home.wing().install(wanted, Wishes(start=True if scenario == "start" else None))
+        home.scheduler().install(wanted, Wishes(start=True if scenario == "start" else None))
 
 
 def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:

@@ -5,89 +5,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from dify_job.scheduling.crontab import blocks
 
-from .conftest import Ran
-from .fake_manager import FakeCrontab, FakeManager, install_programs
+from .fake_manager import FakeCrontab, install_programs
+from .home import CONFIG, Home
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
-BOOTED = (
-    "import sys; from pathlib import Path; from dify_job.scheduling import systemctl;"
-    "systemctl._BOOTED = Path({booted!r});"
-    "from dify_job.cli.main import main; main(sys.argv[1:])"
-)
-CONFIG = """
-[jobs.daily]
-base_url = "http://127.0.0.1:9"
-api_key_file = "{home}/key"
-every = "2h"
-"""
-
-
-@dataclass
-class Home:
-    """A user's home on a host whose systemd and cron are stand-ins."""
-
-    path: Path
-    booted: bool = True
-    env: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        install_programs(self.path, self.path / "bin")
-        (self.path / "run/systemd").mkdir(parents=True)
-        (self.path / "key").write_text("app-canary-0123456789\n")
-        (self.path / "key").chmod(0o600)
-        self.configure(CONFIG)
-        self.manager = FakeManager(self.path)
-        self.table = FakeCrontab(self.path).table
-
-    def configure(self, text: str, name: str = "config.toml") -> None:
-        file = self.path / "config/dify-job" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text.replace("{home}", str(self.path)))
-
-    def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Ran:
-        booted = BOOTED.format(booted="/" if self.booted else "/nowhere")
-        command = [sys.executable, "-c", booted, *words]
-        environ = {
-            "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
-            "HOME": str(self.path),
-            "XDG_CONFIG_HOME": str(self.path / "config"),
-            "XDG_DATA_HOME": str(self.path / "data"),
-            "XDG_STATE_HOME": str(self.path / "state"),
-            "XDG_RUNTIME_DIR": str(self.path / "run"),
-            **self.env,
-            **(env or {}),
-        }
-        done = subprocess.run(
-            command, env=environ, cwd=self.path, capture_output=True, text=True, check=False
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
-
-    def everything(self) -> dict[str, bytes]:
-        """All files that are not the stand-ins' own."""
-        ours = {
-            path: path.read_bytes()
-            for path in sorted(self.path.rglob("*"))
-            if path.is_file() and not path.name.startswith("manager.") and "bin" not in path.parts
-        }
-        return {str(path.relative_to(self.path)): content for path, content in ours.items()}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
-@pytest.fixture
-def cron_home(tmp_path: Path) -> Home:
-    return Home(tmp_path, booted=False)
 
 
 def test_install_again_writes_nothing_reloads_nothing_and_says_unchanged(home: Home) -> None:
@@ -153,6 +80,17 @@ def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(hom
     assert home.manager.active() == {"dify-job-daily.timer", "dify-job-foreign.timer"}
     assert not list((home.path / "config/dify-job/config.d").glob("weekly*"))
     assert home("install", "--user", "--prune", "--check").code == 0
+
+
+def test_a_config_without_jobs_has_nothing_to_install_and_prune_takes_the_last_one_away(home: Home) -> None:
+    home("install", "--user")
+    home.configure("[defaults]\ntimeout = '1h'\n")
+    for command in (("install", "--user"), ("next",), ("render", "--target", "cron")):
+        refused = home(*command)
+        assert (refused.code, "config.toml has no job" in refused.stderr) == (78, True)
+    pruned = home("install", "--user", "--prune")
+    assert (pruned.code, "daily: uninstalled" in pruned.stdout) == (0, True), pruned.stderr
+    assert not home.manager.active()
 
 
 def test_flags_are_kept_beside_the_config_and_no_persons_file_is_edited(home: Home) -> None:
@@ -283,18 +221,18 @@ def test_what_cron_cannot_keep_is_offered_as_decided_by_the_run(cron_home: Home)
     assert "needs a record of its last run" in refused.stderr
 
 
-def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(tmp_path: Path) -> None:
-    home = Home(tmp_path, booted=False)
+def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Home) -> None:
+    home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     code = (
         "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
         "from dify_job.scheduling.base import Plan, Scope, Wishes\n"
-        "from dify_job.scheduling.cron import Cron\n"
+        "from dify_job.scheduling.cron_table import CronTable\n"
         "for n in sys.argv[1:]:\n"
         "    plan = Plan(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
         "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
-        "    Cron(Scope.USER).install([plan], Wishes())\n"
+        "    CronTable(Scope.USER).install([plan], Wishes())\n"
     )
     env = {
         **os.environ,
@@ -320,8 +258,8 @@ def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(tmp_path: Path
         "crontab: user unknown\n",
     ],
 )
-def test_a_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, tmp_path: Path) -> None:
-    home = Home(tmp_path, booted=False)
+def test_a_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cron_home: Home) -> None:
+    home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(home.path, home.path / "bin", refusal=complaint)
     done = home("install", "--user")
@@ -460,15 +398,10 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
 # Beside install
 
 
-def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
-    patched = f"from dify_job.scheduling import places; places.SYSTEM_UNITS = Path({str(units)!r});"
-    monkeypatch.setitem(
-        globals(), "BOOTED", BOOTED.replace("from dify_job.cli", f"{patched} from dify_job.cli")
-    )
+    home.first = f"from dify_job.scheduling import places; places.SYSTEM_UNITS = Path({str(units)!r})"
     home("install", "--user")
     units.mkdir()
     for file in home.manager.units.glob("dify-job-*"):

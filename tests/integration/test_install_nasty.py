@@ -20,23 +20,13 @@ from dify_job.errors import JobError
 from dify_job.exits import Outcome
 from dify_job.scheduling import crond, reach, systemctl, units
 from dify_job.scheduling.base import Plan, Scope, Wishes
-from dify_job.scheduling.cron import Cron
+from dify_job.scheduling.cron_files import CronFiles
 from dify_job.scheduling.systemd import Systemd
 from dify_job.standin.server import StandIn
 
 from .conftest import KEY
 from .fake_manager import install_programs
-from .test_install_cli import BOOTED, CONFIG, Home
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
-@pytest.fixture
-def cron_home(tmp_path: Path) -> Home:
-    return Home(tmp_path, booted=False)
+from .home import CONFIG, Home
 
 
 def plan(job: str = "daily", **changes: object) -> Plan:
@@ -226,24 +216,10 @@ def test_nasty_08_a_system_that_is_not_all_well_is_installed_to(state: str, home
 
 
 def test_nasty_18_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -> None:
-    env = {
-        "PATH": f"{home.path / 'bin'}:/usr/bin:/bin",
-        "HOME": str(home.path),
-        "XDG_CONFIG_HOME": str(home.path / "config"),
-        "XDG_DATA_HOME": str(home.path / "data"),
-        "XDG_STATE_HOME": str(home.path / "state"),
-        "XDG_RUNTIME_DIR": str(home.path / "run"),
-    }
-    code = (
-        "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
-        "from dify_job.scheduling import systemctl; systemctl._BOOTED = Path('/')\n"
-        "from dify_job.cli.main import main; main(sys.argv[1:])"
-    )
+    home.first = "from dify_job import files; files._LOCK_WAIT = 110.0"
     words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
     words += [["uninstall", "--user"], ["uninstall", "--user"], ["install", "--user"]]
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, *each], env=env, cwd=home.path) for each in words
-    ]
+    started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
     assert {process.wait(110) for process in started} <= {0, 78}
     there = {path.suffix for path in home.manager.units.glob("dify-job-*")}
     assert there in (set(), {".service", ".timer"})
@@ -389,16 +365,10 @@ def test_nasty_22_an_install_whose_words_nobody_gets_is_done_and_says_why_it_lea
             "sh",
             "-c",
             f'"$0" -c "$1" install --user {">&-" if stdout == "closed" else ">/dev/full"}',
-            sys.executable,
-            BOOTED.format(booted="/"),
+            home.command[0],
+            home.command[2],
         ],
-        env={
-            "PATH": f"{home.path / 'bin'}:/usr/bin:/bin",
-            "HOME": str(home.path),
-            "XDG_CONFIG_HOME": str(home.path / "config"),
-            "XDG_STATE_HOME": str(home.path / "state"),
-            "XDG_RUNTIME_DIR": str(home.path / "run"),
-        },
+        env=home.environ,
         cwd=home.path,
         capture_output=True,
         text=True,
@@ -461,8 +431,8 @@ def test_nasty_23_marks_that_are_damaged_and_tables_of_others_are_refused_untouc
     assert cron_home.table.read_bytes() == table
 
 
-def test_nasty_24_a_crontab_that_may_not_be_read_is_never_taken_for_empty(tmp_path: Path) -> None:
-    home = Home(tmp_path, booted=False)
+def test_nasty_24_a_crontab_that_may_not_be_read_is_never_taken_for_empty(cron_home: Home) -> None:
+    home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(
         home.path, home.path / "bin", refusal="You (maria) are not allowed to use this program (crontab)"
@@ -475,18 +445,17 @@ def test_nasty_24_a_crontab_that_may_not_be_read_is_never_taken_for_empty(tmp_pa
 
 
 @pytest.fixture
-def cron_d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Cron, Path]:
+def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
     directory = tmp_path / "cron.d"
     directory.mkdir(mode=0o755)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    wing = Cron(Scope.USER)
-    wing._cron_d = directory
-    return wing, directory
+    scheduler = CronFiles(directory)
+    scheduler._base = tmp_path / "state"
+    return scheduler, directory
 
 
-def test_nasty_25_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[Cron, Path]) -> None:
-    wing, directory = cron_d
-    wing.install([plan("daily-report_2")], Wishes())
+def test_nasty_25_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
+    scheduler, directory = cron_d
+    scheduler.install([plan("daily-report_2")], Wishes())
     (file,) = directory.iterdir()
     assert re.fullmatch("[A-Za-z0-9_-]+", file.name)  # Debian's rule, the strictest (cron(8))
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -494,15 +463,15 @@ def test_nasty_25_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tu
 
 
 def test_nasty_25_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
-    cron_d: tuple[Cron, Path], monkeypatch: pytest.MonkeyPatch
+    cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wing, directory = cron_d
+    scheduler, directory = cron_d
     monkeypatch.setattr("dify_job.scheduling.crond.is_running", lambda: False)
     directory.chmod(0o775)
-    (change,) = wing.install([plan()], Wishes())
+    (change,) = scheduler.install([plan()], Wishes())
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
     assert any("the cron daemon does not run" in note for note in change.notes)
-    (one,) = wing.status()
+    (one,) = scheduler.status()
     assert (one.armed, one.paused) == (False, False)
     assert "the cron daemon does not run" in one.troubles[0]
     assert (change.armed, change.arm) == (False, (crond.start_command(),))
@@ -532,14 +501,14 @@ def test_nasty_25_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
     assert crond.start_command() == f"sudo {command}"
 
 
-def test_nasty_25_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[Cron, Path]) -> None:
-    wing, directory = cron_d
+def test_nasty_25_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
+    scheduler, directory = cron_d
     target = directory.parent / "precious"
     target.write_text("precious")
     (directory / "dify-job-daily").symlink_to(target)
     with pytest.raises(JobError, match="exists and is not dify-job's"):
-        wing.install([plan()], Wishes())
-    wing.uninstall(["daily"])
+        scheduler.install([plan()], Wishes())
+    scheduler.uninstall(["daily"])
     assert target.read_text() == "precious"
     assert (directory / "dify-job-daily").is_symlink()
 

@@ -5,7 +5,6 @@ import py_compile
 import socket
 import sys
 import venv
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from dify_job.doctor.case import Case
 from dify_job.doctor.check import Level
 from dify_job.doctor.server import Servers, check_transport
 from dify_job.scheduling.base import Installed, Scope
-from dify_job.scheduling.cron import Cron
+from dify_job.scheduling.cron_table import CronTable
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
@@ -79,18 +78,32 @@ def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     assert machine.check_clock(AppSeen(clock_ahead=ahead)).level is level
 
 
+def case_of(told: Job, python: Path | None = None) -> Case:
+    scheduler = CronTable(Scope.USER)
+    one = Installed(
+        job=told.name,
+        backend="cron",
+        scope=Scope.USER,
+        paths=(),
+        fingerprint="",
+        source="",
+        python=python,
+    )
+    config = Config(path=None, files=(), jobs={})
+    return Case(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
+
+
 def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path: Path) -> None:
     urls = tmp_path / "urls"
     urls.write_text("json://localhost\n")
     urls.chmod(0o600)
     venv.create(tmp_path / "other", symlinks=True)
     told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
-    case = Case(job=told, config=Config(path=None, files=(), jobs={}), wing=Cron(Scope.USER), now=NOW)
-    check = settings.check_notify(case)
+    check = settings.check_notify(case_of(told))
     assert check is not None
     assert check.level is Level.OK, "these tests have it"
     other = tmp_path / "other/bin/python"
-    check = settings.check_notify(replace(case, python=other))
+    check = settings.check_notify(case_of(told, other))
     assert check is not None
     assert (check.level, check.message) == (Level.WARN, f"nobody will be told: {other} has no apprise")
     assert check.mend == f"python3 -m pip --python {other} install 'dify-job[notify]'"
@@ -181,7 +194,7 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     config = Config(path=None, files=(), jobs={})
 
     def check(log_file: Path | None) -> Level:
-        case = Case(job=job(log_file=log_file), config=config, wing=Cron(Scope.USER), now=NOW)
+        case = Case(job=job(log_file=log_file), config=config, scheduler=CronTable(Scope.USER), now=NOW)
         return machine.check_journal(case).level
 
     assert check(None) is Level.WARN
@@ -203,14 +216,7 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)
-    case = Case(
-        job=job(),
-        config=Config(path=None, files=(), jobs={}),
-        wing=Cron(Scope.USER),
-        now=NOW,
-        python=tmp_path / "bin/python",
-    )
-    check = program._check_interpreter(case)
+    check = program._check_interpreter(case_of(job(), tmp_path / "bin/python"))
     assert (check.level, ran) == (Level.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
 
@@ -219,11 +225,11 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     path = tmp_path / "config.toml"
     config = Config(path=path, files=(path,), jobs={})
 
-    def installed(scope: Scope, source: Path) -> tuple[Cron, Installed]:
+    def installed(scope: Scope, source: Path) -> tuple[CronTable, Installed]:
         one = Installed(
             job="daily", backend="cron", scope=scope, paths=(), fingerprint="", source=str(source), armed=True
         )
-        return Cron(scope), one
+        return CronTable(scope), one
 
     mine = installed(Scope.USER, path)
     machines = installed(Scope.SYSTEM, Path("/etc/dify-job/config.toml"))
@@ -250,7 +256,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
     config = Config(path=None, files=(), jobs={})
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
-        case = Case(job=told, config=config, wing=Cron(Scope.USER), now=NOW)
+        case = Case(job=told, config=config, scheduler=CronTable(Scope.USER), now=NOW)
         return [(check.name, check.mend) for check in environment.check_environment(case)]
 
     mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "dify_job"
 
 GROUND = {
+    "caller",
     "directory",
     "errors",
     "exits",

@@ -31,7 +31,7 @@ from dify_job.config.read import load_config
 from dify_job.config.written import job_document
 from dify_job.errors import JobError
 from dify_job.exits import TABLE, Again
-from dify_job.scheduling import preview, schedule
+from dify_job.scheduling import preview
 from dify_job.scheduling.kubernetes import Cluster, cron_line, object_name, render_manifests
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -370,7 +370,7 @@ def test_a_missed_tick_is_made_up_for_only_as_far_as_the_job_says(
 @pytest.mark.parametrize(
     ("times", "line", "zone"),
     [
-        (schedule.or_default(ScheduleConfig()), "0 * * * *", "Etc/UTC"),
+        (Job(name="daily", base_url="", key=KeySource()).times, "0 * * * *", "Etc/UTC"),
         (ScheduleConfig(every=7200.0), "0 0,2,4,6,8,10,12,14,16,18,20,22 * * *", "Etc/UTC"),
         (ScheduleConfig(every=900.0), "0,15,30,45 * * * *", "Etc/UTC"),
         (ScheduleConfig(cron="30 7 * * 1-5", timezone=SHANGHAI), "30 7 * * 1,2,3,4,5", SHANGHAI),

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dify_job.errors import JobError
-from dify_job.ownership import Found, fingerprint, look, marked, read_mark
+from dify_job.ownership import Found, Seen, fingerprint, look, marked, read_mark
 from dify_job.scheduling import crontab, pausing, units
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
@@ -166,8 +166,12 @@ TABLES = st.builds(
 )
 
 
-def block(job: str, body: str = "0 7 * * * x\n") -> bytes:
-    return (marked(job, "0" * 16, "/c", body) + crontab.end_line(job)).encode()
+def lines(job: str, body: str = "0 7 * * * x\n") -> bytes:
+    return marked(job, "0" * 16, "/c", body).encode()
+
+
+def block(job: str) -> bytes:
+    return lines(job) + f"# End of dify-job job {job}.\n".encode()
 
 
 @given(TABLES, st.lists(JOBS, min_size=1, max_size=4, unique=True))
@@ -177,11 +181,11 @@ def test_every_byte_outside_our_blocks_survives_them(table: bytes, jobs: list[st
     end = b"" if not table or table.endswith(b"\n") else b"\n"
     changed = table
     for job in jobs:
-        changed = crontab.with_block(changed, job, block(job))
+        changed = crontab.with_block(changed, job, lines(job))
     assert sorted(found.job for found in crontab.blocks(changed)) == sorted(jobs)
     for job in jobs:  # again, in its place
-        assert crontab.with_block(changed, job, block(job)) == changed
-        changed = crontab.with_block(changed, job, block(job, "1 1 * * * y\n"))
+        assert crontab.with_block(changed, job, lines(job)) == changed
+        changed = crontab.with_block(changed, job, lines(job, "1 1 * * * y\n"))
     for job in reversed(jobs):
         changed = crontab.without_block(changed, job)
     assert changed in (table, table + end)
@@ -195,7 +199,7 @@ def test_a_table_without_blocks_stays_as_it_is(table: bytes) -> None:
 
 def test_ten_thousand_lines_are_kept() -> None:
     table = b"".join(b"%d 0 * * * x%d\n" % (number % 60, number) for number in range(10_000))
-    assert crontab.without_block(crontab.with_block(table, "a", block("a")), "a") == table
+    assert crontab.without_block(crontab.with_block(table, "a", lines("a")), "a") == table
 
 
 BEGIN, REST = block("daily").split(b"\n", 1)
@@ -219,20 +223,20 @@ BEGIN, REST = block("daily").split(b"\n", 1)
 def test_damaged_marks_are_refused_since_what_is_ours_is_unclear(damaged: bytes) -> None:
     for table in (damaged, b"0 0 * * * mine\n" + damaged + b"1 1 * * * mine too"):
         with pytest.raises(JobError, match="damaged"):
-            crontab.with_block(table, "daily", block("daily"))
+            crontab.with_block(table, "daily", lines("daily"))
         with pytest.raises(JobError, match="damaged"):
             crontab.without_block(table, "daily")
 
 
 def test_a_block_that_an_editor_gave_other_line_ends_is_an_edited_one() -> None:
     table = b"0 0 * * * mine\r\n" + block("daily").replace(b"\n", b"\r\n")
-    assert [found.edited for found in crontab.blocks(table)] == [True]
+    assert crontab.look(table, "daily").found is Found.EDITED
     assert crontab.without_block(table, "daily") == b"0 0 * * * mine\r\n"
 
 
 def test_a_block_with_a_line_changed_is_an_edited_one() -> None:
-    assert [found.edited for found in crontab.blocks(block("a"))] == [False]
-    assert [found.edited for found in crontab.blocks(block("a").replace(b"0 7", b"0 8"))] == [True]
+    assert crontab.look(block("a"), "a").found is Found.OURS
+    assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is Found.EDITED
 
 
 @pytest.mark.parametrize(
@@ -253,9 +257,9 @@ def test_a_table_of_another_program_is_refused_and_crons_own_header_is_not(
 ) -> None:
     if refused:
         with pytest.raises(JobError, match="another program manages it"):
-            crontab.with_block(table, "a", block("a"))
+            crontab.with_block(table, "a", lines("a"))
     else:
-        assert crontab.with_block(table, "a", block("a")) == table + block("a")
+        assert crontab.with_block(table, "a", lines("a")) == table + block("a")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +278,7 @@ def test_a_table_of_another_program_is_refused_and_crons_own_header_is_not(
 )
 def test_a_block_stands_above_a_setting_that_would_change_what_it_means(setting: bytes, moved: bool) -> None:
     table = b"0 0 * * * a\n" + setting + b"1 1 * * * b\n"
-    with_it = crontab.with_block(table, "daily", block("daily"))
+    with_it = crontab.with_block(table, "daily", lines("daily"))
     place = with_it.index(b"# Managed")
     assert (place < with_it.index(setting)) is moved
     assert crontab.without_block(with_it, "daily") == table
@@ -283,7 +287,7 @@ def test_a_block_stands_above_a_setting_that_would_change_what_it_means(setting:
     later = setting + with_it
     (ours,) = crontab.blocks(later)
     assert (crontab.hostile_above(later, ours) is not None) is moved
-    again = crontab.with_block(later, "daily", block("daily"))
+    again = crontab.with_block(later, "daily", lines("daily"))
     assert crontab.hostile_above(again, crontab.blocks(again)[0]) is None
     assert crontab.without_block(again, "daily") == setting + table
 
@@ -302,23 +306,24 @@ def test_an_empty_mailto_above_the_block_is_seen() -> None:
 # Pausing
 
 
+def seen_of(text: str | bytes, *, edited: bool = False) -> Seen:
+    content = text.encode() if isinstance(text, str) else text
+    mark, as_written = read_mark(content) or pytest.fail("no mark")
+    assert as_written is not edited
+    return Seen(Found.EDITED if edited else Found.OURS, mark, content)
+
+
 @given(body=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), max_size=5))
 def test_a_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body: list[str]) -> None:
     text = marked("daily", "0" * 16, "/c", "".join(f"0 7 * * * {line}\n" for line in body))
-    mark, _ = read_mark(text.encode()) or pytest.fail("no mark")
-    paused = pausing.with_pause(text, mark, paused=True, edited=False)
-    assert all(line.startswith("#") for line in paused.split("\n") if line)
-    assert pausing.is_paused(paused.encode()) is bool(body)
-    assert read_mark(paused.encode()) is not None
-    assert read_mark(paused.encode())[1]  # type: ignore[index]
-    assert pausing.with_pause(paused, mark, paused=False, edited=False) == text
+    paused = pausing.with_pause(seen_of(text), "daily", paused=True)
+    assert all(line.startswith("#") for line in paused.decode().split("\n") if line)
+    assert pausing.is_paused(paused) is bool(body)
+    assert pausing.with_pause(seen_of(paused), "daily", paused=False) == text.encode()
 
 
 def test_a_pause_does_not_make_a_hand_edit_ours() -> None:
-    text = marked("daily", "0" * 16, "/c", "0 7 * * * x\n") + "0 8 * * * mine\n"
-    mark, unchanged = read_mark(text.encode()) or pytest.fail("no mark")
-    assert not unchanged
-    paused = pausing.with_pause(text, mark, paused=True, edited=True)
-    assert "#paused# 0 8 * * * mine\n" in paused
-    assert read_mark(paused.encode()) == (mark, False)
-    assert pausing.with_pause(paused, mark, paused=False, edited=True) == text
+    text = marked("daily", "0" * 16, "/c", "0 7 * * * x\n").encode() + b"0 8 * * * mine \xff\n"
+    paused = pausing.with_pause(seen_of(text, edited=True), "daily", paused=True)
+    assert b"#paused# 0 8 * * * mine \xff\n" in paused
+    assert pausing.with_pause(seen_of(paused, edited=True), "daily", paused=False) == text

@@ -1,0 +1,94 @@
+"""The files of root in /etc/cron.d, one a job."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import JobError, mend_of_disk
+from ..exits import Outcome
+from ..files import Writer, locked
+from ..ownership import Seen, look
+from . import pausing
+from .base import Change, Installed, Plan, Scope, Wishes
+from .cron import Cron
+from .handover import give_state
+
+CRON_D = Path("/etc/cron.d")
+_PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
+_OPEN = "others can write in /etc/cron.d, and so say what root runs: chmod go-w /etc/cron.d"
+
+
+class CronFiles(Cron):
+    """cron by files of root; each line says who runs it."""
+
+    _names_user = True
+
+    def __init__(self, directory: Path = CRON_D) -> None:
+        super().__init__(Scope.SYSTEM)
+        self._directory = directory
+
+    def uninstall(self, jobs: Sequence[str]) -> list[Change]:
+        """Remove the files of these jobs; a run under way goes on to its end."""
+        with locked(self._base):
+            return [self._remove(job) for job in jobs]
+
+    def pause(self, job: str, *, paused: bool) -> Change:
+        """Comment the job's lines, or take the comment away; it lasts across reboots."""
+        with locked(self._base):
+            path, seen = self._place(job), self._look(job)
+            content = pausing.with_pause(seen, job, paused=paused)
+            if content != seen.content:
+                Writer().put(path, content)
+            return Change(job=job, paths=(path,), changed=content != seen.content, armed=not paused)
+
+    def _place(self, job: str) -> Path:
+        return self._directory / f"{_PREFIX}{job}"
+
+    def _look(self, job: str) -> Seen:
+        return look(self._place(job), job)
+
+    def _all(self) -> Iterator[Installed]:
+        with contextlib.suppress(OSError):
+            for path in self._directory.glob(f"{_PREFIX}*"):
+                seen = self._look(path.name.removeprefix(_PREFIX))
+                if seen.mark is not None:
+                    yield self._installed(seen, seen.mark)
+
+    def _bring(self, plans: Sequence[Plan], wishes: Wishes) -> list[Change]:
+        wanted = [
+            self._wanted(plan, self._not_foreign(plan.job), wishes, str(self._place(plan.job)))
+            for plan in plans
+        ]
+        notes = (_OPEN,) if self._directory.stat().st_mode & 0o022 else ()
+        try:
+            with Writer() as writer:
+                writer.clear(artifact.path for artifact, _ in wanted)
+                for plan, (artifact, change) in zip(plans, wanted, strict=True):
+                    if plan.run_as is not None:
+                        give_state(plan.job, plan.run_as)
+                    if change.changed:
+                        writer.put(artifact.path, artifact.text.encode())
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"{error.filename} could not be written: {error.strerror}; nothing was changed",
+                mend_of_disk(error, self._directory, f"look at {self._directory}; --dry-run prints the file"),
+            ) from None
+        return [change.noting(*notes) for _, change in wanted]
+
+    def _not_foreign(self, job: str) -> Seen:
+        path, seen = self._place(job), self._look(job)
+        if seen.is_foreign:
+            raise JobError(
+                Outcome.CONFIG,
+                f"{path} exists and is not dify-job's",
+                f"rename the job, or move that file away: mv {path} {path}.bak",
+            )
+        return seen
+
+    def _remove(self, job: str) -> Change:
+        path, seen = self._place(job), self._look(job)
+        if seen.is_ours:
+            path.unlink(missing_ok=True)
+            return Change(job=job, paths=(path,), changed=True)
+        return Change(job=job, notes=(f"{path} is not ours and was left",) if seen.is_foreign else ())
