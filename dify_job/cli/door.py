@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,7 +78,9 @@ def open_door(door: Door, scope: Scope) -> None:
     if scope is Scope.SYSTEM:
         put("  each request is one process of root with two capabilities, which can open no connection")
     first = f"?job={door.jobs[0]}" if len(door.jobs) > 1 else ""
-    bearer = ' -H "Authorization: Bearer $(cat TOKENFILE)"' if door.token_file else ""
+    bearer = (
+        f' -H "Authorization: Bearer $(cat {shlex.quote(str(door.token_file))})"' if door.token_file else ""
+    )
     name = f"[{address}]" if ":" in address else address
     put(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
 

@@ -1,8 +1,11 @@
 """The socket that systemd holds for the original system's HTTP interface, and the service for one request."""
 
+import contextlib
+import errno
 import ipaddress
 import re
 import shlex
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,7 +139,7 @@ class Doorway:
             if not changed and self._manager.show([SOCKET])[SOCKET].active:
                 return False
             verify(changed, artifacts, self._scope, self._version)
-            self._bring(changed)
+            self._bring(changed, door.listen)
         return True
 
     def close(self) -> list[Path]:
@@ -195,11 +198,13 @@ class Doorway:
         seen = look(self._places.units / SERVICE, _OWNER)
         return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
-    def _bring(self, changed: Sequence[Artifact]) -> None:
+    def _bring(self, changed: Sequence[Artifact], listen: str) -> None:
         writer = Writer()
+        before = self._manager.show([SOCKET])[SOCKET]
         try:
-            if self._manager.show([SOCKET])[SOCKET].loaded:
+            if before.loaded:
                 self._manager.tell("stop", [SOCKET])
+            _check_free(listen)
             for each in changed:
                 writer.put(each.path, each.text.encode())
             self._manager.reload()
@@ -210,6 +215,9 @@ class Doorway:
             self._manager.reload()
             if look(self._places.units / SOCKET).found is Found.ABSENT:
                 (self._places.units / "sockets.target.wants" / SOCKET).unlink(missing_ok=True)
+            if before.active:
+                with contextlib.suppress(JobError):
+                    self._manager.tell("start", [SOCKET])
             if isinstance(error, OSError):
                 raise JobError(
                     Outcome.CANNOT_WRITE,
@@ -217,6 +225,23 @@ class Doorway:
                     mend_of_disk(error, self._places.units, "install as root, or with --user"),
                 ) from None
             raise
+
+
+def _check_free(listen: str) -> None:
+    """Raises JobError (config) where systemd could not listen there: it tells the reason to its log alone."""
+    address, port = address_of(listen)
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise JobError(
+                Outcome.CONFIG,
+                f"nothing can listen on {address} port {port}: {error.strerror}; the jobs are installed",
+                f"ss -ltnp 'sport = :{port}' shows who does; --http-listen names another place"
+                if error.errno == errno.EADDRINUSE
+                else "ip address shows this machine's addresses; --http-listen names another place",
+            ) from None
 
 
 def _command(door: Door) -> tuple[str, ...]:

@@ -224,6 +224,7 @@ def test_elsewhere_than_on_loopback_it_listens_only_with_a_token(
     told = http(*flags).stdout
     assert "for whoever has the token in /etc/dify-job/http.token" in told
     assert TOKEN not in told
+    host.run("sh", "-c", told.partition("try it")[2].splitlines()[0])
     assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job-http@.service")
     address = host.run("hostname", "-I").stdout.split()
     bearer = ["-H", f"Authorization: Bearer {TOKEN}"]
@@ -265,12 +266,15 @@ def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     with socket.create_server(("127.0.0.1", 8000)):
         taken = host("install", "--http", check=False)
-    assert taken.code == 73
-    assert "dify-job-http.socket" in taken.stderr
+    assert taken.code == 78
+    assert "127.0.0.1 port 8000: Address already in use" in taken.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
-    host.run("systemctl", "reset-failed", "dify-job-http.socket", check=False)
     again = http().stdout
     assert "listening" in again
+    strange = ("--http-listen", "192.0.2.77:8000", "--http-token-file", "/etc/dify-job/t")
+    host.machine.write("/etc/dify-job/t", TOKEN, 0o600)
+    assert "192.0.2.77 port 8000: Cannot assign" in host("install", "--http", *strange, check=False).stderr
+    assert "unchanged on 127.0.0.1" in http().stdout, "what listened before listens again"
     assert "unchanged on 127.0.0.1" in http().stdout
 
 
