@@ -47,12 +47,12 @@ def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float =
         mode = info.get("mode")  # old servers do not tell it
         seen = replace(seen, name=info["name"], mode=mode if isinstance(mode, str) else None)
     elif reply.status != 404 or seen.version is None:  # Dify, without /info
-        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body))
+        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
     seen, reply = _ask(seen, base_url, key, ca_file, "/parameters", limit)
     if reply is None:
         return seen
     if reply.status != 200:
-        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body))
+        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
     parameters = read_parameters(reply.body)
     return replace(seen, parameters=parameters, strange=parameters is None)
 

@@ -31,11 +31,12 @@ _KEEPS_METHOD = frozenset({307, 308})
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer that is not a stream."""
+    """A whole answer that is not a stream. url: what was asked, redirects followed."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Dify:
                     yield from _events(call, response)
                 else:
                     transport.make_room(response.raw.length_remaining or 0)
-                    yield Reply(response.status_code, response.headers, _body(call, response))
+                    yield Reply(response.status_code, response.headers, _body(call, response), response.url)
 
     def _send(
         self,

@@ -77,6 +77,7 @@ class Refusal:
     """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
 
     from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
+    url: what was asked, where somebody needs to know.
     """
 
     status: int
@@ -84,6 +85,7 @@ class Refusal:
     message: str = ""
     from_dify: bool = True
     retry_after: str | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
     return tuple(_run(run) for run in runs if isinstance(run, dict) and _identifier(run.get("id")))
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> Refusal:
     """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
     told = json_object(body) or {}
     return replace(
@@ -207,6 +209,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusa
         status=status,
         from_dify=isinstance(told.get("code"), str) or "X-Version" in headers,
         retry_after=headers.get("Retry-After"),
+        url=url,
     )
 
 

@@ -240,13 +240,13 @@ def _not_dify(refusal: Refusal, said: str) -> Verdict:
             "set base_url to the address that it redirects to (often https:// instead of http://); "
             "where that is a login page, let the API's path pass without it",
         )
+    asked = f" to {refusal.url}" if refusal.url else ""
     if refusal.from_dify:
-        return Verdict(
-            Outcome.PROTOCOL, f"Dify answered {said}", "check base_url: /v1 stands at its end, once"
-        )
+        told = f"Dify answered {said}{asked}"
+        return Verdict(Outcome.PROTOCOL, told, "check base_url: /v1 stands at its end, once")
     return Verdict(
         Outcome.PROTOCOL,
-        f"the answer ({said}) is not Dify's",
+        f"the answer{asked} ({said}) is not Dify's",
         "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
     )
 

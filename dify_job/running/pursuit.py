@@ -174,7 +174,7 @@ class Pursuit:
         self._records.learn_version(dialects.version_of(reply.headers))
         if reply.status != 200:
             verdict = self._decide(
-                End(refusal=dialects.read_refusal(reply.status, reply.headers, reply.body))
+                End(refusal=dialects.read_refusal(reply.status, reply.headers, reply.body, reply.url))
             )
             return self._lose(verdict.why) if verdict.look else verdict
         match dialects.read_answer(reply.body):

@@ -309,6 +309,22 @@ def test_20_a_firewalls_403_does_not_accuse_the_key(dify_job: Command) -> None:
     assert "not judged" in ran.result["hint"]
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>nothing here</html>", "the answer to {url}/workflows/run (HTTP 404) is not Dify's"),
+        ({"code": "not_found", "message": "no", "status": 404}, "HTTP 404 (no) to {url}/workflows/run"),
+    ],
+)
+def test_an_address_where_nothing_is_found_is_told_as_it_was_asked(
+    dify_job: Command, body: object, said: str
+) -> None:
+    with Scripted(post=answer(404, body)) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 76
+    assert said.format(url=server.base_url) in ran.result["message"]
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_21_a_redirect_is_not_followed_and_takes_the_key_nowhere(dify_job: Command, status: int) -> None:
     with (
