@@ -13,6 +13,7 @@ import pytest
 from dify_job.standin.server import StandIn
 
 from ..integration.conftest import APPS
+from ..integration.receivers import Receiver
 from .conftest import CANARY, Host
 from .machine import Machine
 
@@ -23,9 +24,13 @@ TABLE = (
 )
 
 
+TELLING = """\
+notify.healthchecks = "{check}"
+notify.on_failure = "apprise-url-from-file:/etc/dify-job/{job}.urls"
+"""
 APPS_OF_CRON = tuple(
-    replace(APPS[job == "fails"], key=f"app-cron-{job}")
-    for job in ("works", "fails", "reports", "paused", "alice")
+    replace(APPS[job == "fails"], key=f"app-cron-{job}", api_enabled=job != "off")
+    for job in ("works", "fails", "reports", "paused", "alice", "off")
 )
 
 
@@ -37,6 +42,7 @@ class Minute:
     paused_after_reboot: dict[str, Any]
     mails: list[str]
     began: datetime
+    told: Receiver
 
     def logged(self, job: str) -> list[dict[str, Any]]:
         return self.host.journal("-t", "dify-job", f"DIFY_JOB={job}")
@@ -44,7 +50,7 @@ class Minute:
 
 @pytest.fixture(scope="module")
 def minute(machine: Machine) -> Iterator[Minute]:
-    with StandIn((*APPS, *APPS_OF_CRON), ping=0.5) as server:
+    with StandIn((*APPS, *APPS_OF_CRON), ping=0.5) as server, Receiver() as receiver:
         host = Host(machine, server)
         machine.write(
             "/usr/sbin/sendmail",
@@ -52,11 +58,14 @@ def minute(machine: Machine) -> Iterator[Minute]:
             0o755,
         )
         machine.run("install", "-d", "-m", "1777", "/var/tmp/mail")
-        jobs = ("works", "fails", "reports", "paused")
+        jobs = ("works", "fails", "reports", "paused", "off")
+        for job in ("fails", "off"):
+            machine.write(f"/etc/dify-job/{job}.urls", f"json://{receiver.address}/hook/{job}\n", 0o600)
         host.configure(
             "".join(
                 f'[jobs.{job}]\ncron = "* * * * *"\napi_key_file = "/etc/dify-job/{job}.key"\n'
                 + ('run_as = "alice"\n' if job == "reports" else "")
+                + (TELLING.format(check=receiver.check, job=job) if job in ("fails", "off") else "")
                 for job in jobs
             )
         )
@@ -88,7 +97,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
         host.wait(lambda: {run.app.key for run in server.runs} >= wanted, 75)
         time.sleep(2)
         mails = [path.read_text(errors="replace") for path in (machine.root / "var/tmp/mail").iterdir()]
-        yield Minute(host, paused, mails, began)
+        yield Minute(host, paused, mails, began, receiver)
         host("uninstall", "--purge", user="alice", check=False)
         host("uninstall", "--purge", check=False)
         machine.run(
@@ -110,8 +119,9 @@ def test_a_line_in_cron_d_fires_within_its_minute_and_is_in_the_journal(minute: 
 
 
 def test_success_is_silent_and_a_failure_is_mailed(minute: Minute) -> None:
-    assert minute.mails, "no mail came of the job that fails"
-    for mail in minute.mails:
+    mails = [mail for mail in minute.mails if " off\n" not in mail]
+    assert mails, "no mail came of the job that fails"
+    for mail in mails:
         head, _, body = mail.partition("\n\n")
         assert "Subject: Cron" in head
         assert " fails" in head
@@ -119,6 +129,26 @@ def test_success_is_silent_and_a_failure_is_mailed(minute: Minute) -> None:
         assert "Connection refused" in body
         assert "Traceback" not in body
     assert minute.logged("fails")[-1]["PRIORITY"] == "3"
+
+
+def test_under_cron_the_run_itself_tells_each_failure_once(minute: Minute) -> None:
+    """What it leaves to a unit's handler under systemd (78), too; there is none here."""
+
+    def history(job: str) -> list[str]:
+        return minute.host.machine.read(f"/var/lib/dify-job/{job}/history.jsonl").splitlines()
+
+    minute.host("pause", "fails", "off")
+    minute.host.wait(lambda: not minute.host.run("pgrep", "-f", "run --scheduled", check=False).stdout)
+    for job, code in (("fails", "80"), ("off", "78")):
+        runs = [json.loads(line) for line in history(job)]
+        assert runs
+        assert {str(run["exit_code"]) for run in runs} == {code}
+        assert len(minute.told.told(job)) == len(runs)
+        assert {message["type"] for message in minute.told.told(job)} == {"failure"}
+        assert [ping.what for ping in minute.told.ends].count(code) == len(runs)
+    starts = [ping.rid for ping in minute.told.pings if ping.what == "start"]
+    assert sorted(starts) == sorted(ping.rid for ping in minute.told.ends)
+    minute.host("resume", "fails", "off")
 
 
 def test_run_as_is_the_user_column_and_its_state_is_the_jobs(minute: Minute) -> None:
