@@ -10,7 +10,7 @@ from ..dify.client import Dify
 from ..exits import Outcome
 from ..state import InFlight, JobState, Locked, cannot_write
 from ..values import dataclass, replace
-from .inbox import Inbox
+from .inbox import Cancel, Inbox
 from .outcome import Verdict
 from .pursuit import Pursuit
 from .records import Terms
@@ -21,6 +21,25 @@ _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a rec
 _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # between tries for the lock; between looks at an earlier run
 _NOT_LOOKED_UP = (Outcome.CANCELLED, Outcome.DENIED, Outcome.CONFIG)
+
+
+class _LookUp(Pursuit):
+    """Finds out about a run of an earlier process, and never stops it; else it is as Records.so_far says."""
+
+    def _begin_stop(self, cancel: Cancel | None) -> Verdict:
+        return cancelled(cancel) if cancel else self._so_far()
+
+    def _untold(self) -> Verdict | None:
+        return self._so_far() if self._records.refused else None
+
+    def _still_running(self) -> Verdict:
+        return self._so_far()
+
+    def _join(self) -> None:
+        """Its events would bring it no sooner to an end."""
+
+    def _so_far(self) -> Verdict:
+        return self._records.so_far(self._lost, under_way=self._known_running)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +116,8 @@ class Turn:
             searchable=earlier.user.endswith(earlier.run),
             partial=self.job.partial,
         )
-        pursuit = Pursuit(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
-        return pursuit.look_up(earlier.workflow_run_id, why)
+        look_up = _LookUp(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
+        return look_up.resume(earlier.workflow_run_id, why)
 
     def _has_entered(self, record: Mapping[str, Any]) -> bool:
         """True where the process that began a run had entered this end of it before it was killed."""

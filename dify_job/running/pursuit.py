@@ -12,9 +12,9 @@ from ..dify.client import Arrived, Broken, Call, Crashed, Dify, Message, Opened,
 from ..dify.dialects import Absent, Event, Refusal, WorkflowRun
 from ..values import replace
 from .inbox import Cancel, Inbox
-from .outcome import End, Verdict, decide, ended_by_stop, unknown
+from .outcome import End, Verdict, decide, ended_by_stop
 from .records import Records, Terms
-from .stop import Stop, cancelled
+from .stop import Stop
 
 _OWN_WORDS = 2.0  # once the record has ended the stream may still say so: where the two differ it wins
 _EVENTS_ENDPOINT = (1, 14)
@@ -52,7 +52,6 @@ class Pursuit:
         self._reported: Refusal | None = None  # an `error` event of a run that has an id
         self._settled: Verdict | None = None  # what the record says
         self._settled_at = float("inf")
-        self._only_looking = False
 
     def follow(self, call: Call) -> Verdict:
         """Follow a POST that was just begun; ends at the latest 20 s after the deadline."""
@@ -63,14 +62,6 @@ class Pursuit:
         """Follow a run that an earlier process began, as one whose POST was lost; run_id: None to find it."""
         self._learn_ids(run_id, None)
         return self._loop(self._lose(why))
-
-    def look_up(self, run_id: str | None, why: str) -> Verdict:
-        """Find out about a run of an earlier process until the deadline in terms, and never stop it.
-
-        The verdict is Records.so_far where that does not tell.
-        """
-        self._only_looking = True
-        return self.resume(run_id, why)
 
     def _loop(self, verdict: Verdict | None) -> Verdict:
         try:
@@ -118,7 +109,7 @@ class Pursuit:
         elif (idle_at := self._idle_at()) is not None and now >= idle_at:
             return self._lose(f"not a byte came for {self._terms.idle:.0f} s")
         if now >= self._records.give_up_at:
-            return unknown(f"{self._lost}, and the server's log does not show it")
+            return self._records.useless(self._lost)
         if now >= self._records.look_at:
             self._records.ask()
         return None
@@ -192,7 +183,7 @@ class Pursuit:
         if isinstance(found, Absent):
             return self._absent()
         if found is None:
-            return self._begin_stop(None) if self._only_looking and self._records.refused else None
+            return self._untold()
         self._known_running = found.under_way
         if self._run_id is None:  # a row of the log, which has no outputs
             self._learn_ids(found.run_id, None)
@@ -206,9 +197,12 @@ class Pursuit:
             self._settled_at = time.monotonic() + _OWN_WORDS
         return None
 
+    def _untold(self) -> Verdict | None:
+        """A look told nothing of the run; Records knows whether Dify refused it."""
+        return None
+
     def _still_running(self) -> Verdict | None:
-        if self._only_looking:
-            return self._begin_stop(None)
+        """A look told that the run goes on."""
         task_may_come = self._joined is not None or (self._call is not None and self._terms.streaming)
         if self._stop is not None and self._stop.call is None and not task_may_come:
             return self._leave(self._stop)
@@ -217,9 +211,7 @@ class Pursuit:
     def _absent(self) -> Verdict | None:
         if self._reported is not None:
             return self._decide(End(refusal=self._reported, in_stream=True))
-        if self._call is None and self._records.denied:
-            return unknown(f"{self._lost}, and the server does not know run {self._run_id}")
-        return None
+        return self._records.useless(self._lost) if self._call is None else None
 
     # What follows from it
 
@@ -256,8 +248,8 @@ class Pursuit:
         self._known_running = False
         if self._settled is not None:
             return self._settled
-        if not self._records.can_tell:
-            return unknown(f"{why}; with a fixed end_user the server's log cannot tell this run from others")
+        if (verdict := self._records.useless(why)) is not None:
+            return verdict
         self._records.alone()
         self._join()
         return None
@@ -267,7 +259,7 @@ class Pursuit:
 
         Of a blocking run they never bring the end (`events-join-blocking-run`), but the task id for stop.
         """
-        if self._only_looking or self._joined is not None or self._run_id is None:
+        if self._joined is not None or self._run_id is None:
             return
         if not self._terms.streaming and self._stop is None:
             return
@@ -280,8 +272,6 @@ class Pursuit:
         """Ask for the end of the run. Without a task id its names are looked for once more, for a moment."""
         if self._settled is not None:
             return self._settled
-        if self._only_looking:
-            return cancelled(cancel) if cancel else self._records.so_far(self._lost, self._known_running)
         stop = self._stop = Stop(cancel, known_running=self._known_running)
         if self._call is not None and not self._call.witness.connected:
             self._call.hang_up()

@@ -78,15 +78,16 @@ class Records:
         """True where the log shows a run only once it has ended (before 1.10): no row says nothing."""
         return self.version is not None and self.version < _LOG_ROWS_AT_START
 
-    @property
-    def can_tell(self) -> bool:
-        """False where there is neither an id nor a user of the run's own to look for."""
-        return self._run_id is not None or self._terms.searchable
-
-    @property
-    def denied(self) -> bool:
-        """True once run detail has denied the id for longer than any record lags."""
-        return self._absent_since is not None and time.monotonic() > self._absent_since + _ABSENT
+    def useless(self, why: str) -> Verdict | None:
+        """The verdict on a lost run where looking is of no use; None where it may be. why: it is lost."""
+        now = time.monotonic()
+        if self._run_id is None and not self._terms.searchable:
+            return unknown(f"{why}; with a fixed end_user the server's log cannot tell this run from others")
+        if now >= self.give_up_at:
+            return unknown(f"{why}, and the server's log does not show it")
+        if self._absent_since is not None and now > self._absent_since + _ABSENT:
+            return unknown(f"{why}, and the server does not know run {self._run_id}")
+        return None
 
     def learn_version(self, version: tuple[int, int] | None) -> None:
         """Take the version that an answer told; the first one counts."""
@@ -136,12 +137,12 @@ class Records:
             self._absent_since = time.monotonic()
         return found
 
-    def so_far(self, why: str, known_running: bool) -> Verdict:
+    def so_far(self, why: str, *, under_way: bool) -> Verdict:
         """The verdict on a run of an earlier process that was looked for long enough.
 
         TIMEOUT says that it may be running, UNREACHABLE that Dify did not answer, DENIED that it refused to.
         """
-        if known_running:
+        if under_way:
             return Verdict(Outcome.TIMEOUT, f"{why}, and it is still running", unsettled=True)
         if self._run_id is None and self.rows_come_late:
             why += ", and this server's log shows a run only once it has ended"
