@@ -38,4 +38,7 @@ def test_the_commands_work(host: Host, name: str) -> None:
         ran += 1
     assert ran > 15
     assert [run.inputs.get("topic") for run in host.server.runs] == ["sales", None, "sales"]
+    for page in ("dify-job", "dify-job.toml"):
+        assert "DIFY-JOB" in host.run("man", "-P", "cat", page).stdout
     host.run("rm", "-r", "/usr/local/bin/sudo", "/root/readme")
+    host.run("sh", "-c", "rm /usr/local/share/man/man?/dify-job*")
