@@ -17,6 +17,7 @@ _PLACEHOLDER = r"\{(\w+)\}"
 _DEEPEST = 4  # a message in a message in a message
 _LEAD = r"(?s)(\s*(?:(?:dify-job|warning|error): )*)(.*)"
 _MOST_SPLITS = 1000
+_FOLLOWING = (";", ",", ":", "(")
 _JOINTS = ("; ", ": ", ", ")
 
 
@@ -68,7 +69,19 @@ def _values(template: tuple[str, ...], text: str, known: Container[str]) -> dict
     if not text.startswith(first) or not all(literal in text for literal in rest[1::2]):
         return None
     splits = islice(_splits(rest, text, len(first)), _MOST_SPLITS)
+    if "" in rest[1:-1:2]:  # two values side by side: the second is a message of its own, or empty
+        return max(splits, key=lambda it: (_messages_in(it, known), *map(len, it.values())), default=None)
     return max(splits, key=lambda values: sum(value in known for value in values.values()), default=None)
+
+
+def _messages_in(values: Mapping[str, str], known: Container[str]) -> int:
+    return sum(value in known or value.startswith(_openings()) for value in values.values())
+
+
+@cache
+def _openings() -> tuple[str, ...]:
+    """What templates begin with that follow on something: `; did you mean `."""
+    return tuple({template[0] for template, _ in _catalogue()[1] if template[0][:1] in _FOLLOWING})
 
 
 def _splits(rest: list[str], text: str, begin: int) -> Iterator[dict[str, str]]:

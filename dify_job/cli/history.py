@@ -15,8 +15,9 @@ from ..exits import Outcome
 from ..history import PastRun, read_history, sparkline
 from ..ownership import is_gone
 from ..state import base_of, directory_of
+from ..words import in_readers_language
 from .options import Globals
-from .output import put, put_json, span_of
+from .output import put, put_data, put_json, span_of
 from .scopes import try_config
 
 _SPARKS = 60
@@ -100,7 +101,7 @@ def _table(shown: Sequence[PastRun], console: str | None) -> None:
     for when, outcome, duration, tokens, run in lines:
         left = f"{when:<{widths[0]}}  {outcome:<{widths[1]}}"
         line = f"{left}  {duration:>{widths[2]}}  {tokens:>{widths[3]}}  {run}"
-        put(line if len(line) <= limit else f"{line[: limit - 3]}...")
+        put_data(line if len(line) <= limit else f"{line[: limit - 3]}...")
     durations = [run.duration for run in reversed(shown) if not run.skipped and run.duration is not None]
     if durations:
         sparks = sparkline(durations[-_SPARKS:], plain=not _has_utf8())
@@ -109,9 +110,13 @@ def _table(shown: Sequence[PastRun], console: str | None) -> None:
         put(f"console    {console}")
 
 
+def _words(run: PastRun) -> str:
+    return in_readers_language(" ".join(run.message.split()))
+
+
 def _cells(run: PastRun) -> tuple[str, str, str, str, str]:
     outcome = run.outcome if run.exit_code in (0, None) else f"{run.outcome} ({run.exit_code})"
-    what = "  ".join(filter(None, (run.run_id, None if run.succeeded else " ".join(run.message.split()))))
+    what = "  ".join(filter(None, (run.run_id, None if run.succeeded else _words(run))))
     began = run.began
     return (
         f"{began.astimezone():%Y-%m-%d %H:%M:%S}" if began is not None else "-",

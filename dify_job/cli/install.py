@@ -169,7 +169,8 @@ def _tell(scheduler: Backend, ready: Ready, change: Change, config: Config, now:
         put(f"  {note}")
     if change.armed:
         coming = islice(preview.coming(times, now, by_cron=scheduler.by_cron), 3)
-        put("  next runs  " + ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming))
+        runs = ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
+        put(f"  next runs  {runs}")
     for line in _commands(scheduler, ready.plan):
         put(f"  {line}")
 

@@ -75,6 +75,24 @@ def test_a_message_in_a_message_and_each_line_of_it_is_translated() -> None:
 
 
 @pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("there is no job 'a' in /c.toml", "/c.toml 中没有任务 'a'"),
+        ("there is no job 'a' in /c.toml; did you mean b?", "/c.toml 中没有任务 'a'；你是指 b 吗？"),
+        ("by systemd, next at 2026-11-24 18:00 UTC", "由 systemd 启动，下次在 2026-11-24 18:00 UTC"),
+        (
+            "/c.toml:3: unknown key 'evry'; did you mean every?",
+            "/c.toml:3：未知的键 'evry'；你是指 every 吗？",
+        ),
+        ("run now    sudo systemctl start x", "立即运行   sudo systemctl start x"),
+    ],
+)
+def test_of_two_values_side_by_side_each_is_itself(text: str, told: str) -> None:
+    assert words.in_readers_language(text) == told
+
+
+@pytest.mark.usefixtures("chinese")
 @given(st.text())
 def test_what_is_no_message_stays_as_it_is(text: str) -> None:
     if not re.search(r"[a-z]{2} ", text):
