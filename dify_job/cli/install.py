@@ -23,7 +23,7 @@ from ..scheduling.host import chosen_backend, chosen_scope, config_place
 from .door import door_of, http_options, open_door, remind_of_door
 from .options import Globals
 from .output import put, put_data, say
-from .scopes import scope_options
+from .scopes import scope_options, tick_of
 from .times import schedule_of_flags, schedule_options
 
 _LINGER = Path("/var/lib/systemd/linger")
@@ -168,7 +168,8 @@ def _tell(scheduler: Backend, ready: Ready, change: Change, config: Config, now:
     for note in (*change.notes, *_notes(scheduler, ready, config, now)):
         put(f"  {note}")
     if change.armed:
-        coming = islice(preview.coming(times, now, by_cron=scheduler.by_cron), 3)
+        last = tick_of(scheduler.scope.base / change.job)
+        coming = islice(preview.coming(times, now, by_cron=scheduler.by_cron, last=last), 3)
         runs = ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
         put(f"  next runs  {runs}")
     for line in _commands(scheduler, ready.plan):

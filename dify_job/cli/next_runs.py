@@ -35,7 +35,7 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
         preview.check(times, now)
         one = there.get(job.name)
         by_cron = _by_cron(one, times)
-        last = None if one is None else tick_of(one)
+        last = None if one is None else tick_of(one.state)
         runs = list(islice(preview.coming(times, now, by_cron=by_cron, last=last), count))
         warnings = preview.clock_warnings(times, now, by_cron=by_cron)
         told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})

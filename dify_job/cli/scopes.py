@@ -68,9 +68,9 @@ def fault_of_config(one: Installed, error: JobError) -> str | None:
     return f"its config cannot be used: {why}: dify-job --config {shlex.quote(one.source)} config validate"
 
 
-def tick_of(one: Installed) -> datetime | None:
-    """The last tick that an installed job's `--if-due` counted from, where it can be read."""
-    at = read_tick(one.state)
+def tick_of(state: Path) -> datetime | None:
+    """The last tick that `--if-due` counts from, where it can be read. state: the job's directory."""
+    at = read_tick(state)
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 

@@ -162,7 +162,7 @@ def _coming(one: Installed, times: ScheduleConfig | None, now: datetime) -> tupl
     if times is None or not one.armed:
         return (one.next_run,) if one.next_run is not None else ()
     by_cron = one.by_cron
-    last = tick_of(one)
+    last = tick_of(one.state)
     try:
         if_due = schedule.ticks_of(times, by_cron=by_cron).if_due
         runs = tuple(islice(preview.coming(times, now, by_cron=by_cron, last=last), 3))

@@ -347,6 +347,8 @@ def test_a_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the
     (row,) = home("status", "--user", "--json").result["jobs"]
     expected = time.strftime("%Y-%m-%dT%H:00:00", time.gmtime(hour + 4 * 3600))
     assert row["next_runs"][0].startswith(expected) or os.environ.get("TZ")
+    (told,) = [line for line in home("install", "--user").stdout.splitlines() if "next runs" in line]
+    assert told.split()[2:4] == expected.split("T") or os.environ.get("TZ")
 
 
 # Logs where there is neither journald nor syslog
