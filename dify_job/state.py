@@ -142,6 +142,7 @@ class JobState:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         make_base(directory.parent)
+        _link_to_private(directory)
         directory.mkdir(mode=0o700, exist_ok=True)
         self._files = Directory(directory, theirs=True)
         self._lock: int | None = None
@@ -250,17 +251,29 @@ class JobState:
         self._files.remove(name)
 
 
+def private_of(directory: Path) -> Path:
+    """Where systemd keeps the state of a dynamic user, with a link to it in the state directory's place."""
+    return directory.parent.with_name("private") / directory.parent.name / directory.name
+
+
+def _link_to_private(directory: Path) -> None:
+    """Put back systemd's link where somebody removed it: a directory in its place fails the unit with 238."""
+    if directory.parent == _SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
+        private = private_of(directory)
+        if private.is_dir() and not directory.exists():
+            directory.symlink_to(Path("..", *private.parts[-3:]))
+
+
 def cannot_write(directory: Path, error: OSError) -> JobError:
     """The error for a state directory that takes no lock or record; found before the call."""
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
+    away = f"mv {directory} {directory}.old" if error.errno == errno.EEXIST else "make it writable for you"
     return JobError(
         Outcome.CANNOT_WRITE,
         f"the state directory {directory} cannot be used: {error.strerror}",
         mend_of_disk(
             error,
             directory,
-            "it is a system job's: run it with sudo, or as its own user"
-            if others
-            else "make it writable for you",
+            "it is a system job's: run it with sudo, or as its own user" if others else away,
         ),
     )

@@ -18,6 +18,7 @@ from ..kept import read_in_flight, read_last, read_own
 from ..ownership import is_gone
 from ..running.aftermath import why_not_started
 from ..scheduling import reach, systemctl
+from ..state import private_of
 from .case import Case
 from .check import Check, by_root, fail, ok, warn
 
@@ -124,12 +125,8 @@ def check_state(case: Case) -> Check:
     if _is_hidden(case):
         return ok("state", f"{directory} is not for you to read")
     there = _nearest(directory)
-    if is_gone(there, stat.S_ISDIR):
-        return fail(
-            "state",
-            f"{there} is not a directory",
-            f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}",
-        )
+    if (strange := _in_its_place(case, there)) is not None:
+        return fail("state", strange, f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}")
     account = case.account
     name = account.name if account is not None else case.job.run_as
     by_systemd = case.system and not case.by_cron  # StateDirectory= gives it to the service's user
@@ -150,6 +147,15 @@ def check_state(case: Case) -> Check:
         told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
         return warn("state", told, _stop(case, who))
     return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _in_its_place(case: Case, there: Path) -> str | None:
+    if is_gone(there, stat.S_ISDIR):
+        return f"{there} is not a directory"
+    private = private_of(there)
+    if not case.system or there != case.state or there.is_symlink() or not os.path.lexists(private):
+        return None
+    return f"{there} and {private} are both there: systemd does not start the unit (238)"
 
 
 def _is_hidden(case: Case) -> bool:

@@ -149,6 +149,17 @@ def test_units_that_are_not_there(ward: Ward) -> None:
     ward.sees("units", "fail", f"{TIMER} is missing", ward.sh(f"rm /etc/systemd/system/{TIMER}"))
 
 
+def test_a_state_directory_in_the_place_of_systemds_link(ward: Ward) -> None:
+    ward.sh(f"systemctl start {SERVICE}")()
+    ward.sees(
+        "state",
+        "fail",
+        "are both there",
+        ward.sh("rm /var/lib/dify-job/daily; mkdir /var/lib/dify-job/daily"),
+    )
+    ward.sh(f"systemctl start {SERVICE}")()
+
+
 def test_a_masked_timer(ward: Ward) -> None:
     ward.sees(
         "units",

@@ -100,6 +100,12 @@ def test_unit_then_root_by_hand_then_unit_share_one_state(host: Host) -> None:
     host.run("systemctl", "start", "dify-job-daily.service")
     history = (host.machine.root / "var/lib/private/dify-job/daily/history.jsonl").read_text().splitlines()
     assert len(history) == 3
+    host.run(
+        "rm", "/var/lib/dify-job/daily"
+    )  # the link; a directory that root's run made would be in its way
+    host("run", "daily")
+    host.run("systemctl", "start", "dify-job-daily.service")
+    assert len(json.loads(host("history", "daily", "--json").stdout)["runs"]) == 5
     assert len({json.loads(line)["workflow_run_id"] for line in history}) == 3
 
 
