@@ -89,6 +89,7 @@ def render_door(door: Door, scope: Scope, version: int, places: Places) -> tuple
     values = {
         "jobs": " ".join(door.jobs),
         "listen": listen,
+        "by_token": door.token_file is not None,
         "command": " ".join(units.quoted(word) for word in _command(door)),
         "system": scope is Scope.SYSTEM,
         "since": lambda needed: version >= needed,

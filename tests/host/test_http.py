@@ -105,6 +105,13 @@ def test_the_original_curl_commands_work_word_for_word(host: Host, http: Callabl
     gone(host)
 
 
+def test_quick_calls_in_a_row_are_all_runs(host: Host, http: Callable[..., Ran]) -> None:
+    http()
+    calls = " && ".join([CALL] * 7)
+    assert host.run("sh", "-c", calls, user="alice").stdout.count('"success": true') == 7
+    assert len(host.server.runs) == 7
+
+
 def test_doctor_and_status_tell_of_the_interface_and_what_its_lines_say_mends_it(
     host: Host, http: Callable[..., Ran]
 ) -> None:

@@ -461,7 +461,9 @@ def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
     with pytest.raises(JobError, match="no token"):
         render_door(replace(DOOR, listen=listen), Scope.SYSTEM, 252, PLACES)
     with_token = replace(DOOR, listen=listen, token_file=Path("/etc/dify-job/http.token"))
-    assert listen in render_door(with_token, Scope.SYSTEM, 252, PLACES)[0].text
+    text = render_door(with_token, Scope.SYSTEM, 252, PLACES)[0].text
+    assert listen in text
+    assert "MaxConnectionsPerSource=8\n" in text
 
 
 def test_the_units_say_what_the_handler_may() -> None:
