@@ -76,6 +76,14 @@ def check_journal(case: Case) -> Check:
     """Whether the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
         return _check_without_journal(case)
+    if not _listens(_JOURNAL):
+        again = by_root("systemctl restart systemd-journald.socket systemd-journald")
+        return warn("journal", "journald does not run: the log of a run goes nowhere", again)
+    if _keeps_nothing():
+        there = "/etc/systemd/journald.conf.d"
+        keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
+        mend = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
+        return warn("journal", "journald keeps nothing (Storage=none): dify-job logs shows nothing", mend)
     if os.geteuid() == 0 or not case.system or _in_group():
         return ok("journal", f"dify-job logs {case.job.name} shows it")
     name = reach.name_of(os.geteuid())
@@ -98,6 +106,13 @@ def _check_without_journal(case: Case) -> Check:
         told = f"{case.account.name} cannot write log_file {file}: {why}"
         return warn("journal", told, by_root(f"chown {case.account.name} {file.parent}"))
     return ok("journal", f"none here; the log goes to {file}")
+
+
+@cache
+def _keeps_nothing() -> bool:
+    done = process.run(["systemd-analyze", "cat-config", "systemd/journald.conf"], limit=5.0)
+    told = re.findall(r"(?m)^Storage=(.*)$", done.text)
+    return told[-1:] == ["none"]
 
 
 def _listens(address: Path) -> bool:
@@ -125,18 +140,8 @@ def check_state(case: Case) -> Check:
     if _is_hidden(case):
         return ok("state", f"{directory} is not for you to read")
     there = _nearest(directory)
-    if (strange := _in_its_place(case, there)) is not None:
-        return fail("state", strange, f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}")
-    account = case.account
-    name = account.name if account is not None else case.job.run_as
-    by_systemd = case.system and not case.by_cron  # StateDirectory= gives it to the service's user
-    if not os.access(there, os.W_OK | os.X_OK) or (
-        not by_systemd
-        and there == directory
-        and account is not None
-        and reach.obstacle(directory, account, os.W_OK) is not None
-    ):
-        return fail("state", f"{name} cannot write to {there}", by_root(f"chown -R {name} {there}"))
+    if (bad := _cannot_be_written(case, there)) is not None:
+        return bad
     if there != directory:
         return ok("state", f"{directory} is made at the first run")
     held = _held(directory, case.now)
@@ -147,6 +152,28 @@ def check_state(case: Case) -> Check:
         told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
         return warn("state", told, _stop(case, who))
     return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _cannot_be_written(case: Case, there: Path) -> Check | None:
+    """there: the state directory, or what there is of its path."""
+    directory = case.state
+    if (strange := _in_its_place(case, there)) is not None:
+        return fail("state", strange, f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}")
+    account = case.account
+    name = account.name if account is not None else case.job.run_as
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        writable = by_root(f"mount -o remount,rw $(findmnt -n -o TARGET -T {there})")
+        told = f"{there} is on a file system that is mounted read-only"
+        return fail("state", told, f"{writable} (dmesg tells it if an error made it so)")
+    by_systemd = case.system and not case.by_cron  # StateDirectory= makes it, and gives it to its user
+    writer = reach.account_of("root") if there != directory and case.system else account
+    why = reach.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
+    if why is not None:
+        mine = f"chown -R {name} {there}"
+        anew = f"install -d -o {name} {directory.parent} {directory}"
+        told = f"{name} cannot write to {there}: {why}"
+        return fail("state", told, by_root(mine if there == directory else anew))
+    return None
 
 
 def _in_its_place(case: Case, there: Path) -> str | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from .. import process
 from ..ownership import Found, look
-from ..scheduling import crond, dropins, reach, systemctl, units
+from ..scheduling import crond, crontab, dropins, reach, systemctl, units
 from ..scheduling.base import Installed
 from ..scheduling.systemctl import Unit
 from .case import Case
-from .check import Check, Level, by_root, fail, ok, warn
+from .check import Check, Level, by_root, fail, ok, place_of, warn
 from .environment import check_environment
 from .program import check_program
 
@@ -199,15 +199,23 @@ def _check_armed(case: Case, one: Installed, shown: Mapping[str, Unit]) -> Check
 
 def _check_mail(case: Case) -> Check:
     """Cron mails what a failed run prints."""
-    job = case.job
-    if process.found("sendmail") or any(Path(mailer).exists() for mailer in _MAILERS):
+    notify, or_notify = case.job.notify, f"or set notify in {place_of(case.job, 'notify')}"
+    mailed = case.system or _is_mailed(case.job.name)
+    mailer = process.found("sendmail") or any(Path(mailer).exists() for mailer in _MAILERS)
+    if mailed and mailer:
         return ok("mail", "cron can mail what a failed run says")
-    if job.notify.files or job.notify.healthchecks:
+    if notify.files or notify.healthchecks:
         return ok("mail", "none, and notify tells who wants to know")
+    if not mailed:
+        told = "MAILTO is empty above its lines: cron mails nobody what a failed run says"
+        return warn("mail", told, f"crontab -e (give MAILTO a value, or put it below them; {or_notify})")
     told = "cron mails what a failed run says, and this machine has no mailer: nobody will know"
-    return warn(
-        "mail", told, f"{by_root('apt-get install msmtp-mta')} (and set it up; or set notify in the job)"
-    )
+    return warn("mail", told, f"{by_root('apt-get install msmtp-mta')} (and set it up; {or_notify})")
+
+
+def _is_mailed(job: str) -> bool:
+    table = crond.read_table()
+    return all(crontab.is_mailed(table, block) for block in crontab.blocks(table) if block.job == job)
 
 
 def _check_linger() -> Check:

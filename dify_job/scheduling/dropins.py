@@ -1,6 +1,6 @@
 """What an administrator's drop-ins do to the units of a job. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..timespan import parse_timespan
@@ -9,6 +9,8 @@ _TRIGGERS = frozenset({
     "OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec", "OnUnitInactiveSec",
 })  # fmt: skip
 _IDENTITY = frozenset({"User", "Group", "DynamicUser", "StateDirectory", "RootDirectory", "RootImage"})
+_BARS = ("Condition", "Assert", "ExecCondition", "ExecStartPre")
+_YES = ("yes", "true", "on", "1")
 _KEYS = frozenset({"LoadCredential", "LoadCredentialEncrypted"})
 
 
@@ -41,13 +43,24 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
         )
     if "Unit" in said:
         found.append(f"the timer starts {' '.join(said['Unit'].values)}")
-    if not catch_up and _last(said, "Persistent") in ("yes", "true", "on", "1"):
+    if not catch_up and _last(said, "Persistent") in _YES:
         found.append("Persistent= makes up for missed runs, which catch_up = false forbids")
+    found += _bars(said)
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:
         found.append("TimeoutStartSec= ends a run before the job's own timeout, and Dify goes on")
     found += [f"{key}= is {_last(said, key)!r}" for key in sorted(_IDENTITY & said.keys())]
     return tuple(found)
+
+
+def _bars(said: Mapping[str, _Said]) -> Iterator[str]:
+    """What stands between the timer and Dify."""
+    if bars := sorted(f"{key}=" for key, one in said.items() if one.values and key.startswith(_BARS)):
+        yield f"{', '.join(bars)} can keep it from starting"
+    if _last(said, "PrivateNetwork") in _YES:
+        yield "PrivateNetwork= leaves it no network"
+    if _last(said, "IPAddressDeny"):
+        yield "IPAddressDeny= can cut it off from Dify"
 
 
 def _read(texts: Iterable[str]) -> Mapping[str, _Said]:

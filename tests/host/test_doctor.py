@@ -26,9 +26,10 @@ class Ward:
     env: dict[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    job: str = "daily"
 
     def doctor(self) -> Lines:
-        command = (*self.inside, "/opt/dify-job/bin/dify-job", *self.flags, "doctor", "daily", "--json")
+        command = (*self.inside, "/opt/dify-job/bin/dify-job", *self.flags, "doctor", self.job, "--json")
         ran = self.host.run(*command, user=self.user, env=self.env, check=False)
         assert ran.stdout, ran.stderr
         [job] = json.loads(ran.stdout)["jobs"]
@@ -198,6 +199,7 @@ def test_a_unit_that_systemd_does_not_load(ward: Ward) -> None:
 def test_a_drop_in_is_told_by_what_it_changes_of_what_the_job_relies_on(ward: Ward) -> None:
     for unit, text, said in (
         (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is '/bin/true'"),
+        (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can keep it"),
         (TIMER, "[Timer]\\nOnCalendar=03:00\\n", "OnCalendar adds to the schedule"),
     ):
         place = f"/etc/systemd/system/{unit}.d"
@@ -358,6 +360,12 @@ def test_a_disk_that_is_full(ward: Ward) -> None:
         ward.paste(command_in(told))  # it shows what is full; what to throw away is a person's to say
 
 
+def test_a_state_that_is_mounted_read_only(ward: Ward) -> None:
+    mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o ro tmpfs /var/lib/dify-job"
+    ward.sees("state", "fail", "is on a file system that is mounted read-only", ward.sh(mount))
+    ward.host.run("umount", "/var/lib/dify-job")
+
+
 def test_zone_data_that_systemd_does_not_have(ward: Ward) -> None:
     """Without it Python has none either, unless from a package of its own."""
     ward.host.job('calendar = "07:00"\ntimezone = "Asia/Kolkata"')
@@ -463,6 +471,8 @@ def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(hos
 
 def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
+    ward.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
+    assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily is made at the first run")
     ward.host("run", "daily")
     lines = other.doctor()
     assert lines["last-run"][1] == lines["state"][1] == "/var/lib/dify-job/daily is not for you to read"

@@ -154,6 +154,33 @@ def test_a_log_that_neither_a_journal_nor_a_syslog_takes(by_cron: Ward) -> None:
     by_cron.host.run("sh", "-ec", back)
 
 
+def test_a_journal_that_takes_or_keeps_nothing(ward: Ward) -> None:  # noqa: F811
+    halt = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service"
+    ward.sees("journal", "warn", "journald does not run", ward.sh(halt))
+    drop_in = "/etc/systemd/journald.conf.d/none.conf"
+    nothing = f"mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=none\\n' >{drop_in}"
+    restart = "systemctl restart systemd-journald"
+    ward.sees("journal", "warn", "journald keeps nothing", ward.sh(f"{nothing}; {restart}"))
+    ward.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
+
+
+def test_a_crontab_that_mails_nobody(host: Host, alice: Login) -> None:  # noqa: F811
+    _tidy(host)
+    host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
+    alice.configure()
+    host.run("crontab", "-u", "alice", "-", stdin='MAILTO=""\n1 1 1 1 * true\n')
+    alice("install", "--backend", "cron", "--env-file", ".env")
+    own = Ward(host, "alice", job="default")
+    level, said, mend = own.doctor()["mail"]
+    assert (level, said.partition(":")[0]) == ("warn", "MAILTO is empty above its lines")
+    editor = "#!/bin/sh\nsleep 1.1\nsed -i 's/^MAILTO=.*/MAILTO=alice/' \"$1\"\n"
+    host.machine.write("/srv/editor", editor, 0o755)
+    own.env["EDITOR"] = "/srv/editor"
+    own.paste(command_in(mend))
+    assert own.doctor()["mail"][0] == "ok"
+    host.run("rm", "/usr/sbin/sendmail", "/srv/editor")
+
+
 def test_a_job_that_is_the_machines_and_a_users_at_once(host: Host, alice: Login) -> None:  # noqa: F811
     """From one config; to its user doctor says so, and whose the command is."""
     _tidy(host)

@@ -20,6 +20,10 @@ def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
         ("[Timer]\nOnBootSec=5min\n", "OnBootSec adds to the schedule"),
         ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
         ("[Timer]\nPersistent=yes\n", "Persistent= makes up for missed runs"),
+        ("[Unit]\nConditionACPower=yes\nAssertUser=a\n", "AssertUser=, ConditionACPower= can keep it"),
+        ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can keep it from starting"),
+        ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
+        ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can cut it off from Dify"),
         ("[Timer]\nUnit=other.service\n", "the timer starts other.service"),
         ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is '/bin/a    b'"),
     ],
@@ -39,6 +43,7 @@ def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
         "[Service]\nTimeoutStartSec=infinity\n",
         "[Service]\nLoadCredential=more:/etc/more\n",
         "no setting at all\n",
+        "[Unit]\nConditionACPower=\n[Service]\nPrivateNetwork=no\nIPAddressDeny=\nExecStartPost=/bin/a\n",
     ],
 )
 def test_what_it_does_not_rely_on_is_not(text: str) -> None:
