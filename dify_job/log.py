@@ -6,7 +6,6 @@ told to hide() are taken out of every face, tracebacks included.
 
 import json
 import os
-import re
 import sys
 import threading
 from collections import deque
@@ -22,7 +21,6 @@ from .words import in_readers_language
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _HIDDEN = "[hidden]"
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _SHORTEST_SECRET = 4  # hiding "1" would hide every 1 in the log
 
 
@@ -54,11 +52,10 @@ def hide(secret: str, *, is_key: bool = False) -> None:
     """
     if len(secret) < _SHORTEST_SECRET:
         return
-    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    if not _PLAIN.fullmatch(secret):
-        from urllib.parse import quote  # noqa: PLC0415 - for odd secrets alone
+    from urllib.parse import quote  # noqa: PLC0415 - `--help` has none
 
-        forms |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    forms |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
     with _hiding:  # a program's threads each hide their own
         for hidden in (_secrets, _keys) if is_key else (_secrets,):
             hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)

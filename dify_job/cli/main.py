@@ -5,6 +5,14 @@ import gc
 # Nothing made while importing is garbage: without collections 0.06 of the CPU time of `import requests` less.
 gc.disable()
 
+# What click, requests and what they stand on import, and no run asks: 0.05 of `import requests` less.
+from ..later import execute_when_asked  # noqa: E402
+
+execute_when_asked(
+    *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors"),
+    *("shutil", "stringprep", "tokenize", "traceback", "zipfile"),
+)
+
 import os  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402

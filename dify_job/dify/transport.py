@@ -167,8 +167,9 @@ def session(witness: Witness, key: str | None) -> requests.Session:
     The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).
     """
     made = requests.Session()
-    made.mount("http://", _Adapter(witness))
-    made.mount("https://", _Adapter(witness))
+    adapter = _Adapter(witness)
+    made.mount("http://", adapter)
+    made.mount("https://", adapter)
     made.auth = _Bearer(key) if key is not None else _Nobody()
     made.headers.update(
         {

@@ -19,6 +19,7 @@ GROUND = {
     "history",
     "journal",
     "kept",
+    "later",
     "log",
     "mailbox",
     "ownership",
