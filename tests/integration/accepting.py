@@ -1,18 +1,36 @@
 """What the raw servers of the tests share: a listening socket, and a thread for each connection."""
 
 import contextlib
+import re
 import socket
+import ssl
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Self
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """A whole request: closing a socket with unread bytes would reset the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    while length and len(body) < int(length[1]) and (part := connection.recv(65536)):
+        body += part
+    return head + b"\r\n\r\n" + body
 
 
 class Accepting:
     """A server on loopback; a context manager. number: of the connection, from 0 on."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self._listener = socket.create_server((host, 0), backlog=64)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=64)
         self._closed = threading.Event()
-        self.base_url = f"http://{host}:{self._listener.getsockname()[1]}/v1"
+        self.address = f"http://{host if '.' in host else f'[{host}]'}:{self._listener.getsockname()[1]}"
+        self.base_url = f"{self.address}/v1"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -41,3 +59,38 @@ class Accepting:
     def _serve(self, client: socket.socket, number: int) -> None:
         with client, contextlib.suppress(OSError):
             self.serve(client, number)
+
+
+class Saying(Accepting):
+    """Gives each request the same bytes, or does the same with its connection; seen: the requests.
+
+    certificate: key and certificate of a server that speaks TLS, as localhost.
+    """
+
+    def __init__(
+        self,
+        answer: bytes | Callable[[socket.socket], None],
+        host: str = "127.0.0.1",
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        super().__init__(host)
+        self._answer = answer
+        self.seen: list[bytes] = []
+        self._context = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate[1], certificate[0])
+            self.base_url = f"https://localhost:{self._listener.getsockname()[1]}/v1"
+
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+        if self._context is not None:
+            client = self._context.wrap_socket(client, server_side=True)
+        with client:
+            self.seen.append(read_request(client))
+            if callable(self._answer):
+                self._answer(client)
+            else:
+                client.sendall(self._answer)
+
+
+Says = Callable[..., Saying]  # the fixture `saying`

@@ -1,7 +1,6 @@
+import contextlib
 import os
-import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 
+from .accepting import Saying, Says
 from .home import Home, Ran
 
 KEY = "app-canary-0123456789abcdef"
@@ -66,18 +66,6 @@ class Command:
         process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=30)
         return Ran(process.returncode, stdout, stderr)
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """A whole request: closing a socket with unread bytes would reset the connection."""
-    data = b""
-    while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
-        data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: *(\d+)", head)
-    while length and len(body) < int(length[1]) and (part := connection.recv(65536)):
-        body += part
-    return head + b"\r\n\r\n" + body
 
 
 @pytest.fixture
@@ -146,6 +134,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     command += ["-keyout", str(key), "-out", str(cert), "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(command, check=True, capture_output=True)
     return key, cert
+
+
+@pytest.fixture
+def saying() -> Iterator[Says]:
+    """Makes servers that give one answer each."""
+    with contextlib.ExitStack() as servers:
+        yield lambda *args, **settings: servers.enter_context(Saying(*args, **settings))
 
 
 def tls(server: StandIn, certificate: tuple[Path, Path]) -> StandIn:

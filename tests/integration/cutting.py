@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .accepting import Accepting
-from .conftest import read_request
+from .accepting import Accepting, read_request
 
 
 class Fault(StrEnum):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from .accepting import Says
 from .conftest import KEY, Command
-from .test_transport import HEAD, event, serve
+from .test_transport import HEAD, event
 
 BENCH = Path(__file__).parents[2] / "bench"
 MIB = 2**20
@@ -64,13 +65,16 @@ def test_a_large_answer_costs_at_most_three_and_a_half_times_its_size(
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_an_event_is_logged_before_anything_follows_it(dify_job: Command, chunked: bool) -> None:
+def test_an_event_is_logged_before_anything_follows_it(
+    dify_job: Command, saying: Says, chunked: bool
+) -> None:
     """The server goes on when it has seen the last event in the log: held back, none would ever come."""
     logged = threading.Semaphore(0)
 
     def answer(connection: socket.socket) -> None:
         def send(data: bytes) -> None:
-            connection.sendall(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            for part in (data[:7], data[7:]):
+                connection.sendall(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
 
         connection.sendall(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
         for number in range(5):
@@ -79,7 +83,11 @@ def test_an_event_is_logged_before_anything_follows_it(dify_job: Command, chunke
         send(event("workflow_finished", id="r1", status="succeeded"))
 
     process = dify_job.start(
-        "run", "--log-format", "json", "-v", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": serve(answer)}
+        "run",
+        "--log-format",
+        "json",
+        "-v",
+        env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": saying(answer).base_url},
     )
     assert process.stderr is not None
     seen = []

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from dify_job.standin.files import returned
 from dify_job.standin.server import StandIn
 from tests import recordings
 
-from .conftest import KEY, Command, read_request, tls
+from .accepting import Saying
+from .conftest import KEY, Command, tls
 
 QUOTED = '"第一行\\nsecond \u2028 line"'
 OUTPUTS = {"result": "第一行\nsecond \u2028 line", "n": 3, "list": [1, {"a": None}], "empty": ""}
@@ -390,8 +390,8 @@ def test_an_address_that_is_not_http_is_not_fetched(dify_job: Command, dify: Sta
 def test_an_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: StandIn) -> None:
     expired = recordings.load("1.11.2", "error-file-download-expired")
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(expired.bytes)}\r\n\r\n"
-    with Raw(head.encode() + expired.bytes) as raw:
-        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, raw.url)})
+    with Saying(head.encode() + expired.bytes) as raw:
+        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
         downloading(dify_job, dify)
         ran = dify_job("run")
     assert ran.code == 0
@@ -411,8 +411,8 @@ def test_an_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: S
 def test_a_download_that_fails_is_a_warning_and_leaves_no_half_file(
     dify_job: Command, dify: StandIn, answer: bytes, words: str
 ) -> None:
-    with Raw(answer) as raw:
-        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, raw.url)})
+    with Saying(answer) as raw:
+        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
         downloading(dify_job, dify)
         ran = dify_job("run")
         assert len(raw.seen) <= 5
@@ -447,8 +447,8 @@ def test_a_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn
     [url] = dify.files
     origin = dify.base_url.removesuffix("/v1")
     head = f"HTTP/1.1 307 Go\r\nLocation: {origin}{url}\r\nContent-Length: 0\r\n\r\n"
-    with Raw(head.encode()) as raw:
-        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 5, raw.url)})
+    with Saying(head.encode()) as raw:
+        dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 5, f"{raw.address}/file")})
         downloading(dify_job, dify)
         assert dify_job("run").code == 0
     assert saved(dify_job)["a.txt"] == b"whole"
@@ -461,30 +461,3 @@ def test_the_files_of_the_recordings_are_found() -> None:
     assert file.name.endswith(".png")
     assert file.size == 75
     assert file.url.startswith("http://127.0.0.1:5001/files/tools/")
-
-
-class Raw:
-    """A server that gives the same bytes to each request."""
-
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/file"
-        self.seen: list[bytes] = []
-
-    def __enter__(self) -> "Raw":
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection:
-                self.seen.append(read_request(connection))
-                connection.sendall(self._answer)

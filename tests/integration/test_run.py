@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 from dify_job.standin.server import StandIn
 from dify_job.standin.wire import Replay
 
-from .conftest import APPS, KEY, Command, read_request
+from .accepting import Saying
+from .conftest import APPS, KEY, Command
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
@@ -166,23 +166,6 @@ def test_a_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Co
     assert ran.result["duration_s"] < 20
 
 
-def answer_once(reply: bytes) -> tuple[int, list[bytes], threading.Thread]:
-    """A server that gives one answer to every connection; its port, and what it was sent."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    seen: list[bytes] = []
-
-    def serve() -> None:
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                seen.append(read_request(connection))
-                connection.sendall(reply)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    return listener.getsockname()[1], seen, thread
-
-
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
@@ -200,17 +183,17 @@ def answer_once(reply: bytes) -> tuple[int, list[bytes], threading.Thread]:
     ],
 )
 def test_answers_that_are_not_difys(dify_job: Command, reply: bytes, code: int) -> None:
-    port, seen, _ = answer_once(reply)
-    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    with Saying(reply) as server:
+        ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.code == code
-    assert len(seen) == 1
+    assert len(server.seen) == 1
     assert ran.result["attempts"] == 1
 
 
 def test_503_and_429_are_tried_again_and_counted(dify_job: Command) -> None:
-    port, seen, _ = answer_once(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n")
-    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
-    assert (ran.code, len(seen), ran.result["attempts"]) == (69, 3, 3)
+    with Saying(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n") as server:
+        ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
+    assert (ran.code, len(server.seen), ran.result["attempts"]) == (69, 3, 3)
 
 
 def test_an_entry_in_netrc_does_not_replace_the_key(
@@ -234,11 +217,10 @@ def test_an_entry_in_netrc_does_not_replace_the_key(
     ],
 )
 def test_the_key_is_in_nothing_that_is_printed(dify_job: Command, level: str, face: str, reply: str) -> None:
-    port, seen, _ = answer_once(reply.encode())
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
-    ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", face, env=env)
-    assert seen
-    assert KEY.encode() in seen[0]
+    with Saying(reply.encode()) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
+        ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", face, env=env)
+    assert KEY.encode() in server.seen[0]
     assert KEY not in ran.stdout + ran.stderr
     for file in (dify_job.home / "state").iterdir():
         assert KEY not in file.read_text()

@@ -3,11 +3,8 @@
 import gzip
 import json
 import socket
-import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,8 @@ import pytest
 from dify_job.dify.client import Arrived, Broken, Dify, Ended, Message, Opened
 from dify_job.running.inbox import Inbox
 
-from .conftest import KEY, Command, read_request
+from .accepting import Says
+from .conftest import KEY, Command
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: 1.11.2\r\nConnection: close\r\n"
 
@@ -25,31 +23,16 @@ def event(kind: str, **data: object) -> bytes:
     return b"data: " + json.dumps(told, ensure_ascii=False).encode() + b"\n\n"
 
 
-def serve(answer: Callable[[socket.socket], None]) -> str:
-    """Answer each connection's first request; gives the base URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                try:
-                    read_request(connection)
-                    answer(connection)
-                except OSError:
-                    continue
-
-    threading.Thread(target=accept, daemon=True).start()
-    return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
 
 
-def messages(base_url: str, seconds: float = 5) -> list[tuple[float, Message]]:
+def messages(base_url: str, seconds: float = 5) -> list[Message]:
     inbox, told = Inbox(), []
     Dify(base_url, KEY, tell=inbox.tell).run({}, "u")
     until = time.monotonic() + seconds
     while (heard := inbox.get(until)) is not None:
         assert isinstance(heard, tuple)
-        told.append((time.monotonic(), heard[1]))
+        told.append(heard[1])
         if isinstance(heard[1], (Ended, Broken)) or (
             isinstance(heard[1], Arrived) and heard[1].event.terminal
         ):
@@ -57,47 +40,23 @@ def messages(base_url: str, seconds: float = 5) -> list[tuple[float, Message]]:
     return told
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-def test_a_trickled_event_arrives_within_50_ms_chunked_or_not(chunked: bool) -> None:
-    sent: list[float] = []
-
-    def answer(connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
-        for number in range(5):
-            data = event("node_started", title=f"n{number}")
-            for part in (data[:7], data[7:]):
-                connection.sendall(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
-                time.sleep(0.02)
-            sent.append(time.monotonic() - 0.02)
-
-    told = messages(serve(answer))
-    arrived = [at for at, message in told if isinstance(message, Arrived)]
-    assert len(arrived) == 5
-    assert max(at - when for at, when in zip(arrived, sent, strict=True)) < 0.05
-
-
-def test_a_stream_without_chunks_that_just_ends_is_not_an_outcome() -> None:
-    base = serve(lambda connection: connection.sendall(HEAD + b"\r\n" + event("workflow_started", id="r1")))
-    kinds = [type(message) for _, message in messages(base)]
+def test_a_stream_without_chunks_that_just_ends_is_not_an_outcome(saying: Says) -> None:
+    server = saying(HEAD + b"\r\n" + event("workflow_started", id="r1"))
+    kinds = [type(message) for message in messages(server.base_url)]
     assert kinds == [Opened, Arrived, Ended]
 
 
-def test_a_cut_in_a_chunk_is_told_as_broken() -> None:
-    base = serve(lambda connection: connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda"))
-    [*_, (_, last)] = messages(base)
+def test_a_cut_in_a_chunk_is_told_as_broken(saying: Says) -> None:
+    server = saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
+    [*_, last] = messages(server.base_url)
     assert last == Broken(sent=True, reason="the answer was cut off")
 
 
-def test_one_event_of_20_mb_comes_whole_and_soon() -> None:
+def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
     text = "报\u2028" * 4_000_000
-    data = event("workflow_finished", status="succeeded", outputs={"text": text})
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(HEAD + b"\r\n" + data)
-
+    server = saying(HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"text": text}))
     began = time.monotonic()
-    [*_, (_, last)] = messages(serve(answer), seconds=20)
+    [*_, last] = messages(server.base_url, seconds=20)
     assert isinstance(last, Arrived)
     assert last.event.run is not None
     assert (last.event.run.outputs or {})["text"] == text
@@ -109,17 +68,17 @@ def test_a_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> N
         ("http://127.0.0.1:1/v1", "refused"),
         ("http://no.such.host.invalid/v1", "resolved"),
     ):
-        [(_, message)] = messages(base_url)
+        [message] = messages(base_url)
         assert isinstance(message, Broken)
         assert not message.sent
         assert words in message.reason
 
 
-def test_a_reset_after_the_request_is_sent() -> None:
+def test_a_reset_after_the_request_is_sent(saying: Says) -> None:
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    [(_, message)] = messages(serve(answer))
+    [message] = messages(saying(answer).base_url)
     assert isinstance(message, Broken)
     assert message.sent
 
@@ -127,31 +86,10 @@ def test_a_reset_after_the_request_is_sent() -> None:
 # TLS
 
 
-def serve_tls(certificate: tuple[Path, Path]) -> str:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate[1], certificate[0])
-    listener = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-                with connection:
-                    read_request(connection)
-                    connection.sendall(
-                        HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"a": "b"})
-                    )
-            except OSError:
-                continue
-
-    threading.Thread(target=accept, daemon=True).start()
-    return f"https://localhost:{listener.getsockname()[1]}/v1"
-
-
 def test_tls_is_verified_and_ca_file_is_what_mends_it(
-    dify_job: Command, certificate: tuple[Path, Path]
+    dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
-    base_url = serve_tls(certificate)
+    base_url = saying(FINISHED, certificate=certificate).base_url
     config = dify_job.home / "c.toml"
     plain = f'[jobs.a]\nbase_url = "{base_url}"\napi_key_env = "K"\nretry = {{ attempts = 1 }}\n'
     config.write_text(plain)
@@ -168,21 +106,11 @@ def test_tls_is_verified_and_ca_file_is_what_mends_it(
     assert dify_job("run", "--config", str(config), env=env).code == 0
 
 
-def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job: Command) -> None:
-    seen: list[bytes] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                seen.append(read_request(connection))
-                connection.sendall(
-                    HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
-                )
-
-    threading.Thread(target=accept, daemon=True).start()
-    proxy = f"http://me:canary-password@127.0.0.1:{listener.getsockname()[1]}"
+def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(
+    dify_job: Command, saying: Says
+) -> None:
+    server = saying(FINISHED)
+    proxy = server.address.replace("//", "//me:canary-password@")
     env = {
         "DIFY_API_KEY": KEY,
         "DIFY_BASE_URL": "http://dify.invalid",
@@ -191,9 +119,8 @@ def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job:
     }
     ran = dify_job("run", env=env)
     assert ran.code == 0
-    assert seen[0].startswith(b"POST http://dify.invalid/v1/workflows/run ")
+    assert server.seen[0].startswith(b"POST http://dify.invalid/v1/workflows/run ")
     assert "unencrypted" in ran.stderr, "plain http to a host that is not loopback is warned of"
-    listener.close()
     dead = "http://me:canary-password@127.0.0.1:1"
     ran = dify_job("run", "--timeout", "3s", env=env | {"HTTP_PROXY": dead, "http_proxy": dead})
     assert ran.code == 69
@@ -211,40 +138,19 @@ def test_a_warning_for_plain_http_is_not_given_for_loopback(
 # What the environment says
 
 
-def say_once(family: int, address: tuple[str, int], answer: bytes) -> tuple[int, list[bytes]]:
-    """A server that gives one answer to each request; its port, and the requests."""
-    listener, seen = socket.socket(family), []
-    listener.bind(address)
-    listener.listen(16)
-
-    def accept() -> None:
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                seen.append(read_request(connection))
-                connection.sendall(answer)
-
-    threading.Thread(target=accept, daemon=True).start()
-    return listener.getsockname()[1], seen
-
-
-FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
-
-
 def test_what_goes_to_loopback_goes_through_no_proxy(dify_job: Command, environ: dict[str, str]) -> None:
     proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
     assert dify_job("run", env=environ | proxies).code == 0
 
 
-def test_no_proxy_is_honoured(dify_job: Command) -> None:
-    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), FINISHED)
-    proxy = f"http://127.0.0.1:{port}"
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": proxy}
+def test_no_proxy_is_honoured(dify_job: Command, saying: Says) -> None:
+    server = saying(FINISHED)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": server.address}
     assert dify_job("run", env=env).code == 0
     ran = dify_job(
         "run", "--timeout", "3s", env=env | {"no_proxy": "dify.invalid", "NO_PROXY": "dify.invalid"}
     )
-    assert (ran.code, len(seen)) == (69, 1)
+    assert (ran.code, len(server.seen)) == (69, 1)
 
 
 def test_a_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
@@ -254,17 +160,18 @@ def test_a_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
     assert "requests[socks]" in ran.result["message"]
 
 
-def test_an_ipv6_address_is_an_address(dify_job: Command) -> None:
-    port, seen = say_once(socket.AF_INET6, ("::1", 0), FINISHED)
-    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://[::1]:{port}"})
-    assert (ran.code, len(seen)) == (0, 1)
+def test_an_ipv6_address_is_an_address(dify_job: Command, saying: Says) -> None:
+    server = saying(FINISHED, "::1")
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
+    assert (ran.code, len(server.seen)) == (0, 1)
     assert "unencrypted" not in ran.stderr
 
 
 def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
-    dify_job: Command, certificate: tuple[Path, Path]
+    dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": serve_tls(certificate), "SSL_CERT_FILE": str(certificate[1])}
+    server = saying(FINISHED, certificate=certificate)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "SSL_CERT_FILE": str(certificate[1])}
     assert dify_job("run", env=env).code == 0
     config = dify_job.home / "c.toml"
     config.write_text(
@@ -276,11 +183,12 @@ def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
 
 
 def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
-    dify_job: Command, certificate: tuple[Path, Path]
+    dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
     subprocess.run(["openssl", "x509", "-in", certificate[1], "-outform", "DER", "-out", der], check=True)
-    plain = f'[jobs.a]\nbase_url = "{serve_tls(certificate)}"\napi_key_env = "K"\n'
+    server = saying(FINISHED, certificate=certificate)
+    plain = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n'
     config.write_text(plain + f'ca_file = "{der}"\n')
     refused = dify_job("run", "--config", str(config), env={"K": KEY})
     assert refused.code == 78
@@ -289,30 +197,30 @@ def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
     assert dify_job("run", "--config", str(config), env={"K": KEY}).code == 0
 
 
-def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command) -> None:
+def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command, saying: Says) -> None:
     packed = gzip.compress(event("workflow_started", id="r1")) + gzip.compress(
         event("workflow_finished", status="succeeded", outputs={"a": "报告"})
     )
-    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), HEAD + b"Content-Encoding: gzip\r\n\r\n" + packed)
-    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
+    server = saying(HEAD + b"Content-Encoding: gzip\r\n\r\n" + packed)
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.result["response_data"]["data"]["outputs"] == {"a": "报告"}
-    assert b"accept-encoding: identity" in seen[0].lower()
+    assert b"accept-encoding: identity" in server.seen[0].lower()
 
 
-def test_a_cookie_is_not_sent_back(dify_job: Command) -> None:
-    answer = HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1")
-    port, seen = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
-    dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"})
-    assert len(seen) > 1
-    assert not [request for request in seen if b"cookie" in request.lower()]
+def test_a_cookie_is_not_sent_back(dify_job: Command, saying: Says) -> None:
+    server = saying(HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1"))
+    dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
+    assert len(server.seen) > 1
+    assert not [request for request in server.seen if b"cookie" in request.lower()]
 
 
-def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: Command) -> None:
+def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(
+    dify_job: Command, saying: Says
+) -> None:
     message = "\x1b[2J\x1b]0;owned\x07 no\n" * 100_000 + KEY
     body = json.dumps({"code": "invalid_param", "message": message, "status": 400}).encode()
-    answer = b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    port, _ = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
+    server = saying(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
     ran = dify_job("run", "--log-format", "console", env=env)
     assert ran.code == 65
     assert "\x1b" not in ran.stdout + ran.stderr
@@ -336,10 +244,10 @@ def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job:
     ],
 )
 def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
-    dify_job: Command, answer: bytes, told: str
+    dify_job: Command, answer: bytes, told: str, saying: Says
 ) -> None:
-    port, _ = say_once(socket.AF_INET, ("127.0.0.1", 0), answer)
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}"}
+    server = saying(answer)
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
     ran = dify_job("run", "--timeout", "1s", env=env)
     assert ran.code == 74
-    assert told.format(port=port) in ran.result["message"]
+    assert told.format(port=server.address.rpartition(":")[2]) in ran.result["message"]

@@ -3,14 +3,11 @@
 Whatever else such a server says, it tells the truth about the run's end where it tells it at all.
 """
 
-import contextlib
 import json
 import random
 import socket
 import struct
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +16,8 @@ import pytest
 from tests.recordings import Recording
 from tests.recordings import runs as recorded_runs
 
-from .accepting import Accepting
-from .conftest import KEY, read_request
+from .accepting import Accepting, Saying, read_request
+from .conftest import KEY
 from .forked import Ended, Forks
 from .scripted import RUN_ID, TASK_ID, logs, run_of
 
@@ -230,22 +227,6 @@ def mangled(recording: Recording, draw: random.Random) -> bytes:
     return bytes(raw)
 
 
-def answering(raw: bytes) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    with client:
-                        read_request(client)
-                        client.sendall(raw)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.mark.timeout(300)
 def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(tmp_path: Path) -> None:
     recordings = [
@@ -255,8 +236,8 @@ def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(tmp_path: Path) -> None:
     def answered(seed: int) -> str | None:
         draw = random.Random(seed)
         recording = draw.choice(recordings)
-        with contextlib.contextmanager(answering)(mangled(recording, draw)) as base_url:
-            env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": base_url}
+        with Saying(mangled(recording, draw)) as server:
+            env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
             ended = forks.run(tmp_path / str(seed), ["run", "--timeout", "2s"], env, IMPATIENT, 2)
         good = ended.code in {*HONEST.values(), *NOT_STARTED, *NOBODY_KNOWS}
         good = good and json.loads(ended.stdout)["exit_code"] == ended.code and "\x1b" not in ended.stderr
