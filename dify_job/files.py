@@ -6,10 +6,9 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
 
 from .directory import Directory
-from .errors import JobError
+from .errors import JobError, mend_of_disk
 from .exits import Outcome
 
 _LOCK_WAIT = 10.0
@@ -22,14 +21,6 @@ class Writer:
     def __init__(self) -> None:
         self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
         self._made: list[Path] = []
-
-    def __enter__(self) -> Self:
-        """As a context it takes everything back when something fails within."""
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None:
-            self.roll_back()
 
     def put(
         self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
@@ -47,7 +38,8 @@ class Writer:
                 for path, content in files.items():
                     if path.parent == parent:
                         self._remember(path)
-                        _replace(directory, path.name, content)
+                        with _named(path):
+                            _replace(directory, path.name, content)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""
@@ -62,7 +54,7 @@ class Writer:
     def remove(self, path: Path) -> None:
         """Remove a file, or nothing. Raises OSError."""
         self._remember(path)
-        with contextlib.suppress(FileNotFoundError), _opened(path.parent) as directory:
+        with contextlib.suppress(FileNotFoundError), _named(path), _opened(path.parent) as directory:
             directory.remove(path.name)
 
     def clear(self, paths: Iterable[Path]) -> None:
@@ -94,6 +86,28 @@ class Writer:
             self._before.append((path, path.read_bytes(), path.stat()))
         except FileNotFoundError:
             self._before.append((path, None, None))
+
+
+@contextlib.contextmanager
+def all_or_nothing(place: Path, otherwise: str) -> Iterator[Writer]:
+    """A writer whose files are taken back when something fails within.
+
+    place and otherwise: what is written to, and what mends it, as for mend_of_disk. Raises JobError
+    (cannot-write).
+    """
+    writer = Writer()
+    try:
+        yield writer
+    except OSError as error:
+        writer.roll_back()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or place} could not be written: {error.strerror}; nothing was changed",
+            mend_of_disk(error, place, otherwise),
+        ) from None
+    except BaseException:
+        writer.roll_back()
+        raise
 
 
 @contextlib.contextmanager
@@ -161,7 +175,7 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
-    with _opened(path.parent) as directory:
+    with _named(path), _opened(path.parent) as directory:
         _replace(directory, path.name, content, mode, owner)
 
 
@@ -172,6 +186,16 @@ def _replace(
         if owner is not None:
             os.fchown(file.fileno(), *owner)
         file.write(content)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error within is of this path: what is written below a directory has a short, temporary name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager

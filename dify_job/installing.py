@@ -8,9 +8,9 @@ from .config import own
 from .config.model import Config, Job, KeySource, ScheduleConfig
 from .config.read import load_config
 from .config.secrets import read_key
-from .errors import JobError, mend_of_disk
+from .errors import JobError
 from .exits import Outcome
-from .files import Writer, locked
+from .files import Writer, all_or_nothing, locked
 from .scheduling import schedule
 from .scheduling.base import Backend, Change, Installed, Plan, Scope, Wishes, plan_of
 from .scheduling.host import config_place, installed_jobs, visible
@@ -73,7 +73,8 @@ def bring(scheduler: Backend, ready: Sequence[Ready], place: Path, wishes: Wishe
         _refuse_second_time(scheduler, place, [each.plan.job for each in ready])
         for each in ready:
             _check_record(each.job, each.plan, by_cron=scheduler.by_cron)
-        with Writer() as writer:
+        hint = "install as root, or with --user and a config of your own"
+        with all_or_nothing(place, hint) as writer:
             writer.clear(file.path for each in ready for file in each.own)
             for each in ready:
                 _write_own(writer, each)
@@ -98,18 +99,11 @@ def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> lis
 
 def _write_own(writer: Writer, ready: Ready) -> None:
     for file in ready.own:
-        try:
-            if file.path.exists() and file.path.read_bytes() == file.content:
-                continue
-            if file.secret:
-                writer.directory(file.path.parent, 0o700)
-            writer.put(file.path, file.content, file.mode)
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{file.path} could not be written: {error.strerror}; nothing was changed",
-                mend_of_disk(error, file.path, "install as root, or with --user and a config of your own"),
-            ) from None
+        if file.path.exists() and file.path.read_bytes() == file.content:
+            continue
+        if file.secret:
+            writer.directory(file.path.parent, 0o700)
+        writer.put(file.path, file.content, file.mode)
 
 
 def _check_effect(place: Path, ready: Sequence[Ready]) -> None:

@@ -14,9 +14,9 @@ from ..config.draft import Draft, comment, written
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
 from ..dify.app import AppSeen, look
-from ..errors import JobError, mend_of_disk
+from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer, locked
+from ..files import all_or_nothing, locked
 from ..ownership import is_gone
 from ..running.preflight import obstacle
 from ..scheduling.base import Scope
@@ -210,23 +210,13 @@ def _about(seen: AppSeen, *, offline: bool) -> str:
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = own.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
-    try:
-        with Writer() as writer:
-            writer.directory(path.parent)
-            writer.directory(secret.path.parent, 0o700)
-            writer.put(secret.path, secret.content, secret.mode)
-            writer.put(path, written(draft).encode())
-            _check_effect(place, draft)
-    except OSError as error:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            f"{error.filename or path} could not be written: {error.strerror}; nothing was changed",
-            mend_of_disk(
-                error,
-                path,
-                "sudo dify-job init for a job of the machine, or --user for one of your own",
-            ),
-        ) from None
+    hint = "sudo dify-job init for a job of the machine, or --user for one of your own"
+    with all_or_nothing(path, hint) as writer:
+        writer.directory(path.parent)
+        writer.directory(secret.path.parent, 0o700)
+        writer.put(secret.path, secret.content, secret.mode)
+        writer.put(path, written(draft).encode())
+        _check_effect(place, draft)
 
 
 def _check_effect(place: _Place, draft: Draft) -> None:

@@ -12,9 +12,9 @@ from ..config.read import load_config, pick
 from ..config.secrets import CREDENTIAL
 from ..config.trust import fault_of_directories
 from ..dify.app import AppSeen, look
-from ..errors import JobError, mend_of_disk
+from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer, locked
+from ..files import Writer, all_or_nothing, locked
 from ..ownership import is_gone
 from ..running.preflight import obstacle
 from ..scheduling import systemctl
@@ -128,22 +128,14 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         path = job.key.file or own.key_path(place, job.name)
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
-    try:
-        with Writer() as writer:
-            _put(writer, path.absolute(), content)
-            if moved:
-                entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
-                own.check_place(entry, job.name)
-                writer.put(entry.path, entry.content, entry.mode)
-            _check_effect(place, job.name, path, encrypted=encrypted)
-    except OSError as error:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            f"{error.filename or path} could not be written: {error.strerror}; the old key is as it was",
-            mend_of_disk(
-                error, path, f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
-            ),
-        ) from None
+    hint = f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
+    with all_or_nothing(path, hint) as writer:
+        _put(writer, path.absolute(), content)
+        if moved:
+            entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
+            own.check_place(entry, job.name)
+            writer.put(entry.path, entry.content, entry.mode)
+        _check_effect(place, job.name, path, encrypted=encrypted)
     put(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:

@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ..errors import JobError, mend_of_disk
+from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer, locked
+from ..files import Writer, all_or_nothing, locked
 from ..ownership import Seen, look
 from . import pausing
 from .base import Change, Installed, Plan, Scope, Wishes
@@ -29,16 +30,16 @@ class CronFiles(Cron):
 
     def uninstall(self, jobs: Sequence[str]) -> list[Change]:
         """Remove the files of these jobs; a run under way goes on to its end."""
-        with locked(self._base):
-            return [self._remove(job) for job in jobs]
+        with locked(self._base), self._whole() as writer:
+            return [self._remove(writer, job) for job in jobs]
 
     def pause(self, job: str, *, paused: bool) -> Change:
         """Comment the job's lines, or take the comment away; it lasts across reboots."""
-        with locked(self._base):
+        with locked(self._base), self._whole() as writer:
             path, seen = self._place(job), self._look(job)
             content = pausing.with_pause(seen, job, paused=paused)
             if content != seen.content:
-                Writer().put(path, content)
+                writer.put(path, content)
             return Change(job=job, paths=(path,), changed=content != seen.content, armed=not paused)
 
     def _place(self, job: str) -> Path:
@@ -60,21 +61,17 @@ class CronFiles(Cron):
             for plan in plans
         ]
         notes = (_OPEN,) if self._directory.stat().st_mode & 0o022 else ()
-        try:
-            with Writer() as writer:
-                writer.clear(artifact.path for artifact, _ in wanted)
-                for plan, (artifact, change) in zip(plans, wanted, strict=True):
-                    if plan.run_as is not None:
-                        give_state(plan.job, plan.run_as)
-                    if change.changed:
-                        writer.put(artifact.path, artifact.text.encode())
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{error.filename} could not be written: {error.strerror}; nothing was changed",
-                mend_of_disk(error, self._directory, f"look at {self._directory}; --dry-run prints the file"),
-            ) from None
+        with self._whole() as writer:
+            writer.clear(artifact.path for artifact, _ in wanted)
+            for plan, (artifact, change) in zip(plans, wanted, strict=True):
+                if plan.run_as is not None:
+                    give_state(plan.job, plan.run_as)
+                if change.changed:
+                    writer.put(artifact.path, artifact.text.encode())
         return [change.noting(*notes) for _, change in wanted]
+
+    def _whole(self) -> AbstractContextManager[Writer]:
+        return all_or_nothing(self._directory, f"look at {self._directory}; --dry-run prints the file")
 
     def _not_foreign(self, job: str) -> Seen:
         path, seen = self._place(job), self._look(job)
@@ -86,9 +83,9 @@ class CronFiles(Cron):
             )
         return seen
 
-    def _remove(self, job: str) -> Change:
+    def _remove(self, writer: Writer, job: str) -> Change:
         path, seen = self._place(job), self._look(job)
         if seen.is_ours:
-            path.unlink(missing_ok=True)
+            writer.remove(path)
             return Change(job=job, paths=(path,), changed=True)
         return Change(job=job, notes=(f"{path} is not ours and was left",) if seen.is_foreign else ())

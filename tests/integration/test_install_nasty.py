@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -499,6 +500,31 @@ def test_nasty_25_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
     assert crond.start_command() == command
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert crond.start_command() == f"sudo {command}"
+
+
+def test_nasty_05_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
+    cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cron, directory = cron_d
+    cron.install([plan("daily"), plan("weekly")], Wishes())
+    before = {file.name: file.read_bytes() for file in directory.iterdir()}
+    real = os.unlink
+
+    def refuse(*words: Any, **named: Any) -> None:
+        if "daily" in str(words[0]):
+            return real(*words, **named)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(words[0]))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(JobError, match="Read-only file system; nothing was changed") as refused:
+        cron.pause("weekly", paused=True)
+    assert refused.value.outcome is Outcome.CANNOT_WRITE
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(JobError, match="Read-only file system; nothing was changed"):
+        cron.uninstall(["daily", "weekly"])
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
 
 
 def test_nasty_25_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.directory import Directory
+from dify_job.files import Writer
 from dify_job.state import JobState
 
 
@@ -53,3 +54,16 @@ def test_threads_that_write_one_record_at_once_leave_one_of_them_whole(tmp_path:
         list(pool.map(lambda n: state.write("x.json", json.dumps([n] * 500)), range(200)))
     assert len(set(json.loads((tmp_path / "x.json").read_text()))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_cannot_be_written_or_removed_is_named_itself_and_not_by_a_temporary_name() -> None:
+    path = Path("/proc/dify-job")
+    with pytest.raises(OSError, match="Errno") as refused:
+        Writer().put(path, b"")
+    assert refused.value.filename == str(path)
+    with pytest.raises(OSError, match="Errno") as refused:
+        Writer().put_all({path: b""})
+    assert refused.value.filename == str(path)
+    with pytest.raises(OSError, match="Errno") as refused:
+        Writer().remove(Path("/proc/version"))
+    assert refused.value.filename == "/proc/version"
