@@ -99,8 +99,11 @@ def _catalogue() -> tuple[dict[str, str], list[tuple[tuple[str, ...], str]]]:
     """Messages without values, and templates: literal, name, literal and so on, the longest text first."""
     from gettext import GNUTranslations  # noqa: PLC0415 - for a Chinese locale alone
 
-    with (_LOCALES / "zh_CN/LC_MESSAGES/dify-job.mo").open("rb") as file:
-        messages: dict[str, str] = vars(GNUTranslations(file))["_catalog"]  # it lists them nowhere else
+    try:
+        with (_LOCALES / "zh_CN/LC_MESSAGES/dify-job.mo").open("rb") as file:
+            messages: dict[str, str] = vars(GNUTranslations(file))["_catalog"]  # it lists them nowhere else
+    except OSError:  # an upgrade is replacing it
+        return {}, []
     del messages[""]  # the catalogue's own head
     plain = {message: told for message, told in messages.items() if not re.search(_PLACEHOLDER, message)}
     split = ((tuple(re.split(_PLACEHOLDER, message)), told) for message, told in messages.items())

@@ -79,6 +79,7 @@ def test_a_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replace
         "PYTHONPATH": str(tmp_path / "site"),
         "STATE_DIRECTORY": str(tmp_path / "state"),
         "KEY": "app-two-seconds",
+        "LANG": "zh_CN.UTF-8",
     }
     command = [sys.executable, "-P", "-m", "dify_job", "run", "--config", "config.toml", "daily"]
     process = subprocess.Popen(
