@@ -180,7 +180,7 @@ def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
         return Sync.ORPHAN if one.source and is_gone(Path(one.source)) else Sync.CONFIGURED
     if job is None:
         return Sync.ORPHAN
-    plan = plan_of(job, Path(one.source))
+    plan = plan_of(job, Path(one.source), python=one.python)
     return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from .. import log
@@ -17,6 +18,7 @@ from .records import Terms
 from .result import result_of
 from .stop import cancelled
 
+_POLICY = 'let it end, or set overlap = "wait" or "skip" in the job'
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever
 _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # between tries for the lock; between looks at an earlier run
@@ -75,13 +77,13 @@ class Turn:
             else:
                 return self._settle_earlier()
 
-    def _held(self, why: str, pause: float = _PAUSE) -> Verdict | None:
+    def _held(self, why: str, pause: float = _PAUSE, hint: str = _POLICY) -> Verdict | None:
         """The overlap policy's word; None after a wait: try again."""
         if self.job.overlap == "skip":
             return Verdict(Outcome.SKIPPED, f"skipped: {why}")
         now = time.monotonic()
         if self.job.overlap == "fail" or now >= self.deadline:
-            return Verdict(Outcome.BUSY, why, 'let it end, or set overlap = "wait" or "skip" in the job')
+            return Verdict(Outcome.BUSY, why, hint)
         cancel = self.inbox.pause(min(self.deadline, now + pause))
         return cancelled(cancel) if cancel is not None else None
 
@@ -100,7 +102,10 @@ class Turn:
                 return None
             else:
                 name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
-                if (held := self._held(f"{name} of this job may still be under way", pause)) is not None:
+                end = f"{datetime.fromtimestamp(earlier.deadline + _BLOCKS_FOR).astimezone():%Y-%m-%d %H:%M}"
+                hint = f"its process is gone; let it end: it is waited for until {end} at the longest"
+                why = f"{name} of this job may still be under way"
+                if (held := self._held(why, pause, hint)) is not None:
                     return held
                 pause = min(_LONGEST_PAUSE, 2 * pause)
         return None

@@ -240,6 +240,7 @@ def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
     ward.host.run(
         "sh", "-ec", f"ln -s {ward.site}/dify_job /opt/other/lib/python3*/site-packages/; {installed}"
     )
+    assert ward.host.status("daily")["sync"] == "as configured"  # it is not the config that has changed
     told = ward.sees("interpreter", "fail", f"{other} is gone", ward.sh("rm -r /opt/other"))
     assert told.startswith("dify-job install daily")
 

@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,10 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     busy = dify_job("run", env=env)
     assert busy.code == 75
     assert server.runs[0].run_id in busy.result["message"]
+    told = re.search(r"until (.{16}) at the longest", busy.result["hint"])
+    assert told is not None
+    left = datetime.strptime(told[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
+    assert 45 < left.total_seconds() / 60 < 51, "the timeout of 30 min, and 20 more"
     second = dify_job("run", "--overlap", "wait", env=env)
     assert second.code == 0
     assert len(server.runs) == 2
