@@ -12,8 +12,9 @@ from .errors import JobError
 from .exits import Outcome
 from .files import Writer, all_or_nothing, locked
 from .scheduling import schedule
-from .scheduling.base import Backend, Change, Installed, Plan, Scope, Wishes, plan_of
+from .scheduling.base import Backend, Change, Installed, Scope, Wishes
 from .scheduling.host import config_place, installed_jobs, visible
+from .scheduling.plan import Plan, plan_of
 
 
 @dataclass(frozen=True, slots=True)

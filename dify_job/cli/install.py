@@ -17,9 +17,10 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..installing import Ready
 from ..scheduling import preview, schedule
-from ..scheduling.base import Backend, Change, Plan, Scope, Wishes
+from ..scheduling.base import Backend, Change, Scope, Wishes
 from ..scheduling.doorway import Door, Doorway
 from ..scheduling.host import chosen_backend, chosen_scope, config_place
+from ..scheduling.plan import Plan
 from .door import door_of, http_options, open_door, remind_of_door
 from .options import Globals
 from .output import put, put_data, say

@@ -16,11 +16,12 @@ from ..errors import JobError
 from ..exits import Outcome
 from ..files import Writer
 from ..running.inputs import secrets_in
-from ..scheduling.base import Artifact, Scope, plan_of
+from ..scheduling.base import Artifact, Scope
 from ..scheduling.cron_files import CronFiles
 from ..scheduling.cron_table import CronTable
 from ..scheduling.host import config_place
 from ..scheduling.kubernetes import Cluster, object_name, render_manifests
+from ..scheduling.plan import plan_of
 from ..scheduling.systemd import Systemd
 from .options import Globals
 from .output import put, put_data, say

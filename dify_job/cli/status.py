@@ -17,9 +17,10 @@ from ..history import PastRun, Summary, read_history, summary
 from ..kept import read_last
 from ..ownership import is_gone
 from ..scheduling import preview, schedule
-from ..scheduling.base import Installed, Scope, Sync, plan_of
+from ..scheduling.base import Installed, Scope, Sync
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
 from ..scheduling.host import config_place, installed_jobs, visible
+from ..scheduling.plan import plan_of
 from .options import Globals
 from .output import put, put_json, span_of
 from .scopes import config_of, fault_of_config, scope_options, tick_of, try_config

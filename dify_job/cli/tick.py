@@ -111,7 +111,7 @@ def drift(config: Config, job: Job) -> str | None:
 
 def _differs(place: Path, config: Config, job: Job) -> bool:
     from ..ownership import look  # noqa: PLC0415 - after a change of the config only
-    from ..scheduling.base import plan_of  # noqa: PLC0415
+    from ..scheduling.plan import plan_of  # noqa: PLC0415
 
     mark = look(place, job.name).mark
     if mark is None or config.path is None or mark.source != str(config.path.absolute()):

@@ -8,8 +8,9 @@ from pathlib import Path
 from ..config.model import Config, Job
 from ..errors import JobError
 from ..scheduling import reach, units
-from ..scheduling.base import Backend, Installed, Plan, Scope, plan_of
+from ..scheduling.base import Backend, Installed, Scope
 from ..scheduling.host import config_place, likely_backend
+from ..scheduling.plan import Plan, plan_of
 from ..scheduling.systemctl import Manager
 from ..scheduling.systemd import Systemd
 from ..state import directory_of

@@ -14,8 +14,9 @@ from ..exits import Outcome
 from ..files import Writer
 from ..ownership import Found, look
 from . import handler, units
-from .base import Artifact, Change, Plan, Wishes
+from .base import Artifact, Change, Wishes
 from .places import Places
+from .plan import Plan
 from .systemctl import Manager, Unit
 from .unfinished import Unfinished
 from .verify import can_verify, verify

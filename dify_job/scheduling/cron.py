@@ -12,7 +12,8 @@ from ..files import locked
 from ..ownership import Found, Mark, Seen, marked
 from ..templates import render_file
 from . import crond, pausing, reach, schedule
-from .base import Artifact, Backend, Change, Installed, Plan, Scope, Wishes
+from .base import Artifact, Backend, Change, Installed, Scope, Wishes
+from .plan import Plan
 from .started import program_of, trouble_of
 
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")

@@ -10,9 +10,10 @@ from ..exits import Outcome
 from ..files import Writer, all_or_nothing, locked
 from ..ownership import Seen, look
 from . import pausing
-from .base import Change, Installed, Plan, Scope, Wishes
+from .base import Change, Installed, Scope, Wishes
 from .cron import Cron
 from .handover import give_state
+from .plan import Plan
 
 CRON_D = Path("/etc/cron.d")
 _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot

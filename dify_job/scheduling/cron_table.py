@@ -10,8 +10,9 @@ from ..exits import Outcome
 from ..files import locked
 from ..ownership import Seen
 from . import crond, crontab, pausing
-from .base import Change, Installed, Plan, Wishes
+from .base import Change, Installed, Wishes
 from .cron import Cron
+from .plan import Plan
 
 _CRONTAB = Path("crontab")
 _NOT_MAILED = "MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it"

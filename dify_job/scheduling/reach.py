@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import JobError
 from ..exits import Outcome
 from ..ownership import is_gone
-from .base import Plan
+from .plan import Plan
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _PRIVATE_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what PrivateTmp= hides

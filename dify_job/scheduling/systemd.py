@@ -11,8 +11,9 @@ from ..files import locked
 from ..ownership import Found, Seen, look
 from . import handler, reach, systemctl, units
 from .arming import Arming
-from .base import Artifact, Backend, Change, Installed, Plan, Scope, Wishes
+from .base import Artifact, Backend, Change, Installed, Scope, Wishes
 from .places import Places
+from .plan import Plan
 from .started import program_of, trouble_of
 from .systemctl import Manager, Unit
 from .unfinished import forget

@@ -11,7 +11,8 @@ from ..ownership import fingerprint, marked
 from ..templates import render_file
 from ..timespan import format_timespan
 from . import handler, schedule
-from .base import Artifact, Plan, Scope
+from .base import Artifact, Scope
+from .plan import Plan
 from .reach import in_home
 
 OLDEST = 239

@@ -12,9 +12,10 @@ import pytest
 from dify_job.config.model import ScheduleConfig
 from dify_job.exits import TABLE, Again, Outcome
 from dify_job.scheduling import units, zones
-from dify_job.scheduling.base import Artifact, Plan, Scope
+from dify_job.scheduling.base import Artifact, Scope
 from dify_job.scheduling.cron_files import CronFiles
 from dify_job.scheduling.cron_table import CronTable
+from dify_job.scheduling.plan import Plan
 
 from .test_golden import FILES, compare
 

@@ -21,9 +21,10 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.config.read import load_config
 from dify_job.errors import JobError
 from dify_job.scheduling import crond, systemctl
-from dify_job.scheduling.base import Backend, Plan, Scope, Wishes
+from dify_job.scheduling.base import Backend, Scope, Wishes
 from dify_job.scheduling.cron_files import CronFiles
 from dify_job.scheduling.cron_table import CronTable
+from dify_job.scheduling.plan import Plan
 from dify_job.scheduling.systemd import Systemd
 
 OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")

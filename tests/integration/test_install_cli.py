@@ -227,7 +227,8 @@ def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Hom
     code = (
         "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
-        "from dify_job.scheduling.base import Plan, Scope, Wishes\n"
+        "from dify_job.scheduling.base import Scope, Wishes\n"
+        "from dify_job.scheduling.plan import Plan\n"
         "from dify_job.scheduling.cron_table import CronTable\n"
         "for n in sys.argv[1:]:\n"
         "    plan = Plan(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"

@@ -20,8 +20,9 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.errors import JobError
 from dify_job.exits import Outcome
 from dify_job.scheduling import crond, reach, systemctl, units
-from dify_job.scheduling.base import Plan, Scope, Wishes
+from dify_job.scheduling.base import Scope, Wishes
 from dify_job.scheduling.cron_files import CronFiles
+from dify_job.scheduling.plan import Plan
 from dify_job.scheduling.systemd import Systemd
 from dify_job.standin.server import StandIn
 

@@ -9,7 +9,8 @@ from dify_job.config import secrets
 from dify_job.config.model import Job, KeySource, Secret
 from dify_job.errors import JobError
 from dify_job.process import Done
-from dify_job.scheduling.base import Scope, plan_of
+from dify_job.scheduling.base import Scope
+from dify_job.scheduling.plan import plan_of
 from dify_job.scheduling.units import render_units
 
 CREDENTIAL = Path("/etc/credstore.encrypted/dify-job.daily.api_key")
