@@ -43,6 +43,9 @@ def logs(
         job = pick(load_config(options.config_path, options.env_file), None).name
     there = installed_jobs(visible(backend, scope), (job,))
     scheduler = there[0][0] if there else None
+    config = try_config(options) if scheduler is None else None
+    if config is not None and job not in config.jobs:
+        say(f"dify-job: no job {job} is installed or configured; dify-job status shows those that are")
     if _JOURNAL.exists() and process.found("journalctl"):
         command = ["journalctl", *_match(scheduler, job), *(["-f"] if follow else [])]
         command += ["-n", lines] if lines else []

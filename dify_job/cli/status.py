@@ -271,7 +271,9 @@ def _attention(row: _Row) -> list[str]:
         Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",
         Sync.EDITED: f"its files were edited by hand: {by}dify-job install {row.job} --diff",
         Sync.ORPHAN: f"its config is gone: {by}dify-job uninstall {row.job}",
-        Sync.MISSING: f"not installed: dify-job install {row.job}",
+        Sync.MISSING: f"not installed: dify-job install {row.job}"
+        if row.schedule
+        else "neither installed nor configured: dify-job status shows what is",
     }
     words = [mends[row.sync]] if row.sync in mends else []
     words += row.troubles

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import process
 from ..dify.app import AppSeen
-from ..exits import TABLE, Outcome
+from ..exits import TABLE, Again, Outcome
 from ..kept import read_in_flight, read_last, read_own
 from ..ownership import is_gone
 from ..running.aftermath import why_not_started
@@ -29,6 +29,7 @@ _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (
 _HOLDER = re.compile(rb"process [0-9]+")
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
+_AGAIN = {Again.SAFE: "; a retry is safe", Again.NOT_SAFE: "; a retry is not safe"}
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 # What mends it where systemd could not start the process, by its status (systemd.exec(5)).
 _MENDS = {
@@ -268,7 +269,7 @@ def check_last_run(case: Case) -> Iterator[Check]:
             yield ok("last-run", f"{last.get('outcome')}, {last.get('call_time')}")
         else:
             code = last.get("exit_code")
-            again = next((f"; a retry is: {row.again}" for row in TABLE if row.code == code), "")
+            again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
             told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
             yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
     if not os.access(directory / "in-flight.json", os.R_OK) or _held(directory, case.now):

@@ -83,6 +83,8 @@ def _check_program(plan: Plan, account: Account) -> None:
     )
     _demand(plan.python, "the interpreter", account, os.X_OK, ways_out, public=True)
     _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out, public=True)
+    if plan.python != Path(sys.executable):
+        return  # doctor looks at a unit with another one, whose dify-job stands elsewhere
     _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out, public=True)
     _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out, public=True)
 
@@ -100,14 +102,12 @@ def _check_files(plan: Plan, account: Account, mend: str) -> None:
                 f"the output directory {path} of job {plan.job} does not exist",
                 f"mkdir -p {path}",
             )
-        _demand(
-            path,
-            "the output directory",
-            account,
-            os.W_OK,
-            "make it writable for that user, set run_as in the job to one who can write there, or give "
-            "output.file as a relative path, which goes below /var/lib/dify-job",
-        )
+        ways_out = "make it writable for that user, or set run_as in the job to one who can write there"
+        if path == plan.figures:
+            _demand(path, "the directory of metrics.textfile", account, os.W_OK, ways_out)
+        else:
+            relative = "output.file as a relative path goes below /var/lib/dify-job"
+            _demand(path, "the output directory", account, os.W_OK, f"{ways_out}; {relative}")
 
 
 def _check_secrets(plan: Plan, account: Account, *, key_by_manager: bool) -> None:

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..integration.accepting import Accepting
-from ..integration.conftest import read_request
+from ..integration.accepting import Accepting, read_request
 from ..remedies import command_in
 from .conftest import Host
 from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
@@ -71,6 +70,18 @@ def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa
     assert told == f"python3 -m pip --python {other} install 'dify-job[notify]'"
     ward.host("uninstall")
     ward.host.run("rm", "-r", "/opt/other")
+
+
+def test_doctor_from_another_place_judges_the_units_own(ward: Ward) -> None:  # noqa: F811
+    """Its own interpreter is root's alone; the unit's is where its user gets to it."""
+    ward.host.run("sh", "-ec", (
+        "mkdir -m 700 /root/own; /opt/dify-job/bin/python -m venv --without-pip /root/own/venv; "
+        f"cd /root/own/venv/lib/python3*/site-packages; ln -s {ward.site}/* ."
+    ))  # fmt: skip
+    ran = ward.host.run("/root/own/venv/bin/python", "-m", "dify_job", "doctor", "daily")
+    assert "/opt/dify-job/bin/python, dify-job" in ran.stdout
+    assert "; this is /root/own/venv/bin/python" in ran.stdout
+    ward.host.run("rm", "-r", "/root/own")
 
 
 def test_a_proxy_that_only_this_shell_has(ward: Ward, named: str) -> None:  # noqa: F811

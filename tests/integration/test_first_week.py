@@ -113,6 +113,14 @@ def test_ctrl_c_at_a_question_leaves_a_line_of_its_own(dify_job: Command) -> Non
     assert shown.decode().splitlines() == ["Dify's address [http://localhost/v1]: ^C", "aborted"]
 
 
+def test_a_job_that_is_nowhere_is_not_to_be_installed(dify_job: Command) -> None:
+    _configured(dify_job, "[jobs.daily]\n")
+    status = dify_job("status", "dayly")
+    assert (status.code, "dayly: neither installed nor configured" in status.stdout) == (1, True)
+    assert "no job dayly is installed or configured" in dify_job("logs", "dayly").stderr
+    assert "nor configured" not in dify_job("status", "daily").stdout
+
+
 def test_a_bad_value_of_the_environment_is_shown_as_it_should_be(dify_job: Command) -> None:
     ran = dify_job("config", "validate", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "dify.example.com"})
     assert "DIFY_BASE_URL=https://dify.example.com/v1" in ran.stderr
