@@ -48,7 +48,10 @@ def render_manifests(job: Job, cluster: Cluster, source: Path, now: datetime) ->
     _check_cluster(cluster)
     _refuse_what_is_local(job)
     times = job.times
-    line, zone = cron_line(times)
+    try:
+        line, zone = cron_line(times)
+    except JobError as error:
+        raise JobError(error.outcome, f"job {job.name}: {error.message}", error.hint) from None
     name = object_name(job.name)
     values: dict[str, object] = {
         "job": toml(job.name),
@@ -66,7 +69,7 @@ def render_manifests(job: Job, cluster: Cluster, source: Path, now: datetime) ->
         "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.again is Again.SAFE),
         "final": [row.code for row in TABLE if row.code and row.again is not Again.SAFE],
         "run_id": job.end_user is None,
-        "config": job_document(job, state="none", **_what_the_pod_decides_by(times)),
+        "config": job_document(job, state="none", **_what_the_pod_decides_by(times, zone)),
     }
     if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
         raise _no_pod(
@@ -163,10 +166,11 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
     return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
 
 
-def _what_the_pod_decides_by(times: ScheduleConfig) -> dict[str, str]:
+def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]:
     """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
     jitter = {"jitter": format_timespan(times.jitter)} if times.jitter else {}
-    return jitter | ({"timezone": times.timezone} if times.timezone is not None else {})
+    day_of = times.timezone or (zone if times.calendar else None)
+    return jitter | ({"timezone": day_of} if day_of is not None else {})
 
 
 def _refuse_what_is_local(job: Job) -> None:

@@ -413,7 +413,8 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
     times: ScheduleConfig, why: str, way_out: str
 ) -> None:
     with pytest.raises(JobError, match=why) as caught:
-        cron_line(times)
+        manifests(replace(PLAIN, schedule=times))
+    assert caught.value.message.startswith("job daily: ")
     assert caught.value.outcome == "rejected"
     assert way_out in (caught.value.hint or "")
 
@@ -442,11 +443,18 @@ def test_a_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].inputs == {"day": date(2026, 1, 1)}
 
 
-@pytest.mark.parametrize("times", [ScheduleConfig(cron="0 7 * * *"), ScheduleConfig(every=3600.0)])
+@pytest.mark.parametrize(
+    "times",
+    [
+        ScheduleConfig(cron="0 7 * * *", timezone=SHANGHAI),
+        ScheduleConfig(every=3600.0, timezone=SHANGHAI),
+        ScheduleConfig(calendar=(f"07:30 {SHANGHAI}",)),
+    ],
+)
 def test_today_in_a_template_is_a_day_of_the_job_s_zone_in_the_pod_too(
     times: ScheduleConfig, tmp_path: Path
 ) -> None:
-    config_map, _ = manifests(replace(PLAIN, schedule=replace(times, timezone=SHANGHAI)))
+    config_map, _ = manifests(replace(PLAIN, schedule=times))
     (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].schedule.timezone == SHANGHAI
 
