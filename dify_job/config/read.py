@@ -29,16 +29,13 @@ _BUILT_IN = Origin(Source.BUILT_IN)
 
 @dataclass(frozen=True)
 class _Layer:
-    """Values of one place, raw; below: the path of their table in the document."""
+    """One table of a document, raw; below: its path."""
 
     values: Mapping[str, Any]
-    document: Document | None
-    below: tuple[str, ...] = ()
-    source: Source = Source.FILE
+    document: Document
+    below: tuple[str, ...]
 
     def origin(self, key: str, *, with_line: bool) -> Origin:
-        if self.document is None:
-            return Origin(self.source, f"--{key.replace('_', '-')}")
         line = self.document.line_of((*self.below, key)) if with_line else None
         return Origin(Source.FILE, str(self.document.path), line)
 
@@ -149,7 +146,8 @@ def _job(
     before = len(mistakes)
     for layer in layers:
         _check_layer(layer, mistakes)
-        _merge(layer, merged, origins, with_line=with_lines)
+        merged = _over(merged, layer.values)
+        origins |= {key: layer.origin(key, with_line=with_lines) for key in layer.values}
     if len(mistakes) > before:
         return None
     job = _build(name, merged, origins, flags)
@@ -170,7 +168,6 @@ def _from_there(files: Mapping[str, str | tuple[str, ...]], base: Path) -> dict[
 
 
 def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
-    assert layer.document is not None  # noqa: S101 - for mypy; layers of flags are not checked here
     for key, value in layer.values.items():
         fault = _fault_of(key, value)
         if fault is not None:
@@ -194,50 +191,33 @@ def _fault_of(key: str, value: Any) -> str | None:
     return None
 
 
-def _merge(layer: _Layer, merged: dict[str, Any], origins: dict[str, Origin], *, with_line: bool) -> None:
-    """Key by key, tables into tables; the later layer wins, its schedule or key source replaces others."""
-    for kinds in (SCHEDULE_KINDS, _KEY_KINDS):
-        if any(key in layer.values for key in kinds):
-            for key in kinds:
-                merged.pop(key, None)
-                origins.pop(key, None)
-    for key, value in layer.values.items():
+def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Key by key, tables into tables; the later one wins, its schedule or key source replaces others."""
+    replaced = {key for kinds in (SCHEDULE_KINDS, _KEY_KINDS) if values.keys() & kinds for key in kinds}
+    merged = {key: value for key, value in below.items() if key not in replaced}
+    for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merged[key] | value if both else value
-        origins[key] = layer.origin(key, with_line=with_line)
+    return merged
 
 
 def _build(
     name: str,
-    merged: dict[str, Any],
-    origins: dict[str, Origin],
+    merged: Mapping[str, Any],
+    origins: Mapping[str, Origin],
     flags: Mapping[str, Any],
     key: KeySource | None = None,
 ) -> Job:
+    """The job; key: where nothing below names one."""
+    _check_flags(flags, merged)
+    merged = _over(merged, flags)
     values = {field: FIELDS[field](value) for field, value in merged.items()}
-    layer = _Layer(flags, None, source=Source.FLAG)
-    for flag, value in flags.items():
-        if flag not in FIELDS:
-            raise JobError(
-                Outcome.USAGE,
-                f"a job has no setting {flag!r}{_meant(flag, list(FIELDS))}",
-                "man dify-job.toml",
-            )
-        try:
-            merged_value = merged.get(flag)
-            whole = (
-                merged_value | value if isinstance(value, dict) and isinstance(merged_value, dict) else value
-            )
-            values[flag] = FIELDS[flag](whole)
-        except ValueError as error:
-            raise JobError(
-                Outcome.USAGE, f"--{flag.replace('_', '-')} {error}", "dify-job run --help"
-            ) from None
-        origins[flag] = layer.origin(flag, with_line=False)
-    if key is None:
-        file, encrypted, env = (values.pop(kind, None) for kind in _KEY_KINDS)
-        kind = next((kind for kind in _KEY_KINDS if kind in merged), "")
-        key = KeySource(file, encrypted, env, origin=origins.get(kind, _BUILT_IN))
+    told = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
+    origins = {field: told[field] for field in merged}
+    kind = next((kind for kind in _KEY_KINDS if kind in merged), None)
+    file, encrypted, env = (values.pop(kind, None) for kind in _KEY_KINDS)
+    if kind is not None or key is None:
+        key = KeySource(file, encrypted, env, origin=origins.get(kind or "", _BUILT_IN))
     schedule = ScheduleConfig(**{field: values.pop(field) for field in _SCHEDULE & values.keys()})
     return Job(
         name=name,
@@ -247,6 +227,22 @@ def _build(
         origins=origins,
         **values,
     )
+
+
+def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+    for flag, value in flags.items():
+        if flag not in FIELDS:
+            raise JobError(
+                Outcome.USAGE,
+                f"a job has no setting {flag!r}{_meant(flag, list(FIELDS))}",
+                "man dify-job.toml",
+            )
+        try:
+            FIELDS[flag](_over(merged, {flag: value})[flag])
+        except ValueError as error:
+            raise JobError(
+                Outcome.USAGE, f"--{flag.replace('_', '-')} {error}", "dify-job run --help"
+            ) from None
 
 
 def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Config:

@@ -15,16 +15,7 @@ from ..dify.form import FormField, Parameters, fault_of
 from ..errors import JobError
 from ..exits import Outcome
 
-_WORDS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+_WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _OBJECTS_AS_OBJECTS = (1, 12)  # before it a text of JSON (`error-input-json-object-as-object`)

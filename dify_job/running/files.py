@@ -24,21 +24,11 @@ _TYPES = {
     "video": ("mp4", "mov", "mpeg", "webm"),
     "audio": ("mp3", "m4a", "wav", "amr", "mpga"),
     "document": (
-        "txt",
-        "markdown",
-        "md",
-        "mdx",
-        "pdf",
-        "html",
-        "htm",
-        "xlsx",
-        "xls",
-        "docx",
-        "csv",
-        "vtt",
+        "txt", "markdown", "md", "mdx", "pdf", "html", "htm", "xlsx", "xls", "docx", "csv", "vtt",
         "properties",
     ),
-}
+}  # fmt: skip
+_TYPE_OF = {extension: kind for kind, extensions in _TYPES.items() for extension in extensions}
 _BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "document", "pdf": "document"}
 # Documents where the server reads files with Unstructured (ETL_TYPE), of type custom where it does not.
 _DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
@@ -75,9 +65,8 @@ def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ..
 def type_of(file: InputFile, field: FormField) -> str:
     """The type that the server will find, which the request must name (`error-file-type-mismatch`)."""
     extension = file.extension
-    for kind, extensions in _TYPES.items():
-        if extension in extensions:
-            return kind
+    if extension in _TYPE_OF:
+        return _TYPE_OF[extension]
     if extension in _DEPENDS:
         return "custom" if f".{extension}" in _lower(field.allowed_extensions) else "document"
     found = next((kind for word, kind in _BY_MIME.items() if word in file.mime_type), None)

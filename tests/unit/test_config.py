@@ -48,6 +48,23 @@ def test_the_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> N
     assert str(job.origins["timeout"]) == "flag --timeout"
 
 
+@pytest.mark.parametrize("written", ['api_key_file = "/srv/key"\nevery = "1h"', ""])
+def test_a_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "c.toml").write_text(f"[jobs.default]\n{written}\n")
+    path, environ = (tmp_path / "c.toml", {}) if written else (None, {"DIFY_API_KEY": "app-below-0123456789"})
+    job = pick(load_config(path, environ=environ, flags={"api_key_env": "K", "cron": "5 * * * *"}), None)
+    assert (job.key.env, job.key.file, job.key.inline, str(job.key.origin)) == (
+        "K",
+        None,
+        None,
+        "flag --api-key-env",
+    )
+    assert (job.schedule.cron, job.schedule.every) == ("5 * * * *", None)
+    assert not job.origins.keys() & {"api_key_file", "every"}
+
+
 def test_config_d_is_merged_key_by_key_in_lexical_order(tmp_path: Path) -> None:
     path = config(
         tmp_path,
