@@ -251,15 +251,15 @@ class JobState:
         self._files.remove(name)
 
 
-def private_of(directory: Path) -> Path:
-    """Where systemd keeps the state of a dynamic user, with a link to it in the state directory's place."""
-    return directory.parent.with_name("private") / directory.parent.name / directory.name
+def private_of(base: Path) -> Path:
+    """Where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
+    return base.parent / "private" / base.name
 
 
 def _link_to_private(directory: Path) -> None:
     """Put back systemd's link where somebody removed it: a directory in its place fails the unit with 238."""
     if directory.parent == _SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
-        private = private_of(directory)
+        private = private_of(directory.parent) / directory.name
         if private.is_dir() and not directory.exists():
             directory.symlink_to(Path("..", *private.parts[-3:]))
 

@@ -14,7 +14,7 @@ from ..exits import Outcome
 from ..files import locked
 from ..scheduling.base import Backend
 from ..scheduling.host import chosen_scope, installed_jobs, visible
-from ..scheduling.places import private_of
+from ..state import JobState, Locked, private_of
 from .door import close_door
 from .options import Globals
 from .output import put
@@ -53,8 +53,17 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
     if purge:
         base = where.base
         with locked(base):
-            for job in sorted({one.job for _, one in there} | set(jobs)):
-                _purge(job, base)
+            busy = [
+                f"{job} ({holder})"
+                for job in sorted({one.job for _, one in there} | set(jobs))
+                if (holder := _purge(job, base)) is not None
+            ]
+        if busy:
+            raise JobError(
+                Outcome.BUSY,
+                f"the state of {', '.join(busy)} is in use by a run, and was left",
+                "give the same command when it has ended",
+            )
 
 
 @click.command()
@@ -93,7 +102,14 @@ def _set_paused(
         put(f"{job}: {'paused' if paused else 'armed'}")
 
 
-def _purge(job: str, base: Path) -> None:
+def _purge(job: str, base: Path) -> str | None:
+    """Remove a job's state; where a run holds it, its holder: without the lock a second run could begin."""
+    if (base / job).is_dir():
+        with contextlib.closing(JobState(base / job)) as state:
+            try:
+                state.lock()
+            except Locked as locked_by:
+                return locked_by.holder
     for path in (base / job, private_of(base) / job):  # StateDirectory= of a dynamic user is a link
         if path.is_symlink():
             path.unlink()
@@ -104,3 +120,4 @@ def _purge(job: str, base: Path) -> None:
         put(f"  removed {path}")
     with contextlib.suppress(OSError):  # with the last job
         private_of(base).rmdir()
+    return None

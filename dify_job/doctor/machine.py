@@ -180,7 +180,7 @@ def _cannot_be_written(case: Case, there: Path) -> Check | None:
 def _in_its_place(case: Case, there: Path) -> str | None:
     if is_gone(there, stat.S_ISDIR):
         return f"{there} is not a directory"
-    private = private_of(there)
+    private = private_of(there.parent) / there.name
     if not case.system or there != case.state or there.is_symlink() or not os.path.lexists(private):
         return None
     return f"{there} and {private} are both there: systemd does not start the unit (238)"

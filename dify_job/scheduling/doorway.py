@@ -14,10 +14,11 @@ from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
 from ..files import Writer, locked
 from ..ownership import Found, fingerprint, look, marked
+from ..state import private_of
 from ..templates import render_file
 from . import systemctl, units
 from .base import Artifact, Scope
-from .places import Places, private_of
+from .places import Places
 from .reach import in_home
 from .systemctl import Manager
 from .verify import verify

@@ -4,8 +4,7 @@ import os
 import pwd
 import stat
 
-from ..state import base_of, make_base
-from .places import private_of
+from ..state import base_of, make_base, private_of
 
 
 def give_state(job: str, user: str) -> None:

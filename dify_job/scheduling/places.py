@@ -9,11 +9,6 @@ from .base import Scope
 from .handler import SYSTEM_UNITS, user_units
 
 
-def private_of(base: Path) -> Path:
-    """Where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
-    return base.parent / "private" / base.name
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """Directories of one scope."""

@@ -58,6 +58,26 @@ def test_a_run_that_waited_takes_up_where_the_one_before_it_succeeded(
     assert since[1].startswith("20"), "the first run succeeded while the second waited"
 
 
+def test_the_state_of_a_run_under_way_is_not_purged(dify_job: Command, server: StandIn) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
+    env = {
+        "K": "app-two-seconds",
+        "DIFY_JOB_CONFIG": str(config),
+        "XDG_STATE_HOME": str(dify_job.home),
+        "STATE_DIRECTORY": str(dify_job.home / "dify-job/a"),
+    }
+    purge = ("uninstall", "a", "--purge", "--user")
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    assert dify_job(*purge, env=env).code == 75
+    assert dify_job("run", env=env).code == 75, "the lock is still where the next run looks for it"
+    assert json.loads(first.communicate(timeout=10)[0])["outcome"] == "succeeded"
+    assert dify_job(*purge, env=env).code == 0
+    assert not (dify_job.home / "dify-job/a").exists()
+
+
 def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
