@@ -16,7 +16,7 @@ from .trust import fault_of_directories, fault_of_file, fault_of_link, mend
 _OURS = "# Managed by dify-job for job "
 MEND = "mend it there, then: dify-job config validate"
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
-_VARIABLES = {
+VARIABLES = {
     "base_url": "DIFY_BASE_URL",
     "inputs": "DIFY_INPUTS",
     "end_user": "DIFY_END_USER",
@@ -159,7 +159,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
     owner = _first(places, "DIFY_API_KEY")
     found: dict[str, tuple[_Place, str]] = {}
-    for key, name in _VARIABLES.items():
+    for key, name in VARIABLES.items():
         allowed = (owner,) if owner is not None and key == "base_url" else places
         if (place := _first(allowed, name)) is not None:
             found[key] = place, name

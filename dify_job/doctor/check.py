@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from ..caller import sudo
 from ..config.model import Job, Source
+from ..config.sources import VARIABLES
 
 _OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
 
@@ -42,6 +43,8 @@ def place_of(job: Job, key: str) -> str:
     if (origin := job.origins.get(key)) is not None:
         return str(origin)
     file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
+    if file is None and key in VARIABLES:
+        return f"the variable {VARIABLES[key]}"
     return f"[jobs.{job.name}] of {file or 'a config file'}"
 
 

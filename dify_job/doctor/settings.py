@@ -112,7 +112,7 @@ def check_notify(case: Case) -> Check | None:
     if lacks(case, "apprise"):
         python = case.python or Path(sys.executable)
         pip = f"python3 -m pip --python {python}" if lacks(case, "pip") else f"{python} -m pip"
-        command = f"{pip} install 'dify-job[notify]'"
+        command = f"{pip} install apprise"
         told = f"nobody will be told: {python} has no apprise"
         return warn("notify", told, by_root(command) if case.system else command)
     return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")

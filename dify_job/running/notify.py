@@ -205,7 +205,7 @@ def _message(url: Secret, title: str, body: str, report: Report) -> Callable[[],
         try:
             import apprise  # noqa: PLC0415 - an extra, and only for jobs with messages
         except ImportError:
-            raise _Failed("apprise is not installed: pip install 'dify-job[notify]'") from None
+            raise _Failed("apprise is not installed beside dify-job: pip install apprise") from None
 
         _keep_apprise_discreet()
         service = apprise.Apprise()  # one each: several in one would wait for one another

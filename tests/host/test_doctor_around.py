@@ -67,7 +67,7 @@ def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa
     ward.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
     install = ward.sh(f"{other} -P -m dify_job install daily")
     told = ward.sees("notify", "warn", f"nobody will be told: {other} has no apprise", install)
-    assert told == f"python3 -m pip --python {other} install 'dify-job[notify]'"
+    assert told == f"python3 -m pip --python {other} install apprise"
     ward.host("uninstall")
     ward.host.run("rm", "-r", "/opt/other")
 

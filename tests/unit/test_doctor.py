@@ -14,7 +14,7 @@ from dify_job.config.model import Config, Job, KeySource, Notify, Origin, Schedu
 from dify_job.dify.app import AppSeen
 from dify_job.doctor import environment, machine, program, server, service, settings
 from dify_job.doctor.case import Case
-from dify_job.doctor.check import Level
+from dify_job.doctor.check import Level, place_of
 from dify_job.doctor.server import Servers, check_transport
 from dify_job.scheduling.base import Installed, Scope
 from dify_job.scheduling.cron_table import CronTable
@@ -49,6 +49,20 @@ def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level:
     check = check_transport(job(), seen, NOW)
     assert check.level is level
     assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
+
+
+@pytest.mark.parametrize(
+    ("origins", "key", "place"),
+    [
+        ({"inputs": Origin(Source.FILE, "/a.toml", 4)}, "inputs", "/a.toml:4"),
+        ({"inputs": Origin(Source.FILE, "/a.toml", 4)}, "files", "[jobs.daily] of /a.toml"),
+        ({"base_url": Origin(Source.ENVIRONMENT, "DIFY_BASE_URL")}, "base_url", "environment DIFY_BASE_URL"),
+        ({}, "base_url", "the variable DIFY_BASE_URL"),
+        ({}, "ca_file", "[jobs.daily] of a config file"),
+    ],
+)
+def test_where_a_key_is_edited(origins: dict[str, Origin], key: str, place: str) -> None:
+    assert place_of(job(origins=origins), key) == place
 
 
 def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
@@ -106,7 +120,7 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     check = settings.check_notify(case_of(told, other))
     assert check is not None
     assert (check.level, check.message) == (Level.WARN, f"nobody will be told: {other} has no apprise")
-    assert check.mend == f"python3 -m pip --python {other} install 'dify-job[notify]'"
+    assert check.mend == f"python3 -m pip --python {other} install apprise"
 
 
 def test_zone_data_that_the_machine_lacks_is_a_failure(
