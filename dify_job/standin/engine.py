@@ -210,6 +210,15 @@ class Engine:
             "files": [],
         }
 
+    def answer(self, run: RunRecord, events: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        """The blocking answer, once the run has ended or waits."""
+        ends = ("workflow_finished", "workflow_paused")
+        last = next((event for event in events if event["event"] in ends), {})
+        data: dict[str, Any] = dict(last.get("data", {}))
+        if last.get("event") == "workflow_paused":
+            data = self.finished(run, "paused", None, {}) | {"finished_at": None, **data}
+        return {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data}
+
     @staticmethod
     def _head(run: RunRecord) -> dict[str, Any]:
         return {"id": run.run_id, "workflow_id": run.workflow_id, "created_at": int(run.created_at)}

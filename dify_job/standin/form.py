@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .apps import App
-from .files import Uploads, type_of
+from .files import Refused, Uploads, type_of
 
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
@@ -16,12 +16,8 @@ class Mistake(Exception):  # noqa: N818 - an answer, not a fault
     """A 400 `invalid_param` with these words."""
 
 
-class Trouble(Exception):  # noqa: N818 - an answer, not a fault
-    """A 500 (`error-input-number-is-list`)."""
-
-
 def taken(app: App, inputs: Mapping[str, Any], uploads: Uploads, version: tuple[int, int]) -> dict[str, Any]:
-    """The inputs as the workflow gets them; without a form all that came. Raises Mistake, Trouble."""
+    """The inputs as the workflow gets them; without a form all that came. Raises Mistake, Refused."""
     if not app.form:
         return dict(inputs)
     got = {}
@@ -55,8 +51,9 @@ def _select(name: str, kind: str, value: Any, control: Mapping[str, Any], *_: An
 
 
 def _number(name: str, _kind: str, value: Any, *_: Any) -> Any:
-    if isinstance(value, (list, dict)):
-        raise Trouble
+    if isinstance(value, (list, dict)):  # `error-input-number-is-list`
+        message = "The server encountered an internal error and was unable to complete your request."
+        raise Refused(500, "internal_server_error", message)
     if not isinstance(value, str):
         return value
     if not value.strip():

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from .apps import App
 from .engine import Engine, RunRecord
 from .files import Refused, Uploads
-from .form import Mistake, Trouble, taken
+from .form import Mistake, taken
 from .wire import Replay, Server, Wire
 
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
@@ -158,24 +158,15 @@ class _Routes(Wire):
         if self.server_of_apps.replay is not None:
             self.send_replay(self.server_of_apps.replay)
             return
-        _check(app, body)
         engine = self.server_of_apps.engine
-        if app.limit and engine.active(app) >= app.limit:
-            raise Refused(
-                400,
-                "invalid_param",
-                "Too many requests. Please try again later. The current maximum concurrent requests allowed "
-                f"for app is {app.limit}.",
-            )
+        _check(app, body)
+        _check_limit(app, engine)
         streaming = body.get("response_mode") == "streaming"
         mistake, inputs = "", dict(body["inputs"])
         try:
             inputs = taken(app, inputs, self.server_of_apps.uploads, engine.version)
         except Mistake as found:
             mistake = str(found)
-        except Trouble:
-            message = "The server encountered an internal error and was unable to complete your request."
-            raise Refused(500, "internal_server_error", message) from None
         if mistake and not (streaming and engine.in_worker):
             raise Refused(400, "invalid_param", mistake)
         if mistake or app.refuses:
@@ -186,14 +177,8 @@ class _Routes(Wire):
         run, events = engine.start(app, str(body["user"]), inputs)
         if streaming:
             self.send_events(engine.events(run.listeners[0], self.server_of_apps.ping))
-            return
-        finished = next(
-            (event for event in events if event["event"] in ("workflow_finished", "workflow_paused")), None
-        )
-        data = dict(finished["data"]) if finished else {}
-        if finished and finished["event"] == "workflow_paused":
-            data = engine.finished(run, "paused", None, {}) | {"finished_at": None, **data}
-        self.send_json(200, {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data})
+        else:
+            self.send_json(200, engine.answer(run, events))
 
     def _detail(self, app: App, run_id: str) -> None:
         engine = self.server_of_apps.engine
@@ -262,3 +247,13 @@ def _check(app: App, body: Any) -> None:
         raise Refused(400, "invalid_param", message)
     if not app.published:
         raise Refused(400, "invalid_param", "Workflow not published")
+
+
+def _check_limit(app: App, engine: Engine) -> None:
+    if app.limit and engine.active(app) >= app.limit:
+        raise Refused(
+            400,
+            "invalid_param",
+            "Too many requests. Please try again later. The current maximum concurrent requests allowed "
+            f"for app is {app.limit}.",
+        )

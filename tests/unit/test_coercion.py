@@ -14,8 +14,8 @@ from dify_job.exits import Outcome
 from dify_job.running.coercion import coerce, fitted
 from dify_job.running.inputs import needs_form
 from dify_job.standin.apps import App
-from dify_job.standin.files import Uploads
-from dify_job.standin.form import Mistake, Trouble, taken
+from dify_job.standin.files import Refused, Uploads
+from dify_job.standin.form import Mistake, taken
 from tests import recordings
 
 VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14)}
@@ -70,7 +70,7 @@ def test_what_is_sent_is_what_the_form_asks_for_or_it_is_refused_before_the_post
         return
     try:
         got = taken(app, sent, Uploads(), VERSIONS[version])
-    except (Mistake, Trouble) as error:
+    except (Mistake, Refused) as error:
         pytest.fail(f"Dify would refuse {sent}: {error!r}")
     for name, value in inputs.items():
         assert means_the_same(value, got[name], parameters.field(name)), (name, value, got[name])
