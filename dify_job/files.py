@@ -111,6 +111,19 @@ def all_or_nothing(place: Path, otherwise: str) -> Iterator[Writer]:
 
 
 @contextlib.contextmanager
+def removing(place: Path, otherwise: str) -> Iterator[None]:
+    """Raises JobError (cannot-write) for what cannot be removed within; place and otherwise: as above."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or place} could not be removed: {error.strerror}",
+            mend_of_disk(error, place, otherwise),
+        ) from None
+
+
+@contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
 

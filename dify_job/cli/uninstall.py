@@ -11,7 +11,7 @@ from .. import installing
 from ..config.read import pick
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import locked
+from ..files import locked, removing
 from ..scheduling.base import Backend
 from ..scheduling.host import chosen_scope, installed_jobs, visible
 from ..state import JobState, Locked, private_of
@@ -52,7 +52,7 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         close_door(where, left, all_jobs=not jobs)
     if purge:
         base = where.base
-        with locked(base):
+        with locked(base), removing(base, f"look at it: ls -la {base}"):
             busy = [
                 f"{job} ({holder})"
                 for job in sorted({one.job for _, one in there} | set(jobs))

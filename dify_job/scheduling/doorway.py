@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import JobError, mend_of_disk
 from ..exits import Outcome
-from ..files import Writer, locked
+from ..files import Writer, locked, removing
 from ..ownership import Found, fingerprint, look, marked
 from ..state import private_of
 from ..templates import render_file
@@ -155,9 +155,10 @@ class Doorway:
             if running:
                 self._manager.tell("disable", [SOCKET])
                 self._manager.tell("stop", [SOCKET, SERVICE.replace("@", "@*")])
-            for path in ours:
-                path.unlink(missing_ok=True)
-            (self._places.units / "sockets.target.wants" / SOCKET).unlink(missing_ok=True)
+            wanted = self._places.units / "sockets.target.wants" / SOCKET
+            with removing(self._places.units, "nothing listens any more; try again as who installed it"):
+                for path in (*ours, wanted):
+                    path.unlink(missing_ok=True)
             if running:
                 self._manager.reload()
             return ours

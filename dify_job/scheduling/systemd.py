@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import locked
+from ..files import locked, removing
 from ..ownership import Found, Seen, look
 from . import handler, reach, systemctl, units
 from .arming import Arming
@@ -203,19 +203,14 @@ class Systemd(Backend):
         left = [f"{path} is not ours and was left" for path, one in seen.items() if one.is_foreign]
         _, timer = units.unit_names(job)
         forget(self._places.base, timer)
-        try:
+        hint = "the timer is stopped; try again when the file system can be written"
+        with removing(self._places.units, hint):
             if any(path.name == timer for path in ours):
                 self._places.wanted(timer).unlink(missing_ok=True)
                 self._places.stamp(timer).unlink(missing_ok=True)
             for path in ours:
                 left += _empty_drop_in_directory(path)
                 path.unlink(missing_ok=True)
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{error.filename} could not be removed: {error.strerror}",
-                "the timer is stopped; try again when the file system can be written",
-            ) from None
         return Change(job=job, paths=tuple(ours), changed=bool(ours), notes=tuple(left))
 
     def _check_reach(self, plan: Plan) -> None:

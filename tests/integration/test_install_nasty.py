@@ -503,6 +503,21 @@ def test_nasty_25_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
     assert crond.start_command() == f"sudo {command}"
 
 
+def test_nasty_05_state_that_cannot_be_purged_is_told(home: Home) -> None:
+    home("install", "--user")
+    state = home.path / "state/dify-job/daily"
+    state.mkdir(parents=True, exist_ok=True)
+    home.first = (
+        "import errno, os, shutil\n"
+        "def refuse(path): raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))\n"
+        "shutil.rmtree = refuse"
+    )
+    done = home("uninstall", "--user", "--purge")
+    assert done.code == 73
+    assert f"{state} could not be removed: Read-only file system" in done.stderr
+    assert "findmnt -T" in done.stderr
+
+
 def test_nasty_05_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
