@@ -1,6 +1,5 @@
 """`dify-job render`: the files of jobs for another host, a cluster or a package; nothing else is touched."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from ..config.model import Job, KeySource
 from ..config.read import load_config, pick_all
 from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer
+from ..files import all_or_nothing
 from ..running.inputs import secrets_in
 from ..scheduling.base import Artifact, Scope
 from ..scheduling.cron_files import CronFiles
@@ -111,18 +110,13 @@ def _with_key_file(job: Job, place: Path) -> Job:
 
 
 def _give(artifacts: Iterable[Artifact], output_dir: Path | None, target: str) -> None:
-    separator = "---\n" if target == "kubernetes" else ""  # so that what is printed can be piped to kubectl
-    for artifact in artifacts:
-        if output_dir is None:
+    if output_dir is None:
+        separator = "---\n" if target == "kubernetes" else ""  # so that it can be piped to kubectl
+        for artifact in artifacts:
             put_data(f"{separator}# {artifact.path}\n{artifact.text}")
-            continue
-        path = output_dir / artifact.path.name
-        try:
-            Writer().put(path, artifact.text.encode())
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                f"{path} could not be written: {os.strerror(error.errno or 0)}",
-                "name a directory of yours in --output-dir",
-            ) from None
+        return
+    files = {output_dir / artifact.path.name: artifact.text.encode() for artifact in artifacts}
+    with all_or_nothing(output_dir, "name a directory of yours in --output-dir") as writer:
+        writer.put_all(files)
+    for path in files:
         put(str(path))
