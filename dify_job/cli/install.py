@@ -185,8 +185,9 @@ def _tell_armed(changes: Sequence[Change], config: Config, by: str) -> None:
         put(f"{len(changes) - len(unarmed)} of {len(changes)} armed")
     elif unarmed:
         job = unarmed[0].job
-        arm = unarmed[0].arm or (f"dify-job resume {job}",)
-        put(f"{job} is not armed: {' && '.join(f'{by}{command.removeprefix(by)}' for command in arm)}")
+        commands = unarmed[0].arm or (f"dify-job resume {job}",)
+        arm = " && ".join(f"{by}{command.removeprefix(by)}" for command in commands)
+        put(f"{job} is not armed: {arm}")
     elif changes:
         put(f"{changes[0].job} is armed")
 

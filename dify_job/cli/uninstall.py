@@ -98,8 +98,11 @@ def _set_paused(
             pick(config, job)
         raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
     for job in jobs:
-        there[job].pause(job, paused=paused)
-        put(f"{job}: {'paused' if paused else 'armed'}")
+        change = there[job].pause(job, paused=paused)
+        put(f"{job}: {'paused' if paused else 'armed' if change.armed else 'resumed'}")
+        if not paused and not change.armed:
+            arm = " && ".join(change.arm)
+            put(f"{job} is not armed: {arm}")
 
 
 def _purge(job: str, base: Path) -> str | None:

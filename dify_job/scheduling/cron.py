@@ -41,10 +41,12 @@ class Cron(Backend):
                 reach.check_plan(plan, reach.account_of(plan.run_as or "root"), key_by_manager=False)
         with locked(self._base):
             changes = self._bring(plans, wishes)
-        if (down := crond.why_down()) is None:
-            return changes
-        arm = (crond.start_command(),)
-        return [replace(one, armed=False, arm=arm if one.armed else ()).noting(down) for one in changes]
+        return [_as_cron_is(one) for one in changes]
+
+    def pause(self, job: str, *, paused: bool) -> Change:
+        """Comment the job's lines, or take the comment away; it lasts across reboots."""
+        with locked(self._base):
+            return _as_cron_is(self._comment(job, paused=paused))
 
     def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
         """The file or block of a job: its place, its text now, and the one that install would give it."""
@@ -63,6 +65,10 @@ class Cron(Backend):
     # Where the lines stand
 
     _names_user: bool  # cron reads one between time and command
+
+    @abstractmethod
+    def _comment(self, job: str, *, paused: bool) -> Change:
+        """The lines of a job as comments, or as lines again."""
 
     @abstractmethod
     def _place(self, job: str) -> Path:
@@ -145,3 +151,11 @@ def _command(words: Sequence[str]) -> str:
             "use shorter paths",
         )
     return command
+
+
+def _as_cron_is(change: Change) -> Change:
+    """Where no daemon runs nothing is armed, and what starts it arms."""
+    if (down := crond.why_down()) is None:
+        return change
+    arm = (crond.start_command(),) if change.armed else ()
+    return replace(change, armed=False, arm=arm).noting(down)

@@ -34,9 +34,8 @@ class CronFiles(Cron):
         with locked(self._base), self._whole() as writer:
             return [self._remove(writer, job) for job in jobs]
 
-    def pause(self, job: str, *, paused: bool) -> Change:
-        """Comment the job's lines, or take the comment away; it lasts across reboots."""
-        with locked(self._base), self._whole() as writer:
+    def _comment(self, job: str, *, paused: bool) -> Change:
+        with self._whole() as writer:
             path, seen = self._place(job), self._look(job)
             content = pausing.with_pause(seen, job, paused=paused)
             if content != seen.content:

@@ -38,16 +38,13 @@ class CronTable(Cron):
         with locked(self._base):
             return crond.edit(without)
 
-    def pause(self, job: str, *, paused: bool) -> Change:
-        """Comment the job's lines, or take the comment away; it lasts across reboots."""
-
+    def _comment(self, job: str, *, paused: bool) -> Change:
         def with_pause(table: bytes) -> tuple[bytes, Change]:
             lines = pausing.with_pause(crontab.look(table, job), job, paused=paused)
             new = crontab.with_block(table, job, lines)
             return new, Change(job=job, paths=(_CRONTAB,), changed=new != table, armed=not paused)
 
-        with locked(self._base):
-            return crond.edit(with_pause)
+        return crond.edit(with_pause)
 
     def _place(self, job: str) -> Path:  # noqa: ARG002 - one for all
         return _CRONTAB
