@@ -17,7 +17,8 @@ from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 from tests import recordings
 
-from .conftest import Command, read_request
+from .accepting import read_request
+from .conftest import Command
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])
