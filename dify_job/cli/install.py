@@ -82,7 +82,8 @@ def install(  # noqa: PLR0913 - one argument an option
     place = config_place(config, where)
     installed = [each.job for each in ready]
     door = door_of(installed, scheduler, place, http=http, listen=http_listen, token_file=http_token_file)
-    gone = installing.orphans(scheduler, place, config.jobs) if prune else []
+    orphans = installing.orphans(scheduler, place, config.jobs)
+    gone = orphans if prune else []
     if dry_run or as_diff or check:
         for one in gone:
             put(f"{one.job} is no longer in {place}, and would be uninstalled")
@@ -95,6 +96,8 @@ def install(  # noqa: PLR0913 - one argument an option
     for one in gone:
         installing.take_away(scheduler, [one])
         put(f"{one.job}: uninstalled, it is no longer in {place}")
+    for job in [] if prune else [one.job for one in orphans]:
+        put(f"{job} is no longer in {place}, but still installed: {where.sudo}dify-job uninstall {job}")
     if door is not None:
         open_door(door, where)
     else:

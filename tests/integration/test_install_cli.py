@@ -73,6 +73,7 @@ def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(hom
     assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
     home.configure(CONFIG)
     assert "weekly" in home("status", "--user").stdout
+    assert "but still installed: dify-job uninstall weekly\n" in home("install", "--user").stdout
     would = home("install", "--user", "--prune", "--check")
     assert (would.code, "weekly is no longer in" in would.stdout) == (1, True)
     done = home("install", "--user", "--prune")
