@@ -4,8 +4,7 @@ There is no daemon behind them: the schedule is the operating system's, as `dify
 the program that started it can end, and a reboot changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
 _MOST_HOURS = 24 * 366
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulerStatus:
-    """running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known.
+class SchedulerStatus(dict[str, Any]):
+    """The original's dict, for callers that index, print or encode it; its four values are attributes, too.
 
-    The original's callers may also read it as the dict that it was there: status["running"], dict(status).
+    running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known.
     """
 
     running: bool
@@ -37,12 +35,14 @@ class SchedulerStatus:
     next_run_time: str | None
     message: str
 
-    def keys(self) -> Iterable[str]:
-        """The four names."""
-        return asdict(self).keys()
+    def __init__(self, running: bool, job_name: str, next_run_time: str | None, message: str) -> None:
+        super().__init__(running=running, job_name=job_name, next_run_time=next_run_time, message=message)
 
-    def __getitem__(self, name: str) -> bool | str | None:
-        return asdict(self)[name]  # type: ignore[no-any-return]
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 async def manual_call_dify(

@@ -79,7 +79,7 @@ class Routes:
 
 
 def _status(status: service.SchedulerStatus, **more: Any) -> Answer:
-    return as_json({**more, **asdict(status)})
+    return as_json(more | status)
 
 
 def _refuse_body(body: bytes) -> None:

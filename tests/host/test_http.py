@@ -370,19 +370,19 @@ def test_python_programs_start_and_stop_the_schedule_and_a_reboot_does_not_start
     host.job('calendar = "*-*-* 07:30"\ntimezone = "Asia/Shanghai"')
 
     def python(code: str) -> Any:
-        head = "import asyncio, json, dataclasses as d\nfrom dify_job import service\n"
+        head = "import asyncio, json\nfrom dify_job import service\n"
         done = host.run(PYTHON, "-c", head + code)
         return json.loads(done.stdout)
 
-    told = python("print(json.dumps(d.asdict(service.start_scheduler(interval_hours=3))))")
+    told = python("print(json.dumps(service.start_scheduler(interval_hours=3)))")
     assert told["running"] is True
     assert host.status()["schedule"] == "every 3h"
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
-    assert python("print(json.dumps(d.asdict(service.stop_scheduler())))")["running"] is False
+    assert python("print(json.dumps(service.stop_scheduler()))")["running"] is False
     host.machine.stop()
     host.machine.start()
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
-    assert python("print(json.dumps(d.asdict(service.scheduler_status())))")["running"] is False
+    assert python("print(json.dumps(service.scheduler_status()))")["running"] is False
     code = "r = asyncio.run(service.manual_call_dify()); print(json.dumps([r.success, r.message]))"
     assert python(code) == [True, "workflow succeeded"]
     assert len(host.server.runs) == 1
