@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 _NETWORK_PAUSE = 2.0
 
 
-def ignore(_event: Event) -> None:
-    """No progress is shown."""
-
-
-def as_it_is(request: "Request") -> "Request":
-    """Nothing is different when it is the run's turn."""
-    return request
-
-
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
@@ -71,8 +62,8 @@ def run_job(
     state: JobState | None,
     *,
     inbox: Inbox | None = None,
-    progress: Callable[[Event], None] = ignore,
-    begins: "Callable[[Request], Request]" = as_it_is,
+    progress: Callable[[Event], None] = lambda _event: None,
+    begins: Callable[[Request], Request] = lambda request: request,
 ) -> Result:
     """Run the job once and tell how it ended; every outcome is a Result, our own faults are raised.
 

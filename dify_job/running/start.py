@@ -24,14 +24,6 @@ def _log_event(event: Event) -> None:
     log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
 
 
-def _never(_job: Job, _state: JobState | None) -> str | None:
-    return None
-
-
-def _nobody(_result: Result) -> None:
-    return
-
-
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """How a run came about: what the command knows, and a Python program need not say.
@@ -51,9 +43,9 @@ class Start:
     wait_network: float = 0.0
     jitter: float = 0.0
     inbox: Inbox = field(default_factory=Inbox)
-    held_back: Callable[[Job, JobState | None], str | None] = _never
+    held_back: Callable[[Job, JobState | None], str | None] = lambda _job, _state: None
     progress: Callable[[Event], None] = _log_event
-    ended: Callable[[Result], None] = _nobody
+    ended: Callable[[Result], None] = lambda _result: None
     by_unit: bool = False
 
 
