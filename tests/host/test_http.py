@@ -339,6 +339,7 @@ def test_the_handler_is_fenced_in(host: Host, http: Callable[..., Ran]) -> None:
     ).stdout
     [line] = [line for line in told.splitlines() if "Overall exposure level" in line]
     assert float(line.split(":")[1].split()[0]) <= 1.9, told
+    assert host.show("dify-job-http@x.service", "LimitCPU") == str(60)
 
 
 def test_from_the_original_s_env_file_a_user_has_the_same_calls_without_root(alice: Login) -> None:  # noqa: F811
