@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from dify_job.standin.apps import App, Node
 from dify_job.standin.server import StandIn
 from tests import recordings
 
-from .accepting import read_request
+from .accepting import Accepting, read_request
 from .conftest import Command
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
@@ -372,48 +371,29 @@ def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_pa
     assert result.success, result.message
 
 
-class Scripted:
+class Scripted(Accepting):
     """A server with the form of the app `file`; of its answers, None closes and "hang" is silent."""
 
     def __init__(self, answers: dict[str, object]) -> None:
+        super().__init__()
         self.answers = answers
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.paths: list[str] = []
         self.requests: list[bytes] = []
-        self._done = threading.Event()
 
-    def __enter__(self) -> "Scripted":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            request = read_request(connection)
-            path = request.split(b" ", 2)[1].decode()
-            self.requests.append(request)
-            self.paths.append(path)
-            form = recordings.load("1.11.2", "parameters-file")
-            answer = self.answers.get(path, (200, form.headers, form.bytes))
-            if answer == "hang":
-                self._done.wait(30)
-            if isinstance(answer, bytes):
-                connection.sendall(answer)
-            if not isinstance(answer, tuple):
-                return
-            status, headers, body = answer
-            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            length = f"Content-Length: {len(body)}\r\nConnection: close\r\n"
-            connection.sendall(f"HTTP/1.1 {status} X\r\n{head}{length}\r\n".encode() + body)
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+        request = read_request(client)
+        path = request.split(b" ", 2)[1].decode()
+        self.requests.append(request)
+        self.paths.append(path)
+        form = recordings.load("1.11.2", "parameters-file")
+        answer = self.answers.get(path, (200, form.headers, form.bytes))
+        if answer == "hang":
+            self._closed.wait(30)
+        if isinstance(answer, bytes):
+            client.sendall(answer)
+        if not isinstance(answer, tuple):
+            return
+        status, headers, body = answer
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        length = f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        client.sendall(f"HTTP/1.1 {status} X\r\n{head}{length}\r\n".encode() + body)
