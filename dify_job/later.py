@@ -36,6 +36,10 @@ class _Later(ModuleType):
         with lock:  # another thread that asks waits until all is there
             if spec.loader_state[1] is not None:
                 spec.loader_state[1] = None  # what it imports may ask it in turn
-                loader.exec_module(self)
+                try:
+                    loader.exec_module(self)
+                except BaseException:  # a signal's too: the next who asks has it executed again, as an import
+                    spec.loader_state[1] = loader
+                    raise
                 self.__class__ = ModuleType  # type: ignore[assignment] # an ordinary one now
         return ModuleType.__getattribute__(self, name)

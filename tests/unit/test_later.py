@@ -1,3 +1,4 @@
+import signal
 import sys
 import threading
 import time
@@ -48,6 +49,21 @@ def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
     assert type(asked_late) is type(sys)
     with pytest.raises(AttributeError, match=r"asked_late.*nothing"):
         _ = asked_late.nothing
+
+
+def test_a_module_that_was_interrupted_is_executed_again() -> None:
+    execute_when_asked("asked_late")
+    import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
+
+    def interrupt(_signum: int, _frame: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    with pytest.raises(InterruptedError):
+        asked_late.twice(2)
+    signal.signal(signal.SIGALRM, before)
+    assert (asked_late.twice(2), asked_late.told) == (4, [1])
 
 
 def test_threads_that_ask_at_once_all_get_the_whole_module() -> None:
