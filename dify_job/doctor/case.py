@@ -113,7 +113,7 @@ class Case:
         if version is not None and units.is_dynamic(self.plan, self.scheduler.scope, version):
             return reach.DYNAMIC
         try:
-            return reach.account_of(self.job.run_as or "root")
+            return reach.account_of(self.job.run_as or "root", confined=version is not None)
         except JobError:
             return None
 

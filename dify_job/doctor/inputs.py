@@ -14,6 +14,7 @@ from ..running import files as run_files
 from ..running.inputs import needs_form
 from ..scheduling import reach
 from .check import Check, fail, ok, place_of, warn
+from .settings import let_in
 
 
 def check_inputs(
@@ -67,9 +68,12 @@ def check_files(
             run_files.check(found, fields, seen.parameters.limits)
     except JobError as error:
         there = f"put a file there that {account.name} can read, or edit files in {place}"
-        mend = there if error.outcome is Outcome.NO_INPUT else f"edit files in {place}; {error.hint}"
-        return fail("files", error.message, mend)
+        edit = there if error.outcome is Outcome.NO_INPUT else f"edit files in {place}; {error.hint}"
+        return fail("files", error.message, edit)
     for file in (file for given in found.values() for file in given):
         if file.path is not None and (why := reach.obstacle(file.path, account, os.R_OK)) is not None:
-            return fail("files", f"{account.name} cannot read {file.path}: {why}", f"chmod a+r {file.path}")
+            mend = let_in(file.path, account, os.R_OK)
+            if reach.is_hidden(file.path, account):
+                mend = f"edit files in {place}: another directory, below /srv for example"
+            return fail("files", f"{account.name} cannot read {file.path}: {why}", mend)
     return ok("files", f"there and as the app takes them: {', '.join(sorted(files))}")

@@ -79,8 +79,12 @@ def check_output(case: Case, account: reach.Account) -> Check | None:
             return fail("output", told, by_root(command) if case.system else command)
         if (why := reach.obstacle(directory, account, os.W_OK)) is not None:
             told = f"{account.name} cannot write to {directory}: {why}"
-            mend = f"set run_as in {place_of(case.job, 'run_as')} to a user who can write there"
-            return fail("output", told, _let_in(directory, account) or mend)
+            mend = let_in(directory, account, os.W_OK)
+            if reach.is_hidden(directory, account):
+                key = "metrics" if directory == case.plan.figures else "output"
+                mend = f"edit {key} in {place_of(case.job, key)}: another directory, below /srv for example"
+            other = f"set run_as in {place_of(case.job, 'run_as')} to a user who can write there"
+            return fail("output", told, mend or other)
     if directories:
         return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
     return (
@@ -88,14 +92,15 @@ def check_output(case: Case, account: reach.Account) -> Check | None:
     )
 
 
-def _let_in(directory: Path, account: reach.Account) -> str | None:
-    """What makes it writable for a user; None for one who is another at each run."""
-    if account.uid is None:
+def let_in(path: Path, account: reach.Account, need: int) -> str | None:
+    """What opens a path to a user; None for one who is another at each run, and wants to write."""
+    if account.uid is None and need == os.W_OK:
         return None
-    for above in reversed(directory.parents):
+    for above in reversed(path.parents):
         if reach.obstacle(above, account, os.X_OK) is not None:
             return by_root(f"chmod a+x {shlex.quote(str(above))}")
-    return by_root(f"chown {account.name} {shlex.quote(str(directory))}")
+    to = f"chown {account.name}" if need == os.W_OK else "chmod a+r"
+    return by_root(f"{to} {shlex.quote(str(path))}")
 
 
 def check_notify(case: Case) -> Check | None:

@@ -20,11 +20,15 @@ _PRIVATE_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what PrivateTmp=
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a service runs as; a dynamic user owns nothing and is in no group."""
+    """Who a job runs as; a dynamic user owns nothing and is in no group.
+
+    confined: in a unit of the system manager, which leaves root no capabilities, and gives a /tmp of its own.
+    """
 
     name: str
     uid: int | None
     groups: frozenset[int] = frozenset()
+    confined: bool = False
 
     @property
     def dynamic(self) -> bool:
@@ -32,10 +36,10 @@ class Account:
         return self.uid is None
 
 
-DYNAMIC = Account("the unit's dynamic user", None)
+DYNAMIC = Account("the unit's dynamic user", None, confined=True)
 
 
-def account_of(name: str) -> Account:
+def account_of(name: str, *, confined: bool = False) -> Account:
     """A user of this machine. Raises JobError (config)."""
     try:
         found = pwd.getpwnam(name)
@@ -44,7 +48,7 @@ def account_of(name: str) -> Account:
             Outcome.CONFIG, f"run_as names {name}, who is no user of this machine", f"useradd --system {name}"
         ) from None
     groups = {found.pw_gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
-    return Account(name, found.pw_uid, frozenset(groups))
+    return Account(name, found.pw_uid, frozenset(groups), confined)
 
 
 def caller() -> Account:
@@ -142,12 +146,19 @@ def _check_notify(plan: Plan, account: Account, *, key_by_manager: bool) -> None
 def obstacle(path: Path, account: Account, need: int) -> str | None:
     """What keeps the account from a path, as the end of a sentence; None where it can be reached."""
     barrier = _barrier(path, account, need)
-    return None if barrier is None else _told(barrier)
+    if barrier is not None:
+        return _told(barrier)
+    return "a service has a /tmp of its own" if is_hidden(path, account) else None
+
+
+def is_hidden(path: Path, account: Account) -> bool:
+    """True below what PrivateTmp= puts another directory over."""
+    return account.confined and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP)
 
 
 def _barrier(path: Path, account: Account, need: int) -> Path | None:
     """The path itself, or the first directory above it, that keeps the account out."""
-    if account.uid == 0:
+    if account.uid == 0 and not account.confined:
         return None
     for directory in reversed(path.parents):
         if not _allowed(directory, account, os.X_OK):
@@ -164,11 +175,11 @@ def _demand(
     path: Path, what: str, account: Account, need: int, ways_out: str, *, public: bool = False
 ) -> None:
     """public: nothing in it is secret, so that opening it to everybody is a way out, outside of homes."""
-    barrier = _barrier(path, account, need)
-    why = None if barrier is None else _told(barrier)
-    if why is None and account.dynamic and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP):
-        why = "a service has a /tmp of its own"
+    why = obstacle(path, account, need)
     if why is not None:
+        barrier = _barrier(path, account, need)
+        if is_hidden(path, account):
+            ways_out = "put it elsewhere, below /srv for example"
         outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
         if public and barrier is not None and not is_gone(barrier) and not in_home(barrier):
             mode = "a+rx" if not is_gone(barrier, stat.S_ISDIR) or need == os.X_OK else "a+r"

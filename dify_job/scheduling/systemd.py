@@ -215,7 +215,7 @@ class Systemd(Backend):
 
     def _check_reach(self, plan: Plan) -> None:
         dynamic = units.is_dynamic(plan, self.scope, self.version)
-        account = reach.DYNAMIC if dynamic else reach.account_of(plan.run_as or "root")
+        account = reach.DYNAMIC if dynamic else reach.account_of(plan.run_as or "root", confined=True)
         reach.check_plan(plan, account, key_by_manager=units.key_by_manager(self.scope, self.version))
 
 

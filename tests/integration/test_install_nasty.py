@@ -141,6 +141,7 @@ def test_nasty_04_what_the_service_user_cannot_reach_is_found_before_anything_is
     monkeypatch.setattr(reach, "_PRIVATE_TMP", ())
     monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment" else "/usr"))
     python = program if where == "the interpreter" else Path("/usr/bin/python3")
+    monkeypatch.setattr(sys, "executable", str(python))
     config_path = config if where == "the configuration" else Path("/etc/hostname")
     with pytest.raises(JobError, match=f"reports cannot reach {where}") as refused:
         reach.check_plan(plan(python=python, config_path=config_path), account, key_by_manager=True)
