@@ -1,10 +1,8 @@
 """What commands that speak to schedulers share: their options, and the jobs that they name."""
 
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from ..config.read import load_config
 from ..errors import JobError
 from ..exits import Outcome
 from ..kept import read_tick
-from ..scheduling.base import Installed, Scope
-from ..scheduling.host import config_place, installed_jobs, visible
+from ..scheduling.base import Scope
+from ..scheduling.host import installed_jobs, visible
 from .options import Globals
 
 
@@ -43,29 +41,6 @@ def try_config(options: Globals) -> Config | None:
         return load_config(options.config_path, options.env_file)
     except JobError:
         return None
-
-
-def config_of(one: Installed, config: Config | None) -> Config | JobError | None:
-    """The config that a job was installed from, which need not be the caller's; None where it is not seen."""
-    if config is not None and one.source == str(config_place(config, one.scope)):
-        return config
-    return _config_at(Path(one.source)) if one.source and os.access(one.source, os.R_OK) else None
-
-
-@cache
-def _config_at(path: Path) -> Config | JobError:
-    try:
-        return load_config(path)
-    except JobError as error:
-        return error
-
-
-def fault_of_config(one: Installed, error: JobError) -> str | None:
-    """Why no run can read the config; others than its owner may just not see all of it."""
-    if one.scope is Scope.SYSTEM and os.geteuid() != 0:
-        return None
-    why, _, _ = error.message.partition("\n")
-    return f"its config cannot be used: {why}: dify-job --config {shlex.quote(one.source)} config validate"
 
 
 def tick_of(state: Path) -> datetime | None:

@@ -1,78 +1,19 @@
 """`dify-job status`: is it installed as configured, is it armed, how did it end, when is the next run."""
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container
 from datetime import UTC, datetime
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..config.model import Config, Job, ScheduleConfig
 from ..config.read import load_config
-from ..errors import JobError
-from ..exits import TABLE, Outcome
-from ..history import PastRun, Summary, read_history, summary
-from ..kept import read_last
-from ..ownership import is_gone
-from ..scheduling import preview, schedule
-from ..scheduling.base import Installed, Scope, Sync
+from ..scheduling.base import Scope, Sync
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
-from ..scheduling.host import config_place, installed_jobs, visible
-from ..scheduling.plan import plan_of
+from ..scheduling.host import installed_jobs, visible
 from .options import Globals
 from .output import put, put_json, span_of
-from .scopes import config_of, fault_of_config, scope_options, tick_of, try_config
-
-# Where another run holds the lock, its end counts.
-_NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
-_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    job: str
-    sync: Sync
-    installed: Installed | None
-    schedule: str | None
-    next_runs: tuple[datetime, ...]
-    last: dict[str, Any] | None
-    past: Summary | None = None  # None where the history cannot be read
-    fault: str | None = None  # of the config that it was installed from
-
-    @property
-    def troubles(self) -> tuple[str, ...]:
-        """What is wrong with what is installed."""
-        return (*((self.fault,) if self.fault else ()), *(self.installed.troubles if self.installed else ()))
-
-    @property
-    def healthy(self) -> bool:
-        """A pause is somebody's will, and no trouble."""
-        bad_end = self.last is not None and self.last["outcome"] not in _GOOD
-        return self.sync is Sync.CONFIGURED and not bad_end and not self.troubles
-
-    def as_json(self) -> dict[str, Any]:
-        one = self.installed
-        return {
-            "job": self.job,
-            "healthy": self.healthy,
-            "sync": self.sync.value,
-            "backend": one.backend if one else None,
-            "scope": one.scope.value if one else None,
-            "armed": one.armed if one else False,
-            "paused": one.paused if one else False,
-            "running": one.running if one else False,
-            "schedule": self.schedule,
-            "next_runs": [at.isoformat() for at in self.next_runs],
-            "last": self.last,
-            "last_success": self.past.last_success if self.past else None,
-            "failures_in_a_row": self.past.failures_in_a_row if self.past else None,
-            "mean_duration_s": self.past.mean_duration if self.past else None,
-            "troubles": list(self.troubles),
-            "files": [str(path) for path in one.paths] if one else [],
-            "config": one.source if one else None,
-        }
+from .scopes import scope_options, try_config
+from .standing import Row, row_of
 
 
 @click.command()
@@ -87,14 +28,11 @@ def status(
     options = ctx.ensure_object(Globals)
     config = try_config(options)
     now = datetime.now(UTC)
-    rows = [
-        row
-        for installed in (one for _, one in installed_jobs(visible(backend, scope), jobs))
-        for row in [_row(installed.job, installed, config, now)]
-    ]
+    installed = installed_jobs(visible(backend, scope), jobs)
+    rows = [row_of(one.job, one, config, now) for _, one in installed]
     there = {row.job for row in rows}
     wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
-    rows += [_row(job, None, config, now) for job in wanted if job not in there]
+    rows += [row_of(job, None, config, now) for job in wanted if job not in there]
     if not rows and config is None:
         load_config(options.config_path, options.env_file)  # what is wrong with it is told
     doors = _doors(backend, scope, {row.job for row in rows} if jobs else None)
@@ -138,86 +76,7 @@ def _door_in_words(state: DoorState) -> str:
     return f"{where} serves {', '.join(state.jobs)}"
 
 
-def _row(name: str, one: Installed | None, config: Config | None, now: datetime) -> _Row:
-    told = config_of(one, config) if one is not None else config
-    job = told.jobs.get(name) if isinstance(told, Config) else None
-    times = job.times if job is not None else None
-    words = schedule.in_words(times) if times is not None else None
-    if one is None:
-        return _Row(name, Sync.MISSING, None, words, (), None)
-    runs = _runs(one)
-    last = _last(one, runs or ())
-    past = summary(runs) if runs is not None else None
-    fault = fault_of_config(one, told) if isinstance(told, JobError) else None
-    return _Row(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past, fault)
-
-
-def _runs(one: Installed) -> tuple[PastRun, ...] | None:
-    try:
-        return read_history(one.state)
-    except OSError:
-        return None
-
-
-def _coming(one: Installed, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
-    if times is None or not one.armed:
-        return (one.next_run,) if one.next_run is not None else ()
-    by_cron = one.by_cron
-    last = tick_of(one.state)
-    try:
-        if_due = schedule.ticks_of(times, by_cron=by_cron).if_due
-        runs = tuple(islice(preview.coming(times, now, by_cron=by_cron, last=last), 3))
-    except JobError:  # changed to what this scheduler cannot keep; the row says that it is outdated
-        return ()
-    if one.next_run is None or if_due:  # the timer's next tick need not be a run
-        return runs
-    return (one.next_run, *(at for at in runs if at > one.next_run))[:3]
-
-
-def _sync(one: Installed, job: Job | None, config: Config | None) -> Sync:
-    if one.edited:
-        return Sync.EDITED
-    if config is None or one.source != str(config_place(config, one.scope)):
-        return Sync.ORPHAN if one.source and is_gone(Path(one.source)) else Sync.CONFIGURED
-    if job is None:
-        return Sync.ORPHAN
-    plan = plan_of(job, Path(one.source), python=one.python)
-    return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
-
-
-def _last(one: Installed, runs: Sequence[PastRun]) -> dict[str, Any] | None:
-    """From the state where it can be read, else from the service manager by the exit-code table."""
-    kept: Mapping[str, Any] | None = read_last(one.state)
-    if runs and runs[-1].outcome not in _NO_NEWS and runs[-1].call_time != (kept or {}).get("call_time"):
-        kept = runs[-1].as_record()  # the unit's handler kept it, not the run
-    if kept is not None:
-        keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
-        last = {key: kept.get(key) for key in keys}
-        if one.ended is None or one.exit_code == last["exit_code"] or not _began_later(one.ended, last):
-            return last
-    if one.ended is None or one.exit_code is None:
-        return None
-    outcomes = [row.outcome.value for row in TABLE if row.code == one.exit_code]
-    return {
-        "outcome": outcomes[0] if outcomes else "not started",
-        "exit_code": one.exit_code,
-        "call_time": one.ended.isoformat(),
-        "duration_s": None,
-        "message": f"systemd says: {one.result}, status {one.exit_code}",
-        "workflow_run_id": None,
-    }
-
-
-def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
-    """True where systemd saw an end long after the last result: a start that came to no result."""
-    try:
-        kept = datetime.fromisoformat(str(last["call_time"])).timestamp() + float(last["duration_s"] or 0)
-    except ValueError:
-        return True
-    return ended.timestamp() > kept + 5
-
-
-def _table(rows: list[_Row], now: datetime) -> None:
+def _table(rows: list[Row], now: datetime) -> None:
     lines = [("JOB", "STATE", "SCHEDULE", "LAST", "MEAN", "NEXT")]
     lines += [
         (row.job, _state(row), row.schedule or "-", _last_words(row), _mean(row), _when(row.next_runs, now))
@@ -231,7 +90,7 @@ def _table(rows: list[_Row], now: datetime) -> None:
             put(f"{row.job}: {word}")
 
 
-def _state(row: _Row) -> str:
+def _state(row: Row) -> str:
     one = row.installed
     if one is None:
         return "not installed"
@@ -240,7 +99,7 @@ def _state(row: _Row) -> str:
     return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
 
 
-def _last_words(row: _Row) -> str:
+def _last_words(row: Row) -> str:
     if row.last is None:
         return "-"
     code = "" if row.last["exit_code"] is None else f" ({row.last['exit_code']})"
@@ -251,7 +110,7 @@ def _to_the_minute(call_time: Any) -> str:
     return str(call_time)[:16].replace("T", " ")
 
 
-def _mean(row: _Row) -> str:
+def _mean(row: Row) -> str:
     return "-" if row.past is None or row.past.mean_duration is None else span_of(row.past.mean_duration)
 
 
@@ -265,7 +124,7 @@ def _when(runs: tuple[datetime, ...], now: datetime) -> str:
     return f"{runs[0].astimezone():%Y-%m-%d %H:%M:%S %Z} (in {span})"
 
 
-def _attention(row: _Row) -> list[str]:
+def _attention(row: Row) -> list[str]:
     by = row.installed.scope.sudo if row.installed else ""
     mends = {
         Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",
@@ -277,7 +136,7 @@ def _attention(row: _Row) -> list[str]:
     }
     words = [mends[row.sync]] if row.sync in mends else []
     words += row.troubles
-    if row.last is not None and row.last["outcome"] not in _GOOD:
+    if row.last is not None and row.ended_badly:
         words.append(f"the last run: {row.last['message']} ({by}dify-job logs {row.job})")
         if row.past is not None and row.past.failures_in_a_row > 1:
             good = row.past.last_success
