@@ -17,6 +17,7 @@ _PLACEHOLDER = r"\{(\w+)\}"
 _DEEPEST = 4  # a message in a message in a message
 _LEAD = r"(?s)(\s*(?:(?:dify-job|warning|error): )*)(.*)"
 _MOST_SPLITS = 1000
+_WEAK = re.compile(r"\s*(?:[a-z]{1,4}\b:?\s*)?")  # `{} in {}`: it stands in many a server's text, too
 _FOLLOWING = (";", ",", ":", "(")
 _JOINTS = ("; ", ": ", ", ")
 
@@ -52,12 +53,19 @@ def _translated(text: str, depth: int) -> str:
     for template, translation in templates:
         if (values := _values(template, text, plain)) is not None:
             told = {name: _translated(value, depth - 1) for name, value in values.items()}
+            if _WEAK.fullmatch("".join(template[::2])) and _has_foreign_text(values, told):
+                continue
             return re.sub(_PLACEHOLDER, lambda found: told[found[1]], translation)  # noqa: B023 - used at once
     for joint in _JOINTS:
         head, found, rest = text.partition(joint)
         if found:
             return _translated(head, depth - 1) + joint + _translated(rest, depth - 1)
     return text
+
+
+def _has_foreign_text(values: Mapping[str, str], told: Mapping[str, str]) -> bool:
+    """True where a value is running text that is no message."""
+    return any(" " in value.strip() and told[name] == value for name, value in values.items())
 
 
 def _values(template: tuple[str, ...], text: str, known: Container[str]) -> dict[str, str] | None:

@@ -174,7 +174,9 @@ def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppSeen:
     verdict = obstacle(seen)
     if verdict is not None:
         refused = seen.refusal is not None and seen.refusal.status == 401
-        mend = "take the key from the app in Dify (API Access)" if refused else verdict.hint
+        mend = "take the key from the app in Dify (API Access)" if refused else verdict.hint or ""
+        if "config show" in mend:  # there is none yet
+            mend = "check --base-url, and that Dify is up"
         hint = f"{mend}; --offline writes the config without asking"
         raise JobError(verdict.outcome, f"{verdict.message}; nothing was written", hint)
     return seen

@@ -85,7 +85,7 @@ def _check(job: Job, key: Secret) -> None:
         )
     else:
         say(f"dify-job: the key is stored, but could not be tried: {verdict.message}")
-        say(f"  {verdict.hint}")
+        say(f"  {(verdict.hint or '').replace('JOB', job.name)}")
 
 
 def _is_wrong(seen: AppSeen) -> bool:

@@ -141,6 +141,16 @@ def test_what_the_app_would_refuse_is_refused_and_nothing_is_written(
     assert not config_of(dify_job).parent.exists()
 
 
+def test_a_server_that_is_not_there_is_told_with_what_can_be_typed(dify_job: Command) -> None:
+    nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
+    refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
+    assert refused.code == 69
+    assert "  check --base-url, and that Dify is up; --offline " in refused.stderr
+    assert dify_job("init", "daily", *nowhere, "--offline", input="app-x-0123456789\n").code == 0
+    stored = dify_job("secret", "set", "daily", input="app-x-0123456789\n")
+    assert "dify-job config show daily" in stored.stderr
+
+
 @pytest.mark.parametrize(
     ("key", "code", "said"),
     [

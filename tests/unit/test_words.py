@@ -93,6 +93,20 @@ def test_of_two_values_side_by_side_each_is_itself(text: str, told: str) -> None
 
 
 @pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("the key was refused: Access token is invalid; nothing was written",
+         "密钥被拒绝: Access token is invalid；没有写入任何内容"),
+        ("workflow failed: no module named x in node 3", "工作流失败: no module named x in node 3"),
+        ("the key file /k can be read by others", "密钥文件 /k 可被他人读取"),
+    ],
+)  # fmt: skip
+def test_a_servers_own_text_is_left_as_it_is(text: str, told: str) -> None:
+    assert words.in_readers_language(text) == told
+
+
+@pytest.mark.usefixtures("chinese")
 @given(st.text())
 def test_what_is_no_message_stays_as_it_is(text: str) -> None:
     if not re.search(r"[a-z]{2} ", text):
