@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from ..config.model import Config
 from ..config.read import load_config
-from ..scheduling.base import Scope, Sync
+from ..scheduling.base import Installed, Scope, Sync
 from ..scheduling.doorway import SOCKET, DoorState, Doorway
-from ..scheduling.host import installed_jobs, visible
+from ..scheduling.host import chosen_scope, config_place, installed_jobs, visible
 from .options import Globals
 from .output import put, put_json, span_of
 from .scopes import scope_options, try_config
@@ -30,7 +31,7 @@ def status(
     now = datetime.now(UTC)
     installed = installed_jobs(visible(backend, scope), jobs)
     rows = [row_of(one.job, one, config, now) for _, one in installed]
-    there = {row.job for row in rows}
+    there = {one.job for _, one in installed if jobs or scope or _is_own(one, config)}
     wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
     rows += [row_of(job, None, config, now) for job in wanted if job not in there]
     if not rows and config is None:
@@ -51,6 +52,13 @@ def status(
         for door in doors:
             put(f"http: {_door_in_words(door)}")
     return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
+
+
+def _is_own(one: Installed, config: Config | None) -> bool:
+    """False for a job of the machine that shares but its name with one in the caller's config."""
+    if config is None or config.path is None or one.scope is chosen_scope(None):
+        return True
+    return one.source == str(config_place(config, one.scope))
 
 
 def _doors(backend: str, scope: str | None, jobs: Container[str] | None) -> list[DoorState]:

@@ -1,5 +1,6 @@
 """Jobs of a user without root: the user's own manager, journal and files."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -178,6 +179,26 @@ def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(mallory:
         told = mallory("install", "--env-file", ".env").stdout
         assert "sudo loginctl enable-linger mallory" in told
         assert not mallory.host.machine.exists("/var/lib/systemd/linger/mallory")
+
+
+def test_a_job_of_root_does_not_stand_for_a_users_own_of_the_same_name(alice: Login) -> None:
+    alice.host.job('every = "1h"')
+    alice.host("install")
+    argv = ("init", "daily", "--offline", "--base-url", "http://localhost", "--cron", "0 7 * * *")
+    bus = {"XDG_RUNTIME_DIR": f"/run/user/{alice.uid}"}
+    alice.host(*argv, user="alice", stdin=CANARY)
+
+    def rows() -> list[tuple[str, str, str]]:
+        told = alice.host("status", "--json", user="alice", env=bus, check=False).stdout
+        return [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(told)["jobs"]]
+
+    roots = ("system", "as configured", "every 1h")
+    assert rows() == [roots, (None, "not installed", "cron 0 7 * * *")]
+    alice.host("install", user="alice", env=bus)
+    assert rows() == [("user", "as configured", "cron 0 7 * * *"), roots]
+    alice.host("uninstall", user="alice", env=bus)
+    alice.host.run("rm", "-rf", "/home/alice/.config/dify-job", "/home/alice/.local/state/dify-job")
+    assert rows() == [roots]
 
 
 def test_what_a_users_run_could_not_tell_its_handler_tells(alice: Login) -> None:
