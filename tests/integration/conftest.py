@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from dify_job.standin.server import StandIn
 
 from .accepting import Saying, Says
 from .home import Home, Ran
+
+if TYPE_CHECKING:
+    from .forked import Forks
 
 KEY = "app-canary-0123456789abcdef"
 
@@ -134,6 +137,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     command += ["-keyout", str(key), "-out", str(cert), "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(command, check=True, capture_output=True)
     return key, cert
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator["Forks"]:
+    from .forked import Forks  # noqa: PLC0415 - which imports all that a run does
+
+    with Forks() as made:
+        yield made
 
 
 @pytest.fixture

@@ -74,12 +74,6 @@ def servers() -> Iterator[dict[str, StandIn]]:
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def homes() -> Iterator[Path]:
     """In memory: each cell keeps its state with fsync."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

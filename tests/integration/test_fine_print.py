@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,6 @@ BUSY = answer(
     400, {"code": "invalid_param", "message": "Too many requests. Please try again later.", "status": 400}
 )
 DOWN = answer(503, b"<html>upstream")
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as made:
-        yield made
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def fault_of(server: WildServer, ended: Ended) -> str | None:
 
 
 @pytest.mark.timeout(300)
-def test_whatever_a_server_does_the_exit_code_is_honest(tmp_path: Path) -> None:
+def test_whatever_a_server_does_the_exit_code_is_honest(forks: Forks, tmp_path: Path) -> None:
     def wild(seed: int) -> tuple[int, int, str | None]:
         with WildServer(seed) as server:
             home = tmp_path / str(seed)
@@ -196,7 +196,7 @@ def test_whatever_a_server_does_the_exit_code_is_honest(tmp_path: Path) -> None:
             fault = fault_of(server, ended)
             return seed, ended.code, fault and f"{fault}: exit {ended.code}, {ended.stderr[-500:]}"
 
-    with Forks() as forks, ThreadPoolExecutor(24) as pool:
+    with ThreadPoolExecutor(24) as pool:
         told = list(pool.map(wild, range(400)))
     assert not [one for one in told if one[2]]
     seen = {code for _, code, _ in told}
@@ -228,7 +228,7 @@ def mangled(recording: Recording, draw: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(300)
-def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(tmp_path: Path) -> None:
+def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(forks: Forks, tmp_path: Path) -> None:
     recordings = [
         one for version in ("1.11.2", "1.14.2") for one in recorded_runs(version) if len(one.bytes) < 50_000
     ]
@@ -243,5 +243,5 @@ def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(tmp_path: Path) -> None:
         good = good and json.loads(ended.stdout)["exit_code"] == ended.code and "\x1b" not in ended.stderr
         return None if good else f"{seed} {recording.name}: exit {ended.code}, {ended.stderr[-800:]}"
 
-    with Forks() as forks, ThreadPoolExecutor(24) as pool:
+    with ThreadPoolExecutor(24) as pool:
         assert not [fault for fault in pool.map(answered, range(600)) if fault]
