@@ -15,6 +15,7 @@ from .trust import fault_of_directories, fault_of_file, fault_of_link, mend
 
 _OURS = "# Managed by dify-job for job "
 MEND = "mend it there, then: dify-job config validate"
+_QUOTES = 'texts stand in quotes, as in every = "1h"; mend it there, then: dify-job config validate'
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 VARIABLES = {
     "base_url": "DIFY_BASE_URL",
@@ -136,7 +137,8 @@ def _read_toml(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", MEND) from None
+        bare = str(error).startswith(("Invalid value", "Expected newline"))
+        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", _QUOTES if bare else MEND) from None
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> JobError:

@@ -145,6 +145,13 @@ def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words:
     assert str(path) in mistake(path)
 
 
+@pytest.mark.parametrize("line", ["every = 1h", "timezone = Asia/Shanghai", "run_as = reports"])
+def test_a_text_without_its_quotes_is_what_the_hint_is_about(tmp_path: Path, line: str) -> None:
+    with pytest.raises(JobError, match="at line 2, column") as raised:
+        load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
+    assert (raised.value.hint or "").startswith("texts stand in quotes")
+
+
 def test_a_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b'\xef\xbb\xbf[jobs.a]\r\nevery = "2h"\r\n')
