@@ -19,7 +19,7 @@ from .machine import Machine
 
 # Lines that a careless editor loses: CRLF, Latin-1, a step that only vixie's parser takes, odd spaces
 TABLE = (
-    b"MAILTO=alice\r\n# caf\xe9\n*/90 * * * * echo a%b \r\n\n\t 5  4 * * *   true\n@daily true\n"
+    b"MAILTO=alice\r\n# caf\xe9\n*/90 4 1 1 * echo a%b \r\n\n\t 5  4 * * *   true\n@daily true\n"
     b"0 0 1 1 * printf '\\r\\b#'\n"
 )
 
