@@ -167,7 +167,7 @@ def _cannot_be_written(case: Case, there: Path) -> Check | None:
         told = f"{there} is on a file system that is mounted read-only"
         return fail("state", told, f"{writable} (dmesg tells it if an error made it so)")
     by_systemd = case.system and not case.by_cron  # StateDirectory= makes it, and gives it to its user
-    writer = reach.account_of("root") if there != directory and case.system else account
+    writer = reach.ROOT if there != directory and case.system else account
     why = reach.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
         mine = f"chown -R {name} {there}"

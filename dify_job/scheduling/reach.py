@@ -1,14 +1,15 @@
 """Whether the user of a service can reach a path: judged by modes and owners, before anything is written."""
 
-import grp
 import os
 import pwd
 import shlex
 import stat
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from .. import process
 from ..errors import JobError
 from ..exits import Outcome
 from ..ownership import is_gone
@@ -36,6 +37,7 @@ class Account:
         return self.uid is None
 
 
+ROOT = Account("root", 0)
 DYNAMIC = Account("the unit's dynamic user", None, confined=True)
 
 
@@ -47,8 +49,14 @@ def account_of(name: str, *, confined: bool = False) -> Account:
         raise JobError(
             Outcome.CONFIG, f"run_as names {name}, who is no user of this machine", f"useradd --system {name}"
         ) from None
-    groups = {found.pw_gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}
-    return Account(name, found.pw_uid, frozenset(groups), confined)
+    return Account(name, found.pw_uid, _groups_of(name) | {found.pw_gid}, confined)
+
+
+@cache
+def _groups_of(name: str) -> frozenset[int]:
+    """By a program, which can be left: a manager that hangs keeps nss-systemd(8) for 45 s."""
+    done = process.run(["id", "-G", "--", name], limit=5.0)
+    return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
 
 
 def caller() -> Account:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dify_job.standin.apps import App
+
 from ..integration.accepting import Accepting, read_request
 from ..remedies import command_in
 from .conftest import Host
@@ -82,6 +84,41 @@ def test_doctor_from_another_place_judges_the_units_own(ward: Ward) -> None:  # 
     assert "/opt/dify-job/bin/python, dify-job" in ran.stdout
     assert "; this is /root/own/venv/bin/python" in ran.stdout
     ward.host.run("rm", "-r", "/root/own")
+
+
+@pytest.mark.parametrize(
+    ("run_as", "line", "check", "why"),
+    [
+        ("alice", 'output = {{ file = "{}/r.json" }}', "output", "a service has a /tmp of its own"),
+        ("alice", 'files = {{ doc = "{}/in" }}', "files", "a service has a /tmp of its own"),
+        ("root", 'output = {{ file = "{}/r.json" }}', "output", "belongs to alice"),
+    ],
+)
+def test_what_a_unit_keeps_from_its_user_is_refused_and_told(
+    ward: Ward,  # noqa: F811
+    run_as: str,
+    line: str,
+    check: str,
+    why: str,
+) -> None:
+    """PrivateTmp=, and root without capabilities; cron keeps neither."""
+    place = "/tmp/of-alice" if run_as == "alice" else "/srv/out/of-alice"
+    ward.host.run("sh", "-ec", f"install -d -o alice {place}; echo x >{place}/in")
+    ward.host.server.apps["app-doc"] = App("app-doc", form=({"file": {"variable": "doc"}},))
+    ward.host("uninstall")
+    ward.host.job(f'every = "1h"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
+    refused = ward.host("install", check=False)
+    assert refused.code in (73, 78)
+    assert why in refused.stderr
+    if run_as == "alice":
+        assert "put it elsewhere" in refused.stderr
+    level, said, _ = ward.doctor()[check]
+    assert (level, why in said) == ("fail", True), said
+    keys = "/etc/dify-job/credentials"  # which cron's job reads itself
+    ward.host.run("sh", "-ec", f"chmod 755 {keys}; chown {run_as} {keys}/*")
+    ward.host("install", "--backend", "cron")
+    assert why not in ward.doctor().get(check, ("", ""))[1]
+    ward.host.run("rm", "-r", place)
 
 
 def test_a_proxy_that_only_this_shell_has(ward: Ward, named: str) -> None:  # noqa: F811
@@ -211,7 +248,10 @@ def test_a_job_that_is_the_machines_and_a_users_at_once(host: Host, alice: Login
 
 
 def test_a_manager_that_hangs_keeps_doctor_and_status_for_less_than_half_a_minute(ward: Ward) -> None:  # noqa: F811
-    """PID 1 of the host is stopped, as a frozen one is."""
+    """PID 1 of the host is stopped, as a frozen one is; each question to nss-systemd(8) waits 45 s for it."""
+    ward.host.job('every = "1h"\nrun_as = "alice"')
+    ward.host.run("chown", "alice", "/etc/dify-job/credentials/daily.key")
+    ward.host("install")
     os.kill(ward.host.machine.leader, signal.SIGSTOP)
     try:
         began = time.monotonic()
