@@ -133,5 +133,5 @@ def _hourly(schedule: ScheduleConfig, why: str) -> Ticks:
                 minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
     line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
     return Ticks(
-        (line,), if_due=True, why=f"{why}: the line ticks each hour, and the run decides whether it is due"
+        (line,), if_due=True, why=f"{why}: the line ticks more often, and the run decides whether it is due"
     )
