@@ -104,6 +104,7 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     assert not (dify_job.home / "state/in-flight.json").exists()
 
 
+@pytest.mark.timeout(600)  # 4,000 forks of a process that has grown by all the tests before
 def test_of_a_thousand_races_for_the_lock_each_has_one_winner(tmp_path: Path) -> None:
     racers, races = 4, 1000
 
