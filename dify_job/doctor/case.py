@@ -83,7 +83,7 @@ class Case:
 
     def command(self, words: str) -> str:
         """A command of ours that changes what is installed."""
-        return f"{self.scheduler.scope.sudo}dify-job {words}"
+        return self.scheduler.scope.sudo + "dify-job " + words
 
     @property
     def system(self) -> bool:
