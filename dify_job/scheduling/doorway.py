@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import JobError, mend_of_disk
+from ..errors import JobError
 from ..exits import Outcome
-from ..files import Writer, locked, removing
+from ..files import all_or_nothing, locked, removing
 from ..ownership import Found, fingerprint, look, marked
 from ..state import private_of
 from ..templates import render_file
@@ -124,6 +124,7 @@ class Doorway:
         self._version = systemctl.version_for_units()
         self._places = Places.of(scope)
         self._manager = Manager(scope)
+        self._wanted = self._places.units / "sockets.target.wants" / SOCKET
 
     def render(self, door: Door) -> tuple[Artifact, Artifact]:
         """As render_door, for this host."""
@@ -155,9 +156,8 @@ class Doorway:
             if running:
                 self._manager.tell("disable", [SOCKET])
                 self._manager.tell("stop", [SOCKET, SERVICE.replace("@", "@*")])
-            wanted = self._places.units / "sockets.target.wants" / SOCKET
             with removing(self._places.units, "nothing listens any more; try again as who installed it"):
-                for path in (*ours, wanted):
+                for path in (*ours, self._wanted):
                     path.unlink(missing_ok=True)
             if running:
                 self._manager.reload()
@@ -187,7 +187,7 @@ class Doorway:
                 if one.found not in (Found.ABSENT, Found.OURS)
             ),
             listening=shown[SOCKET].active if SOCKET in shown else None,
-            enabled=(self._places.units / "sockets.target.wants" / SOCKET).is_symlink(),
+            enabled=self._wanted.is_symlink(),
         )
 
     def _would_write(self, door: Door) -> list[bytes]:
@@ -202,31 +202,23 @@ class Doorway:
         return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
     def _bring(self, changed: Sequence[Artifact], listen: str) -> None:
-        writer = Writer()
         before = self._manager.show([SOCKET])[SOCKET]
         try:
-            if before.loaded:
-                self._manager.tell("stop", [SOCKET])
-            _check_free(listen)
-            for each in changed:
-                writer.put(each.path, each.text.encode())
-            self._manager.reload()
-            self._manager.tell("enable", [SOCKET])
-            self._manager.tell("start", [SOCKET])
-        except BaseException as error:
-            writer.roll_back()
+            with all_or_nothing(self._places.units, "install as root, or with --user") as writer:
+                if before.loaded:
+                    self._manager.tell("stop", [SOCKET])
+                _check_free(listen)
+                writer.put_all({each.path: each.text.encode() for each in changed})
+                self._manager.reload()
+                self._manager.tell("enable", [SOCKET])
+                self._manager.tell("start", [SOCKET])
+        except BaseException:
             self._manager.reload()
             if look(self._places.units / SOCKET).found is Found.ABSENT:
-                (self._places.units / "sockets.target.wants" / SOCKET).unlink(missing_ok=True)
+                self._wanted.unlink(missing_ok=True)
             if before.active:
                 with contextlib.suppress(JobError):
                     self._manager.tell("start", [SOCKET])
-            if isinstance(error, OSError):
-                raise JobError(
-                    Outcome.CANNOT_WRITE,
-                    f"the units could not be written: {error.filename}: {error.strerror}",
-                    mend_of_disk(error, self._places.units, "install as root, or with --user"),
-                ) from None
             raise
 
 
