@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from functools import partialmethod
+from functools import partial, partialmethod
 from math import isfinite
 from typing import Any, Protocol
 
@@ -179,32 +179,12 @@ def stderr_is_journal(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
 
 
-def debug(event: str, **fields: Any) -> None:
-    """Log at debug level."""
-    _log("debug", event, fields)
-
-
-def info(event: str, **fields: Any) -> None:
-    """Log at info level."""
-    _log("info", event, fields)
-
-
-def warning(event: str, **fields: Any) -> None:
-    """Log at warning level."""
-    _log("warning", event, fields)
-
-
-def error(event: str, **fields: Any) -> None:
-    """Log at error level."""
-    _log("error", event, fields)
-
-
 def recent() -> tuple[str, ...]:
     """The last lines of this process from info up, oldest first, for messages to people."""
     return tuple(redact(line) for line in _recent)
 
 
-def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
+def _log(method: str, event: str, /, **fields: Any) -> None:
     if _logger is None or _LEVELS[method] < _level:
         return
     if method != "debug":
@@ -215,6 +195,12 @@ def _log(method: str, event: str, fields: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         # A full disk, a closed pipe or a dead journal must not change the outcome (issue 3).
         return
+
+
+debug = partial(_log, "debug")
+info = partial(_log, "info")
+warning = partial(_log, "warning")
+error = partial(_log, "error")
 
 
 class _Lines:

@@ -39,7 +39,7 @@ class Downloading:
         self._job = request.job
         self._limits = limits
         self._inbox = inbox
-        self._until = max(request.began + request.job.timeout, time.monotonic() + _AT_LEAST)
+        self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
 
     def beside(self, place: Place, run: WorkflowRun) -> None:
         """Save the run's files in the directory of the output file; a file that fails is a warning.

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import log
-from ..config.model import Job
 from ..dify.client import Dify
 from ..exits import Outcome
 from ..state import InFlight, JobState, Locked, cannot_write
@@ -17,6 +16,9 @@ from .pursuit import Pursuit
 from .records import Terms
 from .result import result_of
 from .stop import cancelled
+
+if TYPE_CHECKING:
+    from .runner import Request
 
 _POLICY = 'let it end, or set overlap = "wait" or "skip" in the job'
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever
@@ -44,20 +46,14 @@ class _LookUp(Pursuit):
         return self._records.so_far(self._lost, under_way=self._known_running)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Turn:
-    """What is needed to wait for, or refuse, a job's turn. Times are monotonic.
+    """What it takes to wait for, or refuse, a run's turn; what is left of that run is not an earlier one."""
 
-    own: the id of the caller's run where it was given; what is left of that one is not an earlier run.
-    """
-
-    job: Job
+    request: "Request"
     state: JobState
     dify: Dify
     inbox: Inbox
-    deadline: float
-    network_until: float
-    own: str = ""
 
     def take(self) -> Verdict | None:
         """Take the lock and settle an earlier run; None when it is our turn, else what the policy says.
@@ -79,23 +75,23 @@ class Turn:
 
     def _held(self, why: str, pause: float = _PAUSE, hint: str = _POLICY) -> Verdict | None:
         """The overlap policy's word; None after a wait: try again."""
-        if self.job.overlap == "skip":
+        if self.request.job.overlap == "skip":
             return Verdict(Outcome.SKIPPED, f"skipped: {why}")
         now = time.monotonic()
-        if self.job.overlap == "fail" or now >= self.deadline:
+        if self.request.job.overlap == "fail" or now >= self.request.deadline:
             return Verdict(Outcome.BUSY, why, hint)
-        cancel = self.inbox.pause(min(self.deadline, now + pause))
+        cancel = self.inbox.pause(min(self.request.deadline, now + pause))
         return cancelled(cancel) if cancel is not None else None
 
     def _settle_earlier(self) -> Verdict | None:
         earlier = self.state.in_flight()
         pause = _PAUSE
-        while earlier is not None and earlier.run != self.own:
+        while earlier is not None and earlier.run != self.request.run:
             verdict = self._look_up(earlier)
             if verdict.outcome in _NOT_LOOKED_UP:
                 return verdict
             if verdict.outcome is Outcome.UNREACHABLE:
-                if time.monotonic() >= self.network_until:
+                if time.monotonic() >= self.request.network_until:
                     return verdict
             elif verdict.outcome is not Outcome.TIMEOUT or earlier.stopped or earlier.overdue(_BLOCKS_FOR):
                 self._enter(earlier, verdict)
@@ -112,14 +108,14 @@ class Turn:
 
     def _look_up(self, earlier: InFlight) -> Verdict:
         why = "its process ended before it did"
-        if earlier.base_url != self.job.base_url:
+        if earlier.base_url != self.request.job.base_url:
             return Verdict(Outcome.UNKNOWN, f"{why}, and the job now calls another server")
         terms = Terms(
             user=earlier.user,
-            deadline=min(self.deadline, time.monotonic() + _LOOK_UP),
-            idle=self.job.idle_timeout,
+            deadline=min(self.request.deadline, time.monotonic() + _LOOK_UP),
+            idle=self.request.job.idle_timeout,
             searchable=earlier.user.endswith(earlier.run),
-            partial=self.job.partial,
+            partial=self.request.job.partial,
         )
         look_up = _LookUp(self.dify, self.inbox, terms, noted=lambda *_: None, progress=lambda _: None)
         return look_up.resume(earlier.workflow_run_id, why)
@@ -133,15 +129,15 @@ class Turn:
 
     def _enter(self, earlier: InFlight, verdict: Verdict) -> None:
         """Enter the earlier run's end in the history; what is still running then will never be known."""
-        if self.job.expect:
+        if self.request.job.expect:
             from .expecting import judged  # noqa: PLC0415 - for jobs that expect something
 
-            verdict = judged(verdict, self.job.expect)
+            verdict = judged(verdict, self.request.job.expect)
         outcome = Outcome.UNKNOWN if verdict.outcome is Outcome.TIMEOUT else verdict.outcome
         log.info("an earlier run was settled", run=earlier.workflow_run_id, outcome=outcome.value)
         result = result_of(
             replace(verdict, outcome=outcome),
-            self.job.name,
+            self.request.job.name,
             call_time=earlier.started,
             attempts=1,
             duration=(verdict.run.elapsed_time if verdict.run else None) or 0.0,

@@ -6,7 +6,7 @@ the POST is repeated.
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..dify import dialects
@@ -21,28 +21,19 @@ from .outcome import End, Verdict, decide
 from .preflight import STRANGE
 from .stop import cancelled
 
+if TYPE_CHECKING:
+    from .runner import Request
+
 _HINT_TOO_LARGE = "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
 
 
 class Preparation:
-    """The inputs of one run on their way to what the POST sends. deadline: monotonic."""
+    """The inputs of one run on their way to what the POST sends."""
 
-    def __init__(
-        self,
-        inputs: Mapping[str, Any],
-        files: Mapping[str, tuple[InputFile, ...]],
-        user: str,
-        *,
-        dify: Dify,
-        inbox: Inbox,
-        deadline: float,
-    ) -> None:
-        self._given = inputs
-        self._files = files
-        self._user = user
+    def __init__(self, request: "Request", dify: Dify, inbox: Inbox) -> None:
+        self._request = request
         self._dify = dify
         self._inbox = inbox
-        self._deadline = deadline
         self._parameters: Parameters | None = None
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
@@ -54,7 +45,7 @@ class Preparation:
         assert self._fitted is not None  # noqa: S101 - for mypy
         assert self._parameters is not None  # noqa: S101 - for mypy
         sent = dict(self._fitted)
-        for name, files in self._files.items():
+        for name, files in self._request.files.items():
             field = self._parameters.field(name)
             if field is not None and files:
                 told = [handed_over(file, field, self._uploaded.get(file)) for file in files]
@@ -65,7 +56,7 @@ class Preparation:
         """Do what is left to be done; None when the POST can go. Raises JobError (rejected, no-input)."""
         if self._fitted is None and (verdict := self._fit()) is not None:
             return verdict
-        for files in self._files.values():
+        for files in self._request.files.values():
             for file in files:
                 if file.path is not None and file not in self._uploaded:
                     verdict = self._upload(file)
@@ -81,16 +72,16 @@ class Preparation:
         if parameters is None:
             return _unreadable(reply, "the app's input form")
         version = dialects.version_of(reply.headers)
-        filled = {name: files for name, files in self._files.items() if files}
+        filled = {name: files for name, files in self._request.files.items() if files}
         check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
-        self._fitted = coercion.fitted(self._given, parameters, version, filled)
+        self._fitted = coercion.fitted(self._request.inputs, parameters, version, filled)
         self._parameters = parameters
         return None
 
     def _upload(self, file: InputFile) -> Verdict | None:
         about = f"the file {shown(file)}"
         began = time.monotonic()
-        reply = self._answer(self._dify.upload(file.part(), self._user), about, file)
+        reply = self._answer(self._dify.upload(file.part(), self._request.user), about, file)
         if isinstance(reply, Verdict):
             return reply
         upload_id = _id_in(reply)
@@ -103,7 +94,7 @@ class Preparation:
 
     def _answer(self, call: Call, about: str, file: InputFile | None = None) -> Reply | Verdict:
         """The good answer to a call, or what its failing means before any run."""
-        heard = self._inbox.answer_of(call, self._deadline)
+        heard = self._inbox.answer_of(call, self._request.deadline)
         if heard is None or isinstance(heard, Cancel):
             call.hang_up()
             return cancelled(heard) if heard is not None else _too_late(about)

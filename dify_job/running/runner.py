@@ -56,6 +56,16 @@ class Request:
         """The end user: the configured one, or one for this run alone so that it can be found again."""
         return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
 
+    @property
+    def deadline(self) -> float:
+        """Monotonic."""
+        return self.began + self.job.timeout
+
+    @property
+    def network_until(self) -> float:
+        """Until when the network is waited for; monotonic."""
+        return self.began + self.wait_network
+
 
 def run_job(
     request: Request,
@@ -90,7 +100,6 @@ class _Runner:
         self._inbox = inbox
         self._progress = progress
         self._begins = begins
-        self._deadline = request.began + request.job.timeout
         self._call_time = now_as_text()
         self._attempts = 0
         self._record: InFlight | None = None
@@ -123,15 +132,7 @@ class _Runner:
     def _turn(self) -> Verdict | None:
         if self._state is None:
             return None
-        return Turn(
-            job=self._job,
-            state=self._state,
-            dify=self._dify,
-            inbox=self._inbox,
-            deadline=self._deadline,
-            network_until=self._request.began + self._request.wait_network,
-            own=self._request.run,
-        ).take()
+        return Turn(self._request, self._state, self._dify, self._inbox).take()
 
     def _adopt(self) -> Verdict | None:
         from .adoption import Adoption  # noqa: PLC0415 - where the caller names its runs
@@ -142,10 +143,10 @@ class _Runner:
         return Adoption(
             dify=self._dify,
             inbox=self._inbox,
-            terms=self._terms(request.user, self._deadline),
+            terms=self._terms(),
             lost=request.lost or ours is not None,
             run_id=ours.workflow_run_id if ours is not None else None,
-            network_until=request.began + request.wait_network,
+            network_until=request.network_until,
             noted=self._noted,
             progress=self._progress,
         ).take()
@@ -162,12 +163,12 @@ class _Runner:
             if not verdict.again:
                 return verdict
             now = time.monotonic()
-            if verdict.unsent and now < self._request.began + self._request.wait_network:
+            if verdict.unsent and now < self._request.network_until:
                 pause: float | None = _NETWORK_PAUSE
             else:
                 self._attempts += 1
                 pause = self._pause_after(verdict, pauses)
-            if pause is None or now + pause >= self._deadline:
+            if pause is None or now + pause >= self._request.deadline:
                 return verdict
             log.info(f"{verdict.message}; trying again", attempt=self._attempts, pause_s=round(pause, 1))
             if cancel := self._inbox.pause(now + pause):
@@ -191,19 +192,19 @@ class _Runner:
         prepared = self._prepared()
         if isinstance(prepared, Verdict):
             return prepared
+        left = request.deadline - time.monotonic()
         self._put(
             InFlight(
                 run=request.run,
                 user=request.user,
                 base_url=self._job.base_url,
                 started=self._call_time,
-                deadline=time.time() + self._deadline - time.monotonic(),
+                deadline=time.time() + left,
                 boot=boot_id(),
-                boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + self._deadline - time.monotonic(),
+                boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + left,
             )
         )
-        terms = self._terms(request.user, self._deadline)
-        pursuit = Pursuit(self._dify, self._inbox, terms, noted=self._noted, progress=self._progress)
+        pursuit = Pursuit(self._dify, self._inbox, self._terms(), noted=self._noted, progress=self._progress)
         call = self._dify.run(prepared, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
         verdict = pursuit.follow(call)
         if not verdict.again:
@@ -218,20 +219,13 @@ class _Runner:
         if self._preparation is None:
             from .preparation import Preparation  # noqa: PLC0415 - for the runs that need it
 
-            self._preparation = Preparation(
-                request.inputs,
-                request.files,
-                request.user,
-                dify=self._dify,
-                inbox=self._inbox,
-                deadline=self._deadline,
-            )
+            self._preparation = Preparation(request, self._dify, self._inbox)
         return self._preparation.ready() or self._preparation.inputs
 
-    def _terms(self, user: str, deadline: float) -> Terms:
+    def _terms(self) -> Terms:
         return Terms(
-            user=user,
-            deadline=deadline,
+            user=self._request.user,
+            deadline=self._request.deadline,
             idle=self._job.idle_timeout,
             streaming=self._job.mode == "streaming",
             searchable=self._job.end_user is None,
