@@ -326,7 +326,9 @@ def test_a_variable_that_only_this_shell_has(ward: Ward) -> None:
     level, said, _ = ward.doctor()["environment"]
     assert (level, said.partition(":")[0]) == ("warn", "X"), "it is a part of the value, and no variable"
     wants_it()
-    ward.host.run("rm", f"{place}/environment.conf")
+    ward.host.run("sh", "-ec", f"rm {place}/environment.conf; systemctl daemon-reload")
+    ward.env["REGION"] = "two\nlines"
+    assert str(ward.doctor()["environment"][2]).startswith("systemctl edit "), "sed would make two of it"
     del ward.env["REGION"]
     editor = '#!/bin/sh\nprintf \'[Service]\\nEnvironment="A=b c" REGION=south\\n\' > "$1"\n'
     ward.host.machine.write("/root/editor", editor, 0o755)
