@@ -205,7 +205,7 @@ class Systemd(Backend):
         forget(self._places.base, timer)
         hint = "the timer is stopped; try again when the file system can be written"
         with removing(self._places.units, hint):
-            if any(path.name == timer for path in ours):
+            if ours and seen[self._places.units / timer].found is not Found.FOREIGN:
                 self._places.wanted(timer).unlink(missing_ok=True)
                 self._places.stamp(timer).unlink(missing_ok=True)
             for path in ours:

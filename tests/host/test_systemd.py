@@ -188,12 +188,13 @@ def test_a_masked_timer_is_left_masked(host: Host) -> None:
     assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {mend}")
     host.run("sh", "-c", mend)
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
-    host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
+    host.run("systemctl", "stop", "dify-job-daily.timer")
     host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
     host.run("systemctl", "mask", "dify-job-daily.timer")
     host("uninstall", "daily")
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert not host.machine.exists("/etc/systemd/system/dify-job-daily.service")
+    assert not host.machine.exists("/etc/systemd/system/timers.target.wants/dify-job-daily.timer")
 
 
 def test_a_foreign_unit_is_refused_and_an_edited_one_too(host: Host) -> None:
