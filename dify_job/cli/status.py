@@ -51,6 +51,8 @@ def status(
         _table(rows, now)
         for door in doors:
             put(f"http: {_door_in_words(door)}")
+        if any(row.installed and row.last is None and row.past is None for row in rows):
+            put("how some ended is not for you to read: sudo dify-job status")
     return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
 
 
