@@ -64,6 +64,10 @@ class InFlight:
             return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
         return time.time() > self.deadline + grace
 
+    def overdue_at(self, grace: float) -> datetime:
+        """When that will be, in local time; a deadline that no calendar has is told as its last day."""
+        return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
+
 
 def boot_id() -> str:
     """The id of the current boot; empty where the kernel does not tell."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import log
@@ -98,7 +97,7 @@ class Turn:
                 return None
             else:
                 name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
-                end = f"{datetime.fromtimestamp(earlier.deadline + _BLOCKS_FOR).astimezone():%Y-%m-%d %H:%M}"
+                end = f"{earlier.overdue_at(_BLOCKS_FOR):%Y-%m-%d %H:%M}"
                 hint = f"its process is gone; let it end: it is waited for until {end} at the longest"
                 why = f"{name} of this job may still be under way"
                 if (held := self._held(why, pause, hint)) is not None:

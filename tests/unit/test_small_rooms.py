@@ -147,6 +147,12 @@ def test_a_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:
     assert record(boot="another", deadline=0.0).overdue(60)
 
 
+def test_when_a_run_is_overdue_can_be_told_whatever_its_deadline() -> None:
+    assert record(deadline=1000.0).overdue_at(60).timestamp() == 1060
+    for deadline in (3e11, 1e300, float("inf"), float("nan"), -1e300):
+        assert record(deadline=deadline).overdue_at(60).tzinfo is not None
+
+
 def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for number in range(1250):
