@@ -17,9 +17,11 @@ _PLACEHOLDER = r"\{(\w+)\}"
 _DEEPEST = 4  # a message in a message in a message
 _LEAD = r"(?s)(\s*(?:(?:dify-job|warning|error): )*)(.*)"
 _MOST_SPLITS = 1000
-_WEAK = re.compile(r"\s*(?:[a-z]{1,4}\b:?\s*)?")  # `{} in {}`: it stands in many a server's text, too
+_SHORT = 12  # characters
+_WEAK = re.compile(r"\s*(?:[a-z]{1,5}\b:?\s*)?")  # `{} in {}`: it stands in many a server's text, too
 _FOLLOWING = (";", ",", ":", "(")
-_JOINTS = ("; ", ": ", ", ")
+_JOINT = re.compile("; |: |, ")
+_OF_A_KEY = re.compile(r"([a-z_.]+) ((?:must|has|is|names) .+)")  # timeout must be more than 0 s
 
 
 def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
@@ -53,19 +55,25 @@ def _translated(text: str, depth: int) -> str:
     for template, translation in templates:
         if (values := _values(template, text, plain)) is not None:
             told = {name: _translated(value, depth - 1) for name, value in values.items()}
-            if _WEAK.fullmatch("".join(template[::2])) and _has_foreign_text(values, told):
+            if _is_by_chance(template, values, told):
                 continue
             return re.sub(_PLACEHOLDER, lambda found: told[found[1]], translation)  # noqa: B023 - used at once
-    for joint in _JOINTS:
-        head, found, rest = text.partition(joint)
-        if found:
-            return _translated(head, depth - 1) + joint + _translated(rest, depth - 1)
+    if (key := _OF_A_KEY.fullmatch(text)) is not None:
+        return f"{key[1]} {_translated(key[2], depth - 1)}"
+    if (joint := _JOINT.search(text)) is not None:
+        head, rest = text[: joint.start()], text[joint.end() :]
+        return _translated(head, depth - 1) + joint[0] + _translated(rest, depth - 1)
     return text
 
 
-def _has_foreign_text(values: Mapping[str, str], told: Mapping[str, str]) -> bool:
-    """True where a value is running text that is no message."""
-    return any(" " in value.strip() and told[name] == value for name, value in values.items())
+def _is_by_chance(template: tuple[str, ...], values: Mapping[str, str], told: Mapping[str, str]) -> bool:
+    """True for a text that a short template fits, but that is a server's, or several messages in a row."""
+    literal = "".join(template[::2])
+    before = [values[name] for name in template[1:-2:2]]
+    if not template[0] and len(literal) <= _SHORT and any(_JOINT.search(f"{value} ") for value in before):
+        return True
+    foreign = any(" " in value.strip() and told[name] == value for name, value in values.items())
+    return foreign and _WEAK.fullmatch(literal) is not None
 
 
 def _values(template: tuple[str, ...], text: str, known: Container[str]) -> dict[str, str] | None:

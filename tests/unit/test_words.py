@@ -100,6 +100,11 @@ def test_of_two_values_side_by_side_each_is_itself(text: str, told: str) -> None
          "密钥被拒绝: Access token is invalid；没有写入任何内容"),
         ("workflow failed: no module named x in node 3", "工作流失败: no module named x in node 3"),
         ("the key file /k can be read by others", "密钥文件 /k 可被他人读取"),
+        ("/c.toml:2: timeout must be more than 0 s", "/c.toml:2: timeout 必须大于 0 秒"),
+        ("/c.toml:2: mode must be one of a, b", "/c.toml:2: mode 必须是 a, b 之一"),
+        ("a: the last run: workflow failed: x (dify-job logs a)",
+         "a: 上次运行：工作流失败: x（dify-job logs a）"),
+        ("healthchecks failed: HTTP 404", "healthchecks失败：HTTP 404"),
     ],
 )  # fmt: skip
 def test_a_servers_own_text_is_left_as_it_is(text: str, told: str) -> None:
