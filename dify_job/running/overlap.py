@@ -63,9 +63,8 @@ class Turn:
             try:
                 self.state.lock()
             except Locked as locked:
-                if (
-                    verdict := self._held(f"another run of this job is under way ({locked.holder})")
-                ) is not None:
+                why = f"another run of this job is under way ({locked.holder})"
+                if (verdict := self._held(why)) is not None:
                     return verdict
             except OSError as error:
                 raise cannot_write(self.state.directory, error) from None
@@ -95,15 +94,17 @@ class Turn:
             elif verdict.outcome is not Outcome.TIMEOUT or earlier.stopped or earlier.overdue(_BLOCKS_FOR):
                 self._enter(earlier, verdict)
                 return None
+            elif (held := self._held_by(earlier, verdict, pause)) is not None:
+                return held
             else:
-                name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
-                end = f"{earlier.overdue_at(_BLOCKS_FOR):%Y-%m-%d %H:%M}"
-                hint = f"its process is gone; let it end: it is waited for until {end} at the longest"
-                why = f"{name} of this job may still be under way"
-                if (held := self._held(why, pause, hint)) is not None:
-                    return held
                 pause = min(_LONGEST_PAUSE, 2 * pause)
         return None
+
+    def _held_by(self, earlier: InFlight, verdict: Verdict, pause: float) -> Verdict | None:
+        name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
+        end = f"{earlier.overdue_at(_BLOCKS_FOR):%Y-%m-%d %H:%M}"
+        hint = f"its process is gone; let it end: it is waited for until {end} at the longest"
+        return self._held(f"{name} of this job may still be under way", pause, hint)
 
     def _look_up(self, earlier: InFlight) -> Verdict:
         why = "its process ended before it did"
