@@ -4,8 +4,8 @@ from .. import log
 from . import output
 from .inbox import Inbox
 from .place import Place
+from .request import Request
 from .result import Result
-from .runner import Request
 
 
 def deliver(place: Place, result: Result, request: Request, inbox: Inbox) -> None:

@@ -16,7 +16,7 @@ from ..directory import Directory
 from ..values import dataclass
 from .inbox import Cancel, Inbox
 from .place import Place
-from .runner import Request
+from .request import Request
 
 _AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
 _IDENTITY = "dify_model_identity"

@@ -17,7 +17,7 @@ from .result import result_of
 from .stop import cancelled
 
 if TYPE_CHECKING:
-    from .runner import Request
+    from .request import Request
 
 _POLICY = 'let it end, or set overlap = "wait" or "skip" in the job'
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever

@@ -22,7 +22,7 @@ from .preflight import STRANGE
 from .stop import cancelled
 
 if TYPE_CHECKING:
-    from .runner import Request
+    from .request import Request
 
 _HINT_TOO_LARGE = "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
 

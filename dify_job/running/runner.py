@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import log
-from ..config.model import Job, Secret
 from ..dify.client import Dify
 from ..dify.dialects import Event
 from ..state import InFlight, JobState, boot_id, cannot_write
-from ..values import dataclass, field, replace
+from ..values import replace
 from . import retry
 from .inbox import Inbox
 from .inputs import check_sendable, needs_form
@@ -23,48 +22,14 @@ from .outcome import Verdict
 from .overlap import Turn
 from .pursuit import Pursuit
 from .records import Terms
+from .request import Request
 from .result import Result, now_as_text, result_of
 from .stop import cancelled
 
 if TYPE_CHECKING:
-    from .files import InputFile
     from .preparation import Preparation
 
 _NETWORK_PAUSE = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
-
-    began: monotonic start of the process, from which the deadline counts. run: our own id of this run; one
-    that is given may be that of an earlier process, and lost says that such a one ended without a word.
-    wait_network: seconds.
-    """
-
-    job: Job
-    key: Secret
-    inputs: Mapping[str, Any]
-    files: Mapping[str, tuple["InputFile", ...]] = field(default_factory=dict)
-    began: float
-    wait_network: float = 0.0
-    run: str = ""
-    lost: bool = False
-
-    @property
-    def user(self) -> str:
-        """The end user: the configured one, or one for this run alone so that it can be found again."""
-        return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
-
-    @property
-    def deadline(self) -> float:
-        """Monotonic."""
-        return self.began + self.job.timeout
-
-    @property
-    def network_until(self) -> float:
-        """Until when the network is waited for; monotonic."""
-        return self.began + self.wait_network
 
 
 def run_job(

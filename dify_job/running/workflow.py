@@ -24,6 +24,7 @@ from ..exits import Outcome
 from ..state import JobState, Locked, cannot_write, directory_of
 from ..values import replace
 from .inputs import Templates, secrets_in
+from .request import Request
 from .result import Result, log_result
 from .start import Start, fault, not_started, refusal
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from .files import InputFile
     from .place import Place
-    from .runner import Request
     from .telling import Telling
 
 
@@ -161,8 +161,6 @@ class _Workflow:
         return result
 
     def _request(self, key: Secret, began: float) -> Request:
-        from .runner import Request  # noqa: PLC0415 - as above
-
         job, start = self._job, self._start
         return Request(
             job=job,

@@ -9,8 +9,9 @@ from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
 from dify_job.dify.dialects import read_event
 from dify_job.dify.sse import Parser
 from dify_job.running import records, stop
+from dify_job.running.request import Request
 from dify_job.running.result import Result
-from dify_job.running.runner import Request, run_job
+from dify_job.running.runner import run_job
 from dify_job.standin.apps import App
 from dify_job.standin.server import StandIn
 from tests.recordings import DATA, KEY, VERSIONS, Recording, runs

@@ -156,6 +156,19 @@ def test_the_checker_sees_what_breaks_them(room: str, source: str) -> None:
     assert violations(room, source)
 
 
+def test_no_room_is_reached_again_by_what_it_imports() -> None:
+    rooms = {room_of(path): path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    known = {f"dify_job.{room.replace('/', '.')}": room for room in rooms}
+    below = {
+        room: {known[name] for name in imports(room, path.read_text()) if name in known}
+        for room, path in rooms.items()
+    }
+    while below:  # takes away those that stand on nothing, floor by floor
+        ready = {room for room, on in below.items() if not on & below.keys()}
+        assert ready, f"a circle, and what stands on it: {sorted(below)}"
+        below = {room: on for room, on in below.items() if room not in ready}
+
+
 def test_nothing_names_a_path_outside_the_project() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     names = [
