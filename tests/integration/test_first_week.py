@@ -101,7 +101,6 @@ def test_ctrl_c_at_a_question_leaves_a_line_of_its_own(dify_job: Command) -> Non
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(dify_job.home)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what it starts with &
         env = {"HOME": str(dify_job.home), "PATH": os.environ["PATH"], "TERM": "dumb"}
         os.execve(sys.executable, [sys.executable, "-m", "dify_job", "init", "--user"], env)
     shown = b""
