@@ -95,7 +95,9 @@ def take_away(scheduler: Backend, installed: Sequence[Installed]) -> list[tuple[
 
 def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> list[Installed]:
     """What was installed from this config, and is no longer in it."""
-    return [one for one in scheduler.status() if one.source == str(place) and one.job not in configured]
+    sources = scheduler.sources().items()
+    left = [job for job, source in sources if source == str(place) and job not in configured]
+    return scheduler.status(left) if left else []
 
 
 def _write_own(writer: Writer, ready: Ready) -> None:

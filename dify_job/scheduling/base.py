@@ -142,6 +142,10 @@ class Backend(ABC):
         """What is installed, by the marks in the files; all of it where no jobs are named."""
 
     @abstractmethod
+    def sources(self) -> dict[str, str]:
+        """Each installed job and the config that it came from, by the marks alone: nobody is asked."""
+
+    @abstractmethod
     def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
         """Each place of a job, its text now, and the one that install would give it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import JobError
 from ..exits import Outcome
 from ..files import locked, removing
-from ..ownership import Found, Seen, look
+from ..ownership import Found, Mark, Seen, look
 from . import handler, reach, systemctl, units
 from .arming import Arming
 from .base import Artifact, Backend, Change, Installed, Scope, Wishes
@@ -95,6 +95,11 @@ class Systemd(Backend):
         shown = {} if why_not else self.manager.show(names)
         return [self._installed(job, seen[job], shown) for job in sorted(seen)]
 
+    def sources(self) -> dict[str, str]:
+        """Each installed job and the config that it came from, by the marks alone: nobody is asked."""
+        marks = {job: _mark_of(seen) for job, seen in self._marked(None).items()}
+        return {job: mark.source if mark else "" for job, mark in marks.items()}
+
     def compared(self, plan: Plan) -> list[tuple[Path, str, str]]:
         """Each file of a job: its place, its text now, and the one that install would give it."""
         found = [(one, look(one.path, plan.job)) for one in self.render(plan)]
@@ -127,7 +132,7 @@ class Systemd(Backend):
 
     def _installed(self, job: str, seen: Mapping[Path, Seen], shown: Mapping[str, Unit]) -> Installed:
         service_name, timer_name = units.unit_names(job)
-        mark = next((one.mark for one in seen.values() if one.mark is not None), None)
+        mark = _mark_of(seen)
         python = next(filter(None, (program_of(one.text) for one in seen.values())), None)
         by_files = Installed(
             job=job,
@@ -217,6 +222,10 @@ class Systemd(Backend):
         dynamic = units.is_dynamic(plan, self.scope, self.version)
         account = reach.DYNAMIC if dynamic else reach.account_of(plan.run_as or "root", confined=True)
         reach.check_plan(plan, account, key_by_manager=units.key_by_manager(self.scope, self.version))
+
+
+def _mark_of(seen: Mapping[Path, Seen]) -> Mark | None:
+    return next((one.mark for one in seen.values() if one.mark is not None), None)
 
 
 def _troubles_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
