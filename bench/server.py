@@ -72,11 +72,10 @@ def answer(connection: socket.socket) -> None:
         body = request.read(length)
         _, events, size, framing, *_ = line.split()[1].decode().split("/")
         head = b"HTTP/1.1 200 OK\r\nX-Version: 1.13.0\r\nConnection: close\r\nContent-Type: "
-        _, events, size, framing, *_ = line.split()[1].decode().split("/")
         if b"blocking" in body:
             told = ANSWER if int(events) else with_outputs(ANSWER, int(size))
-            head += b"application/json\r\nContent-Length: %d\r\n\r\n" % len(told)
-            connection.sendall(head + told)
+            of_length = b"" if framing == "end" else b"Content-Length: %d\r\n" % len(told)
+            connection.sendall(head + b"application/json\r\n" + of_length + b"\r\n" + told)
             return
         head += b"text/event-stream; charset=utf-8\r\n"
         whole = framing.endswith("end")

@@ -191,7 +191,6 @@ class Dify:
                     yield Opened(response.headers)
                     yield from _events(call, response)
                 else:
-                    transport.make_room(response.raw.length_remaining or 0)
                     yield Reply(response.status_code, response.headers, _body(call, response), response.url)
 
     def _send(
@@ -259,6 +258,7 @@ def _body(call: Call, response: requests.Response) -> bytes:
         parts.append(chunk)
         if (size := size + len(chunk)) > _LARGEST:
             raise transport.TooLargeError
+        transport.make_room(size)
     return b"".join(parts)
 
 

@@ -52,13 +52,15 @@ def test_memory_is_flat_over_the_number_of_events(port: int, tmp_path: Path, fra
     assert many - few < 4 * MIB
 
 
-@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+@pytest.mark.parametrize(
+    ("mode", "framing"), [("streaming", "chunks"), ("blocking", "chunks"), ("blocking", "end")]
+)
 def test_a_large_answer_costs_at_most_three_and_a_half_times_its_size(
-    port: int, tmp_path: Path, mode: str
+    port: int, tmp_path: Path, mode: str, framing: str
 ) -> None:
     size = 20_000_000
     idle, large = (
-        peak(tmp_path, f"http://127.0.0.1:{port}/{events}/{size_}/chunks/v1", "--mode", mode)
+        peak(tmp_path, f"http://127.0.0.1:{port}/{events}/{size_}/{framing}/v1", "--mode", mode)
         for events, size_ in ((20, 300), (0, size))
     )
     assert large - idle < 3.5 * size
