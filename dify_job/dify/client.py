@@ -252,14 +252,13 @@ def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
 
 
 def _body(call: Call, response: requests.Response) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()  # parts of a list would stay in the heap, once more its size
     for chunk in _chunks(call, response):
-        parts.append(chunk)
-        if (size := size + len(chunk)) > _LARGEST:
+        body += chunk
+        if len(body) > _LARGEST:
             raise transport.TooLargeError
-        transport.make_room(size)
-    return b"".join(parts)
+        transport.make_room(len(body))
+    return bytes(body)
 
 
 def _is_stream(response: requests.Response) -> bool:

@@ -120,7 +120,7 @@ class Notifier:
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
         if self._start is not None:  # a start that arrives after the end would be a run that never ends
-            self._start.wait(until - time.monotonic())
+            self._start.wait(min(_ANSWER, until - time.monotonic()))  # and the end must have time, too
             self._start.warn()
         _ping(url, body, until)
 
