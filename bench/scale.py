@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dify_job import process
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
-from dify_job.scheduling import systemctl
+from dify_job.schedulers import systemctl
+from dify_job.system import subprocesses
 
 KEY = "app-bench-0123456789"
 
@@ -53,21 +53,21 @@ class Instant:
         self.calls: Counter[str] = Counter()
         self.active: set[str] = set()
 
-    def run(self, argv: Sequence[str], **_: Any) -> process.Done:
+    def run(self, argv: Sequence[str], **_: Any) -> subprocesses.Completed:
         if "--version" in argv:
-            return process.Done(0, b"systemd 252 (252)\n", b"")
+            return subprocesses.Completed(0, b"systemd 252 (252)\n", b"")
         verb, *names = [word for word in argv[1:] if not word.startswith("-")]
         self.calls[f"{argv[0]} {verb}"] += 1
         if verb == "start":
             self.active |= set(names)
         if verb == "show":
-            return process.Done(0, "\n".join(map(self.shown, names)).encode(), b"")
+            return subprocesses.Completed(0, "\n".join(map(self.shown, names)).encode(), b"")
         if verb == "enable":
             wants = Path(os.environ["XDG_CONFIG_HOME"], "systemd/user/timers.target.wants")
             wants.mkdir(parents=True, exist_ok=True)
             for name in names:
                 (wants / name).symlink_to(wants.parent / name)
-        return process.Done(0, b"", b"")
+        return subprocesses.Completed(0, b"", b"")
 
     def shown(self, name: str) -> str:
         state = "active" if name in self.active else "inactive"
@@ -88,10 +88,10 @@ def main(count: int, home: Path) -> None:
     config.write_text(
         f'[defaults]\nbase_url = "http://127.0.0.1/v1"\napi_key_file = "{key}"\n' + "".join(jobs)
     )
-    process.found = lambda name: name == "systemctl"
+    subprocesses.found = lambda name: name == "systemctl"
     systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
     manager, told, writes = Instant(), {}, Writes()
-    process.run = manager.run  # type: ignore[assignment]
+    subprocesses.run = manager.run  # type: ignore[assignment]
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end
     for name, words in (
         ("install", ["install", "--user", "--backend", "systemd"]),

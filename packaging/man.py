@@ -12,7 +12,7 @@ import click
 
 from dify_job import __version__
 from dify_job.cli.main import cli
-from dify_job.exits import TABLE
+from dify_job.exit_codes import TABLE
 
 KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
 _GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose"}

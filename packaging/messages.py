@@ -16,7 +16,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 _PACKAGE = Path(__file__).parents[1] / "dify_job"
-PO = _PACKAGE / "locale/zh_CN/LC_MESSAGES/dify-job.po"
+PO = _PACKAGE / "messages/locale/zh_CN/LC_MESSAGES/dify-job.po"
 MO = PO.with_suffix(".mo")
 _PROSE = re.compile(r"[a-z]{2,}[,:;]?(?: =)? [a-zA-Z{]")
 _JOB = re.compile(r"\bJOB\b")  # in a hint it stands for the job's name
@@ -34,7 +34,7 @@ _SILENT_CALLS = {
     "Struct",
     "filterwarnings",
 }
-_SILENT_ROOMS = {"standin", "deploy"}
+_SILENT_ROOMS = {"demo", "deploy"}
 _HELPED_CALLS = {"option", "_option", "command", "group", "argument"}  # of which `help` alone is running text
 # Words that are no running text, and click's own.
 _WORDS = (

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dify_job.standin.wire import Replay
+from dify_job.demo.wire import Replay
 
 DATA = Path(__file__).parent / "data"
 KEY = "app-EXAMPLEKEY000000000000"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
-from ..exits import Outcome
-from ..running.inputs import parse_object
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.inputs import parse_object
 
 _BOM = "\ufeff"  # Windows' editors and shells put it there
 

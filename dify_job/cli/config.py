@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from ..config.fields import SCHEDULE_KINDS
+from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
-from ..config.read import load_config, pick_all
+from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_key
-from ..config.written import as_written, toml
-from ..errors import JobError
-from ..exits import Outcome
+from ..config.toml_writer import as_written, toml
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from .options import Globals
-from .output import put, put_json
+from .output import echo, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
 _NOT_A_SETTING = {"name", "key", "schedule", "origins"}
@@ -38,7 +38,9 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
     """
     rows = [row for each in pick_all(_load(ctx), [job]) for row in _rows(each)]
     if as_json:
-        put_json([{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows])
+        echo_json(
+            [{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows]
+        )
         return
     told = [
         (name, key, value if isinstance(value, str) else toml(value), origin)
@@ -46,7 +48,7 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in told) for column in range(3)]
     for name, key, value, origin in told:
-        put(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value:<{min(widths[2], 48)}}  {origin}")
+        echo(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value:<{min(widths[2], 48)}}  {origin}")
 
 
 @config_group.command()
@@ -61,7 +63,7 @@ def validate(ctx: click.Context) -> None:
         told = (line for each in mistakes for line in (each.message, f"  {each.hint}"))
         raise JobError(Outcome.CONFIG, "\n".join(told))
     where = str(config.path) if config.path else "the environment"
-    put(f"{where}: {len(config.jobs)} job{'s' * (len(config.jobs) != 1)}, no mistakes")
+    echo(f"{where}: {len(config.jobs)} job{'s' * (len(config.jobs) != 1)}, no mistakes")
 
 
 def _load(ctx: click.Context) -> Config:
@@ -71,8 +73,8 @@ def _load(ctx: click.Context) -> Config:
 
 def _mistakes(job: Job) -> Iterator[JobError]:
     """What no single value shows: the key's file, times that never come, names that no template has."""
-    from ..running.inputs import Templates  # noqa: PLC0415 - `show` needs neither wing
-    from ..scheduling import preview  # noqa: PLC0415
+    from ..run.inputs import Templates  # noqa: PLC0415 - `show` needs neither wing
+    from ..schedule import upcoming  # noqa: PLC0415
 
     now = datetime.now(UTC)
     # A unit can have other variables than this shell, and a job that never ran will have succeeded once.
@@ -80,7 +82,7 @@ def _mistakes(job: Job) -> Iterator[JobError]:
     times = next((key for key in SCHEDULE_KINDS if key in job.origins), "timezone")
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("api_key", lambda: read_key(job)),
-        (times, lambda: preview.check(job.times, now)),
+        (times, lambda: upcoming.check(job.times, now)),
         ("inputs", templates.inputs),
         ("files", templates.files),
         ("output", templates.output_file),

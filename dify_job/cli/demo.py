@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from ..errors import JobError
-from ..exits import Outcome
-from ..standin.apps import DEMO
-from ..standin.server import StandIn
+from ..demo.apps import DEMO
+from ..demo.server import StandIn
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from .options import Globals
-from .output import put, put_data, say
+from .output import echo, echo_data, echo_err
 from .run import run
 
 _CONFIG = """\
@@ -42,10 +42,10 @@ def demo(ctx: click.Context, /, *, serve: int | None) -> int:
         options.config_path = Path(directory, "config.toml")
         options.config_path.write_text(_CONFIG.format(base_url=server.base_url), encoding="utf-8")
         os.environ |= {"DIFY_JOB_DEMO_KEY": DEMO.key, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        say(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. The config:\n")
-        say(options.config_path.read_text(encoding="utf-8"))
+        echo_err(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. The config:\n")
+        echo_err(options.config_path.read_text(encoding="utf-8"))
         code = ctx.invoke(run, job="demo", pairs=(), inputs_json=None, output_file=None, scheduled=False)
-        say(f"\nexit status {code}")
+        echo_err(f"\nexit status {code}")
         return int(code)
 
 
@@ -59,8 +59,8 @@ def _serve(port: int) -> int:
         told = f"the stand-in cannot listen on 127.0.0.1:{port}: {error.strerror}"
         raise JobError(Outcome.CANNOT_WRITE, told, "dify-job demo --serve 0") from None
     with server:
-        put(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. End it with Ctrl-C.")
+        echo(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. End it with Ctrl-C.")
         init = f"dify-job init demo --base-url {server.base_url} --every 1h -i topic=sales"
-        put_data(f"printf %s {DEMO.key} | {init}")
+        echo_data(f"printf %s {DEMO.key} | {init}")
         signal.sigwait(ends)
     return 0

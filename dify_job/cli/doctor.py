@@ -9,23 +9,23 @@ from typing import Any
 
 import click
 
-from ..config.own import scope_config
-from ..config.read import load_config, pick_all
-from ..doctor.case import Case
-from ..doctor.check import Check, Level, fail
-from ..doctor.examine import examine
-from ..doctor.server import Servers
-from ..errors import JobError
-from ..exits import Outcome
-from ..plain import one_line
-from ..scheduling.base import Scope
-from ..scheduling.host import installed_jobs, visible
-from ..words import in_readers_language
+from ..checks.context import CheckContext
+from ..checks.finding import Finding, Severity, fail
+from ..checks.registry import examine
+from ..checks.server import Servers
+from ..config.loader import load_config, pick_all
+from ..config.managed import scope_config
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.i18n import translate
+from ..messages.sanitize import one_line
+from ..schedulers.backend import Scope
+from ..schedulers.detect import installed_jobs, visible
+from .common_options import scope_options
 from .options import Globals
-from .output import put, put_json
-from .scopes import scope_options
+from .output import echo, echo_json
 
-_COLOURS = {Level.OK: "\x1b[32m", Level.WARN: "\x1b[33m", Level.FAIL: "\x1b[31m"}
+_COLOURS = {Severity.OK: "\x1b[32m", Severity.WARN: "\x1b[33m", Severity.FAIL: "\x1b[31m"}
 
 
 @click.command()
@@ -43,9 +43,9 @@ def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend
     check, level, message and mend (null where all is well).
     """
     found = examined(ctx.ensure_object(Globals), job, backend=backend, scope=scope)
-    worst = max((check.level for _, checks in found for check in checks), default=Level.OK)
+    worst = max((check.level for _, checks in found for check in checks), default=Severity.OK)
     if as_json:
-        put_json({"schema": 1, "worst": worst.name.lower(), "jobs": [_as_json(*one) for one in found]})
+        echo_json({"schema": 1, "worst": worst.name.lower(), "jobs": [_as_json(*one) for one in found]})
     else:
         for name, checks in found:
             _print(name, checks, brief=len(found) > 1)
@@ -54,7 +54,7 @@ def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend
 
 def examined(
     options: Globals, job: str | None, *, backend: str = "auto", scope: str | None = None
-) -> list[tuple[str, Sequence[Check]]]:
+) -> list[tuple[str, Sequence[Finding]]]:
     """The lines of each job. Raises JobError (usage)."""
     now, servers = datetime.now(UTC), Servers()
     path = options.config_path
@@ -69,7 +69,7 @@ def examined(
         return [(job or "", [fail("config", error.message, error.hint).with_options(_flags(options))])]
     installed = installed_jobs(visible(backend, scope), tuple(one.name for one in jobs))
     asked = Scope(scope) if scope else None
-    cases = [Case.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]
+    cases = [CheckContext.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]
     flags = _flags(options)
     return [
         (case.job.name, [check.with_options(flags) for check in examine(case, servers)]) for case in cases
@@ -84,24 +84,24 @@ def _flags(options: Globals) -> str:
     return shlex.join(words)
 
 
-def _print(name: str, checks: Sequence[Check], *, brief: bool) -> None:
+def _print(name: str, checks: Sequence[Finding], *, brief: bool) -> None:
     """All lines of one job; of several, those that want something done."""
-    shown = [check for check in checks if not brief or check.level is not Level.OK]
+    shown = [check for check in checks if not brief or check.level is not Severity.OK]
     left = len(checks) - len(shown)
-    put(f"{name or 'dify-job'}" + (f": {left} of {len(checks)} checks are ok" if brief else ""))
+    echo(f"{name or 'dify-job'}" + (f": {left} of {len(checks)} checks are ok" if brief else ""))
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for check in shown:
         level = check.level.name.lower().ljust(4)
         level = f"{_COLOURS[check.level]}{level}\x1b[0m" if coloured else level
-        put(f"  {level}  {check.name:<11}  {one_line(in_readers_language(check.message))}")
+        echo(f"  {level}  {check.name:<11}  {one_line(translate(check.message))}")
         if check.mend is not None:
-            put(f"{' ' * 21}{one_line(in_readers_language(check.mend))}")
+            echo(f"{' ' * 21}{one_line(translate(check.mend))}")
 
 
-def _as_json(name: str, checks: Sequence[Check]) -> dict[str, Any]:
+def _as_json(name: str, checks: Sequence[Finding]) -> dict[str, Any]:
     return {
         "job": name,
-        "worst": max((check.level for check in checks), default=Level.OK).name.lower(),
+        "worst": max((check.level for check in checks), default=Severity.OK).name.lower(),
         "checks": [
             {
                 "check": check.name,

@@ -2,17 +2,17 @@
 
 import click
 
-from ..exits import TABLE, Again
-from ..words import in_readers_language
+from ..exit_codes import TABLE, RetrySafety
+from ..messages.i18n import translate
 from .help import columns_of
-from .output import put_data, put_json
+from .output import echo_data, echo_json
 
 _RETRY_IS = "a retry is "
 _RETRY = {
-    Again.SAFE: "a retry is safe",
-    Again.USELESS: "a retry is no",
-    Again.NOT_SAFE: "a retry is not safe",
-    Again.POLICY: "a retry is policy",
+    RetrySafety.SAFE: "a retry is safe",
+    RetrySafety.USELESS: "a retry is no",
+    RetrySafety.NOT_SAFE: "a retry is not safe",
+    RetrySafety.POLICY: "a retry is policy",
 }
 
 
@@ -21,7 +21,7 @@ _RETRY = {
 def exit_codes(*, as_json: bool) -> None:
     """Print the table of exit codes of `run`."""
     if as_json:
-        put_json(
+        echo_json(
             [
                 {"code": row.code, "outcome": row.outcome.value, "when": row.when, "retry": row.again.value}
                 for row in TABLE
@@ -32,6 +32,6 @@ def exit_codes(*, as_json: bool) -> None:
     lines = [("code", "outcome", _RETRY_IS, "when")]
     lines += [(str(row.code), row.outcome, _RETRY.get(row.again, row.again), row.when) for row in TABLE]
     for code, outcome, again, when in lines:
-        retry = in_readers_language(again).removeprefix(_RETRY_IS if again != _RETRY_IS else "").rstrip()
+        retry = translate(again).removeprefix(_RETRY_IS if again != _RETRY_IS else "").rstrip()
         padded = retry + " " * (10 - columns_of(retry))
-        put_data(f"{code:>4}  {outcome:<{outcomes}}  {padded}  {in_readers_language(when)}")
+        echo_data(f"{code:>4}  {outcome:<{outcomes}}  {padded}  {translate(when)}")

@@ -8,17 +8,17 @@ from typing import Any
 
 import click
 
+from ..config.loader import load_config, pick
 from ..config.model import Config
-from ..config.read import load_config, pick
-from ..errors import JobError
-from ..exits import Outcome
-from ..history import PastRun, read_history, sparkline
-from ..ownership import is_gone
-from ..state import base_of, directory_of
-from ..words import in_readers_language
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.i18n import translate
+from ..state.history import RunRecord, read_history, sparkline
+from ..state.store import base_of, directory_of
+from ..system.managed_files import is_missing
+from .common_options import try_config
 from .options import Globals
-from .output import put, put_data, put_json, span_of
-from .scopes import try_config
+from .output import echo, echo_data, echo_json, span_of
 
 _SPARKS = 60
 _HEAD = ("WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN")
@@ -57,16 +57,16 @@ def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | 
             f"ls -l {directory}",
         ) from None
     known = config.jobs.get(name) if config is not None else None
-    if scope is None and known is None and config and config.path and is_gone(directory):
+    if scope is None and known is None and config and config.path and is_missing(directory):
         pick(config, name)  # raises
     console = known.console_url if known is not None else None
     shown = runs[::-1][:count]
     if as_json:
-        put_json({"schema": 1, "job": name, "console": console, "runs": [_as_json(run) for run in shown]})
+        echo_json({"schema": 1, "job": name, "console": console, "runs": [_as_json(run) for run in shown]})
     elif not shown:
         lists = "dify-job status shows the jobs that are installed"
         mend = lists if known is None else f"dify-job run {name}"
-        put(f"{name} has no past run in {directory}: {mend}")
+        echo(f"{name} has no past run in {directory}: {mend}")
     else:
         _table(shown, console)
 
@@ -77,10 +77,10 @@ def _directory(job: str, config: Config | None, scope: str | None) -> Path:
         return base_of(system=scope == "system") / job
     own = directory_of(job, config.path if config is not None else None)
     system = base_of(system=True) / job
-    return system if is_gone(own) and os.path.lexists(system) else own
+    return system if is_missing(own) and os.path.lexists(system) else own
 
 
-def _as_json(run: PastRun) -> dict[str, Any]:
+def _as_json(run: RunRecord) -> dict[str, Any]:
     return {
         "call_time": run.call_time,
         "outcome": run.outcome,
@@ -94,27 +94,27 @@ def _as_json(run: PastRun) -> dict[str, Any]:
     }
 
 
-def _table(shown: Sequence[PastRun], console: str | None) -> None:
+def _table(shown: Sequence[RunRecord], console: str | None) -> None:
     lines = [_HEAD, *(_cells(run) for run in shown)]
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     limit = shutil.get_terminal_size((1000, 24)).columns
     for when, outcome, duration, tokens, run in lines:
         left = f"{when:<{widths[0]}}  {outcome:<{widths[1]}}"
         line = f"{left}  {duration:>{widths[2]}}  {tokens:>{widths[3]}}  {run}"
-        put_data(line if len(line) <= limit else f"{line[: limit - 3]}...")
+        echo_data(line if len(line) <= limit else f"{line[: limit - 3]}...")
     durations = [run.duration for run in reversed(shown) if not run.skipped and run.duration is not None]
     if durations:
         sparks = sparkline(durations[-_SPARKS:], plain=not _has_utf8())
-        put(f"durations  {sparks}  {span_of(min(durations))} to {span_of(max(durations))}, newest last")
+        echo(f"durations  {sparks}  {span_of(min(durations))} to {span_of(max(durations))}, newest last")
     if console:
-        put(f"console    {console}")
+        echo(f"console    {console}")
 
 
-def _words(run: PastRun) -> str:
-    return in_readers_language(" ".join(run.message.split()))
+def _words(run: RunRecord) -> str:
+    return translate(" ".join(run.message.split()))
 
 
-def _cells(run: PastRun) -> tuple[str, str, str, str, str]:
+def _cells(run: RunRecord) -> tuple[str, str, str, str, str]:
     outcome = run.outcome if run.exit_code in (0, None) else f"{run.outcome} ({run.exit_code})"
     what = "  ".join(filter(None, (run.run_id, None if run.succeeded else _words(run))))
     began = run.began

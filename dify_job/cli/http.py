@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from .. import log
+from ..compat.auth import Guard
+from ..compat.http_request import HttpRefusal, Request
+from ..compat.peer_credentials import peer_of
+from ..compat.server import Answer, Handle, exchange
 from ..config.secrets import read_token
-from ..errors import JobError
-from ..exits import Outcome
-from ..http.exchange import Answer, Handle, exchange
-from ..http.guard import Guard
-from ..http.peers import peer_of
-from ..http.request import Refused, Request
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from .options import Globals
 from .output import log_traceback
 
@@ -57,15 +57,15 @@ def http(
 
 def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:
     guard.check(request)
-    from ..http.routes import Routes  # noqa: PLC0415 - a refusal is cheap
+    from ..compat.routes import Routes  # noqa: PLC0415 - a refusal is cheap
 
     try:
         return Routes(jobs, config).answer(request, body)
-    except Refused:
+    except HttpRefusal:
         raise
     except Exception:  # noqa: BLE001 - a fault of ours is an answer too
         log_traceback()
-        raise Refused(500, "a fault of dify-job itself; the log has its traceback") from None
+        raise HttpRefusal(500, "a fault of dify-job itself; the log has its traceback") from None
 
 
 def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
@@ -73,5 +73,5 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         token = read_token(token_file).reveal().encode() if token_file is not None else None
     except JobError as error:
         log.error(error.message, hint=error.hint)
-        raise Refused(503, "nobody can be let in; the log says why") from None
+        raise HttpRefusal(503, "nobody can be let in; the log says why") from None
     return Guard(frozenset({0, *uids}), token)

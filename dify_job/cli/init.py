@@ -9,25 +9,25 @@ from pathlib import Path
 
 import click
 
-from ..config import fields, own
-from ..config.draft import Draft, comment, written
+from ..config import managed, schema
+from ..config.loader import DEFAULT_BASE_URL, load_config, valid_name
 from ..config.model import Config, Job, ScheduleConfig, Secret
-from ..config.read import DEFAULT_BASE_URL, load_config, valid_name
-from ..dify.app import AppSeen, look
-from ..errors import JobError
-from ..exits import Outcome
-from ..files import all_or_nothing, locked
-from ..ownership import is_gone
-from ..running.preflight import obstacle
-from ..scheduling.base import Scope
-from ..scheduling.host import chosen_scope
-from ..timespan import interval
+from ..config.scaffold import Draft, comment, written
+from ..dify.app_info import AppProbe, look
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.preflight import obstacle
+from ..schedulers.backend import Scope
+from ..schedulers.detect import chosen_scope
+from ..system.managed_files import is_missing
+from ..system.timespan import interval
+from ..system.transaction import locked, transaction
 from .arguments import pairs_of
-from .drafting import drafted
+from .input_prompts import drafted
 from .key_input import asked, given_key, interactive
 from .options import Globals
-from .output import put, say
-from .times import schedule_of_flags, schedule_options
+from .output import echo, echo_err
+from .schedule_options import schedule_of_flags, schedule_options
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -93,7 +93,7 @@ def init(  # noqa: PLR0913 - one argument an option
     url = _base_url(base_url, place)
     key = given_key(key_file, f"dify-job init {job or 'JOB'}")
     trusted = ca_file.absolute() if ca_file is not None else None
-    seen = AppSeen() if offline else _ask(url, key, trusted)
+    seen = AppProbe() if offline else _ask(url, key, trusted)
     name = job or _name(seen.name)
     if schedule is None and interactive():
         schedule = _asked_schedule()
@@ -102,7 +102,7 @@ def init(  # noqa: PLR0913 - one argument an option
     draft = Draft(
         job=name,
         base_url=url,
-        key_file=own.key_path(place.config, name),
+        key_file=managed.key_path(place.config, name),
         schedule=schedule,
         ca_file=trusted,
         app=_about(seen, offline=offline),
@@ -120,8 +120,8 @@ def _place(options: Globals, scope: Scope) -> _Place:
     named = options.config_path or (
         Path(os.environ["DIFY_JOB_CONFIG"]) if os.environ.get("DIFY_JOB_CONFIG") else None
     )
-    path = (named or own.scope_config(system=scope is Scope.SYSTEM)).absolute()
-    return _Place(path, None if is_gone(path) else load_config(path))
+    path = (named or managed.scope_config(system=scope is Scope.SYSTEM)).absolute()
+    return _Place(path, None if is_missing(path) else load_config(path))
 
 
 def _refuse_taken(place: _Place, job: str) -> None:
@@ -138,8 +138,8 @@ def _refuse_taken(place: _Place, job: str) -> None:
             f"there is a job {job} already: {_origin(taken) or place.config}",
             f"edit it there; a new key: dify-job secret set {job}",
         )
-    for path in (place.file(job), own.key_path(place.config, job)):
-        if not is_gone(path) or path.is_symlink():
+    for path in (place.file(job), managed.key_path(place.config, job)):
+        if not is_missing(path) or path.is_symlink():
             raise JobError(
                 Outcome.CONFIG,
                 f"{path} exists already, and what is there is never overwritten",
@@ -154,11 +154,11 @@ def _origin(job: Job) -> str:
 def _base_url(given: str | None, place: _Place) -> str:
     try:
         if given is not None:
-            return str(fields.base_url(given))
+            return str(schema.base_url(given))
         default = os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
         if interactive():
             default = asked("Dify's address", default)
-        return str(fields.base_url(default))
+        return str(schema.base_url(default))
     except ValueError as error:
         raise JobError(Outcome.USAGE, f"--base-url {error}", "dify-job init --help") from None
 
@@ -169,7 +169,7 @@ def _default_of(place: _Place) -> str | None:
     return urls.pop() if len(urls) == 1 else None
 
 
-def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppSeen:
+def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppProbe:
     seen = look(base_url, key.reveal(), ca_file=ca_file)
     verdict = obstacle(seen)
     if verdict is not None:
@@ -196,10 +196,10 @@ def _asked_schedule() -> ScheduleConfig:
         try:
             return ScheduleConfig(every=interval(text))
         except ValueError as error:
-            say(f"  it {error}" if str(error).startswith(("must", "has")) else f"  {error}")
+            echo_err(f"  it {error}" if str(error).startswith(("must", "has")) else f"  {error}")
 
 
-def _about(seen: AppSeen, *, offline: bool) -> str:
+def _about(seen: AppProbe, *, offline: bool) -> str:
     if offline:
         return "Written without asking the server: compare the inputs with the app's start node in Dify."
     version = f" (Dify {seen.version})" if seen.version else ""
@@ -210,10 +210,10 @@ def _about(seen: AppSeen, *, offline: bool) -> str:
 
 
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
-    secret = own.key_file(place.config, draft.job, key)
+    secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     hint = "sudo dify-job init for a job of the machine, or --user for one of your own"
-    with all_or_nothing(path, hint) as writer:
+    with transaction(path, hint) as writer:
         writer.directory(path.parent)
         writer.directory(secret.path.parent, 0o700)
         writer.put(secret.path, secret.content, secret.mode)
@@ -232,19 +232,19 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         )
 
 
-def _tell(place: _Place, draft: Draft, options: Globals, seen: AppSeen, by: str) -> None:
-    put(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
+def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
+    echo(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
     if seen.name:
         version = seen.version or "(version not told)"
-        put(f"  app        {comment(seen.name)!r} on Dify {version}, at {draft.base_url}")
+        echo(f"  app        {comment(seen.name)!r} on Dify {version}, at {draft.base_url}")
     else:
-        put(f"  server     {draft.base_url}, not asked")
+        echo(f"  server     {draft.base_url}, not asked")
     missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]
     if missing:
-        put(f"  fill in    {', '.join(map(repr, missing))} in {place.file(draft.job)}")
+        echo(f"  fill in    {', '.join(map(repr, missing))} in {place.file(draft.job)}")
     named = f" --config {place.config}" if options.config_path or not _is_found(place.config) else ""
-    put(f"  try it     {by}dify-job{named} run {draft.job}")
-    put(f"  arm it     {by}dify-job{named} install {draft.job}")
+    echo(f"  try it     {by}dify-job{named} run {draft.job}")
+    echo(f"  arm it     {by}dify-job{named} install {draft.job}")
 
 
 def _is_found(path: Path) -> bool:

@@ -9,23 +9,23 @@ from pathlib import Path
 
 import click
 
-from .. import installing
-from ..config import own
+from ..config import managed
+from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, ScheduleConfig
-from ..config.read import load_config, pick_all
-from ..errors import JobError
-from ..exits import Outcome
-from ..installing import Ready
-from ..scheduling import preview, schedule
-from ..scheduling.base import Backend, Change, Scope, Wishes
-from ..scheduling.doorway import Door, Doorway
-from ..scheduling.host import chosen_backend, chosen_scope, config_place
-from ..scheduling.plan import Plan
-from .door import door_of, http_options, open_door, remind_of_door
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedule import schedule_lines, upcoming
+from ..schedulers import installation
+from ..schedulers.backend import Backend, InstallOptions, InstallResult, Scope
+from ..schedulers.detect import chosen_backend, chosen_scope, config_place
+from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
+from ..schedulers.installation import PreparedJob
+from ..schedulers.job_spec import JobSpec
+from .common_options import scope_options, tick_of
+from .http_options import http_options, http_socket_config, install_http_socket, remind_of_http_socket
 from .options import Globals
-from .output import put, put_data, say
-from .scopes import scope_options, tick_of
-from .times import schedule_of_flags, schedule_options
+from .output import echo, echo_data, echo_err
+from .schedule_options import schedule_of_flags, schedule_options
 
 _LINGER = Path("/var/lib/systemd/linger")
 
@@ -78,30 +78,34 @@ def install(  # noqa: PLR0913 - one argument an option
     chosen = [] if prune and not (jobs or config.jobs) else pick_all(config, jobs)
     ready = _prepared(config, chosen, flags, run_as, where)
     for each in ready:
-        preview.check(each.plan.schedule, now)
+        upcoming.check(each.plan.schedule, now)
     place = config_place(config, where)
     installed = [each.job for each in ready]
-    door = door_of(installed, scheduler, place, http=http, listen=http_listen, token_file=http_token_file)
-    orphans = installing.orphans(scheduler, place, config.jobs)
+    door = http_socket_config(
+        installed, scheduler, place, http=http, listen=http_listen, token_file=http_token_file
+    )
+    orphans = installation.orphans(scheduler, place, config.jobs)
     gone = orphans if prune else []
     if dry_run or as_diff or check:
         for one in gone:
-            put(f"{one.job} is no longer in {place}, and would be uninstalled")
+            echo(f"{one.job} is no longer in {place}, and would be uninstalled")
         differs = _show([*_compared(scheduler, ready, door)], dry_run=dry_run, as_diff=as_diff, check=check)
         return 1 if check and (differs or gone) else 0
     arm = False if start is None and config.auto_start is False else start
-    changes = installing.bring(scheduler, ready, place, Wishes(start=arm, overwrite_edits=overwrite_edits))
+    changes = installation.bring(
+        scheduler, ready, place, InstallOptions(start=arm, overwrite_edits=overwrite_edits)
+    )
     for warning in config.warnings:
-        say(f"dify-job: {warning}")
+        echo_err(f"dify-job: {warning}")
     for one in gone:
-        installing.take_away(scheduler, [one])
-        put(f"{one.job}: uninstalled, it is no longer in {place}")
+        installation.take_away(scheduler, [one])
+        echo(f"{one.job}: uninstalled, it is no longer in {place}")
     for job in [] if prune else [one.job for one in orphans]:
-        put(f"{job} is no longer in {place}, but still installed: {where.sudo}dify-job uninstall {job}")
+        echo(f"{job} is no longer in {place}, but still installed: {where.sudo}dify-job uninstall {job}")
     if door is not None:
-        open_door(door, where)
+        install_http_socket(door, where)
     else:
-        remind_of_door(scheduler)
+        remind_of_http_socket(scheduler)
     for change, each in zip(changes, ready, strict=True):
         _tell(scheduler, each, change, config, now)
     _tell_armed(changes, config, where.sudo)
@@ -110,27 +114,27 @@ def install(  # noqa: PLR0913 - one argument an option
 
 def _prepared(
     config: Config, jobs: Sequence[Job], flags: ScheduleConfig | None, run_as: str | None, scope: Scope
-) -> list[Ready]:
+) -> list[PreparedJob]:
     if (flags is not None or run_as is not None) and len(jobs) != 1:
         raise JobError(
             Outcome.USAGE, "a schedule or user from flags is for one job", "dify-job install JOB ..."
         )
-    return [installing.prepare(config, job, flags, run_as, scope) for job in jobs]
+    return [installation.prepare(config, job, flags, run_as, scope) for job in jobs]
 
 
 # Without writing
 
 
 def _compared(
-    scheduler: Backend, ready: Iterable[Ready], door: Door | None
+    scheduler: Backend, ready: Iterable[PreparedJob], door: HttpSocketConfig | None
 ) -> Iterator[tuple[Path, str, str]]:
     """Each file that is written: its path, its text now, and as it would be."""
     for each in ready:
-        for file in each.own:
+        for file in each.managed_files:
             text = "(the API key)\n" if file.secret else file.content.decode()
             yield file.path, _old_text(file.path, secret=file.secret), text
         yield from scheduler.compared(each.plan)
-    for artifact in Doorway(scheduler.scope).render(door) if door is not None else ():
+    for artifact in HttpSocket(scheduler.scope).render(door) if door is not None else ():
         yield artifact.path, _old_text(artifact.path, secret=False), artifact.text
 
 
@@ -139,7 +143,7 @@ def _show(files: Iterable[tuple[Path, str, str]], *, dry_run: bool, as_diff: boo
     differs = False
     for path, old, new in files:
         if dry_run:
-            put_data(f"# {path}\n{new}")
+            echo_data(f"# {path}\n{new}")
         if old == new:
             continue
         differs = True
@@ -147,9 +151,9 @@ def _show(files: Iterable[tuple[Path, str, str]], *, dry_run: bool, as_diff: boo
             lines = difflib.unified_diff(
                 old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
             )
-            put_data("".join(lines).rstrip("\n"))
+            echo_data("".join(lines).rstrip("\n"))
         elif check and not dry_run:
-            put(f"{path} {'differs' if old else 'is missing'}")
+            echo(f"{path} {'differs' if old else 'is missing'}")
     return differs
 
 
@@ -163,47 +167,51 @@ def _old_text(path: Path, *, secret: bool) -> str:
 # Telling
 
 
-def _tell(scheduler: Backend, ready: Ready, change: Change, config: Config, now: datetime) -> None:
+def _tell(
+    scheduler: Backend, ready: PreparedJob, change: InstallResult, config: Config, now: datetime
+) -> None:
     times = ready.plan.schedule
     done = "installed" if change.changed else "unchanged"
     default = "" if ready.job.schedule.says_when else ", the default"
     armed = "armed" if change.armed else "not armed"
-    put(f"{change.job}: {done}, {schedule.in_words(times)}{default}, {armed}")
+    echo(f"{change.job}: {done}, {schedule_lines.in_words(times)}{default}, {armed}")
     for note in (*change.notes, *_notes(scheduler, ready, config, now)):
-        put(f"  {note}")
+        echo(f"  {note}")
     if change.armed:
         last = tick_of(scheduler.scope.base / change.job)
-        coming = islice(preview.coming(times, now, by_cron=scheduler.by_cron, last=last), 3)
+        coming = islice(upcoming.coming(times, now, by_cron=scheduler.by_cron, last=last), 3)
         runs = ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
-        put(f"  next runs  {runs}")
+        echo(f"  next runs  {runs}")
     for line in _commands(scheduler, ready.plan):
-        put(f"  {line}")
+        echo(f"  {line}")
 
 
-def _tell_armed(changes: Sequence[Change], config: Config, by: str) -> None:
+def _tell_armed(changes: Sequence[InstallResult], config: Config, by: str) -> None:
     unarmed = [change for change in changes if not change.armed]
     if unarmed and config.auto_start is False:
-        put(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0].job}")
+        echo(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0].job}")
     elif len(changes) > 1:
-        put(f"{len(changes) - len(unarmed)} of {len(changes)} armed")
+        echo(f"{len(changes) - len(unarmed)} of {len(changes)} armed")
     elif unarmed:
         job = unarmed[0].job
         commands = unarmed[0].arm or (f"dify-job resume {job}",)
         arm = " && ".join(f"{by}{command.removeprefix(by)}" for command in commands)
-        put(f"{job} is not armed: {arm}")
+        echo(f"{job} is not armed: {arm}")
     elif changes:
-        put(f"{changes[0].job} is armed")
+        echo(f"{changes[0].job} is armed")
 
 
-def _notes(scheduler: Backend, ready: Ready, config: Config, now: datetime) -> list[str]:
+def _notes(scheduler: Backend, ready: PreparedJob, config: Config, now: datetime) -> list[str]:
     by_cron = scheduler.by_cron
-    ticks = schedule.ticks_of(ready.plan.schedule, by_cron=by_cron)
+    ticks = schedule_lines.ticks_of(ready.plan.schedule, by_cron=by_cron)
     notes = [ticks.why] if ticks.why else []
     notes += scheduler.lacks(ready.plan)
-    notes += [f"the key is kept in {file.path}" for file in ready.own if file.secret]
+    notes += [f"the key is kept in {file.path}" for file in ready.managed_files if file.secret]
     if config.path is None:
-        notes.append(f"the job is kept in {own.job_file(ready.plan.config_path, ready.job, whole=True).path}")
-    notes += preview.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
+        notes.append(
+            f"the job is kept in {managed.job_file(ready.plan.config_path, ready.job, whole=True).path}"
+        )
+    notes += upcoming.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
     if not scheduler.by_cron and scheduler.scope is Scope.USER and not (_LINGER / _login()).exists():
         notes.append(f"runs only while you are logged in; for always: sudo loginctl enable-linger {_login()}")
     return notes
@@ -215,7 +223,7 @@ def _login() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _commands(scheduler: Backend, plan: Plan) -> list[str]:
+def _commands(scheduler: Backend, plan: JobSpec) -> list[str]:
     job, by = plan.job, scheduler.scope.sudo
     user = " --user" if scheduler.scope is Scope.USER else ""
     service = f"dify-job-{job}.service"

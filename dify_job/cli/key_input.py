@@ -6,9 +6,9 @@ import click
 
 from ..config.model import Secret
 from ..config.secrets import check_key, read_key_file
-from ..errors import JobError
-from ..exits import Outcome
-from .output import say
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from .output import echo_err
 
 _LARGEST = 64 * 1024
 
@@ -23,7 +23,7 @@ def asked(question: str, default: str) -> str:
     try:
         return str(click.prompt(question, default=default, err=True))
     except click.Abort:
-        say("")
+        echo_err("")
         raise
 
 
@@ -41,7 +41,7 @@ def given_key(source: str | None, command: str) -> Secret:
     if source not in (None, "-"):
         return read_key_file(str(source))
     if interactive():
-        say("The app's key is in Dify: API Access, API Key. It is not shown while you type.")
+        echo_err("The app's key is in Dify: API Access, API Key. It is not shown while you type.")
         return check_key(str(click.prompt("API key", hide_input=True, err=True)).strip(), "the prompt")
     data = sys.stdin.buffer.read(_LARGEST) if sys.stdin is not None else b""
     if not data.strip():

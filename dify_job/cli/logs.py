@@ -4,16 +4,16 @@ from pathlib import Path
 
 import click
 
-from .. import process
-from ..config.read import load_config, pick
-from ..errors import JobError
-from ..exits import Outcome
-from ..ownership import is_gone
-from ..scheduling.base import Backend, Scope
-from ..scheduling.host import installed_jobs, visible
+from ..config.loader import load_config, pick
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedulers.backend import Backend, Scope
+from ..schedulers.detect import installed_jobs, visible
+from ..system import subprocesses
+from ..system.managed_files import is_missing
+from .common_options import scope_options, try_config
 from .options import Globals
-from .output import say
-from .scopes import scope_options, try_config
+from .output import echo_err
 
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
@@ -45,16 +45,16 @@ def logs(
     scheduler = there[0][0] if there else None
     config = try_config(options) if scheduler is None else None
     if config is not None and job not in config.jobs:
-        say(f"dify-job: no job {job} is installed or configured; dify-job status shows those that are")
-    if _JOURNAL.exists() and process.found("journalctl"):
+        echo_err(f"dify-job: no job {job} is installed or configured; dify-job status shows those that are")
+    if _JOURNAL.exists() and subprocesses.found("journalctl"):
         command = ["journalctl", *_match(scheduler, job), *(["-f"] if follow else [])]
         command += ["-n", lines] if lines else []
         command += arguments
     else:
         command = ["tail", "-n", lines or "1000", *(["-F"] if follow else []), str(_file(options, job))]
-    say(f"dify-job: {' '.join(command)}")
+    echo_err(f"dify-job: {' '.join(command)}")
     try:
-        process.hand_over(command)
+        subprocesses.hand_over(command)
     except OSError as error:
         raise JobError(
             Outcome.CONFIG, f"{command[0]} could not be started: {error.strerror}", "apt-get install systemd"
@@ -74,7 +74,7 @@ def _file(options: Globals, job: str) -> Path:
             if _SYSLOG.exists()
             else f"give the job a log_file, or look at dify-job history {job}",
         )
-    if is_gone(file):
+    if is_missing(file):
         raise JobError(Outcome.CONFIG, f"nothing was logged yet in {file}", f"dify-job status {job}")
     return file
 

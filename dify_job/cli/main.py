@@ -6,9 +6,9 @@ import gc
 gc.disable()
 
 # What click, requests and what they stand on import, and no run asks: 0.05 of `import requests` less.
-from ..later import execute_when_asked  # noqa: E402
+from ..system.lazy_import import lazy_import  # noqa: E402
 
-execute_when_asked(
+lazy_import(
     *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors"),
     *("shutil", "stringprep", "tokenize", "traceback", "zipfile"),
 )
@@ -23,10 +23,10 @@ from typing import Any, NoReturn  # noqa: E402
 import click  # noqa: E402
 
 from .. import __version__  # noqa: E402
-from ..errors import JobError  # noqa: E402
-from ..exits import Outcome, code_of  # noqa: E402
+from ..exit_codes import Outcome, code_of  # noqa: E402
+from ..messages.errors import JobError  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
-from .output import ReaderGoneError, UnprintedError, log_traceback, say, tell_error  # noqa: E402
+from .output import BrokenStdoutError, UnprintedError, echo_err, log_traceback, tell_error  # noqa: E402
 
 # requests does without a detector of charsets, which Response.text alone asks and nobody reads, but warns:
 # 0.1 of `import requests` and 3 MiB less.
@@ -138,15 +138,15 @@ def _run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
-        say("aborted")
+        echo_err("aborted")
         return code_of(Outcome.CANCELLED, 2)
     except JobError as error:
         tell_error(error)
         return code_of(error.outcome)
-    except ReaderGoneError:
+    except BrokenStdoutError:
         return 0
     except UnprintedError as error:
-        say(f"dify-job: standard output cannot be written: {error}")
+        echo_err(f"dify-job: standard output cannot be written: {error}")
         return code_of(Outcome.CANNOT_WRITE)
     except Exception:  # noqa: BLE001 - the boundary: a fault of ours is exit 70 with its traceback in the log
         log_traceback()
@@ -156,7 +156,7 @@ def _run(args: Sequence[str]) -> int:
 
 def _usage_error(error: click.UsageError) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        say(error.format_message())
+        echo_err(error.format_message())
         return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
     message, mend = error.format_message(), f"{path} --help"
@@ -166,6 +166,6 @@ def _usage_error(error: click.UsageError) -> int:
 
         mend = as_inputs(message, error.ctx.params.get("job")) or mend
         print_refusal(JobError(Outcome.USAGE, message, mend), error.ctx)
-    say(f"dify-job: {message}")
-    say(f"  usage: {mend}")
+    echo_err(f"dify-job: {message}")
+    echo_err(f"  usage: {mend}")
     return code_of(Outcome.USAGE)

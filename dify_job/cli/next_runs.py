@@ -5,16 +5,17 @@ from itertools import islice
 
 import click
 
+from ..config.loader import load_config, pick_all
 from ..config.model import ScheduleConfig
-from ..config.read import load_config, pick_all
-from ..errors import JobError
-from ..scheduling import preview, schedule, systemctl
-from ..scheduling.base import Installed
-from ..scheduling.host import installed_jobs, visible
-from ..timespan import format_timespan
+from ..messages.errors import JobError
+from ..schedule import schedule_lines, upcoming
+from ..schedulers import systemctl
+from ..schedulers.backend import InstalledJob
+from ..schedulers.detect import installed_jobs, visible
+from ..system.timespan import format_timespan
+from .common_options import tick_of
 from .options import Globals
-from .output import put, put_json
-from .scopes import tick_of
+from .output import echo, echo_json
 
 
 @click.command(name="next")
@@ -32,30 +33,30 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
     told = []
     for job in chosen:
         times = job.times
-        preview.check(times, now)
+        upcoming.check(times, now)
         one = there.get(job.name)
         by_cron = _by_cron(one, times)
         last = None if one is None else tick_of(one.state)
-        runs = list(islice(preview.coming(times, now, by_cron=by_cron, last=last), count))
-        warnings = preview.clock_warnings(times, now, by_cron=by_cron)
+        runs = list(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), count))
+        warnings = upcoming.clock_warnings(times, now, by_cron=by_cron)
         told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})
         if as_json:
             continue
         jitter = f", up to {format_timespan(times.jitter)} later" if times.jitter else ""
-        put(f"{job.name}: {schedule.in_words(times)}{jitter}")
+        echo(f"{job.name}: {schedule_lines.in_words(times)}{jitter}")
         for at in runs:
-            put(f"  {at:%a %Y-%m-%d %H:%M:%S %Z}")
+            echo(f"  {at:%a %Y-%m-%d %H:%M:%S %Z}")
         for warning in warnings:
-            put(f"  warning: {warning}")
+            echo(f"  warning: {warning}")
     if as_json:
-        put_json({"schema": 1, "jobs": told})
+        echo_json({"schema": 1, "jobs": told})
 
 
-def _by_cron(one: Installed | None, times: ScheduleConfig) -> bool:
+def _by_cron(one: InstalledJob | None, times: ScheduleConfig) -> bool:
     if one is not None or systemctl.is_booted():
         return one is not None and one.by_cron
     try:
-        schedule.cron_ticks(times)
+        schedule_lines.cron_ticks(times)
     except JobError:  # this host has neither systemd nor a cron that can keep it; another may
         return False
     return True

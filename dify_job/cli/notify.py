@@ -11,20 +11,20 @@ from pathlib import Path
 import click
 
 from .. import log
-from ..config.fields import FIELDS
+from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Job, KeySource, Notify
-from ..config.read import DEFAULT_BASE_URL, load_config, pick
-from ..errors import JobError
-from ..exits import Outcome, code_of
-from ..history import PastRun
-from ..running.aftermath import Ending, ending_of, record_of
-from ..running.report import Report, is_told_by_run
-from ..running.telling import notifier_of, past_of, report_of, rid_of, write_metrics
-from ..state import JobState, directory_of
-from ..values import replace
-from . import run_log
+from ..config.schema import FIELDS
+from ..exit_codes import Outcome, code_of
+from ..messages.errors import JobError
+from ..run.notification import Notification, is_told_by_run
+from ..run.notifications import notifier_of, past_of, report_of, rid_of, write_metrics
+from ..run.unit_result import UnitResult, ending_of, record_of
+from ..state.history import RunRecord
+from ..state.store import JobState, directory_of
+from ..system.values import replace
+from . import logging_setup
 from .options import Globals
-from .output import put
+from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
 _JUST_NOW = 60.0  # seconds within which the record that `run` kept is that of the unit's end
@@ -53,10 +53,12 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
             "add notify to the job: man dify-job.toml",
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-    run = PastRun(call_time=now, outcome="test", exit_code=None, message="a test message; nothing has failed")
-    told = notifier.tries(Report(job=chosen.name, run=run, console=chosen.console_url))
+    run = RunRecord(
+        call_time=now, outcome="test", exit_code=None, message="a test message; nothing has failed"
+    )
+    told = notifier.tries(Notification(job=chosen.name, run=run, console=chosen.console_url))
     for what, fault in told.items():
-        put(f"{what}: {'ok' if fault is None else f'failed: {fault}'}")
+        echo(f"{what}: {'ok' if fault is None else f'failed: {fault}'}")
     return 0 if all(fault is None for fault in told.values()) else 1
 
 
@@ -70,7 +72,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     if code is not None and is_told_by_run(code):
         return 0
     job, fault = _job(options, name)
-    run_log.set_up(options, job, scheduled=True)
+    logging_setup.set_up(options, job, scheduled=True)
     before = past[:-1]
     if run is None:
         run, before = _remembered(directory, ending, fault), past
@@ -82,16 +84,16 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     return 0
 
 
-def _asked(unit: str, *, user: bool) -> Ending:
+def _asked(unit: str, *, user: bool) -> UnitResult:
     """How a unit ended, by its manager: systemd before 251 tells a handler nothing."""
-    from ..scheduling.base import Scope  # noqa: PLC0415 - for old systemd alone
-    from ..scheduling.systemctl import Manager  # noqa: PLC0415
+    from ..schedulers.backend import Scope  # noqa: PLC0415 - for old systemd alone
+    from ..schedulers.systemctl import Manager  # noqa: PLC0415
 
     shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
     if shown is None:
-        return Ending(unit=unit, result="", code="", status="")
+        return UnitResult(unit=unit, result="", code="", status="")
     code = _CODES.get(shown["ExecMainCode"], "")
-    return Ending(
+    return UnitResult(
         unit=unit,
         result=shown["Result"],
         code=code,
@@ -119,7 +121,7 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
         return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=told), error
 
 
-def _kept_by_run(past: Sequence[PastRun], ending: Ending) -> PastRun | None:
+def _kept_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | None:
     """The record of a run that kept its end; any new failure where the manager could not be asked."""
     run = past[-1] if past else None
     if run is None or run.began is None or not run.exit_code:
@@ -128,7 +130,7 @@ def _kept_by_run(past: Sequence[PastRun], ending: Ending) -> PastRun | None:
     return run if ago < _JUST_NOW and (ending.untold or run.exit_code == ending.exit_code) else None
 
 
-def _remembered(directory: Path, ending: Ending, fault: JobError | None) -> PastRun:
+def _remembered(directory: Path, ending: UnitResult, fault: JobError | None) -> RunRecord:
     """The record of a run that could keep none."""
     now = datetime.now().astimezone()
     try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import log
-from ..errors import JobError
-from ..words import is_chinese
+from ..messages.errors import JobError
+from ..messages.i18n import is_chinese
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -85,7 +85,7 @@ class _JobName(click.types.StringParamType):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - a shell asks, not a run
 
-        from ..config.read import load_config  # noqa: PLC0415 - the same
+        from ..config.loader import load_config  # noqa: PLC0415 - the same
 
         options = ctx.ensure_object(Globals)
         try:

@@ -4,26 +4,26 @@ import sys
 from typing import Any
 
 from .. import log
-from ..errors import JobError
-from ..plain import visible
-from ..timespan import format_timespan
-from ..words import in_readers_language
+from ..messages.errors import JobError
+from ..messages.i18n import translate
+from ..messages.sanitize import visible
+from ..system.timespan import format_timespan
 
 
 class UnprintedError(Exception):
     """Standard output is closed, or its disk is full. No OSError: click leaves with 1 at a broken pipe."""
 
 
-class ReaderGoneError(UnprintedError):
+class BrokenStdoutError(UnprintedError):
     """Who read standard output has seen enough."""
 
 
-def put(text: str) -> None:
+def echo(text: str) -> None:
     """Words for a person on stdout, in the language of the locale. Raises UnprintedError."""
-    put_data(in_readers_language(text))
+    echo_data(translate(text))
 
 
-def put_data(text: str) -> None:
+def echo_data(text: str) -> None:
     """Write to stdout as UTF-8, in every locale and as it is. Raises UnprintedError."""
     _put(log.redact(text))
 
@@ -39,12 +39,12 @@ def _put(text: str) -> None:
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise ReaderGoneError("its reader is gone") from None
+        raise BrokenStdoutError("its reader is gone") from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
 
 
-def put_json(value: Any) -> None:
+def echo_json(value: Any) -> None:
     """One JSON value: a line for programs, indented for a person; as it is."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     text = log.as_json(value, indent=2 if on_terminal else None)
@@ -56,10 +56,10 @@ def span_of(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 59.95 else format_timespan(round(seconds))
 
 
-def say(text: str) -> None:
+def echo_err(text: str) -> None:
     """Words for a person on stderr; a closed stderr is no error."""
     try:
-        sys.stderr.write(visible(log.redact(in_readers_language(text))) + "\n")
+        sys.stderr.write(visible(log.redact(translate(text))) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return
@@ -67,16 +67,16 @@ def say(text: str) -> None:
 
 def tell_error(error: JobError) -> None:
     """Message and hint of an error on stderr."""
-    say(f"dify-job: {error.message}")
+    echo_err(f"dify-job: {error.message}")
     if error.hint:
-        from ..caller import by_sudo  # noqa: PLC0415 - after an error only
+        from ..system.privileges import by_sudo  # noqa: PLC0415 - after an error only
 
-        say(f"  {'sudo ' if by_sudo() and error.hint.startswith('dify-job ') else ''}{error.hint}")
+        echo_err(f"  {'sudo ' if by_sudo() and error.hint.startswith('dify-job ') else ''}{error.hint}")
 
 
 def log_traceback() -> None:
     """The exception being handled, on stderr."""
     import traceback  # noqa: PLC0415 - after a fault only
 
-    say(traceback.format_exc().rstrip())
-    say("dify-job: this is a fault of dify-job itself; please report it with the lines above")
+    echo_err(traceback.format_exc().rstrip())
+    echo_err("dify-job: this is a fault of dify-job itself; please report it with the lines above")

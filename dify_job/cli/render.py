@@ -7,23 +7,23 @@ from pathlib import Path
 
 import click
 
-from ..config import own
-from ..config.fields import is_this_machine
+from ..config import managed
+from ..config.loader import load_config, pick_all
 from ..config.model import Job, KeySource
-from ..config.read import load_config, pick_all
-from ..errors import JobError
-from ..exits import Outcome
-from ..files import all_or_nothing
-from ..running.inputs import secrets_in
-from ..scheduling.base import Artifact, Scope
-from ..scheduling.cron_files import CronFiles
-from ..scheduling.cron_table import CronTable
-from ..scheduling.host import config_place
-from ..scheduling.kubernetes import Cluster, object_name, render_manifests
-from ..scheduling.plan import plan_of
-from ..scheduling.systemd import Systemd
+from ..config.schema import is_this_machine
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.inputs import secrets_in
+from ..schedulers.backend import RenderedFile, Scope
+from ..schedulers.cron_files import CronFiles
+from ..schedulers.detect import config_place
+from ..schedulers.job_spec import job_spec
+from ..schedulers.kubernetes import Cluster, object_name, render_manifests
+from ..schedulers.systemd import Systemd
+from ..schedulers.user_crontab import UserCrontab
+from ..system.transaction import transaction
 from .options import Globals
-from .output import put, put_data, say
+from .output import echo, echo_data, echo_err
 
 
 @click.command()
@@ -62,10 +62,10 @@ def render(
     if image is not None:
         artifacts = _manifests(chosen, Cluster(image=image, namespace=namespace), place)
     else:
-        cron = CronTable(scope) if user else CronFiles()
+        cron = UserCrontab(scope) if user else CronFiles()
         scheduler = Systemd(scope, systemd_version) if target == "systemd" else cron
         artifacts = [
-            one for job in chosen for one in scheduler.render(plan_of(_with_key_file(job, place), place))
+            one for job in chosen for one in scheduler.render(job_spec(_with_key_file(job, place), place))
         ]
     _give(artifacts, output_dir, target)
 
@@ -85,38 +85,40 @@ def _check_options(
         raise JobError(Outcome.USAGE, "--user and --systemd-version are for a host", "leave them out")
 
 
-def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Artifact]:
-    artifacts: list[Artifact] = []
+def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[RenderedFile]:
+    artifacts: list[RenderedFile] = []
     for job in jobs:
         artifacts += render_manifests(job, cluster, place, datetime.now(UTC))
         file = job.key.file or "KEYFILE"
         where = f" --namespace {cluster.namespace}" if cluster.namespace else ""
-        say(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
+        echo_err(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
             f"--from-file=api_key={file}")  # fmt: skip
         if is_this_machine(job.base_url):
-            say(f"{job.name}: base_url is {job.base_url}, and in a pod that is the pod itself: "
+            echo_err(f"{job.name}: base_url is {job.base_url}, and in a pod that is the pod itself: "
                 "set it to an address of Dify that the cluster reaches")  # fmt: skip
         if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
-            say(f"{job.name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
-                "give the pod a variable, and name it in env: man dify-job.toml")  # fmt: skip
+            echo_err(
+                f"{job.name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
+                "give the pod a variable, and name it in env: man dify-job.toml"
+            )
     return artifacts
 
 
 def _with_key_file(job: Job, place: Path) -> Job:
     if job.key.encrypted:
         return job
-    file = job.key.file.absolute() if job.key.file else own.key_path(place, job.name)
+    file = job.key.file.absolute() if job.key.file else managed.key_path(place, job.name)
     return replace(job, key=KeySource(file=file))
 
 
-def _give(artifacts: Iterable[Artifact], output_dir: Path | None, target: str) -> None:
+def _give(artifacts: Iterable[RenderedFile], output_dir: Path | None, target: str) -> None:
     if output_dir is None:
         separator = "---\n" if target == "kubernetes" else ""  # so that it can be piped to kubectl
         for artifact in artifacts:
-            put_data(f"{separator}# {artifact.path}\n{artifact.text}")
+            echo_data(f"{separator}# {artifact.path}\n{artifact.text}")
         return
     files = {output_dir / artifact.path.name: artifact.text.encode() for artifact in artifacts}
-    with all_or_nothing(output_dir, "name a directory of yours in --output-dir") as writer:
+    with transaction(output_dir, "name a directory of yours in --output-dir") as writer:
         writer.put_all(files)
     for path in files:
-        put(str(path))
+        echo(str(path))

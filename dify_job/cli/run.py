@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import log
+from ..config.loader import load_config, pick
 from ..config.model import Config, Expectation, Job
-from ..config.read import load_config, pick
-from ..errors import JobError
-from ..exits import Outcome
-from ..running.inbox import Inbox
-from ..running.result import Result, log_result
-from ..running.start import Start, fault, not_started, refusal
-from ..running.workflow import run_workflow, tell
-from ..values import replace
-from ..words import in_readers_language
-from . import run_log, tick
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.i18n import translate
+from ..run.api import run_workflow, tell
+from ..run.event_queue import EventQueue
+from ..run.result import Result, log_result
+from ..run.run_context import RunContext, fault, not_started, refusal
+from ..system.values import replace
+from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
-from .output import UnprintedError, log_traceback, put_data, put_json, say, tell_error
+from .output import UnprintedError, echo_data, echo_err, echo_json, log_traceback, tell_error
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
-    from ..state import JobState
-    from .live import LiveLine
+    from ..state.store import JobState
+    from .progress import LiveLine
 
 _BEGAN = time.monotonic()
 _SCHEDULED_WAIT_NETWORK = 60.0
@@ -97,12 +97,12 @@ def run(  # noqa: PLR0913 - one argument an option
     """
     gc.disable()  # until all is imported, as in main
     options = ctx.ensure_object(Globals)
-    inbox = Inbox()
+    inbox = EventQueue()
     signals = Signals(inbox)
     ended = _Ended(
-        signals, print_path, scheduled=scheduled, by_cron=run_log.is_cron(options, scheduled=scheduled)
+        signals, print_path, scheduled=scheduled, by_cron=logging_setup.is_cron(options, scheduled=scheduled)
     )
-    start = Start(began=_BEGAN, inbox=inbox, ended=ended)
+    start = RunContext(began=_BEGAN, inbox=inbox, ended=ended)
     chosen, name = None, job or ""
     try:
         check_job(name)
@@ -111,7 +111,7 @@ def run(  # noqa: PLR0913 - one argument an option
         )
         chosen = _expecting(pick(config, job), print_path)
         name = chosen.name
-        live = run_log.set_up(options, chosen, scheduled=scheduled)
+        live = logging_setup.set_up(options, chosen, scheduled=scheduled)
         _warn(config, chosen, scheduled=scheduled)
         start = replace(
             start,
@@ -119,9 +119,9 @@ def run(  # noqa: PLR0913 - one argument an option
             run_id=run_id,
             lost=lost > 0,
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
-            jitter=tick.jitter(chosen) if scheduled else 0.0,
+            jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
             held_back=partial(_held_back, scheduled=scheduled, if_due=if_due),
-            by_unit=scheduled and tick.has_handler(chosen),
+            by_unit=scheduled and schedule_guard.has_handler(chosen),
         )
         given = inputs_of(pairs, inputs_json)
         if live is not None:
@@ -149,11 +149,11 @@ def run(  # noqa: PLR0913 - one argument an option
 def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
     for warning in config.warnings:
         log.warning(warning)
-    if scheduled and (changed := tick.drift(config, job)) is not None:
+    if scheduled and (changed := schedule_guard.drift(config, job)) is not None:
         log.warning(changed)
 
 
-def _refused(error: JobError, job: Job | None, name: str, start: Start) -> Result:
+def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
     """The result of a run that was not started, told; job: None where the configuration could not be read."""
     result = refusal(name, error, start)
     if log.is_set_up():
@@ -168,9 +168,9 @@ def _refused(error: JobError, job: Job | None, name: str, start: Start) -> Resul
 
 def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
     """Why nothing is to be started; where nothing holds it back, the rest is imported first."""
-    why = tick.held_back(job, state, scheduled=scheduled, if_due=if_due)
+    why = schedule_guard.held_back(job, state, scheduled=scheduled, if_due=if_due)
     if why is None:
-        from ..running import runner  # noqa: F401, PLC0415 - what a run that is held back does not need
+        from ..run import engine  # noqa: F401, PLC0415 - what a run that is held back does not need
 
         gc.freeze()
         gc.enable()
@@ -181,7 +181,7 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
     """The result of a call whose arguments were wrong."""
     if any(word.partition("=")[0] == "--print" for word in sys.argv):
         return
-    _print(refusal(str(ctx.params.get("job") or ""), error, Start(began=_BEGAN)))
+    _print(refusal(str(ctx.params.get("job") or ""), error, RunContext(began=_BEGAN)))
 
 
 class _Ended:
@@ -203,9 +203,9 @@ class _Ended:
         elif not self._scheduled:
             _print(result)
         elif not result.success and log.is_set_up() and self._by_cron:
-            say(f"dify-job: job {result.job}: {result.message}")
+            echo_err(f"dify-job: job {result.job}: {result.message}")
             if result.hint:
-                say(f"  {result.hint}")
+                echo_err(f"  {result.hint}")
 
 
 def _settings(
@@ -221,7 +221,7 @@ def _expecting(job: Job, path: str | None) -> Job:
     """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
     if path is None:
         return job
-    from ..config.expecting import run_path  # noqa: PLC0415 - for --print
+    from ..config.assertions import run_path  # noqa: PLC0415 - for --print
 
     try:
         return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
@@ -234,14 +234,14 @@ def _print_value(result: Result, path: str) -> None:
     told = result.response_data
     if not result.success or told is None:
         return
-    from ..running.output import value_at  # noqa: PLC0415 - for --print
+    from ..run.output import value_at  # noqa: PLC0415 - for --print
 
     try:
         value = value_at(told["data"], path)
         if isinstance(value, str):
-            put_data(value.removesuffix("\n"))
+            echo_data(value.removesuffix("\n"))
         else:
-            put_json(value)
+            echo_json(value)
     except (UnprintedError, LookupError, ValueError) as error:
         log.warning("the value could not be printed", reason=str(error))
 
@@ -249,7 +249,7 @@ def _print_value(result: Result, path: str) -> None:
 def _print(result: Result) -> None:
     try:
         told = result.as_json()
-        spoken = {key: in_readers_language(told[key]) for key in ("message", "hint") if told[key]}
-        put_json(told | spoken)
+        spoken = {key: translate(told[key]) for key in ("message", "hint") if told[key]}
+        echo_json(told | spoken)
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
         log.warning("the result could not be printed", reason=str(error) or type(error).__name__)

@@ -5,24 +5,24 @@ from pathlib import Path
 
 import click
 
-from .. import process
-from ..config import own
+from ..config import managed
+from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
-from ..config.read import load_config, pick
+from ..config.permissions import fault_of_directories
 from ..config.secrets import CREDENTIAL
-from ..config.trust import fault_of_directories
-from ..dify.app import AppSeen, look
-from ..errors import JobError
-from ..exits import Outcome
-from ..files import Writer, all_or_nothing, locked
-from ..ownership import is_gone
-from ..running.preflight import obstacle
-from ..scheduling import systemctl
-from ..scheduling.units import ENCRYPTED_SINCE
-from ..state import base_of
+from ..dify.app_info import AppProbe, look
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.preflight import obstacle
+from ..schedulers import systemctl
+from ..schedulers.units import ENCRYPTED_SINCE
+from ..state.store import base_of
+from ..system import subprocesses
+from ..system.managed_files import is_missing
+from ..system.transaction import FileTransaction, locked, transaction
 from .key_input import given_key
 from .options import Globals
-from .output import put, say
+from .output import echo, echo_err
 
 _STORE = Path("/etc/credstore.encrypted")
 
@@ -76,7 +76,7 @@ def _check(job: Job, key: Secret) -> None:
     seen = look(job.base_url, key.reveal(), ca_file=job.ca_file)
     verdict = obstacle(seen)
     if verdict is None:
-        put(f"{job.name}: Dify {seen.version or ''} takes the key, for its app {seen.name!r}")
+        echo(f"{job.name}: Dify {seen.version or ''} takes the key, for its app {seen.name!r}")
     elif _is_wrong(seen):
         raise JobError(
             verdict.outcome,
@@ -84,11 +84,11 @@ def _check(job: Job, key: Secret) -> None:
             "take the key from the app in Dify (API Access); --no-check stores it all the same",
         )
     else:
-        say(f"dify-job: the key is stored, but could not be tried: {verdict.message}")
-        say(f"  {(verdict.hint or '').replace('JOB', job.name)}")
+        echo_err(f"dify-job: the key is stored, but could not be tried: {verdict.message}")
+        echo_err(f"  {(verdict.hint or '').replace('JOB', job.name)}")
 
 
-def _is_wrong(seen: AppSeen) -> bool:
+def _is_wrong(seen: AppProbe) -> bool:
     """True where Dify itself judged the key: refused, or of an app that is no workflow."""
     refused = seen.refusal is not None and seen.refusal.from_dify and seen.refusal.status == 401
     return refused or (seen.refusal is None and seen.mode not in (None, "workflow"))
@@ -96,7 +96,7 @@ def _is_wrong(seen: AppSeen) -> bool:
 
 def _check_encryption() -> None:
     version = systemctl.version() or 0
-    if version < ENCRYPTED_SINCE or not process.found("systemd-creds"):
+    if version < ENCRYPTED_SINCE or not subprocesses.found("systemd-creds"):
         has = f"this machine has systemd {version}" if version else "this machine has no systemd"
         raise JobError(
             Outcome.CONFIG,
@@ -106,7 +106,7 @@ def _check_encryption() -> None:
 
 
 def _encrypted(key: Secret) -> bytes:
-    done = process.run(
+    done = subprocesses.run(
         ["systemd-creds", "encrypt", f"--name={CREDENTIAL}", "-", "-"], stdin=key.reveal().encode()
     )
     if done.code != 0 or not done.stdout:
@@ -125,26 +125,26 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         path = job.key.encrypted or _STORE / f"dify-job.{job.name}.{CREDENTIAL}"
         content = _encrypted(key)
     else:
-        path = job.key.file or own.key_path(place, job.name)
+        path = job.key.file or managed.key_path(place, job.name)
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
     hint = f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
-    with all_or_nothing(path, hint) as writer:
+    with transaction(path, hint) as writer:
         _put(writer, path.absolute(), content)
         if moved:
-            entry = own.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
-            own.check_place(entry, job.name)
+            entry = managed.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
+            managed.check_place(entry, job.name)
             writer.put(entry.path, entry.content, entry.mode)
         _check_effect(place, job.name, path, encrypted=encrypted)
-    put(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
+    echo(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
-        put(f"  it is the key of {', '.join(sharing)}, too, which names the same file")
+        echo(f"  it is the key of {', '.join(sharing)}, too, which names the same file")
     if moved:
-        put(f"  the units must learn where it is: dify-job install {job.name}")
+        echo(f"  the units must learn where it is: dify-job install {job.name}")
         old = job.key.file or job.key.encrypted
-        if old is not None and not is_gone(old):
-            put(f"  the old one is still in {old}: shred -u {old}")
+        if old is not None and not is_missing(old):
+            echo(f"  the old one is still in {old}: shred -u {old}")
 
 
 def _places(job: Job) -> tuple[Path | None, ...]:
@@ -162,7 +162,7 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
         )
 
 
-def _put(writer: Writer, path: Path, content: bytes) -> None:
+def _put(writer: FileTransaction, path: Path, content: bytes) -> None:
     """Into the file itself where its name is a link; its owner keeps it."""
     target = path.resolve()
     writer.directory(target.parent, 0o700)

@@ -4,7 +4,7 @@ import os
 import signal
 from types import FrameType
 
-from ..running.inbox import Inbox
+from ..run.event_queue import EventQueue
 
 _GRACE = 1.0  # seconds for a second signal to be heard by what it interrupts
 
@@ -24,7 +24,7 @@ class Signals:
     The second signal leaves at once, whatever the program is doing.
     """
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: EventQueue) -> None:
         self._inbox = inbox
         self._begun = False
         self._seen = 0

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
+from ..config.loader import load_config
 from ..config.model import Config
-from ..config.read import load_config
-from ..scheduling.base import Installed, Scope, Sync
-from ..scheduling.doorway import SOCKET, DoorState, Doorway
-from ..scheduling.host import chosen_scope, config_place, installed_jobs, visible
+from ..schedulers.backend import InstalledJob, Scope, Sync
+from ..schedulers.detect import chosen_scope, config_place, installed_jobs, visible
+from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketStatus
+from .common_options import scope_options, try_config
+from .job_status import JobStatus, row_of
 from .options import Globals
-from .output import put, put_json, span_of
-from .scopes import scope_options, try_config
-from .standing import Row, row_of
+from .output import echo, echo_json, span_of
 
 
 @click.command()
@@ -38,7 +38,7 @@ def status(
         load_config(options.config_path, options.env_file)  # what is wrong with it is told
     doors = _doors(backend, scope, {row.job for row in rows} if jobs else None)
     if as_json:
-        put_json(
+        echo_json(
             {
                 "schema": 1,
                 "jobs": [row.as_json() for row in rows],
@@ -46,31 +46,31 @@ def status(
             }
         )
     elif not rows:
-        put("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
+        echo("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
     else:
         _table(rows, now)
         for door in doors:
-            put(f"http: {_door_in_words(door)}")
+            echo(f"http: {_door_in_words(door)}")
         if any(row.installed and row.last is None and row.past is None for row in rows):
-            put("how some ended is not for you to read: sudo dify-job status")
+            echo("how some ended is not for you to read: sudo dify-job status")
     return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
 
 
-def _is_own(one: Installed, config: Config | None) -> bool:
+def _is_own(one: InstalledJob, config: Config | None) -> bool:
     """False for a job of the machine that shares but its name with one in the caller's config."""
     if config is None or config.path is None or one.scope is chosen_scope(None):
         return True
     return one.source == str(config_place(config, one.scope))
 
 
-def _doors(backend: str, scope: str | None, jobs: Container[str] | None) -> list[DoorState]:
+def _doors(backend: str, scope: str | None, jobs: Container[str] | None) -> list[HttpSocketStatus]:
     """The HTTP interfaces in sight; of some jobs those that serve one of them."""
     scopes = {scheduler.scope: None for scheduler in visible(backend, scope) if not scheduler.by_cron}
-    found = [state for each in scopes if (state := Doorway(each).state()) is not None]
+    found = [state for each in scopes if (state := HttpSocket(each).state()) is not None]
     return [state for state in found if jobs is None or any(job in jobs for job in state.jobs)]
 
 
-def _door_as_json(state: DoorState) -> dict[str, Any]:
+def _door_as_json(state: HttpSocketStatus) -> dict[str, Any]:
     return {
         "scope": state.scope.value,
         "listen": state.door.listen if state.door is not None else None,
@@ -79,14 +79,14 @@ def _door_as_json(state: DoorState) -> dict[str, Any]:
     }
 
 
-def _door_in_words(state: DoorState) -> str:
+def _door_in_words(state: HttpSocketStatus) -> str:
     where = state.door.listen if state.door is not None else SOCKET
     if state.listening is False:
         return f"nothing listens on {where}: dify-job doctor {next(iter(state.jobs), '')}".rstrip()
     return f"{where} serves {', '.join(state.jobs)}"
 
 
-def _table(rows: list[Row], now: datetime) -> None:
+def _table(rows: list[JobStatus], now: datetime) -> None:
     lines = [("JOB", "STATE", "SCHEDULE", "LAST", "MEAN", "NEXT")]
     lines += [
         (row.job, _state(row), row.schedule or "-", _last_words(row), _mean(row), _when(row.next_runs, now))
@@ -94,13 +94,13 @@ def _table(rows: list[Row], now: datetime) -> None:
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     for line in lines:
-        put("  ".join([*(cell.ljust(width) for cell, width in zip(line[:5], widths, strict=True)), line[5]]))
+        echo("  ".join([*(cell.ljust(width) for cell, width in zip(line[:5], widths, strict=True)), line[5]]))
     for row in rows:
         for word in _attention(row):
-            put(f"{row.job}: {word}")
+            echo(f"{row.job}: {word}")
 
 
-def _state(row: Row) -> str:
+def _state(row: JobStatus) -> str:
     one = row.installed
     if one is None:
         return "not installed"
@@ -109,7 +109,7 @@ def _state(row: Row) -> str:
     return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
 
 
-def _last_words(row: Row) -> str:
+def _last_words(row: JobStatus) -> str:
     if row.last is None:
         return "-"
     code = "" if row.last["exit_code"] is None else f" ({row.last['exit_code']})"
@@ -120,7 +120,7 @@ def _to_the_minute(call_time: Any) -> str:
     return str(call_time)[:16].replace("T", " ")
 
 
-def _mean(row: Row) -> str:
+def _mean(row: JobStatus) -> str:
     return "-" if row.past is None or row.past.mean_duration is None else span_of(row.past.mean_duration)
 
 
@@ -134,7 +134,7 @@ def _when(runs: tuple[datetime, ...], now: datetime) -> str:
     return f"{runs[0].astimezone():%Y-%m-%d %H:%M:%S %Z} (in {span})"
 
 
-def _attention(row: Row) -> list[str]:
+def _attention(row: JobStatus) -> list[str]:
     by = row.installed.scope.sudo if row.installed else ""
     mends = {
         Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",

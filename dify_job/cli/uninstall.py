@@ -7,18 +7,18 @@ from pathlib import Path
 
 import click
 
-from .. import installing
-from ..config.read import pick
-from ..errors import JobError
-from ..exits import Outcome
-from ..files import locked, removing
-from ..scheduling.base import Backend
-from ..scheduling.host import chosen_scope, installed_jobs, visible
-from ..state import JobState, Locked, private_of
-from .door import close_door
+from ..config.loader import pick
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedulers import installation
+from ..schedulers.backend import Backend
+from ..schedulers.detect import chosen_scope, installed_jobs, visible
+from ..state.store import JobState, LockHeld, private_of
+from ..system.transaction import locked, removing
+from .common_options import check_not_roots, scope_options, try_config
+from .http_options import remove_http_socket
 from .options import Globals
-from .output import put
-from .scopes import check_not_roots, scope_options, try_config
+from .output import echo
 
 
 @click.command()
@@ -39,17 +39,17 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         mine = [one for backend_of, one in there if backend_of is scheduler]
         if not mine:
             continue
-        for change, files in installing.take_away(scheduler, mine):
-            put(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({scheduler.name})")
+        for change, files in installation.take_away(scheduler, mine):
+            echo(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({scheduler.name})")
             for path in (*change.paths, *files):
-                put(f"  removed {path}")
+                echo(f"  removed {path}")
             for note in change.notes:
-                put(f"  {note}")
+                echo(f"  {note}")
     for job in absent:
-        put(f"{job}: not installed")
+        echo(f"{job}: not installed")
     if backend != "cron":
         left = [one.job for _, one in installed_jobs(backends)]
-        close_door(where, left, all_jobs=not jobs)
+        remove_http_socket(where, left, all_jobs=not jobs)
     if purge:
         base = where.base
         with locked(base), removing(base, f"look at it: ls -la {base}"):
@@ -99,10 +99,10 @@ def _set_paused(
         raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
     for job in jobs:
         change = there[job].pause(job, paused=paused)
-        put(f"{job}: {'paused' if paused else 'armed' if change.armed else 'resumed'}")
+        echo(f"{job}: {'paused' if paused else 'armed' if change.armed else 'resumed'}")
         if not paused and not change.armed:
             arm = " && ".join(change.arm)
-            put(f"{job} is not armed: {arm}")
+            echo(f"{job} is not armed: {arm}")
 
 
 def _purge(job: str, base: Path) -> str | None:
@@ -111,7 +111,7 @@ def _purge(job: str, base: Path) -> str | None:
         with contextlib.closing(JobState(base / job)) as state:
             try:
                 state.lock()
-            except Locked as locked_by:
+            except LockHeld as locked_by:
                 return locked_by.holder
     for path in (base / job, private_of(base) / job):  # StateDirectory= of a dynamic user is a link
         if path.is_symlink():
@@ -120,7 +120,7 @@ def _purge(job: str, base: Path) -> str | None:
             shutil.rmtree(path)
         else:
             continue
-        put(f"  removed {path}")
+        echo(f"  removed {path}")
     with contextlib.suppress(OSError):  # with the last job
         private_of(base).rmdir()
     return None

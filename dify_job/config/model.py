@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..values import dataclass, field, replace
+from ..system.values import dataclass, field, replace
 
 
 class Secret:

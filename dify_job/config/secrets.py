@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import JobError
-from ..exits import Outcome
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from .model import Job, Secret, Source
-from .trust import fault_of_directories, fault_of_file, mend
+from .permissions import fault_of_directories, fault_of_file, permission_fix
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
@@ -128,16 +128,16 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
 
 def url_credential(path: Path) -> str:
     """The name of the systemd credential that holds a file of `notify`."""
-    from ..ownership import fingerprint  # noqa: PLC0415 - for jobs that tell somebody
+    from ..system.managed_files import fingerprint  # noqa: PLC0415 - for jobs that tell somebody
 
     return f"notify-{fingerprint(str(path))}"
 
 
 def _decrypt(path: Path) -> str:
     """A credential that systemd decrypts for the unit; here for root, who runs the job by hand."""
-    from .. import process  # noqa: PLC0415 - for encrypted keys alone
+    from ..system import subprocesses  # noqa: PLC0415 - for encrypted keys alone
 
-    done = process.run(["systemd-creds", "decrypt", f"--name={CREDENTIAL}", str(path), "-"])
+    done = subprocesses.run(["systemd-creds", "decrypt", f"--name={CREDENTIAL}", str(path), "-"])
     if done.code != 0:
         raise JobError(
             Outcome.CONFIG,
@@ -180,7 +180,7 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
             raise JobError(
                 Outcome.CONFIG,
                 f"the {what} {path} {fault}",
-                mend(path, private=True, user=user),
+                permission_fix(path, private=True, user=user),
             )
         return os.read(descriptor, _LARGEST).decode(errors="replace")
     finally:

@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
-from ..values import dataclass
+from ..system.values import dataclass
 from . import transport
-from .dialects import IRRELEVANT_LINES, Event, read_event
+from .models import IRRELEVANT_LINES, Event, read_event
 from .sse import Parser
 
 if TYPE_CHECKING:
-    from .upload import Body, Part  # for runs that have files
+    from .multipart import Body, Part  # for runs that have files
 
 _CHUNK = 65536
 _LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
@@ -40,26 +40,26 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Opened:
+class StreamOpened:
     """The head of a stream; from 1.13 it comes before any run exists."""
 
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Arrived:
+class StreamEvent:
     """An event of a stream that can matter."""
 
     event: Event
 
 
 @dataclass(frozen=True)
-class Ended:
+class StreamClosed:
     """The stream ended in good order, which says nothing about the run."""
 
 
 @dataclass(frozen=True)
-class Broken:
+class ConnectionLost:
     """No answer, or half of one. sent: a byte of the request may have left, so a run may have begun."""
 
     sent: bool
@@ -67,29 +67,29 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Crashed:
+class InternalError:
     """Our own fault in a call's thread, for the main thread to raise."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
-class Unread:
+class UploadFailed:
     """The file that was being sent could not be read to its end."""
 
     reason: str
 
 
-Message = Reply | Opened | Arrived | Ended | Broken | Unread | Crashed
-Tell = Callable[["Call", Message], None]
+Message = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed | InternalError
+Tell = Callable[["PendingCall", Message], None]
 
 
-class Call:
+class PendingCall:
     """One call under way. last_byte is the monotonic time of the last byte that came: pings count as life."""
 
-    def __init__(self, tell: Tell, exchange: Callable[["Call"], Iterator[Message]]) -> None:
+    def __init__(self, tell: Tell, exchange: Callable[["PendingCall"], Iterator[Message]]) -> None:
         self.last_byte = time.monotonic()
-        self.witness = transport.Witness()
+        self.witness = transport.ConnectionTracker()
         self._tell = tell
         self._exchange = exchange
         threading.Thread(target=self._work, daemon=True).start()
@@ -103,14 +103,14 @@ class Call:
             for message in self._exchange(self):
                 self._tell(self, message)
         except transport.Unreadable as error:
-            self._tell(self, Unread(str(error)))
+            self._tell(self, UploadFailed(str(error)))
         except transport.ERRORS as error:
-            self._tell(self, Broken(self.witness.connected, transport.reason_of(error)))
+            self._tell(self, ConnectionLost(self.witness.connected, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
-            self._tell(self, Crashed(error))
+            self._tell(self, InternalError(error))
 
 
-class Dify:
+class DifyClient:
     """One app on one server.
 
     base_url: as normalised by config, ending in /v1. connect_timeout: seconds for each address tried.
@@ -134,61 +134,68 @@ class Dify:
 
     def run(
         self, inputs: Mapping[str, Any], user: str, *, mode: str = "streaming", workflow_id: str | None = None
-    ) -> Call:
+    ) -> PendingCall:
         """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2)."""
         path = f"/workflows/{quote(workflow_id, safe='')}/run" if workflow_id else "/workflows/run"
         return self._post(
             path, {"inputs": dict(inputs), "response_mode": mode, "user": user}, read_timeout=None
         )
 
-    def stop(self, task_id: str, user: str) -> Call:
+    def stop(self, task_id: str, user: str) -> PendingCall:
         """POST stop; the server says success whatever happens (`stop-unknown-task`)."""
         return self._post(f"/workflows/tasks/{quote(task_id, safe='')}/stop", {"user": user})
 
-    def detail(self, run_id: str) -> Call:
+    def detail(self, run_id: str) -> PendingCall:
         """GET run detail."""
         return self._get(f"/workflows/run/{quote(run_id, safe='')}")
 
-    def logs(self, user: str) -> Call:
+    def logs(self, user: str) -> PendingCall:
         """GET the log rows of one end user (the filter is there since 1.5.0)."""
         return self._get(
             "/workflows/logs?" + urlencode({"created_by_end_user_session_id": user, "limit": 20})
         )
 
-    def join(self, run_id: str, user: str) -> Call:
+    def join(self, run_id: str, user: str) -> PendingCall:
         """GET the events of a run under way, its past included (1.14); the user must be the run's own."""
         query = urlencode({"user": user, "include_state_snapshot": "true"})
         return self._get(f"/workflow/{quote(run_id, safe='')}/events?{query}", read_timeout=None)
 
-    def get(self, path: str) -> Call:
+    def get(self, path: str) -> PendingCall:
         """GET anything else below the base URL: /info, /parameters."""
         return self._get(path)
 
-    def upload(self, part: "Part", user: str) -> Call:
+    def upload(self, part: "Part", user: str) -> PendingCall:
         """POST one file, read as it is sent; the user must be the run's own."""
 
-        def exchange(call: Call) -> Iterator[Message]:
+        def exchange(call: PendingCall) -> Iterator[Message]:
             with part.opened(user) as body:
                 yield from self._exchange(call, "POST", "/files/upload", body, _AFTER_UPLOAD)
 
-        return Call(self._tell, exchange)
+        return PendingCall(self._tell, exchange)
 
-    def _get(self, path: str, read_timeout: float | None = _SHORT_ANSWER) -> Call:
-        return Call(self._tell, lambda call: self._exchange(call, "GET", path, None, read_timeout))
+    def _get(self, path: str, read_timeout: float | None = _SHORT_ANSWER) -> PendingCall:
+        return PendingCall(self._tell, lambda call: self._exchange(call, "GET", path, None, read_timeout))
 
-    def _post(self, path: str, body: Mapping[str, Any], read_timeout: float | None = _SHORT_ANSWER) -> Call:
+    def _post(
+        self, path: str, body: Mapping[str, Any], read_timeout: float | None = _SHORT_ANSWER
+    ) -> PendingCall:
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        return Call(self._tell, lambda call: self._exchange(call, "POST", path, data, read_timeout))
+        return PendingCall(self._tell, lambda call: self._exchange(call, "POST", path, data, read_timeout))
 
     def _exchange(
-        self, call: Call, method: str, path: str, body: "bytes | Body | None", read_timeout: float | None
+        self,
+        call: PendingCall,
+        method: str,
+        path: str,
+        body: "bytes | Body | None",
+        read_timeout: float | None,
     ) -> Iterator[Message]:
         with transport.session(call.witness, self._key) as session:
             response = self._send(session, method, self._base_url + path, body, read_timeout)
             call.last_byte = time.monotonic()
             with response:
                 if response.status_code == requests.codes.ok and _is_stream(response):
-                    yield Opened(response.headers)
+                    yield StreamOpened(response.headers)
                     yield from _events(call, response)
                 else:
                     yield Reply(response.status_code, response.headers, _body(call, response), response.url)
@@ -226,22 +233,22 @@ class Dify:
         return response
 
 
-def _events(call: Call, response: requests.Response) -> Iterator[Message]:
+def _events(call: PendingCall, response: requests.Response) -> Iterator[Message]:
     parser = Parser(skip=IRRELEVANT_LINES)
     for chunk in _chunks(call, response):
         for raw in parser.feed(chunk):
             event = read_event(raw)
             if event is not None:
-                yield Arrived(event)
+                yield StreamEvent(event)
                 if event.terminal:
                     return
         if parser.pending > _LARGEST:
             raise transport.TooLargeError
         transport.make_room(parser.pending)
-    yield Ended()
+    yield StreamClosed()
 
 
-def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
+def _chunks(call: PendingCall, response: requests.Response) -> Iterator[bytes]:
     """What has come, chunked or not, each time that something has.
 
     read1, since iter_content waits for the end of an answer without chunks.
@@ -251,7 +258,7 @@ def _chunks(call: Call, response: requests.Response) -> Iterator[bytes]:
         yield chunk
 
 
-def _body(call: Call, response: requests.Response) -> bytes:
+def _body(call: PendingCall, response: requests.Response) -> bytes:
     body = bytearray()  # parts of a list would stay in the heap, once more its size
     for chunk in _chunks(call, response):
         body += chunk

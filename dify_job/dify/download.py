@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from . import transport
-from .client import Broken, Call, Message, Reply
+from .client import ConnectionLost, Message, PendingCall, Reply
 
 _CHUNK = 65536
 _SILENCE = 30.0  # seconds without a byte
@@ -18,20 +18,20 @@ def download(
     url: str,
     file: BinaryIO,
     *,
-    tell: Callable[[Call, Message], None],
+    tell: Callable[[PendingCall, Message], None],
     largest: int,
     ca_file: Path | None,
     connect_timeout: float,
-) -> Call:
+) -> PendingCall:
     """GET an address into a file; tells Reply (200: the file is whole) or Broken. largest: bytes.
 
     ca_file: for this address alone, not for where it redirects to.
     """
 
-    def exchange(call: Call) -> Iterator[Message]:
+    def exchange(call: PendingCall) -> Iterator[Message]:
         with transport.session(call.witness, None) as session:
             response = _get(session, url, ca_file, connect_timeout)
-            if isinstance(response, Broken):
+            if isinstance(response, ConnectionLost):
                 yield response
                 return
             with response:
@@ -40,17 +40,17 @@ def download(
                     return
                 yield _receive(call, response, file, largest)
 
-    return Call(tell, exchange)
+    return PendingCall(tell, exchange)
 
 
 def _get(
     session: requests.Session, url: str, ca_file: Path | None, connect_timeout: float
-) -> requests.Response | Broken:
+) -> requests.Response | ConnectionLost:
     """Follow a few redirects, each to http or https, and never from https to http."""
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            return Broken(sent=False, reason="its address is neither http nor https")
+            return ConnectionLost(sent=False, reason="its address is neither http nor https")
         response = transport.send(session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE))
         location = response.headers.get("Location")
         if response.status_code not in transport.REDIRECT or not location:
@@ -59,20 +59,20 @@ def _get(
         session.close()  # as in client
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
-            return Broken(sent=True, reason="its address redirects from https to what is not")
+            return ConnectionLost(sent=True, reason="its address redirects from https to what is not")
         url, ca_file = target, None
-    return Broken(sent=True, reason=f"its address redirects more than {transport.REDIRECTS} times")
+    return ConnectionLost(sent=True, reason=f"its address redirects more than {transport.REDIRECTS} times")
 
 
-def _receive(call: Call, response: requests.Response, file: BinaryIO, largest: int) -> Message:
+def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> Message:
     got = 0
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         got += len(chunk)
         if got > largest:
             call.hang_up()
-            return Broken(sent=True, reason=f"it has more than max_size = {largest} bytes")
+            return ConnectionLost(sent=True, reason=f"it has more than max_size = {largest} bytes")
         file.write(chunk)
     told = response.headers.get("Content-Length", "")
     if told.isdecimal() and "Content-Encoding" not in response.headers and int(told) != got:
-        return Broken(sent=True, reason=f"it was cut off after {got} of {told} bytes")
+        return ConnectionLost(sent=True, reason=f"it was cut off after {got} of {told} bytes")
     return Reply(response.status_code, response.headers, b"")

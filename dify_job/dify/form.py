@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..values import dataclass
-from .dialects import json_object
+from ..system.values import dataclass
+from .models import json_object
 
 FILE_KINDS = frozenset({"file", "file-list"})
 _MIB = 1024 * 1024

@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .. import __version__
-from .chunks import Chunks
+from .chunked import Chunks
 
 # ValueError: what a server writes into Location or Content-Length, requests and http.client take apart.
 ERRORS = (
@@ -53,7 +53,7 @@ class TooLargeError(OSError):
         super().__init__(errno.EFBIG, "the answer is larger than any that Dify gives")
 
 
-class Witness:
+class ConnectionTracker:
     """Sees the connection being made.
 
     Until it stands (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the call
@@ -116,7 +116,7 @@ class _Adapter(HTTPAdapter):
     # Before 2.32.2 requests had another hook: better no call at all than one without a witness.
     overridden = HTTPAdapter.get_connection_with_tls_context
 
-    def __init__(self, witness: Witness) -> None:
+    def __init__(self, witness: ConnectionTracker) -> None:
         super().__init__(max_retries=0)
 
         class Http(HTTPConnection):
@@ -161,7 +161,7 @@ class _Nobody(AuthBase):
         return request
 
 
-def session(witness: Witness, key: str | None) -> requests.Session:
+def session(witness: ConnectionTracker, key: str | None) -> requests.Session:
     """A session for one call on a fresh connection; key: None where it must not be sent.
 
     The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).

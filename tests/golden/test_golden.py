@@ -56,7 +56,7 @@ def test_run_imports_only_the_modules_of_the_golden_list(request: pytest.Fixture
     ours = [name for name in loaded if name.split(".")[0] == "dify_job"]
     compare("modules-of-run.txt", "\n".join(ours) + "\n", request)
     never = {"jinja2", "cronsim", "oncalendar", "apprise", "zoneinfo", "structlog", "asyncio", "dataclasses"}
-    never |= {"idna", "shutil", "zipfile"}  # see dify_job/later.py
+    never |= {"idna", "shutil", "zipfile"}  # see dify_job/system/lazy_import.py
     assert not never & set(loaded)
 
 
@@ -69,5 +69,5 @@ def test_help_loads_no_http_client(words: list[str]) -> None:
         f"m.main({words!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    never = {"requests", "urllib3", "http.client", "ssl", "jinja2", "structlog", "dify_job.scheduling"}
+    never = {"requests", "urllib3", "http.client", "ssl", "jinja2", "structlog", "dify_job.schedulers"}
     assert not never & set(done.stderr.split())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.config.read import load_config
-from dify_job.scheduling.kubernetes import Cluster, render_manifests
+from dify_job.config.loader import load_config
+from dify_job.schedulers.kubernetes import Cluster, render_manifests
 
 from ..unit.test_kubernetes import NOW
 from .test_golden import compare

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.config.fields import FIELDS
+from dify_job.config.schema import FIELDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("dify-job.1", "dify-job.toml.5")

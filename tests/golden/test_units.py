@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from dify_job.config.model import ScheduleConfig
-from dify_job.exits import TABLE, Again, Outcome
-from dify_job.scheduling import units, zones
-from dify_job.scheduling.base import Artifact, Scope
-from dify_job.scheduling.cron_files import CronFiles
-from dify_job.scheduling.cron_table import CronTable
-from dify_job.scheduling.plan import Plan
+from dify_job.exit_codes import TABLE, Outcome, RetrySafety
+from dify_job.schedule import zones
+from dify_job.schedulers import units
+from dify_job.schedulers.backend import RenderedFile, Scope
+from dify_job.schedulers.cron_files import CronFiles
+from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.user_crontab import UserCrontab
 
 from .test_golden import FILES, compare
 
 VERSIONS = (239, 247, 249, 252, 255, 257, 262)
-PLAIN = Plan(
+PLAIN = JobSpec(
     job="daily",
     description="The daily report, 100% of it",
     schedule=ScheduleConfig(cron="0 7 * * 1-5", timezone="Asia/Shanghai"),
@@ -85,11 +86,11 @@ ALWAYS = """
 """.split()  # noqa: SIM905 - words
 
 
-def text_of(artifacts: tuple[Artifact, ...]) -> str:
+def text_of(artifacts: tuple[RenderedFile, ...]) -> str:
     return "".join(f"### {artifact.path}\n{artifact.text}" for artifact in artifacts)
 
 
-def rendered(plan: Plan, scope: Scope, version: int) -> tuple[Artifact, ...]:
+def rendered(plan: JobSpec, scope: Scope, version: int) -> tuple[RenderedFile, ...]:
     directory = Path("/etc/systemd/system" if scope is Scope.SYSTEM else "~/.config/systemd/user")
     return units.render_units(plan, scope, version, directory)
 
@@ -100,7 +101,7 @@ def settings(text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "plan", "scope", "version"), CASES, ids=IDS)
 def test_the_units_are_the_golden_ones(
-    name: str, plan: Plan, scope: Scope, version: int, request: pytest.FixtureRequest
+    name: str, plan: JobSpec, scope: Scope, version: int, request: pytest.FixtureRequest
 ) -> None:
     compare(f"units-{name}.txt", text_of(rendered(plan, scope, version)), request)
 
@@ -116,14 +117,14 @@ def test_the_units_are_the_golden_ones(
 )
 def test_the_crontab_entries_are_the_golden_ones(
     name: str,
-    plan: Plan,
+    plan: JobSpec,
     cron_d: bool,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(zones, "_LOCALTIME", tmp_path / "localtime")  # none: UTC
-    scheduler = CronFiles() if cron_d else CronTable(Scope.USER)
+    scheduler = CronFiles() if cron_d else UserCrontab(Scope.USER)
     compare(f"cron-{name}.txt", text_of(scheduler.render(plan)), request)
 
 
@@ -136,7 +137,7 @@ def test_no_golden_unit_has_a_directive_that_its_systemd_does_not_know(file: Pat
         assert SINCE.get(key, 0) <= version, f"{key} came with {SINCE[key]}"
 
 
-def runnable(plan: Plan) -> Plan:
+def runnable(plan: JobSpec) -> JobSpec:
     return replace(plan, python=Path(sys.executable).resolve())
 
 
@@ -146,7 +147,7 @@ def runnable(plan: Plan) -> Plan:
     ids=str,
 )
 def test_the_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_older(
-    name: str, plan: Plan, scope: Scope, version: int, tmp_path: Path
+    name: str, plan: JobSpec, scope: Scope, version: int, tmp_path: Path
 ) -> None:
     files = []
     for artifact in rendered(runnable(plan), scope, version):
@@ -162,7 +163,7 @@ def test_the_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_ol
 
 
 @pytest.mark.parametrize("plan", SYSTEM.values(), ids=SYSTEM)
-def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: Plan, tmp_path: Path) -> None:
+def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
     service, _, *handler = rendered(runnable(plan), Scope.SYSTEM, 252)
     for artifact in (service, *handler):
         file = tmp_path / artifact.path.name
@@ -220,7 +221,9 @@ def test_exit_codes_in_the_unit_come_from_the_one_table() -> None:
     unit = service()
     clean = [str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED]
     assert unit["SuccessExitStatus"].split() == clean == ["130", "143"]
-    never_again = {str(row.code) for row in TABLE if row.again not in (Again.SAFE, Again.NOT_NEEDED)}
+    never_again = {
+        str(row.code) for row in TABLE if row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
+    }
     assert set(unit["RestartPreventExitStatus"].split()) == never_again
     assert not {"69", "75", "0"} & never_again
 

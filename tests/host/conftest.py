@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
 
 from ..integration.conftest import APPS
 from .machine import Machine, Ran

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from dify_job.standin.apps import App, Node
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
 
 from ..conftest import ROOT as REPOSITORY
 from ..integration.conftest import APPS, KEY

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dify_job.standin.apps import App
+from dify_job.demo.apps import App
 
 from ..integration.accepting import Accepting, read_request
 from ..remedies import command_in

@@ -2,8 +2,8 @@
 
 import json
 
-from dify_job.standin.apps import App
-from dify_job.standin.files import returned
+from dify_job.demo.apps import App
+from dify_job.demo.files import returned
 
 from .conftest import CANARY, Host
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dify_job.journal import MESSAGE_IDS
+from dify_job.log.journal import MESSAGE_IDS
 
 from ..integration.conftest import APPS, KEY
 from .conftest import Host

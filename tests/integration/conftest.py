@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dify_job.standin.apps import App, Node
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
 
 from .accepting import Saying, Says
 from .home import Home, Ran

@@ -56,7 +56,7 @@ class Home:
     def command(self) -> list[str]:
         booted = "/" if self.booted else "/nowhere"
         code = (
-            "import sys; from pathlib import Path; from dify_job.scheduling import systemctl\n"
+            "import sys; from pathlib import Path; from dify_job.schedulers import systemctl\n"
             f"systemctl._BOOTED = Path({booted!r})\n{self.first}\n"
             "from dify_job.cli.main import main; main(sys.argv[1:])"
         )

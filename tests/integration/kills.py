@@ -16,16 +16,16 @@ from typing import Any
 
 from fake_manager import TWO_DAYS, FakeCrontab, FakeManager
 
-from dify_job import installing, process
+from dify_job.config.loader import load_config
 from dify_job.config.model import ScheduleConfig
-from dify_job.config.read import load_config
-from dify_job.errors import JobError
-from dify_job.scheduling import crond, systemctl
-from dify_job.scheduling.base import Backend, Scope, Wishes
-from dify_job.scheduling.cron_files import CronFiles
-from dify_job.scheduling.cron_table import CronTable
-from dify_job.scheduling.plan import Plan
-from dify_job.scheduling.systemd import Systemd
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import crond, installation, systemctl
+from dify_job.schedulers.backend import Backend, InstallOptions, Scope
+from dify_job.schedulers.cron_files import CronFiles
+from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.systemd import Systemd
+from dify_job.schedulers.user_crontab import UserCrontab
+from dify_job.system import subprocesses
 
 OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")
 real = {name: getattr(os, name) for name in OPERATIONS}
@@ -86,9 +86,9 @@ class HalfWriter:
         return getattr(self._file, name)
 
 
-def plans(*, new: bool, service_alone: bool = False) -> list[Plan]:
+def plans(*, new: bool, service_alone: bool = False) -> list[JobSpec]:
     return [
-        Plan(
+        JobSpec(
             job=job,
             description="after" if new and not service_alone else "before",
             schedule=ScheduleConfig(every=7200.0 if new and not service_alone else 3600.0, catch_up=True),
@@ -117,8 +117,8 @@ class Home:
         self.manager = FakeManager(directory)
         self.table = FakeCrontab(directory)
         self.faults = Faults("none", 0)
-        process.run = self.run  # type: ignore[assignment]
-        process.found = lambda _name: True
+        subprocesses.run = self.run  # type: ignore[assignment]
+        subprocesses.found = lambda _name: True
         systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
         crond.is_running = lambda: True
         directory.mkdir(parents=True)
@@ -127,24 +127,24 @@ class Home:
         if backend == "crontab":
             self.table.table.write_bytes(b"# mine\r\n0 0 * * * x \xff\n")
 
-    def run(self, argv: list[str], **_: Any) -> process.Done:
+    def run(self, argv: list[str], **_: Any) -> subprocesses.Completed:
         if argv[0] == "systemd-analyze":
-            return process.Done(0, b"", b"")
+            return subprocesses.Completed(0, b"", b"")
         self.faults.point("program")
         if self.faults.kind == "failing" and self.faults.count == self.faults.aim:
-            return process.Done(1, b"", b"Failed: connection timed out")
+            return subprocesses.Completed(1, b"", b"Failed: connection timed out")
         fake = self.table if argv[0] == "crontab" else self.manager
         os.__dict__.update(real)  # the fake's own operations are not ours
         code, out, err = fake.main(list(argv[1:]))
         self.arm()
         self.faults.point("program")
-        return process.Done(code, out if isinstance(out, bytes) else out.encode(), err.encode())
+        return subprocesses.Completed(code, out if isinstance(out, bytes) else out.encode(), err.encode())
 
     def scheduler(self) -> Backend:
         if self.backend == "systemd":
             return Systemd(Scope.USER)
         if self.backend == "crontab":
-            return CronTable(Scope.USER)
+            return UserCrontab(Scope.USER)
         scheduler = CronFiles(self.directory / "cron.d")
         scheduler._base = self.directory / "state/dify-job"
         return scheduler
@@ -180,7 +180,7 @@ def prepare(home: Home, scenario: str) -> None:
     (home.directory / ".env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
     if scenario in ("fresh", "env-file"):
         return
-    home.scheduler().install(plans(new=False), Wishes())
+    home.scheduler().install(plans(new=False), InstallOptions())
     for stamp in home.manager.units.glob("*.timer"):
         path = home.manager.stamps / f"stamp-{stamp.name}"
         if path.exists():
@@ -195,11 +195,11 @@ def act(home: Home, scenario: str) -> None:
     elif scenario == "env-file":  # with its config, its key and its schedule
         config = load_config(env_file=home.directory / ".env")
         flags = ScheduleConfig(every=7200.0)
-        ready = installing.prepare(config, config.jobs["default"], flags, None, Scope.USER)
-        installing.bring(home.scheduler(), [ready], ready.plan.config_path, Wishes())
+        ready = installation.prepare(config, config.jobs["default"], flags, None, Scope.USER)
+        installation.bring(home.scheduler(), [ready], ready.plan.config_path, InstallOptions())
     else:
         wanted = plans(new=True, service_alone=scenario == "service")
-        home.scheduler().install(wanted, Wishes(start=True if scenario == "start" else None))
+        home.scheduler().install(wanted, InstallOptions(start=True if scenario == "start" else None))
 
 
 def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:

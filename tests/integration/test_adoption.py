@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
 
 from .conftest import APPS, KEY, Command
 from .scripted import Say, Scripted, answer

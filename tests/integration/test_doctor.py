@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
+from dify_job.checks.context import CheckContext
+from dify_job.checks.finding import Severity
+from dify_job.checks.service import check_backend
 from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
-from dify_job.config.read import load_config, pick
-from dify_job.doctor.case import Case
-from dify_job.doctor.check import Level
-from dify_job.doctor.service import check_backend
-from dify_job.scheduling.base import Scope
-from dify_job.scheduling.systemctl import Manager
-from dify_job.standin.apps import App
-from dify_job.standin.server import StandIn
+from dify_job.config.loader import load_config, pick
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.systemctl import Manager
 
 from ..remedies import command_in
 from .conftest import APPS, KEY, Command, tls
@@ -635,8 +635,8 @@ def test_a_manager_that_hangs_is_waited_for_once_and_told(
     tool.write_text('#!/bin/sh\n[ "$1" = --version ] && exec echo "systemd 252 (252)"\nexec sleep 60\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("dify_job.scheduling.systemctl._BOOTED", patient.command.home)
-    monkeypatch.setattr("dify_job.scheduling.systemctl._PATIENCE", 0.5)
+    monkeypatch.setattr("dify_job.schedulers.systemctl._BOOTED", patient.command.home)
+    monkeypatch.setattr("dify_job.schedulers.systemctl._PATIENCE", 0.5)
     began = time.monotonic()
     manager = Manager(Scope.SYSTEM)
     assert manager.why_not() is None
@@ -645,7 +645,7 @@ def test_a_manager_that_hangs_is_waited_for_once_and_told(
     assert manager.show(["b.service"]) == {}
     assert manager.variables("c.service") is None
     assert time.monotonic() - began < 5
-    case = Case.of(
+    case = CheckContext.of(
         pick(load_config(patient.config), "daily"),
         load_config(patient.config),
         [],
@@ -655,4 +655,4 @@ def test_a_manager_that_hangs_is_waited_for_once_and_told(
     )
     assert case.manager.show(["a.service"]) == {}
     check = check_backend(case)
-    assert (check.level, "does not answer" in check.message) == (Level.WARN, True)
+    assert (check.level, "does not answer" in check.message) == (Severity.WARN, True)

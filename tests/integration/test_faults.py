@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.apps import App, Node
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
 
 from .conftest import Command
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault
@@ -88,14 +88,14 @@ def port_of(server: StandIn) -> int:
 def patience(cell: Cell, deadline: float) -> dict[str, object]:
     """Short where waiting ends in the honest code, ample where a slow machine must not change it."""
     return {
-        "dify_job.running.records:_FIRST_LOOK": 0.3,
-        "dify_job.running.records:_RECOVERY_PAUSES": (0.05, 0.5),
-        "dify_job.running.records:_STOP_PAUSE": 0.2,
-        "dify_job.running.records:_SEARCH": 30.0 if cell.request_arrives else 0.5,
-        "dify_job.running.pursuit:_OWN_WORDS": 0.3,
+        "dify_job.run.poller:_FIRST_LOOK": 0.3,
+        "dify_job.run.poller:_RECOVERY_PAUSES": (0.05, 0.5),
+        "dify_job.run.poller:_STOP_PAUSE": 0.2,
+        "dify_job.run.poller:_SEARCH": 30.0 if cell.request_arrives else 0.5,
+        "dify_job.run.monitor:_OWN_WORDS": 0.3,
         # With LONG it must end before Forks takes it for a hang.
-        "dify_job.running.stop:_CONFIRMING": min(deadline, 5 * SHORT),
-        "dify_job.running.stop:_FIRST_IDS": 15.0 if cell.request_arrives else 0.3,
+        "dify_job.run.stop:_CONFIRMING": min(deadline, 5 * SHORT),
+        "dify_job.run.stop:_FIRST_IDS": 15.0 if cell.request_arrives else 0.3,
     }
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.running.start import Start
-from dify_job.running.workflow import run_workflow
-from dify_job.standin.apps import App, Node
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
+from dify_job.run.api import run_workflow
+from dify_job.run.run_context import RunContext
 from tests import recordings
 
 from .accepting import Accepting, read_request
@@ -367,7 +367,7 @@ def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_pa
     )
     (tmp_path / "key").write_text("app-file")
     (tmp_path / "key").chmod(0o600)
-    result = run_workflow(config=config, files={"doc": str(tmp_path / "a.txt")}, start=Start())
+    result = run_workflow(config=config, files={"doc": str(tmp_path / "a.txt")}, start=RunContext())
     assert result.success, result.message
 
 

@@ -27,9 +27,9 @@ from .scripted import (
 )
 
 IMPATIENT = {
-    "dify_job.running.stop:_CONFIRMING": 1.0,
-    "dify_job.running.stop:_FIRST_IDS": 2.0,
-    "dify_job.running.overlap:_LOOK_UP": 3.0,
+    "dify_job.run.stop:_CONFIRMING": 1.0,
+    "dify_job.run.stop:_FIRST_IDS": 2.0,
+    "dify_job.run.concurrency:_LOOK_UP": 3.0,
 }
 SILENT = Say((), "hold")
 BUSY = answer(
@@ -286,7 +286,7 @@ def test_a_signal_ends_the_reading_of_inputs_from_a_terminal(
 
 def test_the_second_signal_leaves_whatever_the_program_is_doing() -> None:
     code = (
-        "from dify_job.cli.signals import Signals; from dify_job.running.inbox import Inbox\n"
+        "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import Inbox\n"
         "Signals(Inbox()).begin()\nprint(flush=True)\nwhile True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

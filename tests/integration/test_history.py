@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
 
 from .conftest import Command
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dify_job.standin.apps import App
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
 from tests import recordings
 
 from .conftest import KEY, Command

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.scheduling.crontab import blocks
+from dify_job.schedulers.crontab import blocks
 
 from .fake_manager import FakeCrontab, install_programs
 from .home import CONFIG, Home
@@ -228,9 +228,9 @@ def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Hom
     code = (
         "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
-        "from dify_job.scheduling.base import Scope, Wishes\n"
-        "from dify_job.scheduling.plan import Plan\n"
-        "from dify_job.scheduling.cron_table import CronTable\n"
+        "from dify_job.schedulers.backend import Scope, Wishes\n"
+        "from dify_job.schedulers.job_spec import Plan\n"
+        "from dify_job.schedulers.user_crontab import CronTable\n"
         "for n in sys.argv[1:]:\n"
         "    plan = Plan(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
         "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
@@ -405,7 +405,7 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
 def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
-    home.first = f"from dify_job.scheduling import places; places.SYSTEM_UNITS = Path({str(units)!r})"
+    home.first = f"from dify_job.schedulers import places; places.SYSTEM_UNITS = Path({str(units)!r})"
     home("install", "--user")
     units.mkdir()
     for file in home.manager.units.glob("dify-job-*"):

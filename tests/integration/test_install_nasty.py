@@ -15,23 +15,23 @@ from typing import Any
 
 import pytest
 
-from dify_job import files
 from dify_job.config.model import ScheduleConfig
-from dify_job.errors import JobError
-from dify_job.exits import Outcome
-from dify_job.scheduling import crond, reach, systemctl, units
-from dify_job.scheduling.base import Scope, Wishes
-from dify_job.scheduling.cron_files import CronFiles
-from dify_job.scheduling.plan import Plan
-from dify_job.scheduling.systemd import Systemd
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import access, crond, systemctl, units
+from dify_job.schedulers.backend import InstallOptions, Scope
+from dify_job.schedulers.cron_files import CronFiles
+from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.systemd import Systemd
+from dify_job.system import transaction
 
 from .conftest import KEY
 from .fake_manager import install_programs
 from .home import CONFIG, Home
 
 
-def plan(job: str = "daily", **changes: object) -> Plan:
+def plan(job: str = "daily", **changes: object) -> JobSpec:
     settings = {
         "job": job,
         "description": job,
@@ -41,7 +41,7 @@ def plan(job: str = "daily", **changes: object) -> Plan:
         "timeout": 60.0,
         "fingerprint": "0" * 16,
     }
-    return Plan(**{**settings, **changes})  # type: ignore[arg-type]
+    return JobSpec(**{**settings, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,14 @@ def test_nasty_04_what_the_service_user_cannot_reach_is_found_before_anything_is
     program.chmod(0o755)
     config.write_text("")
     closed.chmod(0o750)
-    account = reach.Account("reports", 65_000)
-    monkeypatch.setattr(reach, "_PRIVATE_TMP", ())
+    account = access.Account("reports", 65_000)
+    monkeypatch.setattr(access, "_PRIVATE_TMP", ())
     monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment" else "/usr"))
     python = program if where == "the interpreter" else Path("/usr/bin/python3")
     monkeypatch.setattr(sys, "executable", str(python))
     config_path = config if where == "the configuration" else Path("/etc/hostname")
     with pytest.raises(JobError, match=f"reports cannot reach {where}") as refused:
-        reach.check_plan(plan(python=python, config_path=config_path), account, key_by_manager=True)
+        access.check_plan(plan(python=python, config_path=config_path), account, key_by_manager=True)
     assert f"{closed} has mode 0750" in refused.value.message
     assert "run_as" in (refused.value.hint or "")
 
@@ -178,7 +178,7 @@ def test_nasty_05_a_file_system_that_is_read_only_is_told_and_nothing_is_changed
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(JobError, match=r"nothing was changed.*Read-only file system") as refused:
-        Systemd(Scope.USER).install([plan()], Wishes())
+        Systemd(Scope.USER).install([plan()], InstallOptions())
     assert refused.value.outcome is Outcome.CANNOT_WRITE
     assert not list(home.manager.units.glob("dify-job-*"))
     assert home.manager.active() == home.manager.enabled() == set()
@@ -237,7 +237,7 @@ def test_nasty_18_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home
 def test_nasty_18_a_second_install_waits_and_then_says_that_one_is_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_LOCK_WAIT", 0.2)
+    monkeypatch.setattr(transaction, "_LOCK_WAIT", 0.2)
     held = subprocess.Popen(
         [
             sys.executable,
@@ -255,12 +255,12 @@ def test_nasty_18_a_second_install_waits_and_then_says_that_one_is_under_way(
     held.stdout.readline()
     with (
         pytest.raises(JobError, match="another install or uninstall is under way") as busy,
-        files.locked(tmp_path),
+        transaction.locked(tmp_path),
     ):
         pass
     assert busy.value.outcome is Outcome.BUSY
     held.communicate(b"")
-    with files.locked(tmp_path):
+    with transaction.locked(tmp_path):
         pass
 
 
@@ -282,7 +282,7 @@ def test_nasty_18_many_that_come_and_go_at_once_make_and_remove_the_directory_of
 def test_nasty_18_what_is_no_directory_is_told_at_once(there: str, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.touch() if there == "file" else base.symlink_to("nowhere")
-    with pytest.raises(JobError, match=r"install\.lock cannot be opened"), files.locked(base):
+    with pytest.raises(JobError, match=r"install\.lock cannot be opened"), transaction.locked(base):
         pass
 
 
@@ -458,7 +458,7 @@ def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
 
 def test_nasty_25_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
-    scheduler.install([plan("daily-report_2")], Wishes())
+    scheduler.install([plan("daily-report_2")], InstallOptions())
     (file,) = directory.iterdir()
     assert re.fullmatch("[A-Za-z0-9_-]+", file.name)  # Debian's rule, the strictest (cron(8))
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -469,9 +469,9 @@ def test_nasty_25_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_ar
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler, directory = cron_d
-    monkeypatch.setattr("dify_job.scheduling.crond.is_running", lambda: False)
+    monkeypatch.setattr("dify_job.schedulers.crond.is_running", lambda: False)
     directory.chmod(0o775)
-    (change,) = scheduler.install([plan()], Wishes())
+    (change,) = scheduler.install([plan()], InstallOptions())
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
     assert any("the cron daemon does not run" in note for note in change.notes)
     (one,) = scheduler.status()
@@ -499,8 +499,8 @@ def test_nasty_25_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
     for name in there:
         (tmp_path / name).touch()
     monkeypatch.setattr(crond, "_SBIN", (tmp_path,))
-    monkeypatch.setattr("dify_job.process.found", lambda _: False)
-    monkeypatch.setattr("dify_job.scheduling.systemctl.is_booted", lambda: booted)
+    monkeypatch.setattr("dify_job.system.subprocesses.found", lambda _: False)
+    monkeypatch.setattr("dify_job.schedulers.systemctl.is_booted", lambda: booted)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert crond.start_command() == command
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -526,7 +526,7 @@ def test_nasty_05_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron, directory = cron_d
-    cron.install([plan("daily"), plan("weekly")], Wishes())
+    cron.install([plan("daily"), plan("weekly")], InstallOptions())
     before = {file.name: file.read_bytes() for file in directory.iterdir()}
     real = os.unlink
 
@@ -553,7 +553,7 @@ def test_nasty_25_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tupl
     target.write_text("precious")
     (directory / "dify-job-daily").symlink_to(target)
     with pytest.raises(JobError, match="exists and is not dify-job's"):
-        scheduler.install([plan()], Wishes())
+        scheduler.install([plan()], InstallOptions())
     scheduler.uninstall(["daily"])
     assert target.read_text() == "precious"
     assert (directory / "dify-job-daily").is_symlink()

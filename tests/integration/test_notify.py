@@ -17,12 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dify_job import run_workflow
 from dify_job.config.secrets import url_credential
-from dify_job.exits import TABLE
-from dify_job.history import PastRun, Summary
-from dify_job.running.metrics import exposition
-from dify_job.running.report import is_told_by_run
-from dify_job.scheduling.handler import name_of
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
+from dify_job.exit_codes import TABLE
+from dify_job.run.metrics import exposition
+from dify_job.run.notification import is_told_by_run
+from dify_job.schedulers.failure_unit import name_of
+from dify_job.state.history import RunRecord, Summary
 
 from .conftest import KEY, Command, Ran
 from .receivers import Receiver
@@ -97,7 +97,7 @@ def by_lock(job: Job, *args: str) -> Ran:
 
 def by_bug(job: Job) -> Ran:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.running.runner as r\n"
+        "import dify_job.run.engine as r\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
         "r.run_job = broken\n"
     )
@@ -195,7 +195,7 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
 
 def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job) -> None:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.running.notify as n\n"
+        "import dify_job.run.notifiers as n\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
         "n.Notifier.begins = n.Notifier.ends = broken\n"
     )
@@ -608,7 +608,7 @@ def test_figures_that_cannot_be_written_are_a_warning(job: Job, server: StandIn)
 
 @given(st.text(), st.text())
 def test_any_label_comes_back_from_the_parser(outcome: str, run_id: str) -> None:
-    run = PastRun(call_time="", outcome=outcome, exit_code=None, message="", run_id=run_id)
+    run = RunRecord(call_time="", outcome=outcome, exit_code=None, message="", run_id=run_id)
     text = "".join(exposition("daily", run, Summary()))
     samples = [sample for one in text_string_to_metric_families(text) for sample in one.samples]
     [info] = [sample for sample in samples if sample.name == "dify_job_last_run_info"]

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from dify_job.running.downloads import files_in, safe_name
-from dify_job.standin.apps import App
-from dify_job.standin.files import returned
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App
+from dify_job.demo.files import returned
+from dify_job.demo.server import StandIn
+from dify_job.run.downloads import files_in, safe_name
 from tests import recordings
 
 from .accepting import Saying

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.apps import App, Node
-from dify_job.standin.server import StandIn
-from dify_job.state import InFlight, JobState, Locked
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
+from dify_job.state.store import InFlight, JobState, LockHeld
 
 from .conftest import Command
 
@@ -114,7 +114,7 @@ def test_of_a_thousand_races_for_the_lock_each_has_one_winner(tmp_path: Path) ->
         state = JobState(tmp_path)
         try:
             state.lock()
-        except Locked:
+        except LockHeld:
             os.write(told, b"l")
             return
         os.write(told, b"w")

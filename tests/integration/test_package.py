@@ -11,9 +11,9 @@ import time
 import zipfile
 from pathlib import Path
 
-from dify_job.journal import MESSAGE_IDS
-from dify_job.standin.server import StandIn
-from dify_job.state import JobState
+from dify_job.demo.server import StandIn
+from dify_job.log.journal import MESSAGE_IDS
+from dify_job.state.store import JobState
 
 from ..conftest import ROOT, build, tracked
 

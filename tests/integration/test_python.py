@@ -19,10 +19,10 @@ import pytest
 
 import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
-from dify_job.service import checked_hours, manual_call_dify, scheduler_status
-from dify_job.standin.server import StandIn
-from dify_job.state import JobState
-from dify_job.templates import render_value
+from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
+from dify_job.demo.server import StandIn
+from dify_job.state.store import JobState
+from dify_job.system.templates import render_value
 
 from .conftest import KEY
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.journal import MESSAGE_IDS
-from dify_job.standin.server import StandIn
+from dify_job.demo.server import StandIn
+from dify_job.log.journal import MESSAGE_IDS
 
 from .conftest import KEY, Command
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
-from dify_job.dify.dialects import read_event
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from dify_job.dify.models import read_event
 from dify_job.dify.sse import Parser
-from dify_job.running import records, stop
-from dify_job.running.request import Request
-from dify_job.running.result import Result
-from dify_job.running.runner import run_job
-from dify_job.standin.apps import App
-from dify_job.standin.server import StandIn
+from dify_job.run import poller, stop
+from dify_job.run.engine import run_job
+from dify_job.run.result import Result
+from dify_job.run.run_spec import RunSpec
 from tests.recordings import DATA, KEY, VERSIONS, Recording, runs
 
 # Without an answer to replay: one was compressed and not kept, one never connected.
@@ -52,7 +52,7 @@ def servers() -> Iterator[dict[str, StandIn]]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"_SEARCH": 0.1, "_ABSENT": 0.1, "_RECOVERY_PAUSES": (0.05, 0.1)}.items():
-        monkeypatch.setattr(records, name, value)
+        monkeypatch.setattr(poller, name, value)
     monkeypatch.setattr(stop, "_CONFIRMING", 0.2)
     monkeypatch.setattr(stop, "_FIRST_IDS", 0.2)
 
@@ -70,7 +70,7 @@ def replay(server: StandIn, recording: Recording) -> Result:
         retry=RetryPolicy(attempts=1),
         workflow_id=steps[3] if len(steps) == 5 and steps[2] == "workflows" else None,
     )
-    return run_job(Request(job=job, key=Secret(KEY), inputs={}, began=time.monotonic()), None)
+    return run_job(RunSpec(job=job, key=Secret(KEY), inputs={}, began=time.monotonic()), None)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.server import StandIn
-from dify_job.standin.wire import Replay
+from dify_job.demo.server import StandIn
+from dify_job.demo.wire import Replay
 
 from .accepting import Saying
 from .conftest import APPS, KEY, Command

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.standin.apps import App
-from dify_job.standin.server import StandIn
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
 
 from .conftest import KEY, Command
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.dify.client import Arrived, Broken, Dify, Ended, Message, Opened
-from dify_job.running.inbox import Inbox
+from dify_job.dify.client import ConnectionLost, DifyClient, Message, StreamClosed, StreamEvent, StreamOpened
+from dify_job.run.event_queue import EventQueue
 
 from .accepting import Says
 from .conftest import KEY, Command
@@ -27,14 +27,14 @@ FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outpu
 
 
 def messages(base_url: str, seconds: float = 5) -> list[Message]:
-    inbox, told = Inbox(), []
-    Dify(base_url, KEY, tell=inbox.tell).run({}, "u")
+    inbox, told = EventQueue(), []
+    DifyClient(base_url, KEY, tell=inbox.tell).run({}, "u")
     until = time.monotonic() + seconds
     while (heard := inbox.get(until)) is not None:
         assert isinstance(heard, tuple)
         told.append(heard[1])
-        if isinstance(heard[1], (Ended, Broken)) or (
-            isinstance(heard[1], Arrived) and heard[1].event.terminal
+        if isinstance(heard[1], (StreamClosed, ConnectionLost)) or (
+            isinstance(heard[1], StreamEvent) and heard[1].event.terminal
         ):
             break
     return told
@@ -43,13 +43,13 @@ def messages(base_url: str, seconds: float = 5) -> list[Message]:
 def test_a_stream_without_chunks_that_just_ends_is_not_an_outcome(saying: Says) -> None:
     server = saying(HEAD + b"\r\n" + event("workflow_started", id="r1"))
     kinds = [type(message) for message in messages(server.base_url)]
-    assert kinds == [Opened, Arrived, Ended]
+    assert kinds == [StreamOpened, StreamEvent, StreamClosed]
 
 
 def test_a_cut_in_a_chunk_is_told_as_broken(saying: Says) -> None:
     server = saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
     [*_, last] = messages(server.base_url)
-    assert last == Broken(sent=True, reason="the answer was cut off")
+    assert last == ConnectionLost(sent=True, reason="the answer was cut off")
 
 
 def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
@@ -57,7 +57,7 @@ def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
     server = saying(HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"text": text}))
     began = time.monotonic()
     [*_, last] = messages(server.base_url, seconds=20)
-    assert isinstance(last, Arrived)
+    assert isinstance(last, StreamEvent)
     assert last.event.run is not None
     assert (last.event.run.outputs or {})["text"] == text
     assert time.monotonic() - began < 5  # iter_lines would take minutes
@@ -69,7 +69,7 @@ def test_a_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> N
         ("http://no.such.host.invalid/v1", "resolved"),
     ):
         [message] = messages(base_url)
-        assert isinstance(message, Broken)
+        assert isinstance(message, ConnectionLost)
         assert not message.sent
         assert words in message.reason
 
@@ -79,7 +79,7 @@ def test_a_reset_after_the_request_is_sent(saying: Says) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     [message] = messages(saying(answer).base_url)
-    assert isinstance(message, Broken)
+    assert isinstance(message, ConnectionLost)
     assert message.sent
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify.chunks import Chunks
+from dify_job.dify.chunked import Chunks
 
 
 def chunked(*bodies: bytes, extension: bytes = b"") -> bytes:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dify_job.demo.apps import App
+from dify_job.demo.files import Refused, Uploads
+from dify_job.demo.form import Mistake, taken
 from dify_job.dify.form import FormField, Parameters, read_parameters
-from dify_job.errors import JobError
-from dify_job.exits import Outcome
-from dify_job.running.coercion import coerce, fitted
-from dify_job.running.inputs import needs_form
-from dify_job.standin.apps import App
-from dify_job.standin.files import Refused, Uploads
-from dify_job.standin.form import Mistake, taken
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.run.coercion import coerce, fitted
+from dify_job.run.inputs import needs_form
 from tests import recordings
 
 VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14)}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dify_job.config.dotenv import parse_dotenv
+from dify_job.config.loader import load_config, pick
 from dify_job.config.model import Config, Job, KeySource, Secret
-from dify_job.config.read import load_config, pick
+from dify_job.config.permissions import fault_of_file
 from dify_job.config.secrets import check_key, read_key
-from dify_job.config.trust import fault_of_file
-from dify_job.errors import JobError
-from dify_job.exits import Outcome
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
 
 
 @pytest.fixture(autouse=True)
@@ -469,7 +469,7 @@ def test_a_secret_does_not_show_itself() -> None:
 def test_reading_a_config_imports_nothing_that_a_run_does_not_need(tmp_path: Path) -> None:
     path = config(tmp_path, '[jobs.a]\ntimeout = "5min"\n')
     code = (
-        "import sys; from pathlib import Path; from dify_job.config.read import load_config;"
+        "import sys; from pathlib import Path; from dify_job.config.loader import load_config;"
         f"load_config(Path({str(path)!r})); import json; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -518,7 +518,7 @@ def test_an_env_file_is_judged_and_read_through_one_descriptor(monkeypatch: pyte
         Path(".env").write_text("DIFY_API_KEY=app-evil\n")
         return fault
 
-    monkeypatch.setattr("dify_job.config.sources.fault_of_file", exchange)
+    monkeypatch.setattr("dify_job.config.discovery.fault_of_file", exchange)
     assert key_of(as_it_is_read().jobs["default"]) == "app-good"
 
 
@@ -595,7 +595,7 @@ def test_a_config_that_a_user_may_not_read_is_named_and_no_fault_of_ours(
         if parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o011)
     tmp_path.chmod(0o755)
-    monkeypatch.setattr("dify_job.config.sources._SYSTEM_CONFIG", path)
+    monkeypatch.setattr("dify_job.config.discovery._SYSTEM_CONFIG", path)
     os.seteuid(65534)
     try:
         with pytest.raises(JobError, match="cannot be read: Permission denied") as raised:

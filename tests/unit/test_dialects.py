@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify import dialects
-from dify_job.dify.dialects import Absent, Refusal, WorkflowRun
+from dify_job.dify import models
+from dify_job.dify.models import ApiError, RunNotFound, WorkflowRun
 from dify_job.dify.sse import ServerSentEvent
-from dify_job.exits import Outcome
-from dify_job.running.outcome import End, decide
-from dify_job.running.result import result_of
+from dify_job.exit_codes import Outcome
+from dify_job.run.outcome import End, decide
+from dify_job.run.result import result_of
 
 NAMES = [
     "event", "data", "id", "status", "task_id", "workflow_run_id", "workflow_run", "outputs", "error", "code",
@@ -49,11 +49,11 @@ VALUES = st.recursive(
 )
 def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
     body = json.dumps(told).encode()
-    event = dialects.read_event(ServerSentEvent("message", body))
-    answer = dialects.read_answer(body)
-    found = dialects.read_detail(status, body)
-    rows = dialects.read_logs(body, "u")
-    refusal = dialects.read_refusal(status, {"X-Version": "1.²"}, body)
+    event = models.read_event(ServerSentEvent("message", body))
+    answer = models.read_answer(body)
+    found = models.read_detail(status, body)
+    rows = models.read_logs(body, "u")
+    refusal = models.read_refusal(status, {"X-Version": "1.²"}, body)
     runs = [event and event.run, answer, found, *(rows or ())]
     for end in [End(refusal=refusal), *(End(run=run) for run in runs if isinstance(run, WorkflowRun))]:
         result = result_of(decide(end), "j", call_time="", attempts=1, duration=0)
@@ -66,31 +66,31 @@ def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_passed_over(body: bytes) -> None:
-    dialects.read_event(ServerSentEvent("message", body))
-    dialects.read_answer(body)
-    dialects.read_detail(200, body)
-    dialects.read_logs(body, "u")
-    dialects.read_refusal(400, {}, body)
+    models.read_event(ServerSentEvent("message", body))
+    models.read_answer(body)
+    models.read_detail(200, body)
+    models.read_logs(body, "u")
+    models.read_refusal(400, {}, body)
 
 
 @pytest.mark.parametrize(
     "version", ["", "1", "1.", "x.y", "²", "1.²", "-1.0", "9" * 5000 + ".1", "1.14.2", "v1.2"]
 )
 def test_a_version_that_is_none_is_none(version: str) -> None:
-    told = dialects.version_of({"X-Version": version})
+    told = models.version_of({"X-Version": version})
     assert told == ((1, 14) if version == "1.14.2" else None)
 
 
 @pytest.mark.parametrize("run_id", ["", " ", "a b", "x\n", "é", "a" * 256, 5, None, {"a": 1}])
 def test_what_cannot_stand_in_a_path_is_no_id(run_id: object) -> None:
     body = json.dumps({"event": "node_started", "workflow_run_id": run_id, "task_id": run_id}).encode()
-    event = dialects.read_event(ServerSentEvent("message", body))
+    event = models.read_event(ServerSentEvent("message", body))
     assert event is not None
     assert (event.run_id, event.task_id) == (None, None)
 
 
 def test_numbers_that_json_does_not_have_are_null() -> None:
-    run = dialects.read_detail(
+    run = models.read_detail(
         200,
         b'{"id": "r", "status": "succeeded", "outputs": {"a": NaN, "b": -Infinity}, "total_tokens": 1e999}',
     )
@@ -101,8 +101,8 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
 def test_only_difys_own_words_say_that_there_is_no_such_run() -> None:
     nulls = b'{"id": null, "status": null}'
     own = b'{"code": "not_found", "message": "Workflow run not found.", "status": 404}'
-    assert isinstance(dialects.read_detail(200, nulls), Absent)
-    assert isinstance(dialects.read_detail(404, own), Absent)
+    assert isinstance(models.read_detail(200, nulls), RunNotFound)
+    assert isinstance(models.read_detail(404, own), RunNotFound)
     for status, body in (
         (404, b"<html>"),
         (200, b"<html>"),
@@ -110,9 +110,9 @@ def test_only_difys_own_words_say_that_there_is_no_such_run() -> None:
         (502, nulls),
         (404, b'{"error": 1}'),
     ):
-        assert dialects.read_detail(status, body) is None
+        assert models.read_detail(status, body) is None
 
 
 def test_the_json_of_some_other_service_is_no_refusal_of_difys() -> None:
-    assert dialects.read_answer(b'{"code": 0, "message": "ok", "data": {}}') is None
-    assert isinstance(dialects.read_answer(b'{"code": "x", "message": "no", "status": 400}'), Refusal)
+    assert models.read_answer(b'{"code": 0, "message": "ok", "data": {}}') is None
+    assert isinstance(models.read_answer(b'{"code": "x", "message": "no", "status": 400}'), ApiError)

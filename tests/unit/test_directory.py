@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.directory import Directory
-from dify_job.files import Writer
-from dify_job.state import JobState
+from dify_job.state.store import JobState
+from dify_job.system.secure_dir import Directory
+from dify_job.system.transaction import FileTransaction
 
 
 def test_a_new_file_is_at_no_time_readable_for_more_than_it_will_be(
@@ -59,11 +59,11 @@ def test_threads_that_write_one_record_at_once_leave_one_of_them_whole(tmp_path:
 def test_what_cannot_be_written_or_removed_is_named_itself_and_not_by_a_temporary_name() -> None:
     path = Path("/proc/dify-job")
     with pytest.raises(OSError, match="Errno") as refused:
-        Writer().put(path, b"")
+        FileTransaction().put(path, b"")
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
-        Writer().put_all({path: b""})
+        FileTransaction().put_all({path: b""})
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
-        Writer().remove(Path("/proc/version"))
+        FileTransaction().remove(Path("/proc/version"))
     assert refused.value.filename == "/proc/version"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.checks import environment, machine, program, server, service, settings
+from dify_job.checks.context import CheckContext
+from dify_job.checks.finding import Severity, place_of
+from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
-from dify_job.dify.app import AppSeen
-from dify_job.doctor import environment, machine, program, server, service, settings
-from dify_job.doctor.case import Case
-from dify_job.doctor.check import Level, place_of
-from dify_job.doctor.server import Servers, check_transport
-from dify_job.scheduling.base import Installed, Scope
-from dify_job.scheduling.cron_table import CronTable
+from dify_job.dify.app_info import AppProbe
+from dify_job.schedulers.backend import InstalledJob, Scope
+from dify_job.schedulers.user_crontab import UserCrontab
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
@@ -29,23 +29,25 @@ def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> J
 @pytest.mark.parametrize(
     ("base_url", "level"),
     [
-        ("http://localhost/v1", Level.OK),
-        ("http://127.0.0.2:5001/v1", Level.OK),
-        ("http://[::1]:5001/v1", Level.OK),
-        ("http://dify.example.com/v1", Level.WARN),
-        ("http://127.evil.example.com/v1", Level.WARN),
-        ("https://dify.example.com/v1", Level.OK),
+        ("http://localhost/v1", Severity.OK),
+        ("http://127.0.0.2:5001/v1", Severity.OK),
+        ("http://[::1]:5001/v1", Severity.OK),
+        ("http://dify.example.com/v1", Severity.WARN),
+        ("http://127.evil.example.com/v1", Severity.WARN),
+        ("https://dify.example.com/v1", Severity.OK),
     ],
 )
-def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(base_url: str, level: Level) -> None:
+def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
+    base_url: str, level: Severity
+) -> None:
     assert check_transport(job(base_url), None, NOW).level is level
 
 
 @pytest.mark.parametrize(
-    ("days", "level"), [(400, Level.OK), (15, Level.OK), (13, Level.WARN), (0, Level.WARN)]
+    ("days", "level"), [(400, Severity.OK), (15, Severity.OK), (13, Severity.WARN), (0, Severity.WARN)]
 )
-def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Level) -> None:
-    seen = AppSeen(certificate_ends=NOW + timedelta(days=days, hours=1))
+def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
+    seen = AppProbe(certificate_ends=NOW + timedelta(days=days, hours=1))
     check = check_transport(job(), seen, NOW)
     assert check.level is level
     assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
@@ -77,24 +79,24 @@ def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
 @pytest.mark.parametrize(
     ("synchronised", "ahead", "level"),
     [
-        (True, None, Level.OK),
-        (None, 5.0, Level.OK),
-        (None, None, Level.OK),
-        (False, 1.0, Level.WARN),
-        (True, 61.0, Level.WARN),
-        (True, -3600.0, Level.WARN),
+        (True, None, Severity.OK),
+        (None, 5.0, Severity.OK),
+        (None, None, Severity.OK),
+        (False, 1.0, Severity.WARN),
+        (True, 61.0, Severity.WARN),
+        (True, -3600.0, Severity.WARN),
     ],
 )
 def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Level
+    monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Severity
 ) -> None:
     monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
-    assert machine.check_clock(AppSeen(clock_ahead=ahead)).level is level
+    assert machine.check_clock(AppProbe(clock_ahead=ahead)).level is level
 
 
-def case_of(told: Job, python: Path | None = None) -> Case:
-    scheduler = CronTable(Scope.USER)
-    one = Installed(
+def case_of(told: Job, python: Path | None = None) -> CheckContext:
+    scheduler = UserCrontab(Scope.USER)
+    one = InstalledJob(
         job=told.name,
         backend="cron",
         scope=Scope.USER,
@@ -104,7 +106,7 @@ def case_of(told: Job, python: Path | None = None) -> Case:
         python=python,
     )
     config = Config(path=None, files=(), jobs={})
-    return Case(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
+    return CheckContext(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
 
 
 def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path: Path) -> None:
@@ -115,11 +117,11 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
     check = settings.check_notify(case_of(told))
     assert check is not None
-    assert check.level is Level.OK, "these tests have it"
+    assert check.level is Severity.OK, "these tests have it"
     other = tmp_path / "other/bin/python"
     check = settings.check_notify(case_of(told, other))
     assert check is not None
-    assert (check.level, check.message) == (Level.WARN, f"nobody will be told: {other} has no apprise")
+    assert (check.level, check.message) == (Severity.WARN, f"nobody will be told: {other} has no apprise")
     assert check.mend == f"python3 -m pip --python {other} install apprise"
 
 
@@ -128,13 +130,13 @@ def test_zone_data_that_the_machine_lacks_is_a_failure(
 ) -> None:
     monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
     zoned = job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
-    assert settings.check_zone(zoned, NOW).level is Level.FAIL
+    assert settings.check_zone(zoned, NOW).level is Severity.FAIL
     named = job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
     assert "Europe/Berlin" in settings.check_zone(named, NOW).message
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia/Shanghai").touch()
-    assert settings.check_zone(zoned, NOW).level is Level.OK
-    assert settings.check_zone(job(), NOW).level is Level.OK
+    assert settings.check_zone(zoned, NOW).level is Severity.OK
+    assert settings.check_zone(job(), NOW).level is Severity.OK
 
 
 def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
@@ -143,17 +145,17 @@ def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
     asked: list[str] = []
     clock = [0.0]
 
-    def look(base_url: str, key: str, *, limit: float, **_: object) -> AppSeen:
+    def look(base_url: str, key: str, *, limit: float, **_: object) -> AppProbe:
         asked.append(f"{base_url} {key}")
         clock[0] += 2 * limit
-        return AppSeen(broken="no answer") if "gone" in base_url else AppSeen(version="1.14.2")
+        return AppProbe(broken="no answer") if "gone" in base_url else AppProbe(version="1.14.2")
 
     monkeypatch.setattr(server, "look", look)
     monkeypatch.setattr(server.time, "monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
-    assert servers.look(job("https://gone"), key) == AppSeen(broken="no answer")
-    assert servers.look(job("https://gone"), Secret("app-another-0123456789")) == AppSeen(broken="no answer")
+    assert servers.look(job("https://gone"), key) == AppProbe(broken="no answer")
+    assert servers.look(job("https://gone"), Secret("app-another-0123456789")) == AppProbe(broken="no answer")
     assert len(asked) == 1
     assert servers.look(job("https://a"), key) is not None
     assert servers.look(job("https://a"), key) is not None
@@ -207,18 +209,20 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     monkeypatch.setattr(machine, "_SYSLOG", tmp_path / "none")
     config = Config(path=None, files=(), jobs={})
 
-    def check(log_file: Path | None) -> Level:
-        case = Case(job=job(log_file=log_file), config=config, scheduler=CronTable(Scope.USER), now=NOW)
+    def check(log_file: Path | None) -> Severity:
+        case = CheckContext(
+            job=job(log_file=log_file), config=config, scheduler=UserCrontab(Scope.USER), now=NOW
+        )
         return machine.check_journal(case).level
 
-    assert check(None) is Level.WARN
-    assert check(tmp_path / "log") is Level.OK
-    assert check(tmp_path / "nowhere" / "log") is Level.WARN
+    assert check(None) is Severity.WARN
+    assert check(tmp_path / "log") is Severity.OK
+    assert check(tmp_path / "nowhere" / "log") is Severity.WARN
     monkeypatch.setattr(machine, "_SYSLOG", tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(tmp_path / "log"))
-        assert check(None) is Level.OK
-    assert check(None) is Level.WARN, "it left its socket behind"
+        assert check(None) is Severity.OK
+    assert check(None) is Severity.WARN, "it left its socket behind"
 
 
 def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
@@ -226,12 +230,12 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
 ) -> None:
     """root runs doctor, and the job's run_as user owns the virtual environment."""
     ran: list[object] = []
-    monkeypatch.setattr(program.process, "run", lambda *argv, **_: ran.append(argv))
+    monkeypatch.setattr(program.subprocesses, "run", lambda *argv, **_: ran.append(argv))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)
     check = program._check_interpreter(case_of(job(), tmp_path / "bin/python"))
-    assert (check.level, ran) == (Level.OK, [])
+    assert (check.level, ran) == (Severity.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
 
 
@@ -239,21 +243,21 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     path = tmp_path / "config.toml"
     config = Config(path=path, files=(path,), jobs={})
 
-    def installed(scope: Scope, source: Path) -> tuple[CronTable, Installed]:
-        one = Installed(
+    def installed(scope: Scope, source: Path) -> tuple[UserCrontab, InstalledJob]:
+        one = InstalledJob(
             job="daily", backend="cron", scope=scope, paths=(), fingerprint="", source=str(source), armed=True
         )
-        return CronTable(scope), one
+        return UserCrontab(scope), one
 
     mine = installed(Scope.USER, path)
     machines = installed(Scope.SYSTEM, Path("/etc/dify-job/config.toml"))
-    case = Case.of(job(), config, [mine, machines], NOW)
+    case = CheckContext.of(job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
-    both = Case.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
+    both = CheckContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
     [check] = service.check_service(both, alive=True)
-    assert check.level is Level.FAIL
+    assert check.level is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
-    elsewhere = Case.of(job(), config, [machines], NOW)
+    elsewhere = CheckContext.of(job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
 
 
@@ -270,7 +274,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
     config = Config(path=None, files=(), jobs={})
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
-        case = Case(job=told, config=config, scheduler=CronTable(Scope.USER), now=NOW)
+        case = CheckContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
         return [(check.name, check.mend) for check in environment.check_environment(case)]
 
     mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]

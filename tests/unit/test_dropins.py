@@ -1,6 +1,6 @@
 import pytest
 
-from dify_job.scheduling.dropins import effects
+from dify_job.schedulers.dropins import effects
 
 
 def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from dify_job import process
 from dify_job.config import secrets
 from dify_job.config.model import Job, KeySource, Secret
-from dify_job.errors import JobError
-from dify_job.process import Done
-from dify_job.scheduling.base import Scope
-from dify_job.scheduling.plan import plan_of
-from dify_job.scheduling.units import render_units
+from dify_job.messages.errors import JobError
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.job_spec import job_spec
+from dify_job.schedulers.units import render_units
+from dify_job.system import subprocesses
+from dify_job.system.subprocesses import Completed
 
 CREDENTIAL = Path("/etc/credstore.encrypted/dify-job.daily.api_key")
 JOB = Job(name="daily", base_url="http://localhost/v1", key=KeySource(encrypted=CREDENTIAL))
-PLAN = plan_of(JOB, Path("/etc/dify-job/config.toml"))
+PLAN = job_spec(JOB, Path("/etc/dify-job/config.toml"))
 
 
 def service(scope: Scope, version: int) -> str:
@@ -40,7 +40,7 @@ def test_where_systemd_cannot_it_is_refused_with_the_way_out(scope: Scope, versi
 
 def test_moving_a_key_between_plain_and_encrypted_is_drift() -> None:
     plain = Job(name="daily", base_url="http://localhost/v1", key=KeySource(file=CREDENTIAL))
-    assert plan_of(plain, PLAN.config_path).fingerprint != PLAN.fingerprint
+    assert job_spec(plain, PLAN.config_path).fingerprint != PLAN.fingerprint
 
 
 def test_by_hand_it_is_decrypted_by_its_name_and_the_key_is_in_no_argument(
@@ -48,11 +48,11 @@ def test_by_hand_it_is_decrypted_by_its_name_and_the_key_is_in_no_argument(
 ) -> None:
     asked: list[list[str]] = []
 
-    def run(argv: list[str], **_: object) -> Done:
+    def run(argv: list[str], **_: object) -> Completed:
         asked.append(argv)
-        return Done(0, b"app-0123456789abcdef\n", b"")
+        return Completed(0, b"app-0123456789abcdef\n", b"")
 
-    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(subprocesses, "run", run)
     assert secrets.read_key(JOB, {}) == Secret("app-0123456789abcdef")
     assert asked == [["systemd-creds", "decrypt", "--name=api_key", str(CREDENTIAL), "-"]]
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_decrypted_is_a_configuration_error_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        process, "run", lambda *_, **__: Done(1, b"", b"Failed to determine local credential")
+        subprocesses, "run", lambda *_, **__: Completed(1, b"", b"Failed to determine local credential")
     )
     with pytest.raises(JobError, match="cannot be decrypted: Failed to determine local credential"):
         secrets.read_key(JOB, {})

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.config.expecting import expectations
+from dify_job.config.assertions import expectations
+from dify_job.config.loader import load_config
 from dify_job.config.model import Expectation
-from dify_job.config.read import load_config
-from dify_job.dify.dialects import WorkflowRun
-from dify_job.errors import JobError
-from dify_job.exits import Outcome
-from dify_job.running.expecting import fault_of, judged, shown, type_of
-from dify_job.running.outcome import Verdict
+from dify_job.dify.models import WorkflowRun
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.run.assertions import apply_assertions, fault_of, shown, type_of
+from dify_job.run.outcome import RunOutcome
 
 OUTPUTS = {
     "text": "OK: 3 rows",
@@ -99,14 +99,14 @@ def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
     expect = expectations(
         {"outputs.n": {"equals": 4}, "outputs.text": "nonempty", "outputs.empty": "nonempty"}
     )
-    good = Verdict(Outcome.SUCCEEDED, "workflow succeeded", run=run)
-    verdict = judged(good, expect)
+    good = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded", run=run)
+    verdict = apply_assertions(good, expect)
     assert verdict.outcome is Outcome.UNEXPECTED
     assert verdict.message == "workflow succeeded, but outputs.n is 3, not 4; outputs.empty is empty: []"
     assert verdict.run is run
-    failed = Verdict(Outcome.FAILED, "workflow failed", run=run)
-    assert judged(failed, expect) is failed
-    assert judged(good, {}) is good
+    failed = RunOutcome(Outcome.FAILED, "workflow failed", run=run)
+    assert apply_assertions(failed, expect) is failed
+    assert apply_assertions(good, {}) is good
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.history import PastRun, Summary, read_history, sparkline, summary
+from dify_job.state.history import RunRecord, Summary, read_history, sparkline, summary
 
 
 def run(
     outcome: str, code: int | None, run_id: str | None = None, at: str = "", duration: float = 1.0
-) -> PastRun:
-    return PastRun(
+) -> RunRecord:
+    return RunRecord(
         call_time=at, outcome=outcome, exit_code=code, message="", run_id=run_id, duration=duration
     )
 
@@ -37,7 +37,7 @@ GOOD, BAD, SKIP = run("succeeded", 0), run("unreachable", 69), run("skipped", 0)
         ([GOOD, run("killed", None, at="07:00"), run("failed", 80, "r1", "07:00"), BAD], 2),
     ],
 )
-def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[PastRun], failures: int) -> None:
+def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[RunRecord], failures: int) -> None:
     assert summary(runs).failures_in_a_row == failures
 
 
@@ -61,7 +61,7 @@ def test_the_mean_is_of_runs_that_succeeded() -> None:
 )
 def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
     try:
-        found = PastRun.of(json.loads(json.dumps(value)))
+        found = RunRecord.of(json.loads(json.dumps(value)))
     except ValueError:
         return
     assert found.began is None or found.began.tzinfo is not None

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.errors import JobError
-from dify_job.http import exchange as exchanging
-from dify_job.http.exchange import Answer, Handle, as_json, exchange
-from dify_job.http.guard import Guard, Peer
-from dify_job.http.pages import openapi
-from dify_job.http.peers import owner_of, peer_of
-from dify_job.http.request import Refused, Request, end_of_head, read_head
-from dify_job.http.routes import Routes
-from dify_job.scheduling.base import Scope
-from dify_job.scheduling.doorway import Door, address_of, render_door
-from dify_job.scheduling.places import Places
+from dify_job.compat import server as exchanging
+from dify_job.compat.auth import Guard, Peer
+from dify_job.compat.http_request import HttpRefusal, Request, end_of_head, read_head
+from dify_job.compat.openapi import openapi
+from dify_job.compat.peer_credentials import owner_of, peer_of
+from dify_job.compat.routes import Routes
+from dify_job.compat.server import Answer, Handle, as_json, exchange
+from dify_job.messages.errors import JobError
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_door
+from dify_job.schedulers.systemd_paths import SystemdPaths
 
 CALL = b"POST /api/dify/call HTTP/1.1\r\nHost: localhost:8000\r\n\r\n"
 
@@ -90,7 +90,7 @@ def test_what_curl_sends_is_read() -> None:
     ],
 )
 def test_what_two_readers_could_read_differently_is_refused(head: bytes, status: int) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         read_head(head)
     assert caught.value.status == status
 
@@ -98,7 +98,7 @@ def test_what_two_readers_could_read_differently_is_refused(head: bytes, status:
 def test_a_field_of_blanks_costs_no_more_than_another() -> None:
     assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
     began = time.process_time()
-    with pytest.raises(Refused):
+    with pytest.raises(HttpRefusal):
         read_head(with_fields("Host: a", "X:" + " " * 8000 + "\0"))
     assert time.process_time() - began < 1
 
@@ -106,17 +106,17 @@ def test_a_field_of_blanks_costs_no_more_than_another() -> None:
 def test_a_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
     assert end_of_head(CALL[:-1]) is None
     assert end_of_head(CALL + b"rest") == len(CALL)
-    with pytest.raises(Refused, match="CR LF"):
+    with pytest.raises(HttpRefusal, match="CR LF"):
         end_of_head(b"GET / HTTP/1.1\nHost: a\n\n")
     for data in (b"x" * 9000, b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n"):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpRefusal) as caught:
             end_of_head(data)
         assert caught.value.status == 431
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"POST /{text}\r\n\r\n".encode()))
 def test_no_bytes_bring_it_down(data: bytes) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(HttpRefusal):
         end = end_of_head(data)
         if end is not None:
             read_head(data[:end])
@@ -128,7 +128,7 @@ def test_a_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
     try:
         end = end_of_head(head)
         request = read_head(head[:end]) if end is not None else None
-    except Refused:
+    except HttpRefusal:
         return
     assert request is None or request.length == 0
 
@@ -165,7 +165,7 @@ def test_the_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) 
     ],
 )
 def test_others_do_not(peer: Peer) -> None:
-    with pytest.raises(Refused, match="only root"):
+    with pytest.raises(HttpRefusal, match="only root"):
         BY_SOCKET.admit(peer)
 
 
@@ -187,14 +187,14 @@ def test_others_do_not(peer: Peer) -> None:
     ],
 )
 def test_a_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 403
 
 
 @pytest.mark.parametrize("fields", [[], ["Host: "], ["Host: a b"], ["Host: a@b"], ["Host: [::1"]])
 def test_a_host_is_needed(fields: list[str]) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 400
 
@@ -206,10 +206,10 @@ def test_with_a_token_it_alone_decides_wherever_the_peer_is() -> None:
     BY_TOKEN.check(asked("Host: job.example.com", bearer.replace("Bearer", "bearer")))
     longer, shorter = "Bearer 0123456789abcdef01234", "Bearer 0123456789abcdef012"
     for wrong in ("", "Bearer", "Bearer x", "Basic 0123456789abcdef0123", longer, shorter, "Bearer \xff"):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(HttpRefusal) as caught:
             BY_TOKEN.check(asked("Host: localhost", f"Authorization: {wrong}"))
         assert caught.value.status == 401
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         BY_TOKEN.check(asked("Host: a.example.com", bearer, "Origin: http://evil.example.com"))
     assert caught.value.status == 403
 
@@ -296,7 +296,7 @@ def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.sock
 
 def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
     def admit() -> Handle:
-        raise Refused(403, "not you")
+        raise HttpRefusal(403, "not you")
 
     threading.Thread(target=lambda: exchange(pair[1], admit), daemon=True).start()
     assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
@@ -409,7 +409,7 @@ def test_a_peer_that_leaves_is_no_trouble(pair: tuple[socket.socket, socket.sock
 )
 def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: int, tmp_path: Path) -> None:
     routes = Routes(["daily"], tmp_path / "config.toml")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
     assert caught.value.status == status
     assert caught.value.allow == (
@@ -419,7 +419,7 @@ def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: 
 
 def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
     routes = Routes(["daily", "weekly"], tmp_path / "config.toml")
-    with pytest.raises(Refused, match="daily, weekly"):
+    with pytest.raises(HttpRefusal, match="daily, weekly"):
         routes.answer(read_head(CALL), b"")
 
 
@@ -436,8 +436,8 @@ def test_the_description_has_each_call_with_its_method() -> None:
 
 # Units
 
-PLACES = Places(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
-DOOR = Door(
+PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
+DOOR = HttpSocketConfig(
     listen="127.0.0.1:8000", jobs=["daily"], config_path=Path("/etc/dify-job/config.toml"),
     python=Path("/opt/dify-job/bin/python"), uid=1000,
 )  # fmt: skip

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kubernetes_validate import utils as schemas
 
 from dify_job.cli.main import cli
+from dify_job.config.loader import load_config
 from dify_job.config.model import (
     Downloads,
     Expectation,
@@ -27,12 +28,11 @@ from dify_job.config.model import (
     RetryPolicy,
     ScheduleConfig,
 )
-from dify_job.config.read import load_config
-from dify_job.config.written import job_document
-from dify_job.errors import JobError
-from dify_job.exits import TABLE, Again
-from dify_job.scheduling import preview
-from dify_job.scheduling.kubernetes import Cluster, cron_line, object_name, render_manifests
+from dify_job.config.toml_writer import job_document
+from dify_job.exit_codes import TABLE, RetrySafety
+from dify_job.messages.errors import JobError
+from dify_job.schedule import upcoming
+from dify_job.schedulers.kubernetes import Cluster, cron_line, object_name, render_manifests
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLUSTER = Cluster(image="registry.example.com/dify-job:0.1.0", namespace="reports")
@@ -289,9 +289,10 @@ def _action(rules: list[dict[str, Any]], end: PodEnd) -> str:
 
 
 UNSAFE = sorted(
-    {row.code for row in TABLE if row.code and row.again is not Again.SAFE} | {1, 2, 126, 127, 137, 139, 255}
+    {row.code for row in TABLE if row.code and row.again is not RetrySafety.SAFE}
+    | {1, 2, 126, 127, 137, 139, 255}
 )
-SAFE = sorted({row.code for row in TABLE if row.again is Again.SAFE})
+SAFE = sorted({row.code for row in TABLE if row.again is RetrySafety.SAFE})
 
 
 @pytest.mark.parametrize("disrupted", [False, True])
@@ -388,7 +389,7 @@ def test_a_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str
 def test_a_cron_line_ticks_as_it_did(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
     there = replace(times, cron=cron_line(times)[0])
-    ours, theirs = (preview.coming(each, NOW) for each in (times, there))
+    ours, theirs = (upcoming.coming(each, NOW) for each in (times, there))
     assert [next(ours) for _ in range(50)] == [next(theirs) for _ in range(50)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.later import execute_when_asked
+from dify_job.system.lazy_import import lazy_import
 
 SLOW = """
 import time, asked_elsewhere
@@ -34,7 +34,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
-    execute_when_asked("asked_late", "asked_parent")
+    lazy_import("asked_late", "asked_parent")
     import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
     import asked_parent.child  # type: ignore[import-not-found] # noqa: PLC0415
 
@@ -52,7 +52,7 @@ def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
 
 
 def test_a_module_that_was_interrupted_is_executed_again() -> None:
-    execute_when_asked("asked_late")
+    lazy_import("asked_late")
     import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
 
     def interrupt(_signum: int, _frame: object) -> None:
@@ -67,7 +67,7 @@ def test_a_module_that_was_interrupted_is_executed_again() -> None:
 
 
 def test_threads_that_ask_at_once_all_get_the_whole_module() -> None:
-    execute_when_asked("asked_late")
+    lazy_import("asked_late")
     import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
 
     answers: list[int] = []
@@ -82,7 +82,7 @@ def test_threads_that_ask_at_once_all_get_the_whole_module() -> None:
 
 def test_what_is_imported_already_and_what_is_not_there_stay_as_they_are() -> None:
     before = sys.modules["json"]
-    execute_when_asked("json", "asked_nowhere")
+    lazy_import("json", "asked_nowhere")
     assert sys.modules["json"] is before
     with pytest.raises(ModuleNotFoundError, match="asked_nowhere"):
         import asked_nowhere  # type: ignore[import-not-found] # noqa: F401, PLC0415

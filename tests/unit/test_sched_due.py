@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job.config.model import ScheduleConfig
-from dify_job.scheduling import due, preview, schedule, zones
+from dify_job.schedule import due, schedule_lines, upcoming, zones
 
 START = datetime(2026, 10, 1, 9, 17, tzinfo=UTC)  # the year that follows has both clock changes
 HOUR = timedelta(hours=1)
@@ -37,7 +37,7 @@ def simulate(
     lag: float = 2.0,
 ) -> list[datetime]:
     """The runs that cron's ticks lead to, in UTC; lag: seconds from the tick to the decision."""
-    ticks = schedule.cron_ticks(times)
+    ticks = schedule_lines.cron_ticks(times)
     assert ticks.if_due
     runs: list[datetime] = []
     last: datetime | None = None
@@ -56,7 +56,7 @@ def simulate(
 
 def expected(times: ScheduleConfig, days: int, start: datetime = START) -> list[datetime]:
     end = start + timedelta(days=days)
-    return [at.astimezone(UTC) for at in islice(preview.due_times(times, start), 20_000) if at <= end]
+    return [at.astimezone(UTC) for at in islice(upcoming.due_times(times, start), 20_000) if at <= end]
 
 
 CALENDARS = [
@@ -71,7 +71,7 @@ CALENDARS = [
 ]
 
 
-@pytest.mark.parametrize("times", CALENDARS, ids=schedule.in_words)
+@pytest.mark.parametrize("times", CALENDARS, ids=schedule_lines.in_words)
 @pytest.mark.parametrize(
     "start", [datetime(2026, 9, 28, 9, 17, tzinfo=UTC), datetime(2027, 3, 5, 9, 17, tzinfo=UTC)]
 )
@@ -90,7 +90,7 @@ def outage(at: datetime) -> bool:
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu"), ScheduleConfig(every=7 * 3600.0)],
-    ids=schedule.in_words,
+    ids=schedule_lines.in_words,
 )
 def test_after_three_days_off_the_missed_runs_are_not_made_up_for(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
@@ -103,7 +103,7 @@ def test_after_three_days_off_the_missed_runs_are_not_made_up_for(times: Schedul
         ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu", catch_up=True),
         ScheduleConfig(every=7 * 3600.0, catch_up=True),
     ],
-    ids=schedule.in_words,
+    ids=schedule_lines.in_words,
 )
 def test_after_three_days_off_catch_up_makes_up_for_them_once_at_the_next_tick(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
@@ -159,7 +159,7 @@ def test_a_tick_that_cron_missed_is_no_lost_run() -> None:
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 9 * * *", timezone="Asia/Tokyo")],
-    ids=schedule.in_words,
+    ids=schedule_lines.in_words,
 )
 def test_the_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig) -> None:
     now = START.replace(hour=10, minute=0)
@@ -172,7 +172,7 @@ def test_the_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig)
 @pytest.mark.parametrize(
     "times",
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 * * * *", timezone="Asia/Tokyo")],
-    ids=schedule.in_words,
+    ids=schedule_lines.in_words,
 )
 def test_a_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: ScheduleConfig) -> None:
     decision = due.decide(times, START, datetime(2098, 1, 1, tzinfo=UTC))
@@ -252,7 +252,7 @@ def test_jitter_is_the_same_each_time_and_another_for_each_job_and_host() -> Non
 def test_the_preview_of_an_interval_that_was_not_counted_yet_begins_after_its_first_tick() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     runs = simulate(times, 3)
-    assert told_hours(preview.coming(times, START), 3) == [at.hour for at in runs[:3]]
+    assert told_hours(upcoming.coming(times, START), 3) == [at.hour for at in runs[:3]]
 
 
 def told_hours(times: Iterable[datetime], count: int) -> list[int]:
@@ -263,7 +263,7 @@ def test_the_preview_counts_an_interval_from_the_tick_that_was_remembered() -> N
     times = ScheduleConfig(every=7 * 3600.0)
     last = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
     now = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)
-    assert [at.astimezone(UTC).hour for at in islice(preview.coming(times, now, last=last), 2)] == [11, 18]
+    assert [at.astimezone(UTC).hour for at in islice(upcoming.coming(times, now, last=last), 2)] == [11, 18]
     overdue = ScheduleConfig(every=7 * 3600.0, catch_up=True)
     later = now + timedelta(days=3)
-    assert next(preview.coming(overdue, later, last=last)) == later.replace(hour=11, minute=0)
+    assert next(upcoming.coming(overdue, later, last=last)) == later.replace(hour=11, minute=0)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dify_job.errors import JobError
-from dify_job.ownership import Found, Seen, fingerprint, look, marked, read_mark
-from dify_job.scheduling import crontab, pausing, units
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import cron_pause, crontab, units
+from dify_job.system.managed_files import FileState, FileStatus, fingerprint, look, marked, read_mark
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -42,16 +42,21 @@ def test_bytes_that_are_not_ours_have_no_mark(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (marked("daily", "0" * 16, "/c", "x\n"), Found.OURS),
-        (marked("daily", "0" * 16, "/c", "x\n") + "y\n", Found.EDITED),
-        (marked("other", "0" * 16, "/c", "x\n"), Found.FOREIGN),  # our first line copied into another file
-        ("[Unit]\n" + marked("daily", "0" * 16, "/c", "x\n"), Found.FOREIGN),  # not the first line
-        ("# Managed by dify-job for job daily.\n", Found.FOREIGN),
-        ("[Unit]\n", Found.FOREIGN),
-        ("", Found.MASKED),
+        (marked("daily", "0" * 16, "/c", "x\n"), FileState.OURS),
+        (marked("daily", "0" * 16, "/c", "x\n") + "y\n", FileState.EDITED),
+        (
+            marked("other", "0" * 16, "/c", "x\n"),
+            FileState.FOREIGN,
+        ),  # our first line copied into another file
+        ("[Unit]\n" + marked("daily", "0" * 16, "/c", "x\n"), FileState.FOREIGN),  # not the first line
+        ("# Managed by dify-job for job daily.\n", FileState.FOREIGN),
+        ("[Unit]\n", FileState.FOREIGN),
+        ("", FileState.MASKED),
     ],
 )
-def test_what_stands_at_a_place_is_told_by_its_first_line(content: str, found: Found, tmp_path: Path) -> None:
+def test_what_stands_at_a_place_is_told_by_its_first_line(
+    content: str, found: FileState, tmp_path: Path
+) -> None:
     path = tmp_path / "dify-job-daily.service"
     path.write_text(content)
     assert look(path, "daily").found is found
@@ -64,10 +69,10 @@ def test_links_directories_and_nothing_are_told_apart(tmp_path: Path) -> None:
     ours.write_text(marked("real", "0" * 16, "/c", "x\n"))
     link.symlink_to(ours)
     (tmp_path / "dir.timer").mkdir()
-    assert look(mask).found is Found.MASKED
-    assert look(link).found is Found.FOREIGN  # even to a file of ours: writing would follow or replace it
-    assert look(tmp_path / "dir.timer").found is Found.FOREIGN
-    assert look(tmp_path / "none.timer").found is Found.ABSENT
+    assert look(mask).found is FileState.MASKED
+    assert look(link).found is FileState.FOREIGN  # even to a file of ours: writing would follow or replace it
+    assert look(tmp_path / "dir.timer").found is FileState.FOREIGN
+    assert look(tmp_path / "none.timer").found is FileState.ABSENT
 
 
 # Quoting in units, undone as systemd undoes it
@@ -230,13 +235,13 @@ def test_damaged_marks_are_refused_since_what_is_ours_is_unclear(damaged: bytes)
 
 def test_a_block_that_an_editor_gave_other_line_ends_is_an_edited_one() -> None:
     table = b"0 0 * * * mine\r\n" + block("daily").replace(b"\n", b"\r\n")
-    assert crontab.look(table, "daily").found is Found.EDITED
+    assert crontab.look(table, "daily").found is FileState.EDITED
     assert crontab.without_block(table, "daily") == b"0 0 * * * mine\r\n"
 
 
 def test_a_block_with_a_line_changed_is_an_edited_one() -> None:
-    assert crontab.look(block("a"), "a").found is Found.OURS
-    assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is Found.EDITED
+    assert crontab.look(block("a"), "a").found is FileState.OURS
+    assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is FileState.EDITED
 
 
 @pytest.mark.parametrize(
@@ -306,24 +311,24 @@ def test_an_empty_mailto_above_the_block_is_seen() -> None:
 # Pausing
 
 
-def seen_of(text: str | bytes, *, edited: bool = False) -> Seen:
+def seen_of(text: str | bytes, *, edited: bool = False) -> FileStatus:
     content = text.encode() if isinstance(text, str) else text
     mark, as_written = read_mark(content) or pytest.fail("no mark")
     assert as_written is not edited
-    return Seen(Found.EDITED if edited else Found.OURS, mark, content)
+    return FileStatus(FileState.EDITED if edited else FileState.OURS, mark, content)
 
 
 @given(body=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), max_size=5))
 def test_a_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body: list[str]) -> None:
     text = marked("daily", "0" * 16, "/c", "".join(f"0 7 * * * {line}\n" for line in body))
-    paused = pausing.with_pause(seen_of(text), "daily", paused=True)
+    paused = cron_pause.with_pause(seen_of(text), "daily", paused=True)
     assert all(line.startswith("#") for line in paused.decode().split("\n") if line)
-    assert pausing.is_paused(paused) is bool(body)
-    assert pausing.with_pause(seen_of(paused), "daily", paused=False) == text.encode()
+    assert cron_pause.is_paused(paused) is bool(body)
+    assert cron_pause.with_pause(seen_of(paused), "daily", paused=False) == text.encode()
 
 
 def test_a_pause_does_not_make_a_hand_edit_ours() -> None:
     text = marked("daily", "0" * 16, "/c", "0 7 * * * x\n").encode() + b"0 8 * * * mine \xff\n"
-    paused = pausing.with_pause(seen_of(text, edited=True), "daily", paused=True)
+    paused = cron_pause.with_pause(seen_of(text, edited=True), "daily", paused=True)
     assert b"#paused# 0 8 * * * mine \xff\n" in paused
-    assert pausing.with_pause(seen_of(paused, edited=True), "daily", paused=False) == text
+    assert cron_pause.with_pause(seen_of(paused, edited=True), "daily", paused=False) == text

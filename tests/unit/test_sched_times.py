@@ -13,10 +13,10 @@ import pytest
 from cronsim import CronSim
 from oncalendar import OnCalendar
 
-from dify_job.config.fields import FIELDS
 from dify_job.config.model import ScheduleConfig
-from dify_job.errors import JobError
-from dify_job.scheduling import calendars, crontimes, intervals, preview, schedule, zones
+from dify_job.config.schema import FIELDS
+from dify_job.messages.errors import JobError
+from dify_job.schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming, zones
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -95,7 +95,7 @@ def test_ten_thousand_cron_expressions_mean_the_same_200_times_as_calendars() ->
     while compared < 10_000:
         expression = random_cron(chance)
         try:
-            lines = crontimes.calendars_of(crontimes.read_cron(expression))
+            lines = cron_expr.calendars_of(cron_expr.read_cron(expression))
         except JobError:
             assert " 30 " in expression or "31" in expression or "30" in expression  # never comes
             continue
@@ -110,7 +110,7 @@ def test_the_real_systemd_elapses_when_cron_would_run() -> None:
     for _ in range(60):
         expression = random_cron(chance)
         try:
-            lines = crontimes.calendars_of(crontimes.read_cron(expression))
+            lines = cron_expr.calendars_of(cron_expr.read_cron(expression))
         except JobError:
             continue
         both = sorted({at for line in lines for at in by_systemd(f"{line} UTC", 100)})[:100]
@@ -128,10 +128,10 @@ def test_a_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None
         else:
             times = ScheduleConfig(cron=random_cron(chance))
         try:
-            ticks = schedule.cron_ticks(times)
+            ticks = schedule_lines.cron_ticks(times)
         except JobError:
             continue
-        want = told(preview.coming(times, NOW), 50)
+        want = told(upcoming.coming(times, NOW), 50)
         merged = sorted({at for line in ticks.lines for at in told(CronSim(line, NOW), 50)})[: len(want)]
         assert merged == want, times
 
@@ -141,16 +141,16 @@ def test_a_calendar_converted_to_cron_and_back_is_the_same() -> None:
     converted = 0
     for _ in range(400):
         try:
-            cron = crontimes.read_cron(random_cron(chance))
+            cron = cron_expr.read_cron(random_cron(chance))
         except JobError:
             continue
-        for line in crontimes.calendars_of(cron):
-            fields = calendars.parsed(line)
+        for line in cron_expr.calendars_of(cron):
+            fields = oncalendar_expr.parsed(line)
             if len(fields.days) < 31 and len(fields.weekdays) < 7:
                 with pytest.raises(ValueError, match="either, not both"):
-                    crontimes.cron_of(line)
+                    cron_expr.cron_of(line)
                 continue
-            back = crontimes.cron_of(line)
+            back = cron_expr.cron_of(line)
             converted += 1
             assert told(CronSim(back, NOW), 40) == told(iter(OnCalendar(line, NOW)), 40)
     assert converted > 200
@@ -168,8 +168,8 @@ def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
         "@annually": "0 0 1 1 *",
     }
     expression = meant.get(name, "0 0 * * *")
-    assert crontimes.read_cron(name) == crontimes.read_cron(expression)
-    assert told(preview.coming(ScheduleConfig(cron=name), NOW), 5) == told(CronSim(expression, NOW), 5)
+    assert cron_expr.read_cron(name) == cron_expr.read_cron(expression)
+    assert told(upcoming.coming(ScheduleConfig(cron=name), NOW), 5) == told(CronSim(expression, NOW), 5)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
     ],
 )
 def test_a_cron_expression_becomes_these_calendars(expression: str, lines: tuple[str, ...]) -> None:
-    assert crontimes.calendars_of(crontimes.read_cron(expression)) == lines
+    assert cron_expr.calendars_of(cron_expr.read_cron(expression)) == lines
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_cron_expression_becomes_these_calendars(expression: str, lines: tuple
 )
 def test_a_cron_expression_that_is_none_or_means_another_thing_is_refused(expression: str, why: str) -> None:
     with pytest.raises(JobError, match="cron = ") as refused:
-        crontimes.read_cron(expression)
+        cron_expr.read_cron(expression)
     assert why in refused.value.message
     assert refused.value.outcome == "rejected"
 
@@ -236,14 +236,14 @@ EXPRESSIONS = [
 def test_a_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_preview(
     expression: str,
 ) -> None:
-    line = calendars.explicit(expression)
+    line = oncalendar_expr.explicit(expression)
     assert "/" not in line.split("~")[0].partition(" Europe/")[0].partition(" Asia/")[0]
     expected = by_systemd(expression, 12)
     assert expected
     assert by_systemd(line, 12) == expected
-    zone = calendars.split_zone(line)[1]
+    zone = oncalendar_expr.split_zone(line)[1]
     if zone is not None:  # the machine's own zone is the matter of other tests
-        assert told(preview.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
+        assert told(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
 
 
 @pytest.mark.parametrize(
@@ -257,32 +257,32 @@ def test_a_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_pr
 def test_what_systemd_refuses_is_refused(expression: str) -> None:
     assert by_systemd(expression, 1) == []
     with pytest.raises(JobError, match=re.escape(repr(expression))):
-        calendars.explicit(expression)
+        oncalendar_expr.explicit(expression)
 
 
 @pytest.mark.parametrize("expression", ["*-02-30", "2026-02-30", "2020-01-01", "Mon 2026-01-01", "2025-*-*"])
 def test_a_calendar_that_never_elapses_is_refused(expression: str) -> None:
     with pytest.raises(JobError, match="never"):
-        preview.check(ScheduleConfig(calendar=(expression,)), NOW)
+        upcoming.check(ScheduleConfig(calendar=(expression,)), NOW)
 
 
 def test_a_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
     times = ScheduleConfig(calendar=("2026-06-01 07:00",), timezone="UTC")
-    preview.check(times, datetime(2026, 5, 1, tzinfo=UTC))
+    upcoming.check(times, datetime(2026, 5, 1, tzinfo=UTC))
     with pytest.raises(JobError, match="never comes again"):
-        preview.check(times, NOW)
+        upcoming.check(times, NOW)
 
 
 def test_of_several_dates_some_may_have_passed() -> None:
-    preview.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
+    upcoming.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
 
 
 def test_a_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
     with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):
-        schedule.systemd_ticks(twice)
+        schedule_lines.systemd_ticks(twice)
     same = ScheduleConfig(calendar=("07:00 Europe/Kyiv",), timezone="Europe/Kiev")
-    assert schedule.systemd_ticks(same).lines == ("07:00 Europe/Kyiv",)
+    assert schedule_lines.systemd_ticks(same).lines == ("07:00 Europe/Kyiv",)
 
 
 # Intervals
@@ -308,7 +308,7 @@ def test_a_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
     ],
 )
 def test_an_interval_becomes_these_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
-    ticks = schedule.systemd_ticks(ScheduleConfig(every=every))
+    ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=every))
     assert sorted(ticks.lines) == sorted(lines)
     assert ticks.if_due is if_due
 
@@ -316,7 +316,7 @@ def test_an_interval_becomes_these_calendars(every: float, lines: tuple[str, ...
 @pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801, 1e10])
 def test_an_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbours(every: float) -> None:
     with pytest.raises(JobError) as refused:
-        schedule.cron_ticks(ScheduleConfig(every=every))
+        schedule_lines.cron_ticks(ScheduleConfig(every=every))
     named = re.findall(r"\d+\w+(?: \d+\w+)*", refused.value.hint or "")
     assert named
     assert refused.value.outcome == "rejected"
@@ -325,7 +325,7 @@ def test_an_interval_without_a_short_list_is_refused_with_its_nearest_exact_neig
 @pytest.mark.parametrize("every", [s for s in range(60, 86401, 60) if 86400 % s == 0])
 def test_every_divisor_of_a_day_ticks_exactly_that_often(every: int) -> None:
     try:
-        ticks = schedule.systemd_ticks(ScheduleConfig(every=float(every)))
+        ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=float(every)))
     except JobError:
         return  # too many lines; the message names neighbours
     found = list(islice(OnCalendar("\n".join(line[:-4] for line in ticks.lines), NOW), 200))
@@ -339,10 +339,10 @@ def test_every_divisor_of_a_day_ticks_exactly_that_often(every: int) -> None:
 def test_an_interval_under_cron_is_previewed_by_the_machines_clock(local: object) -> None:
     local("Asia/Shanghai")  # type: ignore[operator]
     times = ScheduleConfig(every=6 * 3600.0)
-    assert schedule.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
+    assert schedule_lines.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
     runs = [
         at.astimezone(ZoneInfo("Asia/Shanghai")).hour
-        for at in islice(preview.coming(times, NOW, by_cron=True), 4)
+        for at in islice(upcoming.coming(times, NOW, by_cron=True), 4)
     ]
     assert runs == [0, 6, 12, 18]
 
@@ -356,28 +356,28 @@ def test_a_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_
     ]:
         hour = "2" if zone == "America/New_York" else "9"
         minute = "30" if zone == "America/New_York" else "0"
-        ticks = schedule.cron_ticks(ScheduleConfig(cron=f"{minute} {hour} * * *", timezone=zone))
+        ticks = schedule_lines.cron_ticks(ScheduleConfig(cron=f"{minute} {hour} * * *", timezone=zone))
         assert ticks.if_due
         assert set(ticks.lines[0].split()[0].split(",")) == minutes, zone
 
 
 def test_the_same_clock_under_another_name_needs_no_hourly_line(local: object) -> None:
     local("Europe/Kyiv")  # type: ignore[operator]
-    assert schedule.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
+    assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
         "0 7 * * *",
     )
     local("Etc/UTC")  # type: ignore[operator]
-    assert schedule.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="UTC")).lines == ("0 7 * * *",)
+    assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="UTC")).lines == ("0 7 * * *",)
 
 
 def test_what_cron_cannot_say_is_decided_by_the_run_or_refused_with_the_nearest_line(local: object) -> None:
     local("Etc/UTC")  # type: ignore[operator]
     for expression in ("*-*~01 07:00", "Mon *-*-01..07 07:00", "2099-*-* 07:00"):
-        ticks = schedule.cron_ticks(ScheduleConfig(calendar=(expression,)))
+        ticks = schedule_lines.cron_ticks(ScheduleConfig(calendar=(expression,)))
         assert ticks.if_due
         assert ticks.lines == ("0 * * * *",)
     with pytest.raises(JobError, match="cron has no seconds") as refused:
-        schedule.cron_ticks(ScheduleConfig(calendar=("Mon 07:30:20 UTC",)))
+        schedule_lines.cron_ticks(ScheduleConfig(calendar=("Mon 07:30:20 UTC",)))
     assert "'Mon 07:30:00 UTC'" in (refused.value.hint or "")
 
 
@@ -401,7 +401,7 @@ SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=
 )
 def test_the_preview_is_systemds_own_across_clock_changes(expression: str, base: datetime) -> None:
     count = 1000 if "*:" in expression else 60
-    ours = told(preview.coming(ScheduleConfig(calendar=(expression,)), base), count)
+    ours = told(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
     assert ours == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -433,7 +433,7 @@ def test_a_clock_change_that_hits_a_job_is_told(
 ) -> None:
     local("Europe/Berlin")  # type: ignore[operator]
     zone = None if "every" in times else "Europe/Berlin"
-    found = preview.clock_warnings(ScheduleConfig(**times, timezone=zone), NOW, by_cron=by_cron)  # type: ignore[arg-type]
+    found = upcoming.clock_warnings(ScheduleConfig(**times, timezone=zone), NOW, by_cron=by_cron)  # type: ignore[arg-type]
     assert warning.replace("in X", "in Europe/Berlin") in found
 
 
@@ -452,7 +452,7 @@ def test_a_job_that_no_clock_change_hits_has_no_warning(
     times: dict[str, object], by_cron: bool, local: object
 ) -> None:
     local("Europe/Berlin")  # type: ignore[operator]
-    assert preview.clock_warnings(ScheduleConfig(**times), NOW, by_cron=by_cron) == ()  # type: ignore[arg-type]
+    assert upcoming.clock_warnings(ScheduleConfig(**times), NOW, by_cron=by_cron) == ()  # type: ignore[arg-type]
 
 
 # The machine's zone
@@ -481,7 +481,7 @@ def test_a_machine_without_zone_data_goes_by_utc(
     monkeypatch.setattr(zones, "_LOCALTIME", localtime)
     zones._machines.cache_clear()
     assert zones.offset(zones.zone_of(None), NOW) == timedelta(0)
-    assert told(preview.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
+    assert told(upcoming.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
     zones._machines.cache_clear()
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.errors import JobError
-from dify_job.scheduling.base import Artifact, Scope
-from dify_job.scheduling.verify import verify
+from dify_job.messages.errors import JobError
+from dify_job.schedulers.backend import RenderedFile, Scope
+from dify_job.schedulers.verify import verify
 
 SERVICE = "[Unit]\nDescription=x\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
 TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n"
@@ -15,8 +15,8 @@ TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n"
 def check(scope: Scope, service: str = SERVICE, timer: str = TIMER) -> None:
     places = Path("/etc/systemd/system")
     pair = [
-        Artifact(places / "dify-job-a.service", service),
-        Artifact(places / "dify-job-a.timer", timer),
+        RenderedFile(places / "dify-job-a.service", service),
+        RenderedFile(places / "dify-job-a.timer", timer),
     ]
     verify(pair, pair, scope, 252)
 

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job import log, xdg
+from dify_job import log
 from dify_job.config.model import RetryPolicy
-from dify_job.exits import TABLE, Outcome, code_of
-from dify_job.kept import read_tick
-from dify_job.plain import one_line
-from dify_job.running.retry import pause, seconds_of
-from dify_job.state import InFlight, JobState, Locked, boot_id
-from dify_job.timespan import format_timespan, parse_timespan
+from dify_job.exit_codes import TABLE, Outcome, code_of
+from dify_job.messages.sanitize import one_line
+from dify_job.run.retry import pause, seconds_of
+from dify_job.state.reader import read_tick
+from dify_job.state.store import InFlight, JobState, LockHeld, boot_id
+from dify_job.system import paths
+from dify_job.system.timespan import format_timespan, parse_timespan
 
 # Time spans
 
@@ -168,7 +169,7 @@ def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
 def test_the_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
     first, second = JobState(tmp_path), JobState(tmp_path)
     first.lock()
-    with pytest.raises(Locked, match="process"):
+    with pytest.raises(LockHeld, match="process"):
         second.lock()
     first.close()
     second.lock()
@@ -270,5 +271,5 @@ def test_a_user_without_a_home_has_directories_all_the_same(monkeypatch: pytest.
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    assert xdg.config_home() == Path("/.config")
-    assert xdg.state_home({"XDG_STATE_HOME": "/srv/state"}) == Path("/srv/state")
+    assert paths.config_home() == Path("/.config")
+    assert paths.state_home({"XDG_STATE_HOME": "/srv/state"}) == Path("/srv/state")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify.dialects import IRRELEVANT_LINES, Event, read_event
+from dify_job.dify.models import IRRELEVANT_LINES, Event, read_event
 from dify_job.dify.sse import Parser, ServerSentEvent
 
 
@@ -124,7 +124,7 @@ def test_passing_over_changes_no_event_wherever_it_is_cut(
 
 def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    monkeypatch.setattr("dify_job.dify.dialects.json.loads", decoded.append)
+    monkeypatch.setattr("dify_job.dify.models.json.loads", decoded.append)
     event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
     assert list(Parser(skip=IRRELEVANT_LINES).feed(event * 1000)) == []
     for cut in range(len(event)):

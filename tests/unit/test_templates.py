@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from dify_job import log
 from dify_job.config.model import Job, KeySource
-from dify_job.errors import JobError
-from dify_job.exits import Outcome
-from dify_job.running.inputs import Templates, secrets_in
-from dify_job.templates import render_value
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.run.inputs import Templates, secrets_in
+from dify_job.system.templates import render_value
 
 LAST = datetime(2026, 1, 31, 7, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dify_job.dify.multipart import Part
 from dify_job.dify.transport import Unreadable
-from dify_job.dify.upload import Part
 
 letters = st.characters(codec="utf-8", exclude_characters="/\0")
 names = st.text(letters, min_size=1, max_size=60).filter(lambda name: name not in (".", ".."))

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from dify_job.values import dataclass, field, replace
+from dify_job.system.values import dataclass, field, replace
 
 
 @dataclass(frozen=True)

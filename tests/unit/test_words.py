@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job import words
 from dify_job.cli import help as helping
 from dify_job.cli import options
 from dify_job.cli.main import cli
-from dify_job.exits import TABLE
+from dify_job.exit_codes import TABLE
+from dify_job.messages import i18n
 
 ROOT = Path(__file__).parents[2]
 MADE: dict[str, Any] = runpy.run_path(str(ROOT / "packaging" / "messages.py"))
@@ -27,7 +27,7 @@ WORDS = st.text("abcdefgh", min_size=3, max_size=9).map(lambda text: f"x{text}x"
 
 @pytest.fixture
 def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in (words, options):
+    for room in (i18n, options):
         monkeypatch.setattr(room, "is_chinese", lambda: True)
 
 
@@ -54,7 +54,7 @@ def test_what_is_compiled_is_the_catalogue() -> None:
 def test_a_message_made_from_a_template_is_known_by_it_with_its_values(data: st.DataObject) -> None:
     message = data.draw(st.sampled_from(sorted(CATALOGUE)))
     values = {name: data.draw(WORDS, name) for name in NAMES.findall(message)}
-    told = words.in_readers_language(NAMES.sub(lambda found: values[found[1]], message))
+    told = i18n.translate(NAMES.sub(lambda found: values[found[1]], message))
     assert all(value in told for value in values.values())
     if CATALOGUE[message] != message and not values:
         assert told == CATALOGUE[message]
@@ -62,7 +62,7 @@ def test_a_message_made_from_a_template_is_known_by_it_with_its_values(data: st.
 
 @pytest.mark.usefixtures("chinese")
 def test_a_message_in_a_message_and_each_line_of_it_is_translated() -> None:
-    told = words.in_readers_language(
+    told = i18n.translate(
         "dify-job: the output file /k cannot be written: Read-only file system\n"
         "  findmnt -T /k; mount it for writing, or choose another place"
     )
@@ -89,7 +89,7 @@ def test_a_message_in_a_message_and_each_line_of_it_is_translated() -> None:
     ],
 )
 def test_of_two_values_side_by_side_each_is_itself(text: str, told: str) -> None:
-    assert words.in_readers_language(text) == told
+    assert i18n.translate(text) == told
 
 
 @pytest.mark.usefixtures("chinese")
@@ -108,14 +108,14 @@ def test_of_two_values_side_by_side_each_is_itself(text: str, told: str) -> None
     ],
 )  # fmt: skip
 def test_a_servers_own_text_is_left_as_it_is(text: str, told: str) -> None:
-    assert words.in_readers_language(text) == told
+    assert i18n.translate(text) == told
 
 
 @pytest.mark.usefixtures("chinese")
 @given(st.text())
 def test_what_is_no_message_stays_as_it_is(text: str) -> None:
     if not re.search(r"[a-z]{2} ", text):
-        assert words.in_readers_language(text) == text
+        assert i18n.translate(text) == text
 
 
 # Help pages
@@ -149,7 +149,7 @@ def test_each_help_page_is_chinese_and_goes_into_80_columns(path: tuple[str, ...
     assert "选项:" in page
     unbroken = "".join(page.split())
     for text in helps:
-        told = words.in_readers_language(text)
+        told = i18n.translate(text)
         assert told != text
         assert "".join(told.split()) in unbroken
     assert [line for line in page.splitlines() if helping.columns_of(line) > 80] == []
@@ -160,7 +160,7 @@ def test_the_exit_table_is_chinese_but_for_its_codes() -> None:
     head, *lines = CliRunner().invoke(cli, ["exit-codes"]).output.splitlines()
     assert head.split() == ["code", "outcome", "可否重试", "情形"]
     assert [line.split()[:2] for line in lines] == [[str(row.code), row.outcome] for row in TABLE]
-    assert not [row.when for row in TABLE if words.in_readers_language(row.when) == row.when]
+    assert not [row.when for row in TABLE if i18n.translate(row.when) == row.when]
 
 
 @given(st.text("ab 运行。，", max_size=80), st.integers(10, 40))
@@ -191,7 +191,7 @@ def test_text_is_wrapped_to_columns_and_nothing_of_it_is_lost(text: str, width: 
 def test_a_wrong_usage_is_told_in_chinese(args: list[str]) -> None:
     with pytest.raises(click.UsageError) as caught:
         cli.main(args, standalone_mode=False)
-    told = words.in_readers_language(caught.value.format_message())
+    told = i18n.translate(caught.value.format_message())
     assert not re.search(r"[A-Za-z]{2,} [a-z]{2,}", told)
 
 
@@ -213,4 +213,4 @@ def test_a_wrong_usage_is_told_in_chinese(args: list[str]) -> None:
     ],
 )
 def test_the_locale_of_messages_decides(environ: dict[str, str], chinese: bool) -> None:
-    assert words.is_chinese(environ) is chinese
+    assert i18n.is_chinese(environ) is chinese

@@ -12,9 +12,9 @@ import pytest
 
 import dify_job
 from dify_job import Outcome, run_workflow
-from dify_job.standin.apps import App
-from dify_job.standin.server import StandIn
-from dify_job.state import JobState
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from dify_job.state.store import JobState
 
 
 @pytest.fixture

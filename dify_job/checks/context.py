@@ -1,0 +1,125 @@
+"""What the checks of one job have before them."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..config.model import Config, Job
+from ..messages.errors import JobError
+from ..schedulers import access, units
+from ..schedulers.backend import Backend, InstalledJob, Scope
+from ..schedulers.detect import config_place, likely_backend
+from ..schedulers.job_spec import JobSpec, job_spec
+from ..schedulers.systemctl import Manager
+from ..schedulers.systemd import Systemd
+from ..state.store import directory_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckContext:
+    """One job on this host. installed: where it stands now, mostly once or not at all.
+
+    scheduler: the scheduler that has it, else the one that install would take.
+    """
+
+    job: Job
+    config: Config
+    scheduler: Backend
+    now: datetime
+    installed: tuple[tuple[Backend, InstalledJob], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        config: Config,
+        found: list[tuple[Backend, InstalledJob]],
+        now: datetime,
+        *,
+        backend: str = "auto",
+        scope: Scope | None = None,
+    ) -> "CheckContext":
+        """A job with what is installed of it. backend and scope: asked for, where nothing is."""
+        named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
+        # A user's job and one of the machine can have one name: of this config are those that say so.
+        own = tuple(each for each in named if config.path and each[1].source == str(config.path.absolute()))
+        mine = own or named
+        scope = scope or (Scope.SYSTEM if os.geteuid() == 0 else Scope.USER)
+        scheduler = mine[0][0] if mine else likely_backend(backend, scope)
+        return cls(job=job, config=config, scheduler=scheduler, now=now, installed=mine)
+
+    @property
+    def one(self) -> InstalledJob | None:
+        """The installation that is looked at."""
+        return self.installed[0][1] if self.installed else None
+
+    @property
+    def python(self) -> Path | None:
+        """The interpreter in the unit or crontab line; None where there is none to be read."""
+        return self.one.python if self.one else None
+
+    @property
+    def by_cron(self) -> bool:
+        """True where cron keeps the time."""
+        return self.scheduler.by_cron
+
+    @property
+    def systemd_version(self) -> int | None:
+        """The version of systemd that keeps the time; None for cron."""
+        return self.scheduler.version if isinstance(self.scheduler, Systemd) else None
+
+    @property
+    def manager(self) -> Manager:
+        """The service manager that keeps the time."""
+        return (
+            self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
+        )
+
+    @property
+    def systemctl(self) -> str:
+        """The command that tells that manager something."""
+        return f"{self.scheduler.scope.sudo}systemctl" if self.system else "systemctl --user"
+
+    def command(self, words: str) -> str:
+        """A command of ours that changes what is installed."""
+        return self.scheduler.scope.sudo + "dify-job " + words
+
+    @property
+    def system(self) -> bool:
+        """True for a job of the machine."""
+        return self.scheduler.scope is Scope.SYSTEM
+
+    @property
+    def config_path(self) -> Path:
+        """The config that the job's unit names."""
+        return (
+            Path(self.one.source)
+            if self.one and self.one.source
+            else config_place(self.config, self.scheduler.scope)
+        )
+
+    @property
+    def plan(self) -> JobSpec:
+        """The plan that install would have for it, with the interpreter that there is."""
+        return job_spec(self.job, self.config_path, python=self.python)
+
+    @property
+    def account(self) -> access.Account | None:
+        """Who the job runs as; None for a run_as that is no user, which has a line of its own."""
+        if not self.system:
+            return access.caller()
+        version = self.systemd_version
+        if version is not None and units.is_dynamic(self.plan, self.scheduler.scope, version):
+            return access.DYNAMIC
+        try:
+            return access.account_of(self.job.run_as or "root", confined=version is not None)
+        except JobError:
+            return None
+
+    @property
+    def state(self) -> Path:
+        """The job's state directory, whether it is there or not."""
+        if self.one is not None and not os.environ.get("STATE_DIRECTORY"):
+            return self.one.state
+        return directory_of(self.job.name, self.config.path)

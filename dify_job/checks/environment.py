@@ -1,0 +1,72 @@
+"""What the caller's shell has, and a unit or a crontab line has not: variables of templates, proxy, CAs."""
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ..config.model import Job
+from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
+from ..schedulers import units
+from .context import CheckContext
+from .finding import Finding, ok, place_of, warn
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
+
+
+def check_environment(case: CheckContext) -> Iterator[Finding]:
+    """Nothing where the job needs none of them."""
+    wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *_bundle_variable(case.job)}
+    if not wanted:
+        return
+    service = units.unit_names(case.job.name)[0]
+    names = set[str]() if case.by_cron else case.manager.variables(service)
+    missing = sorted(wanted - names) if names is not None else []
+    if missing:
+        told = f"{', '.join(missing)}: a shell may have it, and nothing sets it when the job runs by itself"
+        yield warn("environment", told, _mend(case, missing, service))
+    else:
+        yield ok("environment", f"set for the service: {', '.join(sorted(wanted))}")
+
+
+def _mend(case: CheckContext, missing: Sequence[str], service: str) -> str:
+    for name in missing:
+        if name in (*_BUNDLES, "SSL_CERT_FILE"):
+            return f'set ca_file = "{os.environ[name]}" in {place_of(case.job, "ca_file")}'
+    if case.by_cron:
+        again = case.command(f"install {case.job.name} --backend systemd")
+        return f"{again} (cron gives a job no variables; a unit can have them)"
+    if (case.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
+        return f"{case.systemctl} edit {service} ([Service] Environment={missing[0]}=...)"
+    return _drop_in(case, missing, service)
+
+
+def _drop_in(case: CheckContext, missing: Sequence[str], service: str) -> str:
+    """Puts values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
+    [unit] = [path for path in case.one.paths if path.name == service] if case.one else []
+    place = shlex.quote(f"{unit}.d")
+    pairs = " ".join(f'"{name}=${name}"' for name in missing)
+    quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
+    text = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]'"
+    return f"mkdir -p {place} && {text} >{place}/environment.conf && {case.systemctl} daemon-reload"
+
+
+def _bundle_variable(job: Job) -> list[str]:
+    """The variable by which runs from this shell trust the server's certificate, as a run chooses it."""
+    if not job.base_url.startswith("https:") or job.ca_file is not None:
+        return []
+    names = [name for name in _BUNDLES if os.environ.get(name)]
+    return names[:1] or (["SSL_CERT_FILE"] if ca_file_of_openssl() else [])
+
+
+def _proxy_variables(base_url: str) -> set[str]:
+    """The variables by which runs from this shell go through a proxy."""
+    parts = urlsplit(base_url)
+    used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
+    if used is None or proxy_bypass(parts.hostname or ""):
+        return set()
+    if no_proxy_to_loopback(base_url):  # a run goes there directly, whatever the shell says
+        return set()
+    names = {f"{used}_proxy", f"{used}_proxy".upper()}
+    return {name for name in names if os.environ.get(name)}

@@ -1,0 +1,100 @@
+"""The HTTP interface, where a job has one: whether systemd listens, whom it lets in, and what it starts."""
+
+import os
+import shlex
+
+from ..config.secrets import read_token
+from ..messages.errors import JobError
+from ..schedulers import access
+from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
+from ..system.managed_files import is_missing
+from .context import CheckContext
+from .finding import Finding, fail, ok, warn
+
+
+def check_http_socket(case: CheckContext) -> Finding | None:
+    """None where no interface serves the job."""
+    state = HttpSocket(case.scheduler.scope).state() if not case.by_cron else None
+    if state is None or case.job.name not in state.jobs:
+        return None
+    if state.door is None or state.edited or not state.kept:
+        return _check_units(state)
+    return _check_answers(state, state.door) or _check_listens(case, state, state.door)
+
+
+def _check_units(state: HttpSocketStatus) -> Finding:
+    again = _again(state)
+    if state.edited:
+        there = " ".join(shlex.quote(str(path)) for path in state.edited)
+        told = f"edited by hand, so that install refuses to change them: {there}"
+        return warn("http", told, f"{_as_owner(state, f'rm {there}')} && {again}")
+    if state.door is None:
+        return fail("http", "one of its two units is missing", again)
+    return warn("http", "its units are of another version of dify-job, or for another systemd", again)
+
+
+def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Finding | None:
+    """None where a request gets an answer."""
+    if not os.access(door.python, os.X_OK):
+        told = f"{door.python}, which answers, is gone or cannot be run"
+        return fail("http", told, _again(state))
+    if (fault := _fault_of_token(door)) is not None:
+        return fail("http", f"nobody is let in: {fault.message}", _token(door) or fault.hint)
+    return None
+
+
+def _check_listens(case: CheckContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Finding:
+    if state.listening is False:
+        told = f"nothing listens on {door.listen}: its socket unit is not active"
+        return fail("http", told, f"{case.systemctl} enable --now {SOCKET}")
+    if not state.enabled:
+        told = "it listens until the next boot only: its socket is not enabled"
+        return warn("http", told, f"{case.systemctl} enable {SOCKET}")
+    if state.listening is None:
+        return ok("http", f"systemd is to listen on {door.listen} for {_who(door)}")
+    return ok("http", f"systemd listens on {door.listen} for {_who(door)}")
+
+
+def _fault_of_token(door: HttpSocketConfig) -> JobError | None:
+    path = door.token_file
+    if path is None or not (os.geteuid() == 0 or is_missing(path) or os.access(path, os.R_OK)):
+        return None  # not for the caller to read, as it should be
+    try:
+        read_token(path)
+    except JobError as error:
+        return error
+    return None
+
+
+def _token(door: HttpSocketConfig) -> str | None:
+    """A new token, where there is none."""
+    path = door.token_file
+    if path is None or not is_missing(path):
+        return None
+    there = shlex.quote(str(path))
+    return f"install -m 600 /dev/null {there} && openssl rand -hex 32 >{there}"
+
+
+def _who(door: HttpSocketConfig) -> str:
+    if door.token_file is not None:
+        return f"whoever has the token in {door.token_file}"
+    return "root" if not door.uid else f"root and {access.name_of(door.uid)}"
+
+
+def _again(state: HttpSocketStatus) -> str:
+    """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
+    door = state.door
+    if door is None:
+        return _as_owner(state, shlex.join(["dify-job", "install", *state.jobs, "--http"]))
+    words = ["dify-job", "--config", str(door.config_path), "install", *door.jobs, "--http"]
+    words += ["--http-listen", door.listen]
+    if door.token_file is not None:
+        words += ["--http-token-file", str(door.token_file)]
+    command = shlex.join(words)
+    if door.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(door.uid):
+        command = f"SUDO_UID={door.uid} {command}"
+    return _as_owner(state, command)
+
+
+def _as_owner(state: HttpSocketStatus, command: str) -> str:
+    return f"{state.scope.sudo}{command}"

@@ -1,0 +1,281 @@
+"""The machine around a job: clock, journal, state directory, disk, and how the last run ended."""
+
+import grp
+import os
+import re
+import shlex
+import socket
+import stat
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from ..dify.app_info import AppProbe
+from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..run.unit_result import why_not_started
+from ..schedulers import access, systemctl
+from ..state.reader import read_in_flight, read_last, read_own
+from ..state.store import private_of
+from ..system import subprocesses
+from ..system.managed_files import is_missing
+from .context import CheckContext
+from .finding import Finding, by_root, fail, ok, warn
+
+_SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
+_JOURNAL = Path("/run/systemd/journal/socket")
+_SYSLOG = Path("/dev/log")
+_READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
+_HOLDER = re.compile(rb"process [0-9]+")
+_MOST_SKEW = 60.0  # seconds
+_LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
+_AGAIN = {RetrySafety.SAFE: "; a retry is safe", RetrySafety.NOT_SAFE: "; a retry is not safe"}
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+# What mends it where systemd could not start the process, by its status (systemd.exec(5)).
+_MENDS = {
+    203: "dify-job install {job}",
+    217: "dify-job install {job} --run-as USER",
+    226: "systemctl cat dify-job-{job}.service",
+    243: "dify-job secret set {job}",
+}
+# Results of a service that its process did not choose (systemd.exec(5), $SERVICE_RESULT).
+_ENDED_BY_SYSTEMD = {
+    "timeout": "the process did not end by itself",
+    "oom-kill": "the machine was out of memory",
+    "signal": "the process was killed",
+    "core-dump": "the process crashed",
+    "start-limit-hit": "it was started too often",
+    "resources": "the machine had not what it takes to start it",
+}
+
+
+def check_clock(seen: AppProbe | None) -> Finding:
+    """Whether schedules mean what they say."""
+    ahead = seen.clock_ahead if seen is not None else None
+    if ahead is not None and abs(ahead) > _MOST_SKEW:
+        way = "ahead of" if ahead > 0 else "behind"
+        told = f"this machine's clock is {abs(ahead):.0f} s {way} the server's"
+        return warn("clock", told, f"{by_root('timedatectl set-ntp true')} (on the machine that is wrong)")
+    synchronised = _synchronised()
+    if synchronised is False:
+        return warn("clock", "the clock is not synchronised", by_root("timedatectl set-ntp true"))
+    told = "synchronised" if synchronised else "not known whether it is synchronised"
+    return ok("clock", told + ("" if ahead is None else "; agrees with the server's"))
+
+
+@cache
+def _synchronised() -> bool | None:
+    if _SYNCHRONISED.exists():
+        return True
+    if not systemctl.is_booted():
+        return None
+    done = subprocesses.run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], limit=5.0)
+    return {"yes": True, "no": False}.get(done.text.strip()) if done.code == 0 else None
+
+
+def check_journal(case: CheckContext) -> Finding:
+    """Whether the log of a run can be read afterwards."""
+    if not _JOURNAL.exists():
+        return _check_without_journal(case)
+    if not _listens(_JOURNAL):
+        again = by_root("systemctl restart systemd-journald.socket systemd-journald")
+        return warn("journal", "journald does not run: the log of a run goes nowhere", again)
+    if _keeps_nothing():
+        there = "/etc/systemd/journald.conf.d"
+        keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
+        mend = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
+        return warn("journal", "journald keeps nothing (Storage=none): dify-job logs shows nothing", mend)
+    if os.geteuid() == 0 or not case.system or _in_group():
+        return ok("journal", f"dify-job logs {case.job.name} shows it")
+    name = access.name_of(os.geteuid())
+    told = f"{name} cannot read the journal of the machine's units"
+    return warn("journal", told, f"sudo usermod -aG systemd-journal {name} (and log in again)")
+
+
+def _check_without_journal(case: CheckContext) -> Finding:
+    """Runs of cron log to syslog, else to the job's log_file."""
+    file = case.job.log_file
+    if not case.by_cron or _listens(_SYSLOG):
+        return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
+    if file is None:
+        told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
+        mend = f"{by_root('apt-get install rsyslog')} (or set log_file in the job)"
+        return warn("journal", told, mend)
+    if is_missing(file.parent, stat.S_ISDIR):
+        return warn("journal", f"the directory of log_file {file} does not exist", f"mkdir -p {file.parent}")
+    if case.account is not None and (why := access.obstacle(file.parent, case.account, os.W_OK)) is not None:
+        told = f"{case.account.name} cannot write log_file {file}: {why}"
+        return warn("journal", told, by_root(f"chown {case.account.name} {file.parent}"))
+    return ok("journal", f"none here; the log goes to {file}")
+
+
+@cache
+def _keeps_nothing() -> bool:
+    done = subprocesses.run(["systemd-analyze", "cat-config", "systemd/journald.conf"], limit=5.0)
+    told = re.findall(r"(?m)^Storage=(.*)$", done.text)
+    return told[-1:] == ["none"]
+
+
+def _listens(address: Path) -> bool:
+    """Whether a daemon takes datagrams there, as a run finds out; it can leave its socket behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        return connection.connect_ex(os.fspath(address)) == 0
+
+
+def _in_group() -> bool:
+    mine = {os.getegid(), *os.getgroups()}
+    for name in _READERS:
+        try:
+            if grp.getgrnam(name).gr_gid in mine:
+                return True
+        except KeyError:
+            continue
+    return False
+
+
+def check_state(case: CheckContext) -> Finding:
+    """Whether lock and records can be kept, and who holds the lock."""
+    if case.job.state == "none":
+        return ok("state", 'none is kept (state = "none")')
+    directory = case.state
+    if _is_hidden(case):
+        return ok("state", f"{directory} is not for you to read")
+    there = _nearest(directory)
+    if (bad := _cannot_be_written(case, there)) is not None:
+        return bad
+    if there != directory:
+        return ok("state", f"{directory} is made at the first run")
+    held = _held(directory, case.now)
+    if held is None:
+        return ok("state", f"{directory}, its lock is free")
+    who, since = held
+    if since > case.job.timeout + 300:
+        told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
+        return warn("state", told, _stop(case, who))
+    return ok("state", f"{directory}; a run is under way ({who})")
+
+
+def _cannot_be_written(case: CheckContext, there: Path) -> Finding | None:
+    """there: the state directory, or what there is of its path."""
+    directory = case.state
+    if (strange := _in_its_place(case, there)) is not None:
+        return fail("state", strange, f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}")
+    account = case.account
+    name = account.name if account is not None else case.job.run_as
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        writable = by_root(f"mount -o remount,rw $(findmnt -n -o TARGET -T {there})")
+        told = f"{there} is on a file system that is mounted read-only"
+        return fail("state", told, f"{writable} (dmesg tells it if an error made it so)")
+    by_systemd = case.system and not case.by_cron  # StateDirectory= makes it, and gives it to its user
+    writer = access.ROOT if there != directory and case.system else account
+    why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
+    if why is not None:
+        mine = f"chown -R {name} {there}"
+        anew = f"install -d -o {name} {directory.parent} {directory}"
+        told = f"{name} cannot write to {there}: {why}"
+        return fail("state", told, by_root(mine if there == directory else anew))
+    return None
+
+
+def _in_its_place(case: CheckContext, there: Path) -> str | None:
+    if is_missing(there, stat.S_ISDIR):
+        return f"{there} is not a directory"
+    private = private_of(there.parent) / there.name
+    if not case.system or there != case.state or there.is_symlink() or not os.path.lexists(private):
+        return None
+    return f"{there} and {private} are both there: systemd does not start the unit (238)"
+
+
+def _is_hidden(case: CheckContext) -> bool:
+    """True for the state of a job of the machine that the caller may not look at."""
+    there = os.path.lexists(case.state)
+    return case.system and os.geteuid() != 0 and there and not os.access(case.state, os.R_OK | os.X_OK)
+
+
+def _stop(case: CheckContext, who: str) -> str:
+    if case.one is not None and case.one.running:
+        return f"{case.systemctl} stop dify-job-{case.job.name}.service"
+    pid = who.removeprefix("process ")
+    return f"kill {pid}" if pid.isdecimal() else f"fuser -k {case.state / 'lock'}"
+
+
+def _nearest(path: Path) -> Path:
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _held(directory: Path, now: datetime) -> tuple[str, float] | None:
+    """Who holds the lock, and for how many seconds; from /proc/locks, so that no run finds it taken by us."""
+    lock = directory / "lock"
+    try:
+        seen = lock.lstat()
+        told = _HOLDER.match(read_own(lock))
+        held = any(
+            line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
+            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
+            if len(line.split()) >= 6
+        )
+    except OSError:
+        return None
+    who = told[0].decode() if told else "another process"
+    return (who, now.timestamp() - seen.st_mtime) if held else None
+
+
+def check_disk(case: CheckContext) -> Finding:
+    """Room for records and output."""
+    places = {_nearest(case.state)} if case.job.state != "none" else set()
+    output = case.job.output.file
+    if output and Path(output).is_absolute() and "{" not in output:
+        places.add(_nearest(Path(output).parent))
+    least: tuple[int, Path] | None = None
+    for place in sorted(places):
+        try:
+            seen = os.statvfs(place)
+        except OSError:
+            continue
+        free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
+        least = min(least, (free, place)) if least else (free, place)
+    if least is None:
+        return ok("disk", "nothing is written")
+    free, place = least
+    told = f"{free / 1e6:.0f} MB free below {place}"
+    if free < _LEAST_FREE:
+        return fail("disk", f"{told}: records cannot be kept", f"df -h {place}; df -i {place}")
+    if free < _LITTLE_FREE:
+        return warn("disk", told, f"df -h {place}; df -i {place}")
+    return ok("disk", told)
+
+
+def check_last_run(case: CheckContext) -> Iterator[Finding]:
+    """How the last run ended, and whether an earlier one has an open end."""
+    directory, job = case.state, case.job.name
+    one = case.one
+    if one is not None and (why := why_not_started(one.exit_code)) is not None:
+        mend = _MENDS.get(one.exit_code or 0, "systemctl status dify-job-{job}.service")
+        yield warn("last-run", f"systemd could not start it: status {why}", mend.format(job=job))
+    elif one is not None and one.result in _ENDED_BY_SYSTEMD:
+        told = f"systemd ended it ({one.result}): {_ENDED_BY_SYSTEMD[one.result]}"
+        yield warn(
+            "last-run", told, f"dify-job logs {job}; look in the app's Logs for what became of the run"
+        )
+    elif _is_hidden(case):
+        yield ok("last-run", f"{directory} is not for you to read")
+    else:
+        last = read_last(directory)
+        if last is None:
+            yield ok("last-run", "none is recorded")
+        elif last.get("outcome") in _GOOD:
+            yield ok("last-run", f"{last.get('outcome')}, {last.get('call_time')}")
+        else:
+            code = last.get("exit_code")
+            again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
+            told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
+            yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
+    if not os.access(directory / "in-flight.json", os.R_OK) or _held(directory, case.now):
+        return
+    record = read_in_flight(directory)
+    if record is not None:
+        run = record.workflow_run_id or "without an id"
+        told = f"how an earlier run ended is not known ({run}): the next one looks for it first"
+        yield warn("in-flight", told, f"look for it in the app's Logs in Dify; dify-job run {job} settles it")

@@ -1,0 +1,135 @@
+"""What the unit or the crontab line starts: the interpreter, whether it can be reached, and its bytecode."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.util import cache_from_source, find_spec
+from pathlib import Path
+
+from ..config.permissions import fault_of_directories
+from ..messages.errors import JobError
+from ..schedulers import access, units
+from ..schedulers.backend import Scope
+from ..system import subprocesses
+from ..system.managed_files import is_missing
+from .context import CheckContext
+from .finding import Finding, Severity, by_root, fail, ok, warn
+
+# what every run imports
+_PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
+
+
+def check_program(case: CheckContext) -> Iterator[Finding]:
+    """The interpreter, and, where it is good, whether the service gets to the code and finds it compiled."""
+    yield (interpreter := _check_interpreter(case))
+    if interpreter.level is Severity.OK and case.python is not None:
+        yield from _check_reach(case)
+        yield _check_bytecode(case, case.python)
+
+
+def missing_module(case: CheckContext, module: str) -> bool:
+    """True where the interpreter that the job has, or would get, has no such module."""
+    python = case.python or Path(sys.executable)
+    if python == Path(sys.executable):
+        return find_spec(module) is None
+    return os.access(python, os.X_OK) and _distrust(python) is None and _lacks(python, module)
+
+
+@cache
+def _lacks(python: Path, module: str) -> bool:
+    return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
+
+
+def _check_interpreter(case: CheckContext) -> Finding:
+    job, python = case.job.name, case.python
+    again = f"{case.command(f'install {job}')} (with this dify-job's own interpreter)"
+    if python is None:
+        return warn("interpreter", "no line of ours starts it", again)
+    if case.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
+        return warn("interpreter", f"{python} is not for you to look at", by_root(f"dify-job doctor {job}"))
+    if not os.access(python, os.X_OK):
+        what = "is gone" if is_missing(python) else "cannot be run"
+        return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
+    if (why := _distrust(python)) is not None:
+        return ok("interpreter", f"{python}; not tried, for it {why}")
+    done = _tried(python)
+    if done.code != 0:
+        told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
+        return fail("interpreter", told, again)
+    other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
+    return ok("interpreter", f"{python}, {done.text.strip()}{other}")
+
+
+@cache
+def _tried(python: Path) -> subprocesses.Completed:
+    """Its dify-job asked for the version, once for all jobs."""
+    return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
+
+
+def _distrust(python: Path) -> str | None:
+    """Why the caller should not run it: a run_as user can put anything in the place of his interpreter."""
+    beside = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
+    return fault_of_directories(beside) or fault_of_directories(python)
+
+
+def _check_reach(case: CheckContext) -> Iterator[Finding]:
+    """What install refuses: the service's user must get to code and config."""
+    account = case.account
+    if not case.system or account is None:
+        return
+    by_manager = case.systemd_version is not None and units.key_by_manager(Scope.SYSTEM, case.systemd_version)
+    plan = replace(case.plan, reads=(), writes=())  # files and output have lines of their own
+    if os.geteuid() != 0 and not os.access(case.config_path, os.R_OK):
+        return
+    try:
+        access.check_plan(plan, account, key_by_manager=by_manager)
+    except JobError as error:
+        yield fail("reach", error.message, error.hint)
+        return
+    yield ok("reach", f"{account.name} reaches the interpreter, dify-job and the config")
+
+
+def _check_bytecode(case: CheckContext, python: Path) -> Finding:
+    """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
+    if python != Path(sys.executable):
+        return ok("bytecode", "of another interpreter, not looked at")
+    missing = list(_uncompiled())
+    if not case.system:  # the run leaves them itself, where it may
+        missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
+    if missing:
+        roots = sorted({str(_root_of(source)) for source in missing})
+        told = f"{len(missing)} modules are not compiled: each run compiles them anew (1.8 times the CPU)"
+        return warn("bytecode", told, f"{python} -m compileall -q {' '.join(roots)}")
+    return ok("bytecode", "compiled")
+
+
+@cache
+def _uncompiled() -> tuple[Path, ...]:
+    specs = [spec for package in _PACKAGES if (spec := find_spec(package)) is not None]
+    places = [place for spec in specs for place in spec.submodule_search_locations or ()]
+    sources = [source for place in places for source in Path(place).rglob("*.py")]
+    return tuple(source for source in sources if not _is_compiled(source))
+
+
+def _root_of(source: Path) -> Path:
+    while not is_missing(source.parent / "__init__.py"):
+        source = source.parent
+    return source
+
+
+def _is_compiled(source: Path) -> bool:
+    """True where the .pyc is of this source (PEP 552: flags, then mtime and size, or a hash)."""
+    try:
+        with Path(cache_from_source(str(source))).open("rb") as file:
+            head = file.read(16)
+        seen = source.stat()
+    except OSError:
+        return False
+    if len(head) < 16:
+        return False
+    if int.from_bytes(head[4:8], "little"):
+        return True
+    mtime, size = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
+    return (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)

@@ -1,0 +1,115 @@
+"""The server and the app: asked for, never run."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .. import log
+from ..config.model import Job, Secret
+from ..config.permissions import check_ca_file
+from ..config.schema import host_in_the_open
+from ..dify.app_info import CALL_LIMIT, AppProbe, look
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.connection_hints import connection_error_hint
+from ..run.preflight import obstacle
+from .finding import Finding, fail, ok, place_of, warn
+
+_BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
+_CERTIFICATE_WARNING = timedelta(days=14)
+
+
+class Servers:
+    """The apps of several jobs, each asked for once, in bounded time."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _BUDGET
+        self._seen: dict[tuple[str, str, Path | None], AppProbe] = {}
+        self._gone: dict[str, AppProbe] = {}
+
+    def look(self, job: Job, key: Secret) -> AppProbe | None:
+        """The job's app; None where no time is left."""
+        log.hide(key.reveal())
+        asked = (job.base_url, key.reveal(), job.ca_file)
+        if job.base_url in self._gone:
+            return self._gone[job.base_url]
+        if asked not in self._seen:
+            left = (self._until - time.monotonic()) / 2
+            if left < 1:
+                return None
+            seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, limit=min(CALL_LIMIT, left))
+            if seen.broken is not None:
+                self._gone[job.base_url] = seen
+            self._seen[asked] = seen
+        return self._seen[asked]
+
+
+def check_trust(job: Job) -> Finding | None:
+    """Why no server can be trusted; None where its certificates can be judged."""
+    try:
+        check_ca_file(job.ca_file)
+    except JobError as error:
+        told = f"edit ca_file in {place_of(job, 'ca_file')}: a PEM file, or none for this machine's own"
+        return fail("tls", error.message, told)
+    return None
+
+
+def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Finding:
+    """How the key travels."""
+    parts = urlsplit(job.base_url)
+    host = parts.hostname or ""
+    if host_in_the_open(job.base_url) is not None:
+        return warn(
+            "tls",
+            f"the key goes to {host} unencrypted",
+            f"set base_url to https:// ({place_of(job, 'base_url')})",
+        )
+    if parts.scheme == "http":
+        return ok("tls", "none, and none is needed: the server is this machine")
+    end = seen.certificate_ends if seen is not None else None
+    if end is None:
+        return ok("tls", "https; certificates are verified")
+    told = f"the certificate of {host} is good until {end:%Y-%m-%d}"
+    if end - now.astimezone(UTC) < _CERTIFICATE_WARNING:
+        return warn("tls", told, f"renew it on {host}; after that day no run starts")
+    return ok("tls", told)
+
+
+def check_server(job: Job, seen: AppProbe) -> Iterator[Finding]:
+    """Dify answers, takes the key, and the app is a published workflow; after a failure there is no more."""
+    verdict = obstacle(seen)
+    refusal = seen.refusal
+    if seen.broken is not None:
+        yield fail("server", f"{job.base_url} cannot be reached: {seen.broken}", _try(job, seen.broken))
+        return
+    by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
+    if seen.strange or not by_dify:
+        words = verdict or obstacle(AppProbe(strange=True))
+        assert words is not None  # noqa: S101 - for mypy; there is an obstacle
+        yield fail("server", f"{job.base_url}: {words.message}", words.hint)
+        return
+    yield ok("server", f"Dify {seen.version or '(version not told)'} answers at {job.base_url}")
+    if verdict is not None and verdict.outcome is Outcome.DENIED:
+        yield fail("access", verdict.message, f"dify-job secret set {job.name}")
+        return
+    yield ok("access", "Dify takes the key")
+    if verdict is not None:
+        other = f"dify-job secret set {job.name} ({verdict.hint})"
+        yield fail("app", verdict.message, verdict.hint if seen.mode in (None, "workflow") else other)
+        return
+    mode = "" if seen.mode is None else ", a workflow"
+    yield ok("app", f"{seen.name!r}{mode}, published, its API switched on")
+
+
+def _try(job: Job, why: str) -> str:
+    if why.startswith("proxy: ") or "expired" in why:
+        return connection_error_hint(why)
+    if "mismatch" in why:
+        return f"edit base_url in {place_of(job, 'base_url')}: a name that the certificate is for"
+    if "certificate" in why:
+        place = place_of(job, "ca_file")
+        return f"set ca_file in {place} to the PEM file of its authority, or renew it on the server"
+    verify = f" --cacert {job.ca_file}" if job.ca_file else ""
+    return f"curl -v{verify} {job.base_url}/info; edit base_url in {place_of(job, 'base_url')}"

@@ -1,0 +1,226 @@
+"""What starts the job: the back end, its files, and who changed them."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..schedulers import access, crond, crontab, dropins, systemctl, units
+from ..schedulers.backend import InstalledJob
+from ..schedulers.systemctl import Unit
+from ..system import subprocesses
+from ..system.managed_files import FileState, look
+from .context import CheckContext
+from .environment import check_environment
+from .finding import Finding, Severity, by_root, fail, ok, place_of, warn
+from .program import check_program
+
+_LINGER = Path("/var/lib/systemd/linger")
+_MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+_EDITS = "--overwrite-edits (--diff in its place shows the edits)"
+
+
+def check_backend(case: CheckContext) -> Finding:
+    """Whether the scheduler itself is alive; only a warning where nothing is installed with it yet."""
+    bad = fail if case.one is not None else warn
+    if case.by_cron:
+        if crond.is_running():
+            return ok("backend", "the cron daemon runs")
+        return bad("backend", "the cron daemon does not run", crond.start_command())
+    manager = case.manager
+    why_not = manager.why_not()
+    if why_not is None and manager.silent:
+        told = f"the {case.scheduler.scope} manager of systemd does not answer"
+        return bad("backend", told, f"{by_root('journalctl -b -p err _PID=1')} (a frozen one needs a reboot)")
+    if why_not is None:
+        return ok("backend", f"systemd {case.systemd_version}, the {case.scheduler.scope} manager")
+    if not case.system and systemctl.is_booted():
+        return bad("backend", why_not, by_root(f"loginctl enable-linger {access.name_of(os.geteuid())}"))
+    by_cron = case.command(f"install {case.job.name} --backend cron")
+    if case.one is not None:  # with both it would run twice, and install refuses
+        by_cron = f"{_uninstall(case, case.one)} && {by_cron}"
+    return bad("backend", why_not, by_cron)
+
+
+def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
+    """The installed files, from being there to being armed; what follows a failure is left out.
+
+    alive: the back end can be asked.
+    """
+    job, one = case.job.name, case.one
+    if one is None:
+        install = case.command(f"install {job}{_where_asked(case)}")
+        yield warn("units", "not installed: nothing starts it by itself", install)
+        return
+    if len(case.installed) > 1:
+        where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
+        mend = _uninstall(case, case.installed[1][1])
+        yield fail("units", f"installed twice, in {where}: it runs twice", mend)
+        return
+    shown = case.manager.show(units.unit_names(job)) if not case.by_cron else {}
+    files = _check_units(case, one, shown) if not case.by_cron else _check_cron_file(case, one)
+    yield files
+    if files.level is Severity.FAIL:
+        return
+    yield _check_mail(case) if case.by_cron else _check_overrides(case, list(shown.values()))
+    if alive:
+        yield _check_armed(case, one, shown)
+    yield from check_environment(case)
+    yield from check_program(case)
+    if not case.by_cron and not case.system:
+        yield _check_linger()
+
+
+# The files
+
+
+def _uninstall(case: CheckContext, one: InstalledJob) -> str:
+    command = f"dify-job uninstall {case.job.name} --backend {one.backend} --{one.scope}"
+    return f"{one.scope.sudo}{command}"
+
+
+def _where_asked(case: CheckContext) -> str:
+    """The flags by which install goes where the caller looked, and would not go by itself."""
+    backend = " --backend cron" if case.by_cron and systemctl.is_booted() else ""
+    return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.scheduler.scope}"
+
+
+def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
+    job = case.job.name
+    again = case.command(f"install {job}")
+    there = {path.name: look(path, job) for path in one.paths}
+    for name in units.unit_names(job):
+        seen = there.get(name)
+        state = shown[name]["LoadState"] if name in shown else ""
+        if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
+            told = f"{name} is masked by the administrator"
+            return fail("units", told, f"{case.systemctl} unmask {name} && {again} --start")
+        if seen is None:
+            return fail("units", f"{name} is missing", again)
+        if state not in ("", "loaded"):
+            told = f"systemd does not load {name}: {state}"
+            return fail(
+                "units", told, _without(case, shown[name]["DropInPaths"].split()) or f"{again} {_EDITS}"
+            )
+    if one.edited:
+        return warn("units", "edited by hand, so that install refuses to change them", f"{again} {_EDITS}")
+    if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
+        told = "changed on disk since systemd read them"
+        return warn("units", told, f"{case.systemctl} daemon-reload")
+    if (drift := _drift(case, one)) is not None:
+        return drift
+    if case.python is not None:
+        rendered = case.scheduler.render(case.plan)
+        if any(look(artifact.path, job).content != artifact.text.encode() for artifact in rendered):
+            told = "written by another version of dify-job, or for another systemd"
+            return warn("units", told, again)
+    return ok("units", f"{', '.join(sorted(there))}: as configured")
+
+
+def _without(case: CheckContext, drop_ins: Sequence[str]) -> str | None:
+    """What takes drop-ins away; None where there are none."""
+    command = by_root if case.system else str
+    return f"{command(f'rm {shlex.join(drop_ins)}')} && {case.systemctl} daemon-reload" if drop_ins else None
+
+
+def _check_cron_file(case: CheckContext, one: InstalledJob) -> Finding:
+    [path] = one.paths
+    where = str(path) if path.is_absolute() else "the crontab"
+    if path.is_absolute():
+        seen = path.stat()
+        if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
+            mode = f"mode {stat.S_IMODE(seen.st_mode):04o}, owner {access.name_of(seen.st_uid)}"
+            return fail(
+                "units",
+                f"cron passes over {where} ({mode})",
+                f"{by_root(f'chown root {path}')} && {by_root(f'chmod 644 {path}')}",
+            )
+    if one.edited:
+        told = f"{where} was edited by hand, so that install refuses to change it"
+        return warn("units", told, case.command(f"install {case.job.name} --backend cron {_EDITS}"))
+    return _drift(case, one) or ok("units", f"{where}: as configured")
+
+
+def _drift(case: CheckContext, one: InstalledJob) -> Finding | None:
+    """Another config than the one that was installed; another interpreter is told elsewhere."""
+    if case.config.path is not None and one.source and Path(one.source) != case.config.path.absolute():
+        told = f"installed from {one.source}, and what you look at is {case.config.path}"
+        return warn("units", told, f"dify-job --config {shlex.quote(one.source)} doctor {case.job.name}")
+    if case.python is not None and case.plan.fingerprint != one.fingerprint:
+        told = "the config has changed since it was installed"
+        return warn("units", told, case.command(f"install {case.job.name}"))
+    return None
+
+
+def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
+    paths = [Path(path) for unit in shown for path in unit["DropInPaths"].split()]
+    if not paths:
+        return ok("override", "no drop-ins")
+    texts = []
+    for path in paths:
+        try:
+            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            return warn(
+                "override",
+                f"{path} cannot be read: {error.strerror}",
+                by_root(f"dify-job doctor {case.job.name}"),
+            )
+    found = dropins.effects(texts, timeout=case.job.timeout, catch_up=case.job.schedule.catch_up)
+    where = ", ".join(map(str, paths))
+    if found:
+        mend = f"{_without(case, [str(path) for path in paths])} (if that is not meant)"
+        return warn("override", f"by {where}: {'; '.join(found)}", mend)
+    return ok("override", f"{where}: nothing that the job relies on")
+
+
+# Armed
+
+
+def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
+    job = case.job.name
+    if one.paused and not one.armed:
+        return warn("armed", "paused: it does not run by itself", case.command(f"resume {job}"))
+    if one.armed is None:
+        return warn(
+            "armed", "whether it is armed is not known: the manager cannot be asked", f"dify-job status {job}"
+        )
+    timer = units.unit_names(job)[1]
+    if timer in shown and not shown[timer].enabled:
+        mend = f"{case.systemctl} enable {timer}"
+        return warn("armed", "armed until the next boot only: its timer is not enabled", mend)
+    when = f", next at {one.next_run.astimezone():%Y-%m-%d %H:%M:%S %Z}" if one.next_run else ""
+    return ok("armed", f"by {one.backend}{when}")
+
+
+# Around it
+
+
+def _check_mail(case: CheckContext) -> Finding:
+    """Cron mails what a failed run prints."""
+    notify, or_notify = case.job.notify, f"or set notify in {place_of(case.job, 'notify')}"
+    mailed = case.system or _is_mailed(case.job.name)
+    mailer = subprocesses.found("sendmail") or any(Path(mailer).exists() for mailer in _MAILERS)
+    if mailed and mailer:
+        return ok("mail", "cron can mail what a failed run says")
+    if notify.files or notify.healthchecks:
+        return ok("mail", "none, and notify tells who wants to know")
+    if not mailed:
+        told = "MAILTO is empty above its lines: cron mails nobody what a failed run says"
+        return warn("mail", told, f"crontab -e (give MAILTO a value, or put it below them; {or_notify})")
+    told = "cron mails what a failed run says, and this machine has no mailer: nobody will know"
+    return warn("mail", told, f"{by_root('apt-get install msmtp-mta')} (and set it up; {or_notify})")
+
+
+def _is_mailed(job: str) -> bool:
+    table = crond.read_table()
+    return all(crontab.is_mailed(table, block) for block in crontab.blocks(table) if block.job == job)
+
+
+def _check_linger() -> Finding:
+    name = access.name_of(os.geteuid())
+    if (_LINGER / name).exists():
+        return ok("linger", f"{name}'s units run without a login")
+    told = "its timer runs only while you are logged in"
+    return warn("linger", told, by_root(f"loginctl enable-linger {name}"))

@@ -1,0 +1,195 @@
+"""What the configuration says, against the machine: key, output, notifications, schedule, zone."""
+
+import os
+import shlex
+import stat
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice, pairwise
+from pathlib import Path
+
+from ..config.model import Config, Job, Secret
+from ..config.schema import SCHEDULE_KINDS
+from ..config.secrets import read_key, read_urls
+from ..messages.errors import JobError
+from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
+from ..schedulers import access, systemctl
+from ..system.managed_files import is_missing
+from ..system.timespan import format_timespan
+from .context import CheckContext
+from .finding import Finding, by_root, fail, ok, place_of, warn
+from .program import missing_module
+
+_ZONEINFO = Path("/usr/share/zoneinfo")
+
+
+def check_config(config: Config) -> Finding:
+    """The files that were read."""
+    if config.warnings:
+        return warn(
+            "config",
+            "; ".join(config.warnings),
+            "dify-job config show (it says which value comes from where)",
+        )
+    if config.path is None:
+        where = f"{config.files[0]}" if config.files else "the environment"
+        return ok("config", f"the one job, default, comes from {where}")
+    more = len(config.files) - 1
+    return ok("config", f"{config.path}" + (f" and {more} in config.d" if more else ""))
+
+
+def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
+    """Where the key is and who can read it; the key, where it is good."""
+    job = case.job
+    place = job.key.file or job.key.encrypted
+    if place is not None and os.geteuid() != 0 and case.system and not os.access(place, os.R_OK):
+        told = f"{place} is not for you to read, as it should be; so the server was not asked"
+        return warn("key", told, by_root(f"dify-job doctor {job.name}")), None
+    try:
+        key = read_key(job)
+    except JobError as error:
+        return fail("key", error.message, _new_key(case, error)), None
+    if job.key.file is not None:
+        seen = job.key.file.stat()
+        return ok(
+            "key", f"{job.key.file} (mode {seen.st_mode & 0o777:04o}, {access.name_of(seen.st_uid)})"
+        ), key
+    if job.key.encrypted is not None:
+        return ok("key", f"{job.key.encrypted}, encrypted for this machine"), key
+    if job.key.env is not None:
+        return ok("key", f"the variable {job.key.env}; install keeps it in a file"), key
+    return ok("key", f"{job.key.origin}; install keeps it in a file"), key
+
+
+def _new_key(case: CheckContext, error: JobError) -> str | None:
+    """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
+    if case.config.path is None or (error.hint or "").startswith("chmod "):
+        return error.hint
+    encrypt = " --encrypt" if case.job.key.encrypted is not None else ""
+    return f"{case.command(f'secret set {case.job.name}{encrypt}')} ({error.hint})"
+
+
+def check_output(case: CheckContext, account: access.Account) -> Finding | None:
+    """The directories of output file and metrics; None where the result goes nowhere else."""
+    directories = case.plan.writes
+    for directory in directories:
+        if is_missing(directory, stat.S_ISDIR):
+            command = f"mkdir -p {shlex.quote(str(directory))}"
+            told = f"the output directory {directory} does not exist"
+            return fail("output", told, by_root(command) if case.system else command)
+        if (why := access.obstacle(directory, account, os.W_OK)) is not None:
+            told = f"{account.name} cannot write to {directory}: {why}"
+            mend = grant_access_command(directory, account, os.W_OK)
+            if access.is_hidden(directory, account):
+                key = "metrics" if directory == case.plan.figures else "output"
+                mend = f"edit {key} in {place_of(case.job, key)}: another directory, below /srv for example"
+            other = f"set run_as in {place_of(case.job, 'run_as')} to a user who can write there"
+            return fail("output", told, mend or other)
+    if directories:
+        return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
+    return (
+        ok("output", f"{case.job.output.file}, below the state directory") if case.job.output.file else None
+    )
+
+
+def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
+    """What opens a path to a user; None for one who is another at each run, and wants to write."""
+    if account.uid is None and need == os.W_OK:
+        return None
+    for above in reversed(path.parents):
+        if access.obstacle(above, account, os.X_OK) is not None:
+            return by_root(f"chmod a+x {shlex.quote(str(above))}")
+    to = f"chown {account.name}" if need == os.W_OK else "chmod a+r"
+    return by_root(f"{to} {shlex.quote(str(path))}")
+
+
+def check_notify(case: CheckContext) -> Finding | None:
+    """Whether somebody can be told; None where nobody is to be."""
+    notify = case.job.notify
+    if not notify.files:
+        return ok("notify", "a healthchecks URL") if notify.healthchecks else None
+    for file in notify.files:
+        try:
+            read_urls(file)
+        except JobError as error:
+            if os.geteuid() == 0 or is_missing(file) or os.access(file, os.R_OK):
+                return warn("notify", f"nobody will be told: {error.message}", _addresses(case, file, error))
+    if missing_module(case, "apprise"):
+        python = case.python or Path(sys.executable)
+        pip = f"python3 -m pip --python {python}" if missing_module(case, "pip") else f"{python} -m pip"
+        command = f"{pip} install apprise"
+        told = f"nobody will be told: {python} has no apprise"
+        return warn("notify", told, by_root(command) if case.system else command)
+    return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")
+
+
+def _addresses(case: CheckContext, file: Path, error: JobError) -> str | None:
+    if not is_missing(file):
+        return error.hint
+    command = f"install -m 600 /dev/null {shlex.quote(str(file))}"
+    then = f"and write one apprise URL a line there; or edit notify in {place_of(case.job, 'notify')}"
+    return f"{by_root(command) if case.system else command} ({then})"
+
+
+def check_schedule(case: CheckContext) -> Finding:
+    """Whether the times come at all, and what is odd about them."""
+    times = case.job.times
+    words = schedule_lines.in_words(times)
+    key = next((kind for kind in SCHEDULE_KINDS if kind in case.job.origins), "every")
+    edit = f"edit {key} in {place_of(case.job, key)}"
+    try:
+        upcoming.check(times, case.now)
+        ticks = schedule_lines.ticks_of(times, by_cron=case.by_cron)
+        runs = list(islice(upcoming.coming(times, case.now, by_cron=case.by_cron), 50))
+    except JobError as error:
+        return fail("schedule", error.message, f"{edit}; {error.hint}")
+    gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
+    if gap is not None and times.jitter >= gap:
+        return warn(
+            "schedule",
+            f"jitter {format_timespan(times.jitter)} is not less than the {format_timespan(gap)} between two "
+            "runs: they come in no order, or collapse into one",
+            f"make jitter less in {place_of(case.job, 'jitter')}",
+        )
+    if changes := upcoming.clock_warnings(times, case.now, by_cron=case.by_cron):
+        mend = f"{edit} to a time outside that hour; dify-job next {case.job.name} shows the coming runs"
+        return warn("schedule", f"{words}: {'; '.join(changes)}", mend)
+    default = "" if times == case.job.schedule else ", the default"
+    why = f"; {ticks.why}" if ticks.why else ""
+    return ok("schedule", f"{words}{default}{why}")
+
+
+def check_zone(job: Job, now: datetime) -> Finding:
+    """The zone data that systemd and cron go by, which need not be Python's."""
+    names = sorted(_zones(job))
+    for name in names:
+        if not (_ZONEINFO / name).is_file() and name != "UTC":
+            told = f"{_ZONEINFO} has no {name}, by which the job is timed"
+            return fail("zone", told, by_root("apt-get install tzdata"))
+    localtime = Path("/etc/localtime")
+    if localtime.is_symlink() and not localtime.exists():
+        told = f"/etc/localtime points to {localtime.readlink()}, which is not there: the clock is UTC"
+        return warn("zone", told, _set_zone())
+    told = ", ".join(names) if names else f"{zones.local_name()}, the machine's own"
+    return ok("zone", f"{told}; here it is {now.astimezone():%H:%M %Z}")
+
+
+def _set_zone() -> str:
+    """UTC, which is what the clock is already; which zone is meant, nobody can know."""
+    if not (_ZONEINFO / "UTC").exists():
+        return by_root("apt-get install tzdata")
+    by_hand = f"ln -sfn {_ZONEINFO}/UTC /etc/localtime"
+    command = by_root("timedatectl set-timezone UTC" if systemctl.is_booted() else by_hand)
+    return f"{command} (or the zone that is meant)"
+
+
+def _zones(job: Job) -> Iterator[str]:
+    if job.schedule.timezone:
+        yield job.schedule.timezone
+    for line in job.schedule.calendar:
+        try:
+            if (zone := oncalendar_expr.split_zone(line)[1]) is not None:
+                yield zone
+        except JobError:
+            continue  # check_schedule tells it

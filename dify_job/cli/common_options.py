@@ -1,0 +1,61 @@
+"""What commands that speak to schedulers share: their options, and the jobs that they name."""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.loader import load_config
+from ..config.model import Config
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedulers.backend import Scope
+from ..schedulers.detect import installed_jobs, visible
+from ..state.reader import read_tick
+from .options import Globals
+
+
+def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--backend, --user and --system."""
+    for option in (
+        click.option("--user", "scope", flag_value="user", help="Your own jobs (default unless root)."),
+        click.option("--system", "scope", flag_value="system", help="The machine's jobs (default as root)."),
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", "systemd", "cron"]),
+            default="auto",
+            show_default=True,
+            help="auto takes systemd where the machine was booted with it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def try_config(options: Globals) -> Config | None:
+    """The configuration, or None where it is gone or broken: some commands must work without it."""
+    try:
+        return load_config(options.config_path, options.env_file)
+    except JobError:
+        return None
+
+
+def tick_of(state: Path) -> datetime | None:
+    """The last tick that `--if-due` counts from, where it can be read. state: the job's directory."""
+    at = read_tick(state)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def check_not_roots(command: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
+    """Raises JobError (denied) for a job that the machine has, and this caller has not."""
+    if not absent or scope is not None or os.geteuid() == 0:
+        return
+    for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):
+        raise JobError(
+            Outcome.DENIED,
+            f"{one.job} is a job of the machine, installed with {one.backend} by root",
+            f"sudo dify-job {command} {one.job}",
+        )

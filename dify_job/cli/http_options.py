@@ -1,0 +1,110 @@
+"""What install and uninstall do about the HTTP interface: its flags, and who can call it in words."""
+
+import os
+import pwd
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config.model import Job
+from ..config.secrets import read_token
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedulers.backend import Backend, Scope
+from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
+from .output import echo
+
+_DEFAULT_LISTEN = "127.0.0.1:8000"  # the original's
+
+
+def http_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--http, --http-listen and --http-token-file."""
+    for option in (
+        click.option(
+            "--http-token-file",
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Let in who has the token in this file, instead of you and root.",
+        ),
+        click.option(
+            "--http-listen",
+            metavar="ADDRESS:PORT",
+            default=_DEFAULT_LISTEN,
+            show_default=True,
+            help="Elsewhere than on loopback only with a token.",
+        ),
+        click.option("--http", is_flag=True, help="Also serve the original's HTTP calls, by a socket unit."),
+    ):
+        command = option(command)
+    return command
+
+
+def http_socket_config(
+    jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
+) -> HttpSocketConfig | None:
+    """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
+    if not http:
+        if token_file is not None or listen != _DEFAULT_LISTEN:
+            raise JobError(Outcome.USAGE, "--http-listen and --http-token-file need --http", "add it")
+        return None
+    if scheduler.by_cron:
+        raise JobError(Outcome.CONFIG, "--http needs the systemd back end", "leave --http out")
+    if token_file is not None:
+        token_file = token_file.absolute()
+        read_token(token_file)
+    caller = int(os.environ.get("SUDO_UID", "0")) if scheduler.scope is Scope.SYSTEM else os.getuid()
+    door = HttpSocketConfig(
+        listen=listen,
+        jobs=[job.name for job in jobs],
+        config_path=place,
+        python=Path(sys.executable),
+        uid=caller or None,
+        token_file=token_file,
+    )
+    HttpSocket(scheduler.scope).render(door)
+    return door
+
+
+def install_http_socket(door: HttpSocketConfig, scope: Scope) -> None:
+    """Let systemd listen, and tell who can call."""
+    changed = HttpSocket(scope).open(door)
+    address, port = address_of(door.listen)
+    echo(f"http: {'listening' if changed else 'unchanged'} on {address} port {port}, {_who(door)}")
+    echo(f"  it starts, stops and reads {', '.join(door.jobs)}, and nothing else")
+    if scope is Scope.SYSTEM:
+        echo("  each request is one process of root with two capabilities, which can open no connection")
+    first = f"?job={door.jobs[0]}" if len(door.jobs) > 1 else ""
+    bearer = (
+        f' -H "Authorization: Bearer $(cat {shlex.quote(str(door.token_file))})"' if door.token_file else ""
+    )
+    name = f"[{address}]" if ":" in address else address
+    echo(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
+
+
+def remind_of_http_socket(scheduler: Backend) -> None:
+    """Say so where the interface was made for another interpreter, which an upgrade may take away."""
+    if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
+        echo("http: its unit starts another interpreter; dify-job install --http renews it")
+
+
+def remove_http_socket(scope: Scope, installed: Sequence[str], *, all_jobs: bool) -> None:
+    """Take the interface away with the last of its jobs. installed: what is left."""
+    doorway = HttpSocket(scope)
+    if doorway.jobs() and (all_jobs or not set(doorway.jobs()) & set(installed)):
+        for path in doorway.close():
+            echo(f"http: removed {path}")
+
+
+def _who(door: HttpSocketConfig) -> str:
+    if door.token_file is not None:
+        return f"for whoever has the token in {door.token_file}"
+    if door.uid is None:
+        return "for root on this machine"
+    try:
+        return f"for root and {pwd.getpwuid(door.uid).pw_name} on this machine"
+    except KeyError:
+        return f"for root and user {door.uid} on this machine"

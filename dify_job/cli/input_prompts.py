@@ -1,0 +1,85 @@
+"""The inputs of a new job: from flags, from a person, from the form's own defaults."""
+
+from typing import Any
+
+from ..config.scaffold import DraftInput, comment
+from ..dify.app_info import AppProbe
+from ..dify.form import FormField, fault_of
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..run.coercion import coerce
+from ..run.inputs import is_template
+from .key_input import asked, interactive
+from .output import echo_err
+
+_NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
+
+
+def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
+    """The inputs, or the files, as the form has them; a person is asked for what is missing.
+
+    Raises JobError (usage).
+    """
+    form = [] if seen.parameters is None else [f for f in seen.parameters.form if f.takes_files == files]
+    known_ones = [_of_field(field, given.get(field.variable)) for field in form]
+    known = {field.variable for field in form}
+    for name in given.keys() - known:
+        if seen.parameters is not None:
+            flag = "--file" if files else "-i"
+            raise JobError(
+                Outcome.USAGE,
+                f"{flag} {name}: the app {seen.name!r} has no such input",
+                f"its inputs: {', '.join(sorted(f.variable for f in seen.parameters.form)) or 'none'}",
+            )
+    return known_ones + [
+        DraftInput(name=name, note="as given", value=value)
+        for name, value in given.items()
+        if name not in known
+    ]
+
+
+def _of_field(field: FormField, given: str | None) -> DraftInput:
+    value: Any = given
+    if given is not None and not field.takes_files and not is_template(given):
+        try:
+            value = coerce(field, given, _NEWEST)
+        except ValueError as error:
+            raise JobError(Outcome.USAGE, f"-i {field.variable} {error}", "dify-job init --help") from None
+    elif given is None and field.required and not field.takes_files:
+        value = _default(field)
+        if interactive():
+            value = _asked(field, value)
+    return DraftInput(name=field.variable, note=_note(field), value=value, required=field.required)
+
+
+def _default(field: FormField) -> Any:
+    """The form's own default; one that would be rendered as a template is left to the person."""
+    default = field.default
+    if default in (None, "") or (isinstance(default, str) and is_template(default)):
+        return None
+    return default if isinstance(default, (str, int, float, bool)) and not fault_of(field, default) else None
+
+
+def _asked(field: FormField, default: Any) -> Any:
+    echo_err(comment(_note(field)))
+    while True:
+        text = asked(comment(field.variable), "" if default is None else str(default))
+        if not text:
+            return None
+        try:
+            return text if is_template(text) else coerce(field, text, _NEWEST)
+        except ValueError as error:
+            echo_err(f"  it {error}")
+
+
+def _note(field: FormField) -> str:
+    words = [field.kind, "required" if field.required else "optional"]
+    if field.max_length is not None:
+        what = "files" if field.takes_files else "characters"
+        words.append(f"at most {field.max_length} {what}")
+    if field.options:
+        words.append(f"one of {', '.join(field.options)}")
+    if field.allowed_types:
+        words.append(f"of type {', '.join(field.allowed_types)}")
+    label = f"{field.label}: " if field.label and field.label != field.variable else ""
+    return label + ", ".join(words)

@@ -1,0 +1,183 @@
+"""How jobs stand on this host: their files against the config, their last end, their coming runs."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..config.loader import load_config
+from ..config.model import Config, Job, ScheduleConfig
+from ..exit_codes import TABLE, Outcome
+from ..messages.errors import JobError
+from ..schedule import schedule_lines, upcoming
+from ..schedulers.backend import InstalledJob, Scope, Sync
+from ..schedulers.detect import config_place
+from ..schedulers.job_spec import job_spec
+from ..state.history import RunRecord, Summary, read_history, summary
+from ..state.reader import read_last
+from ..system.managed_files import is_missing
+from .common_options import tick_of
+
+# Where another run holds the lock, its end counts.
+_NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job on this host, configured or installed or both."""
+
+    job: str
+    sync: Sync
+    installed: InstalledJob | None
+    schedule: str | None
+    next_runs: tuple[datetime, ...]
+    last: dict[str, Any] | None
+    past: Summary | None = None  # None where the history cannot be read
+    fault: str | None = None  # of the config that it was installed from
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with what is installed."""
+        return (*((self.fault,) if self.fault else ()), *(self.installed.troubles if self.installed else ()))
+
+    @property
+    def healthy(self) -> bool:
+        """A pause is somebody's will, and no trouble."""
+        return self.sync is Sync.CONFIGURED and not self.ended_badly and not self.troubles
+
+    @property
+    def ended_badly(self) -> bool:
+        """True where the last run did not succeed."""
+        return self.last is not None and self.last["outcome"] not in _GOOD
+
+    def as_json(self) -> dict[str, Any]:
+        """As docs/status.md tells it."""
+        one = self.installed
+        return {
+            "job": self.job,
+            "healthy": self.healthy,
+            "sync": self.sync.value,
+            "backend": one.backend if one else None,
+            "scope": one.scope.value if one else None,
+            "armed": one.armed if one else False,
+            "paused": one.paused if one else False,
+            "running": one.running if one else False,
+            "schedule": self.schedule,
+            "next_runs": [at.isoformat() for at in self.next_runs],
+            "last": self.last,
+            "last_success": self.past.last_success if self.past else None,
+            "failures_in_a_row": self.past.failures_in_a_row if self.past else None,
+            "mean_duration_s": self.past.mean_duration if self.past else None,
+            "troubles": list(self.troubles),
+            "files": [str(path) for path in one.paths] if one else [],
+            "config": one.source if one else None,
+        }
+
+
+def row_of(name: str, one: InstalledJob | None, config: Config | None, now: datetime) -> JobStatus:
+    """How a job stands; one: as it is installed. config: the caller's, where there is one."""
+    told = _config_of(one, config) if one is not None else config
+    job = told.jobs.get(name) if isinstance(told, Config) else None
+    times = job.times if job is not None else None
+    words = schedule_lines.in_words(times) if times is not None else None
+    if one is None:
+        return JobStatus(name, Sync.MISSING, None, words, (), None)
+    runs = _runs(one)
+    last = _last(one, runs or ())
+    past = summary(runs) if runs is not None else None
+    fault = _fault_of_config(one, told) if isinstance(told, JobError) else None
+    return JobStatus(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past, fault)
+
+
+def _config_of(one: InstalledJob, config: Config | None) -> Config | JobError | None:
+    """The config that a job was installed from, which need not be the caller's; None where it is not seen."""
+    if config is not None and one.source == str(config_place(config, one.scope)):
+        return config
+    return _config_at(Path(one.source)) if one.source and os.access(one.source, os.R_OK) else None
+
+
+@cache
+def _config_at(path: Path) -> Config | JobError:
+    try:
+        return load_config(path)
+    except JobError as error:
+        return error
+
+
+def _fault_of_config(one: InstalledJob, error: JobError) -> str | None:
+    """Why no run can read the config; others than its owner may just not see all of it."""
+    if one.scope is Scope.SYSTEM and os.geteuid() != 0:
+        return None
+    why, _, _ = error.message.partition("\n")
+    return f"its config cannot be used: {why}: dify-job --config {shlex.quote(one.source)} config validate"
+
+
+def _runs(one: InstalledJob) -> tuple[RunRecord, ...] | None:
+    try:
+        return read_history(one.state)
+    except OSError:
+        return None
+
+
+def _coming(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
+    if times is None or not one.armed:
+        return (one.next_run,) if one.next_run is not None else ()
+    by_cron = one.by_cron
+    last = tick_of(one.state)
+    try:
+        if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
+        runs = tuple(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), 3))
+    except JobError:  # changed to what this scheduler cannot keep; the row says that it is outdated
+        return ()
+    if one.next_run is None or if_due:  # the timer's next tick need not be a run
+        return runs
+    return (one.next_run, *(at for at in runs if at > one.next_run))[:3]
+
+
+def _sync(one: InstalledJob, job: Job | None, config: Config | None) -> Sync:
+    if one.edited:
+        return Sync.EDITED
+    if config is None or one.source != str(config_place(config, one.scope)):
+        return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
+    if job is None:
+        return Sync.ORPHAN
+    plan = job_spec(job, Path(one.source), python=one.python)
+    return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
+
+
+def _last(one: InstalledJob, runs: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """From the state where it can be read, else from the service manager by the exit-code table."""
+    kept: Mapping[str, Any] | None = read_last(one.state)
+    if runs and runs[-1].outcome not in _NO_NEWS and runs[-1].call_time != (kept or {}).get("call_time"):
+        kept = runs[-1].as_record()  # the unit's handler kept it, not the run
+    if kept is not None:
+        keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
+        last = {key: kept.get(key) for key in keys}
+        if one.ended is None or one.exit_code == last["exit_code"] or not _began_later(one.ended, last):
+            return last
+    if one.ended is None or one.exit_code is None:
+        return None
+    outcomes = [row.outcome.value for row in TABLE if row.code == one.exit_code]
+    return {
+        "outcome": outcomes[0] if outcomes else "not started",
+        "exit_code": one.exit_code,
+        "call_time": one.ended.isoformat(),
+        "duration_s": None,
+        "message": f"systemd says: {one.result}, status {one.exit_code}",
+        "workflow_run_id": None,
+    }
+
+
+def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
+    """True where systemd saw an end long after the last result: a start that came to no result."""
+    try:
+        kept = datetime.fromisoformat(str(last["call_time"])).timestamp() + float(last["duration_s"] or 0)
+    except ValueError:
+        return True
+    return ended.timestamp() > kept + 5

@@ -1,0 +1,99 @@
+"""The live line of a run on a terminal: node, time, tokens; it gives way to log lines."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import TextIO
+from unicodedata import east_asian_width
+
+from ..dify.models import Event
+from ..messages.sanitize import one_line
+from ..system.timespan import format_timespan
+
+_TICK = 0.2
+_CLEAR = "\r\x1b[2K"
+
+
+class LiveLine:
+    """A stream for the log that redraws one line below it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._began = time.monotonic()
+        self._node = "waiting for the server"
+        self._tokens = 0
+        self._done = 0
+        self._drawn = False
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def start(self) -> None:
+        """Draw until stop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take the line away."""
+        self._stopped.set()
+        with self._lock, contextlib.suppress(OSError, ValueError):  # the terminal can be gone
+            if self._drawn:
+                self._drawn = False
+                self._stream.write(_CLEAR)
+                self._stream.flush()
+
+    def progress(self, event: Event) -> None:
+        """Show where the run is."""
+        with self._lock:
+            if event.kind == "node_started" and event.node:
+                self._node = one_line(event.node, 60)
+            elif event.kind == "node_finished":
+                self._done += 1
+                self._tokens += event.tokens
+
+    def write(self, text: str) -> int:
+        """A log line: above the live one."""
+        with self._lock:
+            above, self._drawn = _CLEAR if self._drawn else "", False
+            return self._stream.write(above + text)
+
+    def flush(self) -> None:
+        """As of a file."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """As of the terminal below."""
+        return self._stream.isatty()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(_TICK):
+            with self._lock:
+                if self._stopped.is_set():
+                    return
+                elapsed = format_timespan(float(int(time.monotonic() - self._began)))
+                tokens = f" · {self._tokens} tokens" if self._tokens else ""
+                line = f"{self._node} · {self._done} nodes done · {elapsed}{tokens}"
+                try:
+                    self._drawn = True
+                    self._stream.write(f"{_CLEAR}{_cut(line, _width())}")
+                    self._stream.flush()
+                except (OSError, ValueError):
+                    return
+
+
+def _cut(line: str, columns: int) -> str:
+    """As much of a line as goes into so many columns: Chinese and emoji take two each."""
+    taken = 0
+    for at, character in enumerate(line):
+        taken += 2 if east_asian_width(character) in "WF" else 1
+        if taken > columns:
+            return line[:at]
+    return line
+
+
+def _width() -> int:
+    try:
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
+    except (OSError, ValueError):
+        return 79

@@ -1,0 +1,126 @@
+"""What a scheduled start does before it is a run: is it due, too late, as installed; and its jitter."""
+
+import os
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..config.model import Config, Job, Notify
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..state.store import JobState, cannot_write
+from ..system.paths import config_home
+
+_DAY = 86400
+_CRON_D = Path("/etc/cron.d")
+_SYSTEM_UNITS = Path("/etc/systemd/system")
+
+
+def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
+    """Why nothing is to be started now; None where the run may begin, and then its tick is remembered.
+
+    Raises JobError where --if-due has no record to decide by.
+    """
+    if scheduled and started_by_hand():
+        return None
+    if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
+    if not if_due and (not scheduled or job.schedule.max_late is None):
+        return None  # nearly every run: nothing of the scheduling wing is loaded
+    from ..state import request_file  # noqa: PLC0415 - start-up time
+
+    if state is not None and request_file.is_fresh(state):
+        return None  # a person asked for it, over HTTP
+    from ..schedule import due  # noqa: PLC0415 - start-up time
+
+    times = job.times
+    now = datetime.now(UTC)
+    if not if_due:
+        return due.too_late(times, now, by_cron=not under_systemd())
+    if state is None:
+        raise JobError(
+            Outcome.CONFIG,
+            '--if-due decides by the job\'s own record, and the job has state = "none"',
+            "take state out of the job",
+        )
+    last = state.tick()
+    decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
+    runs = decision.due or (last is None and not scheduled)  # by hand, the first time, a person wants a run
+    try:
+        if decision.mark is not None:
+            state.put_tick(decision.mark.timestamp())  # before the run: a crash must not repeat it
+    except OSError as error:
+        raise cannot_write(state.directory, error) from None
+    return None if runs else decision.why
+
+
+def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
+    """True for a unit that `systemctl start` started, where the unit can know (from systemd 252 on)."""
+    timer = environ.get("DIFY_JOB_TIMER")
+    return timer is not None and environ.get("TRIGGER_UNIT") != timer
+
+
+def _ticks_more_often(job: Job) -> bool:
+    """True for an interval that divides no day: its timer ticks on a finer grid."""
+    every = job.schedule.every
+    return every is not None and _DAY % every != 0
+
+
+def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
+    """True where a service manager started this process (systemd.exec(5)); cron sets no such variable."""
+    return "INVOCATION_ID" in environ
+
+
+def has_handler(job: Job) -> bool:
+    """True in a unit whose handler tells what `run` leaves to it; a packager's own unit has none."""
+    if job.notify == Notify() or not under_systemd():
+        return False
+    from ..schedulers import failure_unit  # noqa: PLC0415 - start-up time
+
+    return failure_unit.is_installed(job.name)
+
+
+def jitter(job: Job) -> float:
+    """Seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=)."""
+    if not job.schedule.jitter or under_systemd():
+        return 0.0
+    from ..schedule import due  # noqa: PLC0415 - start-up time
+
+    try:
+        host = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        host = ""
+    return due.jitter_of(job.schedule, job.name, host or socket.gethostname())
+
+
+def drift(config: Config, job: Job) -> str | None:
+    """A sentence where the config has changed what a unit or crontab line says; None where it has not.
+
+    Only a config that is newer than what was installed is compared with it: nothing else is loaded then.
+    """
+    if config.path is None:
+        return None
+    unit = f"dify-job-{job.name}.service"
+    places = (config_home() / "systemd/user" / unit, _SYSTEM_UNITS / unit, _CRON_D / f"dify-job-{job.name}")
+    changed = max(filter(None, map(_changed, config.files)), default=0.0)
+    for place in places:
+        if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
+            return f"the config has changed since job {job.name} was installed: dify-job install {job.name}"
+    return None
+
+
+def _differs(place: Path, config: Config, job: Job) -> bool:
+    from ..schedulers.job_spec import job_spec  # noqa: PLC0415
+    from ..system.managed_files import look  # noqa: PLC0415 - after a change of the config only
+
+    mark = look(place, job.name).mark
+    if mark is None or config.path is None or mark.source != str(config.path.absolute()):
+        return False
+    return mark.config != job_spec(job, config.path.absolute()).fingerprint
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

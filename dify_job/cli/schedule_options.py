@@ -1,0 +1,49 @@
+"""The options that say when a job runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..config.model import ScheduleConfig
+from ..config.schema import FIELDS, SCHEDULE_KINDS
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+
+
+def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--every, --calendar, --cron and --timezone."""
+    for option in (
+        click.option("--timezone", metavar="ZONE", help="Zone of --calendar and --cron."),
+        click.option("--cron", metavar="EXPR", help="Run at the times of five cron fields."),
+        click.option(
+            "--calendar",
+            multiple=True,
+            metavar="EXPR",
+            help="Run at systemd calendar times; can be repeated.",
+        ),
+        click.option("--every", metavar="DUR", help="Run each 2h, 30min, 1d."),
+    ):
+        command = option(command)
+    return command
+
+
+def schedule_of_flags(
+    every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
+) -> ScheduleConfig | None:
+    """The schedule that they say; None where they say none. Raises JobError (usage)."""
+    given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
+    set_flags = {key: value for key, value in given.items() if value is not None}
+    if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
+        raise JobError(
+            Outcome.USAGE, "--every, --calendar and --cron exclude one another", "keep one of them"
+        )
+    if not set_flags:
+        return None
+    if set_flags.keys() == {"timezone"}:
+        raise JobError(Outcome.USAGE, "--timezone needs --calendar or --cron beside it", "add one of them")
+    try:
+        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
+    except ValueError as error:
+        raise JobError(Outcome.USAGE, f"the schedule {error}", "dify-job install --help") from None
+    return ScheduleConfig(**values)

@@ -1,0 +1,1 @@
+"""The original system's Python names and HTTP calls."""

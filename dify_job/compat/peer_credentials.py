@@ -1,0 +1,66 @@
+"""Whose socket is at the other end of a connection on this machine, as /proc/self/net/tcp tells."""
+
+import errno
+import ipaddress
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from .auth import Peer
+
+_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_ESTABLISHED = "01"  # in any other state a socket can have lost its owner, and the table then says 0: root
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """The other end of a TCP connection. Raises OSError where it is gone, or none."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        raise OSError(errno.EPROTONOSUPPORT, "it is no TCP connection")
+    there, here = connection.getpeername()[:2], connection.getsockname()[:2]
+    peer = Peer(str(there[0]))
+    if not peer.local:
+        return peer
+    lines = [line for table in _TABLES for line in _lines(table)]
+    return Peer(peer.address, owner_of(lines, _end(*there), _end(*here)))
+
+
+def owner_of(lines: Iterable[str], local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
+    """The user of the established socket with these ends; None where no process holds one, or two seem to."""
+    owners = set()
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 10 or fields[3] != _ESTABLISHED or fields[9] == "0":
+            continue
+        try:
+            if (_read(fields[1]), _read(fields[2])) == (local, remote):
+                owners.add(int(fields[7]))
+        except ValueError:
+            continue
+    return owners.pop() if len(owners) == 1 else None
+
+
+def _lines(table: Path) -> list[str]:
+    try:
+        return table.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return []
+
+
+def _end(address: str, port: int) -> tuple[bytes, int]:
+    return _one_family(ipaddress.ip_address(address).packed), port
+
+
+def _read(text: str) -> tuple[bytes, int]:
+    """`0100007F:1F40`: each 32 bits of the address in the machine's own order (proc(5))."""
+    address, port = text.split(":")
+    raw = bytes.fromhex(address)
+    if len(raw) not in (4, 16):
+        raise ValueError(text)
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    return _one_family(b"".join(word.to_bytes(4, sys.byteorder) for word in words)), int(port, 16)
+
+
+def _one_family(packed: bytes) -> bytes:
+    """An IPv4 address that an IPv6 socket uses, as the IPv4 address."""
+    return packed[12:] if packed.startswith(bytes(10) + b"\xff\xff") and len(packed) == 16 else packed

@@ -1,0 +1,91 @@
+"""The original system's four calls, for the jobs that the unit names and no others."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from . import run_unit, service
+from .http_request import HttpRefusal, Request
+from .openapi import DOCS, openapi
+from .server import Answer, as_json
+
+_STATUSES = {Outcome.USAGE: 422, Outcome.REJECTED: 422, Outcome.BUSY: 409}
+_HOURS = re.compile(r"[1-9][0-9]{0,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """jobs: that may be started, stopped and read. config: the file that names them."""
+
+    jobs: Sequence[str]
+    config: Path
+
+    def answer(self, request: Request, body: bytes) -> Answer:
+        """Raises Refused for what is not there, or not so."""
+        routes: dict[str, tuple[str, Callable[[Request], Answer]]] = {
+            "/api/dify/call": ("POST", self._call),
+            "/api/dify/scheduler/start": ("POST", self._start),
+            "/api/dify/scheduler/stop": ("POST", self._stop),
+            "/api/dify/scheduler/status": ("GET", self._status),
+            "/openapi.json": ("GET", lambda _: as_json(openapi(self.jobs))),
+            "/docs": ("GET", lambda _: Answer(200, DOCS, "text/html; charset=utf-8")),
+        }
+        if request.path not in routes:
+            raise HttpRefusal(404, "there is no such path; GET /docs lists them")
+        method, handle = routes[request.path]
+        if request.method != method:
+            raise HttpRefusal(405, f"this path takes {method}", allow=method)
+        _refuse_body(body)
+        try:
+            return handle(request)
+        except JobError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            raise HttpRefusal(_STATUSES.get(error.outcome, 500), error.message + hint) from None
+
+    def _call(self, request: Request) -> Answer:
+        called = run_unit.call(self._job(request), self.config)
+        return as_json(asdict(called))
+
+    def _start(self, request: Request) -> Answer:
+        hours = request.query.get("interval_hours", "1")
+        if not _HOURS.fullmatch(hours):
+            raise HttpRefusal(422, "interval_hours is not a whole number from 1")
+        job = self._job(request, "interval_hours")
+        return _status(service.start_scheduler(int(hours), job, config=self.config), success=True)
+
+    def _stop(self, request: Request) -> Answer:
+        return _status(service.stop_scheduler(self._job(request), config=self.config), success=True)
+
+    def _status(self, request: Request) -> Answer:
+        return _status(service.scheduler_status(self._job(request), config=self.config))
+
+    def _job(self, request: Request, *others: str) -> str:
+        """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
+        unknown = request.query.keys() - {"job", *others}
+        if unknown:
+            raise HttpRefusal(422, f"there is no parameter {min(unknown)!r} here")
+        name = request.query.get("job") or (self.jobs[0] if len(self.jobs) == 1 else None)
+        if name is None:
+            raise HttpRefusal(422, f"which job? ?job= one of {', '.join(self.jobs)}")
+        if name not in self.jobs:
+            raise HttpRefusal(404, "there is no such job here")
+        return name
+
+
+def _status(status: service.SchedulerStatus, **more: Any) -> Answer:
+    return as_json(more | status)
+
+
+def _refuse_body(body: bytes) -> None:
+    """Inputs are the config's; a body that is thrown away would be a lie."""
+    try:
+        empty = not body.strip() or json.loads(body) in ({}, None)
+    except (ValueError, RecursionError):
+        empty = False
+    if not empty:
+        raise HttpRefusal(422, "this call takes no body; inputs stand in the job's config")

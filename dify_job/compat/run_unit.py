@@ -1,0 +1,107 @@
+"""Starting a job's own service and waiting for its end: the run has that unit's user, sandbox and log."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..config.loader import load_config, pick
+from ..config.model import Job
+from ..exit_codes import TABLE, Outcome
+from ..messages.errors import JobError
+from ..schedulers.backend import Scope
+from ..schedulers.detect import chosen_scope
+from ..schedulers.systemctl import Manager, Unit
+from ..schedulers.units import unit_names
+from ..state import request_file
+from ..state.store import JobState, cannot_write
+
+_GRACE = 120.0  # seconds: the unit's own limit is the timeout and a minute, and stopping takes 45 s
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """The original's answer. call_time: RFC 3339."""
+
+    success: bool
+    message: str
+    response_data: dict[str, Any] | None
+    call_time: str
+
+
+def call(name: str, config: Path) -> CallResult:
+    """Run the job once, now. Raises JobError where its service is not there."""
+    call_time = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    job = pick(load_config(config), name)
+    scope = chosen_scope(None)
+    manager, (unit, _) = Manager(scope), unit_names(name)
+    shown = manager.show([unit]).get(unit)
+    if shown is None or not shown.loaded:
+        raise JobError(
+            Outcome.CONFIG, f"job {name} is not installed with systemd", f"dify-job install {name}"
+        )
+    if shown.active:
+        raise _busy(name)
+    with _asking(job, scope) as state:
+        with contextlib.suppress(JobError):
+            manager.tell("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
+        complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
+        told = _taken(state)
+    if told is None:
+        return _by_exit_code(manager.show([unit]).get(unit), complaint, call_time)
+    return CallResult(
+        success=told.get("success") is True,
+        message=str(told.get("message")),
+        response_data=told.get("response_data"),
+        call_time=str(told.get("call_time")),
+    )
+
+
+@contextlib.contextmanager
+def _asking(job: Job, scope: Scope) -> Iterator[JobState | None]:
+    """Leave a wish, alone: of two who call at once one is busy."""
+    if job.state == "none":
+        yield None
+        return
+    directory = scope.base / job.name
+    try:
+        state = JobState(directory)
+    except OSError as error:
+        raise cannot_write(directory, error) from None
+    with contextlib.closing(state), contextlib.ExitStack() as opened:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _busy(job.name) from None
+        try:
+            request_file.ask(state)
+        except OSError as error:
+            raise cannot_write(directory, error) from None
+        opened.callback(_taken, state)
+        yield state
+
+
+def _taken(state: JobState | None) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError):
+        return request_file.take(state) if state is not None else None
+    return None
+
+
+def _by_exit_code(shown: Unit | None, complaint: str, call_time: str) -> CallResult:
+    """What systemd knows of a run that left no answer."""
+    code = int(shown["ExecMainStatus"] or 0) if shown is not None else 0
+    if complaint == "" and code == 0:
+        return CallResult(True, "workflow succeeded", None, call_time)
+    row = next((row for row in TABLE if row.code == code and code), None)
+    why = f"{row.outcome}: {row.when}" if row is not None else complaint or f"status {code}"
+    return CallResult(False, f"the run ended without an answer: {why}", None, call_time)
+
+
+def _busy(name: str) -> JobError:
+    return JobError(Outcome.BUSY, f"another run of job {name} is under way", "ask again when it has ended")

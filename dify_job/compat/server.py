@@ -1,0 +1,124 @@
+"""One request in, one answer out, over a connected socket, with a limit on every wait; then it is closed."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from .http_request import HttpRefusal, Request, end_of_head, read_head
+
+_HEAD_WITHIN = 5.0  # seconds for the whole head, however it drips
+_BODY_WITHIN = 5.0
+_WRITE_WITHIN = 10.0
+_LINGER = (1.0, 1024 * 1024)  # seconds and bytes that are read and dropped, so that the answer is not reset
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back."""
+
+    status: int
+    body: bytes
+    kind: str = "application/json"
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+Handle = Callable[[Request, bytes], Answer]
+
+
+def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
+    """An answer in JSON."""
+    return Answer(status, json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace"))
+
+
+def refusal(refused: HttpRefusal) -> Answer:
+    """The answer to what is refused, in the original's words: success and message."""
+    answer = as_json({"success": False, "message": refused.message}, refused.status)
+    extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": refused.allow}}.get(refused.status, {})
+    return Answer(answer.status, answer.body, answer.kind, extra)
+
+
+def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int, str | None]:
+    """Read, answer, close; give back what was asked, the status, and why it was refused.
+
+    admit: gives what answers, or raises Refused before a byte is read, so that who may not ask cannot make
+    others wait. What comes after the first request is never looked at.
+    """
+    asked, bodiless, why = "-", False, None
+    try:
+        try:
+            handle = admit()
+            request, rest = _read_head(connection)
+            asked, bodiless = f"{request.method} {request.path}", request.method == "HEAD"
+            answer = handle(request, _read_body(connection, request, rest))
+        except HttpRefusal as refused:
+            answer, why = refusal(refused), refused.message
+        _write(connection, answer, bodiless=bodiless)
+    except OSError:
+        return asked, 0, "the peer is gone"
+    finally:
+        _close(connection)
+    return asked, answer.status, why
+
+
+def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
+    until, data = time.monotonic() + _HEAD_WITHIN, b""
+    while (end := end_of_head(data)) is None:
+        data += _receive(connection, until, "the head of the request")
+    return read_head(data[:end]), data[end:]
+
+
+def _read_body(connection: socket.socket, request: Request, body: bytes) -> bytes:
+    if request.waits and len(body) < request.length:
+        connection.settimeout(_WRITE_WITHIN)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    until = time.monotonic() + _BODY_WITHIN
+    while len(body) < request.length:
+        body += _receive(connection, until, "the body of the request")
+    return body[: request.length]
+
+
+def _receive(connection: socket.socket, until: float, what: str) -> bytes:
+    left = until - time.monotonic()
+    if left > 0:
+        connection.settimeout(left)
+        with contextlib.suppress(TimeoutError):
+            if data := connection.recv(_CHUNK):
+                return data
+            raise HttpRefusal(400, f"{what} was cut off")
+    raise HttpRefusal(408, f"{what} did not come in time")
+
+
+def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:
+    fields = {
+        "Content-Type": answer.kind,
+        "Content-Length": str(len(answer.body)),
+        "Connection": "close",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        **answer.fields,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    head = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n{lines}\r\n"
+    connection.settimeout(_WRITE_WITHIN)
+    connection.sendall(head.encode("latin-1") + (b"" if bodiless else answer.body))
+
+
+def _close(connection: socket.socket) -> None:
+    seconds, most = _LINGER
+    until, dropped = time.monotonic() + seconds, 0
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while dropped < most and (left := until - time.monotonic()) > 0:
+            connection.settimeout(left)
+            data = connection.recv(_CHUNK * 16)
+            if not data:
+                break
+            dropped += len(data)
+    connection.close()

@@ -1,0 +1,147 @@
+"""The original system's names for Python programs: call now, start and stop the schedule, ask how it does.
+
+There is no daemon behind them: the schedule is the operating system's, as `dify-job install` installs it, so
+the program that started it can end, and a reboot changes nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.loader import load_config, pick
+from ..config.model import Config, Job, ScheduleConfig
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..schedule import upcoming
+from ..schedulers import installation
+from ..schedulers.backend import Backend, InstalledJob, InstallOptions
+from ..schedulers.detect import chosen_backend, chosen_scope, config_place, installed_jobs, visible
+
+if TYPE_CHECKING:
+    from ..run.result import Result
+
+_MOST_HOURS = 24 * 366
+
+
+class SchedulerStatus(dict[str, Any]):
+    """The original's dict, for callers that index, print or encode it; its four values are attributes, too.
+
+    running: the job will run by itself. next_run_time: RFC 3339 with offset, None where none is known.
+    """
+
+    running: bool
+    job_name: str
+    next_run_time: str | None
+    message: str
+
+    def __init__(self, running: bool, job_name: str, next_run_time: str | None, message: str) -> None:
+        super().__init__(running=running, job_name=job_name, next_run_time=next_run_time, message=message)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+async def manual_call_dify(
+    job: str | None = None, inputs: Mapping[str, Any] | None = None, *, config: str | Path | None = None
+) -> "Result":
+    """Run the job's workflow once, now; the result has success, message, response_data and call_time.
+
+    job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
+    Dify, too.
+    """
+    import asyncio  # noqa: PLC0415 - the scheduler's names need none of these
+    import signal  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from functools import partial  # noqa: PLC0415
+
+    from ..run.api import run_workflow  # noqa: PLC0415
+    from ..run.event_queue import EventQueue  # noqa: PLC0415
+    from ..run.run_context import RunContext  # noqa: PLC0415
+
+    inbox = EventQueue()
+    # A thread of its own: long runs must not take those of the loop, which looks up names with them.
+    threads = ThreadPoolExecutor(1, "dify-job")
+    run = partial(run_workflow, job, inputs, config=config, start=RunContext(inbox=inbox))
+    call = asyncio.get_running_loop().run_in_executor(threads, run)
+    threads.shutdown(wait=False)
+    try:
+        return await call
+    except asyncio.CancelledError:
+        inbox.cancel(signal.SIGTERM)
+        raise
+
+
+def start_scheduler(
+    interval_hours: int = 1, job: str | None = None, *, config: str | Path | None = None
+) -> SchedulerStatus:
+    """Let the job run every so many hours from now on, and after each reboot; nothing runs at once.
+
+    interval_hours: a whole number from 1. Raises JobError.
+    """
+    wanted, found = checked_hours(interval_hours), _config(config)
+    chosen = pick(found, job)
+    there = _installed(chosen.name)
+    scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
+    every = ScheduleConfig(every=wanted * 3600.0)
+    ready = installation.prepare(found, chosen, every, None, scheduler.scope)
+    upcoming.check(ready.plan.schedule, datetime.now(UTC))
+    installation.bring(scheduler, [ready], config_place(found, scheduler.scope), InstallOptions(start=True))
+    return scheduler_status(chosen.name)
+
+
+def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
+    """Let the job not run by itself, after a reboot neither; a run under way goes on. Raises JobError."""
+    name = job or pick(_config(config), None).name
+    there = _installed(name)
+    if there is not None and (there[1].armed is not False or not there[1].paused):
+        there[0].pause(name, paused=True)
+    return scheduler_status(name)
+
+
+def scheduler_status(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
+    """Whether the job will run by itself, and when next. Raises JobError where no job is meant."""
+    name = job or pick(_config(config), None).name
+    there = _installed(name)
+    if there is None:
+        return SchedulerStatus(False, name, None, "the job is not installed")
+    scheduler, one = there
+    if not one.armed:
+        return SchedulerStatus(False, name, None, "the job is installed, and not armed")
+    at = one.next_run or _next_by_config(name, one, scheduler)
+    when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
+    return SchedulerStatus(True, name, when, f"{scheduler.name} runs the job")
+
+
+def checked_hours(hours: int) -> int:
+    """A whole number of hours from 1. Raises JobError (rejected)."""
+    if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MOST_HOURS:
+        raise JobError(
+            Outcome.REJECTED,
+            f"interval_hours is {hours!r}, not a whole number from 1 to {_MOST_HOURS}",
+            "give it as 1, 2, 3 ...; other schedules are the config's: every, cron, calendar",
+        )
+    return hours
+
+
+def _config(given: str | Path | None) -> Config:
+    return load_config(Path(given) if given is not None else None)
+
+
+def _installed(name: str) -> tuple[Backend, InstalledJob] | None:
+    """The caller's own installation of a job; the machine's only for who may change it."""
+    own = chosen_scope(None)
+    return next((pair for pair in installed_jobs(visible("auto", own.value), (name,))), None)
+
+
+def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetime | None:
+    """Cron tells nothing: the next time by the schedule in the config that the installation names."""
+    try:
+        job: Job = pick(load_config(Path(one.source)), name)
+    except JobError:
+        return None
+    times = job.times
+    return next(upcoming.coming(times, datetime.now(UTC), by_cron=scheduler.by_cron), None)

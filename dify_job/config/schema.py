@@ -1,0 +1,286 @@
+"""The keys of a job: their names, how each is read, and what is wrong with a value.
+
+Readers raise ValueError with the end of the sentence `KEY ...`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..system.timespan import interval, positive_timespan, timespan
+from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
+
+Reader = Callable[[Any], Any]
+
+_SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
+_SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+_LOOPBACK = r"127(\.\d{1,3}){3}"
+_MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
+SCHEDULE_KINDS = ("every", "calendar", "cron")
+
+
+def text(value: Any) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def base_url(value: Any) -> str:
+    """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
+    url = text(value).strip()
+    try:
+        parts = urlsplit(url)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(f"{url!r} is not an address; write it as https://dify.example.com/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
+        raise ValueError(f"{url!r} is not an http or https address; write it as https://dify.example.com/v1")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password; the app's key is the login")
+    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ValueError("must be the plain address, without ?, # or spaces")
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}/v1"
+
+
+def is_this_machine(url: str) -> bool:
+    """True for an address on loopback."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(_LOOPBACK, host) is not None
+
+
+def host_in_the_open(url: str) -> str | None:
+    """The host to which a key would go unencrypted; None where that is this machine, or with https."""
+    parts = urlsplit(url)
+    return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
+
+
+def choice(*allowed: str) -> Reader:
+    """One of some words."""
+
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def path(value: Any) -> Path:
+    """A path; ~ is the user's home."""
+    return Path(text(value)).expanduser()
+
+
+def absolute_path(value: Any) -> Path:
+    """A path that means the same for whoever reads it."""
+    if not (found := path(value)).is_absolute():
+        raise ValueError(f"must be an absolute path, and {value!r} is not")
+    return found
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """A table with any keys."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table: { key = value }")
+    return value
+
+
+def user(value: Any) -> str:
+    """An end user's id."""
+    if len(text(value)) > _MAX_USER:
+        raise ValueError(f"must have at most {_MAX_USER} characters")
+    return str(value)
+
+
+def size(value: Any) -> int:
+    """Bytes from "2kB"; false is none."""
+    if value is False:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('must be a size such as "2kB", or false')
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A string, or a list of them."""
+    if isinstance(value, str):
+        return (text(value),)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a string or a list of strings")
+    return tuple(value)
+
+
+def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
+    """Input name -> path or URL, or a list of them."""
+    return {key: item if isinstance(item, str) else strings(item) for key, item in table(value).items()}
+
+
+def timezone(value: Any) -> str:
+    """A zone of the machine's zone data."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for jobs with a zone
+
+    try:
+        ZoneInfo(text(value))
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f"{value!r} is not a time zone of this machine, such as Asia/Shanghai") from None
+    return str(value)
+
+
+def structure(cls: type, **readers: Reader) -> Reader:
+    """A table that becomes a frozen value; unknown keys are refused."""
+    names = list(cls.__annotations__)
+
+    def read(value: Any) -> Any:
+        for key in table(value):
+            if key not in names:
+                raise ValueError(f"has no key {key!r}; it takes {', '.join(names)}")
+        built = {}
+        for key, item in value.items():
+            try:
+                built[key] = readers[key](item)
+            except ValueError as error:
+                gap = "" if str(error).startswith(".") else " "
+                raise ValueError(f".{key}{gap}{error}") from None
+        return cls(**built)
+
+    return read
+
+
+def attempts(value: Any) -> int:
+    """A count of POSTs, the first included."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a whole number from 1")
+    return value
+
+
+def expect(value: Any) -> Any:
+    """Path in the run -> what must hold there."""
+    from .assertions import expectations  # noqa: PLC0415 - for jobs that expect something
+
+    return expectations(value)
+
+
+def run_path(value: Any) -> str:
+    """A dotted path in a run, such as outputs.result."""
+    from . import assertions  # noqa: PLC0415 - for jobs that select a value
+
+    return assertions.run_path(value)
+
+
+def names_of_variables(value: Any) -> tuple[str, ...]:
+    """Names of environment variables that templates may read."""
+    for name in (found := strings(value)):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"names {name!r}, which is no name of an environment variable")
+        if name == "DIFY_API_KEY":
+            raise ValueError("names DIFY_API_KEY; the key is no input")
+    return found
+
+
+def mode(value: Any) -> int:
+    """A file's mode as chmod(1) writes it in octal: "0640"."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError('must be a mode in octal, as a string: "0640"')
+    return int(value, 8)
+
+
+def downloads(value: Any) -> Downloads | None:
+    """True, false, or a table with the limits."""
+    if isinstance(value, bool):
+        return Downloads() if value else None
+    read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
+    return read
+
+
+def web_address(value: Any) -> str:
+    """An http or https address, with whatever path and query it has."""
+    url = text(value).strip()
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\x00-\x1f\\#]", url):
+        raise ValueError("must be an http or https address")  # not quoted: who knows a ping address can ping
+    return url
+
+
+def url_files(value: Any) -> tuple[str, ...]:
+    """Names of files with apprise URLs: they hold passwords, and a config file is for everybody to read."""
+    for item in strings(value):
+        if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
+            raise ValueError(
+                "must name a file with one apprise URL a line, mode 0600: "
+                f"{URL_FILE}/etc/dify-job/notify.urls"
+            )
+    return strings(value)
+
+
+def prometheus_file(value: Any) -> Path:
+    """A path for node_exporter's textfile collector, which reads *.prom alone."""
+    found = path(value)
+    if not found.is_absolute() or found.suffix != ".prom":
+        raise ValueError("must be an absolute path that ends in .prom")
+    return found
+
+
+FIELDS: Mapping[str, Reader] = {
+    "base_url": base_url,
+    "api_key_file": path,
+    "api_key_credential": path,
+    "api_key_env": text,
+    "mode": choice("streaming", "blocking"),
+    "workflow_id": text,
+    "end_user": user,
+    "timeout": positive_timespan,
+    "connect_timeout": positive_timespan,
+    "idle_timeout": positive_timespan,
+    "wait_network": timespan,
+    "ca_file": path,
+    "inputs": table,
+    "files": files,
+    "env": names_of_variables,
+    "overlap": choice("fail", "skip", "wait"),
+    "partial": choice("failure", "success"),
+    "retry": structure(RetryPolicy, attempts=attempts, max_wait=timespan),
+    "output": structure(
+        Output, file=text, select=run_path, format=choice("text", "json"), mode=mode, downloads=downloads
+    ),
+    "expect": expect,
+    "notify": structure(
+        Notify,
+        healthchecks=web_address,
+        on_failure=url_files,
+        on_success=url_files,
+        on_recovery=url_files,
+    ),
+    "metrics": structure(Metrics, textfile=prometheus_file),
+    "console_url": web_address,
+    "state": choice("disk", "none"),
+    "log_outputs": size,
+    "log_file": absolute_path,
+    "run_as": text,
+    "description": text,
+    "every": interval,
+    "calendar": strings,
+    "cron": text,
+    "timezone": timezone,
+    "jitter": timespan,
+    "catch_up": boolean,
+    "max_late": timespan,
+}

@@ -1,0 +1,104 @@
+"""What a server tells of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
+
+import queue
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..system.values import dataclass, replace
+from .client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply
+from .form import Parameters, read_parameters
+from .models import ApiError, json_object, read_refusal
+
+_VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
+CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppProbe:
+    """A server and its app as far as it told; what follows an obstacle was not asked.
+
+    broken: why no whole answer came. refusal: the first answer that was none. strange: a 200 that is
+    not Dify's. clock_ahead: seconds that this machine's clock is ahead of the server's.
+    """
+
+    version: str | None = None
+    name: str = ""
+    mode: str | None = None
+    parameters: Parameters | None = None
+    broken: str | None = None
+    refusal: ApiError | None = None
+    strange: bool = False
+    clock_ahead: float | None = None
+    certificate_ends: datetime | None = None
+
+
+def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float = CALL_LIMIT) -> AppProbe:
+    """Ask for the app of a key. limit: seconds for each of the two questions."""
+    seen, reply = _ask(AppProbe(), base_url, key, ca_file, "/info", limit)
+    if reply is None:
+        return seen
+    if reply.status == 200:
+        info = json_object(reply.body)
+        if info is None or not isinstance(info.get("name"), str):
+            return replace(seen, strange=True)
+        mode = info.get("mode")  # old servers do not tell it
+        seen = replace(seen, name=info["name"], mode=mode if isinstance(mode, str) else None)
+    elif reply.status != 404 or seen.version is None:  # Dify, without /info
+        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
+    seen, reply = _ask(seen, base_url, key, ca_file, "/parameters", limit)
+    if reply is None:
+        return seen
+    if reply.status != 200:
+        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
+    parameters = read_parameters(reply.body)
+    return replace(seen, parameters=parameters, strange=parameters is None)
+
+
+def _ask(
+    seen: AppProbe, base_url: str, key: str, ca_file: Path | None, path: str, limit: float
+) -> tuple[AppProbe, Reply | None]:
+    told: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def tell(_call: PendingCall, message: Message) -> None:
+        told.put(message)
+
+    call = DifyClient(base_url, key, tell=tell, ca_file=ca_file, connect_timeout=limit).get(path)
+    try:
+        message = told.get(timeout=limit)
+    except queue.Empty:
+        call.hang_up()
+        return replace(seen, broken=f"no answer within {limit:.0f} s"), None
+    if isinstance(message, InternalError):
+        raise message.error
+    if isinstance(message, ConnectionLost):
+        return replace(seen, broken=message.reason), None
+    if not isinstance(message, Reply):
+        return replace(seen, strange=True), None
+    version = _version(message.headers.get("X-Version")) or seen.version
+    clock = _clock_ahead(message.headers.get("Date"))
+    return replace(
+        seen, version=version, clock_ahead=clock, certificate_ends=_end_of(call.witness.certificate)
+    ), message
+
+
+def _version(told: str | None) -> str | None:
+    return told if told is not None and _VERSION.fullmatch(told) else None
+
+
+def _clock_ahead(date: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - not on the way of a run
+
+    try:
+        return time.time() - parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, TypeError):
+        return None
+
+
+def _end_of(certificate: dict[str, Any] | None) -> datetime | None:
+    from ssl import cert_time_to_seconds  # noqa: PLC0415 - not on the way of a run
+
+    end = (certificate or {}).get("notAfter")
+    return datetime.fromtimestamp(cert_time_to_seconds(end), UTC) if isinstance(end, str) else None

@@ -1,0 +1,293 @@
+"""What servers from 0.6 to 1.17 say, old shapes and new ones brought into one.
+
+The shapes and their versions: tests/data/recordings, and Dify's own api/core/app/entities.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..system.values import dataclass, replace
+from .sse import ServerSentEvent
+
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+STOPPED = "stopped"
+PARTIAL = "partial-succeeded"
+PAUSED = "paused"
+RUNNING = "running"
+SCHEDULED = "scheduled"
+ENDED = frozenset({SUCCEEDED, FAILED, STOPPED, PARTIAL})
+UNDER_WAY = frozenset({RUNNING, SCHEDULED})
+
+_IDENTIFIER = re.compile(r"[!-~]{1,255}")
+_DIGITS = re.compile(r"[0-9]{1,6}")
+_BEYOND_NUMBERS = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
+_TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
+# The server writes `event` first; what does not begin so is decoded like any other event.
+_IRRELEVANT = tuple(
+    prefix + name
+    for prefix in (b'{"event": "', b'{"event":"')
+    for name in (b'text_chunk"', b'tts_message"', b'tts_message_end"', b'reasoning_chunk"')
+)
+IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
+
+
+@dataclass(frozen=True)
+class WorkflowRun:
+    """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds."""
+
+    run_id: str | None = None
+    task_id: str | None = None
+    workflow_id: str | None = None
+    status: str | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    elapsed_time: float | None = None
+    total_tokens: int | None = None
+    total_steps: int | None = None
+    created_at: int | float | None = None
+    finished_at: int | float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """True for a status after which nothing follows; a status unknown to us is not one."""
+        return self.status in ENDED
+
+    @property
+    def under_way(self) -> bool:
+        """True for a status that says that the run goes on; neither is a status unknown to us."""
+        return self.status in UNDER_WAY
+
+    def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
+        """The same run; ids that this telling of it lacks are filled in."""
+        return replace(self, run_id=self.run_id or run_id, task_id=self.task_id or task_id)
+
+
+@dataclass(frozen=True)
+class RunNotFound:
+    """Dify itself says that it knows no such run."""
+
+
+@dataclass(frozen=True)
+class ApiError:
+    """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
+
+    from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
+    url: what was asked, where somebody needs to know.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    from_dify: bool = True
+    retry_after: str | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a stream: ids wherever it carries them, and what its kind adds."""
+
+    kind: str
+    run_id: str | None = None
+    task_id: str | None = None
+    run: WorkflowRun | None = None
+    refusal: ApiError | None = None
+    node: str | None = None
+    node_status: str | None = None
+    tokens: int = 0
+
+    @property
+    def terminal(self) -> bool:
+        """True where the client ends the call: some servers keep the stream open after it (1.14, error)."""
+        return self.kind in _TERMINAL
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The object in a body; None where it holds none, or half of one."""
+    try:
+        told = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def read_event(raw: ServerSentEvent) -> Event | None:
+    """The event, or None for pings, chunks of text and speech, and what is no JSON object.
+
+    Chunks are known by their first bytes and not decoded: they are most of a stream and decide nothing.
+    """
+    if raw.data.startswith(_IRRELEVANT):
+        return None
+    told = json_object(raw.data)
+    if told is None:
+        return None
+    kind = str(told.get("event") or raw.name)
+    data = told["data"] if isinstance(told.get("data"), dict) else {}
+    run_id = _identifier(told.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
+    task_id = _identifier(told.get("task_id"))
+    if kind == "error":
+        return Event(kind, run_id, task_id, refusal=_error_event(told or data))
+    if kind in ("workflow_finished", "workflow_paused"):
+        run = _run(data or told).with_ids(run_id, task_id)
+        if kind == "workflow_paused":
+            run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
+        return Event(kind, run.run_id, task_id, run=run)
+    if kind == "workflow_started":
+        return Event(kind, run_id or _identifier(data.get("id")), task_id)
+    return Event(
+        kind,
+        run_id,
+        task_id,
+        node=_text(data.get("title")) if kind.startswith("node_") else None,
+        node_status=_text(data.get("status")),
+        tokens=_tokens(data),
+    )
+
+
+def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
+    """The blocking answer of a 200, an error object that came as one, or None for what is not Dify's."""
+    told = json_object(body)
+    if told is None:
+        return None
+    data = told.get("data")
+    if isinstance(data, dict) and ("status" in data or "workflow_run_id" in told):
+        return _run(data).with_ids(_identifier(told.get("workflow_run_id")), _identifier(told.get("task_id")))
+    if "message" in told and isinstance(told.get("code"), str):
+        return _error_event(told)
+    return None
+
+
+def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
+    """True for half an answer, even half a head, which http.client takes for a whole one.
+
+    False for what somebody else than Dify made.
+    """
+    kind = headers.get("Content-Type", "")
+    half = not body or not kind or ("json" in kind and json_object(body) is None)
+    return half or version_of(headers) is not None
+
+
+def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
+    """Run detail; None where the answer is not Dify's word on it: a proxy's page, a refused key, a fault.
+
+    A server to 1.12 says of a run that it does not know: 200 with every field null (`detail-unknown-id`).
+    """
+    told = json_object(body)
+    if told is None:
+        return None
+    if status == 404 and told.get("code") == "not_found":
+        return RunNotFound()
+    if status != 200 or "id" not in told or "status" not in told:
+        return None
+    return RunNotFound() if told["id"] is None and told["status"] is None else _run(told)
+
+
+def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
+    """One end user's runs on a page of /workflows/logs, newest first; they have no outputs.
+
+    None where it is no such page. Before 1.5.0 the server gives the runs of all users.
+    """
+    rows = (json_object(body) or {}).get("data")
+    if not isinstance(rows, list):
+        return None
+    runs = [
+        row.get("workflow_run") for row in rows if isinstance(row, dict) and _user_of(row) in (None, user)
+    ]
+    return tuple(_run(run) for run in runs if isinstance(run, dict) and _identifier(run.get("id")))
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
+    """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
+    told = json_object(body) or {}
+    return replace(
+        _error_event(told),
+        status=status,
+        from_dify=isinstance(told.get("code"), str) or "X-Version" in headers,
+        retry_after=headers.get("Retry-After"),
+        url=url,
+    )
+
+
+def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """Major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
+    major, _, rest = headers.get("X-Version", "").partition(".")
+    minor = rest.partition(".")[0]
+    return (int(major), int(minor)) if _DIGITS.fullmatch(major) and _DIGITS.fullmatch(minor) else None
+
+
+def _error_event(told: Mapping[str, Any]) -> ApiError:
+    message = told.get("message")
+    params = told.get("params")
+    text = message if isinstance(message, str) else json.dumps(message) if message else ""
+    if isinstance(params, str) and params:
+        text = f"{text} ({params})"
+    status = told.get("status")
+    return ApiError(status if isinstance(status, int) else 0, _text(told.get("code")) or "", text)
+
+
+def _user_of(row: Mapping[str, Any]) -> str | None:
+    user = row.get("created_by_end_user")
+    return _text(user.get("session_id")) if isinstance(user, dict) else None
+
+
+def _run(data: Mapping[str, Any]) -> WorkflowRun:
+    return WorkflowRun(
+        run_id=_identifier(data.get("id")),
+        workflow_id=_text(data.get("workflow_id")),
+        status=_text(data.get("status")),
+        outputs=_outputs(data.get("outputs")),
+        error=_text(data.get("error")),
+        elapsed_time=_number(data.get("elapsed_time")),
+        total_tokens=_whole(data.get("total_tokens")),
+        total_steps=_whole(data.get("total_steps")),
+        created_at=_time(data.get("created_at")),
+        finished_at=_time(data.get("finished_at")),
+    )
+
+
+def _outputs(value: Any) -> Mapping[str, Any] | None:
+    """An object (1.13 and newer, streams, blocking answers), a JSON text (run detail to 1.12) or null."""
+    if isinstance(value, str):
+        value = json_object(value.encode())
+    return value if isinstance(value, dict) else None
+
+
+def _time(value: Any) -> int | float | None:
+    """Seconds since 1970; an RFC 822 date before 1.2.0 (langgenius/dify#16821)."""
+    if isinstance(value, str):
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - servers before 1.2.0 alone need it
+
+        try:
+            return int(parsedate_to_datetime(value).timestamp())
+        except (ValueError, OverflowError):
+            return None
+    return _number(value)
+
+
+def _tokens(data: Mapping[str, Any]) -> int:
+    metadata = data.get("execution_metadata")
+    return (_whole(metadata.get("total_tokens")) or 0) if isinstance(metadata, dict) else 0
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _identifier(value: Any) -> str | None:
+    """An id that can stand in a path, a header and a line of the log; Dify's are UUIDs."""
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+
+
+def _number(value: Any) -> int | float | None:
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if real and abs(value) < _BEYOND_NUMBERS else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

@@ -1,0 +1,144 @@
+"""The one exit-code table: help, man page, units and manifests are generated from it."""
+
+import signal
+from enum import StrEnum
+
+from .system.values import dataclass
+
+
+class Outcome(StrEnum):
+    """How a run ended, in one word."""
+
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"
+    USAGE = "usage"
+    REJECTED = "rejected"
+    NO_INPUT = "no-input"
+    UNREACHABLE = "unreachable"
+    BUG = "bug"
+    CANNOT_WRITE = "cannot-write"
+    UNKNOWN = "unknown"
+    BUSY = "busy"
+    PROTOCOL = "protocol"
+    DENIED = "denied"
+    CONFIG = "config"
+    FAILED = "failed"
+    PARTIAL = "partial"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    UNEXPECTED = "unexpected"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+class RetrySafety(StrEnum):
+    """What a retry by the caller would be after an exit code."""
+
+    NOT_NEEDED = "-"
+    SAFE = "safe"
+    USELESS = "no"
+    NOT_SAFE = "not safe"
+    POLICY = "policy"
+
+
+@dataclass(frozen=True)
+class ExitCode:
+    """One line of the table."""
+
+    code: int
+    outcome: Outcome
+    when: str
+    again: RetrySafety
+
+
+TABLE: tuple[ExitCode, ...] = (
+    ExitCode(0, Outcome.SUCCEEDED, "Dify reports that the workflow succeeded", RetrySafety.NOT_NEEDED),
+    ExitCode(
+        0,
+        Outcome.SKIPPED,
+        'nothing was started, as asked: overlap = "skip", --if-due, or later than max_late',
+        RetrySafety.NOT_NEEDED,
+    ),
+    ExitCode(64, Outcome.USAGE, "wrong flags or arguments", RetrySafety.USELESS),
+    ExitCode(
+        65,
+        Outcome.REJECTED,
+        "Dify refused the inputs, or a schedule or value is invalid for this target",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(66, Outcome.NO_INPUT, "an input file is missing or unreadable", RetrySafety.USELESS),
+    ExitCode(
+        69,
+        Outcome.UNREACHABLE,
+        "no run was started: connection refused, DNS, TLS, or 503",
+        RetrySafety.SAFE,
+    ),
+    ExitCode(70, Outcome.BUG, "a fault of dify-job itself; the log has the traceback", RetrySafety.USELESS),
+    ExitCode(
+        73,
+        Outcome.CANNOT_WRITE,
+        "the output file, the lock or the in-flight record cannot be written; found before the call",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(
+        74,
+        Outcome.UNKNOWN,
+        "submitted, and nothing could tell how it ended: it may have run, or may run yet",
+        RetrySafety.NOT_SAFE,
+    ),
+    ExitCode(
+        75,
+        Outcome.BUSY,
+        "the server has too many runs, or another run of this job is under way",
+        RetrySafety.SAFE,
+    ),
+    ExitCode(
+        76,
+        Outcome.PROTOCOL,
+        "the answer is not Dify's, or has a status unknown to this version",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(
+        77,
+        Outcome.DENIED,
+        "key refused, access forbidden, plan quota used up, or blocked by a firewall",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(
+        78,
+        Outcome.CONFIG,
+        "config, key file or app settings are wrong; the message names the mend",
+        RetrySafety.USELESS,
+    ),
+    ExitCode(80, Outcome.FAILED, "the workflow ran and failed", RetrySafety.POLICY),
+    ExitCode(
+        81, Outcome.PARTIAL, 'partial-succeeded, and the job says partial = "failure"', RetrySafety.POLICY
+    ),
+    ExitCode(
+        82,
+        Outcome.STOPPED,
+        "stopped on the server by somebody else, or by the server's own time limit",
+        RetrySafety.POLICY,
+    ),
+    ExitCode(83, Outcome.PAUSED, "the workflow waits for a human", RetrySafety.USELESS),
+    ExitCode(
+        84, Outcome.UNEXPECTED, "succeeded, but the outputs are not what expect asks for", RetrySafety.POLICY
+    ),
+    ExitCode(
+        124,
+        Outcome.TIMEOUT,
+        "the deadline passed while the run was under way; stop was sent",
+        RetrySafety.POLICY,
+    ),
+    ExitCode(130, Outcome.CANCELLED, "SIGINT; stop was sent", RetrySafety.USELESS),
+    ExitCode(143, Outcome.CANCELLED, "SIGTERM; stop was sent", RetrySafety.USELESS),
+)
+
+_CODES = {row.outcome: row.code for row in TABLE if row.outcome is not Outcome.CANCELLED}
+
+
+def code_of(outcome: Outcome, signum: int = signal.SIGTERM) -> int:
+    """Exit code of an outcome; `signum` matters for `cancelled` alone (128 + signal)."""
+    if outcome is Outcome.CANCELLED:
+        return 128 + signum
+    return _CODES[outcome]

@@ -1,1 +1,0 @@
-"""The original system's HTTP interface: one request, one short process, on a socket that systemd holds."""

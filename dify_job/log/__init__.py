@@ -1,0 +1,264 @@
+"""One pipeline of structlog processors with three faces, chosen once: console, journal, JSON lines.
+
+Until set_up is called nothing is logged: a program that imports run_workflow keeps its own logging. Secrets
+told to hide() are taken out of every face, tracebacks included.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from functools import partial, partialmethod
+from math import isfinite
+from typing import Any, Protocol
+
+from ..messages.i18n import translate
+from ..messages.sanitize import one_line, visible
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+_LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
+_HIDDEN = "[hidden]"
+_SHORTEST_SECRET = 4  # hiding "1" would hide every 1 in the log
+
+
+class Stream(Protocol):
+    """What the lines of the log are written to."""
+
+    def write(self, text: str, /) -> int:
+        """As of a text file."""
+
+    def flush(self) -> None:
+        """As of a text file."""
+
+    def isatty(self) -> bool:
+        """As of a text file."""
+
+
+_secrets: list[str] = []
+_keys: list[str] = []
+_hiding = threading.Lock()
+_recent: deque[str] = deque(maxlen=40)
+_logger: Any = None
+_level = INFO
+
+
+def hide(secret: str, *, is_key: bool = False) -> None:
+    """Never show this text, in whatever face or field it turns up, nor as JSON or a URL would write it.
+
+    is_key: nor write it into an output file, where a secret input may well belong.
+    """
+    if len(secret) < _SHORTEST_SECRET:
+        return
+    from urllib.parse import quote  # noqa: PLC0415 - `--help` has none
+
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    forms |= {quote(secret, safe="", errors="replace"), quote(secret, errors="replace")}
+    with _hiding:  # a program's threads each hide their own
+        for hidden in (_secrets, _keys) if is_key else (_secrets,):
+            hidden[:] = sorted({*hidden, *forms}, key=len, reverse=True)
+
+
+def redact(text: str) -> str:
+    """The text without the secrets that hide() was told."""
+    for secret in _secrets:
+        text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def as_json(value: Any, *, indent: int | None = None, to_file: bool = False) -> str:
+    """A value as JSON without secrets in its texts; what JSON has no number for, as 1e999, is null.
+
+    Not in the whole text at once: a secret "true" would leave no JSON. to_file: only keys are secrets.
+    """
+    secrets = _keys if to_file else _secrets
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
+    except RecursionError:  # with an indent the encoder is not the one in C
+        return as_json(value, to_file=to_file)
+    if any(secret in text for secret in secrets):
+        text = json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
+    return text
+
+
+def _fit_for_json(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, _HIDDEN)
+        return value
+    if isinstance(value, Mapping):
+        return {_fit_for_json(name, _keys): _fit_for_json(inner, secrets) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_fit_for_json(inner, secrets) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def faces() -> tuple[str, ...]:
+    """The values of --log-format."""
+    return ("auto", "console", "json", "journal")
+
+
+def level_of(name: str) -> int:
+    """The number of a level's name."""
+    return _LEVELS[name]
+
+
+def is_set_up() -> bool:
+    """True once set_up chose a face."""
+    return _logger is not None
+
+
+def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, journal: bool = False) -> str:
+    """Choose the face ("auto": by what stderr is) and the lowest level shown; returns the face chosen.
+
+    journal: send to the journal's socket even where stderr is something else (cron).
+    """
+    global _logger, _level  # noqa: PLW0603 - one process, one log
+    stream = stream or sys.stderr
+    _level = level
+    context: dict[str, Any] = {"job": job}
+    if face == "auto":
+        face = "journal" if journal or stderr_is_journal() else "console" if stream.isatty() else "json"
+    if face == "journal":
+        from .journal import Journal  # noqa: PLC0415 - under systemd alone
+
+        try:
+            _logger = _Pipeline(Journal(), (_add_level, _speak, _fit), context)
+        except OSError:
+            face = "json"
+    if face == "json":
+        _logger = _Pipeline(_Lines(stream), (_add_level, _fit, _add_time, _json_line), context)
+    elif face == "console":  # a person knows which job it is
+        import structlog  # noqa: PLC0415 - see _Pipeline
+
+        colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        processors = (structlog.processors.format_exc_info, _speak, _fit, _console_line(colors=colors))
+        _logger = structlog.wrap_logger(_Lines(stream), processors=processors)
+    return face
+
+
+class _Pipeline:
+    """A bound logger of structlog's kind for the faces that machines read.
+
+    Importing structlog, and by way of it asyncio, would be 0.19 of `import requests` and 4 MiB at each run.
+    """
+
+    def __init__(
+        self, sink: Any, processors: Sequence[Callable[..., Any]], context: Mapping[str, Any]
+    ) -> None:
+        self._sink = sink
+        self._processors = processors
+        self._context = context
+
+    def _proceed(self, method: str, event: str, **fields: Any) -> None:
+        told: Any = {**self._context, **fields, "event": event}
+        for processor in self._processors:
+            told = processor(self._sink, method, told)
+        send = getattr(self._sink, method)
+        if isinstance(told, str):
+            send(told)
+        else:
+            send(**told)
+
+    debug = partialmethod(_proceed, "debug")
+    info = partialmethod(_proceed, "info")
+    warning = partialmethod(_proceed, "warning")
+    error = partialmethod(_proceed, "error")
+
+
+def stderr_is_journal(environ: Mapping[str, str] = os.environ) -> bool:
+    """True where JOURNAL_STREAM names the very file that stderr is: children inherit it (systemd.exec(5))."""
+    try:
+        there = os.fstat(2)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def recent() -> tuple[str, ...]:
+    """The last lines of this process from info up, oldest first, for messages to people."""
+    return tuple(redact(line) for line in _recent)
+
+
+def _log(method: str, event: str, /, **fields: Any) -> None:
+    if _logger is None or _LEVELS[method] < _level:
+        return
+    if method != "debug":
+        told = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
+        _recent.append(one_line(redact(told)))
+    try:
+        getattr(_logger, method)(event, **fields)
+    except (OSError, ValueError):
+        # A full disk, a closed pipe or a dead journal must not change the outcome (issue 3).
+        return
+
+
+debug = partial(_log, "debug")
+info = partial(_log, "info")
+warning = partial(_log, "warning")
+error = partial(_log, "error")
+
+
+class _Lines:
+    """Writes finished lines to a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    debug = info = warning = error = msg
+
+
+def _add_level(_logger: object, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    return {**event, "level": method}
+
+
+def _add_time(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return {**event, "timestamp": now.isoformat(timespec="microseconds") + "Z"}
+
+
+def _json_line(_logger: object, _method: str, event: Mapping[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False, default=str)
+
+
+def _fit(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Without secrets and control characters, tracebacks included; before any face: none is missed."""
+    return {key: _shown(value) for key, value in event.items() if value is not None and value != ""}
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float)) else visible(redact(str(value)))
+
+
+def _speak(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """What people read, in the language of the locale; JSON lines are for programs."""
+    spoken = {key: translate(str(event[key])) for key in ("event", "hint") if event.get(key)}
+    return {**event, **spoken}
+
+
+def _console_line(*, colors: bool) -> Any:
+    """`dify-job: message  key=value`, the level in colour where the terminal has them."""
+    paint = {"warning": "\x1b[33m", "error": "\x1b[31m", "debug": "\x1b[2m"} if colors else {}
+
+    def line(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+        text = str(event.pop("event"))
+        event.pop("message_id", None)
+        traceback = event.pop("exception", None)
+        told = "  ".join(f"{key}={value}" for key, value in event.items())
+        start, end = (paint[method], "\x1b[0m") if method in paint else ("", "")
+        prefix = {"warning": "warning: ", "error": "error: "}.get(method, "")
+        return (
+            f"{start}{prefix}{text}{end}"
+            + (f"  {told}" if told else "")
+            + (f"\n{traceback}" if traceback else "")
+        )
+
+    return line

@@ -1,0 +1,274 @@
+"""A job from its configuration to its Result: what the command and Python programs both call.
+
+No printing, no exit, no signal handlers, no logging set-up: the log is silent until a caller gives it a face.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import log
+from ..config.loader import load_config, pick
+from ..config.model import Job, Metrics, Notify, Secret
+from ..config.permissions import check_ca_file
+from ..config.schema import host_in_the_open
+from ..config.secrets import read_key
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..state.store import JobState, LockHeld, cannot_write, directory_of
+from ..system.values import replace
+from .inputs import Templates, secrets_in
+from .result import Result, log_result
+from .run_context import RunContext, fault, not_started, refusal
+from .run_spec import RunSpec
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .files import InputFile
+    from .notifications import Notifications
+    from .output_path import OutputPath
+
+
+def run_workflow(
+    job: Job | str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    config: str | Path | None = None,
+    env_file: str | Path | None = None,
+    start: RunContext | None = None,
+    **settings: Any,
+) -> Result:
+    """Run a job's workflow once and tell how it ended; only a fault of dify-job itself is raised.
+
+    KeyboardInterrupt, or what another signal handler raises, stops the run in Dify, too, and is raised again
+    once that was tried; a second one is at once.
+
+    job: its name, None for the only one, or a job already read. inputs: over those of the job. config and
+    env_file: as --config and --env-file. settings: keys of a job for this run alone, written as in the config
+    file: timeout="5min", end_user="me".
+    """
+    start = start or RunContext()
+    if not isinstance(job, Job):
+        name = job
+        try:
+            found = load_config(_path(config), _path(env_file), flags=settings)
+            job, start = pick(found, name), replace(start, config_path=found.path)
+        except JobError as error:
+            return refusal(name or "", error, start)
+    workflow = _Workflow(job, inputs or {}, start)
+    with contextlib.closing(workflow):
+        result = workflow.run()
+    if start.inbox.interruption is not None:
+        raise start.inbox.interruption
+    return result
+
+
+def tell(job: Job, result: Result, start: RunContext) -> None:
+    """Tell those whom the job names of a result that came about before run_workflow was called."""
+    telling = _telling(job, start)
+    if telling is not None:
+        telling.ends(result, directory_of(job.name, start.config_path), start.inbox)
+
+
+class _Workflow:
+    def __init__(self, job: Job, inputs: Mapping[str, Any], start: RunContext) -> None:
+        self._job = job
+        self._inputs = inputs
+        self._start = start
+        self._state: JobState | None = None
+        self._telling = _telling(job, start)
+        self._templates = Templates(job, self._last_success)
+
+    def run(self) -> Result:
+        try:
+            result = self._result()
+        except JobError as error:
+            result = refusal(self._job.name, error, self._start)
+            self._keep(result)
+        except Exception as error:
+            result = fault(self._job.name, error, self._start)
+            self._keep(result)
+            self._tell(result)
+            raise
+        log_result(result, outputs=self._job.log_outputs)
+        self._start.ended(result)
+        self._tell(result)
+        return result
+
+    def close(self) -> None:
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+
+    # Where those are told who want to know; nothing here may change the result
+
+    def _begins(self, request: RunSpec) -> RunSpec:
+        """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
+        if self._templates.renew():
+            request = replace(request, inputs=self._rendered(), files=self._files())
+        self._import_ahead()
+        log.info("run started", message_id="started", job=self._job.name)
+        if self._telling is not None:
+            self._telling.begins()
+        return request
+
+    def _tell(self, result: Result) -> None:
+        """The result stands, is kept and is with the caller."""
+        if self._state is not None and (self._state.directory / "wish.json").exists():
+            from ..state import request_file  # noqa: PLC0415 - where somebody waits for the answer
+
+            with contextlib.suppress(OSError):
+                request_file.answer(self._state, result.as_json())
+        if self._telling is None:
+            return
+        directory = self._state.directory if self._state is not None else None
+        self.close()  # the next run need not wait until all are told
+        self._telling.ends(result, directory, self._start.inbox)
+
+    # The run
+
+    def _result(self) -> Result:
+        job, start = self._job, self._start
+        key = read_key(job)
+        check_ca_file(job.ca_file)
+        _warn_of_plain_http(job)
+        self._open_state()
+        if (why := start.held_back(job, self._state)) is not None:
+            return not_started(job.name, start, Outcome.SKIPPED, f"skipped: {why}")
+        if start.jitter:
+            log.info("waiting for the job's jitter", seconds=round(start.jitter))
+            if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
+                told = "cancelled before it began"
+                return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
+        request = self._request(key, time.monotonic() if start.jitter else start.began)
+        target = self._target()
+        from .engine import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
+
+        result = run_job(
+            request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
+        )
+        if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
+            from .delivery import deliver  # noqa: PLC0415 - for jobs with an output file
+
+            deliver(target, result, request, start.inbox)
+        return result
+
+    def _request(self, key: Secret, began: float) -> RunSpec:
+        job, start = self._job, self._start
+        return RunSpec(
+            job=job,
+            key=key,
+            inputs=self._rendered(),
+            files=self._files(),
+            began=began,
+            wait_network=job.wait_network if job.wait_network is not None else start.wait_network,
+            run=_checked_run_id(job, start),
+            lost=start.lost,
+        )
+
+    def _target(self) -> OutputPath | None:
+        """The place of the job's output file, which can be written. Raises JobError (cannot-write)."""
+        if (name := self._templates.output_file()) is None:
+            return None
+        from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
+        from .output_path import place_of  # noqa: PLC0415
+
+        target = place_of(self._job, name, self._state.directory if self._state is not None else None)
+        check_writable(target)
+        return target
+
+    def _rendered(self) -> Mapping[str, Any]:
+        inputs = self._templates.inputs() | dict(self._inputs)
+        for secret in secrets_in(inputs):
+            log.hide(secret)
+        return inputs
+
+    def _last_success(self) -> datetime | None:
+        return self._state.last_success() if self._state is not None else None
+
+    def _files(self) -> Mapping[str, tuple[InputFile, ...]]:
+        if not self._job.files:
+            return {}
+        from .files import look_at  # noqa: PLC0415 - for jobs with files
+
+        return look_at(self._templates.files())
+
+    def _import_ahead(self) -> None:
+        """Import what is needed once the run has ended: an upgrade may replace our files meanwhile."""
+        job, state = self._job, self._state
+        needed = {
+            "running.expecting": bool(job.expect),
+            "process": any(one.regex is not None for one in job.expect.values()),
+            "running.delivery": job.output.file is not None,
+            "running.downloads": job.output.downloads is not None,
+            "running.metrics": job.metrics.textfile is not None,
+            "mailbox": state is not None and (state.directory / "wish.json").exists(),
+        }
+        for room in (room for room, is_needed in needed.items() if is_needed):
+            import_module(f"dify_job.{room}")
+
+    def _open_state(self) -> None:
+        if self._job.state == "none":
+            return
+        directory = directory_of(self._job.name, self._start.config_path)
+        try:
+            self._state = JobState(directory)
+        except OSError as error:
+            raise cannot_write(directory, error) from None
+
+    def _keep(self, result: Result) -> None:
+        """Keep what ended before its turn as well: to a timer it is a failure like any other."""
+        with contextlib.suppress(OSError, JobError):
+            if self._state is None:
+                self._open_state()
+            if self._state is None:
+                return
+            try:
+                self._state.lock()
+            except LockHeld:
+                self._state.remember(result.as_record())
+            else:
+                self._state.finish(result.as_record())
+
+
+def _checked_run_id(job: Job, start: RunContext) -> str:
+    run_id = start.run_id
+    if start.lost and not run_id:
+        raise JobError(
+            Outcome.USAGE, "--lost needs --run-id, by which the run is found", "name it, or leave both out"
+        )
+    if run_id and job.end_user is not None:
+        raise JobError(
+            Outcome.USAGE,
+            f"job {job.name} has an end_user of its own, so no --run-id can make its run found again",
+            "take end_user out of the job, or leave --run-id out",
+        )
+    if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", run_id):
+        raise JobError(
+            Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ : / -, at most 128"
+        )
+    return run_id
+
+
+def _telling(job: Job, start: RunContext) -> Notifications | None:
+    if job.notify == Notify() and job.metrics == Metrics():
+        return None
+    from .notifications import Notifications  # noqa: PLC0415 - start-up time; few jobs have anybody to tell
+
+    return Notifications(job, by_unit=start.by_unit)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _warn_of_plain_http(job: Job) -> None:
+    if (host := host_in_the_open(job.base_url)) is not None:
+        log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")

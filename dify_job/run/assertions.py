@@ -1,0 +1,108 @@
+"""Whether the outputs of a run that succeeded are what the job expects; else the outcome is `unexpected`."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ..config.model import Expectation
+from ..exit_codes import Outcome
+from ..system.values import replace
+from .outcome import RunOutcome
+from .output import value_at
+from .result import response_of
+
+_SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
+# In a process of its own, since no thread can be taken out of a search.
+_SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)"
+_SHOWN = 60  # characters of a value in a message
+
+
+def apply_assertions(verdict: RunOutcome, expect: Mapping[str, Expectation]) -> RunOutcome:
+    """The verdict, or `unexpected` with every path that does not hold and what is there instead."""
+    if verdict.outcome is not Outcome.SUCCEEDED or verdict.run is None:
+        return verdict
+    data = response_of(verdict.run)["data"]
+    faults = [f"{path} {fault}" for path, wanted in expect.items() if (fault := fault_of(data, path, wanted))]
+    if not faults:
+        return verdict
+    return replace(
+        verdict,
+        outcome=Outcome.UNEXPECTED,
+        message=f"workflow succeeded, but {'; '.join(faults)}",
+        hint="look at the run in the app's Logs; what must hold stands in expect of the job",
+    )
+
+
+def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
+    """What is wrong at a path of the run, as the end of a sentence; None where it holds."""
+    try:
+        value = value_at(data, path)
+    except LookupError:
+        return "is not there"
+    if wanted.nonempty and _is_empty(value):
+        return f"is empty: {shown(value)}"
+    if wanted.types and type_of(value) not in wanted.types:
+        return f"is of type {type_of(value)}, not {' or '.join(wanted.types)}: {shown(value)}"
+    if wanted.equals and not _same(value, wanted.equals[0]):
+        return f"is {shown(value)}, not {shown(wanted.equals[0])}"
+    if wanted.regex is not None:
+        return _unfound(wanted.regex, value)
+    return None
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "array"
+    return "object"
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut: outputs can be long, and private."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ([], {}) or (isinstance(value, str) and not value.strip())
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Equal as JSON: true is not 1, and 1 is 1.0."""
+    if type_of(value) != type_of(wanted):
+        return False
+    if isinstance(value, Mapping):
+        return value.keys() == wanted.keys() and all(_same(value[key], wanted[key]) for key in value)
+    if isinstance(value, (list, tuple)):
+        return len(value) == len(wanted) and all(map(_same, value, wanted))
+    return bool(value == wanted)
+
+
+def _unfound(pattern: str, value: Any) -> str | None:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    question = json.dumps([pattern, text]).encode()
+    if not sys.executable:  # Python inside another program
+        found = re.search(pattern, text) is not None
+        return None if found else f"does not match {pattern!r}: {shown(value)}"
+    from ..system import subprocesses  # noqa: PLC0415 - for patterns alone
+
+    done = subprocesses.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)
+    match done.code:
+        case 0:
+            return None
+        case 1 if not done.stderr:
+            return f"does not match {pattern!r}: {shown(value)}"
+        case 124:
+            return f"could not be searched for {pattern!r} within {_SEARCH_LIMIT:.0f} s"
+    return f"could not be searched for {pattern!r}: {done.complaint[-200:] or f'exit code {done.code}'}"

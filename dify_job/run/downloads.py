@@ -1,0 +1,158 @@
+"""The files that a workflow returns, saved beside the output file: few, small, and under harmless names."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from .. import log
+from ..config.model import Downloads
+from ..dify.client import ConnectionLost, InternalError, Message, PendingCall, Reply
+from ..dify.download import download
+from ..dify.models import WorkflowRun
+from ..system.secure_dir import Directory
+from ..system.values import dataclass
+from .event_queue import Cancel, EventQueue
+from .output_path import OutputPath
+from .run_spec import RunSpec
+
+_AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
+_IDENTITY = "dify_model_identity"
+_LONGEST = 200  # bytes of a name; file systems take 255
+
+
+@dataclass(frozen=True)
+class ReturnedFile:
+    """A file in the outputs of a run. size: as the server tells it, or None."""
+
+    name: str
+    url: str
+    size: int | None
+
+
+class Downloader:
+    """The fetching of one run's files. inbox: a cancel ends it."""
+
+    def __init__(self, request: RunSpec, limits: Downloads, inbox: EventQueue) -> None:
+        self._job = request.job
+        self._limits = limits
+        self._inbox = inbox
+        self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
+
+    def beside(self, place: OutputPath, run: WorkflowRun) -> None:
+        """Save the run's files in the directory of the output file; a file that fails is a warning.
+
+        Raises OSError where there is no such directory.
+        """
+        with place.opened() as directory:
+            self._into(directory, place, run)
+
+    def _into(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
+        found = list(dict.fromkeys(files_in(run.outputs or {})))
+        if len(found) > self._limits.max_files:
+            most = self._limits.max_files
+            log.warning(f"the workflow returned {len(found)} files; only the first {most} are saved")
+        taken = {place.path.name, *place.reserved}
+        for file in found[: self._limits.max_files]:
+            name = _free(safe_name(file.name), taken)
+            taken.add(name)
+            try:
+                why = self._save(file, directory, name)
+            except OSError as error:
+                why = error.strerror or str(error)
+            except ValueError as error:
+                why = f"its address cannot be read: {error}"
+            if why is None:
+                log.info("file saved", path=str(place.path.parent / name))
+            else:
+                log.warning(f"a file that the workflow returned was not saved: {why}", file=name)
+
+    def _save(self, file: ReturnedFile, directory: Directory, name: str) -> str | None:
+        """Save one file; why not, or None."""
+        largest = self._limits.max_size
+        if file.size is not None and file.size > largest:
+            return f"it has {file.size} bytes, and max_size is {largest}"
+        url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
+        own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
+        with directory.replacing(name, self._job.output.mode) as temporary:
+            call = download(
+                url,
+                temporary,
+                tell=self._inbox.tell,
+                largest=largest,
+                ca_file=self._job.ca_file if own else None,
+                connect_timeout=self._job.connect_timeout,
+            )
+            why = self._outcome(call)
+            if why is not None:
+                raise OSError(0, why)
+        return None
+
+    def _outcome(self, call: PendingCall) -> str | None:
+        heard = self._inbox.answer_of(call, self._until)
+        if isinstance(heard, Cancel):
+            self._inbox.cancel(heard.signum)  # for those who come after
+            call.hang_up()
+            return "the run was asked to stop"
+        if heard is None:
+            call.hang_up()
+            return "it took too long"
+        return _meaning(heard)
+
+
+def files_in(value: Any) -> Iterator[ReturnedFile]:
+    """The files anywhere in the outputs of a run (`run-blocking-filemaker`)."""
+    if isinstance(value, Mapping):
+        url = value.get("url") or value.get("remote_url")
+        if value.get(_IDENTITY) is not None and isinstance(url, str):
+            size = value.get("size")
+            name = value.get("filename")
+            yield ReturnedFile(
+                name if isinstance(name, str) and name else unquote(PurePosixPath(urlsplit(url).path).name),
+                url,
+                size if isinstance(size, int) and size >= 0 else None,
+            )
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from files_in(inner)
+
+
+def safe_name(name: str) -> str:
+    """A name that stays in its directory: no path, no leading dot, nothing that a terminal acts on."""
+    base = re.split(r"[/\\]", name)[-1]
+    base = "".join("_" if not c.isprintable() else c for c in base).strip().lstrip(".")
+    stem, dot, suffix = base.rpartition(".")
+    if not dot or len(suffix.encode()) > 20:
+        stem, dot, suffix = base, "", ""
+    room = _LONGEST - len((dot + suffix).encode())
+    stem = stem.encode(errors="replace")[:room].decode(errors="ignore")
+    return (stem + dot + suffix).encode(errors="replace").decode() or "file"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or `name-2.txt` where another file of this run has it."""
+    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+    free, count = name, 1
+    while free in taken:
+        count += 1
+        free = f"{stem}-{count}{suffix}"
+    return free
+
+
+def _meaning(message: Message) -> str | None:
+    match message:
+        case InternalError(error):
+            return f"{type(error).__name__}: {error}"
+        case Reply(status=200):
+            return None
+        case Reply(status=403):
+            return "the server refused it (HTTP 403); such links expire after some minutes"
+        case Reply(status=status):
+            return f"the server answered HTTP {status}"
+        case ConnectionLost(reason=reason):
+            return reason
+    return "the answer is not a file"

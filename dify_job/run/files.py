@@ -1,0 +1,181 @@
+"""The files of a run: looked at on this machine, held to the app's form, and handed over as it asks.
+
+What Dify takes for which type, and what it refuses, is its api/factories/file_factory.py (1.11) and the
+recordings `upload-*`, `error-upload-*` and `error-file-*`.
+"""
+
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .. import log
+from ..dify.form import FormField, Limits
+from ..dify.multipart import Part, open_plain
+from ..dify.transport import Unreadable
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system.values import dataclass
+
+_TYPES = {
+    "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
+    "video": ("mp4", "mov", "mpeg", "webm"),
+    "audio": ("mp3", "m4a", "wav", "amr", "mpga"),
+    "document": (
+        "txt", "markdown", "md", "mdx", "pdf", "html", "htm", "xlsx", "xls", "docx", "csv", "vtt",
+        "properties",
+    ),
+}  # fmt: skip
+_TYPE_OF = {extension: kind for kind, extensions in _TYPES.items() for extension in extensions}
+_BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "document", "pdf": "document"}
+# Documents where the server reads files with Unstructured (ETL_TYPE), of type custom where it does not.
+_DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
+_UNKNOWN = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of one input: a local one (path, size in bytes when it was looked at) or an address."""
+
+    variable: str
+    name: str
+    mime_type: str
+    path: Path | None = None
+    size: int = 0
+    url: str = ""
+
+    @property
+    def extension(self) -> str:
+        """In small letters, without the dot."""
+        return PurePosixPath(self.name).suffix.lstrip(".").lower()
+
+    def part(self) -> Part:
+        """What is to be uploaded of a local file."""
+        assert self.path is not None  # noqa: S101 - for mypy; an address is not uploaded
+        return Part(self.path, self.mime_type)
+
+
+def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
+    """Find every file before any call is made. Raises JobError (no-input, config)."""
+    return {key: tuple(_look_at(key, name) for name in names) for key, names in files.items()}
+
+
+def type_of(file: InputFile, field: FormField) -> str:
+    """The type that the server will find, which the request must name (`error-file-type-mismatch`)."""
+    extension = file.extension
+    if extension in _TYPE_OF:
+        return _TYPE_OF[extension]
+    if extension in _DEPENDS:
+        return "custom" if f".{extension}" in _lower(field.allowed_extensions) else "document"
+    found = next((kind for word, kind in _BY_MIME.items() if word in file.mime_type), None)
+    if found is None and file.url and not extension:
+        # The address does not tell, and Dify looks at what it gets there.
+        found = next((kind for kind in field.allowed_types if kind != "custom"), None)
+    return found or "custom"
+
+
+def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
+    """What the app or its server will refuse, as the end of a sentence; None for a file that fits."""
+    kind = type_of(file, field)
+    allowed = field.allowed_types
+    by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
+    if allowed and not by_extension and (kind == "custom" or kind not in allowed):
+        return f"is of type {kind}, and the app's input takes {_taken(field)}"
+    method = "remote_url" if file.url else "local_file"
+    if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
+        how = "addresses" if file.url else "uploads"
+        return f"cannot be given: the app's input takes no {how}"
+    by_kind = {"image": limits.image, "audio": limits.audio, "video": limits.video}
+    limit = by_kind.get(kind, limits.document)
+    if not file.url and limit is not None and file.size > limit:
+        return f"has {file.size} bytes, and the server takes {limit} of a file of type {kind}"
+    return None
+
+
+def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Limits) -> None:
+    """Hold the files to the form and the limits before one is sent. Raises JobError (rejected)."""
+    mistakes = []
+    for key, given in files.items():
+        field = fields.get(key)
+        if field is None:
+            mistakes.append(f"the app has no input {key} for a file")
+        elif not field.takes_files:
+            mistakes.append(f"the input {key} takes no file: it is of type {field.kind}")
+        elif field.kind == "file" and len(given) > 1:
+            mistakes.append(f"the input {key} takes one file, and the job gives {len(given)}")
+        elif field.max_length is not None and len(given) > field.max_length:
+            mistakes.append(f"the input {key} takes {field.max_length} files, and the job gives {len(given)}")
+        else:
+            faults = ((file, fault_of(file, field, limits)) for file in given)
+            mistakes += [f"the file {shown(file)} of {key} {fault}" for file, fault in faults if fault]
+    if mistakes:
+        raise JobError(
+            Outcome.REJECTED,
+            "; ".join(mistakes),
+            "compare the job's files with the form of the app's start node in Dify",
+        )
+
+
+def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dict[str, Any]:
+    """One file as the request names it."""
+    kind = type_of(file, field)
+    if upload_id is None:
+        return {"type": kind, "transfer_method": "remote_url", "url": file.url}
+    return {"type": kind, "transfer_method": "local_file", "upload_file_id": upload_id}
+
+
+def shown(file: InputFile) -> str:
+    """The file for a message; what an address carries behind its path can be a secret."""
+    if file.path is not None:
+        return str(file.path)
+    parts = urlsplit(file.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _look_at(key: str, name: str) -> InputFile:
+    if "://" in name:
+        parts = urlsplit(name)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise JobError(
+                Outcome.CONFIG,
+                f"a file of the input {key} is neither a path nor an http or https address",
+                "Dify itself fetches an address; a file of this machine is given by its path",
+            )
+        for secret in (parts.query, parts.password or ""):
+            log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
+        base = unquote(PurePosixPath(parts.path).name)
+        return InputFile(key, base, mimetypes.guess_type(base)[0] or _UNKNOWN, url=name)
+    path = Path(name).expanduser()
+    if not path.is_absolute():
+        raise JobError(
+            Outcome.CONFIG,
+            f"the file {name} of the input {key} is no whole path",
+            "begin the template with / or with a path that the config gives",
+        )
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except Unreadable as error:
+        raise no_input(key, path, str(error)) from None
+    return InputFile(key, path.name, mimetypes.guess_type(path.name)[0] or _UNKNOWN, path, size)
+
+
+def no_input(key: str, path: Path, why: str) -> JobError:
+    """The error for a file that is not there or cannot be read."""
+    return JobError(
+        Outcome.NO_INPUT,
+        f"the file {path} of the input {key} cannot be read: {why}",
+        f"ls -l {path}; a system job reads it as its own user",
+    )
+
+
+def _lower(extensions: Sequence[str]) -> set[str]:
+    return {extension.lower() for extension in extensions}
+
+
+def _taken(field: FormField) -> str:
+    taken = [kind for kind in field.allowed_types if kind != "custom"]
+    taken += field.allowed_extensions if "custom" in field.allowed_types else ()
+    return ", ".join(taken) or "none"

@@ -1,0 +1,164 @@
+"""What a run has to ask and to upload before its POST; only runs with files, or inputs that need the form.
+
+All of it is before any run: whatever breaks here started nothing. What was done once is not done again when
+the POST is repeated.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import log
+from ..dify import models
+from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply, UploadFailed
+from ..dify.form import Parameters, read_parameters
+from ..exit_codes import Outcome
+from ..system.values import replace
+from . import coercion
+from .event_queue import Cancel, EventQueue
+from .files import InputFile, check, handed_over, no_input, shown
+from .outcome import End, RunOutcome, decide
+from .preflight import STRANGE
+from .stop import cancelled
+
+if TYPE_CHECKING:
+    from .run_spec import RunSpec
+
+_HINT_TOO_LARGE = "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
+
+
+class InputUploader:
+    """The inputs of one run on their way to what the POST sends."""
+
+    def __init__(self, request: "RunSpec", dify: DifyClient, inbox: EventQueue) -> None:
+        self._request = request
+        self._dify = dify
+        self._inbox = inbox
+        self._parameters: Parameters | None = None
+        self._version: tuple[int, int] | None = None
+        self._fitted: Mapping[str, Any] | None = None
+        self._uploaded: dict[InputFile, str] = {}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the POST sends, once ready() gave None."""
+        assert self._fitted is not None  # noqa: S101 - for mypy
+        assert self._parameters is not None  # noqa: S101 - for mypy
+        sent = dict(self._fitted)
+        for name, files in self._request.files.items():
+            field = self._parameters.field(name)
+            if field is not None and files:
+                told = [handed_over(file, field, self._uploaded.get(file)) for file in files]
+                sent[name] = told if field.kind == "file-list" else told[0]
+        return sent
+
+    def ready(self) -> RunOutcome | None:
+        """Do what is left to be done; None when the POST can go. Raises JobError (rejected, no-input)."""
+        if self._fitted is None and (verdict := self._fit()) is not None:
+            return verdict
+        for files in self._request.files.values():
+            for file in files:
+                if file.path is not None and file not in self._uploaded:
+                    verdict = self._upload(file)
+                    if verdict is not None:
+                        return verdict
+        return None
+
+    def _fit(self) -> RunOutcome | None:
+        reply = self._answer(self._dify.get("/parameters"), "the app's input form")
+        if isinstance(reply, RunOutcome):
+            return reply
+        parameters = read_parameters(reply.body)
+        if parameters is None:
+            return _unreadable(reply, "the app's input form")
+        version = models.version_of(reply.headers)
+        filled = {name: files for name, files in self._request.files.items() if files}
+        check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
+        self._fitted = coercion.fitted(self._request.inputs, parameters, version, filled)
+        self._parameters = parameters
+        return None
+
+    def _upload(self, file: InputFile) -> RunOutcome | None:
+        about = f"the file {shown(file)}"
+        began = time.monotonic()
+        reply = self._answer(self._dify.upload(file.part(), self._request.user), about, file)
+        if isinstance(reply, RunOutcome):
+            return reply
+        upload_id = _id_in(reply)
+        if upload_id is None:
+            return _unreadable(reply, about)
+        self._uploaded[file] = upload_id
+        seconds = round(time.monotonic() - began, 3)
+        log.info("file uploaded", input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds)
+        return None
+
+    def _answer(self, call: PendingCall, about: str, file: InputFile | None = None) -> Reply | RunOutcome:
+        """The good answer to a call, or what its failing means before any run."""
+        heard = self._inbox.answer_of(call, self._request.deadline)
+        if heard is None or isinstance(heard, Cancel):
+            call.hang_up()
+            return cancelled(heard) if heard is not None else _too_late(about)
+        return self._judge(heard, about, file)
+
+    def _judge(self, message: Message, about: str, file: InputFile | None) -> Reply | RunOutcome:
+        match message:
+            case InternalError(error):
+                raise error
+            case UploadFailed(reason) if file is not None and file.path is not None:
+                raise no_input(file.variable, file.path, reason)
+            case ConnectionLost(sent=False, reason=reason):
+                return decide(End(unsent=reason))
+            case ConnectionLost(reason=reason):
+                verdict = decide(End(unsent=reason))
+                words = f"{about} could not be fetched: {reason}; no run was started"
+                if file is not None:
+                    words = f"{about} could not be uploaded: {reason}; no run was started"
+                return replace(verdict, message=words)
+            case Reply(status=200 | 201):
+                return message
+            case Reply(status=status, headers=headers, body=body):
+                refusal = models.read_refusal(status, headers, body)
+                return _before_any_run(refusal, about, uploading=file is not None)
+        return RunOutcome(Outcome.PROTOCOL, *STRANGE)
+
+
+def _before_any_run(refusal: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
+    """The verdict on a refusal where no run can exist: nothing is doubtful, and trouble may pass."""
+    verdict = decide(End(refusal=refusal))
+    if verdict.look or refusal.status >= 500:
+        said = f"HTTP {refusal.status}" + (f" ({refusal.message})" if refusal.message else "")
+        return RunOutcome(
+            Outcome.UNREACHABLE,
+            f"the server answered {said} to {about}, before any run was started",
+            "its own log has the cause: docker compose logs api",
+            again=True,
+            retry_after=refusal.retry_after,
+        )
+    if refusal.status == 413:
+        return RunOutcome(
+            Outcome.REJECTED, f"{about} is too large for the server (HTTP 413)", _HINT_TOO_LARGE
+        )
+    if uploading and (refusal.status == 415 or verdict.outcome is Outcome.REJECTED):
+        said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
+        return RunOutcome(Outcome.REJECTED, f"Dify refused {about}: {said}", verdict.hint)
+    return verdict
+
+
+def _unreadable(reply: Reply, about: str) -> RunOutcome:
+    if models.is_cut_off(reply.headers, reply.body):
+        verdict = decide(End(unsent=""))
+        return replace(verdict, message=f"the answer to {about} was cut off; no run was started")
+    return RunOutcome(Outcome.PROTOCOL, *STRANGE)
+
+
+def _too_late(about: str) -> RunOutcome:
+    return RunOutcome(
+        Outcome.UNREACHABLE,
+        f"the deadline passed while {about} was on its way; no run was started",
+        "give the job a longer timeout, or find out why the server is slow",
+    )
+
+
+def _id_in(reply: Reply) -> str | None:
+    found = (models.json_object(reply.body) or {}).get("id")
+    return found if isinstance(found, str) and found else None

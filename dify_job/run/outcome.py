@@ -1,0 +1,304 @@
+"""What an end means: pure, from (transport, HTTP status, code, message, final status) to an outcome.
+
+The cases are those of the recordings (tests/data/recordings) and of the exit table.
+"""
+
+import re
+
+from ..dify import models
+from ..dify.models import ApiError, WorkflowRun
+from ..exit_codes import Outcome
+from ..system.values import dataclass, replace
+
+# The app's own limit is a 400 from 0.14.2 on, told from wrong inputs by its message alone (dify#11955).
+_BUSY = "Too many requests"
+_NOT_PUBLISHED = "Workflow not published"
+_API_DISABLED = "API service has been disabled"
+# 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
+_STOP_IN_WORDS = "User requested stop"
+# From 1.13 wrong inputs of a streaming call are an `error` event without a code
+# (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
+_ABOUT_INPUTS = (
+    r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
+)
+
+_DENIED = "the key was refused"
+_KEY_HINT = "check the key (in Dify: API Access) and where the job takes it from: dify-job config show JOB"
+_INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """An outcome in words.
+
+    again: the server provably started nothing, so the same POST may be sent again; unsent: not even asked.
+    look: a run may exist although the answer is lost, because of `why`; the outcome stands only if it cannot
+    be found. unsettled: a run may be left on the server. signum: the signal of a cancelled run.
+    """
+
+    outcome: Outcome
+    message: str
+    hint: str | None = None
+    again: bool = False
+    unsent: bool = False
+    look: bool = False
+    why: str = ""
+    unsettled: bool = False
+    signum: int | None = None
+    retry_after: str | None = None
+    run: WorkflowRun | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """How one call ended: exactly one field says it.
+
+    unsent: not a byte of the request left, and why. cut: the request may have arrived, and no whole answer
+    came, and why. refusal: an answer that is not a run; in_stream where an `error` event brought it, without
+    a run id. run: what a terminal event, a blocking answer or run detail said.
+    """
+
+    unsent: str | None = None
+    cut: str | None = None
+    refusal: ApiError | None = None
+    in_stream: bool = False
+    run: WorkflowRun | None = None
+
+
+def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None) -> RunOutcome:
+    """The verdict on an end, before anything is looked up.
+
+    partial: the job's policy for partial-succeeded. workflow_id: the pinned version, which can be what a
+    400 or 404 is about.
+    """
+    if end.unsent is not None:
+        from .connection_hints import connection_error_hint  # noqa: PLC0415 - after a fault only
+
+        return RunOutcome(
+            Outcome.UNREACHABLE,
+            f"the server could not be reached: {end.unsent}",
+            connection_error_hint(end.unsent),
+            again=True,
+            unsent=True,
+        )
+    if end.run is not None:
+        return _of_run(end.run, partial)
+    if end.refusal is not None:
+        verdict = _of_refusal(end.refusal, workflow_id) or (
+            _of_error_event(end.refusal) if end.in_stream else _of_http_status(end.refusal)
+        )
+        return replace(verdict, retry_after=end.refusal.retry_after)
+    return unknown(end.cut or "the answer was cut off")
+
+
+def unknown(why: str) -> RunOutcome:
+    """Submitted, and how it ended is not known."""
+    return RunOutcome(
+        Outcome.UNKNOWN,
+        f"the run was submitted, but how it ended is not known: {why}",
+        "look for it in the app's Logs before you start it again; it may have run, or may run yet",
+        look=True,
+        why=why,
+        unsettled=True,
+    )
+
+
+def ended_by_stop(run: WorkflowRun) -> bool:
+    """True where a run ended as one does that was asked to stop, in the words of either generation."""
+    return run.status == models.STOPPED or (
+        run.status == models.FAILED and _STOP_IN_WORDS in (run.error or "")
+    )
+
+
+def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
+    error = f": {run.error}" if run.error else ""
+    match models.STOPPED if ended_by_stop(run) else run.status:
+        case models.SUCCEEDED:
+            verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded")
+        case models.PARTIAL if partial == "success":
+            verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded in part, as the job allows")
+        case models.PARTIAL:
+            verdict = RunOutcome(
+                Outcome.PARTIAL,
+                "workflow succeeded in part: a node failed and its fail branch or default value took over",
+                'if that is good enough, set partial = "success" in the job',
+            )
+        case models.FAILED:
+            verdict = RunOutcome(
+                Outcome.FAILED, f"workflow failed{error}", "the run's nodes are in the app's Logs"
+            )
+        case models.STOPPED:
+            verdict = RunOutcome(
+                Outcome.STOPPED,
+                f"workflow was stopped on the server{error}",
+                "somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)",
+            )
+        case models.PAUSED:
+            verdict = RunOutcome(
+                Outcome.PAUSED,
+                "workflow is paused: it waits for a human",
+                "answer its form in Dify; a workflow on a schedule should not have a human-input node",
+            )
+        case _:
+            verdict = RunOutcome(
+                Outcome.PROTOCOL,
+                f"the run ended with a status unknown to this version: {run.status!r}",
+                "it is not taken for success; upgrade dify-job, or look at the run in the app's Logs",
+            )
+    return replace(verdict, run=run)
+
+
+def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None:
+    """By code and message, which an HTTP answer and an `error` event share; None where they do not tell."""
+    said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
+    if _BUSY in refusal.message:
+        return RunOutcome(
+            Outcome.BUSY,
+            f"the server has too many runs under way: {said}",
+            "raise the app's limit, or give the jobs a jitter",
+            again=True,
+        )
+    if _NOT_PUBLISHED in refusal.message:
+        return RunOutcome(
+            Outcome.CONFIG, "the workflow is not published", "open the app in Dify and press Publish"
+        )
+    if _API_DISABLED in refusal.message:
+        return RunOutcome(
+            Outcome.CONFIG,
+            "the app's API is switched off",
+            "switch on Backend Service API in the app's overview in Dify",
+        )
+    if refusal.code in ("bad_request", "not_found") and workflow_id:
+        return RunOutcome(
+            Outcome.CONFIG,
+            f"workflow_id {workflow_id} cannot be run: {said}",
+            "take the id of a published version, or leave workflow_id out to run the newest one",
+        )
+    if refusal.code in _BY_CODE:
+        return _BY_CODE[refusal.code](said)
+    if not refusal.code and refusal.from_dify and re.search(_ABOUT_INPUTS, refusal.message):
+        return _rejected(said)
+    return None
+
+
+def _of_error_event(refusal: ApiError) -> RunOutcome:
+    return RunOutcome(
+        Outcome.FAILED,
+        f"Dify reported an error and started no run: {refusal.message or refusal.code or 'no reason given'}",
+        "the server's log has the cause: docker compose logs api worker",
+    )
+
+
+def _of_http_status(refusal: ApiError) -> RunOutcome:  # noqa: PLR0911 - one return per status is the table
+    status = refusal.status
+    said = f"HTTP {status}" + (f" ({refusal.message})" if refusal.message else "")
+    whose = "Dify" if refusal.from_dify else "a proxy or another server"
+    match status:
+        case 429:
+            return RunOutcome(
+                Outcome.BUSY, f"{whose} answered {said}", "let the job run later or less often", again=True
+            )
+        case 503:
+            # A proxy gives it without passing the request on; Dify's own is not repeated (issue 3).
+            return RunOutcome(
+                Outcome.UNREACHABLE,
+                f"{whose} answered {said}",
+                "the service is down or overloaded; try later",
+                again=not refusal.from_dify,
+            )
+        case 401 if refusal.from_dify:
+            return RunOutcome(Outcome.DENIED, f"{_DENIED}: {refusal.message}", _KEY_HINT)
+        case 401:
+            return RunOutcome(
+                Outcome.DENIED,
+                "a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)",
+                "let the API path of base_url pass without that login",
+            )
+        case 403 if refusal.from_dify:
+            return RunOutcome(
+                Outcome.DENIED, f"Dify refused access: {refusal.message}", "check the app in Dify"
+            )
+        case 403:
+            return RunOutcome(
+                Outcome.DENIED,
+                "a firewall or proxy blocked the request (HTTP 403, not Dify's own page)",
+                "allow this client; firewalls dislike inputs that look like code. The key was not judged",
+            )
+        case 407:
+            return RunOutcome(
+                Outcome.DENIED, "the proxy asks for a login (HTTP 407)", "set it in HTTPS_PROXY"
+            )
+        case 413 | 422 | 400 if refusal.from_dify or status == 413:
+            return _rejected(said)
+        # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
+        case _ if status < 200 or (status >= 500 and status != 511):
+            return unknown(f"{whose} answered {said}")
+    return _not_dify(refusal, said)
+
+
+def _not_dify(refusal: ApiError, said: str) -> RunOutcome:
+    if 300 <= refusal.status < 400:
+        return RunOutcome(
+            Outcome.PROTOCOL,
+            f"the server redirects ({said}), which would change the method or carry the key elsewhere",
+            "set base_url to the address that it redirects to (often https:// instead of http://); "
+            "where that is a login page, let the API's path pass without it",
+        )
+    asked = f" to {refusal.url}" if refusal.url else ""
+    if refusal.from_dify:
+        told = f"Dify answered {said}{asked}"
+        return RunOutcome(Outcome.PROTOCOL, told, "check base_url: /v1 stands at its end, once")
+    return RunOutcome(
+        Outcome.PROTOCOL,
+        f"the answer{asked} ({said}) is not Dify's",
+        "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
+    )
+
+
+def _rejected(said: str) -> RunOutcome:
+    return RunOutcome(Outcome.REJECTED, f"Dify refused the inputs: {said}", _INPUTS_HINT)
+
+
+def _quota(said: str) -> RunOutcome:
+    return RunOutcome(
+        Outcome.DENIED, f"a quota is used up: {said}", "it comes back with the plan's next period"
+    )
+
+
+def _model(said: str) -> RunOutcome:
+    return RunOutcome(
+        Outcome.CONFIG,
+        f"the app's model is not usable: {said}",
+        "set it up in Dify: Settings, Model Provider",
+    )
+
+
+_BY_CODE = {
+    "invalid_param": _rejected,
+    "bad_request": _rejected,
+    "unauthorized": lambda said: RunOutcome(Outcome.DENIED, f"{_DENIED}: {said}", _KEY_HINT),
+    "rate_limit_error": _quota,
+    "provider_quota_exceeded": _quota,
+    "workflow_version_execution_not_allowed": lambda said: RunOutcome(
+        Outcome.DENIED, f"the plan does not allow it: {said}", "leave workflow_id out, or change the plan"
+    ),
+    "not_workflow_app": lambda said: RunOutcome(
+        Outcome.CONFIG,
+        f"the key belongs to an app that is not a workflow: {said}",
+        "use the key of a workflow app",
+    ),
+    "app_unavailable": lambda said: RunOutcome(
+        Outcome.CONFIG, f"the app is not available: {said}", "open the app in Dify and press Publish"
+    ),
+    "trigger_workflow_service_mode_unavailable": lambda said: RunOutcome(
+        Outcome.CONFIG,
+        f"the workflow starts with a trigger, so it cannot be called: {said}",
+        "let it start with User Input; dify-job is the schedule",
+    ),
+    "provider_not_initialize": _model,
+    "model_currently_not_support": _model,
+    "completion_request_error": lambda said: RunOutcome(
+        Outcome.FAILED, f"workflow failed: the model's provider said: {said}"
+    ),
+    "file_too_large": _rejected,
+}

@@ -1,0 +1,70 @@
+"""The file that `output` or --output asks for: checked before the call, written atomically after it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .. import log
+from ..config.model import Output
+from ..exit_codes import Outcome
+from ..messages.errors import JobError, disk_error_hint
+from .output_path import OutputPath
+from .result import Result
+
+
+def check_writable(place: OutputPath) -> None:
+    """Find out before the call that the file cannot be written. Raises JobError (cannot-write)."""
+    path = place.path
+    try:
+        _try_out(place)
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"the output file {path} cannot be written: {error.strerror}",
+            f"mkdir -p {path.parent}"
+            if isinstance(error, FileNotFoundError) and not path.parent.exists()
+            else disk_error_hint(
+                error,
+                path.parent,
+                f"see who may write there, or choose another place: ls -ld {path.parent}",
+            ),
+        ) from None
+
+
+def _try_out(place: OutputPath) -> None:
+    if place.path.exists() and not place.path.is_file():
+        # The file is put under its name when it is whole: root would replace /dev/stdout by it.
+        raise OSError(0, "it is no regular file (for a pipe there is --print)")
+    with place.opened() as directory:
+        directory.try_out()
+
+
+def write(place: OutputPath, result: Result, settings: Output) -> None:
+    """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
+    told = json.loads(log.as_json(result.as_json(), to_file=True))
+    value: Any = told
+    if settings.select is not None:
+        value = value_at(told["response_data"]["data"], settings.select)
+    text = as_text(value, quoted=settings.format == "json", indent=2)
+    with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> str:
+    """A text as it is, all else, or with `quoted` that too, as JSON and a line end."""
+    if isinstance(value, str) and not quoted:
+        return value
+    return json.dumps(value, ensure_ascii=False, indent=indent) + "\n"
+
+
+def value_at(data: Any, path: str) -> Any:
+    """The value at a dotted path, `outputs.result` or `outputs.items.0.name`. Raises LookupError."""
+    for step in path.split("."):
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, list) and re.fullmatch(r"[0-9]{1,9}", step) and int(step) < len(data):
+            data = data[int(step)]
+        else:
+            raise LookupError(f"the run has no {path} (nothing at {step!r})")
+    return data

@@ -1,0 +1,34 @@
+"""What keeps a run of an app from beginning, as far as its server tells without starting one. Pure."""
+
+from ..dify.app_info import AppProbe
+from ..exit_codes import Outcome
+from .outcome import End, RunOutcome, decide
+
+STRANGE = (
+    "the answer is not Dify's",
+    "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
+)
+
+
+def obstacle(seen: AppProbe) -> RunOutcome | None:
+    """What a POST would be refused for, in the words of a run; None where nothing is in its way."""
+    if seen.broken is not None:
+        return decide(End(unsent=seen.broken))
+    if seen.refusal is not None and seen.refusal.status >= 500:
+        said = f": {seen.refusal.message}" if seen.refusal.message else ""
+        return RunOutcome(
+            Outcome.UNREACHABLE,
+            f"the server answered HTTP {seen.refusal.status}{said}",
+            "its own log has the cause: docker compose logs api",
+        )
+    if seen.refusal is not None:
+        return decide(End(refusal=seen.refusal))
+    if seen.strange:
+        return RunOutcome(Outcome.PROTOCOL, *STRANGE)
+    if seen.mode not in (None, "workflow"):
+        return RunOutcome(
+            Outcome.CONFIG,
+            f"the key belongs to the app {seen.name!r}, which is no workflow but of mode {seen.mode}",
+            "use the key of a workflow app",
+        )
+    return None

@@ -1,0 +1,1 @@
+"""When a job runs: pure functions over schedules and times."""

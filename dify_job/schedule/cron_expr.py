@@ -1,0 +1,199 @@
+"""Cron's five fields (crontab(5), Debian's rules): read strictly, converted to and from calendars."""
+
+from dataclasses import dataclass
+
+from oncalendar import BaseIterator
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from . import intervals
+from .intervals import TimeGrid
+from .oncalendar_expr import WEEKDAYS, listed, parsed, split_zone
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MACROS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+# field: first and last number, names and the number of the first name
+_FIELDS: tuple[tuple[str, int, int, tuple[str, ...], int], ...] = (
+    ("minute", 0, 59, (), 0),
+    ("hour", 0, 23, (), 0),
+    ("day of month", 1, 31, (), 0),
+    ("month", 1, 12, _MONTHS, 1),
+    ("day of week", 0, 7, _DAYS, 0),
+)
+_LONGEST_MONTH = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
+
+
+@dataclass(frozen=True, slots=True)
+class CronTimes:
+    """The five fields as sorted numbers; Sunday is 0.
+
+    either_day: both day fields are restricted and neither begins with `*`: one match is enough (crontab(5)).
+    line: the same in plain numbers, which every cron reads.
+    """
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    either_day: bool
+    line: str
+
+
+def read_cron(expression: str) -> CronTimes:
+    """Read five fields or a name such as @daily.
+
+    Raises JobError (rejected) for what cron refuses, and for what it takes and means otherwise: `*/90` is
+    hourly to cron, `5/15` has no agreed meaning, and 30 February never comes.
+    """
+    text = _MACROS.get(expression.strip().lower(), expression.strip())
+    if text.lower() == "@reboot":
+        raise _refused(
+            expression,
+            "it would start a run at each boot; catch_up = true makes up for what an outage missed",
+        )
+    if text.startswith("@"):
+        raise _refused(expression, f"{text} is no time; cron knows {', '.join(_MACROS)} here")
+    words = text.lower().split()
+    if len(words) != 5:
+        raise _refused(expression, f"it has {len(words)} fields, not 5")
+    try:
+        sets = [_numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
+    except ValueError as error:
+        raise _refused(expression, str(error)) from None
+    minutes, hours, days, months, weekdays = sets
+    day_stars = [words[2].startswith("*"), words[4].startswith("*")]
+    if not _comes(days, months) and any(day_stars):
+        raise _refused(expression, "that day never comes in these months")
+    plain = [
+        word if word == "*" else _listed(word, numbers) for word, numbers in zip(words, sets, strict=True)
+    ]
+    plain[4] = plain[4] if words[4].startswith("*") else ",".join(map(str, weekdays))
+    return CronTimes(minutes, hours, days, months, weekdays, not any(day_stars), " ".join(plain))
+
+
+def calendars_of(cron: CronTimes) -> tuple[str, ...]:
+    """The calendar expressions that together mean the same, without a zone."""
+    time = f"{listed(cron.hours, 24)}:{listed(cron.minutes, 60)}:00"
+    months = listed(cron.months, 12)
+    weekdays = ",".join(
+        WEEKDAYS[(day - 1) % 7] for day in sorted(cron.weekdays, key=lambda day: (day - 1) % 7)
+    )
+    weekday = "" if len(cron.weekdays) == 7 else f"{weekdays} "
+    date = f"*-{months}-{listed(cron.days, 31)} {time}"
+    if cron.either_day:
+        by_weekday = f"{weekday}*-{months}-* {time}"
+        return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
+    return (f"{weekday}{date}",)
+
+
+def each_day(times: TimeGrid) -> str:
+    """The line that runs at these times of each day, which have no seconds."""
+    return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
+
+
+def cron_of(calendar: str) -> str:
+    """The five fields that mean the same as a calendar expression, whose zone the caller has dealt with.
+
+    Raises ValueError with the reason where cron cannot say it.
+    """
+    fields: BaseIterator = parsed(calendar)
+    expression, _ = split_zone(calendar)
+    if fields.seconds != {0}:
+        raise ValueError("cron has no seconds")
+    if len(fields.years) < 200:
+        raise ValueError("cron has no years")
+    if any(day < 0 for day in fields.days):
+        raise ValueError(f"cron has no last day of the month (~ in {expression})")
+    every_day, every_weekday = len(fields.days) == 31, len(fields.weekdays) == 7
+    if not every_day and not every_weekday:
+        raise ValueError("for cron a day of the month and a weekday together mean either, not both")
+    weekdays = {(day + 1) % 7 for day in fields.weekdays}
+    return " ".join(
+        intervals.listed(tuple(sorted(numbers)), size)
+        for numbers, size in (
+            (fields.minutes, 60),
+            (fields.hours, 24),
+            (fields.days, 31),
+            (fields.months, 12),
+            (weekdays, 7),
+        )
+    )
+
+
+def without_seconds(calendar: str) -> str:
+    """The calendar expression at the beginning of each of its minutes: the nearest that cron can keep."""
+    head, zone = split_zone(calendar)
+    words = head.split()
+    if ":" not in words[-1]:
+        return calendar
+    words[-1] = ":".join([*words[-1].split(":")[:2], "00"])
+    return " ".join([*words, *([zone] if zone else [])])
+
+
+def _comes(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+    return any(day <= _LONGEST_MONTH[month] for day in days for month in months)
+
+
+def _numbers(
+    word: str, name: str, first: int, last: int, names: tuple[str, ...], offset: int
+) -> tuple[int, ...]:
+    found: set[int] = set()
+    for part in word.split(","):
+        span, slash, step = part.partition("/")
+        if slash and (not _is_number(step) or int(step) == 0):
+            raise ValueError(f"the {name} {part!r} has no step")
+        if span == "*":
+            start, end = first, last if name != "day of week" else 6
+        else:
+            low, dash, high = span.partition("-")
+            start = _number(low, name, first, last, names, offset)
+            end = _number(high, name, first, last, names, offset) if dash else start
+            if slash and not dash:
+                raise ValueError(
+                    f"{part!r} means different things to different crons; write {low}-{last}/{step}"
+                )
+        if end < start:
+            if name != "day of week":
+                raise ValueError(f"the {name} {part!r} ends before it begins")
+            end += 7  # Debian takes fri-mon
+        if slash and int(step) > end - start:
+            meant = f'; you may mean every = "{step}min"' if name == "minute" else ""
+            raise ValueError(f"the step of {part!r} is longer than what it divides{meant}")
+        numbers = range(start, end + 1, int(step or 1))
+        found |= {number % 7 for number in numbers} if name == "day of week" else set(numbers)
+    return tuple(sorted(found))
+
+
+def _number(text: str, name: str, first: int, last: int, names: tuple[str, ...], offset: int) -> int:
+    if text in names:
+        return names.index(text) + offset
+    if not _is_number(text) or not first <= int(text) <= last:
+        raise ValueError(f"the {name} {text!r} is not from {first} to {last}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 5
+
+
+def _listed(word: str, numbers: tuple[int, ...]) -> str:
+    """In numbers; a field that begins with `*` keeps its star, which decides between `and` and `or`."""
+    return word if word.startswith("*") else ",".join(map(str, numbers))
+
+
+def _refused(expression: str, why: str) -> JobError:
+    return JobError(
+        Outcome.REJECTED,
+        f"cron = {expression!r}: {why}",
+        "the five fields are minute, hour, day of month, month, day of week: 30 7 * * 1-5 (man 5 crontab)",
+    )

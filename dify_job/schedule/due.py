@@ -1,0 +1,82 @@
+"""Whether a tick is the job's: due by its own record (`--if-due`), and not too late (`max_late`). Pure."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ..config.model import ScheduleConfig
+from ..system.timespan import format_timespan
+from . import intervals, upcoming
+
+_TICK = 60.0  # seconds in which a tick of cron begins
+_PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
+_ANEW = "the clock was put back; the count begins anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """due: run now. mark: what to remember as the job's last tick. why: where it is not due, in words."""
+
+    due: bool
+    mark: datetime | None = None
+    why: str = ""
+
+
+def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
+    """Whether the job is due at this tick.
+
+    last: the tick remembered; None at the first one, where the count begins, so that no install starts a run.
+    A time that was missed is made up for where the job says catch_up, once; max_late bounds that.
+    """
+    now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
+    if config.every is not None:
+        return _decide_interval(config, config.every, now, last)
+    if last is not None and last - now > _PUT_BACK:
+        return Decision(due=False, mark=now, why=_ANEW)
+    since = now - timedelta(seconds=config.max_late or _TICK)
+    if last is not None:
+        since = last if config.catch_up and config.max_late is None else max(last, since)
+    at = next(upcoming.due_times(config, since), None)
+    if at is not None and at <= now:
+        return Decision(due=True, mark=now)
+    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else "any time"
+    return Decision(due=False, mark=now if last is None else None, why=f"not due before {when}")
+
+
+def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
+    grid, step = intervals.grid_of(every), round(every)
+    tick = int(now.timestamp()) // grid * grid
+    if last is None:
+        why = "the interval is counted from this first tick"
+        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
+    counted = int(last.timestamp())
+    if tick < counted:
+        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=_ANEW)
+    steps = (tick - counted) // step
+    at = datetime.fromtimestamp(counted + steps * step, UTC)  # remembered, not the tick: no drift
+    late = (now - at).total_seconds()
+    # one tick late is what a clock change does to cron; longer is an outage
+    bearable = late <= config.max_late if config.max_late is not None else config.catch_up or late < 2 * grid
+    if steps and bearable:
+        return Decision(due=True, mark=at)
+    coming = datetime.fromtimestamp(counted + (steps + 1) * step, UTC).astimezone()
+    return Decision(due=False, why=f"not due before {coming:%Y-%m-%d %H:%M %Z}")
+
+
+def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
+    """Why a scheduled start at `now` is later than max_late allows; None where it may run.
+
+    The jitter is no lateness. From suspend, a clock jump, or a run that was longer than the interval.
+    """
+    if config.max_late is None:
+        return None
+    since = now.astimezone(UTC) - timedelta(seconds=config.max_late + config.jitter + 1)
+    if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
+        return None
+    return f"the tick that started it is more than max_late = {format_timespan(config.max_late)} ago"
+
+
+def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:
+    """Seconds that this job waits on this host, the same each time: at most the configured jitter."""
+    share = int.from_bytes(hashlib.sha256(f"{host}:{job}".encode()).digest()[:8], "big") / 2**64
+    return share * config.jitter

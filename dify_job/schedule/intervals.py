@@ -1,0 +1,89 @@
+"""Intervals as explicit lists of times: a day divided evenly, or the coarsest exact grid and `--if-due`.
+
+Never OnBootSec, OnUnitActiveSec or OnActiveSec, which fire at install or reload (systemd#16186); never a step
+such as 00/7, of which 252 loses a run at month's end (systemd#22665).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import gcd
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system.timespan import format_timespan
+
+DAY = 86400
+_MOST_LINES = 48
+_LONGEST = 10 * 366 * DAY
+_FINEST_GRID = 60  # a process every second to find nothing due is no schedule
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """Times of the day: every combination of these hours, minutes and seconds."""
+
+    hours: tuple[int, ...]
+    minutes: tuple[int, ...]
+    seconds: tuple[int, ...]
+
+
+def grid_of(every: float) -> int:
+    """Seconds between the ticks that an interval needs; less than the interval where it needs `--if-due`.
+
+    Raises JobError (rejected) with the nearest intervals that are exact.
+    """
+    seconds = round(every)
+    if seconds < 1 or abs(every - seconds) > 1e-6:
+        raise _refused(every, "is not a whole number of seconds")
+    if seconds > _LONGEST:
+        raise _refused(every, "is longer than ten years")
+    grid = gcd(seconds, DAY)
+    if grid != seconds and grid < _FINEST_GRID:
+        raise _refused(every, "does not divide a day, and its grid would be finer than a minute")
+    if len(times_of(grid)) > _MOST_LINES:
+        raise _refused(every, "has no short list of times")
+    return grid
+
+
+@cache
+def times_of(every: int) -> tuple[TimeGrid, ...]:
+    """The times of a day at which an interval that divides it ticks, from midnight on, in few lists."""
+    hours: dict[tuple[int, int], list[int]] = {}
+    for at in range(0, DAY, every):
+        hours.setdefault((at // 60 % 60, at % 60), []).append(at // 3600)
+    minutes: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for (minute, second), those in hours.items():
+        minutes.setdefault((second, tuple(those)), []).append(minute)
+    seconds: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for (second, those_hours), those in minutes.items():
+        seconds.setdefault((those_hours, tuple(sorted(those))), []).append(second)
+    return tuple(TimeGrid(h, m, tuple(sorted(s))) for (h, m), s in seconds.items())
+
+
+def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, ...]:
+    """The intervals around this one, itself included, that divide a day; at most two, the shorter first.
+
+    unit: seconds that they are multiples of. lines: the most lists of times that each may need.
+    """
+    exact = [size for size in range(unit, DAY + 1, unit) if DAY % size == 0 and len(times_of(size)) <= lines]
+    below = [size for size in exact if size <= every]
+    above = [size for size in exact if size > every]
+    return (*below[-1:], *above[:1])
+
+
+def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
+    """Numbers for a field of a schedule, each of at least `width` digits; `*` for all that there are."""
+    return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
+
+
+def in_words(intervals: tuple[int, ...]) -> str:
+    """`6h or 8h`."""
+    return " or ".join(format_timespan(size) for size in intervals)
+
+
+def _refused(every: float, why: str) -> JobError:
+    return JobError(
+        Outcome.REJECTED,
+        f"every = {format_timespan(every)!r} {why}",
+        f"the nearest intervals that are exact: {in_words(nearest_exact(every))}",
+    )

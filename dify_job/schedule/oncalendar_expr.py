@@ -1,0 +1,108 @@
+"""Calendar expressions of systemd (systemd.time(7)): checked, with steps written out as lists."""
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from oncalendar import BaseIterator, OnCalendarError, parse_tz
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from . import intervals
+from .intervals import TimeGrid
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_STEP = re.compile(r"(\d+)(?:\.\.(\d+))?/(\d+)")
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_LAST = {"date": (2199, 12, 31), "time": (23, 59, 59)}
+_SEMIANNUALLY = {"semi-annually", "biannually", "bi-annually"}  # names that the library lacks
+
+
+def split_zone(expression: str) -> tuple[str, str | None]:
+    """The expression without its zone, and the zone."""
+    head, _, last = " ".join(expression.split()).rpartition(" ")
+    if head and last.upper() == "UTC":
+        return head, "UTC"
+    if head and parse_tz(last) is not None:
+        return head, last
+    return " ".join(expression.split()), None
+
+
+def explicit(expression: str) -> str:
+    """The expression as it can be given to any systemd: what has a step is written out as lists.
+
+    Raises JobError (rejected) where systemd would refuse it, or take it and never elapse.
+    """
+    head, zone = split_zone(expression)
+    fields = parsed(expression)
+    if "/" in head or head.lower() in _SEMIANNUALLY:
+        head = _written_out(head, fields)
+    return f"{head} {zone}" if zone else head
+
+
+def parsed(expression: str) -> BaseIterator:
+    """The expression as sets of years, months, days, weekdays, hours, minutes and seconds."""
+    head, _ = split_zone(expression)
+    if head.lower() in _SEMIANNUALLY:
+        head = "semiannually"
+    try:
+        fields = BaseIterator(head, _EPOCH)
+        fields.days -= {0}  # the library counts ~3/1 on to 0
+        for step in _steps_too_long(head):
+            raise _refused(expression, f"the step /{step} is longer than what it divides")
+        next(fields)
+    except (OnCalendarError, ValueError, IndexError):
+        why = "it is finer than a second" if re.search(r":\d+\.\d", head) else "it is no calendar expression"
+        raise _refused(expression, why) from None
+    except StopIteration:
+        raise _refused(expression, "it never elapses") from None
+    return fields
+
+
+def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
+    """One expression for each combination of times."""
+    tail = f" {zone}" if zone else ""
+    return tuple(
+        f"*-*-* {listed(t.hours, 24)}:{listed(t.minutes, 60)}:{listed(t.seconds, 60)}{tail}" for t in times
+    )
+
+
+def _steps_too_long(head: str) -> Iterator[str]:
+    """The steps that systemd refuses, and the library takes: `0/90` would come to pass once."""
+    for word in head.split():
+        kind = "time" if ":" in word else "date"
+        parts = word.replace("-~", "~").replace("~", "-~").split(":" if kind == "time" else "-")
+        last = _LAST[kind] if kind == "time" else _LAST[kind][-len(parts) :]
+        for part, most in zip(parts, last, strict=False):
+            for start, end, step in _STEP.findall(part):
+                first = most + 1 - int(start) if part.startswith("~") else int(start)
+                if not end and first + int(step) > most:
+                    yield step
+
+
+def _written_out(head: str, fields: BaseIterator) -> str:
+    weekdays = sorted(fields.weekdays)
+    day = "" if len(weekdays) == 7 else ",".join(WEEKDAYS[number] for number in weekdays) + " "
+    years = "*" if len(fields.years) > 100 else ",".join(str(year) for year in sorted(fields.years))
+    months = listed(tuple(sorted(fields.months)), 12)
+    days = listed(tuple(sorted(fields.days)), 31)
+    # from the month's end: as written, since 252 refuses lists such as ~01,28
+    date = next((word for word in head.split() if "~" in word), f"{years}-{months}-{days}")
+    time = ":".join(
+        listed(tuple(sorted(numbers)), size)
+        for numbers, size in ((fields.hours, 24), (fields.minutes, 60), (fields.seconds, 60))
+    )
+    return f"{day}{date} {time}"
+
+
+def listed(numbers: tuple[int, ...], size: int) -> str:
+    """Numbers as a calendar expression has them: two digits each, `*` for all."""
+    return intervals.listed(numbers, size, 2)
+
+
+def _refused(expression: str, why: str) -> JobError:
+    return JobError(
+        Outcome.REJECTED,
+        f"calendar = {expression!r}: {why}",
+        "man systemd.time tells the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin",
+    )

@@ -1,0 +1,137 @@
+"""When a job runs, as lines for a scheduler: converted where that is exact, refused where it is not. Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import gcd
+
+from ..config.model import ScheduleConfig
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system.timespan import format_timespan
+from . import cron_expr, intervals, oncalendar_expr, zones
+
+_MADE_UP = "cron makes up for no missed run by itself: the line ticks more often, and the run decides"
+# Clock changes looked at; fixed, so that lines stay equal.
+_FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleLines:
+    """Lines for a scheduler: OnCalendar values or five cron fields.
+
+    if_due: the lines tick more often than the job runs, and `run --if-due` decides. why: in words, then.
+    """
+
+    lines: tuple[str, ...]
+    if_due: bool = False
+    why: str = ""
+
+
+def in_words(schedule: ScheduleConfig) -> str:
+    """As a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
+    if schedule.every is not None:
+        return f"every {format_timespan(schedule.every)}"
+    text = f"cron {schedule.cron}" if schedule.cron else f"calendar {', '.join(schedule.calendar)}"
+    return f"{text} ({schedule.timezone})" if schedule.timezone else text
+
+
+def ticks_of(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
+    """As lines for cron or for systemd. Raises JobError (rejected)."""
+    return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
+
+
+def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+    """As OnCalendar lines. Raises JobError (rejected)."""
+    if schedule.every is not None:
+        grid = intervals.grid_of(schedule.every)
+        lines = oncalendar_expr.of_times(intervals.times_of(grid), "UTC")
+        return ScheduleLines(lines, grid != round(schedule.every), _why_interval(schedule.every, grid))
+    zone = f" {schedule.timezone}" if schedule.timezone else ""
+    if schedule.cron is not None:
+        cron = cron_expr.read_cron(schedule.cron)
+        return ScheduleLines(tuple(f"{line}{zone}" for line in cron_expr.calendars_of(cron)))
+    return ScheduleLines(tuple(_in_zone(line, schedule.timezone) for line in schedule.calendar))
+
+
+def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+    """As crontab lines, which cron reads in the machine's own zone. Raises JobError (rejected)."""
+    if schedule.every is not None:
+        return _cron_interval(schedule.every, catch_up=schedule.catch_up)
+    if schedule.catch_up:
+        return _hourly(schedule, "cron makes up for no missed run by itself")
+    if schedule.cron is not None:
+        cron = cron_expr.read_cron(schedule.cron)
+        if zones.same_zone(schedule.timezone, None):
+            return ScheduleLines((cron.line,))
+        return _hourly(schedule, f"cron reads its lines in this machine's zone, {zones.local_name()}")
+    lines = []
+    for expression in schedule.calendar:
+        line = _in_zone(expression, schedule.timezone)
+        try:
+            lines.append(cron_expr.cron_of(line))
+        except ValueError as error:
+            if oncalendar_expr.parsed(line).seconds != {0}:
+                raise JobError(
+                    Outcome.REJECTED,
+                    f"calendar = {expression!r} cannot be a crontab line: {error}",
+                    f"the nearest that cron keeps: {cron_expr.without_seconds(line)!r}; or --backend systemd",
+                ) from None
+            return _hourly(schedule, str(error))
+        if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
+            return _hourly(schedule, f"cron reads its lines in this machine's zone, {zones.local_name()}")
+    return ScheduleLines(tuple(dict.fromkeys(lines)))
+
+
+def _in_zone(expression: str, zone: str | None) -> str:
+    line = oncalendar_expr.explicit(expression)
+    own = oncalendar_expr.split_zone(line)[1]
+    if own is not None and zone is not None and not zones.same_zone(own, zone):
+        raise JobError(
+            Outcome.REJECTED,
+            f"calendar = {expression!r} names the zone {own}, and timezone says {zone}",
+            "leave one of them out",
+        )
+    return f"{line} {zone}" if zone and own is None else line
+
+
+def _why_interval(every: float, grid: int) -> str:
+    if grid == round(every):
+        return ""
+    return (
+        f"{format_timespan(every)} does not divide a day: it ticks every {format_timespan(grid)} and runs "
+        f"when due (exact without that: {intervals.in_words(intervals.nearest_exact(every))})"
+    )
+
+
+def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
+    grid = intervals.grid_of(every)
+    if grid % 60:
+        raise JobError(
+            Outcome.REJECTED,
+            f"every = {format_timespan(every)!r} cannot be kept by cron, which counts in minutes",
+            f"the nearest intervals that are exact: {intervals.in_words(intervals.nearest_exact(every, 60))}",
+        )
+    often = gcd(grid, 3600) if catch_up else grid
+    lines = tuple(map(cron_expr.each_day, intervals.times_of(often)))
+    if often != grid and grid == round(every):
+        return ScheduleLines(lines, if_due=True, why=_MADE_UP)
+    return ScheduleLines(lines, grid != round(every), _why_interval(every, grid))
+
+
+def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
+    """A line that ticks at every minute of the hour at which the job can be due."""
+    minutes: set[int] = set()
+    local = zones.zone_of(None)
+    for line in systemd_ticks(schedule).lines:
+        fields, zone = oncalendar_expr.parsed(line), zones.zone_of(oncalendar_expr.split_zone(line)[1])
+        own_changes = zones.changes(zone, _FROM, _DAYS)
+        for at in (_FROM, *(change.at for change in (*own_changes, *zones.changes(local, _FROM, _DAYS)))):
+            shift = round((zones.offset(local, at) - zones.offset(zone, at)).total_seconds() / 60)
+            minutes |= {(minute + shift) % 60 for minute in fields.minutes}
+        for change in own_changes if schedule.cron is not None else ():
+            if (change.at.astimezone(zone) - change.by).hour in fields.hours and change.by > timedelta(0):
+                minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
+    line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
+    return ScheduleLines(
+        (line,), if_due=True, why=f"{why}: the line ticks more often, and the run decides whether it is due"
+    )

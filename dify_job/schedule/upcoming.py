@@ -1,0 +1,155 @@
+"""The coming runs of a schedule, and what clock changes do to them. Pure."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice
+
+from ..config.model import ScheduleConfig
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
+
+
+def coming(
+    times: ScheduleConfig, after: datetime, *, by_cron: bool = False, last: datetime | None = None
+) -> Iterator[datetime]:
+    """The coming runs, in the schedule's zone; none where it never elapses.
+
+    by_cron: as crontab lines run, which are in the machine's zone. last: the tick that `--if-due` remembers.
+    Raises JobError (rejected) for what cron cannot keep.
+    """
+    if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
+        zone = zones.zone_of(times.timezone)
+        yield from (at.astimezone(zone) for at in _as_cron(ticks.lines, after, zones.zone_of(None)))
+    elif by_cron:
+        yield from due_times(times, after, last=last)
+    else:
+        yield from _as_systemd(times, after, last)
+
+
+def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
+    """The times after `after` at which `--if-due` finds the job due, whatever ticks more often."""
+    if times.every is None and times.cron is not None:
+        line = cron_expr.read_cron(times.cron).line
+        yield from _as_cron((line,), after, zones.zone_of(times.timezone))
+    else:
+        yield from _as_systemd(times, after, last)
+
+
+def check(times: ScheduleConfig, now: datetime) -> None:
+    """Raise JobError (rejected) for a schedule that cannot be kept or never comes."""
+    if next(coming(times, now), None) is None:
+        raise JobError(
+            Outcome.REJECTED,
+            f"{schedule_lines.in_words(times)} never comes again",
+            "give it a time that is still to come: dify-job next shows the coming runs",
+        )
+
+
+def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
+    """What the clock changes of the coming year do to the job, a sentence each."""
+    found = [
+        f"{change.at.astimezone(zones.zone_of(line.zone)):%Y-%m-%d}: {effect}"
+        for line in _lines_by_the_clock(times, by_cron=by_cron)
+        for change in zones.changes(zones.zone_of(line.zone), now)
+        if (effect := _effect(line, change)) is not None
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A calendar expression by a clock that can change. made_up: cron runs what the change skipped."""
+
+    expression: str
+    zone: str | None
+    cron: bool = False
+    made_up: bool = False
+
+
+def _lines_by_the_clock(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
+    if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
+        yield from (_line for line in ticks.lines for _line in _cron_lines(line, None))
+    elif by_cron and times.every is None and times.cron is not None:
+        yield from _cron_lines(cron_expr.read_cron(times.cron).line, times.timezone)
+    elif times.every is None:
+        for line in schedule_lines.systemd_ticks(times).lines:
+            yield _Line(*oncalendar_expr.split_zone(line))
+
+
+def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
+    """Of cron(8): what has * in hour or minute follows the clock, all else is made up for."""
+    minute, hour = line.split()[:2]
+    made_up = not minute.startswith("*") and not hour.startswith("*")
+    for expression in cron_expr.calendars_of(cron_expr.read_cron(line)):
+        yield _Line(expression, zone, cron=True, made_up=made_up)
+
+
+def _effect(line: _Line, change: zones.ClockChange) -> str | None:
+    """What a change does to the runs of a line; None where it does nothing."""
+    wall = change.at.astimezone(zones.zone_of(line.zone)).replace(tzinfo=None)
+    span, forward = abs(change.by), change.by > timedelta(0)
+    begin = wall - span if forward else wall
+    hit = _wall_times(line.expression, begin, begin + span)
+    each_hour = len(oncalendar_expr.parsed(line.expression).hours) == 24
+    if not hit or (each_hour and (forward or line.cron)):
+        return None  # an hour that the clock leaves out is no hour without a run
+    runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
+    what = f"clocks go {'forward' if forward else 'back'} in {line.zone or zones.local_name()}"
+    if forward:
+        return f"{what}; runs at {runs} {'run just after the change' if line.made_up else 'are skipped'}"
+    if line.cron:
+        return None if line.made_up else f"{what}; runs at {runs} run twice"
+    return f"{what}; an hour passes without a run" if each_hour else None  # systemd#5595
+
+
+def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
+    """The times by the wall clock in [begin, end), as if no clock changed."""
+    from oncalendar import OnCalendar  # noqa: PLC0415 - where times are computed
+
+    found = []
+    for at in islice(OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1)), 100):
+        if at.replace(tzinfo=None) >= end:
+            break
+        found.append(at.replace(tzinfo=None))
+    return found
+
+
+def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -> Iterator[datetime]:
+    zone = zones.zone_of(times.timezone)
+    if times.every is not None:
+        yield from _interval(times.every, after.astimezone(zone), last, catch_up=times.catch_up)
+        return
+    from oncalendar import OnCalendar  # noqa: PLC0415 - where times are computed
+
+    for at in OnCalendar("\n".join(schedule_lines.systemd_ticks(times).lines), after.astimezone(zone)):
+        yield at.astimezone(zone)
+
+
+def _as_cron(lines: tuple[str, ...], after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    from cronsim import CronSim  # noqa: PLC0415 - where times are computed
+
+    before = None
+    start = after.astimezone(zone)
+    for at in heapq.merge(*(CronSim(line, start) for line in lines), key=datetime.timestamp):
+        if at != before:
+            yield at
+        before = at
+
+
+def _interval(every: float, start: datetime, last: datetime | None, *, catch_up: bool) -> Iterator[datetime]:
+    grid, now, step = intervals.grid_of(every), int(start.timestamp()), round(every)
+    tick = (now // grid + 1) * grid
+    if grid == step:
+        at = tick
+    elif last is None:  # the coming tick begins the count
+        at = tick + step
+    else:
+        begin = int(last.timestamp()) // grid * grid
+        overdue = catch_up and begin + step <= now
+        at = tick if overdue else begin + ((now - begin) // step + 1) * step
+    while True:
+        yield datetime.fromtimestamp(at, start.tzinfo)
+        at += step

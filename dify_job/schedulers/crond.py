@@ -1,0 +1,136 @@
+"""What the cron back end asks of the machine: the user's table through crontab(1), and whether cron runs."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system import subprocesses
+from ..system.privileges import sudo
+from . import systemctl
+
+_TRIES = 3
+_DAEMONS = ("cron", "crond")
+_SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
+_T = TypeVar("_T")
+
+
+def edit(change: Callable[[bytes], tuple[bytes, _T]]) -> _T:
+    """Read, change, write, read back; from the start again where somebody else wrote meanwhile.
+
+    change: gives the new table, and what is returned. Raises JobError.
+    """
+    for _ in range(_TRIES):
+        table = read_table()
+        new, result = change(table)
+        if new == table:
+            return result
+        if read_table() != table:
+            continue
+        _write_table(new)
+        try:
+            kept = read_table() == new
+        except JobError:
+            _write_table(table)
+            raise
+        if kept:
+            return result
+    raise JobError(
+        Outcome.CANNOT_WRITE,
+        "the crontab does not keep what is written to it; something else writes it at the same time",
+        "look at it: crontab -l",
+    )
+
+
+def is_running() -> bool:
+    """True where a process named cron or crond runs; where /proc hides others' processes, by its pid file."""
+    with contextlib.suppress(OSError):
+        for process_directory in Path("/proc").iterdir():
+            if process_directory.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (process_directory / "comm").read_text().strip() in _DAEMONS:
+                        return True
+        if Path("/proc/1/comm").read_text():
+            return False  # nothing is hidden, and Debian's cron leaves its pid file behind
+    return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
+
+
+def why_down() -> str | None:
+    """A sentence where no daemon runs, with what mends it."""
+    return None if is_running() else f"the cron daemon does not run: {start_command()}"
+
+
+def start_command() -> str:
+    """What starts the daemon of this machine, or installs one, as this caller has to give it."""
+    there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
+    if not there:
+        command = "apt-get install cron"
+    elif systemctl.is_booted():
+        command = f"systemctl enable --now {there[0]}"
+    else:
+        command = f"service {there[0]} start" if _in_sbin("service") else there[0]
+    return f"{sudo()}{command}"
+
+
+def _in_sbin(name: str) -> bool:
+    return any(Path(directory, name).exists() for directory in _SBIN)
+
+
+def read_table() -> bytes:
+    """The calling user's crontab; empty where there is none.
+
+    Raises JobError where it cannot be read for any other reason: it must not be taken for empty then.
+    """
+    done = subprocesses.run(["crontab", "-l"])
+    if done.code == 0:
+        return _unescaped(done.stdout)
+    # Debian and cronie: "no crontab for U", not translated; busybox: "can't open 'U': No such file ..."
+    complaint = done.complaint.lower()
+    busybox = "can't open" in complaint and "no such file" in complaint
+    if not done.stdout and ("no crontab for" in complaint or busybox):
+        return b""
+    raise JobError(
+        Outcome.CONFIG,
+        f"your crontab cannot be read: {done.complaint or done.code}",
+        "crontab -l must work; see cron.allow and cron.deny in crontab(1)",
+    )
+
+
+def _unescaped(listed: bytes) -> bytes:
+    r"""The table itself, where `crontab -l` may have written CR as \r and BS as \b (Debian's 3.0pl1-162).
+
+    `crontab -e` hands the table to an editor as it is, and cat leaves it so.
+    """
+    if b"\\r" not in listed and b"\\b" not in listed:
+        return listed
+    whole = subprocesses.run(["crontab", "-e"], environ={"VISUAL": "cat", "EDITOR": "cat"}).stdout
+    return whole if whole.replace(b"\r", b"\\r").replace(b"\b", b"\\b") == listed else listed
+
+
+def _write_table(table: bytes) -> None:
+    """Give the table to cron; an empty one is one that had nothing but ours."""
+    if not table:
+        done = subprocesses.run(["crontab", "-r"])
+    else:
+        try:
+            with tempfile.NamedTemporaryFile(prefix="dify-job-crontab-") as file:
+                file.write(table)
+                file.flush()
+                done = subprocesses.run(
+                    ["crontab", file.name]
+                )  # never a pipe: an empty pipe empties the table
+        except OSError as error:
+            raise JobError(
+                Outcome.CANNOT_WRITE,
+                f"the table could not be written in {tempfile.gettempdir()}: {error.strerror}",
+                f"your crontab is as it was; df {tempfile.gettempdir()}",
+            ) from None
+    if done.code != 0:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"crontab refused the table: {done.complaint}",
+            "it is as it was: crontab -l",
+        )

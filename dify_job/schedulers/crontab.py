@@ -1,0 +1,133 @@
+"""A user's crontab as bytes: our marked blocks in it, and every other byte as it was. Pure.
+
+python-crontab is not used: it rewrites lines that it does not understand.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system.managed_files import FileState, FileStatus, Header, read_mark
+
+_BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
+_END = re.compile(rb"(?m)^# End of dify-job job ([a-z0-9][a-z0-9_-]{0,47})\.\r?$")
+_FOREIGN_HEADER = re.compile(
+    # not cron's own, which `crontab -l` of some crons prints and a pipe then installs
+    rb"\A(?:#[^\n]*\n)*#[^\n]*DO NOT EDIT(?! THIS FILE - edit the master and reinstall)"
+)
+_SETTING = re.compile(rb"(?m)^[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*([^\r\n]*)")
+_SHELLS = frozenset({"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "tcsh", "yash", "zsh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One job's block: bytes [start, end) of the table, its last line included, which seen is without."""
+
+    job: str
+    start: int
+    end: int
+    mark: Header
+    seen: FileStatus
+
+
+def blocks(table: bytes) -> list[Block]:
+    """Our blocks. Raises JobError (config) where a marker has no partner: what is ours is unclear then."""
+    begins = [(found.start(), found[1].decode(), True) for found in _BEGIN.finditer(table)]
+    ends = [(found.start(), found[1].decode(), False) for found in _END.finditer(table)]
+    found: list[Block] = []
+    opened: tuple[int, str] | None = None
+    for at, job, begins_here in sorted(begins + ends):
+        if begins_here:
+            if opened is not None:
+                raise _unbalanced(opened[1])
+            opened = at, job
+            continue
+        if opened is None or opened[1] != job or any(block.job == job for block in found):
+            raise _unbalanced(job)
+        start = opened[0]
+        line_end = table.find(b"\n", at)
+        end = len(table) if line_end < 0 else line_end + 1
+        read = read_mark(table[start:at])
+        if read is None:
+            raise _unbalanced(job)
+        mark, as_written = read
+        seen = FileStatus(FileState.OURS if as_written else FileState.EDITED, mark, table[start:at])
+        found.append(Block(job, start, end, mark, seen))
+        opened = None
+    if opened is not None:
+        raise _unbalanced(opened[1])
+    return found
+
+
+def look(table: bytes, job: str) -> FileStatus:
+    """A job's lines in the table, without the last, which ends its block."""
+    return next((block.seen for block in blocks(table) if block.job == job), FileStatus(FileState.ABSENT))
+
+
+def with_block(table: bytes, job: str, lines: bytes) -> bytes:
+    """The table with a job's lines in their old place, or at the end, but above what changes their meaning.
+
+    Raises JobError (config) for a table that says it must not be edited.
+    """
+    block = lines + f"# End of dify-job job {job}.\n".encode()
+    for old in blocks(table):
+        if old.job != job:
+            continue
+        if hostile_above(table, old) is None:
+            return table[: old.start] + block + table[old.end :]
+        table = without_block(table, job)
+    if _FOREIGN_HEADER.search(table):
+        raise JobError(
+            Outcome.CONFIG,
+            "the crontab begins with DO NOT EDIT: another program manages it",
+            "install as root (a file in /etc/cron.d), or with --backend systemd",
+        )
+    hostile = next((at for at, *setting in _settings(table) if _is_hostile(*setting)), None)
+    if hostile is not None:
+        return table[:hostile] + block + table[hostile:]
+    if table and not table.endswith(b"\n"):  # busybox takes such a table; cron would read two lines as one
+        table += b"\n"
+    return table + block
+
+
+def hostile_above(table: bytes, block: Block) -> str | None:
+    """The first setting above a block that gives its lines another meaning, as `CRON_TZ=Asia/Tokyo`."""
+    for at, name, value in _settings(table):
+        if at < block.start and _is_hostile(name, value):
+            return f"{name}={value}"
+    return None
+
+
+def is_mailed(table: bytes, block: Block) -> bool:
+    """False where MAILTO is empty above the block: what a failure says goes to nobody (crontab(5))."""
+    told = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
+    return not told or told[-1] != ""
+
+
+def _settings(table: bytes) -> list[tuple[int, str, str]]:
+    return [
+        (found.start(), found[1].decode(), found[2].decode(errors="replace").strip().strip("\"'"))
+        for found in _SETTING.finditer(table)
+    ]
+
+
+def _is_hostile(name: str, value: str) -> bool:
+    """Cronie reads the times in CRON_TZ; the shell must know a plain command, and HOME has the state."""
+    return name in ("CRON_TZ", "HOME") or (name == "SHELL" and value.rpartition("/")[2] not in _SHELLS)
+
+
+def without_block(table: bytes, job: str) -> bytes:
+    """The table without a job's block."""
+    for old in blocks(table):
+        if old.job == job:
+            return table[: old.start] + table[old.end :]
+    return table
+
+
+def _unbalanced(job: str) -> JobError:
+    return JobError(
+        Outcome.CONFIG,
+        f"the marks of job {job} in the crontab are damaged, so that its lines cannot be told from others",
+        "mend or delete that block by hand: crontab -e",
+    )

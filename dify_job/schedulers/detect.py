@@ -1,0 +1,73 @@
+"""The schedulers of this host: which to install with, and which to look at, by flags and by who calls."""
+
+import os
+from pathlib import Path
+
+from ..config.managed import scope_config
+from ..config.model import Config
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system.privileges import by_sudo
+from . import systemctl
+from .backend import Backend, InstalledJob, Scope
+from .cron_files import CRON_D, CronFiles
+from .systemd import Systemd
+from .user_crontab import UserCrontab
+
+
+def chosen_scope(scope: str | None) -> Scope:
+    """The scope to write to. Raises JobError where the caller cannot."""
+    root = os.geteuid() == 0
+    if scope == "system" and not root:
+        raise JobError(Outcome.DENIED, "system jobs are root's", "sudo dify-job ..., or leave --system out")
+    if scope == "user" and (caller := by_sudo()):
+        raise JobError(
+            Outcome.USAGE,
+            f"--user under sudo would install for root, not for {caller}",
+            "leave sudo out: dify-job install --user",
+        )
+    return Scope(scope) if scope else Scope.SYSTEM if root else Scope.USER
+
+
+def chosen_backend(backend: str, scope: Scope) -> Backend:
+    """The scheduler to install with. Raises JobError where it is not there."""
+    scheduler = likely_backend(backend, scope)
+    if not scheduler.by_cron and systemctl.version() is None:
+        raise JobError(Outcome.CONFIG, "systemd is not installed on this machine", "use --backend cron")
+    return scheduler
+
+
+def likely_backend(backend: str, scope: Scope) -> Backend:
+    """The same, be it there or not."""
+    by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
+    return Systemd(scope) if by_systemd else _cron(scope)
+
+
+def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
+    """All schedulers that the caller can look at: system jobs are everybody's to see."""
+    root = os.geteuid() == 0
+    scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if root else [Scope.USER, Scope.SYSTEM]
+    found: list[Backend] = []
+    for each in scopes:
+        if backend in ("auto", "systemd"):
+            found.append(Systemd(each))
+        if backend in ("auto", "cron") and (each is Scope.USER or root or CRON_D.is_dir()):
+            found.append(_cron(each))
+    return tuple(found)
+
+
+def _cron(scope: Scope) -> Backend:
+    """Under busybox there is no cron.d, and root's jobs go into root's crontab."""
+    return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else UserCrontab(scope)
+
+
+def installed_jobs(
+    backends: tuple[Backend, ...], names: tuple[str, ...] = ()
+) -> list[tuple[Backend, InstalledJob]]:
+    """What is installed, with the scheduler that has it."""
+    return [(backend, one) for backend in backends for one in backend.status(names or None)]
+
+
+def config_place(config: Config, scope: Scope) -> Path:
+    """The path that units name with --config."""
+    return config.path.absolute() if config.path else scope_config(system=scope is Scope.SYSTEM)

@@ -1,0 +1,123 @@
+"""From a job to what a scheduler needs of it: command, times, and what the service must reach. Pure."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..config.model import Job, Notify, ScheduleConfig
+from ..config.secrets import url_credential
+from ..system.managed_files import fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job as a scheduler needs it. timeout: seconds. reads and writes: what the service must reach.
+
+    secrets: files of notify, by the name that a credential of each has. figures: the metrics' directory.
+    notify: whom the job tells, as JSON; empty where nobody is told.
+
+    fingerprint: of the config values that reach a file, so that an edited input needs no reinstall.
+    """
+
+    job: str
+    description: str
+    schedule: ScheduleConfig
+    config_path: Path
+    python: Path
+    timeout: float
+    key_file: Path | None = None
+    key_credential: Path | None = None
+    run_as: str | None = None
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    secrets: tuple[tuple[str, Path], ...] = ()
+    figures: Path | None = None
+    notify: str = ""
+    fingerprint: str = ""
+
+    def command(self, *, if_due: bool = False) -> tuple[str, ...]:
+        """What the unit or crontab line starts: nothing but names; values stay in the config.
+
+        if_due: for a crontab line that ticks more often than the job runs. Under systemd `run` knows it by
+        itself: the service would else have to change with the timer, and two files never change at once.
+        """
+        due = ("--if-due",) if if_due else ()
+        run = (
+            "-P",
+            "-m",
+            "dify_job",
+            "run",
+            "--scheduled",
+            *due,
+            "--config",
+            str(self.config_path),
+            self.job,
+        )
+        return (str(self.python), *run)
+
+    def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
+        """What OnFailure= of a unit starts; user: it is a unit of the user manager."""
+        whose = ("--user",) if user else ()
+        handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *whose)
+        return (str(self.python), *handle, "--config", str(self.config_path), self.job)
+
+
+def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobSpec:
+    """The plan of a job. python: the interpreter of the units; this process's own where None."""
+    interpreter = python or Path(sys.executable)
+    reads, figures = _local_files(job), job.metrics.textfile.parent if job.metrics.textfile else None
+    output = constant_parent(job.output.file) if job.output.file else None
+    return JobSpec(
+        job=job.name,
+        description=" ".join((job.description or job.name).split()),
+        schedule=job.times,
+        config_path=config_path,
+        python=interpreter,
+        timeout=job.timeout,
+        key_file=job.key.file,
+        key_credential=job.key.encrypted,
+        run_as=job.run_as,
+        reads=(*reads, *filter(None, (job.ca_file,))),
+        writes=tuple(filter(None, (output, figures))),
+        secrets=tuple((url_credential(path), path) for path in job.notify.files),
+        figures=figures,
+        notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
+        fingerprint=_fingerprint(job, reads, interpreter),
+    )
+
+
+def _local_files(job: Job) -> tuple[Path, ...]:
+    """The files of this machine that the job names; of a template the directory that is constant."""
+    local = (name for name in job.named_files if name and "://" not in name)
+    return tuple(filter(None, (constant_parent(name) if "{" in name else Path(name) for name in local)))
+
+
+def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
+    """Of what reaches a file; the same from release to release, or all that is installed is out of date."""
+    told = {
+        "schedule": asdict(job.times),
+        "timeout": job.timeout,
+        "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
+        "run_as": job.run_as,
+        "description": job.description,
+        "files": sorted(map(str, reads)),
+        "output": job.output.file,
+        "ca_file": str(job.ca_file),
+        "notify": asdict(job.notify),
+        "python": str(interpreter),
+    }
+    if job.metrics.textfile is not None:
+        told["metrics"] = str(job.metrics.textfile)
+    return fingerprint(json.dumps(told, sort_keys=True, default=str))
+
+
+def constant_parent(output: str) -> Path | None:
+    """The directory of an output file as far as it is no template; None for one in the state directory."""
+    constant = re.split(r"\{[{%]", output, maxsplit=1)[0]
+    path = Path(constant).expanduser()
+    if not path.is_absolute():
+        return None
+    return path if constant.endswith("/") else path.parent

@@ -1,0 +1,223 @@
+"""A job as a CronJob, for those who outgrow one machine: manifests for Kubernetes 1.29 and newer. Pure.
+
+What the Job controller does with an exit code is rendered from the same table as everything else.
+"""
+
+import hashlib
+import math
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
+from pathlib import Path
+
+from ..config.model import Job, ScheduleConfig
+from ..config.toml_writer import job_document, toml
+from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.errors import JobError
+from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
+from ..system.managed_files import fingerprint, marked
+from ..system.templates import render_file
+from ..system.timespan import format_timespan
+from .backend import RenderedFile
+
+_LONGEST_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_GRACE = 60  # seconds between the job's own deadline and the cluster's
+_RETRIES = 2
+_LEAST_DEADLINE = 10  # the controller looks every 10 s (kubernetes.io, CronJob limitations)
+_PROMPT = 60  # seconds of lateness that are no catching up
+_MOST_MISSED = 90  # at 100 missed starts the controller gives up
+_LONGEST_CATCH_UP = 7 * 86400
+_LARGEST_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where the manifests go. image: with dify-job on its PATH. namespace: kubectl's own where None."""
+
+    image: str
+    namespace: str | None = None
+
+
+def render_manifests(
+    job: Job, cluster: Cluster, source: Path, now: datetime
+) -> tuple[RenderedFile, RenderedFile]:
+    """ConfigMap and CronJob. source: the config, for the first line; now: from when a schedule is looked at.
+
+    Raises JobError for what a cluster cannot do: each thing refused is named with its way out.
+    """
+    _check_cluster(cluster)
+    _refuse_what_is_local(job)
+    times = job.times
+    try:
+        line, zone = cron_line(times)
+    except JobError as error:
+        raise JobError(error.outcome, f"job {job.name}: {error.message}", error.hint) from None
+    name = object_name(job.name)
+    values: dict[str, object] = {
+        "job": toml(job.name),
+        "name": name,
+        "secret": name,
+        "namespace": cluster.namespace and toml(cluster.namespace),
+        "image": toml(cluster.image),
+        "schedule": toml(line),
+        "schedule_in_words": toml(schedule_lines.in_words(times)),
+        "zone": toml(zone),
+        "starting_deadline": _starting_deadline(times, now),
+        "active_deadline": math.ceil(job.timeout + times.jitter) + _GRACE,
+        "retries": _RETRIES,
+        "safe": [row.code for row in TABLE if row.again is RetrySafety.SAFE],
+        "safe_outcomes": ", ".join(row.outcome for row in TABLE if row.again is RetrySafety.SAFE),
+        "final": [row.code for row in TABLE if row.code and row.again is not RetrySafety.SAFE],
+        "run_id": job.end_user is None,
+        "config": job_document(job, state="none", **_what_the_pod_decides_by(times, zone)),
+    }
+    if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
+        raise _no_pod(
+            job, "its inputs are more than a ConfigMap can hold, 1 MiB", "give them as files by address"
+        )
+    print_of = fingerprint(repr((asdict(times), job.timeout, values["config"], cluster)))
+    return (
+        _artifact(job, f"{name}.configmap.yaml", "configmap", values, print_of, source),
+        _artifact(job, f"{name}.cronjob.yaml", "cronjob", values, print_of, source),
+    )
+
+
+def object_name(job: str) -> str:
+    """The name of a job's objects: RFC 1123, short enough for the pods, and no other job's."""
+    name = f"dify-job-{job}"
+    if _LABEL.fullmatch(name) and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(job.encode()).hexdigest()[:8]
+    return f"{name.replace('_', '-')[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
+
+
+def cron_line(times: ScheduleConfig) -> tuple[str, str]:
+    """The five fields of a CronJob and their zone. Raises JobError (rejected) with what comes nearest."""
+    if times.every is not None:
+        return _interval(times.every), "Etc/UTC"
+    if times.cron is not None:
+        return _fields(times.cron), _explicit(times.timezone)
+    zones, lines = set[str](), set[str]()
+    for expression in times.calendar:
+        zones.add(_explicit(oncalendar_expr.split_zone(expression)[1] or times.timezone))
+        try:
+            lines.add(cron_expr.cron_of(oncalendar_expr.explicit(expression)))
+        except ValueError as error:
+            raise _rejected(f"calendar = {expression!r}", str(error)) from None
+    if len(zones) > 1:
+        raise _rejected(f"calendar = {list(times.calendar)!r}", "it has several zones, and a CronJob one")
+    return _merged(lines, times), zones.pop()
+
+
+def _interval(every: float) -> str:
+    nearest = intervals.nearest_exact(every, 60, lines=1)
+    if nearest[0] != every:
+        raise JobError(
+            Outcome.REJECTED,
+            f"every = {format_timespan(every)!r} cannot be one line of a CronJob",
+            f"the nearest intervals that can: {intervals.in_words(nearest)}",
+        )
+    [times] = intervals.times_of(nearest[0])
+    return cron_expr.each_day(times)
+
+
+def _fields(expression: str) -> str:
+    cron = cron_expr.read_cron(expression)
+    if len(cron.days) < 31 and len(cron.weekdays) < 7 and not cron.either_day:
+        raise _rejected(
+            f"cron = {expression!r}", "cron takes these two day fields together, a cluster takes either"
+        )
+    numbers = (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)
+    return " ".join(
+        intervals.listed(each, size) for each, size in zip(numbers, (60, 24, 31, 12, 7), strict=True)
+    )
+
+
+def _merged(lines: set[str], times: ScheduleConfig) -> str:
+    """Several lines as one, where they differ in one field alone."""
+    by_field = zip(*(line.split() for line in sorted(lines)), strict=True)
+    columns = [list(dict.fromkeys(column)) for column in by_field]
+    differ = [column for column in columns if len(column) > 1]
+    if len(differ) > 1 or any("*" in column for column in differ):
+        raise _rejected(f"calendar = {list(times.calendar)!r}", "they are more than one line")
+    return " ".join(column[0] if len(column) == 1 else _union(column) for column in columns)
+
+
+def _union(lists: list[str]) -> str:
+    return ",".join(map(str, sorted({int(number) for part in lists for number in part.split(",")})))
+
+
+def _explicit(zone: str | None) -> str:
+    if zone is None:
+        raise _rejected(
+            "the schedule", "it has no time zone, and the cluster's is not this machine's",
+            'set timezone = "Asia/Shanghai" (or yours) in the job',
+        )  # fmt: skip
+    return "Etc/UTC" if zone == "UTC" else zone
+
+
+def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
+    if times.max_late is not None:
+        return max(_LEAST_DEADLINE, math.ceil(times.max_late))
+    if not times.catch_up:
+        return _PROMPT
+    runs = list(islice(upcoming.coming(times, now), 200))
+    gap = min((later - earlier for earlier, later in pairwise(runs)), default=timedelta(days=1))
+    return int(min(_LONGEST_CATCH_UP, max(_PROMPT, _MOST_MISSED * gap.total_seconds())))
+
+
+def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]:
+    """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
+    jitter = {"jitter": format_timespan(times.jitter)} if times.jitter else {}
+    day_of = times.timezone or (zone if times.calendar else None)
+    return jitter | ({"timezone": day_of} if day_of is not None else {})
+
+
+def _refuse_what_is_local(job: Job) -> None:
+    local = next((name for name in job.named_files if "://" not in name), None)
+    if local is not None:
+        raise _no_pod(job, f"files names {local}, which no pod has", "give it as an http address")
+    if job.output.file is not None or job.output.downloads is not None:
+        raise _no_pod(
+            job, "what output writes is lost with it", "take it out, or let the workflow send its result"
+        )
+    if job.metrics.textfile is not None:
+        raise _no_pod(job, "metrics.textfile is lost with it", "take it out; kube-state-metrics counts Jobs")
+    if job.ca_file is not None:
+        hint = "put the certificate into the image (deploy/container) and take ca_file out"
+        raise _no_pod(job, f"ca_file names {job.ca_file}, which no pod has", hint)
+    if job.notify.files:
+        hint = "keep notify.healthchecks alone, or let the cluster tell of failed Jobs"
+        raise _no_pod(job, f"notify names {job.notify.files[0]}, which no pod has", hint)
+    if job.overlap == "wait":
+        raise _no_pod(job, "a CronJob cannot wait for the run before", 'set overlap = "fail" or "skip"')
+
+
+def _check_cluster(cluster: Cluster) -> None:
+    if not cluster.image or not cluster.image.isprintable() or re.search(r"[\s{}]", cluster.image):
+        raise JobError(Outcome.USAGE, f"{cluster.image!r} is no image", "name it as REGISTRY/NAME:TAG")
+    if cluster.namespace is not None and not _LABEL.fullmatch(cluster.namespace):
+        raise JobError(
+            Outcome.USAGE, f"{cluster.namespace!r} is no namespace", "use a-z, 0-9 and -, at most 63"
+        )
+
+
+def _artifact(
+    job: Job, file: str, template: str, values: dict[str, object], print_of: str, source: Path
+) -> RenderedFile:
+    body = render_file(f"kubernetes/{template}.yaml.j2", values)
+    return RenderedFile(Path(file), marked(job.name, print_of, str(source), body))
+
+
+def _rejected(what: str, why: str, hint: str = "") -> JobError:
+    return JobError(
+        Outcome.REJECTED,
+        f"{what} cannot be kept by a CronJob: {why}",
+        hint or "make several jobs of it, or give times that one line of cron can say",
+    )
+
+
+def _no_pod(job: Job, why: str, hint: str) -> JobError:
+    return JobError(Outcome.REJECTED, f"job {job.name} cannot run in a pod: {why}", hint)

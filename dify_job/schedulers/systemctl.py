@@ -1,0 +1,201 @@
+"""Asking and telling a systemd manager: `systemctl show` and a few verbs, which are the same from 239 on."""
+
+import errno
+import os
+import re
+import shlex
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system import subprocesses
+from .backend import Scope
+
+_BOOTED = Path("/run/systemd/system")
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
+    "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime"
+)
+_PATIENCE = 8.0  # seconds for an answer that one can do without
+_AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
+_TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the manager says of one unit."""
+
+    properties: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.properties.get(name, "")
+
+    @property
+    def loaded(self) -> bool:
+        """True where the manager has the unit's file."""
+        return self["LoadState"] == "loaded"
+
+    @property
+    def active(self) -> bool:
+        """True for an armed timer, and for a service that runs."""
+        return self["ActiveState"] in ("active", "activating", "reloading")
+
+    @property
+    def enabled(self) -> bool:
+        """True where it is started at boot."""
+        return self["UnitFileState"] in ("enabled", "enabled-runtime")
+
+
+def version() -> int | None:
+    """The version of systemd on this machine, which need not be running; None where there is none."""
+    done = subprocesses.run(["systemctl", "--version"])
+    first = re.match(r"systemd (\d+)", done.text)
+    return int(first[1]) if done.code == 0 and first else None
+
+
+def version_for_units() -> int:
+    """The version to render units for: this machine's, or Debian 12's where it has none."""
+    return version() or 252
+
+
+def is_booted() -> bool:
+    """True where systemd is this machine's service manager (sd_booted(3))."""
+    return _BOOTED.is_dir()
+
+
+class Manager:
+    """One systemd manager: the system's or this user's. Its verbs raise JobError where systemctl fails."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._argv = ["systemctl", "--user"] if scope is Scope.USER else ["systemctl"]
+        self._environ: dict[str, str] = {}
+        self.silent = False  # it hung once, and is not asked again for what one can do without
+        runtime = Path(f"/run/user/{os.geteuid()}")
+        given = os.environ.get("XDG_RUNTIME_DIR")
+        if scope is Scope.USER and not (given and _ours(Path(given))) and _ours(runtime):
+            self._environ = {"XDG_RUNTIME_DIR": str(runtime)}  # ssh without PAM, su, cron
+
+    def why_not(self) -> str | None:
+        """Why the manager cannot be asked; None where it can."""
+        if not subprocesses.found("systemctl"):
+            return "systemd is not installed"
+        if not is_booted():
+            return "systemd is not the service manager that this machine was booted with"
+        if self.scope is Scope.USER:
+            runtime = Path(
+                self._environ.get("XDG_RUNTIME_DIR")
+                or os.environ.get("XDG_RUNTIME_DIR")
+                or f"/run/user/{os.geteuid()}"
+            )
+            here = runtime / "systemd"
+            if not _ours(runtime) or not here.is_dir() or _is_deserted(here / "private"):
+                return (
+                    f"there is no user manager for you: {runtime} is not yours or has none "
+                    f"(loginctl enable-linger, or log in by ssh)"
+                )
+        return None
+
+    def show(self, units: Sequence[str]) -> dict[str, Unit]:
+        """The properties of units, in one call for all of them; empty where the manager cannot be asked."""
+        try:
+            return {} if self.silent else self.ask(units, limit=_PATIENCE)
+        except JobError:
+            return {}
+
+    def ask(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
+        """The same for who must know. limit: seconds. Raises JobError (cannot-write) without an answer."""
+        found: dict[str, Unit] = {}
+        for start in range(0, len(units), _AT_ONCE):
+            part = units[start : start + _AT_ONCE]
+            done = subprocesses.run(
+                [*self._argv, "show", f"--property={_PROPERTIES}", "--", *part],
+                environ={**self._environ, "TZ": "UTC"},
+                limit=limit,
+            )
+            self.silent = done.code == 124
+            if done.code != 0:
+                raise self._failed("show", part, done)
+            for block in done.text.split("\n\n"):
+                properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+                if "Id" in properties:
+                    found[properties["Id"]] = Unit(properties)
+        return found
+
+    def variables(self, unit: str) -> set[str] | None:
+        """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
+        if self.silent:
+            return None
+        shown = subprocesses.run(
+            [*self._argv, "show", "--property=Environment,EnvironmentFiles", "--", unit],
+            environ=self._environ,
+            limit=_PATIENCE,
+        )
+        told = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
+        if shown.code != 0 or told.get("EnvironmentFiles"):
+            return None
+        try:
+            return {pair.partition("=")[0] for pair in shlex.split(told.get("Environment", ""))}
+        except ValueError:  # control characters in a value are quoted as in bash alone
+            return None
+
+    def reload(self) -> None:
+        """Let the manager read all units again."""
+        self._do("daemon-reload")
+
+    def tell(self, verb: str, units: Iterable[str], *flags: str) -> None:
+        """enable, disable, start, stop or reset-failed some units, in one call."""
+        named = sorted(set(units))
+        for start in range(0, len(named), _AT_ONCE):
+            self._do(verb, *flags, *named[start : start + _AT_ONCE])
+
+    def run(self, unit: str, limit: float) -> str:
+        """Start a oneshot service, wait for its end, and give systemctl's complaint. limit: seconds."""
+        done = subprocesses.run(
+            [*self._argv, "--no-ask-password", "start", unit], environ=self._environ, limit=limit
+        )
+        return done.complaint if done.code else ""
+
+    def _do(self, verb: str, *words: str) -> None:
+        # stop of a service waits for the run's own stop, which takes at most 20 s
+        done = subprocesses.run(
+            [*self._argv, "--no-ask-password", verb, *words], environ=self._environ, limit=120.0
+        )
+        if done.code != 0:
+            raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
+
+    def _failed(self, verb: str, units: Sequence[str], done: subprocesses.Completed) -> JobError:
+        who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
+        shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
+        return JobError(
+            Outcome.CANNOT_WRITE,
+            f"{who} {verb} {shown} failed: {done.complaint or done.text.strip() or done.code}",
+            f"look at it: {who} status {units[0] if units else ''}".rstrip(),
+        )
+
+
+def time_of(text: str) -> datetime | None:
+    """A timestamp as `show` prints it with TZ=UTC; None for n/a and never."""
+    found = _TIME.search(text)
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def _is_deserted(address: Path) -> bool:
+    """True where nobody listens any more: from 257 on the directory of a manager can outlive it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.connect(os.fspath(address))
+        except OSError as error:
+            return error.errno == errno.ECONNREFUSED
+    return False
+
+
+def _ours(directory: Path) -> bool:
+    try:
+        return directory.is_dir() and directory.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

@@ -1,0 +1,224 @@
+"""The systemd units of a job, rendered for a version of systemd. Pure."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.errors import JobError
+from ..schedule import schedule_lines
+from ..system.managed_files import fingerprint, marked
+from ..system.templates import render_file
+from ..system.timespan import format_timespan
+from . import failure_unit
+from .access import in_home
+from .backend import RenderedFile, Scope
+from .job_spec import JobSpec
+
+OLDEST = 239
+_CREDENTIALS = 247  # LoadCredential=
+ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
+_TRIGGER = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
+_LONGEST_USER = 31  # systemd's USER_NAMES
+_GRACE = 60.0  # seconds between the job's own deadline and systemd's
+
+
+def unmask_commands(name: str, job: str, scope: Scope) -> tuple[str, str]:
+    """What lets a masked unit of a job be there and armed again."""
+    user = " --user" if scope is Scope.USER else ""
+    return f"systemctl{user} unmask {name}", f"dify-job install {job} --start"
+
+
+def unit_names(job: str) -> tuple[str, str]:
+    """Service and timer of a job."""
+    return f"dify-job-{job}.service", f"dify-job-{job}.timer"
+
+
+def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
+    """True where the unit has a dynamic user; without LoadCredential= it could not read its key."""
+    return scope is Scope.SYSTEM and plan.run_as is None and version >= _CREDENTIALS
+
+
+def key_by_manager(scope: Scope, version: int) -> bool:
+    """True where systemd reads the key for the unit."""
+    return scope is Scope.SYSTEM and version >= _CREDENTIALS
+
+
+def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
+    """Service, timer, and the handler of a job that tells somebody.
+
+    Raises JobError where systemd of that version cannot keep the schedule.
+    """
+    _refuse_version(plan, scope, version)
+    service, timer = unit_names(plan.job)
+    values = {
+        "job": plan.job,
+        "description": free_text(plan.description),
+        "service": service,
+        "timer": timer,
+        "system": scope is Scope.SYSTEM,
+        "since": lambda needed: version >= needed,
+        **_start(plan, version),
+        **_keys(plan, scope, version),
+        **_confinement(plan, dynamic=is_dynamic(plan, scope, version)),
+        **_times(plan),
+        **_handler(plan, service, scope),
+    }
+    templates = {service: "job.service.j2", timer: "job.timer.j2"}
+    if plan.notify:
+        templates[failure_unit.name_of(plan.job)] = "notify.service.j2"
+    source = str(plan.config_path)
+    return tuple(
+        RenderedFile(
+            directory / name,
+            marked(plan.job, plan.fingerprint, source, render_file(f"systemd/{template}", values)),
+        )
+        for name, template in templates.items()
+    )
+
+
+def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
+    if version < OLDEST:
+        raise JobError(
+            Outcome.CONFIG,
+            f"systemd {version} is too old; {OLDEST} is the oldest that is known to work",
+            "use --backend cron",
+        )
+    if plan.key_credential is not None and (scope is Scope.USER or version < ENCRYPTED_SINCE):
+        raise JobError(
+            Outcome.CONFIG,
+            f"job {plan.job} has an encrypted key, which needs a system unit of systemd {ENCRYPTED_SINCE}",
+            f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
+        )
+
+
+def _start(plan: JobSpec, version: int) -> dict[str, object]:
+    """What is started, and what its exit codes mean."""
+    final = (
+        row.code for row in TABLE if row.code and row.again not in (RetrySafety.SAFE, RetrySafety.NOT_NEEDED)
+    )
+    return {
+        "command": _command(plan.command()),
+        "told": told_by_timer(plan, version),
+        "start_limit": format_timespan(plan.timeout + _GRACE),
+        "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
+        "final_codes": " ".join(map(str, final)),
+    }
+
+
+def _keys(plan: JobSpec, scope: Scope, version: int) -> dict[str, object]:
+    """What systemd reads for the unit: the key, plain or encrypted, and the files of notify."""
+    plain = plan.key_file is not None and version >= _CREDENTIALS
+    secrets = plan.secrets if key_by_manager(scope, version) else ()
+    return {
+        "credential": f"api_key:{path_value(plan.key_file)}" if plain else "",
+        "encrypted": f"api_key:{path_value(plan.key_credential)}" if plan.key_credential else "",
+        "secrets": [f"{name}:{path_value(path)}" for name, path in secrets],
+    }
+
+
+def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
+    """Who it runs as, and which paths it can reach."""
+    touched = (plan.python, plan.python.resolve(), plan.config_path, *plan.reads, *plan.writes)
+    closed = "read-only" if any(map(in_home, touched)) else "yes"
+    return {
+        "dynamic": dynamic,
+        "user": plan.run_as or (_dynamic_user(plan.job) if plan.notify and dynamic else ""),
+        "protect_home": "no" if any(map(in_home, plan.writes)) else closed,
+        "writes": [path_value(path) for path in plan.writes],
+        "reads": [path_value(path) for path in plan.reads],
+        "figures": [path_value(plan.figures)] if plan.figures else [],
+    }
+
+
+def _times(plan: JobSpec) -> dict[str, object]:
+    return {
+        "schedule": free_text(schedule_lines.in_words(plan.schedule)),
+        "calendars": schedule_lines.systemd_ticks(plan.schedule).lines,
+        "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
+        "catch_up": plan.schedule.catch_up,
+    }
+
+
+def _handler(plan: JobSpec, service: str, scope: Scope) -> dict[str, object]:
+    told = plan.notify.replace("$", "\\u0024")  # in JSON
+    return {
+        "tells": bool(plan.notify),
+        "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
+        "notify": quoted(f"DIFY_JOB_NOTIFY={told}"),
+    }
+
+
+def _dynamic_user(job: str) -> str:
+    """The user that a job and its handler share, and with it the state."""
+    name = f"dify-job-{job}"
+    return name if len(name) <= _LONGEST_USER else f"dify-job-{fingerprint(job)}"
+
+
+def told_by_timer(plan: JobSpec, version: int) -> bool:
+    """True where a start by the timer can be held back, and the unit can tell it from one by hand."""
+    return can_be_held_back(plan) and version >= _TRIGGER
+
+
+def can_be_held_back(plan: JobSpec) -> bool:
+    """True where a start is not always a run: by max_late, or as not due."""
+    return plan.schedule.max_late is not None or schedule_lines.systemd_ticks(plan.schedule).if_due
+
+
+def lacks(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
+    """What a systemd of that version cannot do for the job, and what is done instead; a sentence each."""
+    found = []
+    if scope is Scope.SYSTEM and version < _CREDENTIALS:
+        who = plan.run_as or "root, without root's capabilities,"
+        found.append(
+            f"systemd {version} passes no keys to units (LoadCredential=): {who} reads the key's file"
+        )
+    if plan.schedule.jitter and version < _CREDENTIALS:
+        found.append(f"systemd {version} has no FixedRandomDelay=: each daemon-reload makes another jitter")
+    if can_be_held_back(plan) and version < _TRIGGER:
+        found.append(f"systemd {version} does not say who starts a unit: systemctl start may be not due, too")
+    return tuple(found)
+
+
+def _command(words: Sequence[str]) -> str:
+    """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
+    program, *arguments = words
+    if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
+        raise _no_unit(program, "systemd starts no program with a quote, backslash or control character")
+    return " ".join([quoted(program).replace("$$", "$"), *map(quoted, arguments)])
+
+
+def quoted(word: str) -> str:
+    r"""An argument in ExecStart=: nothing in it is special to systemd."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise _no_unit(word, "it is not UTF-8") from None
+    if "\0" in word:
+        raise _no_unit(word, "it has a NUL")
+    escaped = "".join(
+        _ESCAPES.get(c, f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c) for c in word
+    )
+    plain = escaped == word and word and not set(word) & set(" ';") and word.isascii()
+    return word if plain else f'"{escaped}"'
+
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"}
+
+
+def path_value(path: Path | None) -> str:
+    """A path as a whole setting of its own, where only specifiers are special."""
+    text = os.fspath(path or "")
+    if any(ord(c) < 33 or c in "\"'\\:" for c in text):
+        raise _no_unit(text, "it has a space, a quote, a colon or a control character")
+    return text.replace("%", "%%")
+
+
+def free_text(text: str) -> str:
+    """Words in a setting that takes the rest of the line."""
+    return " ".join(text.split()).replace("%", "%%").rstrip("\\")
+
+
+def _no_unit(text: str, why: str) -> JobError:
+    return JobError(Outcome.CONFIG, f"{text!r} cannot stand in a unit: {why}", "move or rename it")

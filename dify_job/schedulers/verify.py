@@ -1,0 +1,80 @@
+"""Letting systemd itself read rendered units, before anything is written."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..system import subprocesses
+from . import systemctl
+from .backend import RenderedFile, Scope
+
+_OFFLINE_CHECKS = 250  # verify --recursive-errors=
+
+
+def can_verify() -> bool:
+    """False in containers and where distributions put systemd-analyze into a package of its own."""
+    return subprocesses.found("systemd-analyze")
+
+
+def verify(
+    changed: Sequence[RenderedFile], together: Sequence[RenderedFile], scope: Scope, version: int
+) -> None:
+    """Raise JobError (rejected) with the first complaint of systemd.
+
+    verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250). Whether a schedule ever elapses is
+    asked of its preview; without systemd-analyze our own checks must do.
+    """
+    if not can_verify():
+        return
+    lines = sorted(set(_calendars(changed)))
+    if lines:
+        done = subprocesses.run(["systemd-analyze", "calendar", "--", *lines])
+        if done.code != 0:
+            raise JobError(
+                Outcome.REJECTED,
+                f"systemd refuses the schedule: {done.complaint}",
+                "man systemd.time tells the form",
+            )
+    with _scratch() as scratch:
+        files = []
+        for artifact in together:
+            file = Path(scratch, artifact.path.name)
+            file.write_text(artifact.text, encoding="utf-8")
+            files.append(str(file))
+        user = ["--user"] if scope is Scope.USER else []
+        environ = {"XDG_RUNTIME_DIR": scratch} if user else {}  # it must be set, be there a manager or not
+        strict = ["--recursive-errors=no"] if (systemctl.version() or 0) >= _OFFLINE_CHECKS else []
+        command = ["systemd-analyze", *user, "verify", "--man=no", *strict, *files]
+        done = subprocesses.run(command, limit=300.0, environ=environ)
+        complaints = [
+            line for line in done.stderr.decode(errors="replace").splitlines() if "dify-job-" in line
+        ]
+        if complaints and (done.code != 0 or not strict):
+            raise JobError(
+                Outcome.REJECTED,
+                f"systemd refuses the units: {complaints[0].replace(scratch + '/', '')}",
+                f"they are rendered for systemd {version}; --dry-run prints them",
+            )
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
+            yield directory
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"the units cannot be checked in {tempfile.gettempdir()}: {error.strerror}; nothing was changed",
+            f"df {tempfile.gettempdir()}",
+        ) from None
+
+
+def _calendars(artifacts: Iterable[RenderedFile]) -> Iterator[str]:
+    for artifact in artifacts:
+        for line in artifact.text.splitlines():
+            if line.startswith("OnCalendar="):
+                yield line.removeprefix("OnCalendar=")

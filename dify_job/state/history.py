@@ -1,0 +1,161 @@
+"""Past runs of a job as its state directory has them: read, bounded, and never locked or written."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..exit_codes import Outcome
+from ..system.values import dataclass
+from .reader import read_own
+
+_MEAN_OF = 100  # succeeded runs
+_BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
+
+    outcome: a word of the exit table, or killed, crashed or not-started where the service manager told it.
+    """
+
+    call_time: str
+    outcome: str
+    exit_code: int | None
+    message: str
+    duration: float | None = None
+    attempts: int = 0
+    run_id: str | None = None
+    tokens: int | None = None
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, record: Any) -> "RunRecord":
+        """A run from its record. Raises ValueError for what is none."""
+        if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
+            raise ValueError("not the record of a run")
+        return cls(
+            call_time=_text(record, "call_time") or "",
+            outcome=record["outcome"],
+            exit_code=_whole(record, "exit_code"),
+            message=_text(record, "message") or "",
+            duration=_seconds(record, "duration_s"),
+            attempts=_whole(record, "attempts") or 0,
+            run_id=_text(record, "workflow_run_id"),
+            tokens=_whole(record, "total_tokens"),
+            hint=_text(record, "hint"),
+        )
+
+    def as_record(self) -> Mapping[str, Any]:
+        """The record, with the names that `run` gives its own."""
+        return {
+            "success": self.exit_code == 0,
+            "message": self.message,
+            "call_time": self.call_time,
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "attempts": self.attempts,
+            "duration_s": self.duration,
+            "hint": self.hint,
+            "workflow_run_id": self.run_id,
+            "total_tokens": self.tokens,
+        }
+
+    @property
+    def skipped(self) -> bool:
+        """True where nothing was started, as asked."""
+        return self.outcome == Outcome.SKIPPED
+
+    @property
+    def succeeded(self) -> bool:
+        """True for exit status 0 of a run that took place."""
+        return self.exit_code == 0 and not self.skipped
+
+    @property
+    def began(self) -> datetime | None:
+        """When it began, aware; None where the record does not say."""
+        try:
+            at = datetime.fromisoformat(self.call_time)
+        except ValueError:
+            return None
+        return at if at.tzinfo else at.astimezone()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a history comes to. last_success: when it began; mean_duration: seconds, of succeeded runs."""
+
+    last_success: str | None = None
+    failures_in_a_row: int = 0
+    mean_duration: float | None = None
+
+
+def read_history(directory: Path) -> tuple[RunRecord, ...]:
+    """All runs that are kept, oldest first; a damaged line is passed over. Raises OSError but for absence."""
+    try:
+        content = read_own(directory / "history.jsonl")
+    except FileNotFoundError:
+        return ()
+    found = []
+    for line in content.decode(errors="replace").split("\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            found.append(RunRecord.of(json.loads(line)))
+    return tuple(found)
+
+
+def summary(runs: Sequence[RunRecord]) -> Summary:
+    """Skips count for nothing; two records of one workflow run are one failure where either is."""
+    real = [run for run in runs if not run.skipped]
+    succeeded = [run for run in real if run.succeeded]
+    durations = [run.duration for run in succeeded[-_MEAN_OF:] if run.duration is not None]
+    return Summary(
+        last_success=succeeded[-1].call_time if succeeded else None,
+        failures_in_a_row=_failures_at_the_end(real),
+        mean_duration=sum(durations) / len(durations) if durations else None,
+    )
+
+
+def _failures_at_the_end(real: Sequence[RunRecord]) -> int:
+    """A run whose process was killed has a second record, of the next process that settled it."""
+    failed = {name for run in real if not run.succeeded for name in _names(run)}
+    counted: set[str] = set()
+    count = 0
+    for run in reversed(real):
+        names = _names(run)
+        if run.succeeded and not names & failed:
+            break
+        count += not names & counted
+        counted |= names
+    return count
+
+
+def _names(run: RunRecord) -> set[str]:
+    """What two records of one run have in common: its id, or where that was not known yet when it began."""
+    return {name for name in (run.run_id, run.call_time) if name}
+
+
+def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
+    """One character a value, from the lowest to the highest; plain: ASCII alone."""
+    blocks = _PLAIN_BLOCKS if plain else _BLOCKS
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
+    return "".join(blocks[round((value - low) * scale)] for value in values)
+
+
+def _text(told: Mapping[str, Any], key: str) -> str | None:
+    return told[key] if isinstance(told.get(key), str) else None
+
+
+def _whole(told: Mapping[str, Any], key: str) -> int | None:
+    value = told.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(told: Mapping[str, Any], key: str) -> float | None:
+    value = told.get(key)
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < float("inf") else None

@@ -1,0 +1,48 @@
+"""What a job keeps in its state directory, seen from outside: nothing is made, locked or written there.
+
+A service's user may have put anything there: no link is followed, a FIFO does not block, and of what is too
+long only the end is read.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from .store import InFlight, record_in, tick_in
+
+_MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
+
+
+def read_own(path: Path) -> bytes:
+    """The file, or the end of it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EPERM, "not a plain file", str(path))
+        file.seek(max(0, seen.st_size - _MOST))
+        return file.read(_MOST)
+
+
+def read_last(directory: Path) -> dict[str, Any] | None:
+    """The last result; None if it cannot be read."""
+    return _record(directory / "last.json")
+
+
+def read_tick(directory: Path) -> float | None:
+    """The last tick that --if-due counted from."""
+    return tick_in(_record(directory / "tick.json"))
+
+
+def read_in_flight(directory: Path) -> InFlight | None:
+    """The run that a process left without an end."""
+    return InFlight.of(_record(directory / "in-flight.json"))
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    try:
+        return record_in(read_own(path).decode(errors="replace"))
+    except OSError:
+        return None

@@ -1,0 +1,283 @@
+"""What stays between runs: the lock, the run in flight, the last result and the history of one job.
+
+BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.jsonl: one place for runs by
+hand, timer and cron.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError, disk_error_hint
+from ..system.paths import state_home
+from ..system.secure_dir import Directory
+from ..system.values import dataclass
+
+OWN_FILES = frozenset(
+    {"lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl", "wish.json"}
+)
+_SYSTEM_BASE = Path("/var/lib/dify-job")
+_END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
+_HISTORY_LINES = 1000
+_HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFlight:
+    """A run that was submitted, or is about to be, and whose end is not recorded.
+
+    deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
+    which no clock step moves. stopped: we sent stop.
+    """
+
+    run: str
+    user: str
+    base_url: str
+    started: str
+    deadline: float
+    boot: str
+    boot_deadline: float
+    task_id: str | None = None
+    workflow_run_id: str | None = None
+    stopped: bool = False
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
+        """The run from its record; None for a damaged one, and what another version adds does not count."""
+        kinds = cls.__annotations__
+        told = (record or {}).items()
+        try:
+            return cls(**{key: value for key, value in told if isinstance(value, kinds.get(key, ()))})
+        except TypeError:
+            return None
+
+    def overdue(self, grace: float) -> bool:
+        """True when its own deadline passed more than `grace` seconds ago."""
+        if self.boot and self.boot == boot_id():  # empty under ProcSubset=pid
+            return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
+        return time.time() > self.deadline + grace
+
+    def overdue_at(self, grace: float) -> datetime:
+        """When that will be, in local time; a deadline that no calendar has is told as its last day."""
+        return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
+
+
+def boot_id() -> str:
+    """The id of the current boot; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """BASE/JOB: systemd's StateDirectory, /var/lib/dify-job for root and system jobs, else the user's own.
+
+    A system job under its `run_as` user from cron is known by its config, which is root's, and by the
+    directory that install made for it.
+    """
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given)
+    system = base_of(system=True) / job
+    if os.geteuid() == 0 or (_is_roots(config_path) and os.access(system, os.F_OK)):
+        return system
+    return base_of(system=False, environ=environ) / job
+
+
+def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
+    """BASE of a scope: the machine's jobs, or the user's own."""
+    if system:
+        return _SYSTEM_BASE
+    return state_home(environ) / "dify-job"
+
+
+def make_base(base: Path) -> None:
+    """BASE with its parents. Raises OSError."""
+    if not base.is_dir():
+        base.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:  # units of other users must get through, whatever root's umask
+            base.chmod(0o755)
+
+
+def record_in(text: str) -> dict[str, Any] | None:
+    """The record that a file holds; None for a damaged one."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def tick_in(record: Mapping[str, Any] | None) -> float | None:
+    """Seconds since 1970; None for what no calendar has."""
+    at = (record or {}).get("at")
+    return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
+
+
+def _is_roots(path: Path | None) -> bool:
+    try:
+        return path is not None and path.stat().st_uid == 0
+    except OSError:
+        return False
+
+
+class LockHeld(Exception):  # noqa: N818 - a state of the job, not an error
+    """Another run of this job holds the lock; holder says who, as far as it told."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class JobState:
+    """The state directory of one job, opened.
+
+    Its methods raise OSError as it comes: the caller knows whether it is a warning or ends the command.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        make_base(directory.parent)
+        _link_to_private(directory)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._files = Directory(directory, theirs=True)
+        self._lock: int | None = None
+
+    def close(self) -> None:
+        """Free the lock, as the end of the process does."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._files.close()
+
+    def lock(self) -> None:
+        """Take the job's lock and hold it until close. Raises Locked."""
+        if self._lock is not None:
+            return
+        fd = self._files.open("lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise LockHeld(holder or "another process") from None
+        except OSError:
+            os.close(fd)
+            raise
+        self._lock = fd
+
+    def in_flight(self) -> InFlight | None:
+        """The run that an earlier process left without an end; an unreadable record is None."""
+        return InFlight.of(self.read("in-flight.json"))
+
+    def put_in_flight(self, record: InFlight) -> None:
+        """On disk before it returns (fsync of file and directory)."""
+        self.write("in-flight.json", json.dumps(vars(record)) + "\n", sync=True)
+
+    def clear_in_flight(self) -> None:
+        """The end of the run is known."""
+        self.remove("in-flight.json")
+
+    def tick(self) -> float | None:
+        """The last tick that --if-due counted from, seconds since 1970."""
+        return tick_in(self.read("tick.json"))
+
+    def put_tick(self, at: float) -> None:
+        """Remember a tick, on disk before it returns."""
+        self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
+
+    def last_success(self) -> datetime | None:
+        """When the last run that succeeded began, however many failed since."""
+        try:
+            return datetime.fromisoformat(str((self.read("last-success.json") or {})["at"]))
+        except (KeyError, ValueError):
+            return None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep a result as a line of the history and as the last one; the caller holds the lock."""
+        self.remember(result)
+        self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
+        kept = self._text("history.jsonl")
+        if kept.count("\n") > _HISTORY_LINES + _HISTORY_SLACK:
+            self.write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
+
+    def remember(self, result: Mapping[str, Any]) -> None:
+        """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
+        line = (json.dumps(result, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        fd = self._files.open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            if os.write(fd, line) < len(line):
+                os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "history.jsonl")
+        finally:
+            os.close(fd)
+        if result.get("outcome") == Outcome.SUCCEEDED:
+            self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """All results kept, oldest first; a damaged line is passed over."""
+        lines = self._text("history.jsonl").split("\n")  # not splitlines: U+2028 is data
+        return [entry for line in lines if (entry := record_in(line)) is not None]
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A record by its file's name; None where there is none, or a damaged one."""
+        return record_in(self._text(name))
+
+    def _text(self, name: str) -> str:
+        try:
+            fd = self._files.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return ""
+        with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
+            return file.read()
+
+    def write(self, name: str, text: str, *, sync: bool = False) -> None:
+        """A whole record, old or new; sync: on disk before it returns."""
+        with self._files.replacing(name, 0o600, sync=sync) as file:
+            file.write(text.encode(errors="backslashreplace"))
+        if sync:
+            self._files.sync()
+
+    def remove(self, name: str) -> None:
+        """Remove a record, or nothing."""
+        self._files.remove(name)
+
+
+def private_of(base: Path) -> Path:
+    """Where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
+    return base.parent / "private" / base.name
+
+
+def _link_to_private(directory: Path) -> None:
+    """Put back systemd's link where somebody removed it: a directory in its place fails the unit with 238."""
+    if directory.parent == _SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
+        private = private_of(directory.parent) / directory.name
+        if private.is_dir() and not directory.exists():
+            directory.symlink_to(Path("..", *private.parts[-3:]))
+
+
+def cannot_write(directory: Path, error: OSError) -> JobError:
+    """The error for a state directory that takes no lock or record; found before the call."""
+    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
+    away = f"mv {directory} {directory}.old" if error.errno == errno.EEXIST else "make it writable for you"
+    return JobError(
+        Outcome.CANNOT_WRITE,
+        f"the state directory {directory} cannot be used: {error.strerror}",
+        disk_error_hint(
+            error,
+            directory,
+            "it is a system job's: run it with sudo, or as its own user" if others else away,
+        ),
+    )

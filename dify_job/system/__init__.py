@@ -1,0 +1,1 @@
+"""Files, processes, paths and permissions of the machine."""

@@ -1,0 +1,127 @@
+"""The first line of every file that we write: that it is ours, for which job, and if it was changed since.
+
+`# Managed by dify-job for job daily. body=... config=... from=...` is how drift, hand edits, foreign files
+and orphans are told apart, without the config and without a running service manager.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_FIRST_LINE = re.compile(
+    rb"# Managed by dify-job for job (?P<job>[a-z0-9][a-z0-9_-]{0,47})\. "
+    rb"body=(?P<body>[0-9a-f]{16}) config=(?P<config>[0-9a-f]{16}) from=(?P<source>\"(?:[^\"\\]|\\.)*\")"
+    rb"(?P<paused> paused)?(?: [^\n]*)?"
+)
+
+
+class FileState(StrEnum):
+    """What stands at the place of one of our files."""
+
+    ABSENT = "absent"
+    OURS = "ours"
+    EDITED = "edited"
+    FOREIGN = "foreign"
+    MASKED = "masked"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a file of ours. config: fingerprint of its values; source: the config's path."""
+
+    job: str
+    body: str
+    config: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """A place on disk: what it is, its mark if it is ours, and its bytes."""
+
+    found: FileState
+    mark: Header | None = None
+    content: bytes = b""
+
+    @property
+    def is_ours(self) -> bool:
+        """True for a file that we wrote, edited since or not."""
+        return self.found in (FileState.OURS, FileState.EDITED)
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for what somebody else put there, a mask included."""
+        return self.found in (FileState.FOREIGN, FileState.MASKED)
+
+    @property
+    def text(self) -> str:
+        """Its content, whatever its encoding."""
+        return self.content.decode(errors="replace")
+
+
+def marked(job: str, config: str, source: str, body: str) -> str:
+    """A body under its first line."""
+    quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return (
+        f"# Managed by dify-job for job {job}. body={_digest(body.encode())} config={config} "
+        f'from="{quoted}" edits are refused at the next install\n{body}'
+    )
+
+
+def fingerprint(text: str) -> str:
+    """A short digest of the values that reach a file."""
+    return _digest(text.encode())
+
+
+def read_mark(content: bytes) -> tuple[Header, bool] | None:
+    """The mark, and whether the body is as it was written; None where the file is not ours."""
+    first, _, body = content.partition(b"\n")
+    line = _FIRST_LINE.fullmatch(first)
+    if line is None:
+        return None
+    quoted = line["source"].decode(errors="replace")[1:-1]
+    source = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], quoted)
+    mark = Header(line["job"].decode(), line["body"].decode(), line["config"].decode(), source)
+    return mark, _digest(body) == mark.body
+
+
+def look(path: Path, job: str | None = None) -> FileStatus:
+    """What stands at a path; job: whose it must be to be ours, any where None."""
+    try:
+        if path.is_symlink():
+            masked = str(path.readlink()) == "/dev/null"
+            return FileStatus(FileState.MASKED if masked else FileState.FOREIGN)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return FileStatus(FileState.ABSENT)
+    except PermissionError:
+        return FileStatus(FileState.UNREADABLE)
+    except OSError:
+        return FileStatus(FileState.FOREIGN)
+    if not content and path.name.endswith((".service", ".timer")):
+        return FileStatus(FileState.MASKED)  # an empty unit file masks, too (systemd.unit(5))
+    read = read_mark(content)
+    if read is None or (job is not None and read[0].job != job):
+        return FileStatus(FileState.FOREIGN, None, content)
+    return FileStatus(FileState.OURS if read[1] else FileState.EDITED, read[0], content)
+
+
+def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
+    """True where nothing is there; of what the caller may not look at nobody knows.
+
+    kind: what its mode must be, as stat.S_ISDIR.
+    """
+    try:
+        return not kind(path.stat().st_mode)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

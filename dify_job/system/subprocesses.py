@@ -1,0 +1,63 @@
+"""The only place that starts programs: no shell, no colour, no pager, no translation, and a time limit."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+_PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that ended; code 127 where it could not be started, 124 where the limit ended it."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """What it wrote to stdout."""
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def complaint(self) -> str:
+        """What it wrote to stderr, in one line."""
+        return " ".join(self.stderr.decode(errors="replace").split())
+
+
+def found(name: str) -> bool:
+    """True where a program of that name is on PATH."""
+    return shutil.which(name) is not None
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    limit: float = 60.0,
+    environ: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> Completed:
+    """Run a program to its end. limit: seconds. environ: variables beside our own environment."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a list, no shell; every caller names the program itself
+            list(argv),
+            input=stdin,
+            capture_output=True,
+            timeout=limit,
+            check=False,
+            env={**os.environ, **_PLAIN, **(environ or {})},
+        )
+    except FileNotFoundError:
+        return Completed(127, b"", f"{argv[0]} is not installed".encode())
+    except subprocess.TimeoutExpired:
+        return Completed(124, b"", f"{argv[0]} did not end within {limit:.0f} s".encode())
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def hand_over(argv: Sequence[str]) -> NoReturn:
+    """Become another program. Raises OSError where it cannot be started."""
+    os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is meant

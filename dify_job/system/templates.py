@@ -1,0 +1,135 @@
+"""The only Jinja: templates in config values, and the files of deploy/."""
+
+import contextlib
+import functools
+import resource
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+
+_PACKAGE = Path(__file__).parents[1]
+_LENGTH = 1_000_000  # characters of a rendered value
+_MEMORY = 256 * 2**20  # bytes that rendering one may take
+_BITS = 100_000  # of a number in it
+# The last two are what a filter or a method makes of what it is given.
+_MISTAKES = (
+    TemplateError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
+    """A config value's template, sandboxed and bounded; where: the key's name, for the message.
+
+    Raises JobError (config).
+    """
+    environment = _Sandbox()
+    try:
+        with _bounded_memory():
+            return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
+    except MemoryError:
+        reason = f"it needs more than {_MEMORY // 2**20} MiB"
+    except _MISTAKES as error:
+        reason = str(error) or type(error).__name__
+    raise JobError(
+        Outcome.CONFIG,
+        f"{where}: the template cannot be rendered: {reason}",
+        f"names that a template can use: {', '.join(sorted(names))}; literal braces are {{{{ '{{{{' }}}}",
+    )
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """No attribute leads out of the template, and no number or loop keeps the machine busy."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, keep_trailing_newline=True)
+        self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"]}
+        self.filters["_counted"] = self._counted
+        self._rounds = 0
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Refuse integers that take long to compute."""
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > _BITS:
+                raise SecurityError(f"a number of more than {_BITS} bits")
+        return super().call_binop(context, operator, left, right)
+
+    def _counted(self, values: Iterable[Any]) -> Iterator[Any]:
+        for value in values:
+            self._rounds += 1
+            if self._rounds > MAX_RANGE:
+                raise SecurityError(f"its loops go more than {MAX_RANGE} rounds")
+            yield value
+
+
+def _counting(template: nodes.Template) -> nodes.Template:
+    """The template with each loop under the count of all its loops."""
+    for loop in template.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
+    return template
+
+
+def _joined(parts: Iterable[str]) -> str:
+    kept, length = [], 0
+    for part in parts:
+        length += len(part)
+        if length > _LENGTH:
+            raise SecurityError(f"its text is longer than {_LENGTH} characters")
+        kept.append(part)
+    return "".join(kept)
+
+
+@contextlib.contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let a template that grows without end have a MemoryError before the machine has none left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the limit is the whole process's: two threads that lower it would leave it lowered
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (OSError, ValueError):
+        yield  # no /proc here
+        return
+    limits = [limit for limit in (used + _MEMORY, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def render_file(name: str, values: Mapping[str, Any]) -> str:
+    """A file of deploy/, for example `systemd/job.service.j2`."""
+    return _of_files().get_template(name).render(values)
+
+
+@functools.cache  # it keeps the compiled templates, for a thousand jobs
+def _of_files() -> Environment:
+    return Environment(
+        # setup.cfg ships deploy/ inside the package; in a checkout it stands beside it.
+        loader=FileSystemLoader([_PACKAGE / "deploy", _PACKAGE.parent / "deploy"]),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - units and crontabs; their own quoting is the scheduler's
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )

@@ -1,0 +1,219 @@
+"""The one seam where install writes: whole files, atomically, taken back together when something fails."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError, disk_error_hint
+from .secure_dir import Directory
+
+_LOCK_WAIT = 10.0
+_held: set[Path] = set()
+
+
+class FileTransaction:
+    """Writes and removes files, remembering what stood there."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Path, bytes | None, os.stat_result | None]] = []
+        self._made: list[Path] = []
+
+    def put(
+        self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+    ) -> None:
+        """Write a whole file under its final name: old or new, never half. Raises OSError."""
+        self._remember(path)
+        self.directory(path.parent)
+        write_whole(path, content, mode, owner)
+
+    def put_all(self, files: Mapping[Path, bytes]) -> None:
+        """The same for many; each directory is synced once, at the end. Raises OSError."""
+        for parent in {path.parent: None for path in files}:
+            self.directory(parent)
+            with _opened(parent) as directory:
+                for path, content in files.items():
+                    if path.parent == parent:
+                        self._remember(path)
+                        with _named(path):
+                            _replace(directory, path.name, content)
+
+    def directory(self, path: Path, mode: int = 0o755) -> None:
+        """Make a directory with its parents, where it is missing. Raises OSError."""
+        if path.is_dir():
+            return
+        self.directory(path.parent)
+        path.mkdir(mode=mode, exist_ok=True)
+        self._made.append(path)
+        if os.geteuid() == 0:  # units of other users must get through, whatever the umask
+            path.chmod(mode)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or nothing. Raises OSError."""
+        self._remember(path)
+        with contextlib.suppress(FileNotFoundError), _named(path), _opened(path.parent) as directory:
+            directory.remove(path.name)
+
+    def clear(self, paths: Iterable[Path]) -> None:
+        """Remove what a writer of these files left that was killed; the caller holds the lock."""
+        wanted = {path.with_name(f".{path.name}.") for path in paths}
+        for directory in {path.parent for path in wanted}:
+            for stale in directory.glob(".*.new"):
+                if stale.with_name(stale.name.removesuffix(".new").rpartition(".")[0] + ".") in wanted:
+                    with contextlib.suppress(OSError):
+                        stale.unlink()
+
+    def roll_back(self) -> None:
+        """Put back what stood there before, newest change first."""
+        for path, content, seen in reversed(self._before):
+            with contextlib.suppress(OSError):
+                if content is None or seen is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    owner = (seen.st_uid, seen.st_gid) if os.geteuid() == 0 else None
+                    write_whole(path, content, seen.st_mode & 0o7777, owner)
+        for directory in reversed(self._made):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        self._before.clear()
+        self._made.clear()
+
+    def _remember(self, path: Path) -> None:
+        try:
+            self._before.append((path, path.read_bytes(), path.stat()))
+        except FileNotFoundError:
+            self._before.append((path, None, None))
+
+
+@contextlib.contextmanager
+def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
+    """A writer whose files are taken back when something fails within.
+
+    place and otherwise: what is written to, and what mends it, as for mend_of_disk. Raises JobError
+    (cannot-write).
+    """
+    writer = FileTransaction()
+    try:
+        yield writer
+    except OSError as error:
+        writer.roll_back()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or place} could not be written: {error.strerror}; nothing was changed",
+            disk_error_hint(error, place, otherwise),
+        ) from None
+    except BaseException:
+        writer.roll_back()
+        raise
+
+
+@contextlib.contextmanager
+def removing(place: Path, otherwise: str) -> Iterator[None]:
+    """Raises JobError (cannot-write) for what cannot be removed within; place and otherwise: as above."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{error.filename or place} could not be removed: {error.strerror}",
+            disk_error_hint(error, place, otherwise),
+        ) from None
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
+
+    Within itself it is no second lock. Raises JobError (busy, cannot-write).
+    """
+    path = directory / "install.lock"
+    if path in _held:
+        yield
+        return
+    try:
+        fd = _lock(path)
+    except OSError as error:
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            f"{path} cannot be opened: {error.strerror}",
+            "install as root, or with --user",
+        ) from None
+    _held.add(path)
+    try:
+        yield
+    finally:
+        _held.discard(path)
+        with contextlib.suppress(OSError):
+            if list(directory.iterdir()) == [path]:
+                path.unlink()
+                directory.rmdir()
+        os.close(fd)
+
+
+def _lock(path: Path) -> int:
+    until = time.monotonic() + _LOCK_WAIT
+    while True:
+        try:
+            FileTransaction().directory(path.parent)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, FileExistsError):  # whoever held it has just removed the directory
+            if os.path.lexists(path.parent) and not path.parent.is_dir():
+                raise
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
+                return fd
+            os.close(fd)
+        except BlockingIOError:
+            os.close(fd)
+            if time.monotonic() > until:
+                raise JobError(
+                    Outcome.BUSY,
+                    "another install or uninstall is under way",
+                    "try again when it has ended",
+                ) from None
+            time.sleep(0.05)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
+    with _named(path), _opened(path.parent) as directory:
+        _replace(directory, path.name, content, mode, owner)
+
+
+def _replace(
+    directory: Directory, name: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    with directory.replacing(name, mode) as file:
+        if owner is not None:
+            os.fchown(file.fileno(), *owner)
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error within is of this path: what is written below a directory has a short, temporary name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Directory]:
+    with contextlib.closing(Directory(path)) as directory:
+        yield directory
+        with contextlib.suppress(OSError):
+            directory.sync()
