@@ -7,7 +7,6 @@ import shlex
 import socket
 import stat
 from collections.abc import Iterator
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ..dify.app_info import AppProbe
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..run.unit_result import why_not_started
 from ..schedulers import access, systemctl
-from ..state.reader import read_in_flight, read_last, read_own
+from ..state.reader import lock_holder, read_in_flight, read_last
 from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
@@ -26,7 +25,6 @@ _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
-_HOLDER = re.compile(rb"process [0-9]+")
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
 _AGAIN = {RetrySafety.SAFE: "; a retry is safe", RetrySafety.NOT_SAFE: "; a retry is not safe"}
@@ -145,7 +143,7 @@ def check_state(case: CheckContext) -> Finding:
         return bad
     if there != directory:
         return ok("state", f"{directory} is made at the first run")
-    held = _held(directory, case.now)
+    held = lock_holder(directory, case.now)
     if held is None:
         return ok("state", f"{directory}, its lock is free")
     who, since = held
@@ -205,23 +203,6 @@ def _nearest(path: Path) -> Path:
     return path
 
 
-def _held(directory: Path, now: datetime) -> tuple[str, float] | None:
-    """Who holds the lock, and for how many seconds; from /proc/locks, so that no run finds it taken by us."""
-    lock = directory / "lock"
-    try:
-        seen = lock.lstat()
-        told = _HOLDER.match(read_own(lock))
-        held = any(
-            line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
-            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
-            if len(line.split()) >= 6
-        )
-    except OSError:
-        return None
-    who = told[0].decode() if told else "another process"
-    return (who, now.timestamp() - seen.st_mtime) if held else None
-
-
 def check_disk(case: CheckContext) -> Finding:
     """Room for records and output."""
     places = {_nearest(case.state)} if case.job.state != "none" else set()
@@ -272,7 +253,7 @@ def check_last_run(case: CheckContext) -> Iterator[Finding]:
             again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
             told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
             yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
-    if not os.access(directory / "in-flight.json", os.R_OK) or _held(directory, case.now):
+    if not os.access(directory / "in-flight.json", os.R_OK) or lock_holder(directory, case.now):
         return
     record = read_in_flight(directory)
     if record is not None:

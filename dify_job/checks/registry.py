@@ -9,12 +9,14 @@ from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..run.inputs import Templates
 from ..run.preflight import obstacle
+from ..state.history import read_history
 from ..state.reader import read_last
 from .context import CheckContext
 from .finding import Finding, Severity, by_root, fail, place_of, warn
 from .http_socket import check_http_socket
 from .inputs import check_files, check_inputs
 from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
+from .missed_runs import check_missed_runs
 from .server import Servers, check_server, check_transport, check_trust
 from .service import check_backend, check_service
 from .settings import check_config, check_key, check_notify, check_output, check_schedule, check_zone
@@ -48,6 +50,15 @@ def examine(case: CheckContext, servers: Servers) -> Iterator[Finding]:
     yield check_state(case)
     yield check_disk(case)
     yield from check_last_run(case)
+    yield from _shown(_check_missed_runs(case))
+
+
+def _check_missed_runs(case: CheckContext) -> Finding | None:
+    try:
+        past = read_history(case.state)
+    except OSError:
+        return None
+    return check_missed_runs(case.one, case.job, past, case.now) if case.one is not None else None
 
 
 def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What a scheduled start does before it is a run: is it due, too late, as installed; and its jitter."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -36,7 +37,10 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     times = job.times
     now = datetime.now(UTC)
     if not if_due:
-        return due.too_late(times, now, by_cron=not under_systemd())
+        why = due.too_late(times, now, by_cron=not under_systemd())
+        if why is not None and state is not None:
+            _record_skip(state, now, why)
+        return why
     if state is None:
         raise JobError(
             Outcome.CONFIG,
@@ -52,6 +56,16 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     except OSError as error:
         raise cannot_write(state.directory, error) from None
     return None if runs else decision.why
+
+
+def _record_skip(state: JobState, now: datetime, why: str) -> None:
+    """A scheduled run that was skipped is no missed one."""
+    from ..state.history import RunRecord  # noqa: PLC0415 - for what came too late
+
+    at = now.astimezone().isoformat(timespec="milliseconds")
+    run = RunRecord(call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=f"skipped: {why}")
+    with contextlib.suppress(OSError):
+        state.remember(run.as_record())
 
 
 def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:

@@ -78,7 +78,8 @@ class Sync(StrEnum):
 class InstalledJob:
     """One job as the host has it. exit_code, result and ended are the scheduler's own, where it has any.
 
-    python: the interpreter that is started; None where it cannot be read.
+    python: the interpreter that is started; None where it cannot be read. since: when the schedule was
+    enabled or changed last. began and ended: of the last process. Each is None where it is not known.
     """
 
     job: str
@@ -95,7 +96,9 @@ class InstalledJob:
     next_run: datetime | None = None
     exit_code: int | None = None
     result: str | None = None
+    began: datetime | None = None
     ended: datetime | None = None
+    since: datetime | None = None
     troubles: tuple[str, ...] = ()
 
     @property

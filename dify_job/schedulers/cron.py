@@ -4,6 +4,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -125,6 +126,10 @@ class Cron(Backend):
         text = marked(plan.job, plan.fingerprint, str(plan.config_path), body)
         return RenderedFile(self._place(plan.job), text)
 
+    @abstractmethod
+    def _changed(self, job: str) -> datetime | None:
+        """When the job's lines were changed at the latest, install and resume included; None if unknown."""
+
     def _installed(self, seen: FileStatus, mark: Header, *troubles: str) -> InstalledJob:
         """troubles: of where it stands, in sentences."""
         paused = cron_pause.is_paused(seen.content)
@@ -140,6 +145,7 @@ class Cron(Backend):
             edited=seen.found is FileState.EDITED,
             armed=not paused,
             paused=paused,
+            since=self._changed(mark.job),
             troubles=(*trouble_of(python, mark.job), *troubles),
         )
 

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..system.managed_files import FileStatus, look
 from ..system.transaction import FileTransaction, locked, transaction
-from . import cron_pause
+from . import cron_pause, crond
 from .backend import InstalledJob, InstallOptions, InstallResult, Scope
 from .cron import Cron
 from .job_spec import JobSpec
@@ -47,6 +48,9 @@ class CronFiles(Cron):
 
     def _look(self, job: str) -> FileStatus:
         return look(self._place(job), job)
+
+    def _changed(self, job: str) -> datetime | None:
+        return crond.changed_at(self._place(job))
 
     def _all(self) -> Iterator[InstalledJob]:
         with contextlib.suppress(OSError):

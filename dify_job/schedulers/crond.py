@@ -1,8 +1,10 @@
 """What the cron back end asks of the machine: the user's table through crontab(1), and whether cron runs."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,11 +12,13 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..system import subprocesses
 from ..system.privileges import sudo
-from . import systemctl
+from . import access, systemctl
 
 _TRIES = 3
 _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
+# Debian and busybox, cronie, Alpine's busybox
+_SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
 _T = TypeVar("_T")
 
 
@@ -56,6 +60,24 @@ def is_running() -> bool:
         if Path("/proc/1/comm").read_text():
             return False  # nothing is hidden, and Debian's cron leaves its pid file behind
     return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
+
+
+def changed_at(path: Path) -> datetime | None:
+    """When a file was put in its place, or an entry of a directory changed; None where that is not known."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_ctime, UTC)
+    except OSError:
+        return None
+
+
+def table_changed_at() -> datetime | None:
+    """When the caller's crontab was changed at the latest; None where no spool can be seen.
+
+    Only root sees the table itself. The directory shows others when anybody's table was replaced last.
+    """
+    name = access.name_of(os.geteuid())
+    found = [at for spool in _SPOOLS if (at := changed_at(spool / name) or changed_at(spool)) is not None]
+    return found[0] if found else None
 
 
 def why_down() -> str | None:

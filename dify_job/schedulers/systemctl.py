@@ -18,7 +18,8 @@ from .backend import Scope
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
-    "ExecMainStatus,InvocationID,ExecMainExitTimestamp,NextElapseUSecRealtime"
+    "ExecMainStatus,InvocationID,ActiveEnterTimestamp,ExecMainStartTimestamp,ExecMainExitTimestamp,"
+    "NextElapseUSecRealtime"
 )
 _PATIENCE = 8.0  # seconds for an answer that one can do without
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB

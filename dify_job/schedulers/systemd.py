@@ -162,7 +162,9 @@ class Systemd(Backend):
             next_run=systemctl.time_of(timer["NextElapseUSecRealtime"]),
             exit_code=int(service["ExecMainStatus"] or 0) if ended else None,
             result=service["Result"] if ended else None,
+            began=systemctl.time_of(service["ExecMainStartTimestamp"]),
             ended=ended,
+            since=systemctl.time_of(timer["ActiveEnterTimestamp"]),
             troubles=(*by_files.troubles, *_troubles_of_manager(service, timer)),
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -51,6 +52,9 @@ class UserCrontab(Cron):
 
     def _look(self, job: str) -> FileStatus:
         return crontab.look(crond.read_table(), job)
+
+    def _changed(self, job: str) -> datetime | None:  # noqa: ARG002 - one table for all
+        return crond.table_changed_at()
 
     def _all(self) -> Iterator[InstalledJob]:
         try:

@@ -6,12 +6,15 @@ long only the end is read.
 
 import errno
 import os
+import re
 import stat
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .store import InFlight, record_in, tick_in
 
+_HOLDER = re.compile(rb"process [0-9]+")
 _MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
 
 
@@ -39,6 +42,30 @@ def read_tick(directory: Path) -> float | None:
 def read_in_flight(directory: Path) -> InFlight | None:
     """The run that a process left without an end."""
     return InFlight.of(_record(directory / "in-flight.json"))
+
+
+def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
+    """Who holds a job's lock, and for how many seconds; None where nobody does.
+
+    From /proc/locks, so that no run finds the lock taken by this look.
+
+    Args:
+        directory: the job's state directory.
+        now: the current time, aware.
+    """
+    lock = directory / "lock"
+    try:
+        seen = lock.lstat()
+        holder = _HOLDER.match(read_own(lock))
+        held = any(
+            line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
+            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
+            if len(line.split()) >= 6
+        )
+    except OSError:
+        return None
+    who = holder[0].decode() if holder else "another process"
+    return (who, now.timestamp() - seen.st_mtime) if held else None
 
 
 def _record(path: Path) -> dict[str, Any] | None:

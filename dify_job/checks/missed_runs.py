@@ -1,0 +1,80 @@
+"""Whether the scheduler starts a job at all: its last scheduled times against its records."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from ..config.model import Job
+from ..messages.errors import JobError
+from ..schedule.missed_runs import RecordedRun, missed_runs
+from ..schedulers import units
+from ..schedulers.backend import InstalledJob, Scope
+from ..state.history import RunRecord
+from ..state.reader import lock_holder, read_in_flight, read_tick
+from ..system.uptime import booted_at, suspended
+from .finding import Finding, by_root, warn
+
+
+def check_missed_runs(
+    one: InstalledJob, job: Job | None, past: Sequence[RunRecord] | None, now: datetime
+) -> Finding | None:
+    """A warning where the last two scheduled runs left no record, else None.
+
+    A pause, a fresh install and a machine that was off excuse what fell into them.
+
+    Args:
+        one: the job as it is installed.
+        job: as it is configured; None where its config cannot be read.
+        past: its history; None where that cannot be read.
+        now: the current time, aware.
+    """
+    if job is None or job.state == "none" or past is None:
+        return None
+    if one.since is None or not one.armed or one.paused or one.running:
+        return None
+    if lock_holder(one.state, now) is not None:
+        return None
+    at = read_tick(one.state)
+    try:
+        missed = missed_runs(
+            job.times,
+            now,
+            since=max(one.since, booted_at(now)),
+            runs=tuple(_recorded(one, past)),
+            by_cron=one.by_cron,
+            last=None if at is None else datetime.fromtimestamp(at, UTC),
+            asleep=suspended(),
+        )
+    except JobError:  # a schedule that the scheduler cannot keep has a finding of its own
+        return None
+    if not missed:
+        return None
+    first, second = (f"{each.astimezone():%Y-%m-%d %H:%M}" for each in missed)
+    what = f"no run is on record for the last two scheduled times, {first} and {second}"
+    if one.by_cron:
+        return warn(
+            "missed-runs",
+            f"{what}: cron does not start it",
+            f"{by_root('journalctl -t CRON -n 20')} (cron starts nothing for an account or password that has "
+            "expired, nor at the expected time where the daemon has a TZ of its own)",
+        )
+    manager = "systemctl --user" if one.scope is Scope.USER else "systemctl"
+    return warn(
+        "missed-runs",
+        f"{what}: systemd does not start it",
+        f"{manager} status {' '.join(units.unit_names(one.job))}",
+    )
+
+
+def _recorded(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[RecordedRun]:
+    """The starts that the history, the service manager or a killed process noted."""
+    for run in past:
+        if (began := run.began) is not None:
+            yield RecordedRun(began, began + timedelta(seconds=run.duration or 0.0))
+    if one.began is not None:
+        yield RecordedRun(one.began, one.ended or one.began)
+    if (left := read_in_flight(one.state)) is not None:
+        try:
+            began = datetime.fromisoformat(left.started).astimezone(UTC)
+        except ValueError:
+            return
+        yield RecordedRun(began, began)

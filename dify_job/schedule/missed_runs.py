@@ -1,0 +1,111 @@
+"""Scheduled runs that left no record: nobody started them, whatever the scheduler's files say. Pure."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from ..config.model import ScheduleConfig
+from . import intervals, schedule_lines, upcoming
+
+_EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
+_LATE = timedelta(minutes=10)  # what a busy machine may take to start a process
+_VERY_LATE = timedelta(hours=6)  # a virtual machine that was paused
+_SHORTEST_LOOK = timedelta(minutes=30)
+_LONGEST_LOOK = timedelta(days=11 * 366)  # the longest interval is ten years
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A start that left a record, skipped ones included, and when it ended; both aware."""
+
+    began: datetime
+    ended: datetime
+
+    def answers(self, tick: datetime, late: timedelta) -> bool:
+        """True for the run of this tick, and for one that was under way then: a tick in a run is dropped."""
+        return self.began <= tick + late and self.ended >= tick - _EARLY
+
+
+def missed_runs(
+    times: ScheduleConfig,
+    now: datetime,
+    *,
+    since: datetime,
+    runs: Sequence[RecordedRun],
+    by_cron: bool = False,
+    last: datetime | None = None,
+    asleep: timedelta = timedelta(0),
+) -> tuple[datetime, ...]:
+    """The last two scheduled runs where neither left a record, the earlier one first; else nothing.
+
+    Args:
+        times: the job's schedule.
+        now: the current time, aware.
+        since: from when on the schedule was in force without a break: the latest of install, resume and boot.
+        runs: the starts that are on record, in any order.
+        by_cron: whether cron keeps the time.
+        last: the tick that `--if-due` remembers; None where it remembers none.
+        asleep: how long the machine was suspended since it was booted.
+
+    Raises:
+        JobError: (rejected) for a schedule that this scheduler cannot keep.
+    """
+    now, since = now.astimezone(UTC), since.astimezone(UTC)
+    times = _until_counted(times, last, by_cron=by_cron)
+    due, pending = _last_ticks(times, now, since, by_cron=by_cron, last=last)
+    if len(due) < 2 or asleep >= now - due[0].at:
+        return ()
+    if any(run.answers(tick.at, tick.late) for run in runs for tick in (*due, *pending)):
+        return ()
+    return tuple(tick.at for tick in due)
+
+
+def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: bool) -> ScheduleConfig:
+    """An interval that is counted from its first tick: before that tick, any tick of its grid can be it."""
+    if times.every is None or last is not None or not schedule_lines.ticks_of(times, by_cron=by_cron).if_due:
+        return times
+    return replace(times, every=float(intervals.grid_of(times.every)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """A scheduled time. due: when its run has begun on any machine. late: how much later it may begin."""
+
+    at: datetime
+    due: datetime
+    late: timedelta
+
+
+def _last_ticks(
+    times: ScheduleConfig, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
+) -> tuple[list[_Tick], list[_Tick]]:
+    """The last two ticks that are due, and those that come after them."""
+    look = _SHORTEST_LOOK + timedelta(seconds=times.jitter)
+    while True:
+        start = max(since, now - look)
+        due: deque[_Tick] = deque(maxlen=2)
+        pending: list[_Tick] = []
+        for tick in _ticks(times, start, now, by_cron=by_cron, last=last):
+            (due if tick.due <= now else pending).append(tick)
+        if len(due) == 2 or start == since or look > _LONGEST_LOOK:
+            return list(due), pending
+        look *= 3
+
+
+def _ticks(
+    times: ScheduleConfig, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
+) -> Iterator[_Tick]:
+    """The ticks after `start` until now.
+
+    A timer starts its service as soon as the machine can; cron starts nothing after the tick's minute.
+    """
+    jitter = timedelta(seconds=times.jitter)
+    at = upcoming.coming(times, start, by_cron=by_cron, last=last)
+    coming = (tick.astimezone(UTC) for tick in at)  # in another zone a difference is one of wall clocks
+    tick = next(coming, None)
+    while tick is not None and tick <= now:
+        following = next(coming, None)
+        pause = following - tick if following is not None and not by_cron else timedelta(0)
+        yield _Tick(tick, tick + jitter + _LATE, jitter + max(_LATE, min(pause / 4, _VERY_LATE)))
+        tick = following

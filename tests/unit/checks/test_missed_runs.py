@@ -1,0 +1,117 @@
+"""A job that its scheduler never starts has a finding, whatever excuses it has none."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dify_job.checks import missed_runs
+from dify_job.checks.finding import Finding, Severity
+from dify_job.checks.missed_runs import check_missed_runs
+from dify_job.config.model import Job, KeySource, ScheduleConfig
+from dify_job.schedulers.backend import InstalledJob, Scope
+from dify_job.state.history import RunRecord
+from dify_job.state.store import JobState
+
+NOW = datetime(2026, 3, 12, 12, 20, tzinfo=UTC)
+LAST = datetime(2026, 3, 12, 12, 0, tzinfo=UTC)
+JOB = Job(name="daily", base_url="http://x/v1", key=KeySource(), schedule=ScheduleConfig(every=3600.0))
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(Scope, "base", property(lambda _: tmp_path))
+    monkeypatch.setattr(missed_runs, "booted_at", lambda now: now - timedelta(days=40))
+    monkeypatch.setattr(missed_runs, "suspended", lambda: timedelta(0))
+    return tmp_path
+
+
+INSTALLED = InstalledJob(
+    job="daily",
+    backend="cron",
+    scope=Scope.USER,
+    paths=(),
+    fingerprint="",
+    source="",
+    armed=True,
+    since=NOW - timedelta(days=9),
+)
+
+
+def look(
+    one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job | None = JOB
+) -> Finding | None:
+    return check_missed_runs(one, job, past, NOW)
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize(
+    ("backend", "command"), [("cron", "journalctl -t CRON"), ("systemd", "systemctl --user")]
+)
+def test_scheduler_that_starts_nothing_is_a_warning(backend: str, command: str) -> None:
+    found = look(replace(INSTALLED, backend=backend))
+    assert found is not None
+    assert found.level is Severity.WARN
+    assert f"{backend} does not start it" in found.message
+    assert command in (found.mend or "")
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "skipped", "not-started", "killed"])
+def test_every_record_counts_as_a_start(outcome: str) -> None:
+    run = RunRecord(call_time=LAST.isoformat(), outcome=outcome, exit_code=None, message="")
+    assert look(past=(run,)) is None
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize(
+    "one",
+    [
+        replace(INSTALLED, paused=True, armed=False),
+        replace(INSTALLED, since=NOW - timedelta(minutes=70)),
+        replace(INSTALLED, since=None),
+        replace(INSTALLED, armed=None),
+        replace(INSTALLED, running=True),
+        replace(INSTALLED, backend="systemd", began=LAST, ended=LAST),
+    ],
+)
+def test_pause_fresh_install_running_or_seen_by_systemd_is_none(one: InstalledJob) -> None:
+    assert look(one) is None
+
+
+@pytest.mark.usefixtures("base")
+def test_without_history_or_config_or_state_nothing_is_said() -> None:
+    assert look(past=None) is None
+    assert look(job=None) is None
+    assert look(job=replace(JOB, state="none")) is None
+
+
+def test_machine_that_was_off_excuses(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missed_runs, "booted_at", lambda now: now - timedelta(minutes=70))
+    assert base.is_dir()
+    assert look() is None
+
+
+def test_killed_run_is_known_by_what_it_left(base: Path) -> None:
+    (base / "daily").mkdir()
+    left = {
+        "run": "r",
+        "user": "u",
+        "base_url": "b",
+        "started": LAST.isoformat(),
+        "deadline": 0.0,
+        "boot": "",
+    }
+    (base / "daily/in-flight.json").write_text(json.dumps({**left, "boot_deadline": 0.0}))
+    assert look() is None
+
+
+def test_run_under_way_is_known_by_its_lock(base: Path) -> None:
+    with contextlib.closing(JobState(base / "daily")) as state:
+        state.lock()
+        assert look() is None
+    assert look() is not None
