@@ -36,9 +36,21 @@ _IRRELEVANT = tuple(
 IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailedNode:
+    """A node at which a run failed or was stopped: its title, its type (llm, code, ...) and its error."""
+
+    title: str
+    type: str
+    error: str | None = None
+
+
 @dataclass(frozen=True)
 class WorkflowRun:
-    """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds."""
+    """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds.
+
+    failed_node: the node at which it failed or was stopped, where an event named it.
+    """
 
     run_id: str | None = None
     task_id: str | None = None
@@ -51,6 +63,7 @@ class WorkflowRun:
     total_steps: int | None = None
     created_at: int | float | None = None
     finished_at: int | float | None = None
+    failed_node: FailedNode | None = None
 
     @property
     def ended(self) -> bool:
@@ -90,7 +103,10 @@ class ApiError:
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a stream: ids wherever it carries them, and what its kind adds."""
+    """One event of a stream: ids wherever it carries them, and what its kind adds.
+
+    node: the title of the node that the event is about; node_id is empty where it is about none.
+    """
 
     kind: str
     run_id: str | None = None
@@ -98,7 +114,10 @@ class Event:
     run: WorkflowRun | None = None
     refusal: ApiError | None = None
     node: str | None = None
+    node_id: str = ""
+    node_type: str = ""
     node_status: str | None = None
+    node_error: str | None = None
     tokens: int = 0
 
     @property
@@ -143,8 +162,11 @@ def read_event(raw: ServerSentEvent) -> Event | None:
         kind,
         run_id,
         task_id,
-        node=_text(data.get("title")) if kind.startswith("node_") else None,
+        node=_text(data.get("title")),
+        node_id=_text(data.get("node_id")) or "",
+        node_type=_text(data.get("node_type")) or "",
         node_status=_text(data.get("status")),
+        node_error=_text(data.get("error")),
         tokens=_tokens(data),
     )
 

@@ -204,12 +204,12 @@ class _Workflow:
         """Import what is needed once the run has ended: an upgrade may replace our files meanwhile."""
         job, state = self._job, self._state
         needed = {
-            "running.expecting": bool(job.expect),
-            "process": any(one.regex is not None for one in job.expect.values()),
-            "running.delivery": job.output.file is not None,
-            "running.downloads": job.output.downloads is not None,
-            "running.metrics": job.metrics.textfile is not None,
-            "mailbox": state is not None and (state.directory / "wish.json").exists(),
+            "run.assertions": bool(job.expect),
+            "system.subprocesses": any(one.regex is not None for one in job.expect.values()),
+            "run.delivery": job.output.file is not None,
+            "run.downloads": job.output.downloads is not None,
+            "run.metrics": job.metrics.textfile is not None,
+            "state.request_file": state is not None and (state.directory / "wish.json").exists(),
         }
         for room in (room for room, is_needed in needed.items() if is_needed):
             import_module(f"dify_job.{room}")

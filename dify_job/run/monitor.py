@@ -19,6 +19,7 @@ from ..dify.client import (
     StreamOpened,
 )
 from ..dify.models import ApiError, Event, RunNotFound, WorkflowRun
+from ..dify.nodes import NodeTracker
 from ..system.values import replace
 from .event_queue import Cancel, EventQueue
 from .outcome import End, RunOutcome, decide, ended_by_stop
@@ -57,6 +58,7 @@ class RunMonitor:
         self._call: PendingCall | None = None  # the POST, as long as it can tell
         self._joined: PendingCall | None = None
         self._stop: Stop | None = None
+        self._nodes = NodeTracker()
         self._lost = ""  # why the POST can no longer tell
         self._reported: ApiError | None = None  # an `error` event of a run that has an id
         self._settled: RunOutcome | None = None  # what the record says
@@ -88,7 +90,9 @@ class RunMonitor:
                     call.hang_up()
         if verdict.run is None and (self._run_id or self._task_id):
             status = models.RUNNING if self._known_running else None
-            verdict = replace(verdict, run=WorkflowRun(self._run_id, self._task_id, status=status))
+            node = self._nodes.running_node if self._stop is not None else None
+            run = WorkflowRun(self._run_id, self._task_id, status=status, failed_node=node)
+            verdict = replace(verdict, run=run)
         return verdict
 
     # Alarms
@@ -160,6 +164,7 @@ class RunMonitor:
             self._known_running = True
         if self._stop is None:
             self._records.beside_a_stream()
+        self._nodes.observe(event)
         self._progress(event)
         if event.run is not None:
             return self._conclude(event.run)
@@ -242,6 +247,7 @@ class RunMonitor:
         if run.under_way:
             return self._lose(f"the answer says that the run is {run.status}")
         run = run.with_ids(self._run_id, self._task_id)
+        run = replace(run, failed_node=self._nodes.failed_node(run))
         if self._stop is not None and ended_by_stop(run):
             return self._stop.confirmed(run)
         return self._decide(End(run=run))

@@ -8,6 +8,7 @@ import re
 from ..dify import models
 from ..dify.models import ApiError, WorkflowRun
 from ..exit_codes import Outcome
+from ..messages.sanitize import one_line
 from ..system.values import dataclass, replace
 
 # The app's own limit is a 400 from 0.14.2 on, told from wrong inputs by its message alone (dify#11955).
@@ -16,6 +17,8 @@ _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
 # 1.14: a stopped run ends `failed` in the stream (`stop-streaming-stream`).
 _STOP_IN_WORDS = "User requested stop"
+_WORKER_IN_WORDS = "worker is shutting down"  # 1.16 (`worker-term-streaming`)
+_LONGEST_TITLE = 100  # characters of a node's title in a message
 # From 1.13 wrong inputs of a streaming call are an `error` event without a code
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
 _ABOUT_INPUTS = (
@@ -111,28 +114,17 @@ def ended_by_stop(run: WorkflowRun) -> bool:
 
 
 def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
-    error = f": {run.error}" if run.error else ""
     match models.STOPPED if ended_by_stop(run) else run.status:
         case models.SUCCEEDED:
             verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded")
         case models.PARTIAL if partial == "success":
             verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded in part, as the job allows")
         case models.PARTIAL:
-            verdict = RunOutcome(
-                Outcome.PARTIAL,
-                "workflow succeeded in part: a node failed and its fail branch or default value took over",
-                'if that is good enough, set partial = "success" in the job',
-            )
+            verdict = _partial(run)
         case models.FAILED:
-            verdict = RunOutcome(
-                Outcome.FAILED, f"workflow failed{error}", "the run's nodes are in the app's Logs"
-            )
+            verdict = _failed(run)
         case models.STOPPED:
-            verdict = RunOutcome(
-                Outcome.STOPPED,
-                f"workflow was stopped on the server{error}",
-                "somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)",
-            )
+            verdict = _stopped(run)
         case models.PAUSED:
             verdict = RunOutcome(
                 Outcome.PAUSED,
@@ -146,6 +138,49 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
                 "it is not taken for success; upgrade dify-job, or look at the run in the app's Logs",
             )
     return replace(verdict, run=run)
+
+
+def _partial(run: WorkflowRun) -> RunOutcome:
+    hint = 'if that is good enough, set partial = "success" in the job'
+    node = run.failed_node
+    if node is None:
+        message = "workflow succeeded in part: a node failed and its fail branch or default value took over"
+    else:
+        title, error = one_line(node.title, _LONGEST_TITLE), node.error or "no error was given"
+        message = (
+            f'workflow succeeded in part: "{title}" ({node.type}) failed '
+            f"and its fail branch or default value took over: {error}"
+        )
+    return RunOutcome(Outcome.PARTIAL, message, hint)
+
+
+def _failed(run: WorkflowRun) -> RunOutcome:
+    node = run.failed_node
+    error = run.error or (node.error if node is not None else None)
+    if node is not None:
+        title, why = one_line(node.title, _LONGEST_TITLE), error or "no error was given"
+        message = f'workflow failed at "{title}" ({node.type}): {why}'
+    elif error:
+        message = f"workflow failed: {error}"
+    else:
+        message = "workflow failed"
+    return RunOutcome(Outcome.FAILED, message, "the run's nodes are in the app's Logs")
+
+
+def _stopped(run: WorkflowRun) -> RunOutcome:
+    if _WORKER_IN_WORDS in (run.error or ""):
+        hint = "Dify's worker was shut down or restarted during the run; docker compose ps worker"
+    else:
+        hint = "somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)"
+    if run.failed_node is not None:
+        title, node_type = one_line(run.failed_node.title, _LONGEST_TITLE), run.failed_node.type
+        why = run.error or "no reason was given"
+        message = f'workflow was stopped on the server at "{title}" ({node_type}): {why}'
+    elif run.error:
+        message = f"workflow was stopped on the server: {run.error}"
+    else:
+        message = "workflow was stopped on the server"
+    return RunOutcome(Outcome.STOPPED, message, hint)
 
 
 def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None:

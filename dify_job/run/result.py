@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from .. import log
-from ..dify.models import WorkflowRun
+from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
 from ..messages.sanitize import one_line
-from ..system.values import dataclass
+from ..system.values import dataclass, replace
 from .outcome import RunOutcome
 
 SCHEMA = 1
+_LONGEST_TITLE = 100  # characters of a node's title or type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Result:
             "attempts": self.attempts,
             "duration_s": round(self.duration, 3),
             "hint": self.hint,
+            "failed_node": _node_as_json(self.run.failed_node) if self.run is not None else None,
         }
 
     def as_record(self) -> Mapping[str, Any]:
@@ -66,6 +68,7 @@ class Result:
             "status": run.status,
             "elapsed_time": run.elapsed_time,
             "total_tokens": run.total_tokens,
+            "total_steps": run.total_steps,
         }
 
 
@@ -89,6 +92,25 @@ def response_of(run: WorkflowRun) -> dict[str, Any]:
     }
 
 
+def _node_as_json(node: FailedNode | None) -> dict[str, Any] | None:
+    return None if node is None else {"title": node.title, "type": node.type, "error": node.error}
+
+
+def _printable(run: WorkflowRun | None) -> WorkflowRun | None:
+    """The run with its failed node fit for one line: the words are the server's."""
+    if run is None or run.failed_node is None:
+        return run
+    node = run.failed_node
+    return replace(
+        run,
+        failed_node=FailedNode(
+            title=one_line(log.redact(node.title), _LONGEST_TITLE),
+            type=one_line(log.redact(node.type), _LONGEST_TITLE),
+            error=one_line(log.redact(node.error)) if node.error else None,
+        ),
+    )
+
+
 def now_as_text() -> str:
     """A call_time: RFC 3339 in local time."""
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
@@ -105,7 +127,7 @@ def result_of(verdict: RunOutcome, job: str, *, call_time: str, attempts: int, d
         call_time=call_time,
         attempts=attempts,
         duration=duration,
-        run=verdict.run,
+        run=_printable(verdict.run),
     )
 
 
@@ -123,6 +145,9 @@ def log_result(result: Result, *, outputs: int = 0) -> None:
         "workflow_run_id": run.run_id if run else None,
         "task_id": run.task_id if run else None,
         "total_tokens": run.total_tokens if run else None,
+        "failed_node": run.failed_node.title if run and run.failed_node else None,
+        "failed_node_type": run.failed_node.type if run and run.failed_node else None,
+        "failed_node_error": run.failed_node.error if run and run.failed_node else None,
         "hint": result.hint,
         "outputs": _cut(run.outputs, outputs) if run and run.outputs and outputs else None,
     }

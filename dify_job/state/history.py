@@ -20,6 +20,7 @@ class RunRecord:
     """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
 
     outcome: a word of the exit table, or killed, crashed or not-started where the service manager told it.
+    failed_node: title, type and error of the node at which the run failed or was stopped, where it is known.
     """
 
     call_time: str
@@ -30,7 +31,9 @@ class RunRecord:
     attempts: int = 0
     run_id: str | None = None
     tokens: int | None = None
+    steps: int | None = None
     hint: str | None = None
+    failed_node: Mapping[str, str | None] | None = None
 
     @classmethod
     def of(cls, record: Any) -> "RunRecord":
@@ -46,7 +49,9 @@ class RunRecord:
             attempts=_whole(record, "attempts") or 0,
             run_id=_text(record, "workflow_run_id"),
             tokens=_whole(record, "total_tokens"),
+            steps=_whole(record, "total_steps"),
             hint=_text(record, "hint"),
+            failed_node=_node(record.get("failed_node")),
         )
 
     def as_record(self) -> Mapping[str, Any]:
@@ -62,6 +67,8 @@ class RunRecord:
             "hint": self.hint,
             "workflow_run_id": self.run_id,
             "total_tokens": self.tokens,
+            "total_steps": self.steps,
+            "failed_node": dict(self.failed_node) if self.failed_node is not None else None,
         }
 
     @property
@@ -145,6 +152,13 @@ def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
     low, high = min(values), max(values)
     scale = (len(blocks) - 1) / (high - low) if high > low else 0.0
     return "".join(blocks[round((value - low) * scale)] for value in values)
+
+
+def _node(told: Any) -> Mapping[str, str | None] | None:
+    if not isinstance(told, Mapping):
+        return None
+    title, node_type = _text(told, "title") or "", _text(told, "type") or ""
+    return {"title": title, "type": node_type, "error": _text(told, "error")}
 
 
 def _text(told: Mapping[str, Any], key: str) -> str | None:

@@ -17,7 +17,7 @@ from .conftest import APPS, KEY, Command
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
-    "duration_s", "hint",
+    "duration_s", "hint", "failed_node",
 ]  # fmt: skip
 
 

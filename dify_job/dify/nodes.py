@@ -1,0 +1,53 @@
+"""Which node of a workflow run failed, from the events of its stream. Pure.
+
+What servers write into these events: `run-streaming-fail`, `run-streaming-partial`, `run-streaming-iteration`
+and `stop-streaming-stream` of tests/data/recordings.
+"""
+
+from . import models
+from .models import Event, FailedNode, WorkflowRun
+
+_STARTED = frozenset({"node_started", "iteration_started", "loop_started"})
+_COMPLETED = frozenset({"node_finished", "iteration_completed", "loop_completed"})
+
+
+class NodeTracker:
+    """Remembers the nodes of one run that are under way, and those that failed.
+
+    A node inside an iteration or a loop fails before its container does, so the first node with the run's own
+    error is the cause.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, FailedNode] = {}
+        self._failed: list[FailedNode] = []
+        self._absorbed: list[FailedNode] = []
+
+    def observe(self, event: Event) -> None:
+        """Take one event of the run's stream, or of the snapshot of a joined one."""
+        if event.kind in _STARTED:
+            self._running[event.node_id] = FailedNode(title=event.node or "", type=event.node_type)
+        elif event.kind in _COMPLETED:
+            self._running.pop(event.node_id, None)
+            node = FailedNode(title=event.node or "", type=event.node_type, error=event.node_error)
+            if event.node_status == "failed":
+                self._failed.append(node)
+            elif event.node_status == "exception":
+                self._absorbed.append(node)
+
+    def failed_node(self, run: WorkflowRun) -> FailedNode | None:
+        """The node at which the run failed, failed in part or was stopped; None where no event names it.
+
+        Of a stopped run it is the node that was under way.
+        """
+        if run.status == models.PARTIAL:
+            return next(iter(self._absorbed), None)
+        if run.status == models.FAILED and self._failed:
+            cause = (node for node in self._failed if node.error and node.error in (run.error or ""))
+            return next(cause, self._failed[-1])
+        return self.running_node if run.status in (models.FAILED, models.STOPPED) else None
+
+    @property
+    def running_node(self) -> FailedNode | None:
+        """The node that began last and has not ended; None where none is known."""
+        return next(reversed(self._running.values()), None)
