@@ -29,7 +29,7 @@ def check_missed_runs(
     """
     if job is None or job.state == "none" or past is None:
         return None
-    if one.since is None or not one.armed or one.paused or one.running:
+    if one.since is None or not one.enabled or one.paused or one.running:
         return None
     if lock_holder(one.state, now) is not None:
         return None

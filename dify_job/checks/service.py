@@ -180,9 +180,9 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
 
 def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
     job = case.job.name
-    if one.paused and not one.armed:
+    if one.paused and not one.enabled:
         return warn("armed", "paused: it does not run by itself", case.command(f"resume {job}"))
-    if one.armed is None:
+    if one.enabled is None:
         return warn(
             "armed", "whether it is armed is not known: the manager cannot be asked", f"dify-job status {job}"
         )

@@ -173,11 +173,11 @@ def _tell(
     times = ready.plan.schedule
     done = "installed" if change.changed else "unchanged"
     default = "" if ready.job.schedule.says_when else ", the default"
-    armed = "armed" if change.armed else "not armed"
+    armed = "armed" if change.enabled else "not armed"
     echo(f"{change.job}: {done}, {schedule_lines.in_words(times)}{default}, {armed}")
     for note in (*change.notes, *_notes(scheduler, ready, config, now)):
         echo(f"  {note}")
-    if change.armed:
+    if change.enabled:
         last = tick_of(scheduler.scope.base / change.job)
         coming = islice(upcoming.coming(times, now, by_cron=scheduler.by_cron, last=last), 3)
         runs = ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
@@ -187,7 +187,7 @@ def _tell(
 
 
 def _tell_armed(changes: Sequence[InstallResult], config: Config, by: str) -> None:
-    unarmed = [change for change in changes if not change.armed]
+    unarmed = [change for change in changes if not change.enabled]
     if unarmed and config.auto_start is False:
         echo(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0].job}")
     elif len(changes) > 1:

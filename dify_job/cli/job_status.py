@@ -44,7 +44,7 @@ class JobStatus:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with what is installed."""
-        return (*((self.fault,) if self.fault else ()), *(self.installed.troubles if self.installed else ()))
+        return (*((self.fault,) if self.fault else ()), *(self.installed.problems if self.installed else ()))
 
     @property
     def healthy(self) -> bool:
@@ -65,7 +65,7 @@ class JobStatus:
             "sync": self.sync.value,
             "backend": one.backend if one else None,
             "scope": one.scope.value if one else None,
-            "armed": one.armed if one else False,
+            "armed": one.enabled if one else False,
             "paused": one.paused if one else False,
             "running": one.running if one else False,
             "schedule": self.schedule,
@@ -126,7 +126,7 @@ def _runs(one: InstalledJob) -> tuple[RunRecord, ...] | None:
 
 
 def _coming(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
-    if times is None or not one.armed:
+    if times is None or not one.enabled:
         return (one.next_run,) if one.next_run is not None else ()
     by_cron = one.by_cron
     last = tick_of(one.state)

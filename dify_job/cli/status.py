@@ -104,7 +104,7 @@ def _state(row: JobStatus) -> str:
     one = row.installed
     if one is None:
         return "not installed"
-    armed = {True: "armed", False: "not armed", None: "enabled"}[one.armed]  # None: by its files
+    armed = {True: "armed", False: "not armed", None: "enabled"}[one.enabled]  # None: by its files
     word = "running" if one.running else "paused" if one.paused else armed
     return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
 

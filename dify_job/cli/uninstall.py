@@ -99,8 +99,8 @@ def _set_paused(
         raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
     for job in jobs:
         change = there[job].pause(job, paused=paused)
-        echo(f"{job}: {'paused' if paused else 'armed' if change.armed else 'resumed'}")
-        if not paused and not change.armed:
+        echo(f"{job}: {'paused' if paused else 'armed' if change.enabled else 'resumed'}")
+        if not paused and not change.enabled:
             arm = " && ".join(change.arm)
             echo(f"{job} is not armed: {arm}")
 

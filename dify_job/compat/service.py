@@ -97,7 +97,7 @@ def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) 
     """Let the job not run by itself, after a reboot neither; a run under way goes on. Raises JobError."""
     name = job or pick(_config(config), None).name
     there = _installed(name)
-    if there is not None and (there[1].armed is not False or not there[1].paused):
+    if there is not None and (there[1].enabled is not False or not there[1].paused):
         there[0].pause(name, paused=True)
     return scheduler_status(name)
 
@@ -109,7 +109,7 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
     if there is None:
         return SchedulerStatus(False, name, None, "the job is not installed")
     scheduler, one = there
-    if not one.armed:
+    if not one.enabled:
         return SchedulerStatus(False, name, None, "the job is installed, and not armed")
     at = one.next_run or _next_by_config(name, one, scheduler)
     when = at.astimezone().isoformat(timespec="seconds") if at is not None else None

@@ -55,7 +55,7 @@ class InstallResult:
     job: str
     paths: tuple[Path, ...] = ()
     changed: bool = False
-    armed: bool = False
+    enabled: bool = False
     arm: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -90,7 +90,7 @@ class InstalledJob:
     source: str
     python: Path | None = None
     edited: bool = False
-    armed: bool | None = None
+    enabled: bool | None = None
     paused: bool = False
     running: bool = False
     next_run: datetime | None = None
@@ -99,7 +99,7 @@ class InstalledJob:
     began: datetime | None = None
     ended: datetime | None = None
     since: datetime | None = None
-    troubles: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def state(self) -> Path:

@@ -61,7 +61,7 @@ class Cron(Backend):
         wanted = None if jobs is None else set(jobs)
         found = [one for one in self._all() if wanted is None or one.job in wanted]
         if (down := crond.why_down()) is not None:
-            found = [replace(one, armed=False, troubles=(*one.troubles, down)) for one in found]
+            found = [replace(one, enabled=False, problems=(*one.problems, down)) for one in found]
         return sorted(found, key=lambda one: one.job)
 
     def sources(self) -> dict[str, str]:
@@ -110,7 +110,7 @@ class Cron(Backend):
         paused = unarmed and wishes.start is not True
         artifact = self._artifact(plan, paused=paused)
         changed = artifact.text.encode() != seen.content
-        change = InstallResult(job=plan.job, paths=(artifact.path,), changed=changed, armed=not paused)
+        change = InstallResult(job=plan.job, paths=(artifact.path,), changed=changed, enabled=not paused)
         kept = f"paused, and left so; dify-job resume {plan.job} arms it"
         return artifact, change.noting(kept) if paused else change
 
@@ -143,10 +143,10 @@ class Cron(Backend):
             source=mark.source,
             python=python,
             edited=seen.found is FileState.EDITED,
-            armed=not paused,
+            enabled=not paused,
             paused=paused,
             since=self._changed(mark.job),
-            troubles=(*trouble_of(python, mark.job), *troubles),
+            problems=(*trouble_of(python, mark.job), *troubles),
         )
 
 
@@ -172,5 +172,5 @@ def _as_cron_is(change: InstallResult) -> InstallResult:
     """Where no daemon runs nothing is armed, and what starts it arms."""
     if (down := crond.why_down()) is None:
         return change
-    arm = (crond.start_command(),) if change.armed else ()
-    return replace(change, armed=False, arm=arm).noting(down)
+    arm = (crond.start_command(),) if change.enabled else ()
+    return replace(change, enabled=False, arm=arm).noting(down)

@@ -41,7 +41,7 @@ class CronFiles(Cron):
             content = cron_pause.with_pause(seen, job, paused=paused)
             if content != seen.content:
                 writer.put(path, content)
-            return InstallResult(job=job, paths=(path,), changed=content != seen.content, armed=not paused)
+            return InstallResult(job=job, paths=(path,), changed=content != seen.content, enabled=not paused)
 
     def _place(self, job: str) -> Path:
         return self._directory / f"{_PREFIX}{job}"

@@ -77,7 +77,7 @@ class Systemd(Backend):
                 self._places.touch_stamp(timer)
                 self.manager.tell("enable", [timer])
                 self.manager.tell("start", [timer])
-        return InstallResult(job=job, changed=True, armed=not paused)
+        return InstallResult(job=job, changed=True, enabled=not paused)
 
     def _refuse_masked(self, job: str, timer: str) -> None:
         if look(self._places.units / timer, job).found is FileState.MASKED:
@@ -146,17 +146,17 @@ class Systemd(Backend):
             python=python,
             edited=any(one.found is FileState.EDITED for one in seen.values()),
             paused=not self._places.wanted(timer_name).is_symlink(),
-            troubles=(*self._troubles_of_files(job, seen), *trouble_of(python, job)),
+            problems=(*self._troubles_of_files(job, seen), *trouble_of(python, job)),
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
             silent = f"the {self.scope} manager of systemd does not answer: dify-job doctor {job}"
             told = (silent,) if self.manager.silent else ()
-            return replace(by_files, troubles=(*by_files.troubles, *told))
+            return replace(by_files, problems=(*by_files.problems, *told))
         ended = systemctl.time_of(service["ExecMainExitTimestamp"])
         return replace(
             by_files,
-            armed=timer.active,
+            enabled=timer.active,
             paused=not timer.active,
             running=service.active,
             next_run=systemctl.time_of(timer["NextElapseUSecRealtime"]),
@@ -165,7 +165,7 @@ class Systemd(Backend):
             began=systemctl.time_of(service["ExecMainStartTimestamp"]),
             ended=ended,
             since=systemctl.time_of(timer["ActiveEnterTimestamp"]),
-            troubles=(*by_files.troubles, *_troubles_of_manager(service, timer)),
+            problems=(*by_files.problems, *_troubles_of_manager(service, timer)),
         )
 
     def _troubles_of_files(self, job: str, seen: Mapping[Path, FileStatus]) -> Iterator[str]:

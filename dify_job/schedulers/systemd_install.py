@@ -227,7 +227,7 @@ class SystemdInstaller:
             job=job,
             paths=paths,
             changed=not touched.isdisjoint((*paths, self._places.units / failure_unit.name_of(job))),
-            armed=timer in self._timers.start or self._shown.get(timer, _UNKNOWN).active,
+            enabled=timer in self._timers.start or self._shown.get(timer, _UNKNOWN).active,
             arm=arm,
             notes=tuple(notes),
         )

@@ -43,7 +43,7 @@ class UserCrontab(Cron):
         def with_pause(table: bytes) -> tuple[bytes, InstallResult]:
             lines = cron_pause.with_pause(crontab.look(table, job), job, paused=paused)
             new = crontab.with_block(table, job, lines)
-            return new, InstallResult(job=job, paths=(_CRONTAB,), changed=new != table, armed=not paused)
+            return new, InstallResult(job=job, paths=(_CRONTAB,), changed=new != table, enabled=not paused)
 
         return crond.edit(with_pause)
 

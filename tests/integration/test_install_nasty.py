@@ -475,12 +475,12 @@ def test_nasty_25_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_ar
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
     assert any("the cron daemon does not run" in note for note in change.notes)
     (one,) = scheduler.status()
-    assert (one.armed, one.paused) == (False, False)
-    assert "the cron daemon does not run" in one.troubles[0]
-    assert (change.armed, change.arm) == (False, (crond.start_command(),))
+    assert (one.enabled, one.paused) == (False, False)
+    assert "the cron daemon does not run" in one.problems[0]
+    assert (change.enabled, change.arm) == (False, (crond.start_command(),))
     scheduler.pause("daily", paused=True)
     resumed = scheduler.pause("daily", paused=False)
-    assert (resumed.armed, resumed.arm) == (False, (crond.start_command(),))
+    assert (resumed.enabled, resumed.arm) == (False, (crond.start_command(),))
 
 
 @pytest.mark.parametrize(

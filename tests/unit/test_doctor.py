@@ -245,7 +245,13 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
 
     def installed(scope: Scope, source: Path) -> tuple[UserCrontab, InstalledJob]:
         one = InstalledJob(
-            job="daily", backend="cron", scope=scope, paths=(), fingerprint="", source=str(source), armed=True
+            job="daily",
+            backend="cron",
+            scope=scope,
+            paths=(),
+            fingerprint="",
+            source=str(source),
+            enabled=True,
         )
         return UserCrontab(scope), one
 

@@ -37,7 +37,7 @@ INSTALLED = InstalledJob(
     paths=(),
     fingerprint="",
     source="",
-    armed=True,
+    enabled=True,
     since=NOW - timedelta(days=9),
 )
 
@@ -71,10 +71,10 @@ def test_every_record_counts_as_a_start(outcome: str) -> None:
 @pytest.mark.parametrize(
     "one",
     [
-        replace(INSTALLED, paused=True, armed=False),
+        replace(INSTALLED, paused=True, enabled=False),
         replace(INSTALLED, since=NOW - timedelta(minutes=70)),
         replace(INSTALLED, since=None),
-        replace(INSTALLED, armed=None),
+        replace(INSTALLED, enabled=None),
         replace(INSTALLED, running=True),
         replace(INSTALLED, backend="systemd", began=LAST, ended=LAST),
     ],
