@@ -211,8 +211,8 @@ class _Workflow:
             "run.metrics": job.metrics.textfile is not None,
             "state.request_file": state is not None and (state.directory / "wish.json").exists(),
         }
-        for room in (room for room, is_needed in needed.items() if is_needed):
-            import_module(f"dify_job.{room}")
+        for module in (module for module, is_needed in needed.items() if is_needed):
+            import_module(f"dify_job.{module}")
 
     def _open_state(self) -> None:
         if self._job.state == "none":

@@ -6,8 +6,8 @@ import pytest
 
 from dify_job.config.loader import load_config
 from dify_job.schedulers.kubernetes import Cluster, render_manifests
+from tests.unit.schedulers.test_kubernetes import NOW
 
-from ..unit.test_kubernetes import NOW
 from .test_golden import compare
 
 CONFIG = """[jobs.daily]

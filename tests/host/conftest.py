@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dify_job.demo.server import StandIn
+from tests.support.command import APPS
 
-from ..integration.conftest import APPS
 from .machine import Machine, Ran
 
 ROOT = Path(os.environ.get("DIFY_JOB_TEST_ROOT", "/"))  # tests/matrix names another

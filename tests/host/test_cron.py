@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dify_job.demo.server import StandIn
+from tests.support.command import APPS
+from tests.support.receivers import Receiver
 
-from ..integration.conftest import APPS
-from ..integration.receivers import Receiver
 from .conftest import CANARY, Host
 from .machine import Machine
 

@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
+from tests.support.command import APPS, KEY
 
 from ..conftest import ROOT as REPOSITORY
-from ..integration.conftest import APPS, KEY
 from .conftest import ROOT, booted
 from .machine import Machine
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ..remedies import command_in
+from tests.support.fixes import command_in
+
 from .conftest import CANARY, Host
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from dify_job.demo.apps import App
+from tests.support.accepting import Accepting, read_request
+from tests.support.fixes import command_in
 
-from ..integration.accepting import Accepting, read_request
-from ..remedies import command_in
 from .conftest import Host
 from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
 from .test_user_units import Login, alice  # noqa: F401 - a fixture

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from dify_job.log.journal import MESSAGE_IDS
+from tests.support.command import APPS, KEY
 
-from ..integration.conftest import APPS, KEY
 from .conftest import Host
 
 JOBS, ROUNDS, LONG = 48, 10, 20

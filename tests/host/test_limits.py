@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from ..integration.conftest import APPS
+from tests.support.command import APPS
+
 from .conftest import Host
 
 SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"

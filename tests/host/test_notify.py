@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from ..integration.receivers import Receiver
+from tests.support.receivers import Receiver
+
 from .conftest import CANARY, Host
 
 SERVICE = "dify-job-daily.service"

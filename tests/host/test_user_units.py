@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..integration.receivers import Receiver
+from tests.support.receivers import Receiver
+
 from .conftest import CANARY, Host
 from .machine import Ran
 

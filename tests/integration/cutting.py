@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .accepting import Accepting, read_request
+from tests.support.accepting import Accepting, read_request
 
 
 class Fault(StrEnum):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .accepting import Says
-from .conftest import KEY, Command
+from tests.support.accepting import Says
+from tests.support.command import KEY, Command
+
 from .test_transport import HEAD, event
 
 BENCH = Path(__file__).parents[2] / "bench"

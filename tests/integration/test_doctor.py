@@ -26,10 +26,9 @@ from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemctl import Manager
-
-from ..remedies import command_in
-from .conftest import APPS, KEY, Command, tls
-from .scripted import Say, Scripted, answer
+from tests.support.command import APPS, KEY, Command, tls
+from tests.support.fixes import command_in
+from tests.support.scripted import Say, Scripted, answer
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "Topic", "required": True, "max_length": 8}},

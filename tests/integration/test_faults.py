@@ -19,10 +19,10 @@ import pytest
 
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
+from tests.support.command import Command
+from tests.support.forked import HUNG, Ended, Forks
 
-from .conftest import Command
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault
-from .forked import HUNG, Ended, Forks
 
 # what the server does after the cut -> the app that does it, and the honest code when the run can be found
 FATES = {

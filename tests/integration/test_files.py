@@ -14,10 +14,9 @@ from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
 from dify_job.run.api import run_workflow
 from dify_job.run.run_context import RunContext
-from tests import recordings
-
-from .accepting import Accepting, read_request
-from .conftest import Command
+from tests.support import recordings
+from tests.support.accepting import Accepting, read_request
+from tests.support.command import Command
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])

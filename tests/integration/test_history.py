@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.demo.server import StandIn
-
-from .conftest import Command
+from tests.support.command import Command
 
 SPARKS = frozenset("▁▂▃▄▅▆▇█")
 

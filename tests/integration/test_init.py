@@ -15,9 +15,8 @@ import pytest
 
 from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
-
-from ..recordings import load
-from .conftest import KEY, Command, tls
+from tests.support.command import KEY, Command, tls
+from tests.support.recordings import load
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "The topic", "required": True, "max_length": 48}},

@@ -8,9 +8,8 @@ import pytest
 
 from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
-from tests import recordings
-
-from .conftest import KEY, Command
+from tests.support import recordings
+from tests.support.command import KEY, Command
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-echo").bytes)["user_input_form"])
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from dify_job.schedulers.crontab import blocks
-
-from .fake_manager import FakeCrontab, install_programs
-from .home import CONFIG, Home
+from tests.support.fake_manager import FakeCrontab, install_programs
+from tests.support.home import CONFIG, Home
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 

@@ -2,7 +2,7 @@
 
 import json
 
-from .conftest import Command
+from tests.support.command import Command
 
 CHINESE = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "DIFY_BASE_URL": "http://127.0.0.1:1"}
 

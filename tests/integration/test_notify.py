@@ -23,10 +23,10 @@ from dify_job.run.metrics import exposition
 from dify_job.run.notification import is_told_by_run
 from dify_job.schedulers.failure_unit import name_of
 from dify_job.state.history import RunRecord, Summary
-
-from .conftest import KEY, Command, Ran
-from .receivers import Receiver
-from .scripted import STARTED, Scripted, answer, finished, stream
+from tests.support.command import KEY, Command
+from tests.support.home import Ran
+from tests.support.receivers import Receiver
+from tests.support.scripted import STARTED, Scripted, answer, finished, stream
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from dify_job.demo.apps import App
 from dify_job.demo.files import returned
 from dify_job.demo.server import StandIn
 from dify_job.run.downloads import files_in, safe_name
-from tests import recordings
-
-from .accepting import Saying
-from .conftest import KEY, Command, tls
+from tests.support import recordings
+from tests.support.accepting import Saying
+from tests.support.command import KEY, Command, tls
 
 QUOTED = '"第一行\\nsecond \u2028 line"'
 OUTPUTS = {"result": "第一行\nsecond \u2028 line", "n": 3, "list": [1, {"a": None}], "empty": ""}

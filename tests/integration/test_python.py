@@ -23,8 +23,7 @@ from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_s
 from dify_job.demo.server import StandIn
 from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
-
-from .conftest import KEY
+from tests.support.command import KEY
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 
 from dify_job.demo.server import StandIn
 from dify_job.log.journal import MESSAGE_IDS
-
-from .conftest import KEY, Command
+from tests.support.command import KEY, Command
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")

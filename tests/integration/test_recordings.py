@@ -14,7 +14,7 @@ from dify_job.run import poller, stop
 from dify_job.run.engine import run_job
 from dify_job.run.result import Result
 from dify_job.run.run_spec import RunSpec
-from tests.recordings import DATA, KEY, VERSIONS, Recording, runs
+from tests.support.recordings import DATA, KEY, VERSIONS, Recording, runs
 
 # Without an answer to replay: one was compressed and not kept, one never connected.
 NOT_REPLAYED = {"compression-on-large-blocking", "server-down-connect"}

@@ -11,9 +11,8 @@ import pytest
 
 from dify_job.demo.server import StandIn
 from dify_job.demo.wire import Replay
-
-from .accepting import Saying
-from .conftest import APPS, KEY, Command
+from tests.support.accepting import Saying
+from tests.support.command import APPS, KEY, Command
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",

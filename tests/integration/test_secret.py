@@ -9,8 +9,7 @@ import pytest
 
 from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
-
-from .conftest import KEY, Command
+from tests.support.command import KEY, Command
 
 NEW = "app-new-0123456789abcdefghij"
 APPS = (

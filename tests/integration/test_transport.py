@@ -11,9 +11,8 @@ import pytest
 
 from dify_job.dify.client import ConnectionLost, DifyClient, Message, StreamClosed, StreamEvent, StreamOpened
 from dify_job.run.event_queue import EventQueue
-
-from .accepting import Says
-from .conftest import KEY, Command
+from tests.support.accepting import Says
+from tests.support.command import KEY, Command
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: 1.11.2\r\nConnection: close\r\n"
 

@@ -1,0 +1,255 @@
+"""One run of a job at a time: races for the lock, and what a process killed at any moment leaves behind."""
+
+import json
+import os
+import random
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
+from dify_job.state.store import InFlight, JobState, LockHeld
+from tests.support.command import Command
+
+
+def test_a_second_run_of_the_job_is_75_or_skipped(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    env = environ | {"DIFY_API_KEY": "app-six-seconds"}
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    second = dify_job("run", env=env)
+    assert (second.code, second.result["outcome"]) == (75, "busy")
+    assert str(first.pid) in second.result["message"]
+    third = dify_job("run", "--overlap", "skip", env=env)
+    assert (third.code, third.result["outcome"], third.result["success"]) == (0, "skipped", True)
+    waited = dify_job("run", "--overlap", "wait", env=env)
+    assert waited.code == 0
+    first.communicate(timeout=10)
+    assert first.returncode == 0
+    assert len(server.runs) == 2
+
+
+def test_a_run_that_waited_takes_up_where_the_one_before_it_succeeded(
+    dify_job: Command, server: StandIn
+) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\noverlap = "wait"\n'
+        "inputs = { since = \"{{ last_success or 'ever' }}\" }\n"
+    )
+    env = {"K": "app-two-seconds", "DIFY_JOB_CONFIG": str(config)}
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    assert dify_job("run", env=env).code == 0
+    first.communicate(timeout=10)
+    since = [run.inputs["since"] for run in server.runs]
+    assert since[0] == "ever"
+    assert since[1].startswith("20"), "the first run succeeded while the second waited"
+
+
+def test_the_state_of_a_run_under_way_is_not_purged(dify_job: Command, server: StandIn) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
+    env = {
+        "K": "app-slow",
+        "DIFY_JOB_CONFIG": str(config),
+        "XDG_STATE_HOME": str(dify_job.home),
+        "STATE_DIRECTORY": str(dify_job.home / "dify-job/a"),
+    }
+    purge = ("uninstall", "a", "--purge", "--user")
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    assert dify_job(*purge, env=env).code == 75
+    assert dify_job("run", env=env).code == 75, "the lock is still where the next run looks for it"
+    first.terminate()
+    assert json.loads(first.communicate(timeout=20)[0])["outcome"] == "cancelled"
+    assert dify_job(*purge, env=env).code == 0
+    assert not (dify_job.home / "dify-job/a").exists()
+
+
+def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    env = environ | {"DIFY_API_KEY": "app-six-seconds"}
+    first = dify_job.start("run", env=env)
+    while not server.runs or not server.runs[0].past:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    first.kill()
+    first.communicate()
+    busy = dify_job("run", env=env)
+    assert busy.code == 75
+    assert server.runs[0].run_id in busy.result["message"]
+    told = re.search(r"until (.{16}) at the longest", busy.result["hint"])
+    assert told is not None
+    left = datetime.strptime(told[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
+    assert 45 < left.total_seconds() / 60 < 51, "the timeout of 30 min, and 20 more"
+    second = dify_job("run", "--overlap", "wait", env=env)
+    assert second.code == 0
+    assert len(server.runs) == 2
+    lines = [json.loads(line) for line in (dify_job.home / "state/history.jsonl").read_text().splitlines()]
+    ends = {line["workflow_run_id"]: line["outcome"] for line in lines if line["workflow_run_id"]}
+    assert ends == {run.run_id: "succeeded" for run in server.runs}
+    assert not (dify_job.home / "state/in-flight.json").exists()
+
+
+@pytest.mark.timeout(600)  # 4,000 forks of a process that has grown by all the tests before
+def test_of_a_thousand_races_for_the_lock_each_has_one_winner(tmp_path: Path) -> None:
+    racers, races = 4, 1000
+
+    def race(gate: int, told: int, won: int) -> None:
+        os.read(gate, 1)
+        state = JobState(tmp_path)
+        try:
+            state.lock()
+        except LockHeld:
+            os.write(told, b"l")
+            return
+        os.write(told, b"w")
+        os.read(won, 1)  # holds it until all the others have tried
+
+    for _ in range(races):
+        gate, told, won = os.pipe(), os.pipe(), os.pipe()
+        children = []
+        for _ in range(racers):
+            child = os.fork()
+            if child == 0:
+                race(gate[0], told[1], won[0])
+                os._exit(0)  # the lock goes with the process, as in a crash
+            children.append(child)
+        os.write(gate[1], b"g" * racers)
+        said = b"".join(os.read(told[0], 1) for _ in range(racers))
+        os.write(won[1], b"g")
+        for child in children:
+            assert os.waitpid(child, 0)[1] == 0
+        for end in (*gate, *told, *won):
+            os.close(end)
+        assert sorted(said) == sorted(b"w" + b"l" * (racers - 1))
+
+
+def test_of_commands_started_at_once_one_runs_at_a_time(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    env = environ | {"DIFY_API_KEY": "app-slow"}
+    running = [dify_job.start("run", env=env) for _ in range(12)]
+    until = time.monotonic() + 25
+    while len(running) > 1 and time.monotonic() < until:
+        running = [process for process in running if process.poll() is None or process.returncode != 75]
+        time.sleep(0.05)
+    [winner] = running
+    winner.terminate()
+    assert winner.wait(20) == 143
+    assert len(server.runs) == 1
+
+
+def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
+    """Kill a run `moment` seconds after its start, or after the server's; the next one settles it, and starts
+    no other in its place.
+    """
+    home.mkdir()
+    command = Command(home)
+    env = {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url}
+
+    def created() -> list[str]:
+        return [run.run_id for run in server.runs if run.app.key == key]
+
+    first = command.start("run", env=env)
+    while under_way and not created() and first.poll() is None:
+        time.sleep(0.01)
+    time.sleep(moment)
+    first.kill()
+    first.communicate()
+    second = command("run", "--overlap", "wait", env=env)
+    assert second.code == 0, second.stderr
+    runs = created()
+    own = second.result["response_data"]["workflow_run_id"]
+    assert own == runs[-1]
+    assert len(runs) in (1, 2), "a second run for the first one"
+    history = [json.loads(line) for line in (home / "state/history.jsonl").read_text().splitlines()]
+    ends = [(line["workflow_run_id"], line["outcome"]) for line in history if line["workflow_run_id"]]
+    assert sorted(ends) == sorted((run, "succeeded") for run in runs), moment
+    assert not (home / "state/in-flight.json").exists()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
+def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(tmp_path: Path, version: str) -> None:
+    draw = random.Random(version)
+    kills = 25
+    apps = [App(f"app-{number}", nodes=(Node("Think", 0.4),)) for number in range(kills)]
+    with StandIn(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
+        futures = []
+        for number, app in enumerate(apps):
+            under_way = number % 2 == 0  # how long it takes until then is the machine's business
+            moment = draw.uniform(0.0, 0.6) if under_way else draw.uniform(0.1, 2.0)
+            case = (tmp_path / app.key, server, app.key, moment)
+            futures.append(pool.submit(killed_and_run_again, *case, under_way=under_way))
+        for future in futures:
+            future.result()
+        assert len(server.runs) > kills + kills // 4, "too few were killed in mid-run to show anything"
+
+
+def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: StandIn) -> None:
+    """Twenty processes, each with two signals at moments of its own: none hangs, none claims success."""
+    env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
+
+    def one(number: int) -> int:
+        home = Path(dify_job.home / f"h{number}")
+        home.mkdir()
+        process = Command(home).start("run", env=env)
+        for _ in range(2):
+            time.sleep(0.15 + 0.1 * number)
+            process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
+        _, stderr = process.communicate(timeout=25)
+        # Python gives 1 for a signal while it still imports site: nothing of ours ran yet.
+        return -signal.SIGINT if "init_import_site" in stderr else process.returncode
+
+    codes: dict[int, int] = {}
+    threads = [threading.Thread(target=lambda n=n: codes.update({n: one(n)})) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(codes) == 10
+    # -2 and -15: before our handler stood, when nothing had been sent.
+    assert set(codes.values()) <= {130, 143, -signal.SIGINT, -signal.SIGTERM}, codes
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_a_process_killed_while_it_keeps_the_end_loses_no_entry_and_repeats_none(
+    dify_job: Command, server: StandIn, environ: dict[str, str], entered: bool
+) -> None:
+    """The in-flight record goes last: after a kill it is there, with or without the entry."""
+    assert dify_job("run", env=environ).code == 0
+    state, run = JobState(dify_job.home / "state"), server.runs[0]
+    [entry] = state.history()
+    if not entered:
+        (dify_job.home / "state/history.jsonl").unlink()
+    state.put_in_flight(
+        InFlight(
+            run="x",
+            user=run.user,
+            base_url=server.base_url,
+            started=entry["call_time"],
+            deadline=0.0,
+            boot="",
+            boot_deadline=0.0,
+            workflow_run_id=run.run_id,
+        )
+    )
+    state.close()
+    assert dify_job("run", env=environ).code == 0
+    ids = [entry["workflow_run_id"] for entry in JobState(dify_job.home / "state").history()]
+    assert ids == [one.run_id for one in server.runs]
+    assert len(ids) == 2

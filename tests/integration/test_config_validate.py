@@ -1,0 +1,61 @@
+"""`dify-job config validate` and what it says of mistakes."""
+
+import pytest
+
+from tests.support.command import KEY, Command
+
+
+def _configured(dify_job: Command, text: str) -> None:
+    key = dify_job.home / "a.key"
+    key.write_text(KEY)
+    key.chmod(0o600)
+    path = dify_job.home / ".config/dify-job/config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'[defaults]\napi_key_file = "{key}"\n{text}')
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('cron = "0 7 * *"', "4 fields, not 5"),
+        ('calendar = "Mon-Fryday 7:00"', "no calendar expression"),
+        ('calendar = "2020-01-01"', "it never elapses"),
+        ('inputs = { day = "{{ tody }}" }', "'tody' is undefined"),
+        ('files = { paper = "{{ tody }}" }', "'tody' is undefined"),
+        ('output = { file = "{{ today" }', "cannot be rendered"),
+        ('api_key_file = "/nowhere"', "/nowhere cannot be read"),
+    ],
+)
+def test_validate_finds_what_would_stop_the_run_or_its_timer(dify_job: Command, line: str, told: str) -> None:
+    _configured(dify_job, f"[jobs.daily]\n{line}\n")
+    ran = dify_job("config", "validate")
+    assert ran.code == 78
+    assert "config.toml:4: " in ran.stderr
+    assert told in ran.stderr
+
+
+def test_validate_names_the_mistakes_of_all_jobs_each_with_its_mend(dify_job: Command) -> None:
+    _configured(
+        dify_job,
+        '[jobs.a]\ncron = "0 7 * *"\ninputs = { day = "{{ tody }}" }\n[jobs.b]\napi_key_file = "/nowhere"\n',
+    )
+    ran = dify_job("config", "validate")
+    told = ("config.toml:4:", "man 5 crontab", "config.toml:5:", "names that a template can use", "/nowhere")
+    assert [one for one in told if one not in ran.stderr] == []
+
+
+def test_validate_asks_no_variable_that_only_the_unit_has_and_no_run_that_was_not_yet(
+    dify_job: Command,
+) -> None:
+    _configured(
+        dify_job,
+        '[jobs.a]\nenv = ["REGION"]\n\n'
+        '[jobs.a.inputs]\nregion = \'{{ env("REGION") }}\'\nsince = "{{ last_success.date() }}"\n',
+    )
+    ran = dify_job("config", "validate")
+    assert (ran.code, ran.stderr) == (0, "")
+
+
+def test_a_bad_value_of_the_environment_is_shown_as_it_should_be(dify_job: Command) -> None:
+    ran = dify_job("config", "validate", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "dify.example.com"})
+    assert "DIFY_BASE_URL=https://dify.example.com/v1" in ran.stderr

@@ -1,0 +1,110 @@
+"""The stand-in takes files as the recorded servers do: each recording of files is sent to it again."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from dify_job.demo.apps import App
+from dify_job.demo.files import Upload
+from dify_job.demo.server import StandIn
+from tests.support.recordings import KEY, Recording, load, names
+
+SERVERS = ("1.11.2", "1.12.1")
+APPS = {"file": KEY, "file-required": "app-required"}
+# Dify fetched these addresses, the stand-in does not; a proxy answered; another key; other settings; and
+# 15 MB are sent by test_standin.
+ELSEWHERE = {
+    *("error-file-remote-bad-url", "error-file-remote-closed-port"),
+    *("error-upload-too-large-nginx-413", "error-upload-wrong-key", "error-upload-api-disabled"),
+    *("error-upload-too-large-1mb", "error-upload-too-large-txt", "upload-at-limit-txt"),
+}
+FILES = [load(version, name) for version in SERVERS for name in names(version) if name not in ELSEWHERE]
+UPLOADS = [recording for recording in FILES if recording.path == "/v1/files/upload"]
+RUNS = [r for r in FILES if r.path == "/v1/workflows/run" and r.app in APPS and "streaming" not in r.name]
+
+
+def name_of(recording: Recording) -> str:
+    return f"{recording.version}-{recording.name}"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, StandIn]]:
+    made = {version: StandIn([], version=version) for version in SERVERS}
+    for version, server in made.items():
+        for name, key in APPS.items():
+            form = json.loads(load(version, f"parameters-{name}").bytes)["user_input_form"]
+            server.apps[key] = App(key, form=tuple(form))
+        for recording in UPLOADS:
+            if recording.version == version and recording.status == 201:
+                told = json.loads(recording.bytes)
+                upload = Upload(told["name"], told["mime_type"], told["size"], None, b"")
+                server.uploads.found[told["id"]] = upload
+        server.__enter__()
+    yield made
+    for server in made.values():
+        server.__exit__()
+
+
+def test_there_is_enough_to_compare() -> None:
+    assert len(UPLOADS) > 40
+    assert len(RUNS) > 40
+
+
+@pytest.mark.parametrize("recording", RUNS, ids=name_of)
+def test_a_run_with_files_is_taken_or_refused_as_recorded(
+    servers: dict[str, StandIn], recording: Recording
+) -> None:
+    server = servers[recording.version]
+    for upload_id in ids_in(recording.request["inputs"]):
+        known = upload_id in server.uploads.found or not upload_id[:8].strip("0") or upload_id == "abc"
+        if not known:  # of an upload that was not recorded
+            kind = ("a.png", "image/png") if recording.status == 200 else ("n.txt", "text/plain")
+            server.uploads.found[upload_id] = Upload(*kind, 1, None, b"")
+    answer = send(server, APPS[recording.app], "/workflows/run", json=recording.request)
+    assert answer == recorded(recording)
+
+
+@pytest.mark.parametrize("recording", UPLOADS, ids=name_of)
+def test_an_upload_is_taken_or_refused_as_recorded(servers: dict[str, StandIn], recording: Recording) -> None:
+    server = servers[recording.version]
+    server.uploads.blocked = ("exe",) if "blocked" in recording.name else ()
+    told = recording.request.get("multipart") if recording.request else None
+    if told is None:
+        answer = send(server, KEY, "/files/upload", json=recording.request)
+    else:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = send(server, KEY, "/files/upload", data=multipart(told), headers=headers)
+    assert answer == recorded(recording)
+
+
+def send(server: StandIn, key: str, path: str, **settings: Any) -> tuple[Any, ...]:
+    headers = {"Authorization": f"Bearer {key}"} | settings.pop("headers", {})
+    response = requests.post(server.base_url + path, headers=headers, timeout=20, **settings)
+    return outcome(response.status_code, response.json())
+
+
+def recorded(recording: Recording) -> tuple[Any, ...]:
+    return outcome(recording.status, json.loads(recording.bytes))
+
+
+def outcome(status: int | None, told: dict[str, Any]) -> tuple[Any, ...]:
+    """What does not differ from run to run."""
+    return status, *(told.get(key) for key in ("code", "message", "name", "size", "extension", "mime_type"))
+
+
+def ids_in(inputs: dict[str, Any]) -> list[str]:
+    items = [item for value in inputs.values() for item in (value if isinstance(value, list) else [value])]
+    return [item["upload_file_id"] for item in items if isinstance(item, dict) and "upload_file_id" in item]
+
+
+def multipart(told: dict[str, Any]) -> bytes:
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in told["fields"].items()]
+    for file in told["files"]:
+        filename = "" if file["filename"] is None else f'; filename="{file["filename"]}"'
+        kind = "" if file["content_type"] is None else f"\r\nContent-Type: {file['content_type']}"
+        head = f'form-data; name="{file["field"]}"{filename}{kind}\r\n\r\n'
+        parts.append(head.encode() + b"x" * file["bytes"])
+    return b"".join(b"--b\r\nContent-Disposition: " + part + b"\r\n" for part in parts) + b"--b--\r\n"

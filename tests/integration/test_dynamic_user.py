@@ -1,0 +1,54 @@
+"""A scheduled run of a user without a name or a home: a dynamic user where nss-systemd is missing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY
+from tests.support.receivers import Receiver
+
+NAMELESS = 61_999  # of systemd's range for dynamic users
+
+SETPRIV = [  # it may read the interpreter of these tests wherever that stands
+    "setpriv", f"--reuid={NAMELESS}", f"--regid={NAMELESS}", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [KEY, "app-off"])
+def test_a_user_without_a_name_needs_no_home(server: StandIn, tmp_path: Path, key: str) -> None:
+    state, config = tmp_path / "state", tmp_path / "c.toml"
+    state.mkdir()
+    if os.geteuid() == 0:
+        os.chown(state, NAMELESS, NAMELESS)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    with Receiver() as receiver:
+        config.write_text(
+            f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n'
+            f'notify = {{ healthchecks = "{receiver.check}" }}\n'
+        )
+        done = subprocess.run(
+            [
+                *SETPRIV,
+                sys.executable,
+                "-m",
+                "dify_job",
+                "run",
+                "--scheduled",
+                "--config",
+                str(config),
+                "daily",
+            ],
+            env={"KEY": key, "STATE_DIRECTORY": str(state), "INVOCATION_ID": "0" * 32},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == (0 if key == KEY else 78), done.stderr
+        assert [ping.what for ping in receiver.pings] == ["start", str(done.returncode)]

@@ -1,0 +1,168 @@
+"""A named run: what the server already has under its name is followed, and never started again."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import APPS, KEY, Command
+from tests.support.scripted import Say, Scripted, answer
+
+USER = "dify-job-default-dify-job-daily-29384720"
+NAME = "dify-job-daily-29384720"
+
+
+@pytest.fixture(params=["1.4.3", "1.8.1", "1.11.2", "1.14.2"])
+def any_server(request: pytest.FixtureRequest) -> Iterator[StandIn]:
+    with StandIn(APPS, version=request.param, ping=0.5) as made:
+        yield made
+
+
+def posts(server: StandIn) -> int:
+    return sum(one.method == "POST" and one.path.endswith("/workflows/run") for one in server.received)
+
+
+def env_of(server: StandIn, key: str = KEY, **more: str) -> dict[str, str]:
+    return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": NAME, **more}
+
+
+def test_a_named_run_is_started_once_and_then_told_again(dify_job: Command, any_server: StandIn) -> None:
+    first = dify_job("run", env=env_of(any_server))
+    assert first.code == 0, first.stderr
+    assert any_server.runs[0].user == USER
+    again = dify_job("run", env=env_of(any_server))
+    assert (again.code, again.result["attempts"]) == (0, 0)
+    assert again.result["response_data"]["workflow_run_id"] == any_server.runs[0].run_id
+    assert posts(any_server) == 1
+
+
+def test_a_run_of_another_user_is_not_taken_for_it(dify_job: Command, any_server: StandIn) -> None:
+    assert dify_job("run", "--run-id", "another", env=env_of(any_server)).code == 0
+    assert dify_job("run", env=env_of(any_server)).code == 0
+    assert len(any_server.runs) == 2
+
+
+def test_a_run_whose_process_was_killed_is_followed_to_its_end(dify_job: Command, server: StandIn) -> None:
+    env = env_of(server, "app-two-seconds")
+    first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
+    while not server.runs or not server.runs[0].past:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    env |= {"STATE_DIRECTORY": str(dify_job.home / "pod-2"), "DIFY_JOB_LOST": "1"}
+    second = dify_job("run", env=env)
+    assert (second.code, second.result["outcome"]) == (0, "succeeded")
+    assert second.result["response_data"]["workflow_run_id"] == server.runs[0].run_id
+    assert posts(server) == 1
+
+
+def test_what_a_killed_process_left_of_the_same_run_is_followed_and_no_reason_to_wait(
+    dify_job: Command, any_server: StandIn
+) -> None:
+    env = env_of(any_server, "app-two-seconds")
+    first = dify_job.start("run", env=env)
+    while not any_server.runs or not any_server.runs[0].past:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    first.kill()
+    first.communicate()
+    second = dify_job("run", env=env)
+    assert (second.code, second.result["outcome"]) == (0, "succeeded"), second.stderr
+    assert posts(any_server) == 1
+    assert not (dify_job.home / "state/in-flight.json").exists()
+    lines = (dify_job.home / "state/history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["outcome"] for line in lines] == ["succeeded"]
+
+
+def test_a_failed_run_is_told_as_it_failed(dify_job: Command, server: StandIn) -> None:
+    env = env_of(server, "app-fails")
+    assert dify_job("run", env=env).code == 80
+    assert dify_job("run", env=env).code == 80
+    assert posts(server) == 1
+
+
+def test_the_deadline_and_sigterm_reach_a_run_that_was_adopted(dify_job: Command, server: StandIn) -> None:
+    env = env_of(server, "app-slow")
+    first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
+    while not server.runs or not server.runs[0].past:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    second = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-2")})
+    time.sleep(2.5)
+    ended = dify_job.signal_when(second, lambda: True, signal.SIGTERM)
+    assert ended.code == 143, ended.stderr
+    assert server.runs[0].status == "stopped"
+    assert posts(server) == 1
+
+
+def test_after_a_lost_process_nothing_is_started_though_the_log_is_empty(
+    dify_job: Command, server: StandIn
+) -> None:
+    done = dify_job("run", "--timeout", "3s", env=env_of(server, DIFY_JOB_LOST="1"))
+    assert (done.code, done.result["outcome"]) == (74, "unknown")
+    assert posts(server) == 0
+
+
+def test_without_a_name_a_lost_process_is_a_wrong_usage(dify_job: Command, server: StandIn) -> None:
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_LOST": "1"}
+    assert dify_job("run", env=env).code == 64
+    assert server.received == []
+
+
+def test_an_empty_count_of_lost_processes_is_none(dify_job: Command, server: StandIn) -> None:
+    assert dify_job("run", env=env_of(server, DIFY_JOB_LOST="")).code == 0
+    assert posts(server) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (answer(502, b"<html>bad gateway</html>"), 69),
+        (answer(200, b"<html>log in</html>"), 69),
+        (answer(500, {"code": "internal_server_error", "message": "x", "status": 500}), 69),
+        (answer(401, {"code": "unauthorized", "message": "Access token is invalid", "status": 401}), 77),
+        (answer(403, {"code": "forbidden", "message": "no", "status": 403}), 77),
+        (Say(), 69),
+    ],
+)
+def test_where_the_log_cannot_be_read_nothing_is_started(dify_job: Command, reply: Say, code: int) -> None:
+    with Scripted(logs=reply) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": NAME}
+        done = dify_job("run", env=env)
+    assert done.code == code, done.stderr
+    assert server.count("post") == 0
+
+
+def test_a_nomad_job_s_id_names_a_run(dify_job: Command, server: StandIn) -> None:
+    name = "dify-daily/periodic-1764000000"
+    for _ in range(2):
+        assert dify_job("run", "--run-id", name, env=env_of(server)).code == 0
+    assert [run.user for run in server.runs] == [f"dify-job-default-{name}"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--run-id", "a b"], ["--run-id", "-x"], ["--end-user", "bob"], ["--lost", "-1"]]
+)
+def test_what_names_no_run_is_a_wrong_usage(dify_job: Command, server: StandIn, flags: list[str]) -> None:
+    assert dify_job("run", *flags, env=env_of(server)).code == 64
+    assert server.received == []
+
+
+def test_a_pod_logs_json_alone_and_prints_nothing(dify_job: Command, server: StandIn, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\nstate = "none"\n')
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials/api_key").write_text("app-fails\n")
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+    env |= {"DIFY_JOB_RUN_ID": NAME, "DIFY_JOB_LOST": ""}
+    done = dify_job("run", "--scheduled", "--log-format", "json", "--config", str(config), "daily", env=env)
+    assert (done.code, done.stdout) == (80, "")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert lines[-1]["outcome"] == "failed"
+    assert server.runs[0].user == f"dify-job-daily-{NAME}"
+    assert not (dify_job.home / "state").exists()

@@ -1,0 +1,80 @@
+"""Installs and uninstalls at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.system import transaction
+from tests.support.home import Home
+
+
+def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -> None:
+    home.first = "from dify_job import files; files._LOCK_WAIT = 110.0"
+    words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
+    words += [["uninstall", "--user"], ["uninstall", "--user"], ["install", "--user"]]
+    started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
+    assert {process.wait(110) for process in started} <= {0, 78}
+    there = {path.suffix for path in home.manager.units.glob("dify-job-*")}
+    assert there in (set(), {".service", ".timer"})
+    assert home.manager.active() == ({"dify-job-daily.timer"} if there else set())
+    assert home("install", "--user", "--every", "2h", "--start").code == 0
+    assert home("install", "--user", "--check").code == 0
+    assert home("status", "--user", "--json").result["jobs"][0]["sync"] == "as configured"
+    assert home.manager.runs() == []
+    assert not list(home.path.rglob(".*.new"))
+
+
+def test_a_second_install_waits_and_then_says_that_one_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "_LOCK_WAIT", 0.2)
+    held = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import sys, pathlib; from dify_job import files\n"
+                "with files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+            ),
+            str(tmp_path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert held.stdout is not None
+    held.stdout.readline()
+    with (
+        pytest.raises(JobError, match="another install or uninstall is under way") as busy,
+        transaction.locked(tmp_path),
+    ):
+        pass
+    assert busy.value.outcome is Outcome.BUSY
+    held.communicate(b"")
+    with transaction.locked(tmp_path):
+        pass
+
+
+def test_many_that_come_and_go_at_once_make_and_remove_the_directory_of_the_lock(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys, pathlib; from dify_job import files\n"
+        "for _ in range(200):\n"
+        "    with files.locked(pathlib.Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "base")]
+    many = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [told for one in many if (told := one.communicate()[1])] == []
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("there", ["file", "dangling link"])
+def test_what_is_no_directory_is_told_at_once(there: str, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.touch() if there == "file" else base.symlink_to("nowhere")
+    with pytest.raises(JobError, match=r"install\.lock cannot be opened"), transaction.locked(base):
+        pass

@@ -1,0 +1,180 @@
+"""Installing for cron into tables and directories that hold anything."""
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import crond
+from dify_job.schedulers.backend import InstallOptions
+from dify_job.schedulers.cron_files import CronFiles
+from tests.support.fake_manager import install_programs
+from tests.support.home import Home
+from tests.support.plans import plan
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"0 0 * * * a\r\nMAILTO=x\r\n",
+        b"0 0 * * * a",
+        b"0 0 * * * \0 b\n",
+        b"# \xff\xfe\n\xe9 0 * * *\n",
+        b"".join(b"%d 1 * * * x\n" % (number % 60) for number in range(10_000)),
+        b"SHELL=/usr/bin/fish\nPATH=/x\nMAILTO=me\n0 0 * * * a\n",
+        b"CRON_TZ=Asia/Tokyo\n0 0 * * * a\n",
+        b'SHELL=/bin/false\nMAILTO=""\n0 0 * * * a\n',
+    ],
+    ids=["crlf", "no-last-newline", "nul", "not-utf8", "long", "fish", "cron-tz", "no-shell"],
+)
+def test_every_byte_of_a_strange_crontab_survives_install_and_uninstall(
+    table: bytes, cron_home: Home
+) -> None:
+    cron_home.table.write_bytes(table)
+    done = cron_home("install", "--user")
+    assert done.code == 0, done.stderr
+    installed = cron_home.table.read_bytes()
+    block = re.search(rb"# Managed by dify-job.*# End of dify-job job daily\.\n", installed, re.DOTALL)
+    assert block is not None
+    end = b"" if table.endswith(b"\n") else b"\n"
+    assert installed.replace(block[0], b"") == table + end
+    if b"CRON_TZ" in table or b"/bin/false" in table:
+        assert installed.startswith(block[0])
+    assert cron_home("uninstall", "--user").code == 0
+    assert cron_home.table.read_bytes() == table + end
+
+
+@pytest.mark.parametrize("damage", ["doubled", "half deleted", "not ours"])
+def test_marks_that_are_damaged_and_tables_of_others_are_refused_untouched(
+    damage: str, cron_home: Home
+) -> None:
+    cron_home("install", "--user")
+    table = cron_home.table.read_bytes()
+    match damage:
+        case "doubled":
+            table += table
+        case "half deleted":
+            table = b"".join(table.splitlines(keepends=True)[:-1])
+        case "not ours":
+            table = b"# DO NOT EDIT: written by ansible\n0 0 * * * a\n"
+    cron_home.table.write_bytes(table)
+    done = cron_home("install", "--user", "--every", "3h")
+    assert done.code == 78
+    assert "crontab" in done.stderr
+    assert cron_home.table.read_bytes() == table
+
+
+def test_a_crontab_that_may_not_be_read_is_never_taken_for_empty(cron_home: Home) -> None:
+    home = cron_home
+    home.table.write_bytes(b"0 0 * * * mine\n")
+    install_programs(
+        home.path, home.path / "bin", refusal="You (maria) are not allowed to use this program (crontab)"
+    )
+    for command in (("install", "--user"), ("pause", "daily", "--user"), ("uninstall", "daily", "--user")):
+        done = home(*command)
+        assert done.code in (0, 78)
+        assert home.table.read_bytes() == b"0 0 * * * mine\n"
+    assert "cron.allow and cron.deny" in home("install", "--user").stderr
+
+
+@pytest.fixture
+def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
+    directory = tmp_path / "cron.d"
+    directory.mkdir(mode=0o755)
+    scheduler = CronFiles(directory)
+    scheduler._base = tmp_path / "state"
+    return scheduler, directory
+
+
+def test_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
+    scheduler, directory = cron_d
+    scheduler.install([plan("daily-report_2")], InstallOptions())
+    (file,) = directory.iterdir()
+    assert re.fullmatch("[A-Za-z0-9_-]+", file.name)  # Debian's rule, the strictest (cron(8))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert file.read_bytes().endswith(b"\n")
+
+
+def test_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
+    cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, directory = cron_d
+    monkeypatch.setattr("dify_job.schedulers.crond.is_running", lambda: False)
+    directory.chmod(0o775)
+    (change,) = scheduler.install([plan()], InstallOptions())
+    assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
+    assert any("the cron daemon does not run" in note for note in change.notes)
+    (one,) = scheduler.status()
+    assert (one.enabled, one.paused) == (False, False)
+    assert "the cron daemon does not run" in one.problems[0]
+    assert (change.enabled, change.arm) == (False, (crond.start_command(),))
+    scheduler.pause("daily", paused=True)
+    resumed = scheduler.pause("daily", paused=False)
+    assert (resumed.enabled, resumed.arm) == (False, (crond.start_command(),))
+
+
+@pytest.mark.parametrize(
+    ("there", "booted", "command"),
+    [
+        ((), True, "apt-get install cron"),
+        (("cron", "service"), False, "service cron start"),
+        (("cron", "service"), True, "systemctl enable --now cron"),
+        (("crond",), True, "systemctl enable --now crond"),
+        (("crond",), False, "crond"),
+    ],
+)
+def test_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], booted: bool, command: str
+) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(crond, "_SBIN", (tmp_path,))
+    monkeypatch.setattr("dify_job.system.subprocesses.found", lambda _: False)
+    monkeypatch.setattr("dify_job.schedulers.systemctl.is_booted", lambda: booted)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert crond.start_command() == command
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert crond.start_command() == f"sudo {command}"
+
+
+def test_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
+    cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cron, directory = cron_d
+    cron.install([plan("daily"), plan("weekly")], InstallOptions())
+    before = {file.name: file.read_bytes() for file in directory.iterdir()}
+    real = os.unlink
+
+    def refuse(*words: Any, **named: Any) -> None:
+        if "daily" in str(words[0]):
+            return real(*words, **named)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(words[0]))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(JobError, match="Read-only file system; nothing was changed") as refused:
+        cron.pause("weekly", paused=True)
+    assert refused.value.outcome is Outcome.CANNOT_WRITE
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(JobError, match="Read-only file system; nothing was changed"):
+        cron.uninstall(["daily", "weekly"])
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
+
+
+def test_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
+    scheduler, directory = cron_d
+    target = directory.parent / "precious"
+    target.write_text("precious")
+    (directory / "dify-job-daily").symlink_to(target)
+    with pytest.raises(JobError, match="exists and is not dify-job's"):
+        scheduler.install([plan()], InstallOptions())
+    scheduler.uninstall(["daily"])
+    assert target.read_text() == "precious"
+    assert (directory / "dify-job-daily").is_symlink()

@@ -1,0 +1,359 @@
+"""Installing on hosts that lack something or are set up oddly."""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.schedulers import access, systemctl, units
+from dify_job.schedulers.backend import InstallOptions, Scope
+from dify_job.schedulers.systemd import Systemd
+from tests.support.command import KEY
+from tests.support.fake_manager import install_programs
+from tests.support.home import CONFIG, Home
+from tests.support.plans import plan
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "a/b",
+        "a@b",
+        "a%b",
+        "..",
+        ".",
+        "-a",
+        "_a",
+        "A",
+        "a.b",
+        "é",
+        "a" * 49,
+        "a\\n",
+        "",
+        "daily.service",
+    ],
+)
+def test_a_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(name: str, home: Home) -> None:
+    home.configure(CONFIG.replace("daily", f'"{name}"'))
+    done = home("install", "--user")
+    assert done.code == 78
+    assert "use a-z, 0-9, - and _, at most 48" in done.stderr
+    assert not home.manager.units.exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "$HOME", "a'b", 'a"b', "a\\b", "a;b", "a\nb", "ü"])
+def test_a_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cron(
+    name: str, home: Home
+) -> None:
+    config = home.path / name / "config.toml"
+    config.parent.mkdir()
+    config.write_text(CONFIG.replace("{home}", str(home.path)))
+    done = home("--config", str(config), "install", "--user")
+    assert done.code == 0, done.stderr
+    unit = (home.manager.units / "dify-job-daily.service").read_text()
+    assert (
+        f" --config {units.quoted(str(config))} daily\n" in unit
+    )  # undone as systemd does it in test_sched_files
+    (row,) = home("--config", str(config), "status", "--user", "--json").result["jobs"]
+    assert (row["sync"], row["config"]) == ("as configured", str(config))
+    home("uninstall", "--user")
+    refused = home("--config", str(config), "install", "--user", "--backend", "cron")
+    assert refused.code == 78
+    assert "cannot stand in a crontab" in refused.stderr
+    assert not home.table.exists()
+
+
+def test_a_config_path_that_is_not_utf8_is_refused_by_both(home: Home) -> None:
+    config = os.fsencode(home.path) + b"/\xff.toml"
+    with open(config, "w") as file:  # noqa: PTH123 - a name of bytes
+        file.write(CONFIG.replace("{home}", str(home.path)))
+    for backend in ("systemd", "cron"):
+        done = home("--config", os.fsdecode(config), "install", "--user", "--backend", backend)
+        assert done.code == 78, done.stderr
+        assert "cannot stand in a" in done.stderr
+
+
+def test_input_values_reach_dify_unchanged_and_no_unit_at_all(home: Home, server: StandIn) -> None:
+    value = '100% $HOME "x" \\ `id` é %h'
+    home.configure(
+        CONFIG.replace("http://127.0.0.1:9", server.base_url) + f"inputs = {{ text = {json.dumps(value)} }}\n"
+    )
+    (home.path / "key").write_text(KEY)
+    assert home("install", "--user").code == 0
+    for file in home.manager.units.glob("dify-job-*"):
+        assert "$HOME" not in file.read_text()
+    ran = home("run", "daily")
+    assert ran.code == 0, ran.stderr
+    posts = [one.body for one in server.received if one.method == "POST"]
+    assert posts[0]["inputs"] == {"text": value}
+    again = home("install", "--user", "--check")
+    assert again.code == 0
+
+
+@pytest.mark.parametrize("where", ["the interpreter", "the environment", "the configuration"])
+def test_what_the_service_user_cannot_reach_is_found_before_anything_is_written(
+    where: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    top = Path(tempfile.mkdtemp())  # others can get into it, unlike into tmp_path
+    request.addfinalizer(lambda: shutil.rmtree(top))
+    top.chmod(0o755)
+    closed = top / "closed"
+    closed.mkdir()
+    program, config = closed / "python", closed / "config.toml"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    config.write_text("")
+    closed.chmod(0o750)
+    account = access.Account("reports", 65_000)
+    monkeypatch.setattr(access, "_PRIVATE_TMP", ())
+    monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment" else "/usr"))
+    python = program if where == "the interpreter" else Path("/usr/bin/python3")
+    monkeypatch.setattr(sys, "executable", str(python))
+    config_path = config if where == "the configuration" else Path("/etc/hostname")
+    with pytest.raises(JobError, match=f"reports cannot reach {where}") as refused:
+        access.check_plan(plan(python=python, config_path=config_path), account, key_by_manager=True)
+    assert f"{closed} has mode 0750" in refused.value.message
+    assert "run_as" in (refused.value.hint or "")
+
+
+def test_an_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
+    python = home.path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    home("install", "--user")
+    unit = home.manager.units / "dify-job-daily.service"
+    unit.write_text(unit.read_text().replace(sys.executable, str(python)))
+    assert "is gone" not in home("status", "--user").stdout
+    python.unlink()
+    assert f"{python} is gone, so that it cannot start" in home("status", "--user").stdout
+
+
+def test_a_file_system_that_is_read_only_is_told_and_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(systemctl.Manager, "why_not", lambda _: None)
+    real = os.rename
+
+    def refuse(old: str, new: str, **directories: int) -> None:
+        if Path(new).suffix in (".service", ".timer"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(new))
+        real(old, new, **directories)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(JobError, match=r"nothing was changed.*Read-only file system") as refused:
+        Systemd(Scope.USER).install([plan()], InstallOptions())
+    assert refused.value.outcome is Outcome.CANNOT_WRITE
+    assert not list(home.manager.units.glob("dify-job-*"))
+    assert home.manager.active() == home.manager.enabled() == set()
+
+
+def test_without_systemd_and_cron_the_message_says_what_to_do(cron_home: Home) -> None:
+    (cron_home.path / "bin/systemctl").unlink()
+    (cron_home.path / "bin/crontab").unlink()
+    cron_home.env = {"PATH": str(cron_home.path / "bin")}
+    done = cron_home("install", "--user")
+    assert done.code == 78
+    assert "there is no crontab command on this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+    forced = cron_home("install", "--user", "--backend", "systemd")
+    assert (forced.code, "systemd is not installed on this machine" in forced.stderr) == (78, True)
+    assert cron_home("status", "--user").code == 1
+
+
+def test_systemctl_alone_is_no_systemd(cron_home: Home) -> None:
+    assert (cron_home.path / "bin/systemctl").exists()
+    done = cron_home("install", "--user")
+    assert done.code == 0, done.stderr
+    assert cron_home.table.exists()
+    assert not cron_home.manager.units.exists()
+
+
+@pytest.mark.parametrize("state", ["degraded", "starting", "maintenance"])
+def test_a_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -> None:
+    wrapper = home.path / "bin/systemctl"
+    real = wrapper.rename(home.path / "bin/systemctl.real")
+    wrapper.write_text(
+        f'#!/bin/sh\n[ "$2" = is-system-running ] && {{ echo {state}; exit 1; }}\n'
+        f'exec {shlex.quote(str(real))} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    assert home("install", "--user").code == 0
+    assert home.manager.active() == {"dify-job-daily.timer"}
+
+
+def test_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
+    install_programs(home.path, home.path / "bin", version=239)
+    home.configure(CONFIG + 'jitter = "5min"\nmax_late = "10min"\n')
+    told = home("install", "--user").stdout
+    assert "systemd 239 has no FixedRandomDelay=" in told
+    assert "run now    dify-job run daily" in told
+    text = "".join(path.read_text() for path in home.manager.units.glob("dify-job-*"))
+    for newer in ("LoadCredential", "FixedRandomDelay", "ProtectClock", "RestrictSUIDSGID", "Restart=on"):
+        assert newer not in text
+    assert home("status", "--user", "--json").result["jobs"][0]["armed"] is True
+    verbs = {line.split()[0] for line in home.manager.log()}
+    assert verbs <= {"show", "enable", "daemon-reload", "start"}  # no list with JSON, no --machine
+
+
+def test_without_systemd_analyze_our_own_checks_must_do_and_install_says_so(home: Home) -> None:
+    (home.path / "bin/systemd-analyze").unlink()
+    (home.path / "bin/python3").symlink_to("/usr/bin/python3")
+    home.env = {"PATH": str(home.path / "bin")}
+    done = home("install", "--user")
+    assert done.code == 0, done.stderr
+    assert "systemd-analyze is not installed: the units were checked by dify-job alone" in done.stdout
+    refused = home("install", "--user", "--calendar", "*-02-30")
+    assert (refused.code, "never elapses" in refused.stderr) == (65, True)
+
+
+def test_systemctl_is_asked_in_plain_words_and_its_warnings_are_no_failures(home: Home) -> None:
+    wrapper = home.path / "bin/systemctl"
+    real = wrapper.rename(home.path / "bin/systemctl.real")
+    wrapper.write_text(
+        f"#!/bin/sh\nenv > {home.path}/asked\n"
+        "echo 'Warning: The unit file, source configuration file or drop-ins changed on disk.' >&2\n"
+        f'exec {shlex.quote(str(real))} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    home.env = {
+        "LANG": "de_DE.UTF-8",
+        "LC_ALL": "de_DE.UTF-8",
+        "SYSTEMD_COLORS": "1",
+        "SYSTEMD_PAGER": "less",
+    }
+    done = home("install", "--user")
+    assert done.code == 0, done.stderr
+    asked = (home.path / "asked").read_text().splitlines()
+    assert {"LC_ALL=C", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER="} <= set(asked)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o000, 0o027])
+def test_whatever_the_umask_units_are_0644_and_keys_0600(umask: int, home: Home) -> None:
+    (home.path / ".env").write_text("DIFY_API_KEY=app-canary-env-0123456\n")
+    before = os.umask(umask)
+    try:
+        assert home("install", "--user", "--env-file", ".env").code == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.manager.units.glob("dify-job-*")}
+    assert modes == {"dify-job-default.service": 0o644, "dify-job-default.timer": 0o644}
+    credentials = home.path / "config/dify-job/credentials"
+    assert stat.S_IMODE(credentials.stat().st_mode) == 0o700
+    assert stat.S_IMODE((credentials / "default.key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}],
+)
+def test_in_every_locale_a_description_is_written_as_utf8(env: dict[str, str], home: Home) -> None:
+    home.configure(CONFIG + 'description = "Täglich: 日报"\n')
+    home.env = env
+    assert home("install", "--user").code == 0
+    assert "Täglich: 日报" in (home.manager.units / "dify-job-daily.service").read_text(encoding="utf-8")
+    assert home("install", "--user", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("stdout", ["closed", "full"])
+def test_an_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
+    stdout: str, home: Home
+) -> None:
+    done = subprocess.run(
+        [
+            "sh",
+            "-c",
+            f'"$0" -c "$1" install --user {">&-" if stdout == "closed" else ">/dev/full"}',
+            home.command[0],
+            home.command[2],
+        ],
+        env=home.environ,
+        cwd=home.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 73, done.stderr
+    assert "standard output cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert home.manager.active() == {"dify-job-daily.timer"}
+
+
+def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
+    home("install", "--user")
+    state = home.path / "state/dify-job/daily"
+    state.mkdir(parents=True, exist_ok=True)
+    home.first = (
+        "import errno, os, shutil\n"
+        "def refuse(path): raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))\n"
+        "shutil.rmtree = refuse"
+    )
+    done = home("uninstall", "--user", "--purge")
+    assert done.code == 73
+    assert f"{state} could not be removed: Read-only file system" in done.stderr
+    assert "findmnt -T" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--cron", "*/90 * * * *"), 65, 'you may mean every = "90min"'),
+        (("--cron", "0 0 30 2 *"), 65, "never comes"),
+        (("--cron", "@reboot"), 65, "start a run at each boot"),
+        (("--calendar", "2020-01-01"), 65, "never"),
+        (("--every", "7h"), 0, "exact without that: 6h or 8h"),
+        (("--cron", "0 9 1,15 * 5"), 0, "daily is armed"),
+        (("--calendar", "02:30", "--timezone", "Europe/Berlin"), 0, "clocks go forward in Europe/Berlin"),
+        (("--calendar", "07:00", "--timezone", "Europe/Kiev"), 0, "daily is armed"),
+        (("--calendar", "07:00", "--timezone", "Europe/Nowhere"), 64, "is not a time zone of this machine"),
+    ],
+)
+def test_a_schedule_is_kept_or_refused_with_what_to_do(
+    words: tuple[str, ...], code: int, told: str, home: Home
+) -> None:
+    done = home("install", "--user", *words)
+    assert done.code == code, done.stderr
+    assert told in done.stdout + done.stderr
+    if words[1] == "0 9 1,15 * 5":
+        assert (home.manager.units / "dify-job-daily.timer").read_text().count("OnCalendar=") == 2
+
+
+def test_a_machine_without_zone_data_says_that_it_lacks_the_zone(home: Home) -> None:
+    home.env = {"PYTHONTZPATH": "/nowhere"}
+    done = home("install", "--user", "--calendar", "07:00", "--timezone", "Asia/Shanghai")
+    assert done.code == 64
+    assert "'Asia/Shanghai' is not a time zone of this machine" in done.stderr
+    assert home("install", "--user").code == 0
+
+
+@pytest.mark.parametrize("fault", ["others", "foreign", "directory"])
+def test_root_does_not_install_what_others_can_change(fault: str, home: Home) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root refuses it")
+    config = home.path / "config/dify-job/config.toml"
+    match fault:
+        case "others":
+            config.chmod(0o666)
+        case "foreign":
+            os.chown(config, 65_534, 65_534)
+        case "directory":
+            config.parent.chmod(0o777)
+    done = home("install", "--user")
+    assert done.code == 78
+    assert "root does not run what others can change" in done.stderr
+    assert not home.manager.units.exists()

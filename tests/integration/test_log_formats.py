@@ -1,0 +1,178 @@
+"""The log's faces: a terminal with a live line, JSON lines, the journal."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dify_job import log
+from dify_job.log import journal, stderr_is_journal
+from tests.support.command import KEY, Command
+
+
+def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: dict[str, str]) -> None:
+    master, slave = pty.openpty()
+    process = dify_job.start(
+        "run", env=environ | {"DIFY_API_KEY": "app-two-seconds", "TERM": "xterm"}, stderr=slave
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    stdout, _ = process.communicate(timeout=10)
+    assert json.loads(stdout)["success"] is True
+    assert "Think · 1 nodes done · 1s" in shown.decode()
+    assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("workflow succeeded")
+
+
+def test_elsewhere_each_line_is_json(dify_job: Command, environ: dict[str, str]) -> None:
+    lines = [json.loads(line) for line in dify_job("run", "-v", env=environ).stderr.splitlines()]
+    last = lines[-1]
+    assert (last["event"], last["level"], last["outcome"], last["exit_code"]) == (
+        "workflow succeeded",
+        "info",
+        "succeeded",
+        0,
+    )
+    assert {line["job"] for line in lines} == {"default"}
+    assert "node_finished" in {line["event"] for line in lines}
+
+
+def test_quiet_says_nothing_of_a_success(dify_job: Command, environ: dict[str, str]) -> None:
+    assert dify_job("run", "-q", env=environ).stderr == ""
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
+def test_a_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
+    dify_job: Command, environ: dict[str, str], closed: tuple[int, ...]
+) -> None:
+    ran = dify_job("run", env=environ, preexec_fn=lambda: [os.close(descriptor) for descriptor in closed])
+    assert ran.code == 0
+    assert closed != (2,) or ran.result["outcome"] == "succeeded"
+    past = json.loads(dify_job("history", "--json", env=environ).stdout)["runs"]
+    assert [run["outcome"] for run in past] == ["succeeded"]
+
+
+def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> None:
+    master, slave = pty.openpty()
+    env = environ | {"DIFY_API_KEY": "app-fails", "NO_COLOR": "1", "TERM": "xterm"}
+    process = dify_job.start("run", "--log-format", "console", env=env, stderr=slave)
+    os.close(slave)
+    process.communicate(timeout=10)
+    shown = os.read(master, 65536)
+    assert b"error: workflow failed" in shown
+    assert b"\x1b[3" not in shown
+
+
+@pytest.fixture
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+    path = tmp_path / "socket"
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    server.bind(str(path))
+    server.settimeout(2)
+    monkeypatch.setattr(journal, "_SOCKET", str(path))
+    monkeypatch.setattr(journal, "_DRAIN", 0.05)
+    return server
+
+
+def entry(data: bytes) -> dict[str, str]:
+    found = {}
+    while data:
+        line, _, data = data.partition(b"\n")
+        if b"=" in line:
+            key, _, value = line.partition(b"=")
+        else:
+            key, size = line, struct.unpack("<Q", data[:8])[0]
+            value, data = data[8 : 8 + size], data[9 + size :]
+        found[key.decode()] = value.decode()
+    return found
+
+
+def test_a_journal_entry_has_its_fields(journald: socket.socket) -> None:
+    journal.Journal().error(
+        event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80, level="error"
+    )
+    assert entry(journald.recv(65536)) == {
+        "PRIORITY": "3",
+        "SYSLOG_IDENTIFIER": "dify-job",
+        "MESSAGE": "two\nlines",
+        "DIFY_WORKFLOW_RUN_ID": "r",
+        "MESSAGE_ID": journal.MESSAGE_IDS["failed"],
+        "DIFY_EXIT_CODE": "80",
+    }
+
+
+def test_a_value_too_long_for_a_datagram_is_cut(journald: socket.socket) -> None:
+    journal.Journal().info(event="x" * 1_000_000)
+    assert 40_000 < len(entry(journald.recv(1_000_000))["MESSAGE"]) < 64_000
+
+
+@pytest.mark.usefixtures("journald")
+def test_a_journal_that_nobody_reads_does_not_hold_a_run() -> None:
+    began = time.monotonic()
+    journal.Journal().info(event="x")
+    assert time.monotonic() - began < 1
+
+
+def test_stderr_is_the_journal_only_where_device_and_inode_say_so() -> None:
+    there = os.fstat(2)
+    assert stderr_is_journal({"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"})
+    assert not stderr_is_journal({"JOURNAL_STREAM": "8:1"})
+    assert not stderr_is_journal({})
+
+
+def test_an_input_named_secret_is_not_logged(dify_job: Command, environ: dict[str, str]) -> None:
+    ran = dify_job(
+        "run",
+        "--log-level",
+        "debug",
+        "-i",
+        "db_password=canary-pw",
+        env=environ | {"DIFY_API_KEY": "app-form"},
+    )
+    assert "canary-pw" not in ran.stderr
+    assert KEY not in ran.stderr
+
+
+def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
+    journald: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """journalctl shows a message with control characters as `[123B blob data]` alone."""
+    monkeypatch.setattr(log, "_logger", None)
+    monkeypatch.setattr(log, "_level", log.INFO)
+    monkeypatch.setattr(log, "_secrets", [])
+    log.hide("app-canary-key")
+    log.set_up(face="journal", level=log.INFO, job="a")
+    log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
+    told = entry(journald.recv(65536))
+    assert told["MESSAGE"] == "failed: \\x1b[2J\\x00 [hidden]"
+    assert told["DIFY_NODE"] == "\\x9b31m"
+
+
+def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:
+    code = (
+        "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import Inbox\n"
+        "signals = Signals(Inbox())\nsignals.begin()\nsignals.code = 0\nprint(flush=True)\nwhile True: pass"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    process.communicate(timeout=10)
+    assert process.returncode == 0

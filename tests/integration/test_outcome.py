@@ -1,0 +1,350 @@
+"""The fine print of the exit codes, each sentence a test: what deadlines, signals and doubts make of it."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import KEY, Command
+from tests.support.forked import Ended, Forks
+from tests.support.scripted import (
+    NOT_FOUND,
+    PING,
+    RUN_ID,
+    STARTED,
+    Say,
+    Scripted,
+    answer,
+    blocking,
+    finished,
+    logs,
+    run_of,
+    stream,
+)
+
+IMPATIENT = {
+    "dify_job.run.stop:_CONFIRMING": 1.0,
+    "dify_job.run.stop:_FIRST_IDS": 2.0,
+    "dify_job.run.concurrency:_LOOK_UP": 3.0,
+}
+SILENT = Say((), "hold")
+BUSY = answer(
+    400, {"code": "invalid_param", "message": "Too many requests. Please try again later.", "status": 400}
+)
+DOWN = answer(503, b"<html>upstream")
+
+
+@pytest.fixture
+def run(forks: Forks, tmp_path: Path) -> "Runs":
+    return Runs(forks, tmp_path)
+
+
+class Runs:
+    """Runs of one job against a server, one after another in the same home."""
+
+    def __init__(self, forks: Forks, home: Path) -> None:
+        self._forks, self.home = forks, home
+        self._number = 0
+
+    def __call__(
+        self, server: Scripted, *args: str, config: str = "", env: dict[str, str] | None = None
+    ) -> Ended:
+        self._number += 1
+        file = self.home / f"{self._number}.toml"
+        file.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{config}\n')
+        variables = {"K": KEY, "STATE_DIRECTORY": str(self.home / "state"), **(env or {})}
+        return self._forks.run(
+            self.home / str(self._number), ["run", "--config", str(file), *args], variables, IMPATIENT, 60
+        )
+
+    def in_flight(self) -> bool:
+        return (self.home / "state/in-flight.json").exists()
+
+
+# Deadlines
+
+
+def test_a_deadline_while_the_run_is_known_to_be_running_is_124(run: Runs) -> None:
+    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+        ended = run(server, "--timeout", "1s")
+        assert (ended.code, server.count("stop")) == (124, 1)
+    assert run.in_flight()
+
+
+def test_a_deadline_while_we_merely_look_for_the_outcome_is_74(run: Runs) -> None:
+    with Scripted(post=stream(STARTED), detail=answer(500, b"oops"), events=answer(500, b"oops")) as server:
+        ended = run(server, "--timeout", "2s")
+    assert ended.code == 74
+    assert "stop was sent, but the server did not confirm it" in ended.result["message"]
+
+
+@pytest.mark.parametrize(("refusal", "code"), [(DOWN, 69), (BUSY, 75)])
+def test_a_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
+    run: Runs, refusal: Say, code: int
+) -> None:
+    with Scripted(post=refusal) as server:
+        ended = run(server, "--timeout", "1s", config="retry = { attempts = 9 }")
+        assert ended.code == code
+        assert ended.result["attempts"] == server.count("post") >= 1
+    assert not run.in_flight()
+
+
+def test_the_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_included(run: Runs) -> None:
+    server = Scripted()
+    server.base_url = "http://127.0.0.1:1/v1"
+    ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
+    assert (ended.code, ended.result["attempts"]) == (69, 0)
+    assert ended.result["duration_s"] < 10
+
+
+def test_the_timeout_counts_waiting_for_the_lock(run: Runs) -> None:
+    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+        first = threading.Thread(target=run, args=(server, "--timeout", "6s"))
+        first.start()
+        while not server.count("post"):
+            time.sleep(0.01)
+        late = run(server, "--overlap", "wait", "--timeout", "1s")
+        first.join()
+        assert (late.code, late.result["outcome"], server.count("post")) == (75, "busy", 1)
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+@pytest.mark.parametrize(
+    ("rows", "detail", "code"),
+    [
+        (logs(), NOT_FOUND, 74),
+        (logs("running"), answer(200, run_of("running")), 124),
+        (logs("succeeded"), answer(200, run_of("succeeded")), 0),
+        (logs("failed"), answer(200, run_of("failed")), 80),
+    ],
+)
+def test_at_the_deadline_a_run_without_an_id_is_looked_for_once_more(
+    run: Runs, mode: str, rows: object, detail: Say, code: int
+) -> None:
+    """74 is honest only where neither an id nor a log row can be reached."""
+    with Scripted(post=SILENT, logs=answer(200, rows), detail=detail) as server:
+        ended = run(server, "--timeout", "1s", "--mode", mode)
+        assert (ended.code, server.count("post")) == (code, 1), ended.stderr
+        assert ended.result["duration_s"] < 21
+    assert run.in_flight() is (code in (74, 124))
+
+
+def test_the_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_the_deadline(
+    run: Runs,
+) -> None:
+    with Scripted(
+        post=Say((), "hold"),
+        logs=answer(200, logs("running"), version="1.14.2"),
+        detail=[answer(200, run_of("running"), version="1.14.2"), answer(200, run_of("stopped"))],
+        events=stream(STARTED, then="hold"),
+    ) as server:
+        ended = run(server, "--timeout", "1s")
+        assert (ended.code, server.count("stop")) == (124, 1)
+    assert "confirmed it" in ended.result["message"]
+
+
+def test_a_blocking_answer_has_no_idle_limit(run: Runs) -> None:
+    whole = answer(200, blocking("succeeded"))
+    late = Say(((2.5, whole.parts[0][1]),))
+    with Scripted(post=late) as server:
+        ended = run(server, "--mode", "blocking", config='idle_timeout = "1s"\nend_user = "me"')
+    assert ended.code == 0
+
+
+# Doubt
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 520, 524])
+def test_a_5xx_after_the_post_is_doubtful(run: Runs, status: int) -> None:
+    with Scripted(post=answer(status, b"<html>"), logs=answer(200, logs())) as server:
+        ended = run(server, "--timeout", "1s")
+        assert (ended.code, server.count("post")) == (74, 1)
+        assert server.count("logs") >= 1
+    assert run.in_flight()
+
+
+ERROR = {"event": "error", "code": "internal_server_error", "message": "node exploded", "status": 500}
+OF_A_RUN = ERROR | {"workflow_run_id": RUN_ID}
+
+
+@pytest.mark.parametrize(
+    ("detail", "code"),
+    [
+        (answer(200, run_of("failed")), 80),
+        (NOT_FOUND, 80),
+        (answer(200, {"id": None, "status": None}), 80),
+        (answer(200, run_of("succeeded")), 0),
+        (answer(500, b"no"), 74),
+        (answer(404, b"<html>of a proxy"), 74),
+        (answer(200, b"<html>a portal"), 74),
+        (answer(401, {"code": "unauthorized", "message": "no", "status": 401}), 74),
+    ],
+)
+def test_an_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail: Say, code: int) -> None:
+    with Scripted(post=stream(STARTED, OF_A_RUN), detail=detail, events=NOT_FOUND) as server:
+        assert run(server, "--timeout", "1s").code == code
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"event": "error", "message": "text is required in input form", "status": 500}, 65),
+        ({"event": "error", "message": "no such thing", "status": 500}, 80),
+        ({"event": "error", "code": "unauthorized", "message": "no", "status": 401}, 77),
+        ({"event": "error", "code": "provider_quota_exceeded", "message": "no", "status": 400}, 77),
+        ({"event": "error", "code": "app_unavailable", "message": "no", "status": 400}, 78),
+    ],
+)
+def test_an_error_event_without_a_run_is_a_refusal_by_its_own_words(
+    run: Runs, event: object, code: int
+) -> None:
+    with Scripted(post=stream(PING, event, then="hold")) as server:
+        ended = run(server)
+        assert (ended.code, server.count("post")) == (code, 1)
+    assert not run.in_flight()
+
+
+def test_a_503_is_no_waiting_for_the_network_but_a_counted_try(run: Runs) -> None:
+    with Scripted(post=DOWN) as server:
+        ended = run(server, config='wait_network = "60s"\nretry = { attempts = 2 }')
+        assert (ended.code, ended.result["attempts"], server.count("post")) == (69, 2, 2)
+
+
+def test_difys_own_503_is_not_repeated(run: Runs) -> None:
+    with Scripted(post=answer(503, {"code": "unavailable", "message": "later", "status": 503})) as server:
+        assert (run(server).code, server.count("post")) == (69, 1)
+
+
+def test_the_log_rows_of_others_are_not_this_run(run: Runs) -> None:
+    """Servers before 1.5.0 ignore the filter and give every run of the app."""
+    rows = logs("succeeded")
+    rows["data"][0]["created_by_end_user"] = {"session_id": "somebody-else"}
+    with Scripted(post=Say(), logs=answer(200, rows), detail=answer(200, run_of("succeeded"))) as server:
+        assert run(server, "--timeout", "1s").code == 74
+
+
+def test_a_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
+    with Scripted(
+        post=answer(200, blocking("running")),
+        detail=[answer(200, run_of("running")), answer(200, run_of("failed"))],
+    ) as server:
+        assert run(server, "--mode", "blocking").code == 80
+
+
+@pytest.mark.parametrize("status", ["scheduled", "of-the-future"])
+def test_a_record_with_a_status_of_the_future_has_not_ended(run: Runs, status: str) -> None:
+    with Scripted(
+        post=stream(STARTED),
+        detail=[answer(200, run_of(status)), answer(200, run_of("succeeded"))],
+        events=NOT_FOUND,
+    ) as server:
+        assert run(server).code == 0
+
+
+def test_of_two_terminal_events_the_first_counts(run: Runs) -> None:
+    with Scripted(post=stream(STARTED, finished("failed"), finished("succeeded"), then="hold")) as server:
+        assert run(server).code == 80
+
+
+# Stop
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (finished("succeeded"), 0),
+        (finished("failed", error="its own fault"), 80),
+        (finished("stopped"), 143),
+        (finished("failed", error="Aborted: User requested stop"), 143),
+    ],
+)
+def test_a_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:
+    late = stream(STARTED, end)
+    with Scripted(post=Say((*late.parts[:2], (2.0, late.parts[2][1])), "hold")) as server:
+        process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+        ran = dify_job.signal_when(
+            process, lambda: (dify_job.home / "state/in-flight.json").exists() and server.seen
+        )
+        assert ran.code == code, ran.stderr
+        assert not (dify_job.home / "state/in-flight.json").exists()
+
+
+def test_a_signal_ends_the_reading_of_inputs_from_a_terminal(
+    dify_job: Command, environ: dict[str, str]
+) -> None:
+    process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130, stderr
+    assert '"outcome": "cancelled"' in stdout
+
+
+def test_the_second_signal_leaves_whatever_the_program_is_doing() -> None:
+    code = (
+        "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import Inbox\n"
+        "Signals(Inbox()).begin()\nprint(flush=True)\nwhile True: pass"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
+# The run of an earlier process
+
+
+@pytest.mark.parametrize(
+    ("detail", "code"),
+    [
+        (answer(502, b"<html>restarting"), 69),
+        (answer(401, {"code": "unauthorized", "message": "no", "status": 401}), 77),
+        (answer(200, b"<html>a portal"), 69),
+    ],
+)
+def test_only_difys_own_word_settles_an_earlier_run(run: Runs, detail: Say, code: int) -> None:
+    with Scripted(
+        post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
+        detail=[answer(500, b"")] * 2 + [detail],
+        events=answer(500, b""),
+        stop=answer(500, b""),
+    ) as server:
+        first = run(server, "--timeout", "1s")
+        assert first.code == 74
+        second = run(server)
+        assert (second.code, server.count("post")) == (code, 1), second.stderr
+    assert run.in_flight()
+
+
+def test_an_earlier_run_is_found_with_the_key_that_took_the_place_of_its_own(run: Runs) -> None:
+    with Scripted(
+        post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
+        detail=[answer(500, b"")] * 40 + [answer(200, run_of("failed"))],
+        events=answer(500, b""),
+        stop=answer(500, b""),
+    ) as server:
+        assert run(server, "--timeout", "1s").code == 74
+        server.say("detail", answer(200, run_of("failed")))
+        assert run(server, env={"K": "app-rotated-0123456789"}).code == 0
+    history = (run.home / "state/history.jsonl").read_text()
+    assert '"outcome": "failed"' in history
+
+
+def test_on_a_server_whose_log_shows_a_run_only_when_it_has_ended_no_row_settles_nothing(run: Runs) -> None:
+    with Scripted(post=SILENT, logs=answer(200, logs(), version="0.15.3")) as server:
+        assert run(server, "--timeout", "1s").code == 74
+        assert run(server).code == 75
+        assert server.count("post") == 1
+        server.say("logs", answer(200, logs("failed"), version="0.15.3"))
+        server.say("detail", answer(200, run_of("failed"), version="0.15.3"))
+        server.say("post", stream(STARTED, finished("succeeded")))
+        assert run(server).code == 0

@@ -1,0 +1,139 @@
+"""`dify-job run` on full disks, with clocks that step, beside leftovers of a crash."""
+
+import json
+import os
+import resource
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY, Command
+from tests.support.home import Ran
+from tests.support.scripted import (
+    Scripted,
+)
+
+
+def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
+    return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+
+
+def test_a_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command) -> None:
+    # What each back end then does: tests/unit/test_sched_due.py and test_sched_times.py
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        '[jobs.a]\nbase_url = "http://127.0.0.1:1"\napi_key_env = "K"\n'
+        'calendar = "*-*-* 02:30:00"\ntimezone = "Europe/Berlin"\n'
+    )
+    ran = dify_job("next", "a", "-n", "400", "--config", str(config))
+    assert ran.code == 0
+    assert "clock" in ran.stdout + ran.stderr
+
+
+def limit_files_to(size: int) -> None:
+    """A full disk that needs no root: the kernel refuses to let a file grow beyond `size`."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
+    dify_job: Command, environ: dict[str, str]
+) -> None:
+    env = environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    process = dify_job.start(
+        "run",
+        "-i",
+        f"text={'x' * 20000}",
+        "--output",
+        "o.json",
+        env=env,
+        preexec_fn=lambda: limit_files_to(900),
+    )
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["outcome"] == "succeeded"
+    assert "could not be" in stderr
+    assert not (dify_job.home / "o.json").exists() or (dify_job.home / "o.json").stat().st_size == 0
+
+
+def test_a_disk_that_is_full_before_the_run_is_found_before_the_call(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    process = dify_job.start(
+        "run", env=environ | {"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=lambda: limit_files_to(0)
+    )
+    process.communicate(timeout=20)
+    assert process.returncode == 73
+    assert server.runs == []
+
+
+def test_a_lock_file_left_by_a_crash_or_a_reboot_locks_nothing(
+    dify_job: Command, environ: dict[str, str]
+) -> None:
+    state = dify_job.home / "state"
+    state.mkdir()
+    (state / "lock").write_text(f"process {os.getpid()}\n")
+    assert dify_job("run", env=environ).code == 0
+
+
+def test_a_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    state = dify_job.home / "state"
+    state.mkdir()
+    process = dify_job.start(
+        "run", env=environ | {"DIFY_API_KEY": "app-two-seconds", "JOURNAL_STREAM": "8:1"}
+    )
+    while not server.runs or not (state / "in-flight.json").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    moved = dify_job.home / "moved"
+    state.rename(moved)  # nothing can be created below a directory that was removed
+    for file in moved.iterdir():
+        file.unlink()
+    moved.rmdir()
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["outcome"] == "succeeded"
+    assert "could not be kept" in stderr
+
+
+def faketime() -> str:
+    """libfaketime, which steps the clock of one process: time(), datetime and the C library alike."""
+    found = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+    if found is None:
+        assert os.environ.get("CI") != "true", "faketime is missing: apt-get install faketime"
+        pytest.skip("the clock cannot be stepped here: apt-get install faketime")
+    return found
+
+
+@pytest.mark.parametrize("step", ["+1d", "-1d"])
+@pytest.mark.parametrize(("key", "code", "seconds"), [("app-two-seconds", 0, 2), ("app-slow", 124, 4)])
+def test_a_clock_that_steps_during_the_run_moves_no_deadline(
+    dify_job: Command, server: StandIn, step: str, key: str, code: int, seconds: float
+) -> None:
+    clock = dify_job.home / "clock"
+    clock.write_text("+0\n")
+    env = {
+        "DIFY_API_KEY": key,
+        "DIFY_BASE_URL": server.base_url,
+        "LD_PRELOAD": faketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    process = dify_job.start("run", "--timeout", "4s" if code else "30s", env=env)
+    while not server.runs or not server.runs[0].past:
+        time.sleep(0.01)
+    clock.write_text(f"{step}\n")
+    stdout, stderr = process.communicate(timeout=30)
+    result = json.loads(stdout)
+    assert (process.returncode, result["exit_code"]) == (code, code), stderr
+    assert seconds - 0.5 <= result["duration_s"] < seconds + 8
+    last = json.loads(stderr.splitlines()[-1])["timestamp"]
+    apart = (datetime.fromisoformat(last) - datetime.now(UTC)).total_seconds()
+    assert abs(apart - 86400 * int(step[:2])) < 60, "the clock was not stepped"

@@ -1,0 +1,383 @@
+"""`dify-job run` against a server that gives the answers that real servers and gateways gave.
+
+The GitHub issues of langgenius/dify that report them are named in the tests.
+"""
+
+import json
+import socket
+import time
+from email.utils import formatdate
+from http.client import HTTPConnection
+
+import pytest
+
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from tests.support.command import APPS, KEY, Command
+from tests.support.home import Ran
+from tests.support.scripted import (
+    NOT_FOUND,
+    PING,
+    RUN_ID,
+    STARTED,
+    TASK_ID,
+    Say,
+    Scripted,
+    answer,
+    blocking,
+    finished,
+    logs,
+    run_of,
+    stream,
+)
+
+GATEWAY = b"<html><title>504 Gateway Time-out</title></html>"
+
+
+def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
+    return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+
+
+@pytest.mark.parametrize("status", [502, 504, 524])
+@pytest.mark.parametrize(("end", "code"), [("succeeded", 0), ("failed", 80)])
+def test_a_proxys_timeout_after_the_post_is_looked_up(
+    dify_job: Command, status: int, end: str, code: int
+) -> None:
+    # dify#19173, #23502, #12276
+    with Scripted(
+        post=answer(status, GATEWAY),
+        logs=[answer(200, logs()), answer(200, logs("running"))],
+        detail=[answer(200, run_of("running"), version="1.11.2"), answer(200, run_of(end))],
+    ) as server:
+        ran = run(dify_job, server)
+    assert ran.code == code, ran.stderr
+    assert ran.result["response_data"]["workflow_run_id"] == RUN_ID
+    assert server.count("post") == 1
+
+
+def test_a_stream_of_pings_that_ends_without_a_result_is_looked_up(dify_job: Command) -> None:
+    # dify#24253
+    with Scripted(
+        post=stream(PING, PING, PING),
+        logs=[answer(200, logs()), answer(200, logs("running"))],
+        detail=[answer(200, run_of("running")), answer(200, run_of("succeeded"))],
+    ) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (0, 1)
+
+
+def test_an_error_event_ends_the_call_though_the_server_holds_the_stream_open(dify_job: Command) -> None:
+    # dify#36996, #37100
+    error = {"event": "error", "message": "node exploded", "code": "internal_server_error", "status": 500}
+    with Scripted(post=stream(PING, error, then="hold")) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 80
+    assert "node exploded" in ran.result["message"]
+    assert ran.result["duration_s"] < 5
+
+
+def test_ids_are_taken_from_any_event(dify_job: Command) -> None:
+    # dify#40948, #32518: no workflow_started
+    event = {"event": "node_finished", "task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": {"id": "node"}}
+    with Scripted(post=stream(event), detail=answer(200, run_of("succeeded"))) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 0
+    assert ran.result["response_data"]["task_id"] == TASK_ID
+    assert server.count("logs") == 0
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_a_200_that_says_failed_is_a_failure(dify_job: Command, mode: str) -> None:
+    said = {"error": "the model said no"}
+    post = (
+        stream(STARTED, finished("failed", **said))
+        if mode == "streaming"
+        else answer(200, blocking("failed", **said))
+    )
+    with Scripted(post=post) as server:
+        ran = run(dify_job, server, "--mode", mode)
+    assert ran.code == 80
+    assert "the model said no" in ran.result["message"]
+
+
+def test_partial_success_is_neither_a_crash_nor_a_success_by_accident(dify_job: Command) -> None:
+    with Scripted(post=stream(STARTED, finished("partial-succeeded", exceptions_count=1))) as server:
+        assert run(dify_job, server).code == 81
+
+
+def test_the_400_that_means_busy_is_tried_again_and_no_other_400_is(dify_job: Command) -> None:
+    # dify#11955
+    busy = "Too many requests. Please try again later. The current maximum concurrent requests allowed is 10."
+    refuse = {"code": "invalid_param", "message": busy, "status": 400}
+    with Scripted(post=[answer(400, refuse), stream(STARTED, finished("succeeded"))]) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, ran.result["attempts"]) == (0, 2)
+    with Scripted(post=answer(400, refuse | {"message": "text is required in input form"})) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (65, 1)
+
+
+def test_of_the_429s_only_the_plans_quota_is_not_tried_again(dify_job: Command) -> None:
+    # dify#19355, and the error table of the documentation
+    end = stream(STARTED, finished("succeeded"))
+    quota = answer(429, {"code": "rate_limit_error", "message": "quota", "status": 429})
+    with Scripted(post=[quota, end]) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (77, 1)
+    busy = {"code": "too_many_requests", "message": "slow down", "status": 429}
+    in_two_seconds = formatdate(time.time() + 3, usegmt=True)
+    for retry_after, at_least in (("2", 2.0), (in_two_seconds, 1.0)):
+        with Scripted(post=[answer(429, busy, {"Retry-After": retry_after}), end]) as server:
+            ran = run(dify_job, server)
+        assert (ran.code, ran.result["attempts"]) == (0, 2)
+        assert at_least <= ran.result["duration_s"] < 8
+    with Scripted(post=[answer(429, b"<html>Error 1015</html>"), end]) as server:
+        assert run(dify_job, server).code == 0
+
+
+@pytest.mark.parametrize("then", ["reset", "close"])
+def test_a_connection_that_breaks_before_the_answer_is_never_a_second_post(
+    dify_job: Command, then: str
+) -> None:
+    # dify#35327
+    with Scripted(
+        post=Say((), then), logs=answer(200, logs("succeeded")), detail=answer(200, run_of("succeeded"))
+    ) as server:
+        ran = run(dify_job, server)
+        assert (ran.code, server.count("post")) == (0, 1)
+        user = server.bodies("post")[0]["user"]
+        assert any(kind == "logs" and user.encode() in raw for kind, raw in server.seen)
+    with Scripted(post=Say((), then)) as server:
+        ran = run(dify_job, server, "--timeout", "3s")
+        assert (ran.code, server.count("post")) == (74, 1)
+        assert "Logs" in ran.result["hint"]
+
+
+def test_a_network_that_comes_up_late_is_waited_for_and_a_name_that_never_resolves_is_69(
+    dify_job: Command,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]  # nothing listens there from here on
+    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+    process = dify_job.start("run", "--scheduled", env=env)
+    time.sleep(1.5)
+    with StandIn(APPS, port=port) as server:
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 0, stderr
+        assert len(server.runs) == 1
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        '[jobs.a]\nbase_url = "http://no-such-host.invalid"\napi_key_env = "K"\nretry = { attempts = 1 }\n'
+    )
+    ran = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert ran.code == 69
+    assert "no-such-host.invalid" in ran.result["message"]
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_a_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str) -> None:
+    # dify#35556, #35504
+    paused = {
+        "event": "workflow_paused",
+        "task_id": TASK_ID,
+        "workflow_run_id": RUN_ID,
+        "data": {"reasons": [{"TYPE": "human_input_required", "form_token": None}], "outputs": {}},
+    }
+    post = stream(STARTED, paused, then="hold") if mode == "streaming" else answer(200, blocking("paused"))
+    with Scripted(post=post) as server:
+        ran = run(dify_job, server, "--mode", mode)
+    assert (ran.code, ran.result["response_data"]["workflow_run_id"]) == (83, RUN_ID)
+    assert ran.result["duration_s"] < 5
+
+
+def test_the_servers_own_time_limit_is_a_failure_with_a_hint(dify_job: Command) -> None:
+    # dify#5070
+    with Scripted(post=stream(STARTED, finished("stopped"))) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 82
+    assert "APP_MAX_EXECUTION_TIME" in ran.result["hint"]
+
+
+def test_a_stop_that_is_acknowledged_but_not_done_is_told_as_such(dify_job: Command) -> None:
+    # dify#18481, #40966, #35549
+    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+        process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+        began = time.monotonic()
+        ran = dify_job.signal_when(process, lambda: time.monotonic() > began + 1)
+        assert ran.code == 143
+        assert "did not confirm" in ran.result["message"]
+        assert ran.result["duration_s"] < 22
+        assert server.bodies("stop")[0]["user"] == server.bodies("post")[0]["user"]
+    assert (dify_job.home / "state/in-flight.json").exists()
+
+
+def test_a_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
+    # dify#40948
+    with Scripted(post=stream(PING, then="hold")) as server:
+        process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+        ran = dify_job.signal_when(process, lambda: server.count("post"))
+        assert ran.code == 143
+        assert "stop could not be asked" in ran.result["message"]
+        assert ran.result["duration_s"] < 20
+        assert server.count("stop") == 0
+    assert json.loads((dify_job.home / "state/in-flight.json").read_text())["workflow_run_id"] is None
+
+
+def test_a_record_that_says_running_for_ever_is_not_followed_for_ever(dify_job: Command) -> None:
+    # dify#26169, #21770, #27490
+    end = stream(STARTED, finished("succeeded"))
+    with Scripted(post=[stream(STARTED), end], detail=answer(200, run_of("running"))) as server:
+        ran = run(dify_job, server, "--timeout", "3s")
+        assert ran.code == 124
+        assert ran.result["duration_s"] < 23
+        assert run(dify_job, server).code == 0, "after a stop that we sent it does not block the next run"
+    history = [json.loads(line) for line in (dify_job.home / "state/history.jsonl").read_text().splitlines()]
+    assert [line["outcome"] for line in history] == ["timeout", "unknown", "succeeded"]
+
+
+@pytest.mark.parametrize("absent", [NOT_FOUND, answer(200, {"id": None, "status": None, "outputs": None})])
+def test_a_run_that_detail_does_not_know_yet_is_asked_for_again(dify_job: Command, absent: Say) -> None:
+    # dify#20050, #26914
+    with Scripted(post=stream(STARTED), detail=[absent, absent, answer(200, run_of("succeeded"))]) as server:
+        assert run(dify_job, server).code == 0
+        assert server.count("detail") == 3
+
+
+def test_old_shapes_of_run_detail_come_out_as_new_ones(dify_job: Command) -> None:
+    # dify#16821
+    old = run_of(
+        "succeeded", outputs='{"result": "报告"}', inputs="{}", created_at="Fri, 28 Mar 2025 03:00:00 GMT"
+    )
+    with Scripted(
+        post=stream(STARTED, version="0.15.3"), detail=answer(200, old, version="0.15.3")
+    ) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 0
+    assert ran.result["response_data"]["data"]["outputs"] == {"result": "报告"}
+    assert ran.result["response_data"]["data"]["created_at"] == 1743130800
+
+
+def test_a_stream_of_all_that_the_grammar_allows_is_parsed_exactly(dify_job: Command) -> None:
+    # OpenMetadata#29532, dify#39008
+    text = "报告\u2028é\u0085🎉" + "长" * 700_000
+    body = json.dumps(finished("succeeded", outputs={"result": text}), ensure_ascii=False).encode()
+    half = body.index(b'"data"')
+    raw = b": comment\r\nid: 7\r\nretry: 5\r\ndata:" + body[:half] + b"\r\ndata:" + body[half:] + b"\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    pieces = [raw[at : at + 65537] for at in range(0, len(raw), 65537)]
+    crlf = raw.index(b"\r\n\r\n")
+    pieces[-1:] = [pieces[-1][: crlf + 1 - len(raw)], pieces[-1][crlf + 1 - len(raw) :]]
+    with Scripted(post=Say(tuple((0.0, part) for part in (head, *pieces)))) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 0
+    assert ran.result["response_data"]["data"]["outputs"]["result"] == text
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "words"),
+    [
+        (403, "trigger_workflow_service_mode_unavailable", "no", "starts with a trigger"),
+        (400, "invalid_param", "Workflow not published", "not published"),
+        (403, "forbidden", "The app's API service has been disabled.", "switched off"),
+        (400, "not_workflow_app", "Please check if your app mode matches.", "not a workflow"),
+    ],
+)
+def test_an_app_that_cannot_be_called_is_a_matter_of_configuration(
+    dify_job: Command, status: int, code: str, message: str, words: str
+) -> None:
+    # dify#41519
+    with Scripted(post=answer(status, {"code": code, "message": message, "status": status})) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (78, 1)
+    assert words in ran.result["message"]
+    assert ran.result["hint"]
+
+
+def test_a_firewalls_403_does_not_accuse_the_key(dify_job: Command) -> None:
+    # dify#8790, #28094
+    page = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
+    with Scripted(post=answer(403, page, {"Server": "cloudflare"})) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 77
+    assert "firewall" in ran.result["message"]
+    assert "not judged" in ran.result["hint"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>nothing here</html>", "the answer to {url}/workflows/run (HTTP 404) is not Dify's"),
+        ({"code": "not_found", "message": "no", "status": 404}, "HTTP 404 (no) to {url}/workflows/run"),
+    ],
+)
+def test_an_address_where_nothing_is_found_is_told_as_it_was_asked(
+    dify_job: Command, body: object, said: str
+) -> None:
+    with Scripted(post=answer(404, body)) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 76
+    assert said.format(url=server.base_url) in ran.result["message"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_takes_the_key_nowhere(dify_job: Command, status: int) -> None:
+    with (
+        Scripted(post=stream(STARTED, finished("succeeded"))) as elsewhere,
+        Scripted(post=answer(status, b"", {"Location": f"{elsewhere.base_url}/workflows/run"})) as server,
+    ):
+        ran = run(dify_job, server)
+        assert (ran.code, elsewhere.seen) == (76, [])
+    assert "base_url" in ran.result["hint"]
+
+
+def test_a_run_that_waits_in_a_queue_behind_pings_is_waited_for(dify_job: Command) -> None:
+    # dify#35305, #34179
+    config = dify_job.home / "c.toml"
+    with Scripted(
+        post=stream(*[PING] * 8, STARTED, finished("succeeded"), pause=0.4), detail=NOT_FOUND
+    ) as server:
+        config.write_text(
+            f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nidle_timeout = "1s"\n'
+        )
+        ran = dify_job("run", "--config", str(config), env={"K": KEY})
+    assert ran.code == 0, ran.stderr
+    assert ran.result["duration_s"] > 3
+
+
+def test_runs_of_one_job_do_not_pile_up(dify_job: Command, server: StandIn) -> None:
+    env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
+    first = dify_job.start("run", env=env)
+    while not server.runs:
+        time.sleep(0.01)
+    late = [dify_job.start("run", "--overlap", "skip", env=env) for _ in range(5)]
+    assert [process.wait(25) for process in late] == [0] * 5
+    first.terminate()
+    assert first.wait(25) == 143
+    assert len(server.runs) == 1
+
+
+FILE_FORM = (
+    {"file": {"variable": "doc", "label": "doc", "required": False, "allowed_file_types": ["document"]}},
+)
+
+
+@pytest.mark.parametrize("name", ["报告 🎉.txt", "a:b?.txt", "empty.txt"])
+def test_a_file_of_any_name_reaches_the_run_as_its_own_users(dify_job: Command, name: str) -> None:
+    # dify#29665, #35764, #21419; more of files: tests/integration/test_files.py
+    (dify_job.home / name).write_bytes(b"" if name == "empty.txt" else b"content")
+    with StandIn([App(KEY, form=FILE_FORM)]) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        ran = dify_job("run", "--file", f"doc={name}", env=env)
+        assert ran.code == 0, ran.stderr
+        [upload] = server.uploads.found.values()
+        assert upload.user == server.runs[0].user
+        assert upload.mime_type
+        gone = dify_job("run", "--file", "doc=gone.txt", env=env)
+        assert (gone.code, len(server.runs), len(server.uploads.found)) == (66, 1, 1)
+
+
+def test_the_key_reaches_the_server_and_nobody_else(server: StandIn) -> None:
+    # What the tests above rest on: without the key the stand-in refuses.
+    connection = HTTPConnection("127.0.0.1", int(server.base_url.rpartition(":")[2].partition("/")[0]))
+    connection.request("POST", "/v1/workflows/run", b"{}")
+    assert connection.getresponse().status == 401

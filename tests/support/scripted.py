@@ -1,0 +1,125 @@
+"""A server that says exactly what a test wrote down: raw bytes, when and in which order."""
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.accepting import Accepting, read_request
+
+RUN_ID = "11111111-1111-4111-8111-111111111111"
+TASK_ID = "22222222-2222-4222-8222-222222222222"
+
+
+@dataclass(frozen=True)
+class Say:
+    """One answer: parts are (seconds to wait before it, bytes); then close, "reset" or "hold"."""
+
+    parts: tuple[tuple[float, bytes], ...] = ()
+    then: str = "close"
+
+
+def answer(
+    status: int, body: object = b"", headers: Mapping[str, str] | None = None, *, version: str | None = None
+) -> Say:
+    """A whole HTTP answer; a body that is not bytes is JSON, and then it is Dify's own."""
+    dify = not isinstance(body, bytes)
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"Content-Type": "application/json" if dify else "text/html", "Content-Length": str(len(raw))}
+    if version:
+        given["X-Version"] = version
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**given, **(headers or {})}.items())
+    return Say(((0, f"HTTP/1.1 {status} Answer\r\n{lines}\r\n".encode() + raw),))
+
+
+def stream(*events: object, version: str = "1.14.2", then: str = "close", pause: float = 0.0) -> Say:
+    """A 200 with events: bytes as they are, what is not bytes as one data line."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: {version}\r\n\r\n"
+    parts = [(0.0, head.encode())]
+    for event in events:
+        raw = event if isinstance(event, bytes) else b"data: " + json.dumps(event).encode() + b"\n\n"
+        parts.append((pause, raw))
+    return Say(tuple(parts), then)
+
+
+PING = b"event: ping\n\n"
+STARTED = {"event": "workflow_started", "task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": {"id": RUN_ID}}
+
+
+def run_of(status: str, **more: Any) -> dict[str, Any]:
+    """Run detail, which has the fields of a terminal event's data."""
+    return {"id": RUN_ID, "status": status, "outputs": {"result": "x"}, "error": None, **more}
+
+
+def finished(status: str, **more: Any) -> dict[str, Any]:
+    data = run_of(status, **more)
+    return {"event": "workflow_finished", "task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": data}
+
+
+def blocking(status: str, **more: Any) -> dict[str, Any]:
+    return {"task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": run_of(status, **more)}
+
+
+def logs(*statuses: str) -> dict[str, Any]:
+    rows = [{"id": "row", "workflow_run": {"id": RUN_ID, "status": status}} for status in statuses]
+    return {"page": 1, "limit": 20, "total": len(rows), "has_more": False, "data": rows}
+
+
+NOT_FOUND = answer(404, {"code": "not_found", "message": "Workflow run not found.", "status": 404})
+
+
+class Scripted(Accepting):
+    """kinds of request: post, stop, detail, logs, events, other. Each has answers; the last one repeats."""
+
+    def __init__(self, **answers: Say | Sequence[Say]) -> None:
+        super().__init__()
+        default = {
+            "stop": answer(200, {"result": "success"}),
+            "detail": NOT_FOUND,
+            "logs": answer(200, logs()),
+            "events": NOT_FOUND,
+            "other": NOT_FOUND,
+        }
+        self._answers = {
+            kind: [given] if isinstance(given, Say) else list(given)
+            for kind, given in {**default, **answers}.items()
+        }
+        self.seen: list[tuple[str, bytes]] = []
+
+    def say(self, kind: str, *answers: Say) -> None:
+        """From now on other answers."""
+        self._answers[kind] = list(answers)
+
+    def count(self, kind: str) -> int:
+        return sum(seen == kind for seen, _ in self.seen)
+
+    def bodies(self, kind: str) -> list[Any]:
+        return [json.loads(raw.partition(b"\r\n\r\n")[2]) for seen, raw in self.seen if seen == kind]
+
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+        request = read_request(client)
+        kind = _kind(request)
+        self.seen.append((kind, request))
+        answers = self._answers[kind]
+        say = answers.pop(0) if len(answers) > 1 else answers[0]
+        for pause, part in say.parts:
+            if pause:
+                time.sleep(pause)
+            client.sendall(part)
+        if say.then == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif say.then == "hold":
+            self._closed.wait(60)
+
+
+def _kind(request: bytes) -> str:
+    line = request.split(b"\r\n", 1)[0]
+    if line.startswith(b"POST"):
+        return "stop" if b"/stop " in line else "post" if b"/run " in line else "other"
+    for kind, word in (("events", b"/events"), ("logs", b"/workflows/logs"), ("detail", b"/workflows/run/")):
+        if word in line:
+            return kind
+    return "other"

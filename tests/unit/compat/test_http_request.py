@@ -1,0 +1,108 @@
+"""The head of an HTTP request: read in one way only, or refused."""
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.compat.http_request import HttpRefusal, end_of_head, read_head
+from tests.support.http_calls import CALL, with_fields
+
+
+def test_what_curl_sends_is_read() -> None:
+    head = with_fields(
+        "Host: localhost:8000", "User-Agent: curl/8.5.0", "Accept: */*", "Content-Length: 2",
+        first="POST /api/dify/scheduler/start?interval_hours=2&job=daily HTTP/1.1",
+    )  # fmt: skip
+    request = read_head(head)
+    assert (request.method, request.path) == ("POST", "/api/dify/scheduler/start")
+    assert request.query == {"interval_hours": "2", "job": "daily"}
+    assert (request.fields["host"], request.length, request.waits) == ("localhost:8000", 2, False)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (with_fields("Host: a", first="POST  /x HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST /x HTTP/2.0"), 400),
+        (with_fields("Host: a", first="POST /x"), 400),
+        (with_fields("Host: a", first="post /x HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST http://evil/x HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST x HTTP/1.1"), 400),
+        (with_fields("Host: a", first="OPTIONS * HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST /x\t HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST /x?a=1&a=2 HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST /x?a HTTP/1.1"), 400),
+        (with_fields("Host: a", first="POST /x?a=%ff HTTP/1.1"), 400),
+        (with_fields("Host: a", "Host: b"), 400),
+        (with_fields("Host: a", "Content-Length: 5", "Content-Length: 6"), 400),
+        (with_fields("Host: a", "Content-Length: 5", "Content-Length: 5"), 400),
+        (with_fields("Host: a", "Content-Length: 5, 5"), 400),
+        (with_fields("Host: a", "Content-Length: +5"), 400),
+        (with_fields("Host: a", "Content-Length: -5"), 400),
+        (with_fields("Host: a", "Content-Length: 0x5"), 400),
+        (with_fields("Host: a", "Content-Length: \xb2"), 400),
+        (with_fields("Host: a", "Content-Length: " + "9" * 30), 400),
+        (with_fields("Host: a", "Content-Length:"), 400),
+        (with_fields("Host: a", "Content-Length: 10000000"), 413),
+        (with_fields("Host: a", "Transfer-Encoding: chunked"), 411),
+        (with_fields("Host: a", "Content-Length: 5", "Transfer-Encoding: chunked"), 411),
+        (with_fields("Host: a", "Transfer-Encoding: xchunked"), 411),
+        (with_fields("Host: a", "Transfer-Encoding : chunked"), 400),
+        (with_fields("Host: a", " Transfer-Encoding: chunked"), 400),
+        (with_fields("Host: a", "X: a\n b"), 400),
+        (with_fields("Host: a", "X: a", "\tfolded"), 400),
+        (with_fields("Host: a", "X: a\rTransfer-Encoding: chunked"), 400),
+        (with_fields("Host: a", "X: a\0b"), 400),
+        (with_fields("Host: a", ": a"), 400),
+        (with_fields("Host: a", "no colon"), 400),
+        (with_fields("Host: a", "Authorization: Bearer a", "Authorization: Bearer b"), 400),
+        (with_fields("Host: a", "Origin: http://a", "Origin: http://b"), 400),
+        (with_fields("Host: a", *[f"X-{n}: 1" for n in range(70)]), 431),
+        (b"\r\n\r\n", 400),
+    ],
+)
+def test_what_two_readers_could_read_differently_is_refused(head: bytes, status: int) -> None:
+    with pytest.raises(HttpRefusal) as caught:
+        read_head(head)
+    assert caught.value.status == status
+
+
+def test_a_field_of_blanks_costs_no_more_than_another() -> None:
+    assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
+    began = time.process_time()
+    with pytest.raises(HttpRefusal):
+        read_head(with_fields("Host: a", "X:" + " " * 8000 + "\0"))
+    assert time.process_time() - began < 1
+
+
+def test_a_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
+    assert end_of_head(CALL[:-1]) is None
+    assert end_of_head(CALL + b"rest") == len(CALL)
+    with pytest.raises(HttpRefusal, match="CR LF"):
+        end_of_head(b"GET / HTTP/1.1\nHost: a\n\n")
+    for data in (b"x" * 9000, b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n"):
+        with pytest.raises(HttpRefusal) as caught:
+            end_of_head(data)
+        assert caught.value.status == 431
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"POST /{text}\r\n\r\n".encode()))
+def test_no_bytes_bring_it_down(data: bytes) -> None:
+    with contextlib.suppress(HttpRefusal):
+        end = end_of_head(data)
+        if end is not None:
+            read_head(data[:end])
+
+
+@given(st.integers(0, len(CALL) - 1), st.binary(min_size=1, max_size=3))
+def test_a_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
+    head = CALL[:at] + put + CALL[at + len(put) :]
+    try:
+        end = end_of_head(head)
+        request = read_head(head[:end]) if end is not None else None
+    except HttpRefusal:
+        return
+    assert request is None or request.length == 0

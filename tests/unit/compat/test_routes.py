@@ -1,0 +1,64 @@
+"""The calls of the HTTP interface and their refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from dify_job.compat.http_request import HttpRefusal, read_head
+from dify_job.compat.routes import Routes
+from tests.support.http_calls import CALL, with_fields
+
+LINE = "   0: {here} {there} {state} 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0000 20"
+
+
+V4_HERE, V4_THERE = "0100007F:A001", "0100007F:1F40"
+
+
+def line(
+    here: str = V4_HERE, there: str = V4_THERE, state: str = "01", uid: int = 1000, inode: int = 77
+) -> str:
+    return LINE.format(here=here, there=there, state=state, uid=uid, inode=inode)
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "status"),
+    [
+        ("GET / HTTP/1.1", b"", 404),
+        ("GET /api/dify/call HTTP/1.1", b"", 405),
+        ("POST /api/dify/scheduler/status HTTP/1.1", b"", 405),
+        ("POST /api/dify/call/ HTTP/1.1", b"", 404),
+        ("POST //api/dify/call HTTP/1.1", b"", 404),
+        ("POST /api/dify/%63all HTTP/1.1", b"", 404),
+        ("POST /api/../api/dify/call HTTP/1.1", b"", 404),
+        ("POST /api/dify/call?job=other HTTP/1.1", b"", 404),
+        ("POST /api/dify/call?job=../daily HTTP/1.1", b"", 404),
+        ("POST /api/dify/call?joob=daily HTTP/1.1", b"", 422),
+        ("POST /api/dify/call HTTP/1.1", b'{"inputs": {"a": 1}}', 422),
+        ("POST /api/dify/call HTTP/1.1", b"not json", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=0 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=-1 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=1.5 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=%D9%A1 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours= HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=1e3 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=999999 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=01 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=%201 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hours=9223372036854775808 HTTP/1.1", b"", 422),
+        ("POST /api/dify/scheduler/start?interval_hour=2 HTTP/1.1", b"", 422),
+    ],
+)
+def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: int, tmp_path: Path) -> None:
+    routes = Routes(["daily"], tmp_path / "config.toml")
+    with pytest.raises(HttpRefusal) as caught:
+        routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
+    assert caught.value.status == status
+    assert caught.value.allow == (
+        {"GET": "POST", "POST": "GET"}[line.split(maxsplit=1)[0]] if status == 405 else ""
+    )
+
+
+def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
+    routes = Routes(["daily", "weekly"], tmp_path / "config.toml")
+    with pytest.raises(HttpRefusal, match="daily, weekly"):
+        routes.answer(read_head(CALL), b"")

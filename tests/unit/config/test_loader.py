@@ -1,0 +1,198 @@
+"""The config file: layers, merging, mistakes with their lines."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dify_job.config.loader import load_config, pick
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from tests.support.config_files import config
+
+
+def mistake(path: Path) -> str:
+    with pytest.raises(JobError) as raised:
+        load_config(path, environ={})
+    assert raised.value.outcome is Outcome.CONFIG
+    return raised.value.message
+
+
+def test_the_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> None:
+    path = config(tmp_path, '[defaults]\ntimeout = "1h"\nmode = "blocking"\n[jobs.a]\ntimeout = "5min"\n')
+    job = load_config(path, environ={}).jobs["a"]
+    assert (job.timeout, job.mode) == (300, "blocking")
+    job = load_config(path, environ={}, flags={"timeout": "9s"}).jobs["a"]
+    assert job.timeout == 9
+    assert str(job.origins["timeout"]) == "flag --timeout"
+
+
+@pytest.mark.parametrize("written", ['api_key_file = "/srv/key"\nevery = "1h"', ""])
+def test_a_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "c.toml").write_text(f"[jobs.default]\n{written}\n")
+    path, environ = (tmp_path / "c.toml", {}) if written else (None, {"DIFY_API_KEY": "app-below-0123456789"})
+    job = pick(load_config(path, environ=environ, flags={"api_key_env": "K", "cron": "5 * * * *"}), None)
+    assert (job.key.env, job.key.file, job.key.inline, str(job.key.origin)) == (
+        "K",
+        None,
+        None,
+        "flag --api-key-env",
+    )
+    assert (job.schedule.cron, job.schedule.every) == ("5 * * * *", None)
+    assert not job.origins.keys() & {"api_key_file", "every"}
+
+
+def test_config_d_is_merged_key_by_key_in_lexical_order(tmp_path: Path) -> None:
+    path = config(
+        tmp_path,
+        '[jobs.a]\nend_user = "x"\nevery = "1h"\ninputs = { a = 1, b = 1 }\n',
+        b='[jobs.a]\nmode = "blocking"\ncron = "0 7 * * *"\n[jobs.a.inputs]\nb = 2\n',
+        c='[jobs.a]\nmode = "streaming"\n[jobs.new]\n',
+    )
+    loaded = load_config(path, environ={}, with_lines=True)
+    job = loaded.jobs["a"]
+    assert (job.end_user, job.mode, dict(job.inputs)) == ("x", "streaming", {"a": 1, "b": 2})
+    assert (job.schedule.every, job.schedule.cron) == (None, "0 7 * * *")
+    assert str(job.origins["mode"]) == f"{tmp_path}/config.d/c.toml:2"
+    assert list(loaded.jobs) == ["a", "new"]
+
+
+def test_what_a_later_file_replaced_has_no_origin_any_more(tmp_path: Path) -> None:
+    path = config(
+        tmp_path,
+        '[jobs.a]\ncron = "0 7 * * *"\napi_key_file = "/k"\n',
+        a='[jobs.a]\nevery = "2h"\napi_key_credential = "/c"\n',
+    )
+    job = load_config(path, environ={}, with_lines=True).jobs["a"]
+    assert (job.schedule.every, job.schedule.cron) == (7200, None)
+    assert (job.key.file, job.key.encrypted) == (None, Path("/c"))
+    assert set(job.origins) == {"every", "api_key_credential"}
+    assert str(job.key.origin) == f"{tmp_path}/config.d/a.toml:3"
+
+
+def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Path) -> None:
+    path = config(tmp_path, "", **{"a": '[jobs.a]\nevery = "2h"\n', "a.schedule": '[jobs.a]\nevery = "3h"\n'})
+    assert load_config(path, environ={}).jobs["a"].schedule.every == 10800
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[jobs.a]\n\ntimout = 3\n", ":3: unknown key 'timout'; did you mean timeout?"),
+        ("[job.a]\n", ":1: unknown key 'job'; did you mean jobs?"),
+        ('[jobs.a]\ntimeout = "soon"\n', ":2: timeout 'soon' is not a time span"),
+        ("[jobs.a]\ntimeout = 0\n", ":2: timeout must be more than 0 s"),
+        ("[jobs.a]\ntimeout = true\n", ":2: timeout must be a time span"),
+        ('[jobs.a]\nmode = "fast"\n', ":2: mode must be one of streaming, blocking"),
+        ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no key 'atempts'"),
+        ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number from 1"),
+        ('[jobs.a]\napi_key = "app-x"\n', ":2: a key does not belong in the configuration"),
+        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every and cron exclude one another"),
+        ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url 'ftp://x' is not an http or https address"),
+        ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not hold a user or password"),
+        ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone 'Mars/Base' is not a time zone"),
+        ("[jobs.a]\nevery = 2\n", ":2: every has no unit; write it as 2h, 2min or 2s"),
+        ('[jobs.a]\nevery = "2 "\n', ":2: every has no unit"),
+        ("[jobs.A]\n", ":1: the job name 'A' is not allowed"),
+        ('[jobs."a/b"]\n', "the job name 'a/b' is not allowed"),
+        ("[jobs.a]\ninputs = 3\n", ":2: inputs must be a table"),
+        ("jobs = 3\n", ":1: jobs must be a table"),
+        ("[jobs.a\n", "is not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+    path = config(tmp_path, text)
+    assert words in mistake(path)
+    assert str(path) in mistake(path)
+
+
+@pytest.mark.parametrize("line", ["every = 1h", "timezone = Asia/Shanghai", "run_as = reports"])
+def test_a_text_without_its_quotes_is_what_the_hint_is_about(tmp_path: Path, line: str) -> None:
+    with pytest.raises(JobError, match="at line 2, column") as raised:
+        load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
+    assert (raised.value.hint or "").startswith("texts stand in quotes")
+
+
+def test_a_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b'\xef\xbb\xbf[jobs.a]\r\nevery = "2h"\r\n')
+    assert load_config(path, environ={}).jobs["a"].schedule.every == 7200
+    env = tmp_path / "windows.env"
+    env.write_bytes(b"\xef\xbb\xbfSCHEDULER_INTERVAL_HOURS=2\r\n")
+    assert load_config(env_file=env, environ={}).jobs["default"].schedule.every == 7200
+    path.write_bytes(b'[jobs.a]\ndescription = "caf\xe9"\n')
+    assert f"{path}:2 is not UTF-8" in mistake(path)
+
+
+def test_all_mistakes_of_all_files_are_named_together(tmp_path: Path) -> None:
+    path = config(tmp_path, "[jobs.a]\nfoo = 1\nmode = 2\n", x="[jobs.b]\nbar = 1\n")
+    assert len(mistake(path).splitlines()) == 3
+
+
+def test_pick_wants_a_name_where_there_are_several(tmp_path: Path) -> None:
+    loaded = load_config(config(tmp_path, "[jobs.daily]\n[jobs.weekly]\n"), environ={})
+    for name, outcome, words in (
+        (None, Outcome.USAGE, "several"),
+        ("dayly", Outcome.CONFIG, "did you mean daily"),
+    ):
+        with pytest.raises(JobError, match=words) as raised:
+            pick(loaded, name)
+        assert raised.value.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("http://localhost", "http://localhost/v1"),
+        ("http://localhost/v1/", "http://localhost/v1"),
+        ("https://h:8443/dify/", "https://h:8443/dify/v1"),
+        ("https://h/dify/v1", "https://h/dify/v1"),
+        ("http://[::1]:5001//v1//", "http://[::1]:5001/v1"),
+    ],
+)
+def test_a_base_url_is_taken_with_or_without_v1(tmp_path: Path, written: str, meant: str) -> None:
+    assert (
+        load_config(config(tmp_path, f'[jobs.a]\nbase_url = "{written}"\n'), environ={}).jobs["a"].base_url
+        == meant
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
+@pytest.mark.parametrize("owner", ["another user", "others can write"])
+def test_root_refuses_a_config_that_others_can_change(tmp_path: Path, owner: str) -> None:
+    path = config(tmp_path, "[jobs.a]\n")
+    if owner == "another user":
+        os.chown(path, 65534, 65534)
+        assert "belongs to user 65534" in mistake(path)
+    else:
+        path.chmod(0o666)
+        assert "can be written by others" in mistake(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to root alone a config must be root's")
+def test_the_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path: Path) -> None:
+    path = config(tmp_path, "[jobs.a]\n")
+    path.chmod(0o666)
+    path.parent.chmod(0o777)
+    os.chown(path, 65534, 65534)
+    for _ in range(2):
+        with pytest.raises(JobError, match="others") as raised:
+            load_config(path, environ={})
+        subprocess.run(["sh", "-c", raised.value.hint or ""], check=True)
+    assert load_config(path, environ={}).jobs
+
+
+def test_reading_a_config_imports_nothing_that_a_run_does_not_need(tmp_path: Path) -> None:
+    path = config(tmp_path, '[jobs.a]\ntimeout = "5min"\n')
+    code = (
+        "import sys; from pathlib import Path; from dify_job.config.loader import load_config;"
+        f"load_config(Path({str(path)!r})); import json; print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert not {"jinja2", "click", "structlog", "requests", "difflib", "zoneinfo"} & set(loaded)

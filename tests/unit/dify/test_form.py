@@ -1,0 +1,110 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.dify.form import FormField, fault_of, read_parameters
+from tests.support.recordings import VERSIONS, load, names
+
+RECORDED = [
+    (version, name) for version in VERSIONS for name in names(version) if name.startswith("parameters-")
+]
+
+
+@pytest.mark.parametrize(("version", "name"), RECORDED)
+def test_every_recorded_form_is_read_whole(version: str, name: str) -> None:
+    recording = load(version, name)
+    read = read_parameters(recording.bytes)
+    if recording.status != 200:
+        assert read is None
+        return
+    assert read is not None
+    told = json.loads(recording.bytes)["user_input_form"]
+    assert [(f.kind, f.variable) for f in read.form] == [
+        (k, c["variable"]) for e in told for k, c in e.items()
+    ]
+    assert read.limits.image == 10 * 1024 * 1024
+
+
+def test_the_fields_of_the_recorded_echo_app() -> None:
+    read = read_parameters(load("1.14.2", "parameters-echo").bytes)
+    assert read is not None
+    assert read.field("text") == FormField(
+        variable="text", kind="text-input", label="text", required=True, max_length=48
+    )
+    choice = read.field("choice")
+    assert choice is not None
+    assert choice.options == ("red", "green", "blue")
+    optional = read.field("opt")
+    assert optional is not None
+    assert (optional.default, optional.required) == ("fallback", False)
+    assert read.field("nobody") is None
+
+
+def test_the_file_fields_name_what_they_take_and_the_limits_are_bytes() -> None:
+    read = read_parameters(load("1.11.2", "parameters-file-small-limit").bytes)
+    assert read is not None
+    docs = read.field("docs")
+    assert docs is not None
+    assert docs.takes_files
+    assert (docs.max_length, docs.allowed_types) == (5, ("image", "document", "custom"))
+    assert (docs.allowed_extensions, docs.allowed_methods) == ((".bin",), ("local_file", "remote_url"))
+    assert read.limits.document == 1024 * 1024
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["variable", "options", "label", "max_length", "x"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(form=_JSON, system=_JSON)
+def test_whatever_a_server_says_is_read_or_not_but_never_a_traceback(form: object, system: object) -> None:
+    read = read_parameters(json.dumps({"user_input_form": form, "system_parameters": system}).encode())
+    assert (read is not None) == isinstance(form, list)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"user_input_form": {}}', b"[" * 100_000])
+def test_what_is_not_an_answer_of_dify_is_none(body: bytes) -> None:
+    assert read_parameters(body) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fault"),
+    [
+        ("text", None, "is required by the app"),
+        ("text", "", None),
+        ("text", 3, "must be a string: the app's input is of type text-input"),
+        ("text", "x" * 48, None),
+        ("text", "x" * 49, "has 49 characters, and the app takes 48"),
+        ("opt", None, None),
+        ("choice", "red", None),
+        ("choice", "", "must be one of 'red', 'green', 'blue'"),
+        ("choice", "pink", "must be one of 'red', 'green', 'blue'"),
+        ("num", "3.5", None),
+        ("num", "", None),
+        ("num", True, None),
+        ("num", "abc", "must be a number"),
+        ("num", [1], "must be a number"),
+        ("flag", "other", None),
+        ("obj", {"a": 1}, None),
+        ("obj", '{"a": 1}', None),
+        ("obj", "text", "must be a table (a JSON object)"),
+        ("obj", [1], "must be a table (a JSON object)"),
+    ],
+)
+def test_a_value_is_refused_where_the_recorded_servers_refuse_it(
+    variable: str, value: object, fault: str | None
+) -> None:
+    read = read_parameters(load("1.12.1", "parameters-echo").bytes)
+    assert read is not None
+    field = read.field(variable)
+    assert field is not None
+    assert fault_of(field, value) == fault

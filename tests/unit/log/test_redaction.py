@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from dify_job import log
+
+
+def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(log, "_keys", [])
+    log.hide('a"b\\c d/é', is_key=True)
+    for shown in (
+        'a"b\\c d/é',
+        json.dumps({"x": 'a"b\\c d/é'}),
+        "?k=a%22b%5Cc%20d/%C3%A9",
+        "a%22b%5Cc%20d%2F%C3%A9",
+    ):
+        assert "[hidden]" in log.redact(shown)
+        assert "b%5C" not in log.redact(shown)
+
+
+def test_a_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(log, "_keys", [])
+    for secret in ("true", "null", "1234", "success", "message"):
+        log.hide(secret)
+    log.hide("app-key-1", is_key=True)
+    told = {
+        "success": True,
+        "message": "null 1234",
+        "n": 1234,
+        "deep": [{"app-key-1": "app-key-1"}],
+        "x": float("inf"),
+    }
+    shown = json.loads(log.as_json(told))
+    assert shown["success"] is True
+    assert shown["message"] == "[hidden] [hidden]"
+    assert (shown["n"], shown["x"], shown["deep"]) == (1234, None, [{"[hidden]": "[hidden]"}])
+    assert json.loads(log.as_json(told, to_file=True))["message"] == "null 1234"

@@ -1,0 +1,181 @@
+"""Inputs as the form asks for them, against the forms that real servers gave."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.demo.apps import App
+from dify_job.demo.files import Refused, Uploads
+from dify_job.demo.form import Mistake, taken
+from dify_job.dify.form import FormField, Parameters, read_parameters
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.run.coercion import coerce, fitted
+from dify_job.run.inputs import needs_form
+from tests.support import recordings
+
+VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14)}
+FORMS = {
+    version: recordings.load(version, "parameters-echo").bytes
+    for version in recordings.VERSIONS
+    if "parameters-echo" in recordings.names(version)
+}
+
+WRITTEN = ["true", "no", "3", "-0.10", "1e5", "red", '{"a": 1}', "{bad", "[1]", "٣", "1_0"]
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=60)
+values = st.recursive(
+    scalars
+    | st.sampled_from(["true", "no", "3", "-0.10", "1e5", "red", '{"a": 1}', "{bad", "[1]", "٣", "1_0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+names = st.sampled_from(["text", "para", "num", "choice", "flag", "obj", "opt"])
+
+
+def form_of(version: str) -> Parameters:
+    parameters = read_parameters(FORMS[version])
+    assert parameters is not None
+    return parameters
+
+
+def test_every_generation_of_forms_is_there() -> None:
+    assert {VERSIONS[version] < (1, 12) for version in FORMS} == {True, False}
+
+
+@pytest.mark.parametrize("version", FORMS)
+@given(inputs=st.dictionaries(names, values, max_size=7), text=st.text(min_size=1, max_size=48))
+def test_what_is_sent_is_what_the_form_asks_for_or_it_is_refused_before_the_post(
+    version: str, inputs: dict[str, Any], text: str
+) -> None:
+    """The stand-in reads inputs as the recorded servers do; what passes here must pass there, unchanged."""
+    parameters = form_of(version)
+    app = App("k", form=tuple(json.loads(FORMS[version])["user_input_form"]))
+    inputs.setdefault("text", text)
+    try:
+        sent = fitted(inputs, parameters, VERSIONS[version], {})
+    except JobError as error:
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        assert refused.outcome is Outcome.REJECTED
+        assert refused.hint
+        parts = refused.message.split("; ")
+        named = {part.split()[2] for part in parts if part.startswith("the input ")}
+        assert named <= inputs.keys(), "each mistake names its input"
+        return
+    try:
+        got = taken(app, sent, Uploads(), VERSIONS[version])
+    except (Mistake, Refused) as error:
+        pytest.fail(f"Dify would refuse {sent}: {error!r}")
+    for name, value in inputs.items():
+        assert means_the_same(value, got[name], parameters.field(name)), (name, value, got[name])
+
+
+def means_the_same(given: Any, got: Any, field: FormField | None) -> bool:
+    """No value is changed silently: what the workflow gets is what the person wrote."""
+    assert field is not None
+    if given is None:
+        return got == field.default
+    match field.kind:
+        case "number":
+            if isinstance(given, str):
+                return got is None if not given.strip() else math.isclose(float(given), got, rel_tol=1e-15)
+            return got == given and not isinstance(got, bool)
+        case "checkbox":
+            words = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
+            return got is given or str(given).strip().lower() in words[got]
+        case "json_object":
+            return got == (json.loads(given) if isinstance(given, str) else given)
+    return bool(got == given)
+
+
+@given(inputs=st.dictionaries(st.text(max_size=8), st.text(max_size=30) | st.integers() | st.booleans()))
+def test_ordinary_inputs_need_no_form(inputs: dict[str, Any]) -> None:
+    looks_typed = [
+        value
+        for value in inputs.values()
+        if isinstance(value, str)
+        and (value.strip().lower() in ("true", "false") or value.strip()[:1] in ("{", "["))
+    ]
+    assert not needs_form(inputs) or looks_typed
+
+
+@pytest.mark.parametrize(
+    ("inputs", "needed"),
+    [
+        ({"a": "text", "n": "3", "m": 3, "b": True, "none": None, "empty": ""}, False),
+        ({"a": "see [1] and {2}"}, False),
+        ({"a": {"b": 1}}, True),
+        ({"a": []}, True),
+        ({"a": '{"b": 1}'}, True),
+        ({"a": " [1, 2]\n"}, True),
+        ({"a": "false"}, True),
+    ],
+)
+def test_when_the_form_is_needed(inputs: dict[str, Any], needed: bool) -> None:
+    assert needs_form(inputs) is needed
+
+
+@pytest.mark.parametrize("version", FORMS)
+def test_a_json_object_is_sent_as_its_server_takes_it(version: str) -> None:
+    field = form_of(version).field("obj")
+    assert field is not None
+    as_text = VERSIONS[version] < (1, 12)
+    for value in ({"a": "é"}, '{"a": "é"}'):
+        sent = coerce(field, value, VERSIONS[version])
+        assert (json.loads(sent) if as_text else sent) == {"a": "é"}
+        assert isinstance(sent, str) is as_text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "sent"),
+    [
+        ("number", "3", 3),
+        ("number", " 3.50 ", 3.5),
+        ("number", "007", 7),
+        ("number", "-1e3", -1000.0),
+        ("number", "0.12345678901234567890123", "0.12345678901234567890123"),
+        ("number", "", ""),
+        ("checkbox", "No", False),
+        ("checkbox", "1", True),
+        ("text-input", "true", "true"),
+        ("file", "", ""),
+        ("some-new-kind", ["x"], ["x"]),
+    ],
+)
+def test_what_becomes_of_a_value(kind: str, value: Any, sent: Any) -> None:
+    got = coerce(FormField(variable="a", kind=kind), value, None)
+    assert (got, type(got)) == (sent, type(sent))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("number", True, "must be a number"),
+        ("number", [1], "must be a number"),
+        ("number", "abc", 'must be a number, and is "abc"'),
+        ("number", "nan", "must be a number"),
+        ("number", "1e400", "too large"),
+        ("checkbox", "maybe", 'must be true or false, and is "maybe"'),
+        ("checkbox", 1, "must be true or false"),
+        ("json_object", "[1]", "must be a JSON object"),
+        ("json_object", "{bad", "is no JSON"),
+        ("text-input", 5, "must be a string"),
+        ("file", "report.pdf", "give it in files"),
+        ("file-list", [{"type": "image"}], "give it in files"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_reason(kind: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words.replace("[", r"\[")):
+        coerce(FormField(variable="a", kind=kind), value, None)
+
+
+def test_every_mistake_is_named_at_once_and_a_missing_input_too() -> None:
+    with pytest.raises(JobError) as caught:
+        fitted({"num": "x", "flag": "maybe"}, form_of("1.11.2"), (1, 11), {})
+    assert [part.split()[2] for part in caught.value.message.split("; ")] == ["num", "flag", "text"]

@@ -1,0 +1,45 @@
+import random
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dify_job.config.model import RetryPolicy
+from dify_job.run.retry import pause, seconds_of
+
+
+@given(
+    st.integers(1, 20),
+    st.floats(0, 300),
+    st.floats(0, 60) | st.none(),
+    st.floats(0, 200) | st.none(),
+    st.integers(),
+)
+def test_pauses_keep_the_policy(
+    attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int
+) -> None:
+    policy = RetryPolicy(attempts=5, max_wait=120)
+    wait = pause(
+        policy,
+        attempts=attempts,
+        waited=waited,
+        last=last,
+        retry_after=retry_after,
+        uniform=random.Random(seed).uniform,
+    )
+    if attempts >= 5 or waited >= 120:
+        assert wait is None or wait == 0 or retry_after is not None
+    if wait is not None:
+        assert attempts < 5
+        assert waited + wait <= 120 + 1e-9
+        assert wait <= 10 or (retry_after is not None and wait >= min(retry_after, 120 - waited) - 1e-9)
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = datetime(2026, 11, 23, 7, 0, 0, tzinfo=UTC)
+    assert seconds_of("7", now) == 7
+    assert seconds_of("Mon, 23 Nov 2026 07:00:30 GMT", now) == 30
+    assert seconds_of("Mon, 23 Nov 2026 06:00:00 GMT", now) == 0
+    for odd in ("soon", "²", "-5", "1e5", "Mon, 99 Nov 2026", "Mon, 23 Nov 2026 07:00:30 -0000"):
+        assert seconds_of(odd, now) is None
+    assert seconds_of(None, now) is None

@@ -1,0 +1,107 @@
+"""Cron expressions against cronsim and the real systemd-analyze."""
+
+import random
+from datetime import UTC
+from itertools import islice
+
+import pytest
+from cronsim import CronSim
+from oncalendar import OnCalendar
+
+from dify_job.config.model import ScheduleConfig
+from dify_job.messages.errors import JobError
+from dify_job.schedule import cron_expr, upcoming
+from tests.support.schedules import NOW, by_systemd, random_cron, told
+
+
+@pytest.mark.timeout(600)  # on a loaded machine
+def test_ten_thousand_cron_expressions_mean_the_same_200_times_as_calendars() -> None:
+    chance = random.Random(4)
+    compared = 0
+    while compared < 10_000:
+        expression = random_cron(chance)
+        try:
+            lines = cron_expr.calendars_of(cron_expr.read_cron(expression))
+        except JobError:
+            assert " 30 " in expression or "31" in expression or "30" in expression  # never comes
+            continue
+        compared += 1
+        got = [at.astimezone(UTC) for at in islice(OnCalendar("\n".join(lines), NOW), 200)]
+        assert got == list(islice(CronSim(expression, NOW), len(got))), expression
+        assert len(got) == 200 or got[-1].year > 2150, expression  # systemd's calendar ends in 2200
+
+
+def test_the_real_systemd_elapses_when_cron_would_run() -> None:
+    chance = random.Random(252)
+    for _ in range(60):
+        expression = random_cron(chance)
+        try:
+            lines = cron_expr.calendars_of(cron_expr.read_cron(expression))
+        except JobError:
+            continue
+        both = sorted({at for line in lines for at in by_systemd(f"{line} UTC", 100)})[:100]
+        assert both[:50] == told(CronSim(expression, NOW), 50), expression
+
+
+@pytest.mark.parametrize(
+    "name", ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually", "@Daily"]
+)
+def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
+    meant = {
+        "@hourly": "0 * * * *",
+        "@weekly": "0 0 * * 0",
+        "@monthly": "0 0 1 * *",
+        "@yearly": "0 0 1 1 *",
+        "@annually": "0 0 1 1 *",
+    }
+    expression = meant.get(name, "0 0 * * *")
+    assert cron_expr.read_cron(name) == cron_expr.read_cron(expression)
+    assert told(upcoming.coming(ScheduleConfig(cron=name), NOW), 5) == told(CronSim(expression, NOW), 5)
+
+
+@pytest.mark.parametrize(
+    ("expression", "lines"),
+    [
+        ("0 9 1,15 * 5", ("Fri *-*-* 09:00:00", "*-*-01,15 09:00:00")),
+        ("0 9 */2 * 5", ("Fri *-*-01,03,05,07,09,11,13,15,17,19,21,23,25,27,29,31 09:00:00",)),
+        ("0 0 30 2 1", ("Mon *-02-* 00:00:00",)),  # either: there are Mondays in February
+        ("0 0 * * fri-mon", ("Mon,Fri,Sat,Sun *-*-* 00:00:00",)),
+        ("0 0 * * 5-7", ("Fri,Sat,Sun *-*-* 00:00:00",)),
+        ("0 0 * * 0,7", ("Sun *-*-* 00:00:00",)),
+        ("*/25 * * * *", ("*-*-* *:00,25,50:00",)),
+    ],
+)
+def test_a_cron_expression_becomes_these_calendars(expression: str, lines: tuple[str, ...]) -> None:
+    assert cron_expr.calendars_of(cron_expr.read_cron(expression)) == lines
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("*/90 * * * *", 'every = "90min"'),
+        ("* */24 * * *", "longer than what it divides"),
+        ("5/15 * * * *", "write 5-59/15"),
+        ("0 0 30 2 *", "never comes"),
+        ("0 0 31 4,6,9,11 *", "never comes"),
+        ("@reboot", "run at each boot"),
+        ("@every_minute", "is no time"),
+        ("61 * * * *", "is not from 0 to 59"),
+        ("* * * *", "has 4 fields"),
+        ("0 0 * * * *", "has 6 fields"),
+        ("0 0 1 13 *", "is not from 1 to 12"),
+        ("0 0 L * *", "is not from 1 to 31"),
+        ("0 0 * * 1#2", "is not from 0 to 7"),
+        ("10-5 * * * *", "ends before it begins"),
+        ("*/0 * * * *", "has no step"),
+        ("\N{ARABIC-INDIC DIGIT THREE} * * * *", "is not from 0 to 59"),
+        ("²  * * * *", "is not from 0 to 59"),
+        ("%s * * * *" % ("1" * 5000), "is not from 0 to 59"),
+        ("", "has 0 fields"),
+        ("0 0 1;rm * *", "is not from 1 to 31"),
+    ],
+)
+def test_a_cron_expression_that_is_none_or_means_another_thing_is_refused(expression: str, why: str) -> None:
+    with pytest.raises(JobError, match="cron = ") as refused:
+        cron_expr.read_cron(expression)
+    assert why in refused.value.message
+    assert refused.value.outcome == "rejected"

@@ -1,0 +1,72 @@
+"""Calendar expressions against oncalendar and the real systemd-analyze."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from dify_job.config.model import ScheduleConfig
+from dify_job.messages.errors import JobError
+from dify_job.schedule import oncalendar_expr, schedule_lines, upcoming
+from tests.support.schedules import NOW, by_systemd, told
+
+EXPRESSIONS = [
+    "daily", "weekly", "monthly", "quarterly", "semi-annually", "annually", "hourly", "minutely",
+    "Mon..Fri *:0/15", "mon-fri 07:30", "Mon,Wed 7:5", "*-*~01 10:00", "*-*~03/1 10:00", "*-*~28/9",
+    "Mon *-*~07/1 10:00", "*-2-29/1", "*-*-1/10", "*-*-5..20/5", "*-*-31", "*:00/07", "0/23:00", "0/5:00",
+    "0..23/5:00", "0..10/20:00", "*:5/10", "10:00:00/20", "*:*:00/7", "2027-1..6/2-1", "2027/3-1-1",
+    "*-1/11-1", "daily Europe/Berlin", "07:30 Asia/Kathmandu", "07:30 utc", "*-*-* *:00 Europe/Kiev",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_a_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_preview(
+    expression: str,
+) -> None:
+    line = oncalendar_expr.explicit(expression)
+    assert "/" not in line.split("~")[0].partition(" Europe/")[0].partition(" Asia/")[0]
+    expected = by_systemd(expression, 12)
+    assert expected
+    assert by_systemd(line, 12) == expected
+    zone = oncalendar_expr.split_zone(line)[1]
+    if zone is not None:  # the machine's own zone is the matter of other tests
+        assert told(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "*:0/90", "*:*:0/60", "0/30:00", "0/24:00", "5/20:00", "*:30/40", "*-1/12-1", "*-*-1/31", "*-*-10/25",
+        "*-*~1/1", "Sat..Mon 10:00", "Mon Tue 10:00", "*-*-* 25:00", "10", "10:", "*-*-* *", "noon", "",
+        "07:30 europe/berlin", "07:30 Mars/Olympus", "*-*-* 07:30; rm", "-1:00", "2026-13-01",
+    ],
+)  # fmt: skip
+def test_what_systemd_refuses_is_refused(expression: str) -> None:
+    assert by_systemd(expression, 1) == []
+    with pytest.raises(JobError, match=re.escape(repr(expression))):
+        oncalendar_expr.explicit(expression)
+
+
+@pytest.mark.parametrize("expression", ["*-02-30", "2026-02-30", "2020-01-01", "Mon 2026-01-01", "2025-*-*"])
+def test_a_calendar_that_never_elapses_is_refused(expression: str) -> None:
+    with pytest.raises(JobError, match="never"):
+        upcoming.check(ScheduleConfig(calendar=(expression,)), NOW)
+
+
+def test_a_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
+    times = ScheduleConfig(calendar=("2026-06-01 07:00",), timezone="UTC")
+    upcoming.check(times, datetime(2026, 5, 1, tzinfo=UTC))
+    with pytest.raises(JobError, match="never comes again"):
+        upcoming.check(times, NOW)
+
+
+def test_of_several_dates_some_may_have_passed() -> None:
+    upcoming.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
+
+
+def test_a_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
+    twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
+    with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):
+        schedule_lines.systemd_ticks(twice)
+    same = ScheduleConfig(calendar=("07:00 Europe/Kyiv",), timezone="Europe/Kiev")
+    assert schedule_lines.systemd_ticks(same).lines == ("07:00 Europe/Kyiv",)

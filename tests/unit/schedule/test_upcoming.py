@@ -1,0 +1,93 @@
+"""The preview of runs across clock changes."""
+
+from datetime import UTC, datetime
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from dify_job.config.model import ScheduleConfig
+from dify_job.schedule import schedule_lines, upcoming
+from tests.support.schedules import NOW, by_systemd, told
+
+
+def test_an_interval_under_cron_is_previewed_by_the_machines_clock(local: object) -> None:
+    local("Asia/Shanghai")  # type: ignore[operator]
+    times = ScheduleConfig(every=6 * 3600.0)
+    assert schedule_lines.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
+    runs = [
+        at.astimezone(ZoneInfo("Asia/Shanghai")).hour
+        for at in islice(upcoming.coming(times, NOW, by_cron=True), 4)
+    ]
+    assert runs == [0, 6, 12, 18]
+
+
+SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "base"),
+    [
+        ("*-*-* 02:30 Europe/Berlin", SPRING),
+        ("*-*-* *:00 Europe/Berlin", AUTUMN),
+        ("*-*-* *:00,30 Europe/Berlin", AUTUMN),
+        ("*-*-* 02,03:00 Europe/Kiev", AUTUMN),
+        ("*-*-* 02:30 America/New_York", AUTUMN),
+        ("*-*-* 02:15 Australia/Lord_Howe", SPRING),
+        ("*-*-* 00:30 America/Havana", SPRING),
+    ],
+)
+def test_the_preview_is_systemds_own_across_clock_changes(expression: str, base: datetime) -> None:
+    count = 1000 if "*:" in expression else 60
+    ours = told(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
+    assert ours == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@pytest.mark.parametrize(
+    ("times", "by_cron", "warning"),
+    [
+        ({"calendar": ("02:30",)}, False, "2027-03-28: clocks go forward in X; runs at 02:30 are skipped"),
+        ({"cron": "30 2 * * *"}, False, "2027-03-28: clocks go forward in X; runs at 02:30 are skipped"),
+        (
+            {"cron": "30 2 * * *"},
+            True,
+            "2027-03-28: clocks go forward in X; runs at 02:30 run just after the change",
+        ),
+        (
+            {"cron": "*/20 2 * * *"},
+            True,
+            "2027-10-31: clocks go back in X; runs at 02:00, 02:20, 02:40 run twice",
+        ),
+        ({"calendar": ("hourly",)}, False, "2027-10-31: clocks go back in X; an hour passes without a run"),
+        (
+            {"every": 7200.0},
+            True,
+            "2027-03-28: clocks go forward in X; runs at 02:00 run just after the change",
+        ),
+    ],
+)
+def test_a_clock_change_that_hits_a_job_is_told(
+    times: dict[str, object], by_cron: bool, warning: str, local: object
+) -> None:
+    local("Europe/Berlin")  # type: ignore[operator]
+    zone = None if "every" in times else "Europe/Berlin"
+    found = upcoming.clock_warnings(ScheduleConfig(**times, timezone=zone), NOW, by_cron=by_cron)  # type: ignore[arg-type]
+    assert warning.replace("in X", "in Europe/Berlin") in found
+
+
+@pytest.mark.parametrize(
+    ("times", "by_cron"),
+    [
+        ({"every": 7200.0}, False),
+        ({"cron": "0 4 * * *"}, False),
+        ({"cron": "30 * * * *"}, True),
+        ({"calendar": ("02:30 UTC",)}, False),
+        ({"calendar": ("02:30 Asia/Shanghai",)}, False),
+        ({"calendar": ("Mon 02:30",)}, False),  # they change on Sundays
+    ],
+)
+def test_a_job_that_no_clock_change_hits_has_no_warning(
+    times: dict[str, object], by_cron: bool, local: object
+) -> None:
+    local("Europe/Berlin")  # type: ignore[operator]
+    assert upcoming.clock_warnings(ScheduleConfig(**times), NOW, by_cron=by_cron) == ()  # type: ignore[arg-type]

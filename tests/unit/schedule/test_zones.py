@@ -1,0 +1,43 @@
+"""Time zones of the machine and of the job."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dify_job.config.model import ScheduleConfig
+from dify_job.config.schema import FIELDS
+from dify_job.schedule import upcoming, zones
+from tests.support.schedules import NOW, told
+
+
+def test_a_zone_file_that_was_copied_is_read_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "localtime"
+    copied.write_bytes(Path("/usr/share/zoneinfo/Asia/Tokyo").read_bytes())
+    monkeypatch.setattr(zones, "_LOCALTIME", copied)
+    zones._machines.cache_clear()
+    assert zones.offset(zones.zone_of(None), NOW) == timedelta(hours=9)
+    assert zones.same_zone(None, "Asia/Tokyo")
+    assert not zones.same_zone(None, "Asia/Seoul") or NOW.year < 1900
+    zones._machines.cache_clear()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no zone at all"])
+def test_a_machine_without_zone_data_goes_by_utc(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localtime = tmp_path / "localtime"
+    if content is not None:
+        localtime.write_bytes(content)
+    monkeypatch.setattr(zones, "_LOCALTIME", localtime)
+    zones._machines.cache_clear()
+    assert zones.offset(zones.zone_of(None), NOW) == timedelta(0)
+    assert told(upcoming.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
+    zones._machines.cache_clear()
+
+
+def test_a_zone_that_the_machine_lacks_is_named() -> None:
+    with pytest.raises(ValueError, match="'Europe/Nowhere' is not a time zone of this machine"):
+        FIELDS["timezone"]("Europe/Nowhere")

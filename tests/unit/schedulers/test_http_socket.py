@@ -1,0 +1,52 @@
+"""Addresses and units of the HTTP socket."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dify_job.messages.errors import JobError
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_door
+from dify_job.schedulers.systemd_paths import SystemdPaths
+
+PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
+
+
+DOOR = HttpSocketConfig(
+    listen="127.0.0.1:8000", jobs=["daily"], config_path=Path("/etc/dify-job/config.toml"),
+    python=Path("/opt/dify-job/bin/python"), uid=1000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "nine", "localhost:8000", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:80"]
+)
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    with pytest.raises(JobError, match="no address"):
+        address_of(listen)
+
+
+def test_addresses() -> None:
+    assert address_of("8000") == ("127.0.0.1", 8000)
+    assert address_of("[::1]:8000") == ("::1", 8000)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"])
+def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
+    with pytest.raises(JobError, match="no token"):
+        render_door(replace(DOOR, listen=listen), Scope.SYSTEM, 252, PLACES)
+    with_token = replace(DOOR, listen=listen, token_file=Path("/etc/dify-job/http.token"))
+    text = render_door(with_token, Scope.SYSTEM, 252, PLACES)[0].text
+    assert listen in text
+    assert "MaxConnectionsPerSource=8\n" in text
+
+
+def test_the_units_say_what_the_handler_may() -> None:
+    socket_unit, service = (artifact.text for artifact in render_door(DOOR, Scope.SYSTEM, 252, PLACES))
+    assert "ListenStream=127.0.0.1:8000\n" in socket_unit
+    assert "Accept=yes\n" in socket_unit
+    assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_CHOWN\n" in service
+    assert "RestrictAddressFamilies=AF_UNIX\n" in service
+    assert "dify_job http --config /etc/dify-job/config.toml --allow-uid 1000 -- daily\n" in service
+    assert "# jobs: daily\n" in service

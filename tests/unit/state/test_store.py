@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dify_job.state.reader import read_tick
+from dify_job.state.store import InFlight, JobState, LockHeld, boot_id
+
+
+def record(**changed: object) -> InFlight:
+    values = {"run": "r", "user": "u", "base_url": "b", "started": "s", "deadline": 0.0,
+              "boot": boot_id(), "boot_deadline": 1e12}  # fmt: skip
+    return InFlight(**{**values, **changed})
+
+
+def test_a_record_in_flight_comes_back(tmp_path: Path) -> None:
+    state = JobState(tmp_path / "job")
+    assert state.in_flight() is None
+    state.put_in_flight(record(task_id="t"))
+    assert state.in_flight() == record(task_id="t")
+    state.clear_in_flight()
+    state.clear_in_flight()
+    assert state.in_flight() is None
+
+
+def test_a_record_of_another_version_or_half_of_one_does_not_stop_a_run(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    half = json.dumps(vars(record()) | {"user": 5})
+    for text in ('{"run": "r"}', '{"run": ', "[]", "", half, "[" * 100_000):
+        (tmp_path / "in-flight.json").write_text(text)
+        assert state.in_flight() is None
+    state.put_in_flight(record())
+    told = json.loads((tmp_path / "in-flight.json").read_text())
+    (tmp_path / "in-flight.json").write_text(json.dumps(told | {"later": 1}))
+    assert state.in_flight() == record()
+
+
+@pytest.mark.parametrize("at", ["1e300", "9" * 400, "-1", "NaN", "null", '"7"', "[" * 100_000])
+def test_a_tick_that_no_calendar_has_is_none(at: str, tmp_path: Path) -> None:
+    (tmp_path / "tick.json").write_text(f'{{"at": {at}}}')
+    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (None, None)
+    JobState(tmp_path).put_tick(7.5)
+    assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (7.5, 7.5)
+
+
+def test_a_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:
+    assert not record(deadline=0.0).overdue(60)
+    assert record(deadline=1e12, boot_deadline=0.0).overdue(-1)
+    assert record(boot="another", deadline=0.0).overdue(60)
+
+
+def test_when_a_run_is_overdue_can_be_told_whatever_its_deadline() -> None:
+    assert record(deadline=1000.0).overdue_at(60).timestamp() == 1060
+    for deadline in (3e11, 1e300, float("inf"), float("nan"), -1e300):
+        assert record(deadline=deadline).overdue_at(60).tzinfo is not None
+
+
+def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    for number in range(1250):
+        state.finish({"n": number})
+    history = state.history()
+    assert len(history) <= 1200
+    assert history[-1] == {"n": 1249}
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"half": \n')
+    assert state.history()[-1] == {"n": 1249}
+
+
+def test_the_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
+    first, second = JobState(tmp_path), JobState(tmp_path)
+    first.lock()
+    with pytest.raises(LockHeld, match="process"):
+        second.lock()
+    first.close()
+    second.lock()
+
+
+def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    state = JobState(tmp_path / "job")
+    for name in ("lock", "history.jsonl"):
+        (tmp_path / "job" / name).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"):
+        state.lock()
+    with pytest.raises(OSError, match="symbolic"):
+        state.remember({})
+    (tmp_path / "job" / "lock").unlink()
+    (tmp_path / "job" / "lock").hardlink_to(target)
+    with pytest.raises(OSError, match="not a plain file"):
+        state.lock()
+    assert target.read_text() == "mine"
+
+
+def test_a_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    for n in range(1250):
+        state.finish({"n": n, "message": "a\u2028b\u0085c"})
+    assert state.history()[-1] == {"n": 1249, "message": "a\u2028b\u0085c"}
+    assert 1000 <= len(state.history()) <= 1200
+
+
+def test_a_half_line_of_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    state.remember({"n": 1})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"n": 2, "mess')
+    state.remember({"n": 3, "message": "lone \ud800 surrogate"})
+    assert [entry["n"] for entry in state.history()] == [1, 3]

@@ -1,0 +1,19 @@
+"""What holds for every file of the repository."""
+
+import subprocess
+
+from tests.conftest import ROOT
+
+_OUTSIDE = ["/".join(("", "work", "")), "/".join(("..", "shared")), "/".join(("", "root", ".pyenv"))]
+
+
+def test_nothing_names_a_path_outside_the_repository() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    names = [
+        name for name in listed.stdout.decode().split("\0") if name and not name.startswith("tests/data/")
+    ]
+    assert names, "not a git checkout"
+    for name in names:
+        if (ROOT / name).exists():
+            text = (ROOT / name).read_text(errors="replace")
+            assert not [word for word in _OUTSIDE if word in text], name
