@@ -11,7 +11,7 @@ from dify_job.dify.models import Event, FailedNode, WorkflowRun, read_event
 from dify_job.dify.nodes import NodeTracker
 from dify_job.dify.sse import Parser
 from dify_job.run.outcome import End, decide
-from tests.recordings import VERSIONS, load, names
+from tests.support.recordings import VERSIONS, load, names
 
 
 def failed_node(events: Iterable[Event]) -> FailedNode | None:
