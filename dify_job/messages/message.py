@@ -1,0 +1,63 @@
+"""Text for a person, as data: a template and its values."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+
+class Message(str):
+    """A text that is English as a `str`, and that knows what it was made from.
+
+    The place that prints it chooses the reader's language (`i18n.translate`): the catalogue translates the
+    template, and the values are filled in afterwards. Values that are messages themselves are translated, too.
+    """
+
+    __slots__ = ("template", "values")
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, values: dict[str, Any]) -> Self:
+        """Fill the values into the template.
+
+        Args:
+            template: English text with a `{name}` for each value, as `str.format` reads it.
+            values: The values by their names.
+        """
+        message = super().__new__(cls, template.format_map(values))
+        message.template = template
+        message.values = values
+        return message
+
+    def __getnewargs__(self) -> tuple[str, dict[str, Any]]:
+        """Support copy and pickle."""
+        return self.template, self.values
+
+    def with_values(self, **values: Any) -> "Message":
+        """Return the same message with other values.
+
+        Args:
+            **values: The new values; a name that the template does not have is ignored.
+        """
+        known = {name: value for name, value in values.items() if name in self.values}
+        return Message(self.template, self.values | known)
+
+
+def msg(template: str, /, **values: Any) -> Message:
+    """Make a message.
+
+    Args:
+        template: English text with a `{name}` for each value. It is the key of its translation.
+        **values: The values by their names, formatted as `str.format` does.
+    """
+    return Message(template, values)
+
+
+def join(separator: str, parts: Iterable[str]) -> Message:
+    """Join texts, so that the messages among them can still be translated.
+
+    Args:
+        separator: What stands between two parts.
+        parts: Messages, and texts that need no translation.
+    """
+    values = {f"part{number}": part for number, part in enumerate(parts)}
+    escaped = separator.replace("{", "{{").replace("}", "}}")
+    return Message(escaped.join(f"{{{name}}}" for name in values), values)
