@@ -8,6 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
+from ..messages.message import msg
 from ..schedulers import units
 from .context import CheckContext
 from .finding import Finding, ok, place_of, warn
@@ -24,21 +25,33 @@ def check_environment(case: CheckContext) -> Iterator[Finding]:
     names = set[str]() if case.by_cron else case.manager.variables(service)
     missing = sorted(wanted - names) if names is not None else []
     if missing:
-        told = f"{', '.join(missing)}: a shell may have it, and nothing sets it when the job runs by itself"
+        told = msg(
+            "{missing}: a shell may have it, and nothing sets it when the job runs by itself",
+            missing=", ".join(missing),
+        )
         yield warn("environment", told, _mend(case, missing, service))
     else:
-        yield ok("environment", f"set for the service: {', '.join(sorted(wanted))}")
+        yield ok("environment", msg("set for the service: {sorted}", sorted=", ".join(sorted(wanted))))
 
 
 def _mend(case: CheckContext, missing: Sequence[str], service: str) -> str:
     for name in missing:
         if name in (*_BUNDLES, "SSL_CERT_FILE"):
-            return f'set ca_file = "{os.environ[name]}" in {place_of(case.job, "ca_file")}'
+            return msg(
+                'set ca_file = "{environ}" in {place_of}',
+                environ=os.environ[name],
+                place_of=place_of(case.job, "ca_file"),
+            )
     if case.by_cron:
         again = case.command(f"install {case.job.name} --backend systemd")
-        return f"{again} (cron gives a job no variables; a unit can have them)"
+        return msg("{again} (cron gives a job no variables; a unit can have them)", again=again)
     if (case.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
-        return f"{case.systemctl} edit {service} ([Service] Environment={missing[0]}=...)"
+        return msg(
+            "{systemctl} edit {service} ([Service] Environment={missing}=...)",
+            systemctl=case.systemctl,
+            service=service,
+            missing=missing[0],
+        )
     return _drop_in(case, missing, service)
 
 
@@ -48,7 +61,7 @@ def _drop_in(case: CheckContext, missing: Sequence[str], service: str) -> str:
     place = shlex.quote(f"{unit}.d")
     pairs = " ".join(f'"{name}=${name}"' for name in missing)
     quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
-    text = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]'"
+    text = msg("printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]'", pairs=pairs, quote=quote)
     return f"mkdir -p {place} && {text} >{place}/environment.conf && {case.systemctl} daemon-reload"
 
 

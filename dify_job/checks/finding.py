@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from ..config.discovery import VARIABLES
 from ..config.model import Job, Source
+from ..messages.message import msg
 from ..system.privileges import sudo
 
 _OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
@@ -44,8 +45,8 @@ def place_of(job: Job, key: str) -> str:
         return str(origin)
     file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
     if file is None and key in VARIABLES:
-        return f"the variable {VARIABLES[key]}"
-    return f"[jobs.{job.name}] of {file or 'a config file'}"
+        return msg("the variable {variables}", variables=VARIABLES[key])
+    return msg("[jobs.{name}] of {value}", name=job.name, value=file or msg("a config file"))
 
 
 def by_root(command: str) -> str:

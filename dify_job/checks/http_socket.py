@@ -5,6 +5,7 @@ import shlex
 
 from ..config.secrets import read_token
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers import access
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..system.managed_files import is_missing
@@ -26,33 +27,47 @@ def _check_units(state: HttpSocketStatus) -> Finding:
     again = _again(state)
     if state.edited:
         there = " ".join(shlex.quote(str(path)) for path in state.edited)
-        told = f"edited by hand, so that install refuses to change them: {there}"
-        return warn("http", told, f"{_as_owner(state, f'rm {there}')} && {again}")
+        told = msg("edited by hand, so that install refuses to change them: {there}", there=there)
+        return warn(
+            "http",
+            told,
+            msg(
+                "{as_owner} && {again}",
+                as_owner=_as_owner(state, msg("rm {there}", there=there)),
+                again=again,
+            ),
+        )
     if state.door is None:
-        return fail("http", "one of its two units is missing", again)
-    return warn("http", "its units are of another version of dify-job, or for another systemd", again)
+        return fail("http", msg("one of its two units is missing"), again)
+    return warn("http", msg("its units are of another version of dify-job, or for another systemd"), again)
 
 
 def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Finding | None:
     """None where a request gets an answer."""
     if not os.access(door.python, os.X_OK):
-        told = f"{door.python}, which answers, is gone or cannot be run"
+        told = msg("{python}, which answers, is gone or cannot be run", python=door.python)
         return fail("http", told, _again(state))
     if (fault := _fault_of_token(door)) is not None:
-        return fail("http", f"nobody is let in: {fault.message}", _token(door) or fault.hint)
+        return fail(
+            "http", msg("nobody is let in: {message}", message=fault.message), _token(door) or fault.hint
+        )
     return None
 
 
 def _check_listens(case: CheckContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Finding:
     if state.listening is False:
-        told = f"nothing listens on {door.listen}: its socket unit is not active"
-        return fail("http", told, f"{case.systemctl} enable --now {SOCKET}")
+        told = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
+        return fail(
+            "http", told, msg("{systemctl} enable --now {socket}", systemctl=case.systemctl, socket=SOCKET)
+        )
     if not state.enabled:
-        told = "it listens until the next boot only: its socket is not enabled"
-        return warn("http", told, f"{case.systemctl} enable {SOCKET}")
+        told = msg("it listens until the next boot only: its socket is not enabled")
+        return warn("http", told, msg("{systemctl} enable {socket}", systemctl=case.systemctl, socket=SOCKET))
     if state.listening is None:
-        return ok("http", f"systemd is to listen on {door.listen} for {_who(door)}")
-    return ok("http", f"systemd listens on {door.listen} for {_who(door)}")
+        return ok(
+            "http", msg("systemd is to listen on {listen} for {who}", listen=door.listen, who=_who(door))
+        )
+    return ok("http", msg("systemd listens on {listen} for {who}", listen=door.listen, who=_who(door)))
 
 
 def _fault_of_token(door: HttpSocketConfig) -> JobError | None:
@@ -72,13 +87,13 @@ def _token(door: HttpSocketConfig) -> str | None:
     if path is None or not is_missing(path):
         return None
     there = shlex.quote(str(path))
-    return f"install -m 600 /dev/null {there} && openssl rand -hex 32 >{there}"
+    return msg("install -m 600 /dev/null {there} && openssl rand -hex 32 >{there}", there=there)
 
 
 def _who(door: HttpSocketConfig) -> str:
     if door.token_file is not None:
-        return f"whoever has the token in {door.token_file}"
-    return "root" if not door.uid else f"root and {access.name_of(door.uid)}"
+        return msg("whoever has the token in {token_file}", token_file=door.token_file)
+    return "root" if not door.uid else msg("root and {name_of}", name_of=access.name_of(door.uid))
 
 
 def _again(state: HttpSocketStatus) -> str:

@@ -9,6 +9,7 @@ from ..dify.app_info import AppProbe
 from ..dify.models import version_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run import coercion
 from ..run import files as run_files
 from ..run.inputs import needs_form
@@ -23,22 +24,35 @@ def check_inputs(
     """What Dify would refuse or drop; None where the form is not known. inputs: rendered, or why not."""
     place = place_of(job, "inputs")
     if isinstance(inputs, JobError):
-        return fail("inputs", inputs.message, f"edit inputs in {place}; {inputs.hint}")
+        return fail(
+            "inputs", inputs.message, msg("edit inputs in {place}; {hint}", place=place, hint=inputs.hint)
+        )
     if seen is None or seen.parameters is None:
         return None
     version = version_of({"X-Version": seen.version or ""})
     form = [field.variable for field in seen.parameters.form]
-    mend = f"edit inputs in {place}; the app's inputs: {', '.join(form) or 'none'}"
+    mend = msg(
+        "edit inputs in {place}; the app's inputs: {value}", place=place, value=", ".join(form) or "none"
+    )
     try:
         coercion.fitted(inputs, seen.parameters, version, files)
     except JobError as error:
         held = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
         return (fail if held else warn)("inputs", f"{error.message}{_of_another(job)}", mend)
     if unknown := sorted(set(inputs) - set(form)):
-        told = f"the app has no input {', '.join(unknown)}: Dify drops it without a word{_of_another(job)}"
+        told = msg(
+            "the app has no input {unknown}: Dify drops it without a word{of_another}",
+            unknown=", ".join(unknown),
+            of_another=_of_another(job),
+        )
         return warn("inputs", told, mend)
     required = sum(field.required for field in seen.parameters.form)
-    told = f"fit the app's form: {len(inputs) + len(files)} given, {required} required{_of_another(job)}"
+    told = msg(
+        "fit the app's form: {value} given, {required} required{of_another}",
+        value=len(inputs) + len(files),
+        required=required,
+        of_another=_of_another(job),
+    )
     return ok("inputs", told)
 
 
@@ -46,7 +60,10 @@ def _of_another(job: Job) -> str:
     """Dify shows the form of the newest version alone, whichever runs."""
     if job.workflow_id is None:
         return ""
-    return f"; that is the newest version's form, and workflow_id {job.workflow_id} can have another"
+    return msg(
+        "; that is the newest version's form, and workflow_id {workflow_id} can have another",
+        workflow_id=job.workflow_id,
+    )
 
 
 def check_files(
@@ -58,7 +75,9 @@ def check_files(
     """The files that the job hands over; None where it has none."""
     place = place_of(job, "files")
     if isinstance(files, JobError):
-        return fail("files", files.message, f"edit files in {place}; {files.hint}")
+        return fail(
+            "files", files.message, msg("edit files in {place}; {hint}", place=place, hint=files.hint)
+        )
     if not files:
         return None
     try:
@@ -67,13 +86,23 @@ def check_files(
             fields = {field.variable: field for field in seen.parameters.form}
             run_files.check(found, fields, seen.parameters.limits)
     except JobError as error:
-        there = f"put a file there that {account.name} can read, or edit files in {place}"
-        edit = there if error.outcome is Outcome.NO_INPUT else f"edit files in {place}; {error.hint}"
+        there = msg(
+            "put a file there that {name} can read, or edit files in {place}", name=account.name, place=place
+        )
+        edit = (
+            there
+            if error.outcome is Outcome.NO_INPUT
+            else msg("edit files in {place}; {hint}", place=place, hint=error.hint)
+        )
         return fail("files", error.message, edit)
     for file in (file for given in found.values() for file in given):
         if file.path is not None and (why := access.obstacle(file.path, account, os.R_OK)) is not None:
             mend = grant_access_command(file.path, account, os.R_OK)
             if access.is_hidden(file.path, account):
-                mend = f"edit files in {place}: another directory, below /srv for example"
-            return fail("files", f"{account.name} cannot read {file.path}: {why}", mend)
-    return ok("files", f"there and as the app takes them: {', '.join(sorted(files))}")
+                mend = msg("edit files in {place}: another directory, below /srv for example", place=place)
+            return fail(
+                "files",
+                msg("{name} cannot read {path}: {why}", name=account.name, path=file.path, why=why),
+                mend,
+            )
+    return ok("files", msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))

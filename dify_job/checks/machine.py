@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..dify.app_info import AppProbe
 from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.message import msg
 from ..run.unit_result import why_not_started
 from ..schedulers import access, systemctl
 from ..state.reader import lock_holder, read_in_flight, read_last
@@ -27,14 +28,14 @@ _SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
-_AGAIN = {RetrySafety.SAFE: "; a retry is safe", RetrySafety.NOT_SAFE: "; a retry is not safe"}
+_AGAIN = {RetrySafety.SAFE: msg("; a retry is safe"), RetrySafety.NOT_SAFE: msg("; a retry is not safe")}
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 # What mends it where systemd could not start the process, by its status (systemd.exec(5)).
 _MENDS = {
-    203: "dify-job install {job}",
-    217: "dify-job install {job} --run-as USER",
-    226: "systemctl cat dify-job-{job}.service",
-    243: "dify-job secret set {job}",
+    203: msg("dify-job install {{job}}"),
+    217: msg("dify-job install {{job}} --run-as USER"),
+    226: msg("systemctl cat dify-job-{{job}}.service"),
+    243: msg("dify-job secret set {{job}}"),
 }
 # Results of a service that its process did not choose (systemd.exec(5), $SERVICE_RESULT).
 _ENDED_BY_SYSTEMD = {
@@ -51,14 +52,18 @@ def check_clock(seen: AppProbe | None) -> Finding:
     """Whether schedules mean what they say."""
     ahead = seen.clock_ahead if seen is not None else None
     if ahead is not None and abs(ahead) > _MOST_SKEW:
-        way = "ahead of" if ahead > 0 else "behind"
-        told = f"this machine's clock is {abs(ahead):.0f} s {way} the server's"
-        return warn("clock", told, f"{by_root('timedatectl set-ntp true')} (on the machine that is wrong)")
+        way = msg("ahead of") if ahead > 0 else "behind"
+        told = msg("this machine's clock is {abs:.0f} s {way} the server's", abs=abs(ahead), way=way)
+        return warn(
+            "clock",
+            told,
+            msg("{by_root} (on the machine that is wrong)", by_root=by_root(msg("timedatectl set-ntp true"))),
+        )
     synchronised = _synchronised()
     if synchronised is False:
-        return warn("clock", "the clock is not synchronised", by_root("timedatectl set-ntp true"))
-    told = "synchronised" if synchronised else "not known whether it is synchronised"
-    return ok("clock", told + ("" if ahead is None else "; agrees with the server's"))
+        return warn("clock", msg("the clock is not synchronised"), by_root(msg("timedatectl set-ntp true")))
+    told = "synchronised" if synchronised else msg("not known whether it is synchronised")
+    return ok("clock", told + ("" if ahead is None else msg("; agrees with the server's")))
 
 
 @cache
@@ -76,35 +81,46 @@ def check_journal(case: CheckContext) -> Finding:
     if not _JOURNAL.exists():
         return _check_without_journal(case)
     if not _listens(_JOURNAL):
-        again = by_root("systemctl restart systemd-journald.socket systemd-journald")
-        return warn("journal", "journald does not run: the log of a run goes nowhere", again)
+        again = by_root(msg("systemctl restart systemd-journald.socket systemd-journald"))
+        return warn("journal", msg("journald does not run: the log of a run goes nowhere"), again)
     if _keeps_nothing():
         there = "/etc/systemd/journald.conf.d"
-        keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
+        keep = msg(
+            "mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf",
+            there=there,
+        )
         mend = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
-        return warn("journal", "journald keeps nothing (Storage=none): dify-job logs shows nothing", mend)
+        return warn(
+            "journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), mend
+        )
     if os.geteuid() == 0 or not case.system or _in_group():
-        return ok("journal", f"dify-job logs {case.job.name} shows it")
+        return ok("journal", msg("dify-job logs {name} shows it", name=case.job.name))
     name = access.name_of(os.geteuid())
-    told = f"{name} cannot read the journal of the machine's units"
-    return warn("journal", told, f"sudo usermod -aG systemd-journal {name} (and log in again)")
+    told = msg("{name} cannot read the journal of the machine's units", name=name)
+    return warn("journal", told, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
 
 
 def _check_without_journal(case: CheckContext) -> Finding:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = case.job.log_file
     if not case.by_cron or _listens(_SYSLOG):
-        return ok("journal", "none here; the log goes to syslog" if case.by_cron else "none here")
+        return ok("journal", msg("none here; the log goes to syslog") if case.by_cron else msg("none here"))
     if file is None:
-        told = "there is neither a journal nor a syslog: the log of a run goes nowhere"
-        mend = f"{by_root('apt-get install rsyslog')} (or set log_file in the job)"
+        told = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
+        mend = msg("{by_root} (or set log_file in the job)", by_root=by_root(msg("apt-get install rsyslog")))
         return warn("journal", told, mend)
     if is_missing(file.parent, stat.S_ISDIR):
-        return warn("journal", f"the directory of log_file {file} does not exist", f"mkdir -p {file.parent}")
+        return warn(
+            "journal",
+            msg("the directory of log_file {file} does not exist", file=file),
+            msg("mkdir -p {parent}", parent=file.parent),
+        )
     if case.account is not None and (why := access.obstacle(file.parent, case.account, os.W_OK)) is not None:
-        told = f"{case.account.name} cannot write log_file {file}: {why}"
-        return warn("journal", told, by_root(f"chown {case.account.name} {file.parent}"))
-    return ok("journal", f"none here; the log goes to {file}")
+        told = msg("{name} cannot write log_file {file}: {why}", name=case.account.name, file=file, why=why)
+        return warn(
+            "journal", told, by_root(msg("chown {name} {parent}", name=case.account.name, parent=file.parent))
+        )
+    return ok("journal", msg("none here; the log goes to {file}", file=file))
 
 
 @cache
@@ -134,54 +150,68 @@ def _in_group() -> bool:
 def check_state(case: CheckContext) -> Finding:
     """Whether lock and records can be kept, and who holds the lock."""
     if case.job.state == "none":
-        return ok("state", 'none is kept (state = "none")')
+        return ok("state", msg('none is kept (state = "none")'))
     directory = case.state
     if _is_hidden(case):
-        return ok("state", f"{directory} is not for you to read")
+        return ok("state", msg("{directory} is not for you to read", directory=directory))
     there = _nearest(directory)
     if (bad := _cannot_be_written(case, there)) is not None:
         return bad
     if there != directory:
-        return ok("state", f"{directory} is made at the first run")
+        return ok("state", msg("{directory} is made at the first run", directory=directory))
     held = lock_holder(directory, case.now)
     if held is None:
-        return ok("state", f"{directory}, its lock is free")
+        return ok("state", msg("{directory}, its lock is free", directory=directory))
     who, since = held
     if since > case.job.timeout + 300:
-        told = f"the lock is held by {who} for {since / 60:.0f} min, longer than the timeout"
+        told = msg(
+            "the lock is held by {who} for {value:.0f} min, longer than the timeout",
+            who=who,
+            value=since / 60,
+        )
         return warn("state", told, _stop(case, who))
-    return ok("state", f"{directory}; a run is under way ({who})")
+    return ok("state", msg("{directory}; a run is under way ({who})", directory=directory, who=who))
 
 
 def _cannot_be_written(case: CheckContext, there: Path) -> Finding | None:
     """there: the state directory, or what there is of its path."""
     directory = case.state
     if (strange := _in_its_place(case, there)) is not None:
-        return fail("state", strange, f"mv {shlex.quote(str(there))} {shlex.quote(f'{there}.old')}")
+        return fail(
+            "state",
+            strange,
+            msg("mv {quote} {quote2}", quote=shlex.quote(str(there)), quote2=shlex.quote(f"{there}.old")),
+        )
     account = case.account
     name = account.name if account is not None else case.job.run_as
     if os.statvfs(there).f_flag & os.ST_RDONLY:
         writable = by_root(f"mount -o remount,rw $(findmnt -n -o TARGET -T {there})")
-        told = f"{there} is on a file system that is mounted read-only"
-        return fail("state", told, f"{writable} (dmesg tells it if an error made it so)")
+        told = msg("{there} is on a file system that is mounted read-only", there=there)
+        return fail(
+            "state", told, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
+        )
     by_systemd = case.system and not case.by_cron  # StateDirectory= makes it, and gives it to its user
     writer = access.ROOT if there != directory and case.system else account
     why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
         mine = f"chown -R {name} {there}"
         anew = f"install -d -o {name} {directory.parent} {directory}"
-        told = f"{name} cannot write to {there}: {why}"
+        told = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
         return fail("state", told, by_root(mine if there == directory else anew))
     return None
 
 
 def _in_its_place(case: CheckContext, there: Path) -> str | None:
     if is_missing(there, stat.S_ISDIR):
-        return f"{there} is not a directory"
+        return msg("{there} is not a directory", there=there)
     private = private_of(there.parent) / there.name
     if not case.system or there != case.state or there.is_symlink() or not os.path.lexists(private):
         return None
-    return f"{there} and {private} are both there: systemd does not start the unit (238)"
+    return msg(
+        "{there} and {private} are both there: systemd does not start the unit (238)",
+        there=there,
+        private=private,
+    )
 
 
 def _is_hidden(case: CheckContext) -> bool:
@@ -192,9 +222,9 @@ def _is_hidden(case: CheckContext) -> bool:
 
 def _stop(case: CheckContext, who: str) -> str:
     if case.one is not None and case.one.running:
-        return f"{case.systemctl} stop dify-job-{case.job.name}.service"
+        return msg("{systemctl} stop dify-job-{name}.service", systemctl=case.systemctl, name=case.job.name)
     pid = who.removeprefix("process ")
-    return f"kill {pid}" if pid.isdecimal() else f"fuser -k {case.state / 'lock'}"
+    return msg("kill {pid}", pid=pid) if pid.isdecimal() else f"fuser -k {case.state / 'lock'}"
 
 
 def _nearest(path: Path) -> Path:
@@ -218,13 +248,17 @@ def check_disk(case: CheckContext) -> Finding:
         free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
         least = min(least, (free, place)) if least else (free, place)
     if least is None:
-        return ok("disk", "nothing is written")
+        return ok("disk", msg("nothing is written"))
     free, place = least
-    told = f"{free / 1e6:.0f} MB free below {place}"
+    told = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
     if free < _LEAST_FREE:
-        return fail("disk", f"{told}: records cannot be kept", f"df -h {place}; df -i {place}")
+        return fail(
+            "disk",
+            msg("{told}: records cannot be kept", told=told),
+            msg("df -h {place}; df -i {place}", place=place),
+        )
     if free < _LITTLE_FREE:
-        return warn("disk", told, f"df -h {place}; df -i {place}")
+        return warn("disk", told, msg("df -h {place}; df -i {place}", place=place))
     return ok("disk", told)
 
 
@@ -233,30 +267,40 @@ def check_last_run(case: CheckContext) -> Iterator[Finding]:
     directory, job = case.state, case.job.name
     one = case.one
     if one is not None and (why := why_not_started(one.exit_code)) is not None:
-        mend = _MENDS.get(one.exit_code or 0, "systemctl status dify-job-{job}.service")
-        yield warn("last-run", f"systemd could not start it: status {why}", mend.format(job=job))
+        mend = _MENDS.get(one.exit_code or 0, msg("systemctl status dify-job-{{job}}.service"))
+        yield warn("last-run", msg("systemd could not start it: status {why}", why=why), mend.format(job=job))
     elif one is not None and one.result in _ENDED_BY_SYSTEMD:
-        told = f"systemd ended it ({one.result}): {_ENDED_BY_SYSTEMD[one.result]}"
+        told = msg(
+            "systemd ended it ({result}): {ended_by_systemd}",
+            result=one.result,
+            ended_by_systemd=_ENDED_BY_SYSTEMD[one.result],
+        )
         yield warn(
-            "last-run", told, f"dify-job logs {job}; look in the app's Logs for what became of the run"
+            "last-run",
+            told,
+            msg("dify-job logs {job}; look in the app's Logs for what became of the run", job=job),
         )
     elif _is_hidden(case):
-        yield ok("last-run", f"{directory} is not for you to read")
+        yield ok("last-run", msg("{directory} is not for you to read", directory=directory))
     else:
         last = read_last(directory)
         if last is None:
-            yield ok("last-run", "none is recorded")
+            yield ok("last-run", msg("none is recorded"))
         elif last.get("outcome") in _GOOD:
-            yield ok("last-run", f"{last.get('outcome')}, {last.get('call_time')}")
+            yield ok("last-run", msg("{get}, {get2}", get=last.get("outcome"), get2=last.get("call_time")))
         else:
             code = last.get("exit_code")
             again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
             told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
-            yield warn("last-run", told, last.get("hint") or f"dify-job logs {job}")
+            yield warn("last-run", told, last.get("hint") or msg("dify-job logs {job}", job=job))
     if not os.access(directory / "in-flight.json", os.R_OK) or lock_holder(directory, case.now):
         return
     record = read_in_flight(directory)
     if record is not None:
-        run = record.workflow_run_id or "without an id"
-        told = f"how an earlier run ended is not known ({run}): the next one looks for it first"
-        yield warn("in-flight", told, f"look for it in the app's Logs in Dify; dify-job run {job} settles it")
+        run = record.workflow_run_id or msg("without an id")
+        told = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
+        yield warn(
+            "in-flight",
+            told,
+            msg("look for it in the app's Logs in Dify; dify-job run {job} settles it", job=job),
+        )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from ..config.model import Job
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers import units
 from ..schedulers.backend import InstalledJob, Scope
@@ -49,19 +50,26 @@ def check_missed_runs(
     if not missed:
         return None
     first, second = (f"{each.astimezone():%Y-%m-%d %H:%M}" for each in missed)
-    what = f"no run is on record for the last two scheduled times, {first} and {second}"
+    what = msg(
+        "no run is on record for the last two scheduled times, {first} and {second}",
+        first=first,
+        second=second,
+    )
     if one.by_cron:
         return warn(
             "missed-runs",
-            f"{what}: cron does not start it",
-            f"{by_root('journalctl -t CRON -n 20')} (cron starts nothing for an account or password that has "
-            "expired, nor at the expected time where the daemon has a TZ of its own)",
+            msg("{what}: cron does not start it", what=what),
+            msg(
+                "{by_root} (cron starts nothing for an account or password that has expired, nor at the "
+                "expected time where the daemon has a TZ of its own)",
+                by_root=by_root("journalctl -t CRON -n 20"),
+            ),
         )
     manager = "systemctl --user" if one.scope is Scope.USER else "systemctl"
     return warn(
         "missed-runs",
-        f"{what}: systemd does not start it",
-        f"{manager} status {' '.join(units.unit_names(one.job))}",
+        msg("{what}: systemd does not start it", what=what),
+        msg("{manager} status {unit_names}", manager=manager, unit_names=" ".join(units.unit_names(one.job))),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..config.permissions import fault_of_directories
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers import access, units
 from ..schedulers.backend import Scope
 from ..system import subprocesses
@@ -44,22 +45,34 @@ def _lacks(python: Path, module: str) -> bool:
 
 def _check_interpreter(case: CheckContext) -> Finding:
     job, python = case.job.name, case.python
-    again = f"{case.command(f'install {job}')} (with this dify-job's own interpreter)"
+    again = msg("{command} (with this dify-job's own interpreter)", command=case.command(f"install {job}"))
     if python is None:
-        return warn("interpreter", "no line of ours starts it", again)
+        return warn("interpreter", msg("no line of ours starts it"), again)
     if case.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
-        return warn("interpreter", f"{python} is not for you to look at", by_root(f"dify-job doctor {job}"))
+        return warn(
+            "interpreter",
+            msg("{python} is not for you to look at", python=python),
+            by_root(msg("dify-job doctor {job}", job=job)),
+        )
     if not os.access(python, os.X_OK):
-        what = "is gone" if is_missing(python) else "cannot be run"
-        return fail("interpreter", f"{python} {what}: systemd says 203/EXEC then, cron nothing", again)
+        what = msg("is gone") if is_missing(python) else msg("cannot be run")
+        return fail(
+            "interpreter",
+            msg("{python} {what}: systemd says 203/EXEC then, cron nothing", python=python, what=what),
+            again,
+        )
     if (why := _distrust(python)) is not None:
-        return ok("interpreter", f"{python}; not tried, for it {why}")
+        return ok("interpreter", msg("{python}; not tried, for it {why}", python=python, why=why))
     done = _tried(python)
     if done.code != 0:
-        told = f"{python} has no dify-job: {done.complaint[-200:] or done.code}"
+        told = msg(
+            "{python} has no dify-job: {value}", python=python, value=done.complaint[-200:] or done.code
+        )
         return fail("interpreter", told, again)
-    other = "" if python == Path(sys.executable) else f"; this is {sys.executable}"
-    return ok("interpreter", f"{python}, {done.text.strip()}{other}")
+    other = "" if python == Path(sys.executable) else msg("; this is {executable}", executable=sys.executable)
+    return ok(
+        "interpreter", msg("{python}, {strip}{other}", python=python, strip=done.text.strip(), other=other)
+    )
 
 
 @cache
@@ -88,20 +101,25 @@ def _check_reach(case: CheckContext) -> Iterator[Finding]:
     except JobError as error:
         yield fail("reach", error.message, error.hint)
         return
-    yield ok("reach", f"{account.name} reaches the interpreter, dify-job and the config")
+    yield ok("reach", msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
 
 
 def _check_bytecode(case: CheckContext, python: Path) -> Finding:
     """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
     if python != Path(sys.executable):
-        return ok("bytecode", "of another interpreter, not looked at")
+        return ok("bytecode", msg("of another interpreter, not looked at"))
     missing = list(_uncompiled())
     if not case.system:  # the run leaves them itself, where it may
         missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
     if missing:
         roots = sorted({str(_root_of(source)) for source in missing})
-        told = f"{len(missing)} modules are not compiled: each run compiles them anew (1.8 times the CPU)"
-        return warn("bytecode", told, f"{python} -m compileall -q {' '.join(roots)}")
+        told = msg(
+            "{len} modules are not compiled: each run compiles them anew (1.8 times the CPU)",
+            len=len(missing),
+        )
+        return warn(
+            "bytecode", told, msg("{python} -m compileall -q {roots}", python=python, roots=" ".join(roots))
+        )
     return ok("bytecode", "compiled")
 
 

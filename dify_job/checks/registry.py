@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.inputs import Templates
 from ..run.preflight import obstacle
 from ..state.history import read_history
@@ -34,8 +35,8 @@ def examine(case: CheckContext, servers: Servers) -> Iterator[Finding]:
     if key is not None and distrust is None:
         seen = servers.look(case.job, key)
         if seen is None:
-            told = "not asked: the servers of the other jobs used up the time"
-            yield warn("server", told, f"dify-job doctor {case.job.name}")
+            told = msg("not asked: the servers of the other jobs used up the time")
+            yield warn("server", told, msg("dify-job doctor {name}", name=case.job.name))
     yield distrust or check_transport(case.job, seen, case.now)
     if seen is not None:
         yield from check_server(case.job, seen)
@@ -70,9 +71,17 @@ def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Finding]:
     account = case.account
     if account is None:
         run_as = case.job.run_as
-        told = f"run_as names {run_as}, who is no user here"
-        other = f"or edit run_as in {place_of(case.job, 'run_as')}"
-        yield fail("run-as", told, f"{by_root(f'useradd --system {run_as}')} ({other})")
+        told = msg("run_as names {run_as}, who is no user here", run_as=run_as)
+        other = msg("or edit run_as in {place_of}", place_of=place_of(case.job, "run_as"))
+        yield fail(
+            "run-as",
+            told,
+            msg(
+                "{by_root} ({other})",
+                by_root=by_root(msg("useradd --system {run_as}", run_as=run_as)),
+                other=other,
+            ),
+        )
     else:
         yield from _shown(check_files(case.job, files, account, known))
         yield from _shown(check_output(case, account))

@@ -13,6 +13,7 @@ from ..config.schema import host_in_the_open
 from ..dify.app_info import CALL_LIMIT, AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.connection_hints import connection_error_hint
 from ..run.preflight import obstacle
 from .finding import Finding, fail, ok, place_of, warn
@@ -51,7 +52,10 @@ def check_trust(job: Job) -> Finding | None:
     try:
         check_ca_file(job.ca_file)
     except JobError as error:
-        told = f"edit ca_file in {place_of(job, 'ca_file')}: a PEM file, or none for this machine's own"
+        told = msg(
+            "edit ca_file in {place_of}: a PEM file, or none for this machine's own",
+            place_of=place_of(job, "ca_file"),
+        )
         return fail("tls", error.message, told)
     return None
 
@@ -63,17 +67,17 @@ def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Finding:
     if host_in_the_open(job.base_url) is not None:
         return warn(
             "tls",
-            f"the key goes to {host} unencrypted",
-            f"set base_url to https:// ({place_of(job, 'base_url')})",
+            msg("the key goes to {host} unencrypted", host=host),
+            msg("set base_url to https:// ({place_of})", place_of=place_of(job, "base_url")),
         )
     if parts.scheme == "http":
-        return ok("tls", "none, and none is needed: the server is this machine")
+        return ok("tls", msg("none, and none is needed: the server is this machine"))
     end = seen.certificate_ends if seen is not None else None
     if end is None:
-        return ok("tls", "https; certificates are verified")
-    told = f"the certificate of {host} is good until {end:%Y-%m-%d}"
+        return ok("tls", msg("https; certificates are verified"))
+    told = msg("the certificate of {host} is good until {end:%Y-%m-%d}", host=host, end=end)
     if end - now.astimezone(UTC) < _CERTIFICATE_WARNING:
-        return warn("tls", told, f"renew it on {host}; after that day no run starts")
+        return warn("tls", told, msg("renew it on {host}; after that day no run starts", host=host))
     return ok("tls", told)
 
 
@@ -82,34 +86,57 @@ def check_server(job: Job, seen: AppProbe) -> Iterator[Finding]:
     verdict = obstacle(seen)
     refusal = seen.refusal
     if seen.broken is not None:
-        yield fail("server", f"{job.base_url} cannot be reached: {seen.broken}", _try(job, seen.broken))
+        yield fail(
+            "server",
+            msg("{base_url} cannot be reached: {broken}", base_url=job.base_url, broken=seen.broken),
+            _try(job, seen.broken),
+        )
         return
     by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
     if seen.strange or not by_dify:
         words = verdict or obstacle(AppProbe(strange=True))
         assert words is not None  # noqa: S101 - for mypy; there is an obstacle
-        yield fail("server", f"{job.base_url}: {words.message}", words.hint)
+        yield fail(
+            "server", msg("{base_url}: {message}", base_url=job.base_url, message=words.message), words.hint
+        )
         return
-    yield ok("server", f"Dify {seen.version or '(version not told)'} answers at {job.base_url}")
+    yield ok(
+        "server",
+        msg(
+            "Dify {value} answers at {base_url}",
+            value=seen.version or msg("(version not told)"),
+            base_url=job.base_url,
+        ),
+    )
     if verdict is not None and verdict.outcome is Outcome.DENIED:
-        yield fail("access", verdict.message, f"dify-job secret set {job.name}")
+        yield fail("access", verdict.message, msg("dify-job secret set {name}", name=job.name))
         return
-    yield ok("access", "Dify takes the key")
+    yield ok("access", msg("Dify takes the key"))
     if verdict is not None:
-        other = f"dify-job secret set {job.name} ({verdict.hint})"
+        other = msg("dify-job secret set {name} ({hint})", name=job.name, hint=verdict.hint)
         yield fail("app", verdict.message, verdict.hint if seen.mode in (None, "workflow") else other)
         return
     mode = "" if seen.mode is None else ", a workflow"
-    yield ok("app", f"{seen.name!r}{mode}, published, its API switched on")
+    yield ok("app", msg("{name!r}{mode}, published, its API switched on", name=seen.name, mode=mode))
 
 
 def _try(job: Job, why: str) -> str:
     if why.startswith("proxy: ") or "expired" in why:
         return connection_error_hint(why)
     if "mismatch" in why:
-        return f"edit base_url in {place_of(job, 'base_url')}: a name that the certificate is for"
+        return msg(
+            "edit base_url in {place_of}: a name that the certificate is for",
+            place_of=place_of(job, "base_url"),
+        )
     if "certificate" in why:
         place = place_of(job, "ca_file")
-        return f"set ca_file in {place} to the PEM file of its authority, or renew it on the server"
-    verify = f" --cacert {job.ca_file}" if job.ca_file else ""
-    return f"curl -v{verify} {job.base_url}/info; edit base_url in {place_of(job, 'base_url')}"
+        return msg(
+            "set ca_file in {place} to the PEM file of its authority, or renew it on the server", place=place
+        )
+    verify = msg(" --cacert {ca_file}", ca_file=job.ca_file) if job.ca_file else ""
+    return msg(
+        "curl -v{verify} {base_url}/info; edit base_url in {place_of}",
+        verify=verify,
+        base_url=job.base_url,
+        place_of=place_of(job, "base_url"),
+    )

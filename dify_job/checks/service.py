@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..messages.message import msg
 from ..schedulers import access, crond, crontab, dropins, systemctl, units
 from ..schedulers.backend import InstalledJob
 from ..schedulers.systemctl import Unit
@@ -18,7 +19,7 @@ from .program import check_program
 
 _LINGER = Path("/var/lib/systemd/linger")
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
-_EDITS = "--overwrite-edits (--diff in its place shows the edits)"
+_EDITS = msg("--overwrite-edits (--diff in its place shows the edits)")
 
 
 def check_backend(case: CheckContext) -> Finding:
@@ -26,17 +27,32 @@ def check_backend(case: CheckContext) -> Finding:
     bad = fail if case.one is not None else warn
     if case.by_cron:
         if crond.is_running():
-            return ok("backend", "the cron daemon runs")
-        return bad("backend", "the cron daemon does not run", crond.start_command())
+            return ok("backend", msg("the cron daemon runs"))
+        return bad("backend", msg("the cron daemon does not run"), crond.start_command())
     manager = case.manager
     why_not = manager.why_not()
     if why_not is None and manager.silent:
-        told = f"the {case.scheduler.scope} manager of systemd does not answer"
-        return bad("backend", told, f"{by_root('journalctl -b -p err _PID=1')} (a frozen one needs a reboot)")
+        told = msg("the {scope} manager of systemd does not answer", scope=case.scheduler.scope)
+        return bad(
+            "backend",
+            told,
+            msg("{by_root} (a frozen one needs a reboot)", by_root=by_root("journalctl -b -p err _PID=1")),
+        )
     if why_not is None:
-        return ok("backend", f"systemd {case.systemd_version}, the {case.scheduler.scope} manager")
+        return ok(
+            "backend",
+            msg(
+                "systemd {systemd_version}, the {scope} manager",
+                systemd_version=case.systemd_version,
+                scope=case.scheduler.scope,
+            ),
+        )
     if not case.system and systemctl.is_booted():
-        return bad("backend", why_not, by_root(f"loginctl enable-linger {access.name_of(os.geteuid())}"))
+        return bad(
+            "backend",
+            why_not,
+            by_root(msg("loginctl enable-linger {name_of}", name_of=access.name_of(os.geteuid()))),
+        )
     by_cron = case.command(f"install {case.job.name} --backend cron")
     if case.one is not None:  # with both it would run twice, and install refuses
         by_cron = f"{_uninstall(case, case.one)} && {by_cron}"
@@ -51,12 +67,12 @@ def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
     job, one = case.job.name, case.one
     if one is None:
         install = case.command(f"install {job}{_where_asked(case)}")
-        yield warn("units", "not installed: nothing starts it by itself", install)
+        yield warn("units", msg("not installed: nothing starts it by itself"), install)
         return
     if len(case.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
         mend = _uninstall(case, case.installed[1][1])
-        yield fail("units", f"installed twice, in {where}: it runs twice", mend)
+        yield fail("units", msg("installed twice, in {where}: it runs twice", where=where), mend)
         return
     shown = case.manager.show(units.unit_names(job)) if not case.by_cron else {}
     files = _check_units(case, one, shown) if not case.by_cron else _check_cron_file(case, one)
@@ -76,13 +92,18 @@ def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
 
 
 def _uninstall(case: CheckContext, one: InstalledJob) -> str:
-    command = f"dify-job uninstall {case.job.name} --backend {one.backend} --{one.scope}"
+    command = msg(
+        "dify-job uninstall {name} --backend {backend} --{scope}",
+        name=case.job.name,
+        backend=one.backend,
+        scope=one.scope,
+    )
     return f"{one.scope.sudo}{command}"
 
 
 def _where_asked(case: CheckContext) -> str:
     """The flags by which install goes where the caller looked, and would not go by itself."""
-    backend = " --backend cron" if case.by_cron and systemctl.is_booted() else ""
+    backend = msg(" --backend cron") if case.by_cron and systemctl.is_booted() else ""
     return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.scheduler.scope}"
 
 
@@ -94,28 +115,44 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
-            told = f"{name} is masked by the administrator"
-            return fail("units", told, f"{case.systemctl} unmask {name} && {again} --start")
-        if seen is None:
-            return fail("units", f"{name} is missing", again)
-        if state not in ("", "loaded"):
-            told = f"systemd does not load {name}: {state}"
+            told = msg("{name} is masked by the administrator", name=name)
             return fail(
-                "units", told, _without(case, shown[name]["DropInPaths"].split()) or f"{again} {_EDITS}"
+                "units",
+                told,
+                msg(
+                    "{systemctl} unmask {name} && {again} --start",
+                    systemctl=case.systemctl,
+                    name=name,
+                    again=again,
+                ),
+            )
+        if seen is None:
+            return fail("units", msg("{name} is missing", name=name), again)
+        if state not in ("", "loaded"):
+            told = msg("systemd does not load {name}: {state}", name=name, state=state)
+            return fail(
+                "units",
+                told,
+                _without(case, shown[name]["DropInPaths"].split())
+                or msg("{again} {edits}", again=again, edits=_EDITS),
             )
     if one.edited:
-        return warn("units", "edited by hand, so that install refuses to change them", f"{again} {_EDITS}")
+        return warn(
+            "units",
+            msg("edited by hand, so that install refuses to change them"),
+            msg("{again} {edits}", again=again, edits=_EDITS),
+        )
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
-        told = "changed on disk since systemd read them"
-        return warn("units", told, f"{case.systemctl} daemon-reload")
+        told = msg("changed on disk since systemd read them")
+        return warn("units", told, msg("{systemctl} daemon-reload", systemctl=case.systemctl))
     if (drift := _drift(case, one)) is not None:
         return drift
     if case.python is not None:
         rendered = case.scheduler.render(case.plan)
         if any(look(artifact.path, job).content != artifact.text.encode() for artifact in rendered):
-            told = "written by another version of dify-job, or for another systemd"
+            told = msg("written by another version of dify-job, or for another systemd")
             return warn("units", told, again)
-    return ok("units", f"{', '.join(sorted(there))}: as configured")
+    return ok("units", msg("{sorted}: as configured", sorted=", ".join(sorted(there))))
 
 
 def _without(case: CheckContext, drop_ins: Sequence[str]) -> str | None:
@@ -126,29 +163,45 @@ def _without(case: CheckContext, drop_ins: Sequence[str]) -> str | None:
 
 def _check_cron_file(case: CheckContext, one: InstalledJob) -> Finding:
     [path] = one.paths
-    where = str(path) if path.is_absolute() else "the crontab"
+    where = str(path) if path.is_absolute() else msg("the crontab")
     if path.is_absolute():
         seen = path.stat()
         if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
-            mode = f"mode {stat.S_IMODE(seen.st_mode):04o}, owner {access.name_of(seen.st_uid)}"
+            mode = msg(
+                "mode {s_imode:04o}, owner {name_of}",
+                s_imode=stat.S_IMODE(seen.st_mode),
+                name_of=access.name_of(seen.st_uid),
+            )
             return fail(
                 "units",
-                f"cron passes over {where} ({mode})",
-                f"{by_root(f'chown root {path}')} && {by_root(f'chmod 644 {path}')}",
+                msg("cron passes over {where} ({mode})", where=where, mode=mode),
+                msg(
+                    "{by_root} && {by_root2}",
+                    by_root=by_root(msg("chown root {path}", path=path)),
+                    by_root2=by_root(f"chmod 644 {path}"),
+                ),
             )
     if one.edited:
-        told = f"{where} was edited by hand, so that install refuses to change it"
+        told = msg("{where} was edited by hand, so that install refuses to change it", where=where)
         return warn("units", told, case.command(f"install {case.job.name} --backend cron {_EDITS}"))
-    return _drift(case, one) or ok("units", f"{where}: as configured")
+    return _drift(case, one) or ok("units", msg("{where}: as configured", where=where))
 
 
 def _drift(case: CheckContext, one: InstalledJob) -> Finding | None:
     """Another config than the one that was installed; another interpreter is told elsewhere."""
     if case.config.path is not None and one.source and Path(one.source) != case.config.path.absolute():
-        told = f"installed from {one.source}, and what you look at is {case.config.path}"
-        return warn("units", told, f"dify-job --config {shlex.quote(one.source)} doctor {case.job.name}")
+        told = msg(
+            "installed from {source}, and what you look at is {path}",
+            source=one.source,
+            path=case.config.path,
+        )
+        return warn(
+            "units",
+            told,
+            msg("dify-job --config {quote} doctor {name}", quote=shlex.quote(one.source), name=case.job.name),
+        )
     if case.python is not None and case.plan.fingerprint != one.fingerprint:
-        told = "the config has changed since it was installed"
+        told = msg("the config has changed since it was installed")
         return warn("units", told, case.command(f"install {case.job.name}"))
     return None
 
@@ -156,7 +209,7 @@ def _drift(case: CheckContext, one: InstalledJob) -> Finding | None:
 def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
     paths = [Path(path) for unit in shown for path in unit["DropInPaths"].split()]
     if not paths:
-        return ok("override", "no drop-ins")
+        return ok("override", msg("no drop-ins"))
     texts = []
     for path in paths:
         try:
@@ -164,15 +217,15 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
         except OSError as error:
             return warn(
                 "override",
-                f"{path} cannot be read: {error.strerror}",
-                by_root(f"dify-job doctor {case.job.name}"),
+                msg("{path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+                by_root(msg("dify-job doctor {name}", name=case.job.name)),
             )
     found = dropins.effects(texts, timeout=case.job.timeout, catch_up=case.job.schedule.catch_up)
     where = ", ".join(map(str, paths))
     if found:
-        mend = f"{_without(case, [str(path) for path in paths])} (if that is not meant)"
-        return warn("override", f"by {where}: {'; '.join(found)}", mend)
-    return ok("override", f"{where}: nothing that the job relies on")
+        mend = msg("{without} (if that is not meant)", without=_without(case, [str(path) for path in paths]))
+        return warn("override", msg("by {where}: {found}", where=where, found="; ".join(found)), mend)
+    return ok("override", msg("{where}: nothing that the job relies on", where=where))
 
 
 # Armed
@@ -181,17 +234,23 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
 def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
     job = case.job.name
     if one.paused and not one.enabled:
-        return warn("armed", "paused: it does not run by itself", case.command(f"resume {job}"))
+        return warn("armed", msg("paused: it does not run by itself"), case.command(f"resume {job}"))
     if one.enabled is None:
         return warn(
-            "armed", "whether it is armed is not known: the manager cannot be asked", f"dify-job status {job}"
+            "armed",
+            msg("whether it is armed is not known: the manager cannot be asked"),
+            msg("dify-job status {job}", job=job),
         )
     timer = units.unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:
-        mend = f"{case.systemctl} enable {timer}"
-        return warn("armed", "armed until the next boot only: its timer is not enabled", mend)
-    when = f", next at {one.next_run.astimezone():%Y-%m-%d %H:%M:%S %Z}" if one.next_run else ""
-    return ok("armed", f"by {one.backend}{when}")
+        mend = msg("{systemctl} enable {timer}", systemctl=case.systemctl, timer=timer)
+        return warn("armed", msg("armed until the next boot only: its timer is not enabled"), mend)
+    when = (
+        msg(", next at {astimezone:%Y-%m-%d %H:%M:%S %Z}", astimezone=one.next_run.astimezone())
+        if one.next_run
+        else ""
+    )
+    return ok("armed", msg("by {backend}{when}", backend=one.backend, when=when))
 
 
 # Around it
@@ -199,18 +258,33 @@ def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
 
 def _check_mail(case: CheckContext) -> Finding:
     """Cron mails what a failed run prints."""
-    notify, or_notify = case.job.notify, f"or set notify in {place_of(case.job, 'notify')}"
+    notify, or_notify = (
+        case.job.notify,
+        msg("or set notify in {place_of}", place_of=place_of(case.job, "notify")),
+    )
     mailed = case.system or _is_mailed(case.job.name)
     mailer = subprocesses.found("sendmail") or any(Path(mailer).exists() for mailer in _MAILERS)
     if mailed and mailer:
-        return ok("mail", "cron can mail what a failed run says")
+        return ok("mail", msg("cron can mail what a failed run says"))
     if notify.files or notify.healthchecks:
-        return ok("mail", "none, and notify tells who wants to know")
+        return ok("mail", msg("none, and notify tells who wants to know"))
     if not mailed:
-        told = "MAILTO is empty above its lines: cron mails nobody what a failed run says"
-        return warn("mail", told, f"crontab -e (give MAILTO a value, or put it below them; {or_notify})")
-    told = "cron mails what a failed run says, and this machine has no mailer: nobody will know"
-    return warn("mail", told, f"{by_root('apt-get install msmtp-mta')} (and set it up; {or_notify})")
+        told = msg("MAILTO is empty above its lines: cron mails nobody what a failed run says")
+        return warn(
+            "mail",
+            told,
+            msg("crontab -e (give MAILTO a value, or put it below them; {or_notify})", or_notify=or_notify),
+        )
+    told = msg("cron mails what a failed run says, and this machine has no mailer: nobody will know")
+    return warn(
+        "mail",
+        told,
+        msg(
+            "{by_root} (and set it up; {or_notify})",
+            by_root=by_root(msg("apt-get install msmtp-mta")),
+            or_notify=or_notify,
+        ),
+    )
 
 
 def _is_mailed(job: str) -> bool:
@@ -221,6 +295,6 @@ def _is_mailed(job: str) -> bool:
 def _check_linger() -> Finding:
     name = access.name_of(os.geteuid())
     if (_LINGER / name).exists():
-        return ok("linger", f"{name}'s units run without a login")
-    told = "its timer runs only while you are logged in"
-    return warn("linger", told, by_root(f"loginctl enable-linger {name}"))
+        return ok("linger", msg("{name}'s units run without a login", name=name))
+    told = msg("its timer runs only while you are logged in")
+    return warn("linger", told, by_root(msg("loginctl enable-linger {name}", name=name)))

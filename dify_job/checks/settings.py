@@ -13,6 +13,7 @@ from ..config.model import Config, Job, Secret
 from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_key, read_urls
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
@@ -30,13 +31,13 @@ def check_config(config: Config) -> Finding:
         return warn(
             "config",
             "; ".join(config.warnings),
-            "dify-job config show (it says which value comes from where)",
+            msg("dify-job config show (it says which value comes from where)"),
         )
     if config.path is None:
-        where = f"{config.files[0]}" if config.files else "the environment"
-        return ok("config", f"the one job, default, comes from {where}")
+        where = f"{config.files[0]}" if config.files else msg("the environment")
+        return ok("config", msg("the one job, default, comes from {where}", where=where))
     more = len(config.files) - 1
-    return ok("config", f"{config.path}" + (f" and {more} in config.d" if more else ""))
+    return ok("config", f"{config.path}" + (msg(" and {more} in config.d", more=more) if more else ""))
 
 
 def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
@@ -44,8 +45,10 @@ def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
     job = case.job
     place = job.key.file or job.key.encrypted
     if place is not None and os.geteuid() != 0 and case.system and not os.access(place, os.R_OK):
-        told = f"{place} is not for you to read, as it should be; so the server was not asked"
-        return warn("key", told, by_root(f"dify-job doctor {job.name}")), None
+        told = msg(
+            "{place} is not for you to read, as it should be; so the server was not asked", place=place
+        )
+        return warn("key", told, by_root(msg("dify-job doctor {name}", name=job.name))), None
     try:
         key = read_key(job)
     except JobError as error:
@@ -53,13 +56,19 @@ def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
     if job.key.file is not None:
         seen = job.key.file.stat()
         return ok(
-            "key", f"{job.key.file} (mode {seen.st_mode & 0o777:04o}, {access.name_of(seen.st_uid)})"
+            "key",
+            msg(
+                "{file} (mode {value:04o}, {name_of})",
+                file=job.key.file,
+                value=seen.st_mode & 0o777,
+                name_of=access.name_of(seen.st_uid),
+            ),
         ), key
     if job.key.encrypted is not None:
-        return ok("key", f"{job.key.encrypted}, encrypted for this machine"), key
+        return ok("key", msg("{encrypted}, encrypted for this machine", encrypted=job.key.encrypted)), key
     if job.key.env is not None:
-        return ok("key", f"the variable {job.key.env}; install keeps it in a file"), key
-    return ok("key", f"{job.key.origin}; install keeps it in a file"), key
+        return ok("key", msg("the variable {env}; install keeps it in a file", env=job.key.env)), key
+    return ok("key", msg("{origin}; install keeps it in a file", origin=job.key.origin)), key
 
 
 def _new_key(case: CheckContext, error: JobError) -> str | None:
@@ -76,20 +85,34 @@ def check_output(case: CheckContext, account: access.Account) -> Finding | None:
     for directory in directories:
         if is_missing(directory, stat.S_ISDIR):
             command = f"mkdir -p {shlex.quote(str(directory))}"
-            told = f"the output directory {directory} does not exist"
+            told = msg("the output directory {directory} does not exist", directory=directory)
             return fail("output", told, by_root(command) if case.system else command)
         if (why := access.obstacle(directory, account, os.W_OK)) is not None:
-            told = f"{account.name} cannot write to {directory}: {why}"
+            told = msg(
+                "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
+            )
             mend = grant_access_command(directory, account, os.W_OK)
             if access.is_hidden(directory, account):
                 key = "metrics" if directory == case.plan.figures else "output"
-                mend = f"edit {key} in {place_of(case.job, key)}: another directory, below /srv for example"
-            other = f"set run_as in {place_of(case.job, 'run_as')} to a user who can write there"
+                mend = msg(
+                    "edit {key} in {place_of}: another directory, below /srv for example",
+                    key=key,
+                    place_of=place_of(case.job, key),
+                )
+            other = msg(
+                "set run_as in {place_of} to a user who can write there",
+                place_of=place_of(case.job, "run_as"),
+            )
             return fail("output", told, mend or other)
     if directories:
-        return ok("output", f"{account.name} can write to {', '.join(map(str, directories))}")
+        return ok(
+            "output",
+            msg("{name} can write to {map}", name=account.name, map=", ".join(map(str, directories))),
+        )
     return (
-        ok("output", f"{case.job.output.file}, below the state directory") if case.job.output.file else None
+        ok("output", msg("{file}, below the state directory", file=case.job.output.file))
+        if case.job.output.file
+        else None
     )
 
 
@@ -99,8 +122,8 @@ def grant_access_command(path: Path, account: access.Account, need: int) -> str 
         return None
     for above in reversed(path.parents):
         if access.obstacle(above, account, os.X_OK) is not None:
-            return by_root(f"chmod a+x {shlex.quote(str(above))}")
-    to = f"chown {account.name}" if need == os.W_OK else "chmod a+r"
+            return by_root(msg("chmod a+x {quote}", quote=shlex.quote(str(above))))
+    to = msg("chown {name}", name=account.name) if need == os.W_OK else msg("chmod a+r")
     return by_root(f"{to} {shlex.quote(str(path))}")
 
 
@@ -108,27 +131,38 @@ def check_notify(case: CheckContext) -> Finding | None:
     """Whether somebody can be told; None where nobody is to be."""
     notify = case.job.notify
     if not notify.files:
-        return ok("notify", "a healthchecks URL") if notify.healthchecks else None
+        return ok("notify", msg("a healthchecks URL")) if notify.healthchecks else None
     for file in notify.files:
         try:
             read_urls(file)
         except JobError as error:
             if os.geteuid() == 0 or is_missing(file) or os.access(file, os.R_OK):
-                return warn("notify", f"nobody will be told: {error.message}", _addresses(case, file, error))
+                return warn(
+                    "notify",
+                    msg("nobody will be told: {message}", message=error.message),
+                    _addresses(case, file, error),
+                )
     if missing_module(case, "apprise"):
         python = case.python or Path(sys.executable)
-        pip = f"python3 -m pip --python {python}" if missing_module(case, "pip") else f"{python} -m pip"
-        command = f"{pip} install apprise"
-        told = f"nobody will be told: {python} has no apprise"
+        pip = (
+            msg("python3 -m pip --python {python}", python=python)
+            if missing_module(case, "pip")
+            else f"{python} -m pip"
+        )
+        command = msg("{pip} install apprise", pip=pip)
+        told = msg("nobody will be told: {python} has no apprise", python=python)
         return warn("notify", told, by_root(command) if case.system else command)
-    return ok("notify", f"through apprise, by {', '.join(map(str, notify.files))}")
+    return ok("notify", msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
 
 
 def _addresses(case: CheckContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
-    command = f"install -m 600 /dev/null {shlex.quote(str(file))}"
-    then = f"and write one apprise URL a line there; or edit notify in {place_of(case.job, 'notify')}"
+    command = msg("install -m 600 /dev/null {quote}", quote=shlex.quote(str(file)))
+    then = msg(
+        "and write one apprise URL a line there; or edit notify in {place_of}",
+        place_of=place_of(case.job, "notify"),
+    )
     return f"{by_root(command) if case.system else command} ({then})"
 
 
@@ -137,27 +171,35 @@ def check_schedule(case: CheckContext) -> Finding:
     times = case.job.times
     words = schedule_lines.in_words(times)
     key = next((kind for kind in SCHEDULE_KINDS if kind in case.job.origins), "every")
-    edit = f"edit {key} in {place_of(case.job, key)}"
+    edit = msg("edit {key} in {place_of}", key=key, place_of=place_of(case.job, key))
     try:
         upcoming.check(times, case.now)
         ticks = schedule_lines.ticks_of(times, by_cron=case.by_cron)
         runs = list(islice(upcoming.coming(times, case.now, by_cron=case.by_cron), 50))
     except JobError as error:
-        return fail("schedule", error.message, f"{edit}; {error.hint}")
+        return fail("schedule", error.message, msg("{edit}; {hint}", edit=edit, hint=error.hint))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(
             "schedule",
-            f"jitter {format_timespan(times.jitter)} is not less than the {format_timespan(gap)} between two "
-            "runs: they come in no order, or collapse into one",
-            f"make jitter less in {place_of(case.job, 'jitter')}",
+            msg(
+                "jitter {format_timespan} is not less than the {format_timespan2} between two runs: they "
+                "come in no order, or collapse into one",
+                format_timespan=format_timespan(times.jitter),
+                format_timespan2=format_timespan(gap),
+            ),
+            msg("make jitter less in {place_of}", place_of=place_of(case.job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, case.now, by_cron=case.by_cron):
-        mend = f"{edit} to a time outside that hour; dify-job next {case.job.name} shows the coming runs"
-        return warn("schedule", f"{words}: {'; '.join(changes)}", mend)
-    default = "" if times == case.job.schedule else ", the default"
+        mend = msg(
+            "{edit} to a time outside that hour; dify-job next {name} shows the coming runs",
+            edit=edit,
+            name=case.job.name,
+        )
+        return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), mend)
+    default = "" if times == case.job.schedule else msg(", the default")
     why = f"; {ticks.why}" if ticks.why else ""
-    return ok("schedule", f"{words}{default}{why}")
+    return ok("schedule", msg("{words}{default}{why}", words=words, default=default, why=why))
 
 
 def check_zone(job: Job, now: datetime) -> Finding:
@@ -165,23 +207,28 @@ def check_zone(job: Job, now: datetime) -> Finding:
     names = sorted(_zones(job))
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
-            told = f"{_ZONEINFO} has no {name}, by which the job is timed"
-            return fail("zone", told, by_root("apt-get install tzdata"))
+            told = msg("{zoneinfo} has no {name}, by which the job is timed", zoneinfo=_ZONEINFO, name=name)
+            return fail("zone", told, by_root(msg("apt-get install tzdata")))
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
-        told = f"/etc/localtime points to {localtime.readlink()}, which is not there: the clock is UTC"
+        told = msg(
+            "/etc/localtime points to {readlink}, which is not there: the clock is UTC",
+            readlink=localtime.readlink(),
+        )
         return warn("zone", told, _set_zone())
-    told = ", ".join(names) if names else f"{zones.local_name()}, the machine's own"
-    return ok("zone", f"{told}; here it is {now.astimezone():%H:%M %Z}")
+    told = (
+        ", ".join(names) if names else msg("{local_name}, the machine's own", local_name=zones.local_name())
+    )
+    return ok("zone", msg("{told}; here it is {astimezone:%H:%M %Z}", told=told, astimezone=now.astimezone()))
 
 
 def _set_zone() -> str:
     """UTC, which is what the clock is already; which zone is meant, nobody can know."""
     if not (_ZONEINFO / "UTC").exists():
-        return by_root("apt-get install tzdata")
-    by_hand = f"ln -sfn {_ZONEINFO}/UTC /etc/localtime"
-    command = by_root("timedatectl set-timezone UTC" if systemctl.is_booted() else by_hand)
-    return f"{command} (or the zone that is meant)"
+        return by_root(msg("apt-get install tzdata"))
+    by_hand = msg("ln -sfn {zoneinfo}/UTC /etc/localtime", zoneinfo=_ZONEINFO)
+    command = by_root(msg("timedatectl set-timezone UTC") if systemctl.is_booted() else by_hand)
+    return msg("{command} (or the zone that is meant)", command=command)
 
 
 def _zones(job: Job) -> Iterator[str]:

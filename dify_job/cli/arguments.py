@@ -8,6 +8,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.inputs import parse_object
 
 _BOM = "\ufeff"  # Windows' editors and shells put it there
@@ -23,7 +24,11 @@ def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
     """What stands in KEY=VALUE after a flag of a command. Raises JobError (usage)."""
     for pair in pairs:
         if "=" not in pair.lstrip("="):
-            raise JobError(Outcome.USAGE, f"{flag} {pair}: KEY=VALUE is needed", f"dify-job {command} --help")
+            raise JobError(
+                Outcome.USAGE,
+                msg("{flag} {pair}: KEY=VALUE is needed", flag=flag, pair=pair),
+                msg("dify-job {command} --help", command=command),
+            )
     return dict(utf8(pair).split("=", 1) for pair in pairs)
 
 
@@ -34,7 +39,9 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
         key, found, name = utf8(pair).partition("=")
         if not found or not key:
             raise JobError(
-                Outcome.USAGE, f"--file {pair}: KEY=PATH or KEY=URL is needed", "dify-job run --help"
+                Outcome.USAGE,
+                msg("--file {pair}: KEY=PATH or KEY=URL is needed", pair=pair),
+                msg("dify-job run --help"),
             )
         whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())
         listed.setdefault(key, []).append(whole)
@@ -44,7 +51,11 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
 def check_job(name: str) -> None:
     """Raises JobError (usage) for an input in the place of the job."""
     if "=" in name:
-        raise JobError(Outcome.USAGE, f"{name} is an input, not a job", f"dify-job run -i {name}")
+        raise JobError(
+            Outcome.USAGE,
+            msg("{name} is an input, not a job", name=name),
+            msg("dify-job run -i {name}", name=name),
+        )
 
 
 def as_inputs(complaint: str, job: str | None) -> str | None:
@@ -64,28 +75,30 @@ def utf8(argument: str) -> str:
         return os.fsencode(argument).decode()
     except UnicodeDecodeError:
         raise JobError(
-            Outcome.USAGE, "an argument is not UTF-8", "use --inputs @FILE with a UTF-8 file"
+            Outcome.USAGE, msg("an argument is not UTF-8"), msg("use --inputs @FILE with a UTF-8 file")
         ) from None
 
 
 def _object(text: str) -> dict[str, Any]:
     if text == "-":
-        return parse_object(_standard_input(), "standard input", Outcome.REJECTED)
+        return parse_object(_standard_input(), msg("standard input"), Outcome.REJECTED)
     if not text.startswith("@"):
         return parse_object(text, "--inputs", Outcome.USAGE)
     try:
         content = Path(text[1:]).read_text(encoding="utf-8").removeprefix(_BOM)
     except OSError as error:
         raise JobError(
-            Outcome.NO_INPUT, f"the input file {text[1:]} cannot be read: {error.strerror}", "check --inputs"
+            Outcome.NO_INPUT,
+            msg("the input file {text} cannot be read: {strerror}", text=text[1:], strerror=error.strerror),
+            "check --inputs",
         ) from None
     except UnicodeDecodeError:
         raise JobError(
             Outcome.REJECTED,
-            f"the input file {text[1:]} is not UTF-8",
-            f"iconv -f ISO-8859-1 -t UTF-8 {text[1:]}",
+            msg("the input file {text} is not UTF-8", text=text[1:]),
+            msg("iconv -f ISO-8859-1 -t UTF-8 {text}", text=text[1:]),
         ) from None
-    return parse_object(content, f"the input file {text[1:]}", Outcome.REJECTED)
+    return parse_object(content, msg("the input file {text}", text=text[1:]), Outcome.REJECTED)
 
 
 def _standard_input() -> str:
@@ -93,9 +106,13 @@ def _standard_input() -> str:
         return os.fdopen(0, "rb", closefd=False).read().decode().removeprefix(_BOM)
     except OSError as error:
         raise JobError(
-            Outcome.NO_INPUT, f"standard input cannot be read: {error.strerror}", "check --inputs -"
+            Outcome.NO_INPUT,
+            msg("standard input cannot be read: {strerror}", strerror=error.strerror),
+            "check --inputs -",
         ) from None
     except UnicodeDecodeError:
         raise JobError(
-            Outcome.REJECTED, "standard input is not UTF-8", "send it through iconv -f ISO-8859-1 -t UTF-8"
+            Outcome.REJECTED,
+            msg("standard input is not UTF-8"),
+            msg("send it through iconv -f ISO-8859-1 -t UTF-8"),
         ) from None

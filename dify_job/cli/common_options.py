@@ -12,6 +12,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..state.reader import read_tick
@@ -21,14 +22,16 @@ from .options import Globals
 def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--backend, --user and --system."""
     for option in (
-        click.option("--user", "scope", flag_value="user", help="Your own jobs (default unless root)."),
-        click.option("--system", "scope", flag_value="system", help="The machine's jobs (default as root)."),
+        click.option("--user", "scope", flag_value="user", help=msg("Your own jobs (default unless root).")),
+        click.option(
+            "--system", "scope", flag_value="system", help=msg("The machine's jobs (default as root).")
+        ),
         click.option(
             "--backend",
             type=click.Choice(["auto", "systemd", "cron"]),
             default="auto",
             show_default=True,
-            help="auto takes systemd where the machine was booted with it.",
+            help=msg("auto takes systemd where the machine was booted with it."),
         ),
     ):
         command = option(command)
@@ -56,6 +59,10 @@ def check_not_roots(command: str, absent: Sequence[str], scope: str | None, back
     for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):
         raise JobError(
             Outcome.DENIED,
-            f"{one.job} is a job of the machine, installed with {one.backend} by root",
-            f"sudo dify-job {command} {one.job}",
+            msg(
+                "{job} is a job of the machine, installed with {backend} by root",
+                job=one.job,
+                backend=one.backend,
+            ),
+            msg("sudo dify-job {command} {job}", command=command, job=one.job),
         )

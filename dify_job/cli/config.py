@@ -15,6 +15,7 @@ from ..config.secrets import read_key
 from ..config.toml_writer import as_written, toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .options import Globals
 from .output import echo, echo_json
 
@@ -48,7 +49,18 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in told) for column in range(3)]
     for name, key, value, origin in told:
-        echo(f"{name:<{widths[0]}}  {key:<{widths[1]}}  {value:<{min(widths[2], 48)}}  {origin}")
+        echo(
+            msg(
+                "{name:<{width}}  {key:<{width2}}  {value:<{width3}}  {origin}",
+                name=name,
+                width=widths[0],
+                key=key,
+                width2=widths[1],
+                value=value,
+                width3=min(widths[2], 48),
+                origin=origin,
+            )
+        )
 
 
 @config_group.command()
@@ -62,8 +74,15 @@ def validate(ctx: click.Context) -> None:
     if mistakes:
         told = (line for each in mistakes for line in (each.message, f"  {each.hint}"))
         raise JobError(Outcome.CONFIG, "\n".join(told))
-    where = str(config.path) if config.path else "the environment"
-    echo(f"{where}: {len(config.jobs)} job{'s' * (len(config.jobs) != 1)}, no mistakes")
+    where = str(config.path) if config.path else msg("the environment")
+    echo(
+        msg(
+            "{where}: {len} job{value}, no mistakes",
+            where=where,
+            len=len(config.jobs),
+            value="s" * (len(config.jobs) != 1),
+        )
+    )
 
 
 def _load(ctx: click.Context) -> Config:
@@ -93,7 +112,9 @@ def _mistakes(job: Job) -> Iterator[JobError]:
             check()
         except JobError as error:
             place = f"{places[key]}: " if key in places and places[key].line else ""
-            yield JobError(error.outcome, f"{place}{error.message}", error.hint)
+            yield JobError(
+                error.outcome, msg("{place}{message}", place=place, message=error.message), error.hint
+            )
 
 
 def _rows(job: Job) -> list[tuple[str, str, Any, str]]:

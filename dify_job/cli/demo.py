@@ -11,6 +11,7 @@ from ..demo.apps import DEMO
 from ..demo.server import StandIn
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .options import Globals
 from .output import echo, echo_data, echo_err
 from .run import run
@@ -26,7 +27,10 @@ state = "none"
 
 @click.command()
 @click.option(
-    "--serve", metavar="PORT", type=click.IntRange(0, 65535), help="Leave it running instead; 0: any port."
+    "--serve",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help=msg("Leave it running instead; 0: any port."),
 )
 @click.pass_context
 def demo(ctx: click.Context, /, *, serve: int | None) -> int:
@@ -42,10 +46,16 @@ def demo(ctx: click.Context, /, *, serve: int | None) -> int:
         options.config_path = Path(directory, "config.toml")
         options.config_path.write_text(_CONFIG.format(base_url=server.base_url), encoding="utf-8")
         os.environ |= {"DIFY_JOB_DEMO_KEY": DEMO.key, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        echo_err(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. The config:\n")
+        echo_err(
+            msg(
+                "a stand-in Dify listens on {base_url}; its app is {name!r}. The config:\n",
+                base_url=server.base_url,
+                name=DEMO.name,
+            )
+        )
         echo_err(options.config_path.read_text(encoding="utf-8"))
         code = ctx.invoke(run, job="demo", pairs=(), inputs_json=None, output_file=None, scheduled=False)
-        echo_err(f"\nexit status {code}")
+        echo_err(msg("\nexit status {code}", code=code))
         return int(code)
 
 
@@ -56,11 +66,21 @@ def _serve(port: int) -> int:
     try:
         server = StandIn([DEMO], port=port)
     except OSError as error:
-        told = f"the stand-in cannot listen on 127.0.0.1:{port}: {error.strerror}"
-        raise JobError(Outcome.CANNOT_WRITE, told, "dify-job demo --serve 0") from None
+        told = msg(
+            "the stand-in cannot listen on 127.0.0.1:{port}: {strerror}", port=port, strerror=error.strerror
+        )
+        raise JobError(Outcome.CANNOT_WRITE, told, msg("dify-job demo --serve 0")) from None
     with server:
-        echo(f"a stand-in Dify listens on {server.base_url}; its app is {DEMO.name!r}. End it with Ctrl-C.")
-        init = f"dify-job init demo --base-url {server.base_url} --every 1h -i topic=sales"
+        echo(
+            msg(
+                "a stand-in Dify listens on {base_url}; its app is {name!r}. End it with Ctrl-C.",
+                base_url=server.base_url,
+                name=DEMO.name,
+            )
+        )
+        init = msg(
+            "dify-job init demo --base-url {base_url} --every 1h -i topic=sales", base_url=server.base_url
+        )
         echo_data(f"printf %s {DEMO.key} | {init}")
         signal.sigwait(ends)
     return 0

@@ -18,6 +18,7 @@ from ..config.managed import scope_config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
+from ..messages.message import msg
 from ..messages.sanitize import one_line
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
@@ -88,14 +89,24 @@ def _print(name: str, checks: Sequence[Finding], *, brief: bool) -> None:
     """All lines of one job; of several, those that want something done."""
     shown = [check for check in checks if not brief or check.level is not Severity.OK]
     left = len(checks) - len(shown)
-    echo(f"{name or 'dify-job'}" + (f": {left} of {len(checks)} checks are ok" if brief else ""))
+    echo(
+        f"{name or 'dify-job'}"
+        + (msg(": {left} of {len} checks are ok", left=left, len=len(checks)) if brief else "")
+    )
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for check in shown:
         level = check.level.name.lower().ljust(4)
         level = f"{_COLOURS[check.level]}{level}\x1b[0m" if coloured else level
-        echo(f"  {level}  {check.name:<11}  {one_line(translate(check.message))}")
+        echo(
+            msg(
+                "  {level}  {name:<11}  {one_line}",
+                level=level,
+                name=check.name,
+                one_line=one_line(translate(check.message)),
+            )
+        )
         if check.mend is not None:
-            echo(f"{' ' * 21}{one_line(translate(check.mend))}")
+            echo(msg("{value}{one_line}", value=" " * 21, one_line=one_line(translate(check.mend))))
 
 
 def _as_json(name: str, checks: Sequence[Finding]) -> dict[str, Any]:

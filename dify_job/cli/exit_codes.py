@@ -4,15 +4,16 @@ import click
 
 from ..exit_codes import TABLE, RetrySafety
 from ..messages.i18n import translate
+from ..messages.message import msg
 from .help import columns_of
 from .output import echo_data, echo_json
 
 _RETRY_IS = "a retry is "
 _RETRY = {
-    RetrySafety.SAFE: "a retry is safe",
-    RetrySafety.USELESS: "a retry is no",
-    RetrySafety.NOT_SAFE: "a retry is not safe",
-    RetrySafety.POLICY: "a retry is policy",
+    RetrySafety.SAFE: msg("a retry is safe"),
+    RetrySafety.USELESS: msg("a retry is no"),
+    RetrySafety.NOT_SAFE: msg("a retry is not safe"),
+    RetrySafety.POLICY: msg("a retry is policy"),
 }
 
 

@@ -13,6 +13,7 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
+from ..messages.message import msg
 from ..state.history import RunRecord, read_history, sparkline
 from ..state.store import base_of, directory_of
 from ..system.managed_files import is_missing
@@ -27,11 +28,17 @@ _HEAD = ("WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN")
 @click.command()
 @click.argument("job", required=False)
 @click.option(
-    "-n", "count", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="The last N runs."
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help=msg("The last N runs."),
 )
-@click.option("--user", "scope", flag_value="user", help="Runs of your own.")
-@click.option("--system", "scope", flag_value="system", help="Runs of the machine's job.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, newest first.")
+@click.option("--user", "scope", flag_value="user", help=msg("Runs of your own."))
+@click.option("--system", "scope", flag_value="system", help=msg("Runs of the machine's job."))
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON, newest first."))
 @click.pass_context
 def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | None, as_json: bool) -> None:
     """Show past runs of a job, newest first, from its own records: a thousand are kept.
@@ -47,14 +54,21 @@ def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | 
     except PermissionError:
         raise JobError(
             Outcome.DENIED,
-            f"the history of {name} in {directory} is not yours to read",
-            f"sudo dify-job history {name} --system" if scope != "user" else f"ls -ld {directory}",
+            msg("the history of {name} in {directory} is not yours to read", name=name, directory=directory),
+            msg("sudo dify-job history {name} --system", name=name)
+            if scope != "user"
+            else msg("ls -ld {directory}", directory=directory),
         ) from None
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"the history of {name} in {directory} cannot be read: {error.strerror}",
-            f"ls -l {directory}",
+            msg(
+                "the history of {name} in {directory} cannot be read: {strerror}",
+                name=name,
+                directory=directory,
+                strerror=error.strerror,
+            ),
+            msg("ls -l {directory}", directory=directory),
         ) from None
     known = config.jobs.get(name) if config is not None else None
     if scope is None and known is None and config and config.path and is_missing(directory):
@@ -64,9 +78,9 @@ def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | 
     if as_json:
         echo_json({"schema": 1, "job": name, "console": console, "runs": [_as_json(run) for run in shown]})
     elif not shown:
-        lists = "dify-job status shows the jobs that are installed"
-        mend = lists if known is None else f"dify-job run {name}"
-        echo(f"{name} has no past run in {directory}: {mend}")
+        lists = msg("dify-job status shows the jobs that are installed")
+        mend = lists if known is None else msg("dify-job run {name}", name=name)
+        echo(msg("{name} has no past run in {directory}: {mend}", name=name, directory=directory, mend=mend))
     else:
         _table(shown, console)
 
@@ -105,9 +119,16 @@ def _table(shown: Sequence[RunRecord], console: str | None) -> None:
     durations = [run.duration for run in reversed(shown) if not run.skipped and run.duration is not None]
     if durations:
         sparks = sparkline(durations[-_SPARKS:], plain=not _has_utf8())
-        echo(f"durations  {sparks}  {span_of(min(durations))} to {span_of(max(durations))}, newest last")
+        echo(
+            msg(
+                "durations  {sparks}  {span_of} to {span_of2}, newest last",
+                sparks=sparks,
+                span_of=span_of(min(durations)),
+                span_of2=span_of(max(durations)),
+            )
+        )
     if console:
-        echo(f"console    {console}")
+        echo(msg("console    {console}", console=console))
 
 
 def _words(run: RunRecord) -> str:

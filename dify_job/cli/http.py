@@ -14,18 +14,19 @@ from ..compat.server import Answer, Handle, exchange
 from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .options import Globals
 from .output import log_traceback
 
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
-@click.option("--allow-uid", "uids", type=int, multiple=True, help="A user who may ask, beside root.")
+@click.option("--allow-uid", "uids", type=int, multiple=True, help=msg("A user who may ask, beside root."))
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Let in who has the token in this file, and nobody else.",
+    help=msg("Let in who has the token in this file, and nobody else."),
 )
 @click.pass_context
 def http(
@@ -35,14 +36,18 @@ def http(
     options = ctx.ensure_object(Globals)
     log.set_up(face=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs))
     if options.config_path is None:
-        raise JobError(Outcome.USAGE, "--config is needed", "install --http writes a unit that gives it")
+        raise JobError(
+            Outcome.USAGE, msg("--config is needed"), msg("install --http writes a unit that gives it")
+        )
     config = options.config_path
     try:
         connection = socket.socket(fileno=os.dup(0))
         peer = peer_of(connection)
     except OSError as error:
         raise JobError(
-            Outcome.USAGE, f"standard input is no connection: {error.strerror}", "dify-job install --http"
+            Outcome.USAGE,
+            msg("standard input is no connection: {strerror}", strerror=error.strerror),
+            msg("dify-job install --http"),
         ) from None
 
     def admit() -> Handle:
@@ -65,7 +70,7 @@ def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request,
         raise
     except Exception:  # noqa: BLE001 - a fault of ours is an answer too
         log_traceback()
-        raise HttpRefusal(500, "a fault of dify-job itself; the log has its traceback") from None
+        raise HttpRefusal(500, msg("a fault of dify-job itself; the log has its traceback")) from None
 
 
 def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
@@ -73,5 +78,5 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         token = read_token(token_file).reveal().encode() if token_file is not None else None
     except JobError as error:
         log.error(error.message, hint=error.hint)
-        raise HttpRefusal(503, "nobody can be let in; the log says why") from None
+        raise HttpRefusal(503, msg("nobody can be let in; the log says why")) from None
     return Guard(frozenset({0, *uids}), token)

@@ -14,6 +14,7 @@ from ..config.model import Job
 from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers.backend import Backend, Scope
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from .output import echo
@@ -28,16 +29,18 @@ def http_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--http-token-file",
             type=click.Path(path_type=Path),
             metavar="PATH",
-            help="Let in who has the token in this file, instead of you and root.",
+            help=msg("Let in who has the token in this file, instead of you and root."),
         ),
         click.option(
             "--http-listen",
             metavar="ADDRESS:PORT",
             default=_DEFAULT_LISTEN,
             show_default=True,
-            help="Elsewhere than on loopback only with a token.",
+            help=msg("Elsewhere than on loopback only with a token."),
         ),
-        click.option("--http", is_flag=True, help="Also serve the original's HTTP calls, by a socket unit."),
+        click.option(
+            "--http", is_flag=True, help=msg("Also serve the original's HTTP calls, by a socket unit.")
+        ),
     ):
         command = option(command)
     return command
@@ -49,10 +52,12 @@ def http_socket_config(
     """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
     if not http:
         if token_file is not None or listen != _DEFAULT_LISTEN:
-            raise JobError(Outcome.USAGE, "--http-listen and --http-token-file need --http", "add it")
+            raise JobError(
+                Outcome.USAGE, msg("--http-listen and --http-token-file need --http"), msg("add it")
+            )
         return None
     if scheduler.by_cron:
-        raise JobError(Outcome.CONFIG, "--http needs the systemd back end", "leave --http out")
+        raise JobError(Outcome.CONFIG, msg("--http needs the systemd back end"), msg("leave --http out"))
     if token_file is not None:
         token_file = token_file.absolute()
         read_token(token_file)
@@ -73,22 +78,40 @@ def install_http_socket(door: HttpSocketConfig, scope: Scope) -> None:
     """Let systemd listen, and tell who can call."""
     changed = HttpSocket(scope).open(door)
     address, port = address_of(door.listen)
-    echo(f"http: {'listening' if changed else 'unchanged'} on {address} port {port}, {_who(door)}")
-    echo(f"  it starts, stops and reads {', '.join(door.jobs)}, and nothing else")
+    echo(
+        msg(
+            "http: {value} on {address} port {port}, {who}",
+            value="listening" if changed else "unchanged",
+            address=address,
+            port=port,
+            who=_who(door),
+        )
+    )
+    echo(msg("  it starts, stops and reads {jobs}, and nothing else", jobs=", ".join(door.jobs)))
     if scope is Scope.SYSTEM:
-        echo("  each request is one process of root with two capabilities, which can open no connection")
+        echo(msg("  each request is one process of root with two capabilities, which can open no connection"))
     first = f"?job={door.jobs[0]}" if len(door.jobs) > 1 else ""
     bearer = (
-        f' -H "Authorization: Bearer $(cat {shlex.quote(str(door.token_file))})"' if door.token_file else ""
+        msg(' -H "Authorization: Bearer $(cat {quote})"', quote=shlex.quote(str(door.token_file)))
+        if door.token_file
+        else ""
     )
     name = f"[{address}]" if ":" in address else address
-    echo(f"  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}")
+    echo(
+        msg(
+            "  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}",
+            bearer=bearer,
+            name=name,
+            port=port,
+            first=first,
+        )
+    )
 
 
 def remind_of_http_socket(scheduler: Backend) -> None:
     """Say so where the interface was made for another interpreter, which an upgrade may take away."""
     if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
-        echo("http: its unit starts another interpreter; dify-job install --http renews it")
+        echo(msg("http: its unit starts another interpreter; dify-job install --http renews it"))
 
 
 def remove_http_socket(scope: Scope, installed: Sequence[str], *, all_jobs: bool) -> None:
@@ -96,15 +119,15 @@ def remove_http_socket(scope: Scope, installed: Sequence[str], *, all_jobs: bool
     doorway = HttpSocket(scope)
     if doorway.jobs() and (all_jobs or not set(doorway.jobs()) & set(installed)):
         for path in doorway.close():
-            echo(f"http: removed {path}")
+            echo(msg("http: removed {path}", path=path))
 
 
 def _who(door: HttpSocketConfig) -> str:
     if door.token_file is not None:
-        return f"for whoever has the token in {door.token_file}"
+        return msg("for whoever has the token in {token_file}", token_file=door.token_file)
     if door.uid is None:
-        return "for root on this machine"
+        return msg("for root on this machine")
     try:
-        return f"for root and {pwd.getpwuid(door.uid).pw_name} on this machine"
+        return msg("for root and {pw_name} on this machine", pw_name=pwd.getpwuid(door.uid).pw_name)
     except KeyError:
-        return f"for root and user {door.uid} on this machine"
+        return msg("for root and user {uid} on this machine", uid=door.uid)

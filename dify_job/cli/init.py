@@ -16,6 +16,7 @@ from ..config.scaffold import Draft, comment, written
 from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.preflight import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
@@ -45,23 +46,25 @@ class _Place:
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--base-url", metavar="URL", help="Dify's address, with or without /v1.")
+@click.option("--base-url", metavar="URL", help=msg("Dify's address, with or without /v1."))
 @click.option(
     "--key-file",
     metavar="FILE|-",
-    help="Take the key from a file, or - from standard input; a person is asked, a pipe is read.",
+    help=msg("Take the key from a file, or - from standard input; a person is asked, a pipe is read."),
 )
 @click.option(
-    "--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust, PEM."
+    "--ca-file", type=click.Path(path_type=Path), metavar="FILE", help=msg("Certificates to trust, PEM.")
 )
 @schedule_options
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input.")
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input."))
 @click.option(
-    "--file", "file_pairs", multiple=True, metavar="KEY=PATH", help="One file input: a path or a URL."
+    "--file", "file_pairs", multiple=True, metavar="KEY=PATH", help=msg("One file input: a path or a URL.")
 )
-@click.option("--offline", is_flag=True, help="Do not ask the server: no form, and the key is not checked.")
-@click.option("--user", "scope", flag_value="user", help="A job of your own (default unless root).")
-@click.option("--system", "scope", flag_value="system", help="A job of the machine (default as root).")
+@click.option(
+    "--offline", is_flag=True, help=msg("Do not ask the server: no form, and the key is not checked.")
+)
+@click.option("--user", "scope", flag_value="user", help=msg("A job of your own (default unless root)."))
+@click.option("--system", "scope", flag_value="system", help=msg("A job of the machine (default as root)."))
 @click.pass_context
 def init(  # noqa: PLR0913 - one argument an option
     ctx: click.Context,
@@ -91,7 +94,7 @@ def init(  # noqa: PLR0913 - one argument an option
     if job is not None:
         _refuse_taken(place, job)
     url = _base_url(base_url, place)
-    key = given_key(key_file, f"dify-job init {job or 'JOB'}")
+    key = given_key(key_file, msg("dify-job init {value}", value=job or "JOB"))
     trusted = ca_file.absolute() if ca_file is not None else None
     seen = AppProbe() if offline else _ask(url, key, trusted)
     name = job or _name(seen.name)
@@ -128,22 +131,22 @@ def _refuse_taken(place: _Place, job: str) -> None:
     if not valid_name(job):
         raise JobError(
             Outcome.USAGE,
-            f"the job name {job!r} is not allowed",
-            "use a-z, 0-9, - and _, at most 48, the first a letter or digit",
+            msg("the job name {job!r} is not allowed", job=job),
+            msg("use a-z, 0-9, - and _, at most 48, the first a letter or digit"),
         )
     if place.existing is not None and job in place.existing.jobs:
         taken = place.existing.jobs[job]
         raise JobError(
             Outcome.CONFIG,
-            f"there is a job {job} already: {_origin(taken) or place.config}",
-            f"edit it there; a new key: dify-job secret set {job}",
+            msg("there is a job {job} already: {value}", job=job, value=_origin(taken) or place.config),
+            msg("edit it there; a new key: dify-job secret set {job}", job=job),
         )
     for path in (place.file(job), managed.key_path(place.config, job)):
         if not is_missing(path) or path.is_symlink():
             raise JobError(
                 Outcome.CONFIG,
-                f"{path} exists already, and what is there is never overwritten",
-                f"move it away (mv {path} {path}.old), or give the job another name",
+                msg("{path} exists already, and what is there is never overwritten", path=path),
+                msg("move it away (mv {path} {path}.old), or give the job another name", path=path),
             )
 
 
@@ -160,7 +163,9 @@ def _base_url(given: str | None, place: _Place) -> str:
             default = asked("Dify's address", default)
         return str(schema.base_url(default))
     except ValueError as error:
-        raise JobError(Outcome.USAGE, f"--base-url {error}", "dify-job init --help") from None
+        raise JobError(
+            Outcome.USAGE, msg("--base-url {error}", error=error), msg("dify-job init --help")
+        ) from None
 
 
 def _default_of(place: _Place) -> str | None:
@@ -174,11 +179,11 @@ def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppProbe:
     verdict = obstacle(seen)
     if verdict is not None:
         refused = seen.refusal is not None and seen.refusal.status == 401
-        mend = "take the key from the app in Dify (API Access)" if refused else verdict.hint or ""
+        mend = msg("take the key from the app in Dify (API Access)") if refused else verdict.hint or ""
         if "config show" in mend:  # there is none yet
-            mend = "check --base-url, and that Dify is up"
-        hint = f"{mend}; --offline writes the config without asking"
-        raise JobError(verdict.outcome, f"{verdict.message}; nothing was written", hint)
+            mend = msg("check --base-url, and that Dify is up")
+        hint = msg("{mend}; --offline writes the config without asking", mend=mend)
+        raise JobError(verdict.outcome, msg("{message}; nothing was written", message=verdict.message), hint)
     return seen
 
 
@@ -187,23 +192,27 @@ def _name(app: str) -> str:
     if not interactive():
         return "default"
     slug = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-")
-    return asked("Name of the job", slug or "default").strip()
+    return asked(msg("Name of the job"), slug or "default").strip()
 
 
 def _asked_schedule() -> ScheduleConfig:
     while True:
-        text = asked("Run every", "1h")
+        text = asked(msg("Run every"), "1h")
         try:
             return ScheduleConfig(every=interval(text))
         except ValueError as error:
-            echo_err(f"  it {error}" if str(error).startswith(("must", "has")) else f"  {error}")
+            echo_err(
+                msg("  it {error}", error=error)
+                if str(error).startswith(("must", "has"))
+                else msg("  {error}", error=error)
+            )
 
 
 def _about(seen: AppProbe, *, offline: bool) -> str:
     if offline:
-        return "Written without asking the server: compare the inputs with the app's start node in Dify."
-    version = f" (Dify {seen.version})" if seen.version else ""
-    return f"App in Dify: {seen.name}{version}"
+        return msg("Written without asking the server: compare the inputs with the app's start node in Dify.")
+    version = msg(" (Dify {version})", version=seen.version) if seen.version else ""
+    return msg("App in Dify: {name}{version}", name=seen.name, version=version)
 
 
 # Writing and telling
@@ -212,7 +221,7 @@ def _about(seen: AppProbe, *, offline: bool) -> str:
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
-    hint = "sudo dify-job init for a job of the machine, or --user for one of your own"
+    hint = msg("sudo dify-job init for a job of the machine, or --user for one of your own")
     with transaction(path, hint) as writer:
         writer.directory(path.parent)
         writer.directory(secret.path.parent, 0o700)
@@ -227,24 +236,48 @@ def _check_effect(place: _Place, draft: Draft) -> None:
     if job.key.file != draft.key_file or job.base_url != draft.base_url:
         raise JobError(
             Outcome.CONFIG,
-            f"{place.config.parent / 'config.d'} has a job {draft.job} already; nothing was written",
-            "move that file away, or give the job another name",
+            msg(
+                "{value} has a job {job} already; nothing was written",
+                value=place.config.parent / "config.d",
+                job=draft.job,
+            ),
+            msg("move that file away, or give the job another name"),
         )
 
 
 def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
-    echo(f"{draft.job}: written to {place.file(draft.job)}, the key to {draft.key_file} (0600)")
+    echo(
+        msg(
+            "{job}: written to {file}, the key to {key_file} (0600)",
+            job=draft.job,
+            file=place.file(draft.job),
+            key_file=draft.key_file,
+        )
+    )
     if seen.name:
-        version = seen.version or "(version not told)"
-        echo(f"  app        {comment(seen.name)!r} on Dify {version}, at {draft.base_url}")
+        version = seen.version or msg("(version not told)")
+        echo(
+            msg(
+                "  app        {comment!r} on Dify {version}, at {base_url}",
+                comment=comment(seen.name),
+                version=version,
+                base_url=draft.base_url,
+            )
+        )
     else:
-        echo(f"  server     {draft.base_url}, not asked")
+        echo(msg("  server     {base_url}, not asked", base_url=draft.base_url))
     missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]
     if missing:
-        echo(f"  fill in    {', '.join(map(repr, missing))} in {place.file(draft.job)}")
-    named = f" --config {place.config}" if options.config_path or not _is_found(place.config) else ""
-    echo(f"  try it     {by}dify-job{named} run {draft.job}")
-    echo(f"  arm it     {by}dify-job{named} install {draft.job}")
+        echo(
+            msg("  fill in    {map} in {file}", map=", ".join(map(repr, missing)), file=place.file(draft.job))
+        )
+    named = (
+        msg(" --config {config}", config=place.config)
+        if options.config_path or not _is_found(place.config)
+        else ""
+    )
+    echo(msg("  try it     {by}dify-job{named} run {job}", by=by, named=named, job=draft.job))
+    echo(msg("  arm it     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
 
 
 def _is_found(path: Path) -> bool:

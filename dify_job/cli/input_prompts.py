@@ -7,6 +7,7 @@ from ..dify.app_info import AppProbe
 from ..dify.form import FormField, fault_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.coercion import coerce
 from ..run.inputs import is_template
 from .key_input import asked, interactive
@@ -28,11 +29,19 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
             flag = "--file" if files else "-i"
             raise JobError(
                 Outcome.USAGE,
-                f"{flag} {name}: the app {seen.name!r} has no such input",
-                f"its inputs: {', '.join(sorted(f.variable for f in seen.parameters.form)) or 'none'}",
+                msg(
+                    "{flag} {name}: the app {name2!r} has no such input",
+                    flag=flag,
+                    name=name,
+                    name2=seen.name,
+                ),
+                msg(
+                    "its inputs: {value}",
+                    value=", ".join(sorted(f.variable for f in seen.parameters.form)) or "none",
+                ),
             )
     return known_ones + [
-        DraftInput(name=name, note="as given", value=value)
+        DraftInput(name=name, note=msg("as given"), value=value)
         for name, value in given.items()
         if name not in known
     ]
@@ -44,7 +53,11 @@ def _of_field(field: FormField, given: str | None) -> DraftInput:
         try:
             value = coerce(field, given, _NEWEST)
         except ValueError as error:
-            raise JobError(Outcome.USAGE, f"-i {field.variable} {error}", "dify-job init --help") from None
+            raise JobError(
+                Outcome.USAGE,
+                msg("-i {variable} {error}", variable=field.variable, error=error),
+                msg("dify-job init --help"),
+            ) from None
     elif given is None and field.required and not field.takes_files:
         value = _default(field)
         if interactive():
@@ -69,17 +82,17 @@ def _asked(field: FormField, default: Any) -> Any:
         try:
             return text if is_template(text) else coerce(field, text, _NEWEST)
         except ValueError as error:
-            echo_err(f"  it {error}")
+            echo_err(msg("  it {error}", error=error))
 
 
 def _note(field: FormField) -> str:
     words = [field.kind, "required" if field.required else "optional"]
     if field.max_length is not None:
         what = "files" if field.takes_files else "characters"
-        words.append(f"at most {field.max_length} {what}")
+        words.append(msg("at most {max_length} {what}", max_length=field.max_length, what=what))
     if field.options:
-        words.append(f"one of {', '.join(field.options)}")
+        words.append(msg("one of {options}", options=", ".join(field.options)))
     if field.allowed_types:
-        words.append(f"of type {', '.join(field.allowed_types)}")
+        words.append(msg("of type {allowed_types}", allowed_types=", ".join(field.allowed_types)))
     label = f"{field.label}: " if field.label and field.label != field.variable else ""
     return label + ", ".join(words)

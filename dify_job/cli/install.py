@@ -14,6 +14,7 @@ from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import installation
 from ..schedulers.backend import Backend, InstallOptions, InstallResult, Scope
@@ -35,13 +36,15 @@ _LINGER = Path("/var/lib/systemd/linger")
 @schedule_options
 @scope_options
 @http_options
-@click.option("--run-as", metavar="USER", help="Instead of a dynamic user (systemd) or root (cron.d).")
-@click.option("--dry-run", is_flag=True, help="Print the files whole, write nothing.")
-@click.option("--diff", "as_diff", is_flag=True, help="Print what would change, write nothing.")
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the host is not as configured.")
-@click.option("--prune", is_flag=True, help="Also uninstall jobs that are no longer in this config.")
-@click.option("--start/--no-start", default=None, help="Arm also what is paused / do not arm what is new.")
-@click.option("--overwrite-edits", is_flag=True, help="Replace files of ours that were edited by hand.")
+@click.option("--run-as", metavar="USER", help=msg("Instead of a dynamic user (systemd) or root (cron.d)."))
+@click.option("--dry-run", is_flag=True, help=msg("Print the files whole, write nothing."))
+@click.option("--diff", "as_diff", is_flag=True, help=msg("Print what would change, write nothing."))
+@click.option("--check", is_flag=True, help=msg("Write nothing; exit 1 when the host is not as configured."))
+@click.option("--prune", is_flag=True, help=msg("Also uninstall jobs that are no longer in this config."))
+@click.option(
+    "--start/--no-start", default=None, help=msg("Arm also what is paused / do not arm what is new.")
+)
+@click.option("--overwrite-edits", is_flag=True, help=msg("Replace files of ours that were edited by hand."))
 @click.pass_context
 def install(  # noqa: PLR0913 - one argument an option
     ctx: click.Context,
@@ -88,7 +91,7 @@ def install(  # noqa: PLR0913 - one argument an option
     gone = orphans if prune else []
     if dry_run or as_diff or check:
         for one in gone:
-            echo(f"{one.job} is no longer in {place}, and would be uninstalled")
+            echo(msg("{job} is no longer in {place}, and would be uninstalled", job=one.job, place=place))
         differs = _show([*_compared(scheduler, ready, door)], dry_run=dry_run, as_diff=as_diff, check=check)
         return 1 if check and (differs or gone) else 0
     arm = False if start is None and config.auto_start is False else start
@@ -96,12 +99,19 @@ def install(  # noqa: PLR0913 - one argument an option
         scheduler, ready, place, InstallOptions(start=arm, overwrite_edits=overwrite_edits)
     )
     for warning in config.warnings:
-        echo_err(f"dify-job: {warning}")
+        echo_err(msg("dify-job: {warning}", warning=warning))
     for one in gone:
         installation.take_away(scheduler, [one])
-        echo(f"{one.job}: uninstalled, it is no longer in {place}")
+        echo(msg("{job}: uninstalled, it is no longer in {place}", job=one.job, place=place))
     for job in [] if prune else [one.job for one in orphans]:
-        echo(f"{job} is no longer in {place}, but still installed: {where.sudo}dify-job uninstall {job}")
+        echo(
+            msg(
+                "{job} is no longer in {place}, but still installed: {sudo}dify-job uninstall {job}",
+                job=job,
+                place=place,
+                sudo=where.sudo,
+            )
+        )
     if door is not None:
         install_http_socket(door, where)
     else:
@@ -117,7 +127,9 @@ def _prepared(
 ) -> list[PreparedJob]:
     if (flags is not None or run_as is not None) and len(jobs) != 1:
         raise JobError(
-            Outcome.USAGE, "a schedule or user from flags is for one job", "dify-job install JOB ..."
+            Outcome.USAGE,
+            msg("a schedule or user from flags is for one job"),
+            msg("dify-job install JOB ..."),
         )
     return [installation.prepare(config, job, flags, run_as, scope) for job in jobs]
 
@@ -131,7 +143,7 @@ def _compared(
     """Each file that is written: its path, its text now, and as it would be."""
     for each in ready:
         for file in each.managed_files:
-            text = "(the API key)\n" if file.secret else file.content.decode()
+            text = msg("(the API key)\n") if file.secret else file.content.decode()
             yield file.path, _old_text(file.path, secret=file.secret), text
         yield from scheduler.compared(each.plan)
     for artifact in HttpSocket(scheduler.scope).render(door) if door is not None else ():
@@ -153,13 +165,13 @@ def _show(files: Iterable[tuple[Path, str, str]], *, dry_run: bool, as_diff: boo
             )
             echo_data("".join(lines).rstrip("\n"))
         elif check and not dry_run:
-            echo(f"{path} {'differs' if old else 'is missing'}")
+            echo(msg("{path} {value}", path=path, value="differs" if old else msg("is missing")))
     return differs
 
 
 def _old_text(path: Path, *, secret: bool) -> str:
     try:
-        return "(the API key)\n" if secret and path.exists() else path.read_text(encoding="utf-8")
+        return msg("(the API key)\n") if secret and path.exists() else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -172,33 +184,48 @@ def _tell(
 ) -> None:
     times = ready.plan.schedule
     done = "installed" if change.changed else "unchanged"
-    default = "" if ready.job.schedule.says_when else ", the default"
-    armed = "armed" if change.enabled else "not armed"
-    echo(f"{change.job}: {done}, {schedule_lines.in_words(times)}{default}, {armed}")
+    default = "" if ready.job.schedule.says_when else msg(", the default")
+    armed = "armed" if change.enabled else msg("not armed")
+    echo(
+        msg(
+            "{job}: {done}, {in_words}{default}, {armed}",
+            job=change.job,
+            done=done,
+            in_words=schedule_lines.in_words(times),
+            default=default,
+            armed=armed,
+        )
+    )
     for note in (*change.notes, *_notes(scheduler, ready, config, now)):
-        echo(f"  {note}")
+        echo(msg("  {note}", note=note))
     if change.enabled:
         last = tick_of(scheduler.scope.base / change.job)
         coming = islice(upcoming.coming(times, now, by_cron=scheduler.by_cron, last=last), 3)
         runs = ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
-        echo(f"  next runs  {runs}")
+        echo(msg("  next runs  {runs}", runs=runs))
     for line in _commands(scheduler, ready.plan):
-        echo(f"  {line}")
+        echo(msg("  {line}", line=line))
 
 
 def _tell_armed(changes: Sequence[InstallResult], config: Config, by: str) -> None:
     unarmed = [change for change in changes if not change.enabled]
     if unarmed and config.auto_start is False:
-        echo(f"not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {unarmed[0].job}")
+        echo(
+            msg(
+                "not armed, because AUTO_START_SCHEDULER is false: {by}dify-job resume {job}",
+                by=by,
+                job=unarmed[0].job,
+            )
+        )
     elif len(changes) > 1:
-        echo(f"{len(changes) - len(unarmed)} of {len(changes)} armed")
+        echo(msg("{value} of {len} armed", value=len(changes) - len(unarmed), len=len(changes)))
     elif unarmed:
         job = unarmed[0].job
-        commands = unarmed[0].arm or (f"dify-job resume {job}",)
+        commands = unarmed[0].arm or (msg("dify-job resume {job}", job=job),)
         arm = " && ".join(f"{by}{command.removeprefix(by)}" for command in commands)
-        echo(f"{job} is not armed: {arm}")
+        echo(msg("{job} is not armed: {arm}", job=job, arm=arm))
     elif changes:
-        echo(f"{changes[0].job} is armed")
+        echo(msg("{job} is armed", job=changes[0].job))
 
 
 def _notes(scheduler: Backend, ready: PreparedJob, config: Config, now: datetime) -> list[str]:
@@ -206,14 +233,22 @@ def _notes(scheduler: Backend, ready: PreparedJob, config: Config, now: datetime
     ticks = schedule_lines.ticks_of(ready.plan.schedule, by_cron=by_cron)
     notes = [ticks.why] if ticks.why else []
     notes += scheduler.lacks(ready.plan)
-    notes += [f"the key is kept in {file.path}" for file in ready.managed_files if file.secret]
+    notes += [msg("the key is kept in {path}", path=file.path) for file in ready.managed_files if file.secret]
     if config.path is None:
         notes.append(
-            f"the job is kept in {managed.job_file(ready.plan.config_path, ready.job, whole=True).path}"
+            msg(
+                "the job is kept in {path}",
+                path=managed.job_file(ready.plan.config_path, ready.job, whole=True).path,
+            )
         )
     notes += upcoming.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
     if not scheduler.by_cron and scheduler.scope is Scope.USER and not (_LINGER / _login()).exists():
-        notes.append(f"runs only while you are logged in; for always: sudo loginctl enable-linger {_login()}")
+        notes.append(
+            msg(
+                "runs only while you are logged in; for always: sudo loginctl enable-linger {login}",
+                login=_login(),
+            )
+        )
     return notes
 
 
@@ -227,13 +262,20 @@ def _commands(scheduler: Backend, plan: JobSpec) -> list[str]:
     job, by = plan.job, scheduler.scope.sudo
     user = " --user" if scheduler.scope is Scope.USER else ""
     service = f"dify-job-{job}.service"
-    start = f"systemctl{user} start {service}" if scheduler.starts_by_hand(plan) else f"dify-job run {job}"
-    lines = [f"run now    {by}{start}"]
+    start = (
+        msg("systemctl{user} start {service}", user=user, service=service)
+        if scheduler.starts_by_hand(plan)
+        else msg("dify-job run {job}", job=job)
+    )
+    lines = [msg("run now    {by}{start}", by=by, start=start)]
     if scheduler.by_cron:
-        lines += [f"watch      {by}dify-job logs {job} -f", f"pause      {by}dify-job pause {job}"]
+        lines += [
+            msg("watch      {by}dify-job logs {job} -f", by=by, job=job),
+            msg("pause      {by}dify-job pause {job}", by=by, job=job),
+        ]
     else:
         lines += [
-            f"watch      {by}journalctl{user} -fu {service}",
-            f"stop       {by}systemctl{user} stop {service}",
+            msg("watch      {by}journalctl{user} -fu {service}", by=by, user=user, service=service),
+            msg("stop       {by}systemctl{user} stop {service}", by=by, user=user, service=service),
         ]
-    return [*lines, f"remove     {by}dify-job uninstall {job}"]
+    return [*lines, msg("remove     {by}dify-job uninstall {job}", by=by, job=job)]

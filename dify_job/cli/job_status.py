@@ -14,6 +14,7 @@ from ..config.loader import load_config
 from ..config.model import Config, Job, ScheduleConfig
 from ..exit_codes import TABLE, Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines, upcoming
 from ..schedulers.backend import InstalledJob, Scope, Sync
 from ..schedulers.detect import config_place
@@ -115,7 +116,11 @@ def _fault_of_config(one: InstalledJob, error: JobError) -> str | None:
     if one.scope is Scope.SYSTEM and os.geteuid() != 0:
         return None
     why, _, _ = error.message.partition("\n")
-    return f"its config cannot be used: {why}: dify-job --config {shlex.quote(one.source)} config validate"
+    return msg(
+        "its config cannot be used: {why}: dify-job --config {quote} config validate",
+        why=why,
+        quote=shlex.quote(one.source),
+    )
 
 
 def _runs(one: InstalledJob) -> tuple[RunRecord, ...] | None:
@@ -165,11 +170,13 @@ def _last(one: InstalledJob, runs: Sequence[RunRecord]) -> dict[str, Any] | None
         return None
     outcomes = [row.outcome.value for row in TABLE if row.code == one.exit_code]
     return {
-        "outcome": outcomes[0] if outcomes else "not started",
+        "outcome": outcomes[0] if outcomes else msg("not started"),
         "exit_code": one.exit_code,
         "call_time": one.ended.isoformat(),
         "duration_s": None,
-        "message": f"systemd says: {one.result}, status {one.exit_code}",
+        "message": msg(
+            "systemd says: {result}, status {exit_code}", result=one.result, exit_code=one.exit_code
+        ),
         "workflow_run_id": None,
     }
 

@@ -8,6 +8,7 @@ from ..config.model import Secret
 from ..config.secrets import check_key, read_key_file
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .output import echo_err
 
 _LARGEST = 64 * 1024
@@ -35,19 +36,22 @@ def given_key(source: str | None, command: str) -> Secret:
     if source is not None and source.lower().startswith(("app-", "bearer ")):
         raise JobError(
             Outcome.USAGE,
-            "that looks like the key itself, which every user of this machine can see in a command line",
-            f'revoke it in Dify if others use this machine; give it as: printf %s "$KEY" | {command}',
+            msg("that looks like the key itself, which every user of this machine can see in a command line"),
+            msg(
+                'revoke it in Dify if others use this machine; give it as: printf %s "$KEY" | {command}',
+                command=command,
+            ),
         )
     if source not in (None, "-"):
         return read_key_file(str(source))
     if interactive():
-        echo_err("The app's key is in Dify: API Access, API Key. It is not shown while you type.")
-        return check_key(str(click.prompt("API key", hide_input=True, err=True)).strip(), "the prompt")
+        echo_err(msg("The app's key is in Dify: API Access, API Key. It is not shown while you type."))
+        return check_key(str(click.prompt("API key", hide_input=True, err=True)).strip(), msg("the prompt"))
     data = sys.stdin.buffer.read(_LARGEST) if sys.stdin is not None else b""
     if not data.strip():
         raise JobError(
             Outcome.CONFIG,
-            "no key came on standard input",
-            f'printf %s "$KEY" | {command}',
+            msg("no key came on standard input"),
+            msg('printf %s "$KEY" | {command}', command=command),
         )
-    return check_key(data.decode(errors="replace"), "standard input")
+    return check_key(data.decode(errors="replace"), msg("standard input"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import log
 from ..config.model import Job
+from ..messages.message import msg
 from .options import Globals
 from .output import echo_err
 from .schedule_guard import under_systemd
@@ -52,7 +53,13 @@ def _file_of(job: Job) -> log.Stream | None:
     try:
         return LogFile(job.log_file)
     except OSError as error:  # it is cron's to mail, and changes no outcome
-        echo_err(f"dify-job: log_file = {str(job.log_file)!r} cannot be written: {error.strerror}")
+        echo_err(
+            msg(
+                "dify-job: log_file = {str!r} cannot be written: {strerror}",
+                str=str(job.log_file),
+                strerror=error.strerror,
+            )
+        )
         return None
 
 

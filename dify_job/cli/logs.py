@@ -7,6 +7,7 @@ import click
 from ..config.loader import load_config, pick
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers.backend import Backend, Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..system import subprocesses
@@ -22,8 +23,8 @@ _SYSLOG = Path("/dev/log")
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("job", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("-n", "lines", metavar="N", help="The last N lines.")
+@click.option("-f", "--follow", is_flag=True, help=msg("Go on with what comes."))
+@click.option("-n", "lines", metavar="N", help=msg("The last N lines."))
 @scope_options
 @click.pass_context
 def logs(
@@ -45,19 +46,26 @@ def logs(
     scheduler = there[0][0] if there else None
     config = try_config(options) if scheduler is None else None
     if config is not None and job not in config.jobs:
-        echo_err(f"dify-job: no job {job} is installed or configured; dify-job status shows those that are")
+        echo_err(
+            msg(
+                "dify-job: no job {job} is installed or configured; dify-job status shows those that are",
+                job=job,
+            )
+        )
     if _JOURNAL.exists() and subprocesses.found("journalctl"):
         command = ["journalctl", *_match(scheduler, job), *(["-f"] if follow else [])]
         command += ["-n", lines] if lines else []
         command += arguments
     else:
         command = ["tail", "-n", lines or "1000", *(["-F"] if follow else []), str(_file(options, job))]
-    echo_err(f"dify-job: {' '.join(command)}")
+    echo_err(msg("dify-job: {command}", command=" ".join(command)))
     try:
         subprocesses.hand_over(command)
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"{command[0]} could not be started: {error.strerror}", "apt-get install systemd"
+            Outcome.CONFIG,
+            msg("{command} could not be started: {strerror}", command=command[0], strerror=error.strerror),
+            msg("apt-get install systemd"),
         ) from None
 
 
@@ -69,13 +77,17 @@ def _file(options: Globals, job: str) -> Path:
     if _SYSLOG.exists() or file is None:
         raise JobError(
             Outcome.CONFIG,
-            "there is no journal on this machine",
-            f"grep dify-job /var/log/syslog, or dify-job history {job}"
+            msg("there is no journal on this machine"),
+            msg("grep dify-job /var/log/syslog, or dify-job history {job}", job=job)
             if _SYSLOG.exists()
-            else f"give the job a log_file, or look at dify-job history {job}",
+            else msg("give the job a log_file, or look at dify-job history {job}", job=job),
         )
     if is_missing(file):
-        raise JobError(Outcome.CONFIG, f"nothing was logged yet in {file}", f"dify-job status {job}")
+        raise JobError(
+            Outcome.CONFIG,
+            msg("nothing was logged yet in {file}", file=file),
+            msg("dify-job status {job}", job=job),
+        )
     return file
 
 

@@ -25,6 +25,7 @@ import click  # noqa: E402
 from .. import __version__  # noqa: E402
 from ..exit_codes import Outcome, code_of  # noqa: E402
 from ..messages.errors import JobError  # noqa: E402
+from ..messages.message import msg
 from .options import Globals, add_globals  # noqa: E402
 from .output import BrokenStdoutError, UnprintedError, echo_err, log_traceback, tell_error  # noqa: E402
 
@@ -35,24 +36,28 @@ warnings.filterwarnings("ignore", "Unable to find acceptable character detection
 
 # name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
-    "doctor": ("doctor", "doctor", "What could stop the next run, with the command that mends it."),
-    "init": ("init", "init", "Write a commented config for a job and store its key."),
-    "run": ("run", "run", "Run a job's workflow once; the exit status tells how it ended."),
-    "install": ("install", "install", "Install timers or crontab entries; the system does the scheduling."),
-    "uninstall": ("uninstall", "uninstall", "Remove what install made, and nothing else."),
-    "status": ("status", "status", "Installed as configured? armed? last result? next runs?"),
-    "history": ("history", "history", "Past runs of a job: outcome, duration, tokens, run id."),
-    "notify": ("notify", "notify", "Send a test message to everybody whom a job names."),
-    "next": ("next_runs", "next_runs", "The coming runs, with zone and clock changes."),
-    "pause": ("uninstall", "pause", "Let a job rest, across reboots."),
-    "resume": ("uninstall", "resume", "Arm a paused job again."),
-    "logs": ("logs", "logs", "The log of a job: hands over to journalctl."),
-    "render": ("render", "render", "Print the units or crontab entries for another host."),
-    "secret": ("secret", "secret_group", "Store the API key of a job."),
-    "config": ("config", "config_group", "Show the configuration with its sources, or validate it."),
-    "http": ("http", "http", "Answer one HTTP request, for the unit of install --http."),
-    "exit-codes": ("exit_codes", "exit_codes", "Print the table of exit codes."),
-    "demo": ("demo", "demo", "Run a workflow against the built-in stand-in Dify: no server, no key."),
+    "doctor": ("doctor", "doctor", msg("What could stop the next run, with the command that mends it.")),
+    "init": ("init", "init", msg("Write a commented config for a job and store its key.")),
+    "run": ("run", "run", msg("Run a job's workflow once; the exit status tells how it ended.")),
+    "install": (
+        "install",
+        "install",
+        msg("Install timers or crontab entries; the system does the scheduling."),
+    ),
+    "uninstall": ("uninstall", "uninstall", msg("Remove what install made, and nothing else.")),
+    "status": ("status", "status", msg("Installed as configured? armed? last result? next runs?")),
+    "history": ("history", "history", msg("Past runs of a job: outcome, duration, tokens, run id.")),
+    "notify": ("notify", "notify", msg("Send a test message to everybody whom a job names.")),
+    "next": ("next_runs", "next_runs", msg("The coming runs, with zone and clock changes.")),
+    "pause": ("uninstall", "pause", msg("Let a job rest, across reboots.")),
+    "resume": ("uninstall", "resume", msg("Arm a paused job again.")),
+    "logs": ("logs", "logs", msg("The log of a job: hands over to journalctl.")),
+    "render": ("render", "render", msg("Print the units or crontab entries for another host.")),
+    "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
+    "config": ("config", "config_group", msg("Show the configuration with its sources, or validate it.")),
+    "http": ("http", "http", msg("Answer one HTTP request, for the unit of install --http.")),
+    "exit-codes": ("exit_codes", "exit_codes", msg("Print the table of exit codes.")),
+    "demo": ("demo", "demo", msg("Run a workflow against the built-in stand-in Dify: no server, no key.")),
 }
 
 
@@ -82,8 +87,14 @@ class _Commands(click.Group):
             from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
 
             close = get_close_matches(args[0], _COMMANDS, 1)
-            meant = f" Did you mean {close[0]}?" if close else " The commands: dify-job --help"
-            raise click.UsageError(f"There is no command {args[0]!r}.{meant}", ctx)
+            meant = (
+                msg(" Did you mean {close}?", close=close[0])
+                if close
+                else msg(" The commands: dify-job --help")
+            )
+            raise click.UsageError(
+                msg("There is no command {args!r}.{meant}", args=args[0], meant=meant), ctx
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -146,7 +157,7 @@ def _run(args: Sequence[str]) -> int:
     except BrokenStdoutError:
         return 0
     except UnprintedError as error:
-        echo_err(f"dify-job: standard output cannot be written: {error}")
+        echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
     except Exception:  # noqa: BLE001 - the boundary: a fault of ours is exit 70 with its traceback in the log
         log_traceback()
@@ -166,6 +177,6 @@ def _usage_error(error: click.UsageError) -> int:
 
         mend = as_inputs(message, error.ctx.params.get("job")) or mend
         print_refusal(JobError(Outcome.USAGE, message, mend), error.ctx)
-    echo_err(f"dify-job: {message}")
-    echo_err(f"  usage: {mend}")
+    echo_err(msg("dify-job: {message}", message=message))
+    echo_err(msg("  usage: {mend}", mend=mend))
     return code_of(Outcome.USAGE)

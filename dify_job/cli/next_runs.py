@@ -8,6 +8,7 @@ import click
 from ..config.loader import load_config, pick_all
 from ..config.model import ScheduleConfig
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import systemctl
 from ..schedulers.backend import InstalledJob
@@ -20,7 +21,9 @@ from .output import echo, echo_json
 
 @click.command(name="next")
 @click.argument("jobs", nargs=-1)
-@click.option("-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help=msg("How many.")
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_json: bool) -> None:
@@ -42,12 +45,23 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
         told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})
         if as_json:
             continue
-        jitter = f", up to {format_timespan(times.jitter)} later" if times.jitter else ""
-        echo(f"{job.name}: {schedule_lines.in_words(times)}{jitter}")
+        jitter = (
+            msg(", up to {format_timespan} later", format_timespan=format_timespan(times.jitter))
+            if times.jitter
+            else ""
+        )
+        echo(
+            msg(
+                "{name}: {in_words}{jitter}",
+                name=job.name,
+                in_words=schedule_lines.in_words(times),
+                jitter=jitter,
+            )
+        )
         for at in runs:
-            echo(f"  {at:%a %Y-%m-%d %H:%M:%S %Z}")
+            echo(msg("  {at:%a %Y-%m-%d %H:%M:%S %Z}", at=at))
         for warning in warnings:
-            echo(f"  warning: {warning}")
+            echo(msg("  warning: {warning}", warning=warning))
     if as_json:
         echo_json({"schema": 1, "jobs": told})
 

@@ -16,6 +16,7 @@ from ..config.model import Job, KeySource, Notify
 from ..config.schema import FIELDS
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.notification import Notification, is_told_by_run
 from ..run.notifications import notifier_of, past_of, report_of, rid_of, write_metrics
 from ..run.unit_result import UnitResult, ending_of, record_of
@@ -33,8 +34,8 @@ _CODES = {"1": "exited", "2": "killed", "3": "dumped"}  # si_code of waitid(2)
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--unit", metavar="UNIT", help="For OnFailure=: tell what the run of this unit could not.")
-@click.option("--user", is_flag=True, help="With --unit: it is a unit of the user manager.")
+@click.option("--unit", metavar="UNIT", help=msg("For OnFailure=: tell what the run of this unit could not."))
+@click.option("--user", is_flag=True, help=msg("With --unit: it is a unit of the user manager."))
 @click.pass_context
 def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bool) -> int:
     """Send a test message to everybody whom a job names; exit 0 when all of them could be reached.
@@ -49,16 +50,22 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     if notifier is None:
         raise JobError(
             Outcome.CONFIG,
-            f"job {chosen.name} names nobody to tell",
-            "add notify to the job: man dify-job.toml",
+            msg("job {name} names nobody to tell", name=chosen.name),
+            msg("add notify to the job: man dify-job.toml"),
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     run = RunRecord(
-        call_time=now, outcome="test", exit_code=None, message="a test message; nothing has failed"
+        call_time=now, outcome="test", exit_code=None, message=msg("a test message; nothing has failed")
     )
     told = notifier.tries(Notification(job=chosen.name, run=run, console=chosen.console_url))
     for what, fault in told.items():
-        echo(f"{what}: {'ok' if fault is None else f'failed: {fault}'}")
+        echo(
+            msg(
+                "{what}: {value}",
+                what=what,
+                value="ok" if fault is None else msg("failed: {fault}", fault=fault),
+            )
+        )
     return 0 if all(fault is None for fault in told.values()) else 1
 
 
@@ -76,7 +83,11 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     before = past[:-1]
     if run is None:
         run, before = _remembered(directory, ending, fault), past
-    log.error(f"{unit} could not tell its end: {run.message}", outcome=run.outcome, exit_code=run.exit_code)
+    log.error(
+        msg("{unit} could not tell its end: {message}", unit=unit, message=run.message),
+        outcome=run.outcome,
+        exit_code=run.exit_code,
+    )
     write_metrics(job, run, before)
     notifier = notifier_of(job, rid_of(ending.invocation))
     if notifier is not None:
@@ -140,6 +151,8 @@ def _remembered(directory: Path, ending: UnitResult, fault: JobError | None) -> 
                 run = replace(run, message=log.redact(fault.message), hint=fault.hint)
             state.remember(run.as_record())
     except OSError as error:
-        log.warning(f"the end could not be kept: {error.strerror}", path=str(directory))
+        log.warning(
+            msg("the end could not be kept: {strerror}", strerror=error.strerror), path=str(directory)
+        )
         return record_of(ending, None, now)
     return run

@@ -10,6 +10,7 @@ import click
 from .. import log
 from ..messages.errors import JobError
 from ..messages.i18n import is_chinese
+from ..messages.message import msg
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -38,25 +39,28 @@ def _option(*names: str, **settings: Any) -> click.Option:
 def _options() -> list[click.Option]:
     path = click.Path(path_type=Path)
     return [
-        _option("--config", "config_path", type=path, metavar="PATH", help="Configuration file."),
+        _option("--config", "config_path", type=path, metavar="PATH", help=msg("Configuration file.")),
         _option(
             "--env-file",
             "env_file",
             type=path,
             metavar="PATH",
-            help="Take the job `default` from this .env file.",
+            help=msg("Take the job `default` from this .env file."),
         ),
         _option(
             "--log-level",
             "log_level",
             type=click.Choice(["debug", "info", "warning", "error"]),
-            help="Lowest level shown.",
+            help=msg("Lowest level shown."),
         ),
         _option(
-            "--log-format", "log_format", type=click.Choice(log.faces()), help="Face of the log on stderr."
+            "--log-format",
+            "log_format",
+            type=click.Choice(log.faces()),
+            help=msg("Face of the log on stderr."),
         ),
-        _option("-q", "--quiet", "quiet", is_flag=True, default=None, help="Warnings and errors only."),
-        _option("-v", "--verbose", "verbose", is_flag=True, default=None, help="Debug messages too."),
+        _option("-q", "--quiet", "quiet", is_flag=True, default=None, help=msg("Warnings and errors only.")),
+        _option("-v", "--verbose", "verbose", is_flag=True, default=None, help=msg("Debug messages too.")),
     ]
 
 

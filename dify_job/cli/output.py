@@ -6,6 +6,7 @@ from typing import Any
 from .. import log
 from ..messages.errors import JobError
 from ..messages.i18n import translate
+from ..messages.message import msg
 from ..messages.sanitize import visible
 from ..system.timespan import format_timespan
 
@@ -30,7 +31,7 @@ def echo_data(text: str) -> None:
 
 def _put(text: str) -> None:
     if sys.stdout is None:
-        raise UnprintedError("it is closed")
+        raise UnprintedError(msg("it is closed"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
     try:
@@ -39,7 +40,7 @@ def _put(text: str) -> None:
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise BrokenStdoutError("its reader is gone") from None
+        raise BrokenStdoutError(msg("its reader is gone")) from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
 
@@ -67,11 +68,17 @@ def echo_err(text: str) -> None:
 
 def tell_error(error: JobError) -> None:
     """Message and hint of an error on stderr."""
-    echo_err(f"dify-job: {error.message}")
+    echo_err(msg("dify-job: {message}", message=error.message))
     if error.hint:
         from ..system.privileges import by_sudo  # noqa: PLC0415 - after an error only
 
-        echo_err(f"  {'sudo ' if by_sudo() and error.hint.startswith('dify-job ') else ''}{error.hint}")
+        echo_err(
+            msg(
+                "  {value}{hint}",
+                value="sudo " if by_sudo() and error.hint.startswith("dify-job ") else "",
+                hint=error.hint,
+            )
+        )
 
 
 def log_traceback() -> None:
@@ -79,4 +86,4 @@ def log_traceback() -> None:
     import traceback  # noqa: PLC0415 - after a fault only
 
     echo_err(traceback.format_exc().rstrip())
-    echo_err("dify-job: this is a fault of dify-job itself; please report it with the lines above")
+    echo_err(msg("dify-job: this is a fault of dify-job itself; please report it with the lines above"))

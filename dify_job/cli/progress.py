@@ -9,6 +9,7 @@ from typing import TextIO
 from unicodedata import east_asian_width
 
 from ..dify.models import Event
+from ..messages.message import msg
 from ..messages.sanitize import one_line
 from ..system.timespan import format_timespan
 
@@ -22,7 +23,7 @@ class LiveLine:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._began = time.monotonic()
-        self._node = "waiting for the server"
+        self._node = msg("waiting for the server")
         self._tokens = 0
         self._done = 0
         self._drawn = False
@@ -73,7 +74,13 @@ class LiveLine:
                     return
                 elapsed = format_timespan(float(int(time.monotonic() - self._began)))
                 tokens = f" · {self._tokens} tokens" if self._tokens else ""
-                line = f"{self._node} · {self._done} nodes done · {elapsed}{tokens}"
+                line = msg(
+                    "{node} · {done} nodes done · {elapsed}{tokens}",
+                    node=self._node,
+                    done=self._done,
+                    elapsed=elapsed,
+                    tokens=tokens,
+                )
                 try:
                     self._drawn = True
                     self._stream.write(f"{_CLEAR}{_cut(line, _width())}")

@@ -13,6 +13,7 @@ from ..config.model import Job, KeySource
 from ..config.schema import is_this_machine
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.inputs import secrets_in
 from ..schedulers.backend import RenderedFile, Scope
 from ..schedulers.cron_files import CronFiles
@@ -32,13 +33,15 @@ from .output import echo, echo_data, echo_err
     "--target",
     type=click.Choice(["systemd", "cron", "kubernetes"]),
     required=True,
-    help="For which scheduler.",
+    help=msg("For which scheduler."),
 )
-@click.option("--output-dir", type=click.Path(path_type=Path), metavar="DIR", help="Write the files there.")
-@click.option("--systemd-version", type=int, metavar="N", help="Of the host that they are for.")
-@click.option("--user", "user", is_flag=True, help="User units, or a block for a user's crontab.")
-@click.option("--image", metavar="REF", help="Of a container with dify-job, for kubernetes.")
-@click.option("--namespace", metavar="NAME", help="For kubernetes; kubectl's own where none is given.")
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path), metavar="DIR", help=msg("Write the files there.")
+)
+@click.option("--systemd-version", type=int, metavar="N", help=msg("Of the host that they are for."))
+@click.option("--user", "user", is_flag=True, help=msg("User units, or a block for a user's crontab."))
+@click.option("--image", metavar="REF", help=msg("Of a container with dify-job, for kubernetes."))
+@click.option("--namespace", metavar="NAME", help=msg("For kubernetes; kubectl's own where none is given."))
 @click.pass_context
 def render(
     ctx: click.Context,
@@ -76,13 +79,17 @@ def _check_options(
     if target == "kubernetes" and image is None:
         raise JobError(
             Outcome.USAGE,
-            "--target kubernetes needs --image, a container with dify-job",
-            "build one from deploy/container/Containerfile: docs/kubernetes.md",
+            msg("--target kubernetes needs --image, a container with dify-job"),
+            msg("build one from deploy/container/Containerfile: docs/kubernetes.md"),
         )
     if target != "kubernetes" and (image or namespace):
-        raise JobError(Outcome.USAGE, "--image and --namespace are for --target kubernetes", "leave them out")
+        raise JobError(
+            Outcome.USAGE, msg("--image and --namespace are for --target kubernetes"), msg("leave them out")
+        )
     if target == "kubernetes" and (user or version):
-        raise JobError(Outcome.USAGE, "--user and --systemd-version are for a host", "leave them out")
+        raise JobError(
+            Outcome.USAGE, msg("--user and --systemd-version are for a host"), msg("leave them out")
+        )
 
 
 def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[RenderedFile]:
@@ -90,16 +97,19 @@ def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Rende
     for job in jobs:
         artifacts += render_manifests(job, cluster, place, datetime.now(UTC))
         file = job.key.file or "KEYFILE"
-        where = f" --namespace {cluster.namespace}" if cluster.namespace else ""
-        echo_err(f"{job.name}: its key, once: kubectl create secret generic {object_name(job.name)}{where} "
-            f"--from-file=api_key={file}")  # fmt: skip
+        where = msg(" --namespace {namespace}", namespace=cluster.namespace) if cluster.namespace else ""
+        echo_err(msg("{name}: its key, once: kubectl create secret generic {object_name}{where} "
+"--from-file=api_key={file}", name=job.name, object_name=object_name(job.name), where=where, file=file))  # fmt: skip
         if is_this_machine(job.base_url):
-            echo_err(f"{job.name}: base_url is {job.base_url}, and in a pod that is the pod itself: "
-                "set it to an address of Dify that the cluster reaches")  # fmt: skip
+            echo_err(msg("{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
+"address of Dify that the cluster reaches", name=job.name, base_url=job.base_url))  # fmt: skip
         if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
             echo_err(
-                f"{job.name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
-                "give the pod a variable, and name it in env: man dify-job.toml"
+                msg(
+                    "{name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
+                    "give the pod a variable, and name it in env: man dify-job.toml",
+                    name=job.name,
+                )
             )
     return artifacts
 
@@ -118,7 +128,7 @@ def _give(artifacts: Iterable[RenderedFile], output_dir: Path | None, target: st
             echo_data(f"{separator}# {artifact.path}\n{artifact.text}")
         return
     files = {output_dir / artifact.path.name: artifact.text.encode() for artifact in artifacts}
-    with transaction(output_dir, "name a directory of yours in --output-dir") as writer:
+    with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
         writer.put_all(files)
     for path in files:
         echo(str(path))

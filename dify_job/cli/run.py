@@ -17,6 +17,7 @@ from ..config.model import Config, Expectation, Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
+from ..messages.message import msg
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
 from ..run.result import Result, log_result
@@ -38,31 +39,33 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help="One input, a string.")
-@click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help="Inputs as a JSON object.")
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input, a string."))
+@click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Inputs as a JSON object."))
 @click.option(
-    "--file", "files", multiple=True, metavar="KEY=PATH|URL", help="One file input; several make a list."
+    "--file", "files", multiple=True, metavar="KEY=PATH|URL", help=msg("One file input; several make a list.")
 )
-@click.option("--mode", type=click.Choice(["streaming", "blocking"]), help="How the server answers.")
-@click.option("--workflow-id", metavar="ID", help="A published version instead of the newest.")
-@click.option("--end-user", metavar="ID", help="Instead of one made for this run.")
-@click.option("--timeout", metavar="DUR", help="Deadline of the whole run, as 90s or 1h 30min.")
-@click.option("--output", "output_file", metavar="FILE", help="Write the result there when the run succeeds.")
+@click.option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("How the server answers."))
+@click.option("--workflow-id", metavar="ID", help=msg("A published version instead of the newest."))
+@click.option("--end-user", metavar="ID", help=msg("Instead of one made for this run."))
+@click.option("--timeout", metavar="DUR", help=msg("Deadline of the whole run, as 90s or 1h 30min."))
+@click.option(
+    "--output", "output_file", metavar="FILE", help=msg("Write the result there when the run succeeds.")
+)
 @click.option(
     "--print",
     "print_path",
     metavar="PATH",
-    help="Print outputs.NAME alone, and nothing unless the run succeeds.",
+    help=msg("Print outputs.NAME alone, and nothing unless the run succeeds."),
 )
 @click.option(
-    "--overlap", type=click.Choice(["fail", "skip", "wait"]), help="While another run is under way."
+    "--overlap", type=click.Choice(["fail", "skip", "wait"]), help=msg("While another run is under way.")
 )
 @click.option(
     "--run-id",
     metavar="ID",
     default="",
     envvar="DIFY_JOB_RUN_ID",
-    help="Name this run: one that the server already has is followed, and none is started.",
+    help=msg("Name this run: one that the server already has is followed, and none is started."),
 )
 @click.option(
     "--lost",
@@ -70,10 +73,10 @@ _SCHEDULED_WAIT_NETWORK = 60.0
     metavar="N",
     default=0,
     envvar="DIFY_JOB_LOST",
-    help="How many processes of this run id ended without a word; with any, none is started.",
+    help=msg("How many processes of this run id ended without a word; with any, none is started."),
 )
-@click.option("--if-due", is_flag=True, help="Run only when the job's schedule says that it is due.")
-@click.option("--scheduled", is_flag=True, help="For units and crontabs: no result on stdout.")
+@click.option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
+@click.option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
 @click.pass_context
 def run(  # noqa: PLR0913 - one argument an option
     ctx: click.Context,
@@ -135,7 +138,7 @@ def run(  # noqa: PLR0913 - one argument an option
         result = _refused(error, chosen, name, start)
     except Cancelled as cancelled:
         signals.begin()
-        told = "cancelled; no run had been started"
+        told = msg("cancelled; no run had been started")
         result = not_started(name, start, Outcome.CANCELLED, told, signum=cancelled.signum)
         ended(result)
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
@@ -203,9 +206,9 @@ class _Ended:
         elif not self._scheduled:
             _print(result)
         elif not result.success and log.is_set_up() and self._by_cron:
-            echo_err(f"dify-job: job {result.job}: {result.message}")
+            echo_err(msg("dify-job: job {job}: {message}", job=result.job, message=result.message))
             if result.hint:
-                echo_err(f"  {result.hint}")
+                echo_err(msg("  {hint}", hint=result.hint))
 
 
 def _settings(
@@ -226,7 +229,9 @@ def _expecting(job: Job, path: str | None) -> Job:
     try:
         return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
-        raise JobError(Outcome.USAGE, f"--print {error}", "dify-job run --help") from None
+        raise JobError(
+            Outcome.USAGE, msg("--print {error}", error=error), msg("dify-job run --help")
+        ) from None
 
 
 def _print_value(result: Result, path: str) -> None:
@@ -243,7 +248,7 @@ def _print_value(result: Result, path: str) -> None:
         else:
             echo_json(value)
     except (UnprintedError, LookupError, ValueError) as error:
-        log.warning("the value could not be printed", reason=str(error))
+        log.warning(msg("the value could not be printed"), reason=str(error))
 
 
 def _print(result: Result) -> None:
@@ -252,4 +257,4 @@ def _print(result: Result) -> None:
         spoken = {key: translate(told[key]) for key in ("message", "hint") if told[key]}
         echo_json(told | spoken)
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
-        log.warning("the result could not be printed", reason=str(error) or type(error).__name__)
+        log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..config.model import Config, Job, Notify
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..state.store import JobState, cannot_write
 from ..system.paths import config_home
 
@@ -44,8 +45,8 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     if state is None:
         raise JobError(
             Outcome.CONFIG,
-            '--if-due decides by the job\'s own record, and the job has state = "none"',
-            "take state out of the job",
+            msg('--if-due decides by the job\'s own record, and the job has state = "none"'),
+            msg("take state out of the job"),
         )
     last = state.tick()
     decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
@@ -63,7 +64,9 @@ def _record_skip(state: JobState, now: datetime, why: str) -> None:
     from ..state.history import RunRecord  # noqa: PLC0415 - for what came too late
 
     at = now.astimezone().isoformat(timespec="milliseconds")
-    run = RunRecord(call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=f"skipped: {why}")
+    run = RunRecord(
+        call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("skipped: {why}", why=why)
+    )
     with contextlib.suppress(OSError):
         state.remember(run.as_record())
 
@@ -119,7 +122,10 @@ def drift(config: Config, job: Job) -> str | None:
     changed = max(filter(None, map(_changed, config.files)), default=0.0)
     for place in places:
         if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
-            return f"the config has changed since job {job.name} was installed: dify-job install {job.name}"
+            return msg(
+                "the config has changed since job {name} was installed: dify-job install {name}",
+                name=job.name,
+            )
     return None
 
 

@@ -9,20 +9,21 @@ from ..config.model import ScheduleConfig
 from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 
 
 def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--every, --calendar, --cron and --timezone."""
     for option in (
-        click.option("--timezone", metavar="ZONE", help="Zone of --calendar and --cron."),
-        click.option("--cron", metavar="EXPR", help="Run at the times of five cron fields."),
+        click.option("--timezone", metavar="ZONE", help=msg("Zone of --calendar and --cron.")),
+        click.option("--cron", metavar="EXPR", help=msg("Run at the times of five cron fields.")),
         click.option(
             "--calendar",
             multiple=True,
             metavar="EXPR",
-            help="Run at systemd calendar times; can be repeated.",
+            help=msg("Run at systemd calendar times; can be repeated."),
         ),
-        click.option("--every", metavar="DUR", help="Run each 2h, 30min, 1d."),
+        click.option("--every", metavar="DUR", help=msg("Run each 2h, 30min, 1d.")),
     ):
         command = option(command)
     return command
@@ -36,14 +37,18 @@ def schedule_of_flags(
     set_flags = {key: value for key, value in given.items() if value is not None}
     if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
         raise JobError(
-            Outcome.USAGE, "--every, --calendar and --cron exclude one another", "keep one of them"
+            Outcome.USAGE, msg("--every, --calendar and --cron exclude one another"), msg("keep one of them")
         )
     if not set_flags:
         return None
     if set_flags.keys() == {"timezone"}:
-        raise JobError(Outcome.USAGE, "--timezone needs --calendar or --cron beside it", "add one of them")
+        raise JobError(
+            Outcome.USAGE, msg("--timezone needs --calendar or --cron beside it"), msg("add one of them")
+        )
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:
-        raise JobError(Outcome.USAGE, f"the schedule {error}", "dify-job install --help") from None
+        raise JobError(
+            Outcome.USAGE, msg("the schedule {error}", error=error), msg("dify-job install --help")
+        ) from None
     return ScheduleConfig(**values)

@@ -13,6 +13,7 @@ from ..config.secrets import CREDENTIAL
 from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..run.preflight import obstacle
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
@@ -37,14 +38,14 @@ def secret_group() -> None:
 @click.option(
     "--key-file",
     metavar="FILE|-",
-    help="Take the key from a file, or - from standard input; a person is asked, a pipe is read.",
+    help=msg("Take the key from a file, or - from standard input; a person is asked, a pipe is read."),
 )
 @click.option(
     "--encrypt/--no-encrypt",
     default=None,
-    help="Encrypt it with systemd-creds / keep it in a plain 0600 file; default: as it is now.",
+    help=msg("Encrypt it with systemd-creds / keep it in a plain 0600 file; default: as it is now."),
 )
-@click.option("--no-check", is_flag=True, help="Store it without asking the server whether it is good.")
+@click.option("--no-check", is_flag=True, help=msg("Store it without asking the server whether it is good."))
 @click.pass_context
 def set_key(
     ctx: click.Context, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
@@ -59,13 +60,15 @@ def set_key(
     if config.path is None:
         raise JobError(
             Outcome.CONFIG,
-            "there is no configuration file: the one job comes from the environment, and its key with it",
-            "dify-job init makes a job with a stored key",
+            msg(
+                "there is no configuration file: the one job comes from the environment, and its key with it"
+            ),
+            msg("dify-job init makes a job with a stored key"),
         )
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
         _check_encryption()
-    key = given_key(key_file, f"dify-job secret set {chosen.name}")
+    key = given_key(key_file, msg("dify-job secret set {name}", name=chosen.name))
     if not no_check:
         _check(chosen, key)
     with locked(base_of(system=os.geteuid() == 0)):
@@ -76,16 +79,25 @@ def _check(job: Job, key: Secret) -> None:
     seen = look(job.base_url, key.reveal(), ca_file=job.ca_file)
     verdict = obstacle(seen)
     if verdict is None:
-        echo(f"{job.name}: Dify {seen.version or ''} takes the key, for its app {seen.name!r}")
+        echo(
+            msg(
+                "{name}: Dify {value} takes the key, for its app {name2!r}",
+                name=job.name,
+                value=seen.version or "",
+                name2=seen.name,
+            )
+        )
     elif _is_wrong(seen):
         raise JobError(
             verdict.outcome,
-            f"{verdict.message}; it was not stored",
-            "take the key from the app in Dify (API Access); --no-check stores it all the same",
+            msg("{message}; it was not stored", message=verdict.message),
+            msg("take the key from the app in Dify (API Access); --no-check stores it all the same"),
         )
     else:
-        echo_err(f"dify-job: the key is stored, but could not be tried: {verdict.message}")
-        echo_err(f"  {(verdict.hint or '').replace('JOB', job.name)}")
+        echo_err(
+            msg("dify-job: the key is stored, but could not be tried: {message}", message=verdict.message)
+        )
+        echo_err(msg("  {replace}", replace=(verdict.hint or "").replace("JOB", job.name)))
 
 
 def _is_wrong(seen: AppProbe) -> bool:
@@ -97,11 +109,19 @@ def _is_wrong(seen: AppProbe) -> bool:
 def _check_encryption() -> None:
     version = systemctl.version() or 0
     if version < ENCRYPTED_SINCE or not subprocesses.found("systemd-creds"):
-        has = f"this machine has systemd {version}" if version else "this machine has no systemd"
+        has = (
+            msg("this machine has systemd {version}", version=version)
+            if version
+            else msg("this machine has no systemd")
+        )
         raise JobError(
             Outcome.CONFIG,
-            f"--encrypt needs systemd-creds of systemd {ENCRYPTED_SINCE} or newer; {has}",
-            "without --encrypt the key is kept in a 0600 file",
+            msg(
+                "--encrypt needs systemd-creds of systemd {encrypted_since} or newer; {has}",
+                encrypted_since=ENCRYPTED_SINCE,
+                has=has,
+            ),
+            msg("without --encrypt the key is kept in a 0600 file"),
         )
 
 
@@ -112,8 +132,8 @@ def _encrypted(key: Secret) -> bytes:
     if done.code != 0 or not done.stdout:
         raise JobError(
             Outcome.CONFIG,
-            f"systemd-creds could not encrypt the key: {done.complaint or done.code}",
-            "it needs root and the machine's own secret: sudo systemd-creds setup",
+            msg("systemd-creds could not encrypt the key: {value}", value=done.complaint or done.code),
+            msg("it needs root and the machine's own secret: sudo systemd-creds setup"),
         )
     return done.stdout
 
@@ -128,7 +148,7 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         path = job.key.file or managed.key_path(place, job.name)
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
-    hint = f"the keys of system jobs are root's: sudo dify-job secret set {job.name}"
+    hint = msg("the keys of system jobs are root's: sudo dify-job secret set {name}", name=job.name)
     with transaction(path, hint) as writer:
         _put(writer, path.absolute(), content)
         if moved:
@@ -136,15 +156,23 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
             managed.check_place(entry, job.name)
             writer.put(entry.path, entry.content, entry.mode)
         _check_effect(place, job.name, path, encrypted=encrypted)
-    echo(f"{job.name}: key {key.masked()} stored in {path}{', encrypted' if encrypted else ' (0600)'}")
+    echo(
+        msg(
+            "{name}: key {masked} stored in {path}{value}",
+            name=job.name,
+            masked=key.masked(),
+            path=path,
+            value=", encrypted" if encrypted else " (0600)",
+        )
+    )
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
-        echo(f"  it is the key of {', '.join(sharing)}, too, which names the same file")
+        echo(msg("  it is the key of {sharing}, too, which names the same file", sharing=", ".join(sharing)))
     if moved:
-        echo(f"  the units must learn where it is: dify-job install {job.name}")
+        echo(msg("  the units must learn where it is: dify-job install {name}", name=job.name))
         old = job.key.file or job.key.encrypted
         if old is not None and not is_missing(old):
-            echo(f"  the old one is still in {old}: shred -u {old}")
+            echo(msg("  the old one is still in {old}: shred -u {old}", old=old))
 
 
 def _places(job: Job) -> tuple[Path | None, ...]:
@@ -157,8 +185,12 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
     if (key.encrypted if encrypted else key.file) != path:
         raise JobError(
             Outcome.CONFIG,
-            f"not stored: a later file in {place.parent / 'config.d'} sets another key for job {name}",
-            f"dify-job config show {name} names it",
+            msg(
+                "not stored: a later file in {value} sets another key for job {name}",
+                value=place.parent / "config.d",
+                name=name,
+            ),
+            msg("dify-job config show {name} names it", name=name),
         )
 
 
@@ -169,8 +201,8 @@ def _put(writer: FileTransaction, path: Path, content: bytes) -> None:
     if (fault := fault_of_directories(target)) is not None:
         raise JobError(
             Outcome.CONFIG,
-            f"the key was not stored: {target} {fault}",
-            "keep it where nobody else can write: /etc/dify-job/credentials, or ~/.config/dify-job",
+            msg("the key was not stored: {target} {fault}", target=target, fault=fault),
+            msg("keep it where nobody else can write: /etc/dify-job/credentials, or ~/.config/dify-job"),
         )
     owner = (target.stat().st_uid, target.stat().st_gid) if target.exists() else None
     writer.put(target, content, 0o600, owner)

@@ -8,6 +8,7 @@ import click
 
 from ..config.loader import load_config
 from ..config.model import Config
+from ..messages.message import msg
 from ..schedulers.backend import InstalledJob, Scope, Sync
 from ..schedulers.detect import chosen_scope, config_place, installed_jobs, visible
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketStatus
@@ -20,7 +21,7 @@ from .output import echo, echo_json, span_of
 @click.command()
 @click.argument("jobs", nargs=-1)
 @scope_options
-@click.option("--json", "as_json", is_flag=True, help="As JSON; its keys are in docs/status.md.")
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON; its keys are in docs/status.md."))
 @click.pass_context
 def status(
     ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str, as_json: bool
@@ -46,13 +47,15 @@ def status(
             }
         )
     elif not rows:
-        echo("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
+        echo(
+            msg("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
+        )
     else:
         _table(rows, now)
         for door in doors:
-            echo(f"http: {_door_in_words(door)}")
+            echo(msg("http: {door_in_words}", door_in_words=_door_in_words(door)))
         if any(row.installed and row.last is None and row.past is None for row in rows):
-            echo("how some ended is not for you to read: sudo dify-job status")
+            echo(msg("how some ended is not for you to read: sudo dify-job status"))
     return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
 
 
@@ -83,7 +86,7 @@ def _door_in_words(state: HttpSocketStatus) -> str:
     where = state.door.listen if state.door is not None else SOCKET
     if state.listening is False:
         return f"nothing listens on {where}: dify-job doctor {next(iter(state.jobs), '')}".rstrip()
-    return f"{where} serves {', '.join(state.jobs)}"
+    return msg("{where} serves {jobs}", where=where, jobs=", ".join(state.jobs))
 
 
 def _table(rows: list[JobStatus], now: datetime) -> None:
@@ -97,14 +100,14 @@ def _table(rows: list[JobStatus], now: datetime) -> None:
         echo("  ".join([*(cell.ljust(width) for cell, width in zip(line[:5], widths, strict=True)), line[5]]))
     for row in rows:
         for word in _attention(row):
-            echo(f"{row.job}: {word}")
+            echo(msg("{job}: {word}", job=row.job, word=word))
 
 
 def _state(row: JobStatus) -> str:
     one = row.installed
     if one is None:
-        return "not installed"
-    armed = {True: "armed", False: "not armed", None: "enabled"}[one.enabled]  # None: by its files
+        return msg("not installed")
+    armed = {True: "armed", False: msg("not armed"), None: "enabled"}[one.enabled]  # None: by its files
     word = "running" if one.running else "paused" if one.paused else armed
     return f"{word} ({one.backend}{'' if one.scope is Scope.SYSTEM else ', user'})"
 
@@ -131,25 +134,43 @@ def _when(runs: tuple[datetime, ...], now: datetime) -> str:
     hours, minutes = divmod(max(left, 0) // 60, 60)
     days, hours = divmod(hours, 24)
     span = f"{days}d {hours}h" if days else f"{hours}h {minutes}min" if hours else f"{minutes}min"
-    return f"{runs[0].astimezone():%Y-%m-%d %H:%M:%S %Z} (in {span})"
+    return msg("{astimezone:%Y-%m-%d %H:%M:%S %Z} (in {span})", astimezone=runs[0].astimezone(), span=span)
 
 
 def _attention(row: JobStatus) -> list[str]:
     by = row.installed.scope.sudo if row.installed else ""
     mends = {
-        Sync.OUTDATED: f"the config has changed since it was installed: {by}dify-job install {row.job}",
-        Sync.EDITED: f"its files were edited by hand: {by}dify-job install {row.job} --diff",
-        Sync.ORPHAN: f"its config is gone: {by}dify-job uninstall {row.job}",
-        Sync.MISSING: f"not installed: dify-job install {row.job}"
+        Sync.OUTDATED: msg(
+            "the config has changed since it was installed: {by}dify-job install {job}", by=by, job=row.job
+        ),
+        Sync.EDITED: msg(
+            "its files were edited by hand: {by}dify-job install {job} --diff", by=by, job=row.job
+        ),
+        Sync.ORPHAN: msg("its config is gone: {by}dify-job uninstall {job}", by=by, job=row.job),
+        Sync.MISSING: msg("not installed: dify-job install {job}", job=row.job)
         if row.schedule
-        else "neither installed nor configured: dify-job status shows what is",
+        else msg("neither installed nor configured: dify-job status shows what is"),
     }
     words = [mends[row.sync]] if row.sync in mends else []
     words += row.troubles
     if row.last is not None and row.ended_badly:
-        words.append(f"the last run: {row.last['message']} ({by}dify-job logs {row.job})")
+        words.append(
+            msg(
+                "the last run: {last} ({by}dify-job logs {job})", last=row.last["message"], by=by, job=row.job
+            )
+        )
         if row.past is not None and row.past.failures_in_a_row > 1:
             good = row.past.last_success
-            since = f"the last success began {_to_the_minute(good)}" if good else "no success is on record"
-            words.append(f"{row.past.failures_in_a_row} failures in a row; {since}")
+            since = (
+                msg("the last success began {to_the_minute}", to_the_minute=_to_the_minute(good))
+                if good
+                else msg("no success is on record")
+            )
+            words.append(
+                msg(
+                    "{failures_in_a_row} failures in a row; {since}",
+                    failures_in_a_row=row.past.failures_in_a_row,
+                    since=since,
+                )
+            )
     return words

@@ -10,6 +10,7 @@ import click
 from ..config.loader import pick
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers import installation
 from ..schedulers.backend import Backend
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
@@ -24,7 +25,9 @@ from .output import echo
 @click.command()
 @click.argument("jobs", nargs=-1)
 @scope_options
-@click.option("--purge", is_flag=True, help="Also remove the state: last result, history, in-flight record.")
+@click.option(
+    "--purge", is_flag=True, help=msg("Also remove the state: last result, history, in-flight record.")
+)
 def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: bool) -> None:
     """Remove the units or crontab entries of jobs: of those named, or of all that are installed.
 
@@ -40,19 +43,26 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         if not mine:
             continue
         for change, files in installation.take_away(scheduler, mine):
-            echo(f"{change.job}: {'uninstalled' if change.changed else 'left as it is'} ({scheduler.name})")
+            echo(
+                msg(
+                    "{job}: {value} ({name})",
+                    job=change.job,
+                    value="uninstalled" if change.changed else msg("left as it is"),
+                    name=scheduler.name,
+                )
+            )
             for path in (*change.paths, *files):
-                echo(f"  removed {path}")
+                echo(msg("  removed {path}", path=path))
             for note in change.notes:
-                echo(f"  {note}")
+                echo(msg("  {note}", note=note))
     for job in absent:
-        echo(f"{job}: not installed")
+        echo(msg("{job}: not installed", job=job))
     if backend != "cron":
         left = [one.job for _, one in installed_jobs(backends)]
         remove_http_socket(where, left, all_jobs=not jobs)
     if purge:
         base = where.base
-        with locked(base), removing(base, f"look at it: ls -la {base}"):
+        with locked(base), removing(base, msg("look at it: ls -la {base}", base=base)):
             busy = [
                 f"{job} ({holder})"
                 for job in sorted({one.job for _, one in there} | set(jobs))
@@ -61,8 +71,8 @@ def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: 
         if busy:
             raise JobError(
                 Outcome.BUSY,
-                f"the state of {', '.join(busy)} is in use by a run, and was left",
-                "give the same command when it has ended",
+                msg("the state of {busy} is in use by a run, and was left", busy=", ".join(busy)),
+                msg("give the same command when it has ended"),
             )
 
 
@@ -96,13 +106,21 @@ def _set_paused(
     for job in absent:
         if (config := try_config(options)) is not None:
             pick(config, job)
-        raise JobError(Outcome.CONFIG, f"job {job} is not installed", f"dify-job install {job}")
+        raise JobError(
+            Outcome.CONFIG, msg("job {job} is not installed", job=job), msg("dify-job install {job}", job=job)
+        )
     for job in jobs:
         change = there[job].pause(job, paused=paused)
-        echo(f"{job}: {'paused' if paused else 'armed' if change.enabled else 'resumed'}")
+        echo(
+            msg(
+                "{job}: {value}",
+                job=job,
+                value="paused" if paused else "armed" if change.enabled else "resumed",
+            )
+        )
         if not paused and not change.enabled:
             arm = " && ".join(change.arm)
-            echo(f"{job} is not armed: {arm}")
+            echo(msg("{job} is not armed: {arm}", job=job, arm=arm))
 
 
 def _purge(job: str, base: Path) -> str | None:
@@ -120,7 +138,7 @@ def _purge(job: str, base: Path) -> str | None:
             shutil.rmtree(path)
         else:
             continue
-        echo(f"  removed {path}")
+        echo(msg("  removed {path}", path=path))
     with contextlib.suppress(OSError):  # with the last job
         private_of(base).rmdir()
     return None

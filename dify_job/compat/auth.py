@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from ..messages.message import msg
 from .http_request import HttpRefusal, Request
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)(:\d{1,5})?")
@@ -37,7 +38,9 @@ class Guard:
     def admit(self, peer: Peer) -> None:
         """Raise Refused for whose socket may not ask, whatever the request is."""
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
-            raise HttpRefusal(403, "only root and the user who installed this may ask, from this machine")
+            raise HttpRefusal(
+                403, msg("only root and the user who installed this may ask, from this machine")
+            )
 
     def check(self, request: Request) -> None:
         """Raise Refused for who has no token, and for what a web page sends."""
@@ -45,7 +48,7 @@ class Guard:
             _check_token(request.fields.get("authorization"), self.token)
         name = _host_name(request)
         if self.token is None and name not in ("localhost", "127.0.0.1", "[::1]"):
-            raise HttpRefusal(403, f"Host names {name}, which is not this machine's loopback")
+            raise HttpRefusal(403, msg("Host names {name}, which is not this machine's loopback", name=name))
         _check_page(request)
 
 
@@ -55,14 +58,14 @@ def _check_token(given: str | None, token: bytes) -> None:
     # Digests have one length, so that compare_digest tells nothing about the token's.
     same = hmac.compare_digest(_digest(word.strip().encode("latin-1", errors="replace")), _digest(token))
     if not (known and same):
-        raise HttpRefusal(401, "a bearer token is needed: Authorization: Bearer ...")
+        raise HttpRefusal(401, msg("a bearer token is needed: Authorization: Bearer ..."))
 
 
 def _host_name(request: Request) -> str:
     """The name that the peer used: a page whose name was rebound to loopback has its own (DNS rebinding)."""
     host = _HOST.fullmatch(request.fields.get("host", ""))
     if host is None:
-        raise HttpRefusal(400, "Host is missing or malformed")
+        raise HttpRefusal(400, msg("Host is missing or malformed"))
     return host[1].lower()
 
 
@@ -71,9 +74,9 @@ def _check_page(request: Request) -> None:
     host = request.fields["host"].lower()
     origin = request.fields.get("origin")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
-        raise HttpRefusal(403, "a page of another origin may not ask")
+        raise HttpRefusal(403, msg("a page of another origin may not ask"))
     if request.fields.get("sec-fetch-site", "none") not in _OWN_PAGES:
-        raise HttpRefusal(403, "a page of another site may not ask")
+        raise HttpRefusal(403, msg("a page of another site may not ask"))
 
 
 def _digest(word: bytes) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from ..messages.message import msg
+
 LARGEST_HEAD = 8 * 1024
 LARGEST_BODY = 16 * 1024
 _MOST_FIELDS = 64
@@ -50,10 +52,10 @@ def end_of_head(data: bytes) -> int | None:
     at = data.find(_END)
     if at < 0 and len(data) <= LARGEST_HEAD:
         if b"\n\n" in data:
-            raise HttpRefusal(400, "lines end with CR LF")
+            raise HttpRefusal(400, msg("lines end with CR LF"))
         return None
     if at < 0 or at > LARGEST_HEAD:
-        raise HttpRefusal(431, f"the head has more than {LARGEST_HEAD} bytes")
+        raise HttpRefusal(431, msg("the head has more than {largest_head} bytes", largest_head=LARGEST_HEAD))
     return at + len(_END)
 
 
@@ -62,17 +64,17 @@ def read_head(head: bytes) -> Request:
     first, *lines = head.removesuffix(_END).split(b"\r\n")
     line = _LINE.fullmatch(first)
     if line is None:
-        raise HttpRefusal(400, "the first line is no request of HTTP/1.1 for a path")
+        raise HttpRefusal(400, msg("the first line is no request of HTTP/1.1 for a path"))
     if len(lines) > _MOST_FIELDS:
-        raise HttpRefusal(431, f"the head has more than {_MOST_FIELDS} fields")
+        raise HttpRefusal(431, msg("the head has more than {most_fields} fields", most_fields=_MOST_FIELDS))
     fields: dict[str, str] = {}
     for each in lines:
         field = _FIELD.fullmatch(each)
         if field is None:
-            raise HttpRefusal(400, "a field of the head is malformed")
+            raise HttpRefusal(400, msg("a field of the head is malformed"))
         name, value = field[1].decode().lower(), field[2].strip(b" \t").decode("latin-1")
         if name in fields and name in _ONCE:
-            raise HttpRefusal(400, f"{name} is given twice")
+            raise HttpRefusal(400, msg("{name} is given twice", name=name))
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     path, question, query = line[2].decode().partition("?")
     return Request(line[1].decode(), path, _query(query) if question else {}, fields, _length(fields))
@@ -80,12 +82,12 @@ def read_head(head: bytes) -> Request:
 
 def _length(fields: Mapping[str, str]) -> int:
     if "transfer-encoding" in fields:
-        raise HttpRefusal(411, "a body in chunks is not taken; give its Content-Length")
+        raise HttpRefusal(411, msg("a body in chunks is not taken; give its Content-Length"))
     text = fields.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise HttpRefusal(400, "Content-Length is no number")
+        raise HttpRefusal(400, msg("Content-Length is no number"))
     if int(text) > LARGEST_BODY:
-        raise HttpRefusal(413, f"the body has more than {LARGEST_BODY} bytes")
+        raise HttpRefusal(413, msg("the body has more than {largest_body} bytes", largest_body=LARGEST_BODY))
     return int(text)
 
 
@@ -99,7 +101,7 @@ def _query(text: str) -> dict[str, str]:
             max_num_fields=_MOST_PARAMETERS,
         )
     except (ValueError, UnicodeDecodeError):
-        raise HttpRefusal(400, "the query is malformed") from None
+        raise HttpRefusal(400, msg("the query is malformed")) from None
     if len(dict(pairs)) != len(pairs):
-        raise HttpRefusal(400, "a parameter is given twice")
+        raise HttpRefusal(400, msg("a parameter is given twice"))
     return dict(pairs)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__
+from ..messages.message import msg
 
 _TEXT, _FLAG, _MAYBE = {"type": "string"}, {"type": "boolean"}, {"type": ["string", "null"]}
 _CALL = {
@@ -43,10 +44,10 @@ def openapi(jobs: Sequence[str]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "dify-job", "version": __version__},
         "paths": {
-            "/api/dify/call": {"post": _operation("Run the workflow once", _CALL, job)},
-            "/api/dify/scheduler/start": {"post": _operation("Start the schedule", done, job, hours)},
-            "/api/dify/scheduler/stop": {"post": _operation("Stop the schedule", done, job)},
-            "/api/dify/scheduler/status": {"get": _operation("How the schedule does", _STATUS, job)},
+            "/api/dify/call": {"post": _operation(msg("Run the workflow once"), _CALL, job)},
+            "/api/dify/scheduler/start": {"post": _operation(msg("Start the schedule"), done, job, hours)},
+            "/api/dify/scheduler/stop": {"post": _operation(msg("Stop the schedule"), done, job)},
+            "/api/dify/scheduler/status": {"get": _operation(msg("How the schedule does"), _STATUS, job)},
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..messages.message import msg
 from .auth import Peer
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
@@ -16,7 +17,7 @@ _ESTABLISHED = "01"  # in any other state a socket can have lost its owner, and 
 def peer_of(connection: socket.socket) -> Peer:
     """The other end of a TCP connection. Raises OSError where it is gone, or none."""
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        raise OSError(errno.EPROTONOSUPPORT, "it is no TCP connection")
+        raise OSError(errno.EPROTONOSUPPORT, msg("it is no TCP connection"))
     there, here = connection.getpeername()[:2], connection.getsockname()[:2]
     peer = Peer(str(there[0]))
     if not peer.local:

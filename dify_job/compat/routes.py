@@ -9,6 +9,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from . import run_unit, service
 from .http_request import HttpRefusal, Request
 from .openapi import DOCS, openapi
@@ -33,13 +34,13 @@ class Routes:
             "/api/dify/scheduler/stop": ("POST", self._stop),
             "/api/dify/scheduler/status": ("GET", self._status),
             "/openapi.json": ("GET", lambda _: as_json(openapi(self.jobs))),
-            "/docs": ("GET", lambda _: Answer(200, DOCS, "text/html; charset=utf-8")),
+            "/docs": ("GET", lambda _: Answer(200, DOCS, msg("text/html; charset=utf-8"))),
         }
         if request.path not in routes:
-            raise HttpRefusal(404, "there is no such path; GET /docs lists them")
+            raise HttpRefusal(404, msg("there is no such path; GET /docs lists them"))
         method, handle = routes[request.path]
         if request.method != method:
-            raise HttpRefusal(405, f"this path takes {method}", allow=method)
+            raise HttpRefusal(405, msg("this path takes {method}", method=method), allow=method)
         _refuse_body(body)
         try:
             return handle(request)
@@ -54,7 +55,7 @@ class Routes:
     def _start(self, request: Request) -> Answer:
         hours = request.query.get("interval_hours", "1")
         if not _HOURS.fullmatch(hours):
-            raise HttpRefusal(422, "interval_hours is not a whole number from 1")
+            raise HttpRefusal(422, msg("interval_hours is not a whole number from 1"))
         job = self._job(request, "interval_hours")
         return _status(service.start_scheduler(int(hours), job, config=self.config), success=True)
 
@@ -68,12 +69,12 @@ class Routes:
         """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
         unknown = request.query.keys() - {"job", *others}
         if unknown:
-            raise HttpRefusal(422, f"there is no parameter {min(unknown)!r} here")
+            raise HttpRefusal(422, msg("there is no parameter {min!r} here", min=min(unknown)))
         name = request.query.get("job") or (self.jobs[0] if len(self.jobs) == 1 else None)
         if name is None:
-            raise HttpRefusal(422, f"which job? ?job= one of {', '.join(self.jobs)}")
+            raise HttpRefusal(422, msg("which job? ?job= one of {jobs}", jobs=", ".join(self.jobs)))
         if name not in self.jobs:
-            raise HttpRefusal(404, "there is no such job here")
+            raise HttpRefusal(404, msg("there is no such job here"))
         return name
 
 
@@ -88,4 +89,4 @@ def _refuse_body(body: bytes) -> None:
     except (ValueError, RecursionError):
         empty = False
     if not empty:
-        raise HttpRefusal(422, "this call takes no body; inputs stand in the job's config")
+        raise HttpRefusal(422, msg("this call takes no body; inputs stand in the job's config"))

@@ -13,6 +13,7 @@ from ..config.loader import load_config, pick
 from ..config.model import Job
 from ..exit_codes import TABLE, Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..schedulers.systemctl import Manager, Unit
@@ -42,7 +43,9 @@ def call(name: str, config: Path) -> CallResult:
     shown = manager.show([unit]).get(unit)
     if shown is None or not shown.loaded:
         raise JobError(
-            Outcome.CONFIG, f"job {name} is not installed with systemd", f"dify-job install {name}"
+            Outcome.CONFIG,
+            msg("job {name} is not installed with systemd", name=name),
+            msg("dify-job install {name}", name=name),
         )
     if shown.active:
         raise _busy(name)
@@ -97,11 +100,15 @@ def _by_exit_code(shown: Unit | None, complaint: str, call_time: str) -> CallRes
     """What systemd knows of a run that left no answer."""
     code = int(shown["ExecMainStatus"] or 0) if shown is not None else 0
     if complaint == "" and code == 0:
-        return CallResult(True, "workflow succeeded", None, call_time)
+        return CallResult(True, msg("workflow succeeded"), None, call_time)
     row = next((row for row in TABLE if row.code == code and code), None)
-    why = f"{row.outcome}: {row.when}" if row is not None else complaint or f"status {code}"
-    return CallResult(False, f"the run ended without an answer: {why}", None, call_time)
+    why = f"{row.outcome}: {row.when}" if row is not None else complaint or msg("status {code}", code=code)
+    return CallResult(False, msg("the run ended without an answer: {why}", why=why), None, call_time)
 
 
 def _busy(name: str) -> JobError:
-    return JobError(Outcome.BUSY, f"another run of job {name} is under way", "ask again when it has ended")
+    return JobError(
+        Outcome.BUSY,
+        msg("another run of job {name} is under way", name=name),
+        msg("ask again when it has ended"),
+    )

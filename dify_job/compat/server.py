@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from ..messages.message import msg
 from .http_request import HttpRefusal, Request, end_of_head, read_head
 
 _HEAD_WITHIN = 5.0  # seconds for the whole head, however it drips
@@ -60,7 +61,7 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
             answer, why = refusal(refused), refused.message
         _write(connection, answer, bodiless=bodiless)
     except OSError:
-        return asked, 0, "the peer is gone"
+        return asked, 0, msg("the peer is gone")
     finally:
         _close(connection)
     return asked, answer.status, why
@@ -69,7 +70,7 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
     until, data = time.monotonic() + _HEAD_WITHIN, b""
     while (end := end_of_head(data)) is None:
-        data += _receive(connection, until, "the head of the request")
+        data += _receive(connection, until, msg("the head of the request"))
     return read_head(data[:end]), data[end:]
 
 
@@ -79,7 +80,7 @@ def _read_body(connection: socket.socket, request: Request, body: bytes) -> byte
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     until = time.monotonic() + _BODY_WITHIN
     while len(body) < request.length:
-        body += _receive(connection, until, "the body of the request")
+        body += _receive(connection, until, msg("the body of the request"))
     return body[: request.length]
 
 
@@ -90,8 +91,8 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
         with contextlib.suppress(TimeoutError):
             if data := connection.recv(_CHUNK):
                 return data
-            raise HttpRefusal(400, f"{what} was cut off")
-    raise HttpRefusal(408, f"{what} did not come in time")
+            raise HttpRefusal(400, msg("{what} was cut off", what=what))
+    raise HttpRefusal(408, msg("{what} did not come in time", what=what))
 
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:

@@ -13,6 +13,7 @@ from ..config.loader import load_config, pick
 from ..config.model import Config, Job, ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import Backend, InstalledJob, InstallOptions
@@ -107,13 +108,13 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
     name = job or pick(_config(config), None).name
     there = _installed(name)
     if there is None:
-        return SchedulerStatus(False, name, None, "the job is not installed")
+        return SchedulerStatus(False, name, None, msg("the job is not installed"))
     scheduler, one = there
     if not one.enabled:
-        return SchedulerStatus(False, name, None, "the job is installed, and not armed")
+        return SchedulerStatus(False, name, None, msg("the job is installed, and not armed"))
     at = one.next_run or _next_by_config(name, one, scheduler)
     when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
-    return SchedulerStatus(True, name, when, f"{scheduler.name} runs the job")
+    return SchedulerStatus(True, name, when, msg("{name} runs the job", name=scheduler.name))
 
 
 def checked_hours(hours: int) -> int:
@@ -121,8 +122,12 @@ def checked_hours(hours: int) -> int:
     if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MOST_HOURS:
         raise JobError(
             Outcome.REJECTED,
-            f"interval_hours is {hours!r}, not a whole number from 1 to {_MOST_HOURS}",
-            "give it as 1, 2, 3 ...; other schedules are the config's: every, cron, calendar",
+            msg(
+                "interval_hours is {hours!r}, not a whole number from 1 to {most_hours}",
+                hours=hours,
+                most_hours=_MOST_HOURS,
+            ),
+            msg("give it as 1, 2, 3 ...; other schedules are the config's: every, cron, calendar"),
         )
     return hours
 

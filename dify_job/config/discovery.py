@@ -8,14 +8,15 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.paths import config_home
 from ..system.values import dataclass
 from .model import KeySource, Origin, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, fault_of_link, permission_fix
 
 _OURS = "# Managed by dify-job for job "
-MEND = "mend it there, then: dify-job config validate"
-_QUOTES = 'texts stand in quotes, as in every = "1h"; mend it there, then: dify-job config validate'
+MEND = msg("mend it there, then: dify-job config validate")
+_QUOTES = msg('texts stand in quotes, as in every = "1h"; mend it there, then: dify-job config validate')
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 VARIABLES = {
     "base_url": "DIFY_BASE_URL",
@@ -73,7 +74,9 @@ class _Place:
     where: str = ""
 
     def origin(self, name: str) -> Origin:
-        return Origin(self.source, f"{name} in {self.where}" if self.where else name)
+        return Origin(
+            self.source, msg("{name} in {where}", name=name, where=self.where) if self.where else name
+        )
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -83,8 +86,8 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
         if not _is_there(named, unseen=True):
             raise JobError(
                 Outcome.CONFIG,
-                f"the configuration file {named} does not exist",
-                "check --config and DIFY_JOB_CONFIG",
+                msg("the configuration file {named} does not exist", named=named),
+                msg("check --config and DIFY_JOB_CONFIG"),
             )
         return named
     own = config_home(environ) / "dify-job/config.toml"
@@ -111,7 +114,9 @@ def read_documents(path: Path) -> list[Document]:
         names = []
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"{directory} cannot be read: {error.strerror}", f"ls -ld {directory}"
+            Outcome.CONFIG,
+            msg("{directory} cannot be read: {strerror}", directory=directory, strerror=error.strerror),
+            msg("ls -ld {directory}", directory=directory),
         ) from None
     parts = sorted((directory / name for name in names), key=lambda part: part.stem)
     return [_read_toml(file) for file in (path, *parts)]
@@ -125,28 +130,40 @@ def _read_toml(path: Path) -> Document:
             ):
                 raise JobError(
                     Outcome.CONFIG,
-                    f"the configuration file {path} {fault}; root does not run what others can change",
+                    msg(
+                        "the configuration file {path} {fault}; root does not run what others can change",
+                        path=path,
+                        fault=fault,
+                    ),
                     permission_fix(path, private=False),
                 )
             text = file.read().decode().removeprefix(_BOM)
         return Document(path, text, tomllib.loads(text))
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"the configuration file {path} cannot be read: {error.strerror}", f"ls -l {path}"
+            Outcome.CONFIG,
+            msg(
+                "the configuration file {path} cannot be read: {strerror}", path=path, strerror=error.strerror
+            ),
+            msg("ls -l {path}", path=path),
         ) from None
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from None
     except tomllib.TOMLDecodeError as error:
         bare = str(error).startswith(("Invalid value", "Expected newline"))
-        raise JobError(Outcome.CONFIG, f"{path} is not TOML: {error}", _QUOTES if bare else MEND) from None
+        raise JobError(
+            Outcome.CONFIG,
+            msg("{path} is not TOML: {error}", path=path, error=error),
+            _QUOTES if bare else MEND,
+        ) from None
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> JobError:
     line = error.object[: error.start].count(b"\n") + 1
     return JobError(
         Outcome.CONFIG,
-        f"{path}:{line} is not UTF-8",
-        f"convert it: iconv -f ISO-8859-1 -t UTF-8 {path} (GB18030 or what it is in)",
+        msg("{path}:{line} is not UTF-8", path=path, line=line),
+        msg("convert it: iconv -f ISO-8859-1 -t UTF-8 {path} (GB18030 or what it is in)", path=path),
     )
 
 
@@ -193,8 +210,12 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
     for place in places:
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
             yield (
-                f"DIFY_BASE_URL from {place.where or 'the environment'} is not used: the key comes from "
-                f"{owner.where or 'the environment'}, and a key goes only to the address set beside it"
+                msg(
+                    "DIFY_BASE_URL from {value} is not used: the key comes from {value2}, and a key goes only "
+                    "to the address set beside it",
+                    value=place.where or msg("the environment"),
+                    value2=owner.where or msg("the environment"),
+                )
             )
 
 
@@ -208,7 +229,13 @@ def _own_dotenv(warnings: list[str]) -> tuple[Path | None, dict[str, str]]:
     with os.fdopen(descriptor, "rb") as file:
         fault = fault_of_file(os.fstat(descriptor), private=False) or fault_of_link(path)
         if fault is not None:
-            warnings.append(f"{path} is not read: it {fault}; name it with --env-file if you trust it")
+            warnings.append(
+                msg(
+                    "{path} is not read: it {fault}; name it with --env-file if you trust it",
+                    path=path,
+                    fault=fault,
+                )
+            )
             return None, {}
         return path, _parsed(path, file.read)
 
@@ -224,11 +251,15 @@ def _parsed(path: Path, read: Callable[[], bytes]) -> dict[str, str]:
         return parse_dotenv(read().decode().removeprefix(_BOM))
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"the env file {path} cannot be read: {error.strerror}", "check --env-file"
+            Outcome.CONFIG,
+            msg("the env file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            "check --env-file",
         ) from None
     except ValueError as error:
         raise JobError(
-            Outcome.CONFIG, f"the env file {path}: {error}", "write each line as NAME=VALUE"
+            Outcome.CONFIG,
+            msg("the env file {path}: {error}", path=path, error=error),
+            msg("write each line as NAME=VALUE"),
         ) from None
 
 
@@ -239,7 +270,7 @@ def _auto_start(stored: Mapping[str, str], environ: Mapping[str, str]) -> bool |
     if word not in (*_TRUE, *_FALSE):
         raise JobError(
             Outcome.CONFIG,
-            f"AUTO_START_SCHEDULER is {word!r}, neither true nor false",
-            "set it to true or false",
+            msg("AUTO_START_SCHEDULER is {word!r}, neither true nor false", word=word),
+            msg("set it to true or false"),
         )
     return word in _TRUE

@@ -2,6 +2,8 @@
 
 import re
 
+from ..messages.message import msg
+
 _LINE = re.compile(
     r"""\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*
     (?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\r\n]*?))\s*(?:(?<=\s)\#.*|(?<=["'])\s*\#.*)?$""",
@@ -18,7 +20,7 @@ def parse_dotenv(text: str) -> dict[str, str]:
             continue
         part = _LINE.match(line.rstrip("\r"))
         if part is None:
-            raise ValueError(f"line {number} is not NAME=VALUE")
+            raise ValueError(msg("line {number} is not NAME=VALUE", number=number))
         name, double, single, plain = part.groups()
         if double is not None:
             found[name] = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), double)

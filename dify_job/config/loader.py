@@ -9,6 +9,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.values import dataclass, replace
 from .discovery import MEND, Document, Environment, find_config, read_documents, read_environment
 from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
@@ -82,21 +83,28 @@ def pick(config: Config, name: str | None) -> Job:
     """
     names = ", ".join(config.jobs)
     if not config.jobs:
-        raise JobError(Outcome.CONFIG, f"{config.path} has no job", "dify-job init NAME adds one")
+        raise JobError(
+            Outcome.CONFIG, msg("{path} has no job", path=config.path), msg("dify-job init NAME adds one")
+        )
     if name is None and len(config.jobs) > 1:
         raise JobError(
             Outcome.USAGE,
-            f"the configuration has several jobs, so one must be named: {names}",
-            "dify-job run JOB",
+            msg("the configuration has several jobs, so one must be named: {names}", names=names),
+            msg("dify-job run JOB"),
         )
     if name is not None and name not in config.jobs:
-        place = config.path or "the environment"
+        place = config.path or msg("the environment")
         raise JobError(
             Outcome.CONFIG,
-            f"there is no job {name!r} in {place}{_meant(name, list(config.jobs))}",
-            f"the jobs are: {names}; dify-job init {name} adds it"
+            msg(
+                "there is no job {name!r} in {place}{meant}",
+                name=name,
+                place=place,
+                meant=_meant(name, list(config.jobs)),
+            ),
+            msg("the jobs are: {names}; dify-job init {name} adds it", names=names, name=name)
             if config.path
-            else f"dify-job init {name}",
+            else msg("dify-job init {name}", name=name),
         )
     return config.jobs[name or next(iter(config.jobs))]
 
@@ -113,19 +121,33 @@ def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
         for key, value in document.data.items():
             if key not in ("defaults", "jobs"):
                 hint = _meant(key, ["defaults", "jobs"])
-                mistakes.append(f"{document.place((key,))}: unknown key {key!r}{hint}")
+                mistakes.append(
+                    msg(
+                        "{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint
+                    )
+                )
             elif not isinstance(value, dict):
-                mistakes.append(f"{document.place((key,))}: {key} must be a table")
+                mistakes.append(msg("{place}: {key} must be a table", place=document.place((key,)), key=key))
         for name, table in _tables(document.data.get("jobs")).items():
             if document.is_companion:
                 continue  # of a job that another file has, or had
             if not valid_name(name):
                 mistakes.append(
-                    f"{document.place(('jobs', name))}: the job name {name!r} is not allowed; use a-z, 0-9, "
-                    "- and _, at most 48, the first a letter or digit"
+                    msg(
+                        "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
+                        "first a letter or digit",
+                        place=document.place(("jobs", name)),
+                        name=name,
+                    )
                 )
             elif not isinstance(table, dict):
-                mistakes.append(f"{document.place(('jobs', name))}: jobs.{name} must be a table")
+                mistakes.append(
+                    msg(
+                        "{place}: jobs.{name} must be a table",
+                        place=document.place(("jobs", name)),
+                        name=name,
+                    )
+                )
             else:
                 names[name] = None
     return list(names)
@@ -176,14 +198,16 @@ def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             place = layer.document.place((*layer.below, given[1]))
-            mistakes.append(f"{place}: {' and '.join(given)} exclude one another; keep one")
+            mistakes.append(
+                msg("{place}: {given} exclude one another; keep one", place=place, given=" and ".join(given))
+            )
 
 
 def _fault_of(key: str, value: Any) -> str | None:
     if key == "api_key":
-        return "a key does not belong in the configuration; use api_key_file"
+        return msg("a key does not belong in the configuration; use api_key_file")
     if key not in FIELDS:
-        return f"unknown key {key!r}{_meant(key, list(FIELDS))}"
+        return msg("unknown key {key!r}{meant}", key=key, meant=_meant(key, list(FIELDS)))
     try:
         FIELDS[key](value)
     except ValueError as error:
@@ -234,14 +258,16 @@ def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
         if flag not in FIELDS:
             raise JobError(
                 Outcome.USAGE,
-                f"a job has no setting {flag!r}{_meant(flag, list(FIELDS))}",
-                "man dify-job.toml",
+                msg("a job has no setting {flag!r}{meant}", flag=flag, meant=_meant(flag, list(FIELDS))),
+                msg("man dify-job.toml"),
             )
         try:
             FIELDS[flag](_over(merged, {flag: value})[flag])
         except ValueError as error:
             raise JobError(
-                Outcome.USAGE, f"--{flag.replace('_', '-')} {error}", "dify-job run --help"
+                Outcome.USAGE,
+                msg("--{replace} {error}", replace=flag.replace("_", "-"), error=error),
+                msg("dify-job run --help"),
             ) from None
 
 
@@ -254,8 +280,13 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
     except ValueError as error:
         raise JobError(
             Outcome.CONFIG,
-            f"{origins[key]} {'is not JSON: ' if key == 'inputs' else ''}{error}",
-            f"set it anew, for example {_EXAMPLES[key]}",
+            msg(
+                "{origins} {value}{error}",
+                origins=origins[key],
+                value=msg("is not JSON: ") if key == "inputs" else "",
+                error=error,
+            ),
+            msg("set it anew, for example {examples}", examples=_EXAMPLES[key]),
         ) from None
     job = _build("default", values, origins, flags, environment.key)
     job = replace(job, files=_from_there(job.files, Path()))
@@ -276,4 +307,4 @@ def _meant(word: str, known: list[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
 
     close = get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return msg("; did you mean {close}?", close=close[0]) if close else ""

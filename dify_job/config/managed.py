@@ -13,6 +13,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.managed_files import FileState, fingerprint, look, marked
 from ..system.paths import config_home
 from .model import Job, ScheduleConfig, Secret
@@ -124,11 +125,11 @@ def check_place(file: ManagedFile, job: str) -> None:
         return
     found = look(file.path, job).found
     if found not in (FileState.ABSENT, FileState.OURS):
-        why = "was edited by hand" if found is FileState.EDITED else "is not dify-job's"
+        why = msg("was edited by hand") if found is FileState.EDITED else msg("is not dify-job's")
         raise JobError(
             Outcome.CONFIG,
-            f"{file.path} {why}",
-            "move what it says into your own config file, and delete it",
+            msg("{path} {why}", path=file.path, why=why),
+            msg("move what it says into your own config file, and delete it"),
         )
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ..messages.message import msg
 from ..system.values import dataclass, field, replace
 
 
@@ -39,10 +40,10 @@ class Secret:
 class Source(StrEnum):
     """Where a value came from."""
 
-    BUILT_IN = "built in"
+    BUILT_IN = msg("built in")
     FILE = "file"
     ENVIRONMENT = "environment"
-    DOTENV = "env file"
+    DOTENV = msg("env file")
     FLAG = "flag"
 
 
@@ -56,7 +57,7 @@ class Origin:
 
     def __str__(self) -> str:
         if self.source is Source.BUILT_IN:
-            return "built in"
+            return msg("built in")
         place = f"{self.where}:{self.line}" if self.line else self.where
         return place if self.source is Source.FILE else f"{self.source} {place}"
 

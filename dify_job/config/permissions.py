@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -17,13 +18,13 @@ def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = N
     user: one more who may own it, the `run_as` of a job that root looks at.
     """
     if not stat.S_ISREG(opened.st_mode):
-        return "is not a regular file"
+        return msg("is not a regular file")
     if opened.st_uid not in (0, os.geteuid(), user):
-        return f"belongs to user {opened.st_uid}, not to you or root"
+        return msg("belongs to user {st_uid}, not to you or root", st_uid=opened.st_uid)
     if opened.st_mode & _OTHERS_WRITE:
-        return "can be written by others"
+        return msg("can be written by others")
     if private and opened.st_mode & _OTHERS_READ:
-        return "can be read by others"
+        return msg("can be read by others")
     return None
 
 
@@ -38,8 +39,12 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
         return f"ls -l {path}"
     open_to = _OTHERS_WRITE | _OTHERS_READ if private else _OTHERS_WRITE
     strange = found.st_uid not in (0, me, user)
-    commands = [f"chown {'root' if me == 0 else me} {path}"] if strange else []
-    commands += [f"chmod {'600' if private else 'go-w'} {path}"] if found.st_mode & open_to else []
+    commands = [msg("chown {value} {path}", value="root" if me == 0 else me, path=path)] if strange else []
+    commands += (
+        [msg("chmod {value} {path}", value="600" if private else "go-w", path=path)]
+        if found.st_mode & open_to
+        else []
+    )
     by_root = "" if me in (0, found.st_uid) else "sudo "
     return " && ".join(f"{by_root}{command}" for command in commands)
 
@@ -52,13 +57,15 @@ def check_ca_file(path: Path | None) -> None:
         content = path.read_bytes()
     except OSError as error:
         raise JobError(
-            Outcome.CONFIG, f"the ca_file {path} cannot be read: {error.strerror}", f"ls -l {path}"
+            Outcome.CONFIG,
+            msg("the ca_file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("ls -l {path}", path=path),
         ) from None
     if b"-----BEGIN " not in content:
         raise JobError(
             Outcome.CONFIG,
-            f"the ca_file {path} holds no certificate in PEM",
-            f"openssl x509 -inform DER -in {path} -out {path}.pem",
+            msg("the ca_file {path} holds no certificate in PEM", path=path),
+            msg("openssl x509 -inform DER -in {path} -out {path}.pem", path=path),
         )
 
 
@@ -66,7 +73,7 @@ def fault_of_link(path: Path) -> str | None:
     """What is wrong with the name itself: who makes a link to a file of ours chooses what we read."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-        return f"is a link that user {found.st_uid} made"
+        return msg("is a link that user {st_uid} made", st_uid=found.st_uid)
     return None
 
 
@@ -81,7 +88,9 @@ def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
 def _fault_of_directory(directory: Path, user: int | None) -> str | None:
     found = directory.stat()
     if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
-        return f"stands in {directory}, which others can write"
+        return msg("stands in {directory}, which others can write", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):
-        return f"stands in {directory}, which belongs to user {found.st_uid}"
+        return msg(
+            "stands in {directory}, which belongs to user {st_uid}", directory=directory, st_uid=found.st_uid
+        )
     return None

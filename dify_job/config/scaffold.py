@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..messages.message import msg
 from ..messages.sanitize import one_line
 from .model import ScheduleConfig
 from .toml_writer import bare_or_quoted, schedule_keys, toml
@@ -40,31 +41,40 @@ class Draft:
 def written(draft: Draft) -> str:
     """The text of the file."""
     lines = [
-        f"# Job {draft.job} of dify-job. This file is yours to edit; man 5 dify-job.toml tells all keys,",
-        f"# dify-job config show {draft.job} what is in force, dify-job doctor {draft.job} what is wrong.",
+        msg(
+            "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml tells all keys,",
+            job=draft.job,
+        ),
+        msg(
+            "# dify-job config show {job} what is in force, dify-job doctor {job} what is wrong.",
+            job=draft.job,
+        ),
     ]
     if draft.app:
         lines.append(f"# {comment(draft.app)}")
     if draft.whole:
-        lines += ["", "[defaults]", f"base_url = {toml(draft.base_url)}"]
+        lines += ["", "[defaults]", msg("base_url = {toml}", toml=toml(draft.base_url))]
     lines += ["", f"[jobs.{draft.job}]"]
     if not draft.whole:
-        lines.append(f"base_url = {toml(draft.base_url)}")
-    lines += [f"api_key_file = {toml(str(draft.key_file))}", *_schedule(draft.schedule)]
+        lines.append(msg("base_url = {toml}", toml=toml(draft.base_url)))
+    lines += [msg("api_key_file = {toml}", toml=toml(str(draft.key_file))), *_schedule(draft.schedule)]
     if draft.ca_file is not None:
-        lines.append(f"ca_file = {toml(str(draft.ca_file))}")
+        lines.append(msg("ca_file = {toml}", toml=toml(str(draft.ca_file))))
     lines += [
-        '# timeout = "30min"       # the run is stopped on the server then',
-        '# overlap = "skip"        # while another run is under way: fail, skip or wait',
-        '# output = { file = "/srv/out/{{ today }}.json" }',
+        msg('# timeout = "30min"       # the run is stopped on the server then'),
+        msg('# overlap = "skip"        # while another run is under way: fail, skip or wait'),
+        msg('# output = {{ file = "/srv/out/{{{{ today }}}}.json" }}'),
     ]
     lines += _table(
         draft.job,
         "inputs",
         draft.inputs,
-        "What the app asks for; strings can use {{ today }}, {{ now }} and {{ last_success }}.",
+        msg(
+            "What the app asks for; strings can use {{{{ today }}}}, {{{{ now }}}} and {{{{ "
+            "last_success }}}}."
+        ),
     )
-    lines += _table(draft.job, "files", draft.files, "Files that the app asks for: paths or URLs.")
+    lines += _table(draft.job, "files", draft.files, msg("Files that the app asks for: paths or URLs."))
     return "\n".join(lines) + "\n"
 
 
@@ -75,7 +85,7 @@ def comment(text: str) -> str:
 
 def _schedule(schedule: ScheduleConfig | None) -> list[str]:
     if schedule is None:
-        return ['# every = "1h"            # the default; or calendar = "...", or cron = "..."']
+        return [msg('# every = "1h"            # the default; or calendar = "...", or cron = "..."')]
     return [f"{key} = {toml(value)}" for key, value in schedule_keys(schedule).items()]
 
 
@@ -89,7 +99,7 @@ def _table(job: str, name: str, inputs: Sequence[DraftInput], note: str) -> list
         if one.value is not None:
             lines.append(f"{key} = {toml(one.value)}")
         elif one.required:
-            lines.append(f'# {comment(key)} = ""    # FILL IN: the app requires it')
+            lines.append(msg('# {comment} = ""    # FILL IN: the app requires it', comment=comment(key)))
         else:
             lines.append(f'# {comment(key)} = ""')
     return lines

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..messages.message import msg
 from ..system.timespan import interval, positive_timespan, timespan
 from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
@@ -24,9 +25,9 @@ SCHEDULE_KINDS = ("every", "calendar", "cron")
 def text(value: Any) -> str:
     """A string that is not empty."""
     if not isinstance(value, str):
-        raise ValueError("must be a string")
+        raise ValueError(msg("must be a string"))
     if not value.strip():
-        raise ValueError("must not be empty")
+        raise ValueError(msg("must not be empty"))
     return value
 
 
@@ -37,13 +38,17 @@ def base_url(value: Any) -> str:
         parts = urlsplit(url)
         port_ok = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError(f"{url!r} is not an address; write it as https://dify.example.com/v1") from None
+        raise ValueError(
+            msg("{url!r} is not an address; write it as https://dify.example.com/v1", url=url)
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise ValueError(f"{url!r} is not an http or https address; write it as https://dify.example.com/v1")
+        raise ValueError(
+            msg("{url!r} is not an http or https address; write it as https://dify.example.com/v1", url=url)
+        )
     if parts.username or parts.password:
-        raise ValueError("must not hold a user or password; the app's key is the login")
+        raise ValueError(msg("must not hold a user or password; the app's key is the login"))
     if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ValueError("must be the plain address, without ?, # or spaces")
+        raise ValueError(msg("must be the plain address, without ?, # or spaces"))
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
 
@@ -65,7 +70,7 @@ def choice(*allowed: str) -> Reader:
 
     def read(value: Any) -> str:
         if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
+            raise ValueError(msg("must be one of {allowed}", allowed=", ".join(allowed)))
         return str(value)
 
     return read
@@ -74,7 +79,7 @@ def choice(*allowed: str) -> Reader:
 def boolean(value: Any) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")
+        raise ValueError(msg("must be true or false"))
     return value
 
 
@@ -86,21 +91,21 @@ def path(value: Any) -> Path:
 def absolute_path(value: Any) -> Path:
     """A path that means the same for whoever reads it."""
     if not (found := path(value)).is_absolute():
-        raise ValueError(f"must be an absolute path, and {value!r} is not")
+        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
     return found
 
 
 def table(value: Any) -> Mapping[str, Any]:
     """A table with any keys."""
     if not isinstance(value, dict):
-        raise ValueError("must be a table: { key = value }")
+        raise ValueError(msg("must be a table: {{ key = value }}"))
     return value
 
 
 def user(value: Any) -> str:
     """An end user's id."""
     if len(text(value)) > _MAX_USER:
-        raise ValueError(f"must have at most {_MAX_USER} characters")
+        raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
     return str(value)
 
 
@@ -112,7 +117,7 @@ def size(value: Any) -> int:
         return value
     found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError('must be a size such as "2kB", or false')
+        raise ValueError(msg('must be a size such as "2kB", or false'))
     return int(found[1]) * _SIZES[found[2]]
 
 
@@ -121,7 +126,7 @@ def strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (text(value),)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("must be a string or a list of strings")
+        raise ValueError(msg("must be a string or a list of strings"))
     return tuple(value)
 
 
@@ -137,7 +142,9 @@ def timezone(value: Any) -> str:
     try:
         ZoneInfo(text(value))
     except (OSError, ValueError, KeyError):
-        raise ValueError(f"{value!r} is not a time zone of this machine, such as Asia/Shanghai") from None
+        raise ValueError(
+            msg("{value!r} is not a time zone of this machine, such as Asia/Shanghai", value=value)
+        ) from None
     return str(value)
 
 
@@ -148,7 +155,7 @@ def structure(cls: type, **readers: Reader) -> Reader:
     def read(value: Any) -> Any:
         for key in table(value):
             if key not in names:
-                raise ValueError(f"has no key {key!r}; it takes {', '.join(names)}")
+                raise ValueError(msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(names)))
         built = {}
         for key, item in value.items():
             try:
@@ -164,7 +171,7 @@ def structure(cls: type, **readers: Reader) -> Reader:
 def attempts(value: Any) -> int:
     """A count of POSTs, the first included."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError("must be a whole number from 1")
+        raise ValueError(msg("must be a whole number from 1"))
     return value
 
 
@@ -186,16 +193,16 @@ def names_of_variables(value: Any) -> tuple[str, ...]:
     """Names of environment variables that templates may read."""
     for name in (found := strings(value)):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"names {name!r}, which is no name of an environment variable")
+            raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
         if name == "DIFY_API_KEY":
-            raise ValueError("names DIFY_API_KEY; the key is no input")
+            raise ValueError(msg("names DIFY_API_KEY; the key is no input"))
     return found
 
 
 def mode(value: Any) -> int:
     """A file's mode as chmod(1) writes it in octal: "0640"."""
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError('must be a mode in octal, as a string: "0640"')
+        raise ValueError(msg('must be a mode in octal, as a string: "0640"'))
     return int(value, 8)
 
 
@@ -216,7 +223,9 @@ def web_address(value: Any) -> str:
     except ValueError:
         good = False
     if not good or re.search(r"[\s\x00-\x1f\\#]", url):
-        raise ValueError("must be an http or https address")  # not quoted: who knows a ping address can ping
+        raise ValueError(
+            msg("must be an http or https address")
+        )  # not quoted: who knows a ping address can ping
     return url
 
 
@@ -225,8 +234,11 @@ def url_files(value: Any) -> tuple[str, ...]:
     for item in strings(value):
         if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
             raise ValueError(
-                "must name a file with one apprise URL a line, mode 0600: "
-                f"{URL_FILE}/etc/dify-job/notify.urls"
+                msg(
+                    "must name a file with one apprise URL a line, mode 0600: "
+                    "{url_file}/etc/dify-job/notify.urls",
+                    url_file=URL_FILE,
+                )
             )
     return strings(value)
 
@@ -235,7 +247,7 @@ def prometheus_file(value: Any) -> Path:
     """A path for node_exporter's textfile collector, which reads *.prom alone."""
     found = path(value)
     if not found.is_absolute() or found.suffix != ".prom":
-        raise ValueError("must be an absolute path that ends in .prom")
+        raise ValueError(msg("must be an absolute path that ends in .prom"))
     return found
 
 

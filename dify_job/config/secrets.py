@@ -7,14 +7,17 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
-    "systemd gave the unit no credential: a drop-in empties LoadCredential= (systemctl cat the unit), or "
-    "/run is not shared in this container"
+    msg(
+        "systemd gave the unit no credential: a drop-in empties LoadCredential= (systemctl cat "
+        "the unit), or /run is not shared in this container"
+    )
 )
 _SHORTEST_TOKEN = 16
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -30,7 +33,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
             return check_key(credential, f"{environ['CREDENTIALS_DIRECTORY']}/{name}")
     source = job.key
     if source.file is not None:
-        text = _read_private(source.file, "key file", "api_key_file", user=_user_of(job))
+        text = _read_private(source.file, msg("key file"), "api_key_file", user=_user_of(job))
         return check_key(text, str(source.file))
     if source.encrypted is not None:
         return check_key(_decrypt(source.encrypted), str(source.encrypted))
@@ -38,35 +41,43 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         if source.env not in environ:
             raise JobError(
                 Outcome.CONFIG,
-                f"api_key_env of job {job.name} names {source.env}, which is not in the environment",
-                f"export {source.env}=app-..., or name a file in api_key_file",
+                msg(
+                    "api_key_env of job {name} names {env}, which is not in the environment",
+                    name=job.name,
+                    env=source.env,
+                ),
+                msg("export {env}=app-..., or name a file in api_key_file", env=source.env),
             )
-        return check_key(environ[source.env], f"the variable {source.env}")
+        return check_key(environ[source.env], msg("the variable {env}", env=source.env))
     if source.inline is not None:
         return check_key(source.inline.reveal(), str(source.origin))
     raise JobError(
         Outcome.CONFIG,
-        f"job {job.name} has no API key",
+        msg("job {name} has no API key", name=job.name),
         # Beside a configuration file DIFY_API_KEY is not asked: its address would be another's.
-        "export DIFY_API_KEY=app-..., or dify-job init (the key is in Dify: API Access)"
+        msg("export DIFY_API_KEY=app-..., or dify-job init (the key is in Dify: API Access)")
         if source.origin.source is Source.ENVIRONMENT
-        else f"dify-job secret set {job.name} (the key is in Dify: API Access)",
+        else msg("dify-job secret set {name} (the key is in Dify: API Access)", name=job.name),
     )
 
 
 def read_key_file(path: str) -> Secret:
     """The key in a file that a person named, with the checks of a job's own. Raises JobError (config)."""
-    return check_key(_read_private(Path(path).expanduser(), "key file", "--key-file"), path)
+    return check_key(_read_private(Path(path).expanduser(), msg("key file"), "--key-file"), path)
 
 
 def read_token(path: Path) -> Secret:
     """The bearer token of the HTTP interface, from a private file. Raises JobError (config)."""
-    token = _read_private(path, "token file", "--http-token-file").strip()
+    token = _read_private(path, msg("token file"), "--http-token-file").strip()
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
         raise JobError(
             Outcome.CONFIG,
-            f"the token in {path} is not one word of at least {_SHORTEST_TOKEN} characters",
-            f"openssl rand -hex 32 > {path}",
+            msg(
+                "the token in {path} is not one word of at least {shortest_token} characters",
+                path=path,
+                shortest_token=_SHORTEST_TOKEN,
+            ),
+            msg("openssl rand -hex 32 > {path}", path=path),
         )
     return Secret(token)
 
@@ -75,20 +86,22 @@ def check_key(text: str, where: str) -> Secret:
     """The key in a text, one line end cut off; refused is what would break an HTTP header."""
     key = text.removesuffix("\n").removesuffix("\r")
     if not key:
-        raise _bad(where, "is empty", "put the app's key there (in Dify: API Access)")
+        raise _bad(where, msg("is empty"), msg("put the app's key there (in Dify: API Access)"))
     if key.lower().startswith("bearer "):
-        raise _bad(where, "begins with 'Bearer '", "leave that word out; only the key itself belongs there")
+        raise _bad(
+            where, msg("begins with 'Bearer '"), msg("leave that word out; only the key itself belongs there")
+        )
     if not _TOKEN.fullmatch(key):
         raise _bad(
             where,
-            "holds more than one line, a space or a character that a key cannot have",
-            "write the key again, alone: printf %s app-... (nothing before or after it)",
+            msg("holds more than one line, a space or a character that a key cannot have"),
+            msg("write the key again, alone: printf %s app-... (nothing before or after it)"),
         )
     return Secret(key)
 
 
 def _bad(where: str, fault: str, hint: str) -> JobError:
-    return JobError(Outcome.CONFIG, f"the API key from {where} {fault}", hint)
+    return JobError(Outcome.CONFIG, msg("the API key from {where} {fault}", where=where, fault=fault), hint)
 
 
 def _credential(name: str, environ: Mapping[str, str]) -> str | None:
@@ -104,8 +117,8 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            f"the credential {path} cannot be read: {error.strerror}",
-            "check LoadCredential= in the unit",
+            msg("the credential {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("check LoadCredential= in the unit"),
         ) from None
 
 
@@ -116,12 +129,14 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     """
     content = _credential(url_credential(path), environ)
     if content is None:
-        content = _read_private(path, "notify file", "notify")
+        content = _read_private(path, msg("notify file"), "notify")
     lines = (line.strip() for line in content.removeprefix("\ufeff").splitlines())
     urls = tuple(Secret(line) for line in lines if line and not line.startswith("#"))
     if not urls:
         raise JobError(
-            Outcome.CONFIG, f"{path} holds no apprise URL", "write one a line: mailto://..., ntfy://..."
+            Outcome.CONFIG,
+            msg("{path} holds no apprise URL", path=path),
+            msg("write one a line: mailto://..., ntfy://..."),
         )
     return urls
 
@@ -141,9 +156,15 @@ def _decrypt(path: Path) -> str:
     if done.code != 0:
         raise JobError(
             Outcome.CONFIG,
-            f"the encrypted key {path} cannot be decrypted: {done.complaint or done.code}",
-            "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it anew: "
-            "dify-job secret set JOB --encrypt",
+            msg(
+                "the encrypted key {path} cannot be decrypted: {value}",
+                path=path,
+                value=done.complaint or done.code,
+            ),
+            msg(
+                "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it anew: "
+                "dify-job secret set JOB --encrypt"
+            ),
         )
     return done.text
 
@@ -166,10 +187,15 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            f"the {what} {path} cannot be read: {error.strerror}",
+            msg(
+                "the {what} {path} cannot be read: {strerror}", what=what, path=path, strerror=error.strerror
+            ),
             _NO_CREDENTIAL
             if "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
-            else f"check {setting}; what a system job reads is read with sudo, or by its own user",
+            else msg(
+                "check {setting}; what a system job reads is read with sudo, or by its own user",
+                setting=setting,
+            ),
         ) from None
     try:
         opened = os.fstat(descriptor)
@@ -179,7 +205,7 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         if fault is not None:
             raise JobError(
                 Outcome.CONFIG,
-                f"the {what} {path} {fault}",
+                msg("the {what} {path} {fault}", what=what, path=path, fault=fault),
                 permission_fix(path, private=True, user=user),
             )
         return os.read(descriptor, _LARGEST).decode(errors="replace")

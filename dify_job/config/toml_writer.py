@@ -9,6 +9,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.timespan import format_timespan
 from .model import Expectation, Job, ScheduleConfig
 
@@ -54,7 +55,9 @@ def toml(value: Any) -> str:
         return toml(str(value))
     if value is None:
         raise JobError(
-            Outcome.CONFIG, "an input is null, which a config file cannot say", "leave it out of DIFY_INPUTS"
+            Outcome.CONFIG,
+            msg("an input is null, which a config file cannot say"),
+            msg("leave it out of DIFY_INPUTS"),
         )
     if isinstance(value, float):
         return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(json.dumps(value), repr(value))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..messages.message import msg
 from ..system.values import dataclass, replace
 from .client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply
 from .form import Parameters, read_parameters
@@ -70,7 +71,7 @@ def _ask(
         message = told.get(timeout=limit)
     except queue.Empty:
         call.hang_up()
-        return replace(seen, broken=f"no answer within {limit:.0f} s"), None
+        return replace(seen, broken=msg("no answer within {limit:.0f} s", limit=limit)), None
     if isinstance(message, InternalError):
         raise message.error
     if isinstance(message, ConnectionLost):

@@ -1,5 +1,7 @@
 """The body of a chunked answer from bytes cut anywhere; pure, knows no HTTP (RFC 9112, section 7.1)."""
 
+from ..messages.message import msg
+
 _LONGEST_LINE = 65536
 
 
@@ -25,13 +27,13 @@ class Chunks:
             if end < 0:
                 break
             if not data.startswith(before, at):
-                raise ValueError("a chunk without its line end")
+                raise ValueError(msg("a chunk without its line end"))
             try:
                 size = int(data[at:end], 16)  # the line ends around the number are space to int
             except ValueError:
                 size = int(data[at:end].partition(b";")[0], 16)  # without a chunk extension
             if size < 0:
-                raise ValueError("a chunk of a negative size")
+                raise ValueError(msg("a chunk of a negative size"))
             if size == 0:
                 self.ended = True
                 break
@@ -40,5 +42,5 @@ class Chunks:
             before = b"\r\n"
         self._left, self._line, self._before = max(0, at - len(data)), data[at:], before
         if len(self._line) > _LONGEST_LINE:
-            raise ValueError("a chunk without a size")
+            raise ValueError(msg("a chunk without a size"))
         return b"".join(parts)

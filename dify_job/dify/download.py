@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from ..messages.message import msg
 from . import transport
 from .client import ConnectionLost, Message, PendingCall, Reply
 
@@ -50,7 +51,7 @@ def _get(
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            return ConnectionLost(sent=False, reason="its address is neither http nor https")
+            return ConnectionLost(sent=False, reason=msg("its address is neither http nor https"))
         response = transport.send(session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE))
         location = response.headers.get("Location")
         if response.status_code not in transport.REDIRECT or not location:
@@ -59,9 +60,12 @@ def _get(
         session.close()  # as in client
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
-            return ConnectionLost(sent=True, reason="its address redirects from https to what is not")
+            return ConnectionLost(sent=True, reason=msg("its address redirects from https to what is not"))
         url, ca_file = target, None
-    return ConnectionLost(sent=True, reason=f"its address redirects more than {transport.REDIRECTS} times")
+    return ConnectionLost(
+        sent=True,
+        reason=msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS),
+    )
 
 
 def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> Message:
@@ -70,9 +74,13 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
         got += len(chunk)
         if got > largest:
             call.hang_up()
-            return ConnectionLost(sent=True, reason=f"it has more than max_size = {largest} bytes")
+            return ConnectionLost(
+                sent=True, reason=msg("it has more than max_size = {largest} bytes", largest=largest)
+            )
         file.write(chunk)
     told = response.headers.get("Content-Length", "")
     if told.isdecimal() and "Content-Encoding" not in response.headers and int(told) != got:
-        return ConnectionLost(sent=True, reason=f"it was cut off after {got} of {told} bytes")
+        return ConnectionLost(
+            sent=True, reason=msg("it was cut off after {got} of {told} bytes", got=got, told=told)
+        )
     return Reply(response.status_code, response.headers, b"")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..messages.message import msg
 from ..system.values import dataclass
 from .models import json_object
 
@@ -82,18 +83,22 @@ def fault_of(field: FormField, value: Any) -> str | None:
     By the recordings `error-input-*`: an empty text is a value, a number may be written as text.
     """
     if value is None:
-        return "is required by the app" if field.required else None
+        return msg("is required by the app") if field.required else None
     match field.kind:
         case "text-input" | "paragraph" | "select" if not isinstance(value, str):
-            return f"must be a string: the app's input is of type {field.kind}"
+            return msg("must be a string: the app's input is of type {kind}", kind=field.kind)
         case "text-input" | "paragraph" if field.max_length is not None and len(value) > field.max_length:
-            return f"has {len(value)} characters, and the app takes {field.max_length}"
+            return msg(
+                "has {len} characters, and the app takes {max_length}",
+                len=len(value),
+                max_length=field.max_length,
+            )
         case "select" if field.options and value not in field.options:
-            return f"must be one of {', '.join(map(repr, field.options))}"
+            return msg("must be one of {map}", map=", ".join(map(repr, field.options)))
         case "number" if not _is_number(value):
-            return "must be a number"
+            return msg("must be a number")
         case "json_object" if not isinstance(value, dict) and not _is_object(value):
-            return "must be a table (a JSON object)"
+            return msg("must be a table (a JSON object)")
     return None
 
 

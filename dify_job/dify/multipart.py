@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..messages.message import msg
 from ..system.values import dataclass
 from .transport import Unreadable
 
@@ -40,7 +41,7 @@ class Body:
 
     def __init__(self, file: BinaryIO, size: int, before: bytes) -> None:
         boundary = secrets.token_hex(16).encode()
-        self.content_type = f"multipart/form-data; boundary={boundary.decode()}"
+        self.content_type = msg("multipart/form-data; boundary={decode}", decode=boundary.decode())
         self._file = file
         self._size = size
         self._before = before.replace(b"--boundary", b"--" + boundary)
@@ -68,7 +69,7 @@ class Body:
             except OSError as error:
                 raise Unreadable(error.strerror or str(error)) from None
             if not piece:
-                raise Unreadable("it became shorter while it was sent")
+                raise Unreadable(msg("it became shorter while it was sent"))
             self._left -= len(piece)
             return piece
         return self._tail.read(size)
@@ -82,7 +83,7 @@ def open_plain(path: Path) -> BinaryIO:
         raise Unreadable(getattr(error, "strerror", None) or str(error)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Unreadable("it is not a regular file")
+        raise Unreadable(msg("it is not a regular file"))
     return os.fdopen(descriptor, "rb")
 
 

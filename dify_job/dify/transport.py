@@ -19,6 +19,7 @@ from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .. import __version__
+from ..messages.message import msg
 from .chunked import Chunks
 
 # ValueError: what a server writes into Location or Content-Length, requests and http.client take apart.
@@ -50,7 +51,7 @@ class TooLargeError(OSError):
     """An answer that would fill the memory."""
 
     def __init__(self) -> None:
-        super().__init__(errno.EFBIG, "the answer is larger than any that Dify gives")
+        super().__init__(errno.EFBIG, msg("the answer is larger than any that Dify gives"))
 
 
 class ConnectionTracker:
@@ -150,7 +151,7 @@ class _Bearer(AuthBase):
         self._key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
+        request.headers["Authorization"] = msg("Bearer {key}", key=self._key)
         return request
 
 
@@ -246,16 +247,18 @@ def reason_of(error: BaseException) -> str:
     """The cause in words, and the server's host and port: no URLs, a proxy's can hold a password."""
     words = next((words for cause in _causes(error) if (words := _words(cause))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
-        return f"proxy: {words}"
+        return msg("proxy: {words}", words=words)
     request = getattr(error, "request", None)
     return f"{urlsplit(request.url).netloc.rpartition('@')[2]}: {words}" if request is not None else words
 
 
 def _words(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the TLS certificate is not trusted ({cause.verify_message})"
+        return msg(
+            "the TLS certificate is not trusted ({verify_message})", verify_message=cause.verify_message
+        )
     if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-        return "no TLS is spoken there: an address in http:// needs none"
+        return msg("no TLS is spoken there: an address in http:// needs none")
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed ({cause.reason or cause.strerror or 'no reason given'})"
     for kind, words in _WORDS:
@@ -265,19 +268,22 @@ def _words(cause: BaseException) -> str | None:
 
 
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (socket.gaierror, "the host name cannot be resolved"),
-    (ConnectionRefusedError, "connection refused"),
-    (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
-    (ConnectionResetError, "connection reset"),
-    (http.client.IncompleteRead, "the answer was cut off"),
-    (http.client.BadStatusLine, "what answers there does not speak HTTP"),
-    (http.client.HTTPException, "what the server sent cannot be read"),
-    (urllib3.exceptions.ConnectTimeoutError, "no connection within the connect timeout"),
-    (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
-    (TimeoutError, "no answer in time"),
-    (requests.exceptions.InvalidSchema, "a proxy of this kind needs more: pip install 'requests[socks]'"),
-    (requests.exceptions.InvalidProxyURL, "the proxy's address in the environment is malformed"),
-    (ValueError, "what the server sent cannot be read"),
+    (socket.gaierror, msg("the host name cannot be resolved")),
+    (ConnectionRefusedError, msg("connection refused")),
+    (http.client.RemoteDisconnected, msg("the server closed the connection without an answer")),
+    (ConnectionResetError, msg("connection reset")),
+    (http.client.IncompleteRead, msg("the answer was cut off")),
+    (http.client.BadStatusLine, msg("what answers there does not speak HTTP")),
+    (http.client.HTTPException, msg("what the server sent cannot be read")),
+    (urllib3.exceptions.ConnectTimeoutError, msg("no connection within the connect timeout")),
+    (urllib3.exceptions.ReadTimeoutError, msg("no answer in time")),
+    (TimeoutError, msg("no answer in time")),
+    (
+        requests.exceptions.InvalidSchema,
+        msg("a proxy of this kind needs more: pip install 'requests[socks]'"),
+    ),
+    (requests.exceptions.InvalidProxyURL, msg("the proxy's address in the environment is malformed")),
+    (ValueError, msg("what the server sent cannot be read")),
 )
 
 

@@ -5,6 +5,8 @@ import os
 import stat
 from pathlib import Path
 
+from ..messages.message import msg
+
 _LARGEST = 1_000_000  # bytes; as much again stands in FILE.1
 
 
@@ -36,5 +38,5 @@ class LogFile:
         fd = os.open(self._path, flags, 0o640)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(None, "it is no plain file", str(self._path))
+            raise OSError(None, msg("it is no plain file"), str(self._path))
         return fd

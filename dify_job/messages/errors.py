@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 from ..exit_codes import Outcome
+from .message import msg
 
 
 class JobError(Exception):
@@ -29,5 +30,5 @@ def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:
 
     there = quote(str(next(path for path in (place, *place.parents) if path.exists())))
     if error.errno == errno.EROFS:
-        return f"findmnt -T {there}; mount it for writing, or choose another place"
+        return msg("findmnt -T {there}; mount it for writing, or choose another place", there=there)
     return f"df -h {there}; df -i {there}"

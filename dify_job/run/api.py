@@ -21,6 +21,7 @@ from ..config.schema import host_in_the_open
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..state.store import JobState, LockHeld, cannot_write, directory_of
 from ..system.values import replace
 from .inputs import Templates, secrets_in
@@ -114,7 +115,7 @@ class _Workflow:
         if self._templates.renew():
             request = replace(request, inputs=self._rendered(), files=self._files())
         self._import_ahead()
-        log.info("run started", message_id="started", job=self._job.name)
+        log.info(msg("run started"), message_id="started", job=self._job.name)
         if self._telling is not None:
             self._telling.begins()
         return request
@@ -141,11 +142,11 @@ class _Workflow:
         _warn_of_plain_http(job)
         self._open_state()
         if (why := start.held_back(job, self._state)) is not None:
-            return not_started(job.name, start, Outcome.SKIPPED, f"skipped: {why}")
+            return not_started(job.name, start, Outcome.SKIPPED, msg("skipped: {why}", why=why))
         if start.jitter:
-            log.info("waiting for the job's jitter", seconds=round(start.jitter))
+            log.info(msg("waiting for the job's jitter"), seconds=round(start.jitter))
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
-                told = "cancelled before it began"
+                told = msg("cancelled before it began")
                 return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
         request = self._request(key, time.monotonic() if start.jitter else start.began)
         target = self._target()
@@ -242,17 +243,24 @@ def _checked_run_id(job: Job, start: RunContext) -> str:
     run_id = start.run_id
     if start.lost and not run_id:
         raise JobError(
-            Outcome.USAGE, "--lost needs --run-id, by which the run is found", "name it, or leave both out"
+            Outcome.USAGE,
+            msg("--lost needs --run-id, by which the run is found"),
+            msg("name it, or leave both out"),
         )
     if run_id and job.end_user is not None:
         raise JobError(
             Outcome.USAGE,
-            f"job {job.name} has an end_user of its own, so no --run-id can make its run found again",
-            "take end_user out of the job, or leave --run-id out",
+            msg(
+                "job {name} has an end_user of its own, so no --run-id can make its run found again",
+                name=job.name,
+            ),
+            msg("take end_user out of the job, or leave --run-id out"),
         )
     if run_id and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", run_id):
         raise JobError(
-            Outcome.USAGE, f"{run_id!r} is not a run id", "use letters, digits and . _ : / -, at most 128"
+            Outcome.USAGE,
+            msg("{run_id!r} is not a run id", run_id=run_id),
+            msg("use letters, digits and . _ : / -, at most 128"),
         )
     return run_id
 
@@ -271,4 +279,8 @@ def _path(given: str | Path | None) -> Path | None:
 
 def _warn_of_plain_http(job: Job) -> None:
     if (host := host_in_the_open(job.base_url)) is not None:
-        log.warning(f"the key goes to {host} unencrypted; set base_url to https:// if the server has it")
+        log.warning(
+            msg(
+                "the key goes to {host} unencrypted; set base_url to https:// if the server has it", host=host
+            )
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config.model import Expectation
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..system.values import replace
 from .outcome import RunOutcome
 from .output import value_at
@@ -15,7 +16,7 @@ from .result import response_of
 
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
-_SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)"
+_SEARCH = msg("import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)")
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -30,8 +31,8 @@ def apply_assertions(verdict: RunOutcome, expect: Mapping[str, Expectation]) -> 
     return replace(
         verdict,
         outcome=Outcome.UNEXPECTED,
-        message=f"workflow succeeded, but {'; '.join(faults)}",
-        hint="look at the run in the app's Logs; what must hold stands in expect of the job",
+        message=msg("workflow succeeded, but {faults}", faults="; ".join(faults)),
+        hint=msg("look at the run in the app's Logs; what must hold stands in expect of the job"),
     )
 
 
@@ -40,13 +41,18 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
     try:
         value = value_at(data, path)
     except LookupError:
-        return "is not there"
+        return msg("is not there")
     if wanted.nonempty and _is_empty(value):
-        return f"is empty: {shown(value)}"
+        return msg("is empty: {shown}", shown=shown(value))
     if wanted.types and type_of(value) not in wanted.types:
-        return f"is of type {type_of(value)}, not {' or '.join(wanted.types)}: {shown(value)}"
+        return msg(
+            "is of type {type_of}, not {types}: {shown}",
+            type_of=type_of(value),
+            types=" or ".join(wanted.types),
+            shown=shown(value),
+        )
     if wanted.equals and not _same(value, wanted.equals[0]):
-        return f"is {shown(value)}, not {shown(wanted.equals[0])}"
+        return msg("is {shown}, not {shown2}", shown=shown(value), shown2=shown(wanted.equals[0]))
     if wanted.regex is not None:
         return _unfound(wanted.regex, value)
     return None
@@ -94,7 +100,9 @@ def _unfound(pattern: str, value: Any) -> str | None:
     question = json.dumps([pattern, text]).encode()
     if not sys.executable:  # Python inside another program
         found = re.search(pattern, text) is not None
-        return None if found else f"does not match {pattern!r}: {shown(value)}"
+        return (
+            None if found else msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
+        )
     from ..system import subprocesses  # noqa: PLC0415 - for patterns alone
 
     done = subprocesses.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)
@@ -102,7 +110,15 @@ def _unfound(pattern: str, value: Any) -> str | None:
         case 0:
             return None
         case 1 if not done.stderr:
-            return f"does not match {pattern!r}: {shown(value)}"
+            return msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
         case 124:
-            return f"could not be searched for {pattern!r} within {_SEARCH_LIMIT:.0f} s"
-    return f"could not be searched for {pattern!r}: {done.complaint[-200:] or f'exit code {done.code}'}"
+            return msg(
+                "could not be searched for {pattern!r} within {search_limit:.0f} s",
+                pattern=pattern,
+                search_limit=_SEARCH_LIMIT,
+            )
+    return msg(
+        "could not be searched for {pattern!r}: {value}",
+        pattern=pattern,
+        value=done.complaint[-200:] or msg("exit code {code}", code=done.code),
+    )

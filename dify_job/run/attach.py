@@ -13,6 +13,7 @@ from ..dify import models
 from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, Reply
 from ..dify.models import Event, WorkflowRun
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from .event_queue import Cancel, EventQueue
 from .monitor import RunMonitor
 from .outcome import End, RunOutcome, decide, unknown
@@ -45,7 +46,9 @@ class ExistingRunLookup:
     def take(self) -> RunOutcome | None:
         """The end of the run that was begun earlier; None where there is none, and a POST may begin it."""
         if not self.terms.searchable:
-            return unknown("a process was lost, and a fixed end_user hides its run") if self.lost else None
+            return (
+                unknown(msg("a process was lost, and a fixed end_user hides its run")) if self.lost else None
+            )
         run_id = self.run_id
         if run_id is None:
             rows = self._look()
@@ -54,9 +57,9 @@ class ExistingRunLookup:
             if not rows and not self.lost:
                 return None
             run_id = rows[0].run_id if rows else None
-        log.info("an earlier process began this run; none is started", user=self.terms.user, run=run_id)
+        log.info(msg("an earlier process began this run; none is started"), user=self.terms.user, run=run_id)
         pursuit = RunMonitor(self.dify, self.inbox, self.terms, noted=self.noted, progress=self.progress)
-        return pursuit.resume(run_id, "an earlier process of this run was lost")
+        return pursuit.resume(run_id, msg("an earlier process of this run was lost"))
 
     def _look(self) -> tuple[WorkflowRun, ...] | RunOutcome:
         tries = 0
@@ -76,7 +79,10 @@ class ExistingRunLookup:
 
                 return RunOutcome(
                     Outcome.UNREACHABLE,
-                    f"the server could not be asked whether this run was begun before: {found}; none was",
+                    msg(
+                        "the server could not be asked whether this run was begun before: {found}; none was",
+                        found=found,
+                    ),
                     connection_error_hint(found),
                 )
             if (cancel := self.inbox.pause(again)) is not None:
@@ -93,10 +99,10 @@ class ExistingRunLookup:
                 return ()  # a server without logs; whether the address is right the POST will tell
             case Reply(status=200, body=body):
                 rows = models.read_logs(body, self.terms.user)
-                return "the answer is no page of Dify's log" if rows is None else rows
+                return msg("the answer is no page of Dify's log") if rows is None else rows
             case Reply() as reply if reply.status in _FINAL:
                 refusal = models.read_refusal(reply.status, reply.headers, reply.body)
                 return decide(End(refusal=refusal), workflow_id=self.terms.workflow_id)
             case Reply(status=status):
                 return f"HTTP {status}"
-        return "no answer came"
+        return msg("no answer came")

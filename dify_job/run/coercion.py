@@ -14,6 +14,7 @@ from .. import log
 from ..dify.form import FormField, Parameters, fault_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -36,22 +37,22 @@ def fitted(
     for name, value in inputs.items():
         field = parameters.field(name)
         if field is None:
-            log.warning(f"the app has no input {name}, and Dify ignores it")
+            log.warning(msg("the app has no input {name}, and Dify ignores it", name=name))
             sent[name] = value
             continue
         try:
             sent[name] = coerce(field, value, version)
         except ValueError as error:
-            mistakes.append(f"the input {name} {error}")
+            mistakes.append(msg("the input {name} {error}", name=name, error=error))
     for field in parameters.form:
         given = field.variable in inputs or field.variable in files
         if field.required and not given and field.default is None:
-            mistakes.append(f"the input {field.variable} is required by the app")
+            mistakes.append(msg("the input {variable} is required by the app", variable=field.variable))
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
             "; ".join(mistakes),
-            "compare the job's inputs with the form of the app's start node in Dify",
+            msg("compare the job's inputs with the form of the app's start node in Dify"),
         )
     return sent
 
@@ -77,17 +78,17 @@ def _number(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise ValueError("must be a number")  # Dify passes true on, and answers 500 to a list
+        raise ValueError(msg("must be a number"))  # Dify passes true on, and answers 500 to a list
     text = value.strip()
     if not text:
         return value  # null to Dify (`input-number-as-empty-string`)
     if _WHOLE.fullmatch(text) and len(text) <= 4000:  # int() takes no more than 4300 digits
         return int(text)
     if not _DECIMAL.fullmatch(text):
-        raise ValueError(f"must be a number{_shown(value)}")
+        raise ValueError(msg("must be a number{shown}", shown=_shown(value)))
     number = float(text)
     if abs(number) == float("inf"):
-        raise ValueError("is too large for a number")
+        raise ValueError(msg("is too large for a number"))
     if Decimal(repr(number)) == Decimal(text):
         return number
     return text  # with more digits than a number keeps: Dify's own reading decides
@@ -98,7 +99,7 @@ def _truth(value: Any) -> bool:
         return value
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]
-    raise ValueError(f"must be true or false{_shown(value)}")
+    raise ValueError(msg("must be true or false{shown}", shown=_shown(value)))
 
 
 def _object(value: Any, *, as_text: bool) -> Any:
@@ -107,9 +108,9 @@ def _object(value: Any, *, as_text: bool) -> Any:
         try:
             told = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"must be a JSON object, and is no JSON: {error}") from None
+            raise ValueError(msg("must be a JSON object, and is no JSON: {error}", error=error)) from None
     if not isinstance(told, Mapping):
-        raise ValueError("must be a JSON object: { key = value }")
+        raise ValueError(msg("must be a JSON object: {{ key = value }}"))
     if not as_text:
         return dict(told)
     return value if isinstance(value, str) else json.dumps(told, ensure_ascii=False)
@@ -121,11 +122,11 @@ def _given_by_hand(field: FormField, value: Any) -> Any:
         return value  # none (`run-blocking-file-empty-string`)
     items = value if isinstance(value, list) and field.kind == "file-list" else [value]
     if not all(isinstance(item, Mapping) and "transfer_method" in item for item in items):
-        raise ValueError("takes a file; give it in files, or with --file")
+        raise ValueError(msg("takes a file; give it in files, or with --file"))
     return value if field.kind == "file" or isinstance(value, list) else [value]
 
 
 def _shown(value: Any) -> str:
     """Whole or not at all: half a secret is not found by those who hide it."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return f", and is {text}" if len(text) <= 40 else ""
+    return msg(", and is {text}", text=text) if len(text) <= 40 else ""

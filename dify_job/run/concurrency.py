@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import log
 from ..dify.client import DifyClient
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..state.store import InFlight, JobState, LockHeld, cannot_write
 from ..system.values import dataclass, replace
 from .event_queue import Cancel, EventQueue
@@ -19,7 +20,7 @@ from .stop import cancelled
 if TYPE_CHECKING:
     from .run_spec import RunSpec
 
-_POLICY = 'let it end, or set overlap = "wait" or "skip" in the job'
+_POLICY = msg('let it end, or set overlap = "wait" or "skip" in the job')
 _BLOCKS_FOR = 20 * 60.0  # seconds after its own deadline: on real servers a record can say `running` for ever
 _LOOK_UP = 10.0  # seconds for one look-up of an earlier run
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # between tries for the lock; between looks at an earlier run
@@ -63,7 +64,7 @@ class ConcurrencyGuard:
             try:
                 self.state.lock()
             except LockHeld as locked:
-                why = f"another run of this job is under way ({locked.holder})"
+                why = msg("another run of this job is under way ({holder})", holder=locked.holder)
                 if (verdict := self._held(why)) is not None:
                     return verdict
             except OSError as error:
@@ -74,7 +75,7 @@ class ConcurrencyGuard:
     def _held(self, why: str, pause: float = _PAUSE, hint: str = _POLICY) -> RunOutcome | None:
         """The overlap policy's word; None after a wait: try again."""
         if self.request.job.overlap == "skip":
-            return RunOutcome(Outcome.SKIPPED, f"skipped: {why}")
+            return RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why))
         now = time.monotonic()
         if self.request.job.overlap == "fail" or now >= self.request.deadline:
             return RunOutcome(Outcome.BUSY, why, hint)
@@ -101,15 +102,19 @@ class ConcurrencyGuard:
         return None
 
     def _held_by(self, earlier: InFlight, verdict: RunOutcome, pause: float) -> RunOutcome | None:
-        name = f"run {verdict.run.run_id}" if verdict.run else "a run whose id is not known"
+        name = (
+            msg("run {run_id}", run_id=verdict.run.run_id)
+            if verdict.run
+            else msg("a run whose id is not known")
+        )
         end = f"{earlier.overdue_at(_BLOCKS_FOR):%Y-%m-%d %H:%M}"
-        hint = f"its process is gone; let it end: it is waited for until {end} at the longest"
-        return self._held(f"{name} of this job may still be under way", pause, hint)
+        hint = msg("its process is gone; let it end: it is waited for until {end} at the longest", end=end)
+        return self._held(msg("{name} of this job may still be under way", name=name), pause, hint)
 
     def _look_up(self, earlier: InFlight) -> RunOutcome:
-        why = "its process ended before it did"
+        why = msg("its process ended before it did")
         if earlier.base_url != self.request.job.base_url:
-            return RunOutcome(Outcome.UNKNOWN, f"{why}, and the job now calls another server")
+            return RunOutcome(Outcome.UNKNOWN, msg("{why}, and the job now calls another server", why=why))
         terms = CallOptions(
             user=earlier.user,
             deadline=min(self.request.deadline, time.monotonic() + _LOOK_UP),
@@ -134,7 +139,7 @@ class ConcurrencyGuard:
 
             verdict = apply_assertions(verdict, self.request.job.expect)
         outcome = Outcome.UNKNOWN if verdict.outcome is Outcome.TIMEOUT else verdict.outcome
-        log.info("an earlier run was settled", run=earlier.workflow_run_id, outcome=outcome.value)
+        log.info(msg("an earlier run was settled"), run=earlier.workflow_run_id, outcome=outcome.value)
         result = result_of(
             replace(verdict, outcome=outcome),
             self.request.job.name,

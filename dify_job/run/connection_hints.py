@@ -1,14 +1,16 @@
 """A connection that was not made: what mends it (pure)."""
 
+from ..messages.message import msg
+
 
 def connection_error_hint(why: str) -> str:
     """What mends a connection that was not made, by the words of dify/transport."""
     if why.startswith("proxy: "):
-        return "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"
+        return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
     if "certificate is not trusted" not in why:
-        return "check base_url (dify-job config show JOB), and that Dify is up"
+        return msg("check base_url (dify-job config show JOB), and that Dify is up")
     if "expired" in why:
-        return "renew the certificate on the server"
+        return msg("renew the certificate on the server")
     if "mismatch" in why:
-        return "set base_url to a name that the certificate is for"
-    return "set ca_file in the job to the PEM file of the authority that signed it"
+        return msg("set base_url to a name that the certificate is for")
+    return msg("set ca_file in the job to the PEM file of the authority that signed it")

@@ -12,6 +12,7 @@ from ..config.model import Downloads
 from ..dify.client import ConnectionLost, InternalError, Message, PendingCall, Reply
 from ..dify.download import download
 from ..dify.models import WorkflowRun
+from ..messages.message import msg
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
 from .event_queue import Cancel, EventQueue
@@ -53,7 +54,13 @@ class Downloader:
         found = list(dict.fromkeys(files_in(run.outputs or {})))
         if len(found) > self._limits.max_files:
             most = self._limits.max_files
-            log.warning(f"the workflow returned {len(found)} files; only the first {most} are saved")
+            log.warning(
+                msg(
+                    "the workflow returned {len} files; only the first {most} are saved",
+                    len=len(found),
+                    most=most,
+                )
+            )
         taken = {place.path.name, *place.reserved}
         for file in found[: self._limits.max_files]:
             name = _free(safe_name(file.name), taken)
@@ -63,17 +70,17 @@ class Downloader:
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
-                why = f"its address cannot be read: {error}"
+                why = msg("its address cannot be read: {error}", error=error)
             if why is None:
-                log.info("file saved", path=str(place.path.parent / name))
+                log.info(msg("file saved"), path=str(place.path.parent / name))
             else:
-                log.warning(f"a file that the workflow returned was not saved: {why}", file=name)
+                log.warning(msg("a file that the workflow returned was not saved: {why}", why=why), file=name)
 
     def _save(self, file: ReturnedFile, directory: Directory, name: str) -> str | None:
         """Save one file; why not, or None."""
         largest = self._limits.max_size
         if file.size is not None and file.size > largest:
-            return f"it has {file.size} bytes, and max_size is {largest}"
+            return msg("it has {size} bytes, and max_size is {largest}", size=file.size, largest=largest)
         url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
         own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
         with directory.replacing(name, self._job.output.mode) as temporary:
@@ -95,10 +102,10 @@ class Downloader:
         if isinstance(heard, Cancel):
             self._inbox.cancel(heard.signum)  # for those who come after
             call.hang_up()
-            return "the run was asked to stop"
+            return msg("the run was asked to stop")
         if heard is None:
             call.hang_up()
-            return "it took too long"
+            return msg("it took too long")
         return _meaning(heard)
 
 
@@ -150,9 +157,9 @@ def _meaning(message: Message) -> str | None:
         case Reply(status=200):
             return None
         case Reply(status=403):
-            return "the server refused it (HTTP 403); such links expire after some minutes"
+            return msg("the server refused it (HTTP 403); such links expire after some minutes")
         case Reply(status=status):
-            return f"the server answered HTTP {status}"
+            return msg("the server answered HTTP {status}", status=status)
         case ConnectionLost(reason=reason):
             return reason
-    return "the answer is not a file"
+    return msg("the answer is not a file")

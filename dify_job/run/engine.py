@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import log
 from ..dify.client import DifyClient
 from ..dify.models import Event
+from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id, cannot_write
 from ..system.values import replace
 from . import retry
@@ -135,7 +136,11 @@ class _Runner:
                 pause = self._pause_after(verdict, pauses)
             if pause is None or now + pause >= self._request.deadline:
                 return verdict
-            log.info(f"{verdict.message}; trying again", attempt=self._attempts, pause_s=round(pause, 1))
+            log.info(
+                msg("{message}; trying again", message=verdict.message),
+                attempt=self._attempts,
+                pause_s=round(pause, 1),
+            )
             if cancel := self._inbox.pause(now + pause):
                 return cancelled(cancel)
 
@@ -216,7 +221,7 @@ class _Runner:
         try:
             self._state.put_in_flight(self._record)
         except OSError as error:
-            log.warning("the run's id could not be kept", reason=error.strerror, run=run_id)
+            log.warning(msg("the run's id could not be kept"), reason=error.strerror, run=run_id)
         log.debug("the server named the run", workflow_run_id=run_id, task_id=task_id)
 
     # After the outcome: nothing here may change it
@@ -244,5 +249,5 @@ class _Runner:
                 self._state.clear_in_flight()
         except OSError as error:
             log.warning(
-                "the result could not be kept", reason=error.strerror, path=str(self._state.directory)
+                msg("the result could not be kept"), reason=error.strerror, path=str(self._state.directory)
             )

@@ -17,6 +17,7 @@ from ..dify.multipart import Part, open_plain
 from ..dify.transport import Unreadable
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.values import dataclass
 
 _TYPES = {
@@ -82,15 +83,20 @@ def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
     allowed = field.allowed_types
     by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
     if allowed and not by_extension and (kind == "custom" or kind not in allowed):
-        return f"is of type {kind}, and the app's input takes {_taken(field)}"
+        return msg("is of type {kind}, and the app's input takes {taken}", kind=kind, taken=_taken(field))
     method = "remote_url" if file.url else "local_file"
     if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
         how = "addresses" if file.url else "uploads"
-        return f"cannot be given: the app's input takes no {how}"
+        return msg("cannot be given: the app's input takes no {how}", how=how)
     by_kind = {"image": limits.image, "audio": limits.audio, "video": limits.video}
     limit = by_kind.get(kind, limits.document)
     if not file.url and limit is not None and file.size > limit:
-        return f"has {file.size} bytes, and the server takes {limit} of a file of type {kind}"
+        return msg(
+            "has {size} bytes, and the server takes {limit} of a file of type {kind}",
+            size=file.size,
+            limit=limit,
+            kind=kind,
+        )
     return None
 
 
@@ -100,21 +106,36 @@ def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormFie
     for key, given in files.items():
         field = fields.get(key)
         if field is None:
-            mistakes.append(f"the app has no input {key} for a file")
+            mistakes.append(msg("the app has no input {key} for a file", key=key))
         elif not field.takes_files:
-            mistakes.append(f"the input {key} takes no file: it is of type {field.kind}")
+            mistakes.append(
+                msg("the input {key} takes no file: it is of type {kind}", key=key, kind=field.kind)
+            )
         elif field.kind == "file" and len(given) > 1:
-            mistakes.append(f"the input {key} takes one file, and the job gives {len(given)}")
+            mistakes.append(
+                msg("the input {key} takes one file, and the job gives {len}", key=key, len=len(given))
+            )
         elif field.max_length is not None and len(given) > field.max_length:
-            mistakes.append(f"the input {key} takes {field.max_length} files, and the job gives {len(given)}")
+            mistakes.append(
+                msg(
+                    "the input {key} takes {max_length} files, and the job gives {len}",
+                    key=key,
+                    max_length=field.max_length,
+                    len=len(given),
+                )
+            )
         else:
             faults = ((file, fault_of(file, field, limits)) for file in given)
-            mistakes += [f"the file {shown(file)} of {key} {fault}" for file, fault in faults if fault]
+            mistakes += [
+                msg("the file {shown} of {key} {fault}", shown=shown(file), key=key, fault=fault)
+                for file, fault in faults
+                if fault
+            ]
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
             "; ".join(mistakes),
-            "compare the job's files with the form of the app's start node in Dify",
+            msg("compare the job's files with the form of the app's start node in Dify"),
         )
 
 
@@ -140,8 +161,8 @@ def _look_at(key: str, name: str) -> InputFile:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise JobError(
                 Outcome.CONFIG,
-                f"a file of the input {key} is neither a path nor an http or https address",
-                "Dify itself fetches an address; a file of this machine is given by its path",
+                msg("a file of the input {key} is neither a path nor an http or https address", key=key),
+                msg("Dify itself fetches an address; a file of this machine is given by its path"),
             )
         for secret in (parts.query, parts.password or ""):
             log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
@@ -151,8 +172,8 @@ def _look_at(key: str, name: str) -> InputFile:
     if not path.is_absolute():
         raise JobError(
             Outcome.CONFIG,
-            f"the file {name} of the input {key} is no whole path",
-            "begin the template with / or with a path that the config gives",
+            msg("the file {name} of the input {key} is no whole path", name=name, key=key),
+            msg("begin the template with / or with a path that the config gives"),
         )
     try:
         with open_plain(path) as file:
@@ -166,8 +187,8 @@ def no_input(key: str, path: Path, why: str) -> JobError:
     """The error for a file that is not there or cannot be read."""
     return JobError(
         Outcome.NO_INPUT,
-        f"the file {path} of the input {key} cannot be read: {why}",
-        f"ls -l {path}; a system job reads it as its own user",
+        msg("the file {path} of the input {key} cannot be read: {why}", path=path, key=key, why=why),
+        msg("ls -l {path}; a system job reads it as its own user", path=path),
     )
 
 

@@ -13,6 +13,7 @@ from ..dify import models
 from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply, UploadFailed
 from ..dify.form import Parameters, read_parameters
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..system.values import replace
 from . import coercion
 from .event_queue import Cancel, EventQueue
@@ -24,7 +25,9 @@ from .stop import cancelled
 if TYPE_CHECKING:
     from .run_spec import RunSpec
 
-_HINT_TOO_LARGE = "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
+_HINT_TOO_LARGE = msg(
+    "raise UPLOAD_FILE_SIZE_LIMIT of Dify, or client_max_body_size of the proxy, or send less"
+)
 
 
 class InputUploader:
@@ -65,12 +68,12 @@ class InputUploader:
         return None
 
     def _fit(self) -> RunOutcome | None:
-        reply = self._answer(self._dify.get("/parameters"), "the app's input form")
+        reply = self._answer(self._dify.get("/parameters"), msg("the app's input form"))
         if isinstance(reply, RunOutcome):
             return reply
         parameters = read_parameters(reply.body)
         if parameters is None:
-            return _unreadable(reply, "the app's input form")
+            return _unreadable(reply, msg("the app's input form"))
         version = models.version_of(reply.headers)
         filled = {name: files for name, files in self._request.files.items() if files}
         check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
@@ -79,7 +82,7 @@ class InputUploader:
         return None
 
     def _upload(self, file: InputFile) -> RunOutcome | None:
-        about = f"the file {shown(file)}"
+        about = msg("the file {shown}", shown=shown(file))
         began = time.monotonic()
         reply = self._answer(self._dify.upload(file.part(), self._request.user), about, file)
         if isinstance(reply, RunOutcome):
@@ -89,7 +92,9 @@ class InputUploader:
             return _unreadable(reply, about)
         self._uploaded[file] = upload_id
         seconds = round(time.monotonic() - began, 3)
-        log.info("file uploaded", input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds)
+        log.info(
+            msg("file uploaded"), input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds
+        )
         return None
 
     def _answer(self, call: PendingCall, about: str, file: InputFile | None = None) -> Reply | RunOutcome:
@@ -110,9 +115,15 @@ class InputUploader:
                 return decide(End(unsent=reason))
             case ConnectionLost(reason=reason):
                 verdict = decide(End(unsent=reason))
-                words = f"{about} could not be fetched: {reason}; no run was started"
+                words = msg(
+                    "{about} could not be fetched: {reason}; no run was started", about=about, reason=reason
+                )
                 if file is not None:
-                    words = f"{about} could not be uploaded: {reason}; no run was started"
+                    words = msg(
+                        "{about} could not be uploaded: {reason}; no run was started",
+                        about=about,
+                        reason=reason,
+                    )
                 return replace(verdict, message=words)
             case Reply(status=200 | 201):
                 return message
@@ -129,33 +140,39 @@ def _before_any_run(refusal: models.ApiError, about: str, *, uploading: bool) ->
         said = f"HTTP {refusal.status}" + (f" ({refusal.message})" if refusal.message else "")
         return RunOutcome(
             Outcome.UNREACHABLE,
-            f"the server answered {said} to {about}, before any run was started",
-            "its own log has the cause: docker compose logs api",
+            msg("the server answered {said} to {about}, before any run was started", said=said, about=about),
+            msg("its own log has the cause: docker compose logs api"),
             again=True,
             retry_after=refusal.retry_after,
         )
     if refusal.status == 413:
         return RunOutcome(
-            Outcome.REJECTED, f"{about} is too large for the server (HTTP 413)", _HINT_TOO_LARGE
+            Outcome.REJECTED,
+            msg("{about} is too large for the server (HTTP 413)", about=about),
+            _HINT_TOO_LARGE,
         )
     if uploading and (refusal.status == 415 or verdict.outcome is Outcome.REJECTED):
         said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
-        return RunOutcome(Outcome.REJECTED, f"Dify refused {about}: {said}", verdict.hint)
+        return RunOutcome(
+            Outcome.REJECTED, msg("Dify refused {about}: {said}", about=about, said=said), verdict.hint
+        )
     return verdict
 
 
 def _unreadable(reply: Reply, about: str) -> RunOutcome:
     if models.is_cut_off(reply.headers, reply.body):
         verdict = decide(End(unsent=""))
-        return replace(verdict, message=f"the answer to {about} was cut off; no run was started")
+        return replace(
+            verdict, message=msg("the answer to {about} was cut off; no run was started", about=about)
+        )
     return RunOutcome(Outcome.PROTOCOL, *STRANGE)
 
 
 def _too_late(about: str) -> RunOutcome:
     return RunOutcome(
         Outcome.UNREACHABLE,
-        f"the deadline passed while {about} was on its way; no run was started",
-        "give the job a longer timeout, or find out why the server is slow",
+        msg("the deadline passed while {about} was on its way; no run was started", about=about),
+        msg("give the job a longer timeout, or find out why the server is slow"),
     )
 
 

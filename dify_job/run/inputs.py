@@ -13,6 +13,7 @@ from .. import log
 from ..config.model import Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 
 _PRIVATE_NAME = (
     r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
@@ -79,16 +80,24 @@ class Templates:
         if name not in job.env or name == job.key.env:
             raise JobError(
                 Outcome.CONFIG,
-                f"a template of job {job.name} reads the environment variable {name}, which the job does not "
-                "allow",
-                f'add it to the job: env = ["{name}"]',
+                msg(
+                    "a template of job {name} reads the environment variable {name2}, which the job does not "
+                    "allow",
+                    name=job.name,
+                    name2=name,
+                ),
+                msg('add it to the job: env = ["{name}"]', name=name),
             )
         value = self._environ.get(name, default)
         if value is None:
             raise JobError(
                 Outcome.CONFIG,
-                f"a template of job {job.name} reads the environment variable {name}, which is not set",
-                f'set it (in a unit: Environment=), or give a default: env("{name}", "...")',
+                msg(
+                    "a template of job {name} reads the environment variable {name2}, which is not set",
+                    name=job.name,
+                    name2=name,
+                ),
+                msg('set it (in a unit: Environment=), or give a default: env("{name}", "...")', name=name),
             )
         if re.search(_PRIVATE_NAME, name):
             log.hide(value)
@@ -117,11 +126,15 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
         told = json.loads(text)
     except ValueError as error:
         raise JobError(
-            outcome, f"{where} is not JSON: {error}", 'an object is needed: {"name": "value"}'
+            outcome,
+            msg("{where} is not JSON: {error}", where=where, error=error),
+            msg('an object is needed: {{"name": "value"}}'),
         ) from None
     if not isinstance(told, dict):
         raise JobError(
-            outcome, f"{where} is JSON, but not an object", 'an object is needed: {"name": "value"}'
+            outcome,
+            msg("{where} is JSON, but not an object", where=where),
+            msg('an object is needed: {{"name": "value"}}'),
         )
     return told
 
@@ -133,8 +146,8 @@ def check_sendable(inputs: Mapping[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         raise JobError(
             Outcome.REJECTED,
-            f"the inputs cannot be sent as JSON: {error}",
-            "use UTF-8 text and finite numbers",
+            msg("the inputs cannot be sent as JSON: {error}", error=error),
+            msg("use UTF-8 text and finite numbers"),
         ) from None
 
 

@@ -20,6 +20,7 @@ from ..dify.client import (
 )
 from ..dify.models import ApiError, Event, RunNotFound, WorkflowRun
 from ..dify.nodes import NodeTracker
+from ..messages.message import msg
 from ..system.values import replace
 from .event_queue import Cancel, EventQueue
 from .outcome import End, RunOutcome, decide, ended_by_stop
@@ -120,7 +121,7 @@ class RunMonitor:
         elif now >= self._terms.deadline:
             return self._begin_stop(None)
         elif (idle_at := self._idle_at()) is not None and now >= idle_at:
-            return self._lose(f"not a byte came for {self._terms.idle:.0f} s")
+            return self._lose(msg("not a byte came for {idle:.0f} s", idle=self._terms.idle))
         if now >= self._records.give_up_at:
             return self._records.useless(self._lost)
         if now >= self._records.look_at:
@@ -155,7 +156,7 @@ class RunMonitor:
             case ConnectionLost(reason=reason):
                 return self._lose(reason)
             case _:
-                return self._lose("the stream ended without a result")
+                return self._lose(msg("the stream ended without a result"))
         return None
 
     def _hear_event(self, event: Event) -> RunOutcome | None:
@@ -172,7 +173,9 @@ class RunMonitor:
             if self._run_id is None:
                 return self._decide(End(refusal=event.refusal, in_stream=True))
             self._reported = event.refusal
-            return self._lose(f"Dify reported an error: {event.refusal.message or event.refusal.code}")
+            return self._lose(
+                msg("Dify reported an error: {value}", value=event.refusal.message or event.refusal.code)
+            )
         return None
 
     def _hear_answer(self, reply: Reply) -> RunOutcome | None:
@@ -189,7 +192,7 @@ class RunMonitor:
             case ApiError() as refusal:
                 return self._decide(End(refusal=refusal, in_stream=True))
         if models.is_cut_off(reply.headers, reply.body):
-            return self._lose("the answer was cut off")
+            return self._lose(msg("the answer was cut off"))
         return self._decide(End(refusal=ApiError(reply.status, from_dify=False)))
 
     def _hear_look(self, message: Message) -> RunOutcome | None:
@@ -245,7 +248,7 @@ class RunMonitor:
 
     def _conclude(self, run: WorkflowRun) -> RunOutcome | None:
         if run.under_way:
-            return self._lose(f"the answer says that the run is {run.status}")
+            return self._lose(msg("the answer says that the run is {status}", status=run.status))
         run = run.with_ids(self._run_id, self._task_id)
         run = replace(run, failed_node=self._nodes.failed_node(run))
         if self._stop is not None and ended_by_stop(run):

@@ -3,6 +3,7 @@
 import socket
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.message import msg
 from ..state.history import RunRecord
 from ..system.values import dataclass
 
@@ -42,14 +43,25 @@ class Notification:
         if run.succeeded:
             how = "succeeded"
         else:
-            how = run.outcome if run.outcome in (Outcome.FAILED, "killed") else f"failed: {run.outcome}"
-        return f"dify-job: {self.job} {how} on {socket.gethostname()}"
+            how = (
+                run.outcome
+                if run.outcome in (Outcome.FAILED, "killed")
+                else msg("failed: {outcome}", outcome=run.outcome)
+            )
+        return msg(
+            "dify-job: {job} {how} on {gethostname}", job=self.job, how=how, gethostname=socket.gethostname()
+        )
 
     @property
     def title_of_recovery(self) -> str:
         """The same for those who want to know of recoveries."""
         times = "a failure" if self.failures_before == 1 else f"{self.failures_before} failures"
-        return f"dify-job: {self.job} succeeded after {times} on {socket.gethostname()}"
+        return msg(
+            "dify-job: {job} succeeded after {times} on {gethostname}",
+            job=self.job,
+            times=times,
+            gethostname=socket.gethostname(),
+        )
 
     @property
     def body(self) -> str:
@@ -57,19 +69,25 @@ class Notification:
         run = self.run
         retry = next((row.again for row in TABLE if row.code == run.exit_code), None)
         count = "" if not run.attempts else f", {run.attempts} attempt{'s' * (run.attempts != 1)}"
-        took = "" if run.duration is None else f", took {run.duration:.1f} s{count}"
+        took = (
+            ""
+            if run.duration is None
+            else msg(", took {duration:.1f} s{count}", duration=run.duration, count=count)
+        )
         lines = (
             ("", run.message),
             ("", run.hint),
             (
                 "outcome",
-                run.outcome if run.exit_code is None else f"{run.outcome}, exit status {run.exit_code}",
+                run.outcome
+                if run.exit_code is None
+                else msg("{outcome}, exit status {exit_code}", outcome=run.outcome, exit_code=run.exit_code),
             ),
-            ("a retry is", retry if retry in (RetrySafety.SAFE, RetrySafety.NOT_SAFE) else None),
+            (msg("a retry is"), retry if retry in (RetrySafety.SAFE, RetrySafety.NOT_SAFE) else None),
             ("began", f"{run.call_time}{took}"),
             ("tokens", None if run.tokens is None else str(run.tokens)),
             ("run", run.run_id),
             ("console", self.console),
-            ("more", f"dify-job logs {self.job}"),
+            ("more", msg("dify-job logs {job}", job=self.job)),
         )
         return "\n".join(f"{name}: {text}" if name else text for name, text in lines if text)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import log
 from ..config.model import Job, Notify
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..state.history import RunRecord, read_history, summary
 from .event_queue import EventQueue
 from .notification import Notification, is_told_by_run
@@ -36,7 +37,7 @@ class Notifications:
     def begins(self) -> None:
         """It is the run's turn."""
         if self._job.notify.on_recovery and self._job.state == "none":
-            log.warning("on_recovery is never told: without state nothing is known of earlier runs")
+            log.warning(msg("on_recovery is never told: without state nothing is known of earlier runs"))
         if self._notifier is not None:
             _harmless(self._notifier.begins)
 
@@ -63,7 +64,7 @@ def _harmless(tell: Callable[[], None]) -> None:
     try:
         tell()
     except Exception as error:  # noqa: BLE001 - a fault of ours in this must not become the run's
-        log.warning(f"others could not be told: {type(error).__name__}: {error}")
+        log.warning(msg("others could not be told: {name}: {error}", name=type(error).__name__, error=error))
 
 
 def rid_of(invocation: str | None) -> str:
@@ -89,7 +90,10 @@ def write_metrics(job: Job, run: RunRecord, before: tuple[RunRecord, ...]) -> No
     try:
         metrics.write(job.metrics.textfile, job.name, run, summary((*before, run)))
     except OSError as error:
-        log.warning(f"the metrics could not be written: {error.strerror}", path=str(job.metrics.textfile))
+        log.warning(
+            msg("the metrics could not be written: {strerror}", strerror=error.strerror),
+            path=str(job.metrics.textfile),
+        )
 
 
 def past_of(directory: Path | None) -> tuple[RunRecord, ...]:
@@ -97,7 +101,9 @@ def past_of(directory: Path | None) -> tuple[RunRecord, ...]:
     try:
         return read_history(directory) if directory is not None else ()
     except OSError as error:
-        log.warning(f"the history could not be read: {error.strerror}", path=str(directory))
+        log.warning(
+            msg("the history could not be read: {strerror}", strerror=error.strerror), path=str(directory)
+        )
         return ()
 
 

@@ -18,6 +18,7 @@ from .. import log
 from ..config.model import Notify, Secret, file_of
 from ..config.secrets import read_urls
 from ..messages.errors import JobError
+from ..messages.message import msg
 from .notification import Notification
 
 LIMIT = 10.0  # seconds that all of it may take after the run
@@ -64,12 +65,12 @@ class _Delivery:
     @property
     def fault(self) -> str | None:
         """Why it came to nothing; None where it went well."""
-        return "no answer in time" if self.under_way else self._why
+        return msg("no answer in time") if self.under_way else self._why
 
     def warn(self) -> None:
         """Say what came of it, if that is worth a word."""
         if self.fault is not None:
-            log.warning(f"{self.what} failed: {self.fault}")
+            log.warning(msg("{what} failed: {fault}", what=self.what, fault=self.fault))
 
 
 class Notifier:
@@ -86,7 +87,7 @@ class Notifier:
         """Ping that the run begins, without waiting for it."""
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
-            self._start = _Delivery("the start ping", lambda: _ping(url, b"", time.monotonic() + LIMIT))
+            self._start = _Delivery(msg("the start ping"), lambda: _ping(url, b"", time.monotonic() + LIMIT))
 
     def leaves(self) -> None:
         """The unit's handler tells how it ended; the start must be on record before."""
@@ -101,7 +102,7 @@ class Notifier:
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, report.ping, self._rid)
             body = _bounded(report.body, log.recent())
-            errands.append(_Delivery("the ping", lambda: self._ping_after_start(url, body, until)))
+            errands.append(_Delivery(msg("the ping"), lambda: self._ping_after_start(url, body, until)))
         _wait(errands, until, pause)
         for errand in errands:
             errand.warn()
@@ -114,7 +115,7 @@ class Notifier:
         errands = self._messages([(report.title, names)], report)
         if notify.healthchecks:
             url, body = ping_url(notify.healthchecks, "log", self._rid), report.body.encode()
-            errands.append(_Delivery("the ping", lambda: _ping(url, body, until)))
+            errands.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
         _wait(errands, until, _sleep)
         return {errand.what: errand.fault for errand in errands}
 
@@ -132,7 +133,17 @@ class Notifier:
         for title, names in occasions:
             for name in dict.fromkeys(names):
                 for number, url in enumerate(_urls(name), 1):
-                    titles.setdefault(url, (title, f"the message to line {number} of {file_of(name)}"))
+                    titles.setdefault(
+                        url,
+                        (
+                            title,
+                            msg(
+                                "the message to line {number} of {file_of}",
+                                number=number,
+                                file_of=file_of(name),
+                            ),
+                        ),
+                    )
         body = log.redact(report.body)
         return [_Delivery(what, _message(url, title, body, report)) for url, (title, what) in titles.items()]
 
@@ -171,23 +182,23 @@ def _post(url: str, body: bytes) -> str | None:
     """None when a ping arrived, else why it certainly did not. Raises _Failed where that is not sure."""
     import requests  # noqa: PLC0415 - start-up time; a job that tells nobody does without
 
-    headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
+    headers = {"Content-Type": msg("text/plain; charset=utf-8"), "User-Agent": "dify-job"}
     try:
         with requests.post(url, data=body, headers=headers, timeout=_ANSWER, stream=True) as answer:
             if not answer.ok:
                 raise _Failed(f"HTTP {answer.status_code}")
             said = next(answer.iter_content(200), b"")
             if said.startswith(b"OK ("):  # Healthchecks: "OK (not found)", "OK (rate limited)"
-                raise _Failed(f"the receiver says {said.decode(errors='replace')!r}")
+                raise _Failed(msg("the receiver says {decode!r}", decode=said.decode(errors="replace")))
     except requests.exceptions.SSLError:
-        raise _Failed("its TLS certificate is not trusted") from None
+        raise _Failed(msg("its TLS certificate is not trusted")) from None
     except requests.exceptions.ConnectTimeout:
-        return "no connection"
+        return msg("no connection")
     except requests.exceptions.RequestException as error:
         reason = getattr(error.args[0] if error.args else None, "reason", None)
         if type(reason).__name__ in ("NewConnectionError", "NameResolutionError"):
-            return "no connection"
-        raise _Failed(f"no whole answer ({type(error).__name__})") from None
+            return msg("no connection")
+        raise _Failed(msg("no whole answer ({name})", name=type(error).__name__)) from None
     return None
 
 
@@ -195,7 +206,7 @@ def _urls(name: str) -> Sequence[Secret]:
     try:
         found = read_urls(file_of(name))
     except JobError as error:
-        log.warning(f"a message was not sent: {error.message}", hint=error.hint)
+        log.warning(msg("a message was not sent: {message}", message=error.message), hint=error.hint)
         return ()
     for url in found:
         _hide(url.reveal())
@@ -207,17 +218,17 @@ def _message(url: Secret, title: str, body: str, report: Notification) -> Callab
         try:
             import apprise  # noqa: PLC0415 - an extra, and only for jobs with messages
         except ImportError:
-            raise _Failed("apprise is not installed beside dify-job: pip install apprise") from None
+            raise _Failed(msg("apprise is not installed beside dify-job: pip install apprise")) from None
 
         _keep_apprise_discreet()
         service = apprise.Apprise()  # one each: several in one would wait for one another
         if not service.add(url.reveal()):
-            raise _Failed("it is not a URL that apprise knows (https://github.com/caronc/apprise/wiki)")
+            raise _Failed(msg("it is not a URL that apprise knows (https://github.com/caronc/apprise/wiki)"))
         kind = apprise.NotifyType.SUCCESS if report.run.succeeded else apprise.NotifyType.FAILURE
         if not service.notify(
             body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
         ):
-            raise _Failed("apprise could not deliver it")
+            raise _Failed(msg("apprise could not deliver it"))
 
     return send
 

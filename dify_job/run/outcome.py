@@ -8,6 +8,7 @@ import re
 from ..dify import models
 from ..dify.models import ApiError, WorkflowRun
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..messages.sanitize import one_line
 from ..system.values import dataclass, replace
 
@@ -25,9 +26,11 @@ _ABOUT_INPUTS = (
     r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
 )
 
-_DENIED = "the key was refused"
-_KEY_HINT = "check the key (in Dify: API Access) and where the job takes it from: dify-job config show JOB"
-_INPUTS_HINT = "compare the inputs with the form of the app's start node in Dify"
+_DENIED = msg("the key was refused")
+_KEY_HINT = msg(
+    "check the key (in Dify: API Access) and where the job takes it from: dify-job config show JOB"
+)
+_INPUTS_HINT = msg("compare the inputs with the form of the app's start node in Dify")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
 
         return RunOutcome(
             Outcome.UNREACHABLE,
-            f"the server could not be reached: {end.unsent}",
+            msg("the server could not be reached: {unsent}", unsent=end.unsent),
             connection_error_hint(end.unsent),
             again=True,
             unsent=True,
@@ -91,15 +94,15 @@ def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None
             _of_error_event(end.refusal) if end.in_stream else _of_http_status(end.refusal)
         )
         return replace(verdict, retry_after=end.refusal.retry_after)
-    return unknown(end.cut or "the answer was cut off")
+    return unknown(end.cut or msg("the answer was cut off"))
 
 
 def unknown(why: str) -> RunOutcome:
     """Submitted, and how it ended is not known."""
     return RunOutcome(
         Outcome.UNKNOWN,
-        f"the run was submitted, but how it ended is not known: {why}",
-        "look for it in the app's Logs before you start it again; it may have run, or may run yet",
+        msg("the run was submitted, but how it ended is not known: {why}", why=why),
+        msg("look for it in the app's Logs before you start it again; it may have run, or may run yet"),
         look=True,
         why=why,
         unsettled=True,
@@ -116,9 +119,9 @@ def ended_by_stop(run: WorkflowRun) -> bool:
 def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
     match models.STOPPED if ended_by_stop(run) else run.status:
         case models.SUCCEEDED:
-            verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded")
+            verdict = RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded"))
         case models.PARTIAL if partial == "success":
-            verdict = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded in part, as the job allows")
+            verdict = RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded in part, as the job allows"))
         case models.PARTIAL:
             verdict = _partial(run)
         case models.FAILED:
@@ -128,28 +131,33 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
         case models.PAUSED:
             verdict = RunOutcome(
                 Outcome.PAUSED,
-                "workflow is paused: it waits for a human",
-                "answer its form in Dify; a workflow on a schedule should not have a human-input node",
+                msg("workflow is paused: it waits for a human"),
+                msg("answer its form in Dify; a workflow on a schedule should not have a human-input node"),
             )
         case _:
             verdict = RunOutcome(
                 Outcome.PROTOCOL,
-                f"the run ended with a status unknown to this version: {run.status!r}",
-                "it is not taken for success; upgrade dify-job, or look at the run in the app's Logs",
+                msg("the run ended with a status unknown to this version: {status!r}", status=run.status),
+                msg("it is not taken for success; upgrade dify-job, or look at the run in the app's Logs"),
             )
     return replace(verdict, run=run)
 
 
 def _partial(run: WorkflowRun) -> RunOutcome:
-    hint = 'if that is good enough, set partial = "success" in the job'
+    hint = msg('if that is good enough, set partial = "success" in the job')
     node = run.failed_node
     if node is None:
-        message = "workflow succeeded in part: a node failed and its fail branch or default value took over"
+        message = msg(
+            "workflow succeeded in part: a node failed and its fail branch or default value took over"
+        )
     else:
-        title, error = one_line(node.title, _LONGEST_TITLE), node.error or "no error was given"
-        message = (
-            f'workflow succeeded in part: "{title}" ({node.type}) failed '
-            f"and its fail branch or default value took over: {error}"
+        title, error = one_line(node.title, _LONGEST_TITLE), node.error or msg("no error was given")
+        message = msg(
+            'workflow succeeded in part: "{title}" ({type}) failed and its fail branch or default '
+            "value took over: {error}",
+            title=title,
+            type=node.type,
+            error=error,
         )
     return RunOutcome(Outcome.PARTIAL, message, hint)
 
@@ -158,28 +166,33 @@ def _failed(run: WorkflowRun) -> RunOutcome:
     node = run.failed_node
     error = run.error or (node.error if node is not None else None)
     if node is not None:
-        title, why = one_line(node.title, _LONGEST_TITLE), error or "no error was given"
-        message = f'workflow failed at "{title}" ({node.type}): {why}'
+        title, why = one_line(node.title, _LONGEST_TITLE), error or msg("no error was given")
+        message = msg('workflow failed at "{title}" ({type}): {why}', title=title, type=node.type, why=why)
     elif error:
-        message = f"workflow failed: {error}"
+        message = msg("workflow failed: {error}", error=error)
     else:
-        message = "workflow failed"
-    return RunOutcome(Outcome.FAILED, message, "the run's nodes are in the app's Logs")
+        message = msg("workflow failed")
+    return RunOutcome(Outcome.FAILED, message, msg("the run's nodes are in the app's Logs"))
 
 
 def _stopped(run: WorkflowRun) -> RunOutcome:
     if _WORKER_IN_WORDS in (run.error or ""):
-        hint = "Dify's worker was shut down or restarted during the run; docker compose ps worker"
+        hint = msg("Dify's worker was shut down or restarted during the run; docker compose ps worker")
     else:
-        hint = "somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)"
+        hint = msg("somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)")
     if run.failed_node is not None:
         title, node_type = one_line(run.failed_node.title, _LONGEST_TITLE), run.failed_node.type
-        why = run.error or "no reason was given"
-        message = f'workflow was stopped on the server at "{title}" ({node_type}): {why}'
+        why = run.error or msg("no reason was given")
+        message = msg(
+            'workflow was stopped on the server at "{title}" ({node_type}): {why}',
+            title=title,
+            node_type=node_type,
+            why=why,
+        )
     elif run.error:
-        message = f"workflow was stopped on the server: {run.error}"
+        message = msg("workflow was stopped on the server: {error}", error=run.error)
     else:
-        message = "workflow was stopped on the server"
+        message = msg("workflow was stopped on the server")
     return RunOutcome(Outcome.STOPPED, message, hint)
 
 
@@ -189,25 +202,27 @@ def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None
     if _BUSY in refusal.message:
         return RunOutcome(
             Outcome.BUSY,
-            f"the server has too many runs under way: {said}",
-            "raise the app's limit, or give the jobs a jitter",
+            msg("the server has too many runs under way: {said}", said=said),
+            msg("raise the app's limit, or give the jobs a jitter"),
             again=True,
         )
     if _NOT_PUBLISHED in refusal.message:
         return RunOutcome(
-            Outcome.CONFIG, "the workflow is not published", "open the app in Dify and press Publish"
+            Outcome.CONFIG,
+            msg("the workflow is not published"),
+            msg("open the app in Dify and press Publish"),
         )
     if _API_DISABLED in refusal.message:
         return RunOutcome(
             Outcome.CONFIG,
-            "the app's API is switched off",
-            "switch on Backend Service API in the app's overview in Dify",
+            msg("the app's API is switched off"),
+            msg("switch on Backend Service API in the app's overview in Dify"),
         )
     if refusal.code in ("bad_request", "not_found") and workflow_id:
         return RunOutcome(
             Outcome.CONFIG,
-            f"workflow_id {workflow_id} cannot be run: {said}",
-            "take the id of a published version, or leave workflow_id out to run the newest one",
+            msg("workflow_id {workflow_id} cannot be run: {said}", workflow_id=workflow_id, said=said),
+            msg("take the id of a published version, or leave workflow_id out to run the newest one"),
         )
     if refusal.code in _BY_CODE:
         return _BY_CODE[refusal.code](said)
@@ -219,55 +234,67 @@ def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None
 def _of_error_event(refusal: ApiError) -> RunOutcome:
     return RunOutcome(
         Outcome.FAILED,
-        f"Dify reported an error and started no run: {refusal.message or refusal.code or 'no reason given'}",
-        "the server's log has the cause: docker compose logs api worker",
+        msg(
+            "Dify reported an error and started no run: {value}",
+            value=refusal.message or refusal.code or msg("no reason given"),
+        ),
+        msg("the server's log has the cause: docker compose logs api worker"),
     )
 
 
 def _of_http_status(refusal: ApiError) -> RunOutcome:  # noqa: PLR0911 - one return per status is the table
     status = refusal.status
     said = f"HTTP {status}" + (f" ({refusal.message})" if refusal.message else "")
-    whose = "Dify" if refusal.from_dify else "a proxy or another server"
+    whose = "Dify" if refusal.from_dify else msg("a proxy or another server")
     match status:
         case 429:
             return RunOutcome(
-                Outcome.BUSY, f"{whose} answered {said}", "let the job run later or less often", again=True
+                Outcome.BUSY,
+                msg("{whose} answered {said}", whose=whose, said=said),
+                msg("let the job run later or less often"),
+                again=True,
             )
         case 503:
             # A proxy gives it without passing the request on; Dify's own is not repeated (issue 3).
             return RunOutcome(
                 Outcome.UNREACHABLE,
-                f"{whose} answered {said}",
-                "the service is down or overloaded; try later",
+                msg("{whose} answered {said}", whose=whose, said=said),
+                msg("the service is down or overloaded; try later"),
                 again=not refusal.from_dify,
             )
         case 401 if refusal.from_dify:
-            return RunOutcome(Outcome.DENIED, f"{_DENIED}: {refusal.message}", _KEY_HINT)
+            return RunOutcome(
+                Outcome.DENIED, msg("{denied}: {message}", denied=_DENIED, message=refusal.message), _KEY_HINT
+            )
         case 401:
             return RunOutcome(
                 Outcome.DENIED,
-                "a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)",
-                "let the API path of base_url pass without that login",
+                msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)"),
+                msg("let the API path of base_url pass without that login"),
             )
         case 403 if refusal.from_dify:
             return RunOutcome(
-                Outcome.DENIED, f"Dify refused access: {refusal.message}", "check the app in Dify"
+                Outcome.DENIED,
+                msg("Dify refused access: {message}", message=refusal.message),
+                msg("check the app in Dify"),
             )
         case 403:
             return RunOutcome(
                 Outcome.DENIED,
-                "a firewall or proxy blocked the request (HTTP 403, not Dify's own page)",
-                "allow this client; firewalls dislike inputs that look like code. The key was not judged",
+                msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)"),
+                msg(
+                    "allow this client; firewalls dislike inputs that look like code. The key was not judged"
+                ),
             )
         case 407:
             return RunOutcome(
-                Outcome.DENIED, "the proxy asks for a login (HTTP 407)", "set it in HTTPS_PROXY"
+                Outcome.DENIED, msg("the proxy asks for a login (HTTP 407)"), msg("set it in HTTPS_PROXY")
             )
         case 413 | 422 | 400 if refusal.from_dify or status == 413:
             return _rejected(said)
         # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
         case _ if status < 200 or (status >= 500 and status != 511):
-            return unknown(f"{whose} answered {said}")
+            return unknown(msg("{whose} answered {said}", whose=whose, said=said))
     return _not_dify(refusal, said)
 
 
@@ -275,36 +302,43 @@ def _not_dify(refusal: ApiError, said: str) -> RunOutcome:
     if 300 <= refusal.status < 400:
         return RunOutcome(
             Outcome.PROTOCOL,
-            f"the server redirects ({said}), which would change the method or carry the key elsewhere",
-            "set base_url to the address that it redirects to (often https:// instead of http://); "
-            "where that is a login page, let the API's path pass without it",
+            msg(
+                "the server redirects ({said}), which would change the method or carry the key elsewhere",
+                said=said,
+            ),
+            msg(
+                "set base_url to the address that it redirects to (often https:// instead of http://); "
+                "where that is a login page, let the API's path pass without it"
+            ),
         )
-    asked = f" to {refusal.url}" if refusal.url else ""
+    asked = msg(" to {url}", url=refusal.url) if refusal.url else ""
     if refusal.from_dify:
-        told = f"Dify answered {said}{asked}"
-        return RunOutcome(Outcome.PROTOCOL, told, "check base_url: /v1 stands at its end, once")
+        told = msg("Dify answered {said}{asked}", said=said, asked=asked)
+        return RunOutcome(Outcome.PROTOCOL, told, msg("check base_url: /v1 stands at its end, once"))
     return RunOutcome(
         Outcome.PROTOCOL,
-        f"the answer{asked} ({said}) is not Dify's",
-        "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
+        msg("the answer{asked} ({said}) is not Dify's", asked=asked, said=said),
+        msg("check base_url: it should be Dify's address, ending in /v1, without a login page before it"),
     )
 
 
 def _rejected(said: str) -> RunOutcome:
-    return RunOutcome(Outcome.REJECTED, f"Dify refused the inputs: {said}", _INPUTS_HINT)
+    return RunOutcome(Outcome.REJECTED, msg("Dify refused the inputs: {said}", said=said), _INPUTS_HINT)
 
 
 def _quota(said: str) -> RunOutcome:
     return RunOutcome(
-        Outcome.DENIED, f"a quota is used up: {said}", "it comes back with the plan's next period"
+        Outcome.DENIED,
+        msg("a quota is used up: {said}", said=said),
+        msg("it comes back with the plan's next period"),
     )
 
 
 def _model(said: str) -> RunOutcome:
     return RunOutcome(
         Outcome.CONFIG,
-        f"the app's model is not usable: {said}",
-        "set it up in Dify: Settings, Model Provider",
+        msg("the app's model is not usable: {said}", said=said),
+        msg("set it up in Dify: Settings, Model Provider"),
     )
 
 

@@ -9,6 +9,7 @@ from .. import log
 from ..config.model import Output
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
+from ..messages.message import msg
 from .output_path import OutputPath
 from .result import Result
 
@@ -21,13 +22,13 @@ def check_writable(place: OutputPath) -> None:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"the output file {path} cannot be written: {error.strerror}",
-            f"mkdir -p {path.parent}"
+            msg("the output file {path} cannot be written: {strerror}", path=path, strerror=error.strerror),
+            msg("mkdir -p {parent}", parent=path.parent)
             if isinstance(error, FileNotFoundError) and not path.parent.exists()
             else disk_error_hint(
                 error,
                 path.parent,
-                f"see who may write there, or choose another place: ls -ld {path.parent}",
+                msg("see who may write there, or choose another place: ls -ld {parent}", parent=path.parent),
             ),
         ) from None
 
@@ -35,7 +36,7 @@ def check_writable(place: OutputPath) -> None:
 def _try_out(place: OutputPath) -> None:
     if place.path.exists() and not place.path.is_file():
         # The file is put under its name when it is whole: root would replace /dev/stdout by it.
-        raise OSError(0, "it is no regular file (for a pipe there is --print)")
+        raise OSError(0, msg("it is no regular file (for a pipe there is --print)"))
     with place.opened() as directory:
         directory.try_out()
 
@@ -66,5 +67,5 @@ def value_at(data: Any, path: str) -> Any:
         elif isinstance(data, list) and re.fullmatch(r"[0-9]{1,9}", step) and int(step) < len(data):
             data = data[int(step)]
         else:
-            raise LookupError(f"the run has no {path} (nothing at {step!r})")
+            raise LookupError(msg("the run has no {path} (nothing at {step!r})", path=path, step=step))
     return data

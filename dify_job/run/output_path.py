@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.model import Job, Source
+from ..messages.message import msg
 from ..state.store import OWN_FILES
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
@@ -31,10 +32,10 @@ class OutputPath:
     def opened(self) -> Iterator[Directory]:
         """Its directory; below the state it is made where it is missing. Raises OSError."""
         if self.path.name in self.reserved:
-            raise OSError(errno.EPERM, "dify-job keeps its own state under that name")
+            raise OSError(errno.EPERM, msg("dify-job keeps its own state under that name"))
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
         if ".." in below:
-            raise OSError(errno.EPERM, "its name leads out of the state directory")
+            raise OSError(errno.EPERM, msg("its name leads out of the state directory"))
         opened = Directory(self.state or self.path.parent, theirs=self.state is not None)
         with contextlib.closing(opened) as directory:
             for step in below:

@@ -7,6 +7,7 @@ from ..dify import models
 from ..dify.client import DifyClient, Message, PendingCall, Reply
 from ..dify.models import ApiError, RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..system.values import dataclass, replace
 from .outcome import End, RunOutcome, decide, unknown
 
@@ -82,11 +83,15 @@ class RunPoller:
         """The verdict on a lost run where looking is of no use; None where it may be. why: it is lost."""
         now = time.monotonic()
         if self._run_id is None and not self._terms.searchable:
-            return unknown(f"{why}; with a fixed end_user the server's log cannot tell this run from others")
+            return unknown(
+                msg("{why}; with a fixed end_user the server's log cannot tell this run from others", why=why)
+            )
         if now >= self.give_up_at:
-            return unknown(f"{why}, and the server's log does not show it")
+            return unknown(msg("{why}, and the server's log does not show it", why=why))
         if self._absent_since is not None and now > self._absent_since + _ABSENT:
-            return unknown(f"{why}, and the server does not know run {self._run_id}")
+            return unknown(
+                msg("{why}, and the server does not know run {run_id}", why=why, run_id=self._run_id)
+            )
         return None
 
     def learn_version(self, version: tuple[int, int] | None) -> None:
@@ -143,13 +148,13 @@ class RunPoller:
         TIMEOUT says that it may be running, UNREACHABLE that Dify did not answer, DENIED that it refused to.
         """
         if under_way:
-            return RunOutcome(Outcome.TIMEOUT, f"{why}, and it is still running", unsettled=True)
+            return RunOutcome(Outcome.TIMEOUT, msg("{why}, and it is still running", why=why), unsettled=True)
         if self._run_id is None and self.rows_come_late:
-            why += ", and this server's log shows a run only once it has ended"
+            why += msg(", and this server's log shows a run only once it has ended")
             return RunOutcome(Outcome.TIMEOUT, why, unsettled=True)
         if self.refused is not None:
             return replace(decide(End(refusal=self.refused)), unsettled=True)
         if self._answered:
             return unknown(why)
-        unreachable = decide(End(unsent="an earlier run of this job could not be looked up"))
+        unreachable = decide(End(unsent=msg("an earlier run of this job could not be looked up")))
         return replace(unreachable, again=False, unsettled=True)

@@ -2,11 +2,12 @@
 
 from ..dify.app_info import AppProbe
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from .outcome import End, RunOutcome, decide
 
 STRANGE = (
-    "the answer is not Dify's",
-    "check base_url: it should be Dify's address, ending in /v1, without a login page before it",
+    msg("the answer is not Dify's"),
+    msg("check base_url: it should be Dify's address, ending in /v1, without a login page before it"),
 )
 
 
@@ -18,8 +19,8 @@ def obstacle(seen: AppProbe) -> RunOutcome | None:
         said = f": {seen.refusal.message}" if seen.refusal.message else ""
         return RunOutcome(
             Outcome.UNREACHABLE,
-            f"the server answered HTTP {seen.refusal.status}{said}",
-            "its own log has the cause: docker compose logs api",
+            msg("the server answered HTTP {status}{said}", status=seen.refusal.status, said=said),
+            msg("its own log has the cause: docker compose logs api"),
         )
     if seen.refusal is not None:
         return decide(End(refusal=seen.refusal))
@@ -28,7 +29,11 @@ def obstacle(seen: AppProbe) -> RunOutcome | None:
     if seen.mode not in (None, "workflow"):
         return RunOutcome(
             Outcome.CONFIG,
-            f"the key belongs to the app {seen.name!r}, which is no workflow but of mode {seen.mode}",
-            "use the key of a workflow app",
+            msg(
+                "the key belongs to the app {name!r}, which is no workflow but of mode {mode}",
+                name=seen.name,
+                mode=seen.mode,
+            ),
+            msg("use the key of a workflow app"),
         )
     return None

@@ -11,6 +11,7 @@ from .. import log
 from ..config.model import Job
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..state.store import JobState
 from ..system.values import dataclass, field
 from .event_queue import EventQueue
@@ -73,6 +74,6 @@ def not_started(
 
 def fault(job: str, error: Exception, start: RunContext) -> Result:
     """The result of a run that a fault of ours ended; its traceback is the caller's to show."""
-    words = f"a fault of dify-job itself: {type(error).__name__}"
-    hint = "please report it with the traceback in the log; a run may have been started"
+    words = msg("a fault of dify-job itself: {name}", name=type(error).__name__)
+    hint = msg("please report it with the traceback in the log; a run may have been started")
     return refusal(job, JobError(Outcome.BUG, words, hint), start)

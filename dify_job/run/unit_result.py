@@ -4,24 +4,28 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ..exit_codes import TABLE
+from ..messages.message import msg
 from ..state.history import RunRecord
 from ..state.store import InFlight
 from ..system.values import dataclass, replace
 
 _KILLED = {
-    "oom-kill": ("killed, because there was no memory left for it", "raise MemoryMax= of the unit"),
-    "timeout": ("killed, because it did not end in time", "the job's own timeout should come first"),
-    "watchdog": ("killed by the watchdog", None),
-    "core-dump": ("it crashed", "coredumpctl info"),
+    "oom-kill": (msg("killed, because there was no memory left for it"), msg("raise MemoryMax= of the unit")),
+    "timeout": (
+        msg("killed, because it did not end in time"),
+        msg("the job's own timeout should come first"),
+    ),
+    "watchdog": (msg("killed by the watchdog"), None),
+    "core-dump": (msg("it crashed"), msg("coredumpctl info")),
 }
 # Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
 _NOT_STARTED = {
-    200: ("CHDIR", "its working directory is missing"),
-    203: ("EXEC", "the interpreter in ExecStart= is missing, or cannot be executed"),
-    217: ("USER", "its user does not exist"),
-    226: ("NAMESPACE", "a file or directory that it needs is missing"),
-    238: ("STATE_DIRECTORY", "its state directory cannot be made"),
-    243: ("CREDENTIALS", "a file of LoadCredential= is missing, or cannot be read or decrypted"),
+    200: ("CHDIR", msg("its working directory is missing")),
+    203: ("EXEC", msg("the interpreter in ExecStart= is missing, or cannot be executed")),
+    217: ("USER", msg("its user does not exist")),
+    226: ("NAMESPACE", msg("a file or directory that it needs is missing")),
+    238: ("STATE_DIRECTORY", msg("its state directory cannot be made")),
+    243: ("CREDENTIALS", msg("a file of LoadCredential= is missing, or cannot be read or decrypted")),
 }
 
 
@@ -77,9 +81,9 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
         outcome, (message, hint) = "killed", _of_kill(ending)
     else:
         outcome = "killed" if ending.untold and left is not None else "not-started"
-        message = f"{ending.unit} failed without a result"
-        message += "" if ending.untold else f" (systemd says {ending.result})"
-        hint = f"systemctl status {ending.unit}"
+        message = msg("{unit} failed without a result", unit=ending.unit)
+        message += "" if ending.untold else msg(" (systemd says {result})", result=ending.result)
+        hint = msg("systemctl status {unit}", unit=ending.unit)
     run = RunRecord(
         call_time=_text(now), outcome=outcome, exit_code=ending.exit_code, message=message, hint=hint
     )
@@ -88,7 +92,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
     return replace(
         run,
         call_time=left.started,
-        hint="; ".join(filter(None, (hint, "the run may go on in Dify"))),
+        hint="; ".join(filter(None, (hint, msg("the run may go on in Dify")))),
         attempts=1,
         run_id=left.workflow_run_id,
     )
@@ -101,14 +105,20 @@ def _of_status(code: int, unit: str) -> tuple[str, str, str | None]:
     if known is not None:
         return known.outcome, known.when, journal
     if (why := why_not_started(code)) is not None:
-        hint = f"systemctl status {unit}; where paths have changed: dify-job install"
-        return "not-started", f"not started: status {why}", hint
-    return "crashed", f"it ended with status {code}, which dify-job does not give", journal
+        hint = msg("systemctl status {unit}; where paths have changed: dify-job install", unit=unit)
+        return "not-started", msg("not started: status {why}", why=why), hint
+    return "crashed", msg("it ended with status {code}, which dify-job does not give", code=code), journal
 
 
 def _of_kill(ending: UnitResult) -> tuple[str, str | None]:
-    why, hint = _KILLED.get(ending.result, (f"killed by SIG{ending.status}", None))
-    return f"{why} (systemd says {ending.result}, {ending.code} by {ending.status})", hint
+    why, hint = _KILLED.get(ending.result, (msg("killed by SIG{status}", status=ending.status), None))
+    return msg(
+        "{why} (systemd says {result}, {code} by {status})",
+        why=why,
+        result=ending.result,
+        code=ending.code,
+        status=ending.status,
+    ), hint
 
 
 def _text(at: datetime) -> str:

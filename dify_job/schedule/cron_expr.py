@@ -6,6 +6,7 @@ from oncalendar import BaseIterator
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from . import intervals
 from .intervals import TimeGrid
 from .oncalendar_expr import WEEKDAYS, listed, parsed, split_zone
@@ -25,9 +26,9 @@ _MACROS = {
 _FIELDS: tuple[tuple[str, int, int, tuple[str, ...], int], ...] = (
     ("minute", 0, 59, (), 0),
     ("hour", 0, 23, (), 0),
-    ("day of month", 1, 31, (), 0),
+    (msg("day of month"), 1, 31, (), 0),
     ("month", 1, 12, _MONTHS, 1),
-    ("day of week", 0, 7, _DAYS, 0),
+    (msg("day of week"), 0, 7, _DAYS, 0),
 )
 _LONGEST_MONTH = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 for month in range(1, 13)}
 
@@ -59,13 +60,16 @@ def read_cron(expression: str) -> CronTimes:
     if text.lower() == "@reboot":
         raise _refused(
             expression,
-            "it would start a run at each boot; catch_up = true makes up for what an outage missed",
+            msg("it would start a run at each boot; catch_up = true makes up for what an outage missed"),
         )
     if text.startswith("@"):
-        raise _refused(expression, f"{text} is no time; cron knows {', '.join(_MACROS)} here")
+        raise _refused(
+            expression,
+            msg("{text} is no time; cron knows {macros} here", text=text, macros=", ".join(_MACROS)),
+        )
     words = text.lower().split()
     if len(words) != 5:
-        raise _refused(expression, f"it has {len(words)} fields, not 5")
+        raise _refused(expression, msg("it has {len} fields, not 5", len=len(words)))
     try:
         sets = [_numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
     except ValueError as error:
@@ -73,7 +77,7 @@ def read_cron(expression: str) -> CronTimes:
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _comes(days, months) and any(day_stars):
-        raise _refused(expression, "that day never comes in these months")
+        raise _refused(expression, msg("that day never comes in these months"))
     plain = [
         word if word == "*" else _listed(word, numbers) for word, numbers in zip(words, sets, strict=True)
     ]
@@ -109,14 +113,14 @@ def cron_of(calendar: str) -> str:
     fields: BaseIterator = parsed(calendar)
     expression, _ = split_zone(calendar)
     if fields.seconds != {0}:
-        raise ValueError("cron has no seconds")
+        raise ValueError(msg("cron has no seconds"))
     if len(fields.years) < 200:
-        raise ValueError("cron has no years")
+        raise ValueError(msg("cron has no years"))
     if any(day < 0 for day in fields.days):
-        raise ValueError(f"cron has no last day of the month (~ in {expression})")
+        raise ValueError(msg("cron has no last day of the month (~ in {expression})", expression=expression))
     every_day, every_weekday = len(fields.days) == 31, len(fields.weekdays) == 7
     if not every_day and not every_weekday:
-        raise ValueError("for cron a day of the month and a weekday together mean either, not both")
+        raise ValueError(msg("for cron a day of the month and a weekday together mean either, not both"))
     weekdays = {(day + 1) % 7 for day in fields.weekdays}
     return " ".join(
         intervals.listed(tuple(sorted(numbers)), size)
@@ -151,7 +155,7 @@ def _numbers(
     for part in word.split(","):
         span, slash, step = part.partition("/")
         if slash and (not _is_number(step) or int(step) == 0):
-            raise ValueError(f"the {name} {part!r} has no step")
+            raise ValueError(msg("the {name} {part!r} has no step", name=name, part=part))
         if span == "*":
             start, end = first, last if name != "day of week" else 6
         else:
@@ -160,15 +164,23 @@ def _numbers(
             end = _number(high, name, first, last, names, offset) if dash else start
             if slash and not dash:
                 raise ValueError(
-                    f"{part!r} means different things to different crons; write {low}-{last}/{step}"
+                    msg(
+                        "{part!r} means different things to different crons; write {low}-{last}/{step}",
+                        part=part,
+                        low=low,
+                        last=last,
+                        step=step,
+                    )
                 )
         if end < start:
             if name != "day of week":
-                raise ValueError(f"the {name} {part!r} ends before it begins")
+                raise ValueError(msg("the {name} {part!r} ends before it begins", name=name, part=part))
             end += 7  # Debian takes fri-mon
         if slash and int(step) > end - start:
-            meant = f'; you may mean every = "{step}min"' if name == "minute" else ""
-            raise ValueError(f"the step of {part!r} is longer than what it divides{meant}")
+            meant = msg('; you may mean every = "{step}min"', step=step) if name == "minute" else ""
+            raise ValueError(
+                msg("the step of {part!r} is longer than what it divides{meant}", part=part, meant=meant)
+            )
         numbers = range(start, end + 1, int(step or 1))
         found |= {number % 7 for number in numbers} if name == "day of week" else set(numbers)
     return tuple(sorted(found))
@@ -178,7 +190,15 @@ def _number(text: str, name: str, first: int, last: int, names: tuple[str, ...],
     if text in names:
         return names.index(text) + offset
     if not _is_number(text) or not first <= int(text) <= last:
-        raise ValueError(f"the {name} {text!r} is not from {first} to {last}")
+        raise ValueError(
+            msg(
+                "the {name} {text!r} is not from {first} to {last}",
+                name=name,
+                text=text,
+                first=first,
+                last=last,
+            )
+        )
     return int(text)
 
 
@@ -194,6 +214,8 @@ def _listed(word: str, numbers: tuple[int, ...]) -> str:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        f"cron = {expression!r}: {why}",
-        "the five fields are minute, hour, day of month, month, day of week: 30 7 * * 1-5 (man 5 crontab)",
+        msg("cron = {expression!r}: {why}", expression=expression, why=why),
+        msg(
+            "the five fields are minute, hour, day of month, month, day of week: 30 7 * * 1-5 (man 5 crontab)"
+        ),
     )

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ..config.model import ScheduleConfig
+from ..messages.message import msg
 from ..system.timespan import format_timespan
 from . import intervals, upcoming
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
-_ANEW = "the clock was put back; the count begins anew"
+_ANEW = msg("the clock was put back; the count begins anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,17 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     at = next(upcoming.due_times(config, since), None)
     if at is not None and at <= now:
         return Decision(due=True, mark=now)
-    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else "any time"
-    return Decision(due=False, mark=now if last is None else None, why=f"not due before {when}")
+    when = f"{at:%Y-%m-%d %H:%M %Z}" if at else msg("any time")
+    return Decision(
+        due=False, mark=now if last is None else None, why=msg("not due before {when}", when=when)
+    )
 
 
 def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
     grid, step = intervals.grid_of(every), round(every)
     tick = int(now.timestamp()) // grid * grid
     if last is None:
-        why = "the interval is counted from this first tick"
+        why = msg("the interval is counted from this first tick")
         return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
     counted = int(last.timestamp())
     if tick < counted:
@@ -60,7 +63,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     if steps and bearable:
         return Decision(due=True, mark=at)
     coming = datetime.fromtimestamp(counted + (steps + 1) * step, UTC).astimezone()
-    return Decision(due=False, why=f"not due before {coming:%Y-%m-%d %H:%M %Z}")
+    return Decision(due=False, why=msg("not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
 
 
 def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
@@ -73,7 +76,10 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     since = now.astimezone(UTC) - timedelta(seconds=config.max_late + config.jitter + 1)
     if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
-    return f"the tick that started it is more than max_late = {format_timespan(config.max_late)} ago"
+    return msg(
+        "the tick that started it is more than max_late = {format_timespan} ago",
+        format_timespan=format_timespan(config.max_late),
+    )
 
 
 def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:

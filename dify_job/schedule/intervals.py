@@ -10,6 +10,7 @@ from math import gcd
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.timespan import format_timespan
 
 DAY = 86400
@@ -34,14 +35,14 @@ def grid_of(every: float) -> int:
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
-        raise _refused(every, "is not a whole number of seconds")
+        raise _refused(every, msg("is not a whole number of seconds"))
     if seconds > _LONGEST:
-        raise _refused(every, "is longer than ten years")
+        raise _refused(every, msg("is longer than ten years"))
     grid = gcd(seconds, DAY)
     if grid != seconds and grid < _FINEST_GRID:
-        raise _refused(every, "does not divide a day, and its grid would be finer than a minute")
+        raise _refused(every, msg("does not divide a day, and its grid would be finer than a minute"))
     if len(times_of(grid)) > _MOST_LINES:
-        raise _refused(every, "has no short list of times")
+        raise _refused(every, msg("has no short list of times"))
     return grid
 
 
@@ -84,6 +85,6 @@ def in_words(intervals: tuple[int, ...]) -> str:
 def _refused(every: float, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        f"every = {format_timespan(every)!r} {why}",
-        f"the nearest intervals that are exact: {in_words(nearest_exact(every))}",
+        msg("every = {format_timespan!r} {why}", format_timespan=format_timespan(every), why=why),
+        msg("the nearest intervals that are exact: {in_words}", in_words=in_words(nearest_exact(every))),
     )

@@ -8,6 +8,7 @@ from oncalendar import BaseIterator, OnCalendarError, parse_tz
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from . import intervals
 from .intervals import TimeGrid
 
@@ -49,13 +50,17 @@ def parsed(expression: str) -> BaseIterator:
         fields = BaseIterator(head, _EPOCH)
         fields.days -= {0}  # the library counts ~3/1 on to 0
         for step in _steps_too_long(head):
-            raise _refused(expression, f"the step /{step} is longer than what it divides")
+            raise _refused(expression, msg("the step /{step} is longer than what it divides", step=step))
         next(fields)
     except (OnCalendarError, ValueError, IndexError):
-        why = "it is finer than a second" if re.search(r":\d+\.\d", head) else "it is no calendar expression"
+        why = (
+            msg("it is finer than a second")
+            if re.search(r":\d+\.\d", head)
+            else msg("it is no calendar expression")
+        )
         raise _refused(expression, why) from None
     except StopIteration:
-        raise _refused(expression, "it never elapses") from None
+        raise _refused(expression, msg("it never elapses")) from None
     return fields
 
 
@@ -103,6 +108,6 @@ def listed(numbers: tuple[int, ...], size: int) -> str:
 def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        f"calendar = {expression!r}: {why}",
-        "man systemd.time tells the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin",
+        msg("calendar = {expression!r}: {why}", expression=expression, why=why),
+        msg("man systemd.time tells the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
     )

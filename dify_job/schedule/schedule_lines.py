@@ -7,10 +7,11 @@ from math import gcd
 from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.timespan import format_timespan
 from . import cron_expr, intervals, oncalendar_expr, zones
 
-_MADE_UP = "cron makes up for no missed run by itself: the line ticks more often, and the run decides"
+_MADE_UP = msg("cron makes up for no missed run by itself: the line ticks more often, and the run decides")
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
 
@@ -30,8 +31,12 @@ class ScheduleLines:
 def in_words(schedule: ScheduleConfig) -> str:
     """As a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
-        return f"every {format_timespan(schedule.every)}"
-    text = f"cron {schedule.cron}" if schedule.cron else f"calendar {', '.join(schedule.calendar)}"
+        return msg("every {format_timespan}", format_timespan=format_timespan(schedule.every))
+    text = (
+        msg("cron {cron}", cron=schedule.cron)
+        if schedule.cron
+        else msg("calendar {calendar}", calendar=", ".join(schedule.calendar))
+    )
     return f"{text} ({schedule.timezone})" if schedule.timezone else text
 
 
@@ -58,12 +63,15 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)
     if schedule.catch_up:
-        return _hourly(schedule, "cron makes up for no missed run by itself")
+        return _hourly(schedule, msg("cron makes up for no missed run by itself"))
     if schedule.cron is not None:
         cron = cron_expr.read_cron(schedule.cron)
         if zones.same_zone(schedule.timezone, None):
             return ScheduleLines((cron.line,))
-        return _hourly(schedule, f"cron reads its lines in this machine's zone, {zones.local_name()}")
+        return _hourly(
+            schedule,
+            msg("cron reads its lines in this machine's zone, {local_name}", local_name=zones.local_name()),
+        )
     lines = []
     for expression in schedule.calendar:
         line = _in_zone(expression, schedule.timezone)
@@ -73,12 +81,24 @@ def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
             if oncalendar_expr.parsed(line).seconds != {0}:
                 raise JobError(
                     Outcome.REJECTED,
-                    f"calendar = {expression!r} cannot be a crontab line: {error}",
-                    f"the nearest that cron keeps: {cron_expr.without_seconds(line)!r}; or --backend systemd",
+                    msg(
+                        "calendar = {expression!r} cannot be a crontab line: {error}",
+                        expression=expression,
+                        error=error,
+                    ),
+                    msg(
+                        "the nearest that cron keeps: {without_seconds!r}; or --backend systemd",
+                        without_seconds=cron_expr.without_seconds(line),
+                    ),
                 ) from None
             return _hourly(schedule, str(error))
         if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
-            return _hourly(schedule, f"cron reads its lines in this machine's zone, {zones.local_name()}")
+            return _hourly(
+                schedule,
+                msg(
+                    "cron reads its lines in this machine's zone, {local_name}", local_name=zones.local_name()
+                ),
+            )
     return ScheduleLines(tuple(dict.fromkeys(lines)))
 
 
@@ -88,8 +108,13 @@ def _in_zone(expression: str, zone: str | None) -> str:
     if own is not None and zone is not None and not zones.same_zone(own, zone):
         raise JobError(
             Outcome.REJECTED,
-            f"calendar = {expression!r} names the zone {own}, and timezone says {zone}",
-            "leave one of them out",
+            msg(
+                "calendar = {expression!r} names the zone {own}, and timezone says {zone}",
+                expression=expression,
+                own=own,
+                zone=zone,
+            ),
+            msg("leave one of them out"),
         )
     return f"{line} {zone}" if zone and own is None else line
 
@@ -97,9 +122,12 @@ def _in_zone(expression: str, zone: str | None) -> str:
 def _why_interval(every: float, grid: int) -> str:
     if grid == round(every):
         return ""
-    return (
-        f"{format_timespan(every)} does not divide a day: it ticks every {format_timespan(grid)} and runs "
-        f"when due (exact without that: {intervals.in_words(intervals.nearest_exact(every))})"
+    return msg(
+        "{format_timespan} does not divide a day: it ticks every {format_timespan2} and runs when "
+        "due (exact without that: {in_words})",
+        format_timespan=format_timespan(every),
+        format_timespan2=format_timespan(grid),
+        in_words=intervals.in_words(intervals.nearest_exact(every)),
     )
 
 
@@ -108,8 +136,14 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
     if grid % 60:
         raise JobError(
             Outcome.REJECTED,
-            f"every = {format_timespan(every)!r} cannot be kept by cron, which counts in minutes",
-            f"the nearest intervals that are exact: {intervals.in_words(intervals.nearest_exact(every, 60))}",
+            msg(
+                "every = {format_timespan!r} cannot be kept by cron, which counts in minutes",
+                format_timespan=format_timespan(every),
+            ),
+            msg(
+                "the nearest intervals that are exact: {in_words}",
+                in_words=intervals.in_words(intervals.nearest_exact(every, 60)),
+            ),
         )
     often = gcd(grid, 3600) if catch_up else grid
     lines = tuple(map(cron_expr.each_day, intervals.times_of(often)))
@@ -133,5 +167,7 @@ def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
                 minutes.add(change.at.astimezone(local).minute)  # what was skipped runs just after
     line = f"{intervals.listed(tuple(sorted(minutes)), 60)} * * * *"
     return ScheduleLines(
-        (line,), if_due=True, why=f"{why}: the line ticks more often, and the run decides whether it is due"
+        (line,),
+        if_due=True,
+        why=msg("{why}: the line ticks more often, and the run decides whether it is due", why=why),
     )

@@ -9,6 +9,7 @@ from itertools import islice
 from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
 
 
@@ -43,8 +44,8 @@ def check(times: ScheduleConfig, now: datetime) -> None:
     if next(coming(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,
-            f"{schedule_lines.in_words(times)} never comes again",
-            "give it a time that is still to come: dify-job next shows the coming runs",
+            msg("{in_words} never comes again", in_words=schedule_lines.in_words(times)),
+            msg("give it a time that is still to come: dify-job next shows the coming runs"),
         )
 
 
@@ -97,12 +98,21 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
     if not hit or (each_hour and (forward or line.cron)):
         return None  # an hour that the clock leaves out is no hour without a run
     runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
-    what = f"clocks go {'forward' if forward else 'back'} in {line.zone or zones.local_name()}"
+    what = msg(
+        "clocks go {value} in {value2}",
+        value="forward" if forward else "back",
+        value2=line.zone or zones.local_name(),
+    )
     if forward:
-        return f"{what}; runs at {runs} {'run just after the change' if line.made_up else 'are skipped'}"
+        return msg(
+            "{what}; runs at {runs} {value}",
+            what=what,
+            runs=runs,
+            value=msg("run just after the change") if line.made_up else msg("are skipped"),
+        )
     if line.cron:
-        return None if line.made_up else f"{what}; runs at {runs} run twice"
-    return f"{what}; an hour passes without a run" if each_hour else None  # systemd#5595
+        return None if line.made_up else msg("{what}; runs at {runs} run twice", what=what, runs=runs)
+    return msg("{what}; an hour passes without a run", what=what) if each_hour else None  # systemd#5595
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .job_spec import JobSpec
@@ -38,7 +39,7 @@ class Account:
 
 
 ROOT = Account("root", 0)
-DYNAMIC = Account("the unit's dynamic user", None, confined=True)
+DYNAMIC = Account(msg("the unit's dynamic user"), None, confined=True)
 
 
 def account_of(name: str, *, confined: bool = False) -> Account:
@@ -47,7 +48,9 @@ def account_of(name: str, *, confined: bool = False) -> Account:
         found = pwd.getpwnam(name)
     except KeyError:
         raise JobError(
-            Outcome.CONFIG, f"run_as names {name}, who is no user of this machine", f"useradd --system {name}"
+            Outcome.CONFIG,
+            msg("run_as names {name}, who is no user of this machine", name=name),
+            msg("useradd --system {name}", name=name),
         ) from None
     return Account(name, found.pw_uid, _groups_of(name) | {found.pw_gid}, confined)
 
@@ -79,9 +82,18 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
     key_by_manager: the service manager reads the key (LoadCredential), so the user need not.
     """
     _check_program(plan, account)
-    mend = f"make it readable for {account.name}, or set run_as in the job to a user who can read it"
+    mend = msg(
+        "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
+    )
     for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
-        _demand(config, "the configuration", account, os.R_OK, f"{mend} (it holds no key)", public=True)
+        _demand(
+            config,
+            msg("the configuration"),
+            account,
+            os.R_OK,
+            msg("{mend} (it holds no key)", mend=mend),
+            public=True,
+        )
     _check_files(plan, account, mend)
     _check_secrets(plan, account, key_by_manager=key_by_manager)
 
@@ -89,54 +101,66 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
 def _check_program(plan: JobSpec, account: Account) -> None:
     import dify_job  # noqa: PLC0415 - its own place on disk is asked for
 
-    ways_out = (
+    ways_out = msg(
         "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
         "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
     )
-    _demand(plan.python, "the interpreter", account, os.X_OK, ways_out, public=True)
-    _demand(plan.python.resolve(), "the interpreter", account, os.X_OK, ways_out, public=True)
+    _demand(plan.python, msg("the interpreter"), account, os.X_OK, ways_out, public=True)
+    _demand(plan.python.resolve(), msg("the interpreter"), account, os.X_OK, ways_out, public=True)
     if plan.python != Path(sys.executable):
         return  # doctor looks at a unit with another one, whose dify-job stands elsewhere
-    _demand(Path(sys.prefix), "the environment of the interpreter", account, os.R_OK, ways_out, public=True)
-    _demand(Path(dify_job.__file__), "dify-job itself", account, os.R_OK, ways_out, public=True)
+    _demand(
+        Path(sys.prefix), msg("the environment of the interpreter"), account, os.R_OK, ways_out, public=True
+    )
+    _demand(Path(dify_job.__file__), msg("dify-job itself"), account, os.R_OK, ways_out, public=True)
 
 
 def _check_files(plan: JobSpec, account: Account, mend: str) -> None:
     """Inputs and outputs; mend: of what cannot be read."""
     for path in plan.reads:
         if is_missing(path):
-            raise JobError(Outcome.NO_INPUT, f"{path} of job {plan.job} does not exist", "create it first")
-        _demand(path, "the file", account, os.R_OK, mend)
+            raise JobError(
+                Outcome.NO_INPUT,
+                msg("{path} of job {job} does not exist", path=path, job=plan.job),
+                msg("create it first"),
+            )
+        _demand(path, msg("the file"), account, os.R_OK, mend)
     for path in plan.writes:
         if is_missing(path, stat.S_ISDIR):
             raise JobError(
                 Outcome.CANNOT_WRITE,
-                f"the output directory {path} of job {plan.job} does not exist",
-                f"mkdir -p {path}",
+                msg("the output directory {path} of job {job} does not exist", path=path, job=plan.job),
+                msg("mkdir -p {path}", path=path),
             )
-        ways_out = "make it writable for that user, or set run_as in the job to one who can write there"
+        ways_out = msg("make it writable for that user, or set run_as in the job to one who can write there")
         if path == plan.figures:
-            _demand(path, "the directory of metrics.textfile", account, os.W_OK, ways_out)
+            _demand(path, msg("the directory of metrics.textfile"), account, os.W_OK, ways_out)
         else:
-            relative = "output.file as a relative path goes below /var/lib/dify-job"
-            _demand(path, "the output directory", account, os.W_OK, f"{ways_out}; {relative}")
+            relative = msg("output.file as a relative path goes below /var/lib/dify-job")
+            _demand(path, msg("the output directory"), account, os.W_OK, f"{ways_out}; {relative}")
 
 
 def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
     if plan.key_credential is not None and not key_by_manager and account.uid != 0:
         raise JobError(
             Outcome.CONFIG,
-            f"{account.name} cannot decrypt the key {plan.key_credential}: only root and systemd can",
-            f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
+            msg(
+                "{name} cannot decrypt the key {key_credential}: only root and systemd can",
+                name=account.name,
+                key_credential=plan.key_credential,
+            ),
+            msg("keep it in a 0600 file: dify-job secret set {job} --no-encrypt", job=plan.job),
         )
     _check_notify(plan, account, key_by_manager=key_by_manager)
     if plan.key_file is not None and not key_by_manager:
         own = plan.config_path.parent / f"{plan.job}.key"
-        mend = (
-            f"give that user a copy (install -m 600 -o {account.name} {plan.key_file} {own}) and name it "
-            "in api_key_file"
+        mend = msg(
+            "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
+            name=account.name,
+            key_file=plan.key_file,
+            own=own,
         )
-        _demand(plan.key_file, "the key file", account, os.R_OK, mend)
+        _demand(plan.key_file, msg("the key file"), account, os.R_OK, mend)
 
 
 def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
@@ -144,11 +168,17 @@ def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> N
         if is_missing(path):
             raise JobError(
                 Outcome.CONFIG,
-                f"{path} of job {plan.job} does not exist",
-                "write one apprise URL a line there",
+                msg("{path} of job {job} does not exist", path=path, job=plan.job),
+                msg("write one apprise URL a line there"),
             )
         if not key_by_manager:
-            _demand(path, "the file of notify", account, os.R_OK, f"chown {account.name} {path}")
+            _demand(
+                path,
+                msg("the file of notify"),
+                account,
+                os.R_OK,
+                msg("chown {name} {path}", name=account.name, path=path),
+            )
 
 
 def obstacle(path: Path, account: Account, need: int) -> str | None:
@@ -156,7 +186,7 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
     barrier = _barrier(path, account, need)
     if barrier is not None:
         return _told(barrier)
-    return "a service has a /tmp of its own" if is_hidden(path, account) else None
+    return msg("a service has a /tmp of its own") if is_hidden(path, account) else None
 
 
 def is_hidden(path: Path, account: Account) -> bool:
@@ -187,12 +217,21 @@ def _demand(
     if why is not None:
         barrier = _barrier(path, account, need)
         if is_hidden(path, account):
-            ways_out = "put it elsewhere, below /srv for example"
+            ways_out = msg("put it elsewhere, below /srv for example")
         outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
         if public and barrier is not None and not is_missing(barrier) and not in_home(barrier):
             mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or need == os.X_OK else "a+r"
-            ways_out = f"chmod {mode} {shlex.quote(str(barrier))}; or {ways_out}"
-        raise JobError(outcome, f"{account.name} cannot reach {what} {path}: {why}", ways_out)
+            ways_out = msg(
+                "chmod {mode} {quote}; or {ways_out}",
+                mode=mode,
+                quote=shlex.quote(str(barrier)),
+                ways_out=ways_out,
+            )
+        raise JobError(
+            outcome,
+            msg("{name} cannot reach {what} {path}: {why}", name=account.name, what=what, path=path, why=why),
+            ways_out,
+        )
 
 
 def _allowed(path: Path, account: Account, need: int) -> bool:
@@ -213,4 +252,9 @@ def _told(path: Path) -> str:
         found = path.stat()
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return f"{path} has mode {stat.S_IMODE(found.st_mode):04o} and belongs to {name_of(found.st_uid)}"
+    return msg(
+        "{path} has mode {s_imode:04o} and belongs to {name_of}",
+        path=path,
+        s_imode=stat.S_IMODE(found.st_mode),
+        name_of=name_of(found.st_uid),
+    )

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from ..messages.message import msg
 from ..state.store import base_of
 from ..system.privileges import sudo
 from .job_spec import JobSpec
@@ -67,11 +68,11 @@ class InstallResult:
 class Sync(StrEnum):
     """How the files of a job on this host compare with its configuration."""
 
-    CONFIGURED = "as configured"
+    CONFIGURED = msg("as configured")
     OUTDATED = "outdated"
     EDITED = "edited"
     ORPHAN = "orphan"
-    MISSING = "not installed"
+    MISSING = msg("not installed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines
 from ..system.managed_files import FileState, FileStatus, Header, marked
 from ..system.templates import render_file
@@ -101,8 +102,10 @@ class Cron(Backend):
         if seen.found is FileState.EDITED and not wishes.overwrite_edits:
             raise JobError(
                 Outcome.CONFIG,
-                f"{what} was edited by hand",
-                "see what differs with dify-job install --diff; --overwrite-edits puts ours in its place",
+                msg("{what} was edited by hand", what=what),
+                msg(
+                    "see what differs with dify-job install --diff; --overwrite-edits puts ours in its place"
+                ),
             )
         unarmed = (
             wishes.start is False if seen.found is FileState.ABSENT else cron_pause.is_paused(seen.content)
@@ -111,7 +114,7 @@ class Cron(Backend):
         artifact = self._artifact(plan, paused=paused)
         changed = artifact.text.encode() != seen.content
         change = InstallResult(job=plan.job, paths=(artifact.path,), changed=changed, enabled=not paused)
-        kept = f"paused, and left so; dify-job resume {plan.job} arms it"
+        kept = msg("paused, and left so; dify-job resume {job} arms it", job=plan.job)
         return artifact, change.noting(kept) if paused else change
 
     def _artifact(self, plan: JobSpec, *, paused: bool) -> RenderedFile:
@@ -155,15 +158,23 @@ def _command(words: Sequence[str]) -> str:
         if special := _SPECIAL.search(word):
             raise JobError(
                 Outcome.CONFIG,
-                f"{word!r} cannot stand in a crontab: {special[0]!r} means something else there",
-                "move it to a path of plain letters, digits and / . _ -",
+                msg(
+                    "{word!r} cannot stand in a crontab: {special!r} means something else there",
+                    word=word,
+                    special=special[0],
+                ),
+                msg("move it to a path of plain letters, digits and / . _ -"),
             )
     command = " ".join(words)
     if len(command) > _LONGEST_COMMAND:
         raise JobError(
             Outcome.CONFIG,
-            f"the command has {len(command)} bytes, and cron takes {_LONGEST_COMMAND}",
-            "use shorter paths",
+            msg(
+                "the command has {len} bytes, and cron takes {longest_command}",
+                len=len(command),
+                longest_command=_LONGEST_COMMAND,
+            ),
+            msg("use shorter paths"),
         )
     return command
 

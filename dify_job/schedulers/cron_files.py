@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.managed_files import FileStatus, look
 from ..system.transaction import FileTransaction, locked, transaction
 from . import cron_pause, crond
@@ -18,7 +19,7 @@ from .state_owner import give_state
 
 CRON_D = Path("/etc/cron.d")
 _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
-_OPEN = "others can write in /etc/cron.d, and so say what root runs: chmod go-w /etc/cron.d"
+_OPEN = msg("others can write in /etc/cron.d, and so say what root runs: chmod go-w /etc/cron.d")
 
 
 class CronFiles(Cron):
@@ -75,15 +76,17 @@ class CronFiles(Cron):
         return [change.noting(*notes) for _, change in wanted]
 
     def _whole(self) -> AbstractContextManager[FileTransaction]:
-        return transaction(self._directory, f"look at {self._directory}; --dry-run prints the file")
+        return transaction(
+            self._directory, msg("look at {directory}; --dry-run prints the file", directory=self._directory)
+        )
 
     def _not_foreign(self, job: str) -> FileStatus:
         path, seen = self._place(job), self._look(job)
         if seen.is_foreign:
             raise JobError(
                 Outcome.CONFIG,
-                f"{path} exists and is not dify-job's",
-                f"rename the job, or move that file away: mv {path} {path}.bak",
+                msg("{path} exists and is not dify-job's", path=path),
+                msg("rename the job, or move that file away: mv {path} {path}.bak", path=path),
             )
         return seen
 
@@ -92,4 +95,6 @@ class CronFiles(Cron):
         if seen.is_ours:
             writer.remove(path)
             return InstallResult(job=job, paths=(path,), changed=True)
-        return InstallResult(job=job, notes=(f"{path} is not ours and was left",) if seen.is_foreign else ())
+        return InstallResult(
+            job=job, notes=(msg("{path} is not ours and was left", path=path),) if seen.is_foreign else ()
+        )

@@ -2,6 +2,7 @@
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, marked
 
 MARK = "#paused# "
@@ -13,7 +14,11 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
     Raises JobError (config) where they are not ours.
     """
     if seen.mark is None:
-        raise JobError(Outcome.CONFIG, f"job {job} is not installed in cron", f"dify-job install {job}")
+        raise JobError(
+            Outcome.CONFIG,
+            msg("job {job} is not installed in cron", job=job),
+            msg("dify-job install {job}", job=job),
+        )
     first, _, body = seen.content.decode(errors="surrogateescape").partition("\n")
     lines = [line.removeprefix(MARK) for line in body.split("\n")]
     if paused:

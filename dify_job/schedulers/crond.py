@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system import subprocesses
 from ..system.privileges import sudo
 from . import access, systemctl
@@ -44,8 +45,8 @@ def edit(change: Callable[[bytes], tuple[bytes, _T]]) -> _T:
             return result
     raise JobError(
         Outcome.CANNOT_WRITE,
-        "the crontab does not keep what is written to it; something else writes it at the same time",
-        "look at it: crontab -l",
+        msg("the crontab does not keep what is written to it; something else writes it at the same time"),
+        msg("look at it: crontab -l"),
     )
 
 
@@ -82,18 +83,22 @@ def table_changed_at() -> datetime | None:
 
 def why_down() -> str | None:
     """A sentence where no daemon runs, with what mends it."""
-    return None if is_running() else f"the cron daemon does not run: {start_command()}"
+    return (
+        None
+        if is_running()
+        else msg("the cron daemon does not run: {start_command}", start_command=start_command())
+    )
 
 
 def start_command() -> str:
     """What starts the daemon of this machine, or installs one, as this caller has to give it."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
     if not there:
-        command = "apt-get install cron"
+        command = msg("apt-get install cron")
     elif systemctl.is_booted():
-        command = f"systemctl enable --now {there[0]}"
+        command = msg("systemctl enable --now {there}", there=there[0])
     else:
-        command = f"service {there[0]} start" if _in_sbin("service") else there[0]
+        command = msg("service {there} start", there=there[0]) if _in_sbin("service") else there[0]
     return f"{sudo()}{command}"
 
 
@@ -116,8 +121,8 @@ def read_table() -> bytes:
         return b""
     raise JobError(
         Outcome.CONFIG,
-        f"your crontab cannot be read: {done.complaint or done.code}",
-        "crontab -l must work; see cron.allow and cron.deny in crontab(1)",
+        msg("your crontab cannot be read: {value}", value=done.complaint or done.code),
+        msg("crontab -l must work; see cron.allow and cron.deny in crontab(1)"),
     )
 
 
@@ -147,12 +152,16 @@ def _write_table(table: bytes) -> None:
         except OSError as error:
             raise JobError(
                 Outcome.CANNOT_WRITE,
-                f"the table could not be written in {tempfile.gettempdir()}: {error.strerror}",
-                f"your crontab is as it was; df {tempfile.gettempdir()}",
+                msg(
+                    "the table could not be written in {gettempdir}: {strerror}",
+                    gettempdir=tempfile.gettempdir(),
+                    strerror=error.strerror,
+                ),
+                msg("your crontab is as it was; df {gettempdir}", gettempdir=tempfile.gettempdir()),
             ) from None
     if done.code != 0:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"crontab refused the table: {done.complaint}",
-            "it is as it was: crontab -l",
+            msg("crontab refused the table: {complaint}", complaint=done.complaint),
+            msg("it is as it was: crontab -l"),
         )

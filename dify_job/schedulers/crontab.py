@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, Header, read_mark
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
@@ -80,8 +81,8 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
     if _FOREIGN_HEADER.search(table):
         raise JobError(
             Outcome.CONFIG,
-            "the crontab begins with DO NOT EDIT: another program manages it",
-            "install as root (a file in /etc/cron.d), or with --backend systemd",
+            msg("the crontab begins with DO NOT EDIT: another program manages it"),
+            msg("install as root (a file in /etc/cron.d), or with --backend systemd"),
         )
     hostile = next((at for at, *setting in _settings(table) if _is_hostile(*setting)), None)
     if hostile is not None:
@@ -128,6 +129,9 @@ def without_block(table: bytes, job: str) -> bytes:
 def _unbalanced(job: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
-        f"the marks of job {job} in the crontab are damaged, so that its lines cannot be told from others",
-        "mend or delete that block by hand: crontab -e",
+        msg(
+            "the marks of job {job} in the crontab are damaged, so that its lines cannot be told from others",
+            job=job,
+        ),
+        msg("mend or delete that block by hand: crontab -e"),
     )

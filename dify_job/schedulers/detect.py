@@ -7,6 +7,7 @@ from ..config.managed import scope_config
 from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.privileges import by_sudo
 from . import systemctl
 from .backend import Backend, InstalledJob, Scope
@@ -19,12 +20,14 @@ def chosen_scope(scope: str | None) -> Scope:
     """The scope to write to. Raises JobError where the caller cannot."""
     root = os.geteuid() == 0
     if scope == "system" and not root:
-        raise JobError(Outcome.DENIED, "system jobs are root's", "sudo dify-job ..., or leave --system out")
+        raise JobError(
+            Outcome.DENIED, msg("system jobs are root's"), msg("sudo dify-job ..., or leave --system out")
+        )
     if scope == "user" and (caller := by_sudo()):
         raise JobError(
             Outcome.USAGE,
-            f"--user under sudo would install for root, not for {caller}",
-            "leave sudo out: dify-job install --user",
+            msg("--user under sudo would install for root, not for {caller}", caller=caller),
+            msg("leave sudo out: dify-job install --user"),
         )
     return Scope(scope) if scope else Scope.SYSTEM if root else Scope.USER
 
@@ -33,7 +36,9 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
     """The scheduler to install with. Raises JobError where it is not there."""
     scheduler = likely_backend(backend, scope)
     if not scheduler.by_cron and systemctl.version() is None:
-        raise JobError(Outcome.CONFIG, "systemd is not installed on this machine", "use --backend cron")
+        raise JobError(
+            Outcome.CONFIG, msg("systemd is not installed on this machine"), msg("use --backend cron")
+        )
     return scheduler
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..messages.message import msg
 from ..system.timespan import parse_timespan
 
 _TRIGGERS = frozenset({
@@ -31,36 +32,45 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     found = []
     if "ExecStart" in said:
         now = said["ExecStart"].values
-        found.append(f"ExecStart= is {now[-1]!r} in place of ours" if now else "ExecStart= is emptied")
+        found.append(
+            msg("ExecStart= is {now!r} in place of ours", now=now[-1])
+            if now
+            else msg("ExecStart= is emptied")
+        )
     if any(said[key].reset for key in _KEYS & said.keys()):
-        found.append("the key's LoadCredential= is emptied")
+        found.append(msg("the key's LoadCredential= is emptied"))
     triggers = sorted(_TRIGGERS & said.keys())
     if any(said[key].reset for key in triggers):
-        found.append("the schedule is replaced")
+        found.append(msg("the schedule is replaced"))
     elif any(said[key].values for key in triggers):
         found.append(
-            f"{', '.join(triggers)} adds to the schedule (an empty OnCalendar= first would replace it)"
+            msg(
+                "{triggers} adds to the schedule (an empty OnCalendar= first would replace it)",
+                triggers=", ".join(triggers),
+            )
         )
     if "Unit" in said:
-        found.append(f"the timer starts {' '.join(said['Unit'].values)}")
+        found.append(msg("the timer starts {values}", values=" ".join(said["Unit"].values)))
     if not catch_up and _last(said, "Persistent") in _YES:
-        found.append("Persistent= makes up for missed runs, which catch_up = false forbids")
+        found.append(msg("Persistent= makes up for missed runs, which catch_up = false forbids"))
     found += _bars(said)
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:
-        found.append("TimeoutStartSec= ends a run before the job's own timeout, and Dify goes on")
-    found += [f"{key}= is {_last(said, key)!r}" for key in sorted(_IDENTITY & said.keys())]
+        found.append(msg("TimeoutStartSec= ends a run before the job's own timeout, and Dify goes on"))
+    found += [
+        msg("{key}= is {last!r}", key=key, last=_last(said, key)) for key in sorted(_IDENTITY & said.keys())
+    ]
     return tuple(found)
 
 
 def _bars(said: Mapping[str, _Directive]) -> Iterator[str]:
     """What stands between the timer and Dify."""
     if bars := sorted(f"{key}=" for key, one in said.items() if one.values and key.startswith(_BARS)):
-        yield f"{', '.join(bars)} can keep it from starting"
+        yield msg("{bars} can keep it from starting", bars=", ".join(bars))
     if _last(said, "PrivateNetwork") in _YES:
-        yield "PrivateNetwork= leaves it no network"
+        yield msg("PrivateNetwork= leaves it no network")
     if _last(said, "IPAddressDeny"):
-        yield "IPAddressDeny= can cut it off from Dify"
+        yield msg("IPAddressDeny= can cut it off from Dify")
 
 
 def _read(texts: Iterable[str]) -> Mapping[str, _Directive]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..state.store import private_of
 from ..system.managed_files import FileState, fingerprint, look, marked
 from ..system.templates import render_file
@@ -72,7 +73,11 @@ def address_of(listen: str) -> tuple[str, int]:
     except ValueError:
         found = None
     if found is None or not 0 < int(found["port"]) < 65536:
-        raise JobError(Outcome.USAGE, f"{listen!r} is no address and port", "write it as 127.0.0.1:8000")
+        raise JobError(
+            Outcome.USAGE,
+            msg("{listen!r} is no address and port", listen=listen),
+            msg("write it as 127.0.0.1:8000"),
+        )
     return str(address), int(found["port"])
 
 
@@ -85,8 +90,8 @@ def render_door(
     if not family.is_loopback and door.token_file is None:
         raise JobError(
             Outcome.CONFIG,
-            f"{address} can be reached from other machines, and there is no token",
-            "name a file with one in --http-token-file, or listen on 127.0.0.1",
+            msg("{address} can be reached from other machines, and there is no token", address=address),
+            msg("name a file with one in --http-token-file, or listen on 127.0.0.1"),
         )
     listen = f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}"
     values = {
@@ -136,7 +141,9 @@ class HttpSocket:
         """Bring the units to the host and let systemd listen; True where that changed it. Raises JobError."""
         artifacts = self.render(door)
         if (why := self._manager.why_not()) is not None:
-            raise JobError(Outcome.CONFIG, f"--http needs systemd: {why}", "leave --http out")
+            raise JobError(
+                Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave --http out")
+            )
         with locked(self._places.base):
             changed = [each for each in artifacts if look(each.path).content != each.text.encode()]
             for each in changed:
@@ -158,7 +165,7 @@ class HttpSocket:
             if running:
                 self._manager.tell("disable", [SOCKET])
                 self._manager.tell("stop", [SOCKET, SERVICE.replace("@", "@*")])
-            with removing(self._places.units, "nothing listens any more; try again as who installed it"):
+            with removing(self._places.units, msg("nothing listens any more; try again as who installed it")):
                 for path in (*ours, self._wanted):
                     path.unlink(missing_ok=True)
             if running:
@@ -206,7 +213,7 @@ class HttpSocket:
     def _bring(self, changed: Sequence[RenderedFile], listen: str) -> None:
         before = self._manager.show([SOCKET])[SOCKET]
         try:
-            with transaction(self._places.units, "install as root, or with --user") as writer:
+            with transaction(self._places.units, msg("install as root, or with --user")) as writer:
                 if before.loaded:
                     self._manager.tell("stop", [SOCKET])
                 _check_free(listen)
@@ -234,10 +241,15 @@ def _check_free(listen: str) -> None:
         except OSError as error:
             raise JobError(
                 Outcome.CONFIG,
-                f"nothing can listen on {address} port {port}: {error.strerror}; the jobs are installed",
-                f"ss -ltnp 'sport = :{port}' shows who does; --http-listen names another place"
+                msg(
+                    "nothing can listen on {address} port {port}: {strerror}; the jobs are installed",
+                    address=address,
+                    port=port,
+                    strerror=error.strerror,
+                ),
+                msg("ss -ltnp 'sport = :{port}' shows who does; --http-listen names another place", port=port)
                 if error.errno == errno.EADDRINUSE
-                else "ip address shows this machine's addresses; --http-listen names another place",
+                else msg("ip address shows this machine's addresses; --http-listen names another place"),
             ) from None
 
 
@@ -273,6 +285,10 @@ def _refuse_foreign(path: Path) -> None:
     if look(path, _OWNER).found not in (FileState.ABSENT, FileState.OURS):
         raise JobError(
             Outcome.CONFIG,
-            f"{path} is not as dify-job wrote it",
-            f"move it away: mv {path} {path}.bak; edits belong into systemctl edit {path.name}",
+            msg("{path} is not as dify-job wrote it", path=path),
+            msg(
+                "move it away: mv {path} {path}.bak; edits belong into systemctl edit {name}",
+                path=path,
+                name=path.name,
+            ),
         )

@@ -10,6 +10,7 @@ from ..config.model import Config, Job, KeySource, ScheduleConfig
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines
 from ..system.transaction import FileTransaction, locked, transaction
 from .backend import Backend, InstalledJob, InstallOptions, InstallResult, Scope
@@ -63,8 +64,12 @@ def _check_record(job: Job, plan: JobSpec, *, by_cron: bool) -> None:
     if ticks.if_due and job.state == "none":
         raise JobError(
             Outcome.CONFIG,
-            f"job {job.name} keeps no state, and its schedule needs a record of its last run: {ticks.why}",
-            'take state = "none" out of the job',
+            msg(
+                "job {name} keeps no state, and its schedule needs a record of its last run: {why}",
+                name=job.name,
+                why=ticks.why,
+            ),
+            msg('take state = "none" out of the job'),
         )
 
 
@@ -79,7 +84,7 @@ def bring(
         _refuse_second_time(scheduler, place, [each.plan.job for each in ready])
         for each in ready:
             _check_record(each.job, each.plan, by_cron=scheduler.by_cron)
-        hint = "install as root, or with --user and a config of your own"
+        hint = msg("install as root, or with --user and a config of your own")
         with transaction(place, hint) as writer:
             writer.clear(file.path for each in ready for file in each.managed_files)
             for each in ready:
@@ -126,8 +131,12 @@ def _check_effect(place: Path, ready: Sequence[PreparedJob]) -> None:
         if job_spec(jobs[each.job.name], place).fingerprint != each.plan.fingerprint:
             raise JobError(
                 Outcome.CONFIG,
-                f"a later file in {place.parent / 'config.d'} sets other values for job {each.job.name}",
-                f"dify-job --config {place} config show {each.job.name} names it",
+                msg(
+                    "a later file in {value} sets other values for job {name}",
+                    value=place.parent / "config.d",
+                    name=each.job.name,
+                ),
+                msg("dify-job --config {place} config show {name} names it", place=place, name=each.job.name),
             )
 
 
@@ -140,10 +149,24 @@ def _refuse_second_time(scheduler: Backend, place: Path, jobs: Sequence[str]) ->
         )
         for _, one in installed_jobs(tuple(others), tuple(jobs)):
             if same_scope or one.source == str(place):
-                what = one.backend if same_scope else f"{one.backend} as a {scope.value} job"
-                there = f"{scope.sudo}dify-job uninstall {one.job} --backend {one.backend} --{scope.value}"
+                what = (
+                    one.backend
+                    if same_scope
+                    else msg("{backend} as a {value} job", backend=one.backend, value=scope.value)
+                )
+                there = msg(
+                    "{sudo}dify-job uninstall {job} --backend {backend} --{value}",
+                    sudo=scope.sudo,
+                    job=one.job,
+                    backend=one.backend,
+                    value=scope.value,
+                )
                 raise JobError(
                     Outcome.CONFIG,
-                    f"job {one.job} is installed with {what} already; with both it would run twice",
-                    f"{there}, or leave it as it is",
+                    msg(
+                        "job {job} is installed with {what} already; with both it would run twice",
+                        job=one.job,
+                        what=what,
+                    ),
+                    msg("{there}, or leave it as it is", there=there),
                 )

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from ..messages.message import msg
 from ..system.managed_files import is_missing
 
 _RUN = " -P -m dify_job run "
@@ -23,7 +24,11 @@ def trouble_of(program: Path | None, job: str) -> tuple[str, ...]:
     if program is None or not is_missing(program):
         return ()
     return (
-        f"{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now",
+        msg(
+            "{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now",
+            program=program,
+            job=job,
+        ),
     )
 
 

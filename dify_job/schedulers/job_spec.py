@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config.model import Job, Notify, ScheduleConfig
 from ..config.secrets import url_credential
+from ..messages.message import msg
 from ..system.managed_files import fingerprint
 
 
@@ -100,7 +101,9 @@ def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
     told = {
         "schedule": asdict(job.times),
         "timeout": job.timeout,
-        "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
+        "key": msg("encrypted {encrypted}", encrypted=job.key.encrypted)
+        if job.key.encrypted
+        else str(job.key.file),
         "run_as": job.run_as,
         "description": job.description,
         "files": sorted(map(str, reads)),

@@ -15,6 +15,7 @@ from ..config.model import Job, ScheduleConfig
 from ..config.toml_writer import job_document, toml
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
 from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
@@ -53,7 +54,9 @@ def render_manifests(
     try:
         line, zone = cron_line(times)
     except JobError as error:
-        raise JobError(error.outcome, f"job {job.name}: {error.message}", error.hint) from None
+        raise JobError(
+            error.outcome, msg("job {name}: {message}", name=job.name, message=error.message), error.hint
+        ) from None
     name = object_name(job.name)
     values: dict[str, object] = {
         "job": toml(job.name),
@@ -75,7 +78,9 @@ def render_manifests(
     }
     if len(str(values["config"]).encode()) > _LARGEST_CONFIG:
         raise _no_pod(
-            job, "its inputs are more than a ConfigMap can hold, 1 MiB", "give them as files by address"
+            job,
+            msg("its inputs are more than a ConfigMap can hold, 1 MiB"),
+            msg("give them as files by address"),
         )
     print_of = fingerprint(repr((asdict(times), job.timeout, values["config"], cluster)))
     return (
@@ -105,9 +110,12 @@ def cron_line(times: ScheduleConfig) -> tuple[str, str]:
         try:
             lines.add(cron_expr.cron_of(oncalendar_expr.explicit(expression)))
         except ValueError as error:
-            raise _rejected(f"calendar = {expression!r}", str(error)) from None
+            raise _rejected(msg("calendar = {expression!r}", expression=expression), str(error)) from None
     if len(zones) > 1:
-        raise _rejected(f"calendar = {list(times.calendar)!r}", "it has several zones, and a CronJob one")
+        raise _rejected(
+            msg("calendar = {list!r}", list=list(times.calendar)),
+            msg("it has several zones, and a CronJob one"),
+        )
     return _merged(lines, times), zones.pop()
 
 
@@ -116,8 +124,11 @@ def _interval(every: float) -> str:
     if nearest[0] != every:
         raise JobError(
             Outcome.REJECTED,
-            f"every = {format_timespan(every)!r} cannot be one line of a CronJob",
-            f"the nearest intervals that can: {intervals.in_words(nearest)}",
+            msg(
+                "every = {format_timespan!r} cannot be one line of a CronJob",
+                format_timespan=format_timespan(every),
+            ),
+            msg("the nearest intervals that can: {in_words}", in_words=intervals.in_words(nearest)),
         )
     [times] = intervals.times_of(nearest[0])
     return cron_expr.each_day(times)
@@ -127,7 +138,8 @@ def _fields(expression: str) -> str:
     cron = cron_expr.read_cron(expression)
     if len(cron.days) < 31 and len(cron.weekdays) < 7 and not cron.either_day:
         raise _rejected(
-            f"cron = {expression!r}", "cron takes these two day fields together, a cluster takes either"
+            msg("cron = {expression!r}", expression=expression),
+            msg("cron takes these two day fields together, a cluster takes either"),
         )
     numbers = (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)
     return " ".join(
@@ -141,7 +153,9 @@ def _merged(lines: set[str], times: ScheduleConfig) -> str:
     columns = [list(dict.fromkeys(column)) for column in by_field]
     differ = [column for column in columns if len(column) > 1]
     if len(differ) > 1 or any("*" in column for column in differ):
-        raise _rejected(f"calendar = {list(times.calendar)!r}", "they are more than one line")
+        raise _rejected(
+            msg("calendar = {list!r}", list=list(times.calendar)), msg("they are more than one line")
+        )
     return " ".join(column[0] if len(column) == 1 else _union(column) for column in columns)
 
 
@@ -152,8 +166,8 @@ def _union(lists: list[str]) -> str:
 def _explicit(zone: str | None) -> str:
     if zone is None:
         raise _rejected(
-            "the schedule", "it has no time zone, and the cluster's is not this machine's",
-            'set timezone = "Asia/Shanghai" (or yours) in the job',
+            msg("the schedule"), msg("it has no time zone, and the cluster's is not this machine's"),
+            msg('set timezone = "Asia/Shanghai" (or yours) in the job'),
         )  # fmt: skip
     return "Etc/UTC" if zone == "UTC" else zone
 
@@ -178,29 +192,43 @@ def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]
 def _refuse_what_is_local(job: Job) -> None:
     local = next((name for name in job.named_files if "://" not in name), None)
     if local is not None:
-        raise _no_pod(job, f"files names {local}, which no pod has", "give it as an http address")
+        raise _no_pod(
+            job, msg("files names {local}, which no pod has", local=local), msg("give it as an http address")
+        )
     if job.output.file is not None or job.output.downloads is not None:
         raise _no_pod(
-            job, "what output writes is lost with it", "take it out, or let the workflow send its result"
+            job,
+            msg("what output writes is lost with it"),
+            msg("take it out, or let the workflow send its result"),
         )
     if job.metrics.textfile is not None:
-        raise _no_pod(job, "metrics.textfile is lost with it", "take it out; kube-state-metrics counts Jobs")
+        raise _no_pod(
+            job, msg("metrics.textfile is lost with it"), msg("take it out; kube-state-metrics counts Jobs")
+        )
     if job.ca_file is not None:
-        hint = "put the certificate into the image (deploy/container) and take ca_file out"
-        raise _no_pod(job, f"ca_file names {job.ca_file}, which no pod has", hint)
+        hint = msg("put the certificate into the image (deploy/container) and take ca_file out")
+        raise _no_pod(job, msg("ca_file names {ca_file}, which no pod has", ca_file=job.ca_file), hint)
     if job.notify.files:
-        hint = "keep notify.healthchecks alone, or let the cluster tell of failed Jobs"
-        raise _no_pod(job, f"notify names {job.notify.files[0]}, which no pod has", hint)
+        hint = msg("keep notify.healthchecks alone, or let the cluster tell of failed Jobs")
+        raise _no_pod(job, msg("notify names {files}, which no pod has", files=job.notify.files[0]), hint)
     if job.overlap == "wait":
-        raise _no_pod(job, "a CronJob cannot wait for the run before", 'set overlap = "fail" or "skip"')
+        raise _no_pod(
+            job, msg("a CronJob cannot wait for the run before"), msg('set overlap = "fail" or "skip"')
+        )
 
 
 def _check_cluster(cluster: Cluster) -> None:
     if not cluster.image or not cluster.image.isprintable() or re.search(r"[\s{}]", cluster.image):
-        raise JobError(Outcome.USAGE, f"{cluster.image!r} is no image", "name it as REGISTRY/NAME:TAG")
+        raise JobError(
+            Outcome.USAGE,
+            msg("{image!r} is no image", image=cluster.image),
+            msg("name it as REGISTRY/NAME:TAG"),
+        )
     if cluster.namespace is not None and not _LABEL.fullmatch(cluster.namespace):
         raise JobError(
-            Outcome.USAGE, f"{cluster.namespace!r} is no namespace", "use a-z, 0-9 and -, at most 63"
+            Outcome.USAGE,
+            msg("{namespace!r} is no namespace", namespace=cluster.namespace),
+            msg("use a-z, 0-9 and -, at most 63"),
         )
 
 
@@ -214,10 +242,12 @@ def _artifact(
 def _rejected(what: str, why: str, hint: str = "") -> JobError:
     return JobError(
         Outcome.REJECTED,
-        f"{what} cannot be kept by a CronJob: {why}",
-        hint or "make several jobs of it, or give times that one line of cron can say",
+        msg("{what} cannot be kept by a CronJob: {why}", what=what, why=why),
+        hint or msg("make several jobs of it, or give times that one line of cron can say"),
     )
 
 
 def _no_pod(job: Job, why: str, hint: str) -> JobError:
-    return JobError(Outcome.REJECTED, f"job {job.name} cannot run in a pod: {why}", hint)
+    return JobError(
+        Outcome.REJECTED, msg("job {name} cannot run in a pod: {why}", name=job.name, why=why), hint
+    )

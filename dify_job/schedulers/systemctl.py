@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system import subprocesses
 from .backend import Scope
 
@@ -84,9 +85,9 @@ class Manager:
     def why_not(self) -> str | None:
         """Why the manager cannot be asked; None where it can."""
         if not subprocesses.found("systemctl"):
-            return "systemd is not installed"
+            return msg("systemd is not installed")
         if not is_booted():
-            return "systemd is not the service manager that this machine was booted with"
+            return msg("systemd is not the service manager that this machine was booted with")
         if self.scope is Scope.USER:
             runtime = Path(
                 self._environ.get("XDG_RUNTIME_DIR")
@@ -95,9 +96,10 @@ class Manager:
             )
             here = runtime / "systemd"
             if not _ours(runtime) or not here.is_dir() or _is_deserted(here / "private"):
-                return (
-                    f"there is no user manager for you: {runtime} is not yours or has none "
-                    f"(loginctl enable-linger, or log in by ssh)"
+                return msg(
+                    "there is no user manager for you: {runtime} is not yours or has none (loginctl "
+                    "enable-linger, or log in by ssh)",
+                    runtime=runtime,
                 )
         return None
 
@@ -174,7 +176,13 @@ class Manager:
         shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
         return JobError(
             Outcome.CANNOT_WRITE,
-            f"{who} {verb} {shown} failed: {done.complaint or done.text.strip() or done.code}",
+            msg(
+                "{who} {verb} {shown} failed: {value}",
+                who=who,
+                verb=verb,
+                shown=shown,
+                value=done.complaint or done.text.strip() or done.code,
+            ),
             f"look at it: {who} status {units[0] if units else ''}".rstrip(),
         )
 

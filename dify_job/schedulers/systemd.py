@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.transaction import locked, removing
 from . import access, failure_unit, systemctl, units
@@ -43,8 +44,8 @@ class Systemd(Backend):
         if not running and self.scope is Scope.USER and systemctl.is_booted():
             raise JobError(
                 Outcome.CONFIG,
-                f"user units cannot be installed: {self.manager.why_not()}",
-                "sudo loginctl enable-linger $USER, or install with --backend cron",
+                msg("user units cannot be installed: {why_not}", why_not=self.manager.why_not()),
+                msg("sudo loginctl enable-linger $USER, or install with --backend cron"),
             )
         with locked(self._places.base):
             return SystemdInstaller(
@@ -83,7 +84,7 @@ class Systemd(Backend):
         if look(self._places.units / timer, job).found is FileState.MASKED:
             raise JobError(
                 Outcome.CONFIG,
-                f"{timer} is masked by the administrator",
+                msg("{timer} is masked by the administrator", timer=timer),
                 " && ".join(units.unmask_commands(timer, job, self.scope)),
             )
 
@@ -150,7 +151,11 @@ class Systemd(Backend):
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
-            silent = f"the {self.scope} manager of systemd does not answer: dify-job doctor {job}"
+            silent = msg(
+                "the {scope} manager of systemd does not answer: dify-job doctor {job}",
+                scope=self.scope,
+                job=job,
+            )
             told = (silent,) if self.manager.silent else ()
             return replace(by_files, problems=(*by_files.problems, *told))
         ended = systemctl.time_of(service["ExecMainExitTimestamp"])
@@ -171,12 +176,12 @@ class Systemd(Backend):
     def _troubles_of_files(self, job: str, seen: Mapping[Path, FileStatus]) -> Iterator[str]:
         _, timer = names = units.unit_names(job)
         if not set(names) <= {path.name for path in seen}:
-            yield "one of its two units is missing"
+            yield msg("one of its two units is missing")
         if self._lacks_handler(job, seen):
-            yield f"the unit that tells of its failures is missing: dify-job install {job}"
+            yield msg("the unit that tells of its failures is missing: dify-job install {job}", job=job)
         if any(one.found is FileState.MASKED for one in seen.values()):
             mend = " && ".join(units.unmask_commands(timer, job, self.scope))
-            yield f"masked by the administrator: {mend}"
+            yield msg("masked by the administrator: {mend}", mend=mend)
 
     def _lacks_handler(self, job: str, seen: Mapping[Path, FileStatus]) -> bool:
         """True where OnFailure= names a unit that is not there; one that is masked is somebody's will."""
@@ -209,10 +214,12 @@ class Systemd(Backend):
     def _take_away(self, job: str, seen: Mapping[Path, FileStatus]) -> InstallResult:
         """The units last: by them an uninstall that was killed is found, and ended by the next."""
         ours = [path for path, one in seen.items() if one.is_ours]
-        left = [f"{path} is not ours and was left" for path, one in seen.items() if one.is_foreign]
+        left = [
+            msg("{path} is not ours and was left", path=path) for path, one in seen.items() if one.is_foreign
+        ]
         _, timer = units.unit_names(job)
         forget(self._places.base, timer)
-        hint = "the timer is stopped; try again when the file system can be written"
+        hint = msg("the timer is stopped; try again when the file system can be written")
         with removing(self._places.units, hint):
             if ours and seen[self._places.units / timer].found is not FileState.FOREIGN:
                 self._places.wanted(timer).unlink(missing_ok=True)
@@ -234,12 +241,12 @@ def _mark_of(seen: Mapping[Path, FileStatus]) -> Header | None:
 
 def _troubles_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
     if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
-        yield f"changed by {drop_ins}"
+        yield msg("changed by {drop_ins}", drop_ins=drop_ins)
     for unit in (service, timer):
         if unit["LoadState"] not in ("loaded", "masked"):
-            yield f"{unit['Id']} is not loaded: systemctl status {unit['Id']}"
+            yield msg("{unit} is not loaded: systemctl status {unit}", unit=unit["Id"])
     if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
-        yield "changed on disk since systemd read it: systemctl daemon-reload"
+        yield msg("changed on disk since systemd read it: systemctl daemon-reload")
 
 
 def _empty_drop_in_directory(path: Path) -> list[str]:
@@ -250,5 +257,5 @@ def _empty_drop_in_directory(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError:
-        return [f"{directory} holds drop-ins that are not ours and was left"]
+        return [msg("{directory} holds drop-ins that are not ours and was left", directory=directory)]
     return []

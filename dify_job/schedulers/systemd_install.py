@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
+from ..messages.message import msg
 from ..system.managed_files import FileState, look
 from ..system.transaction import FileTransaction
 from . import failure_unit, units
@@ -126,22 +127,25 @@ class SystemdInstaller:
         if found in (FileState.FOREIGN, FileState.UNREADABLE):
             raise JobError(
                 Outcome.CONFIG,
-                f"{path} exists and is not dify-job's",
-                f"rename the job, or move that file away: mv {path} {path}.bak",
+                msg("{path} exists and is not dify-job's", path=path),
+                msg("rename the job, or move that file away: mv {path} {path}.bak", path=path),
             )
         if found is FileState.EDITED and not self._wishes.overwrite_edits:
             raise JobError(
                 Outcome.CONFIG,
-                f"{path} was edited by hand",
-                f"keep the edit as a drop-in (systemctl edit {path.name}) and install with "
-                "--overwrite-edits; dify-job install --diff shows it",
+                msg("{path} was edited by hand", path=path),
+                msg(
+                    "keep the edit as a drop-in (systemctl edit {name}) and install with --overwrite-edits; "
+                    "dify-job install --diff shows it",
+                    name=path.name,
+                ),
             )
         elsewhere = self._shown.get(path.name, _UNKNOWN)["FragmentPath"]
         if found is FileState.ABSENT and elsewhere not in ("", str(path)) and Path(elsewhere).exists():
             raise JobError(
                 Outcome.CONFIG,
-                f"a unit {path.name} exists already, in {elsewhere}",
-                "rename the job, or remove that unit with what installed it",
+                msg("a unit {name} exists already, in {elsewhere}", name=path.name, elsewhere=elsewhere),
+                msg("rename the job, or remove that unit with what installed it"),
             )
 
     # Doing it, or nothing
@@ -162,11 +166,15 @@ class SystemdInstaller:
             self._take_back()
             raise JobError(
                 Outcome.CANNOT_WRITE,
-                f"the units could not be written; nothing was changed: {error.filename}: {error.strerror}",
+                msg(
+                    "the units could not be written; nothing was changed: {filename}: {strerror}",
+                    filename=error.filename,
+                    strerror=error.strerror,
+                ),
                 disk_error_hint(
                     error,
                     self._places.units,
-                    "install as root, or with --user; --dry-run prints the files",
+                    msg("install as root, or with --user; --dry-run prints the files"),
                 ),
             ) from None
         except BaseException:
@@ -182,9 +190,13 @@ class SystemdInstaller:
             if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
                 raise JobError(
                     Outcome.CONFIG,
-                    f"systemd does not arm {name} ({unit['LoadState']}, {unit['ActiveState']}); "
-                    "the installation was taken back",
-                    f"systemctl status {name}",
+                    msg(
+                        "systemd does not arm {name} ({unit}, {unit2}); the installation was taken back",
+                        name=name,
+                        unit=unit["LoadState"],
+                        unit2=unit["ActiveState"],
+                    ),
+                    msg("systemctl status {name}", name=name),
                 )
 
     def _take_back(self) -> None:
@@ -218,11 +230,11 @@ class SystemdInstaller:
         notes = []
         arm = units.unmask_commands(timer, job, self._manager.scope) if job in self._masked else ()
         if arm:
-            notes.append(f"masked by the administrator, and left so: {' && '.join(arm)}")
+            notes.append(msg("masked by the administrator, and left so: {arm}", arm=" && ".join(arm)))
         elif job in self._timers.kept:
-            notes.append(f"paused, and left so; dify-job resume {job} arms it")
+            notes.append(msg("paused, and left so; dify-job resume {job} arms it", job=job))
         if touched and not can_verify():
-            notes.append("systemd-analyze is not installed: the units were checked by dify-job alone")
+            notes.append(msg("systemd-analyze is not installed: the units were checked by dify-job alone"))
         return InstallResult(
             job=job,
             paths=paths,

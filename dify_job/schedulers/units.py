@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..schedule import schedule_lines
 from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
@@ -27,7 +28,9 @@ _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 def unmask_commands(name: str, job: str, scope: Scope) -> tuple[str, str]:
     """What lets a masked unit of a job be there and armed again."""
     user = " --user" if scope is Scope.USER else ""
-    return f"systemctl{user} unmask {name}", f"dify-job install {job} --start"
+    return msg("systemctl{user} unmask {name}", user=user, name=name), msg(
+        "dify-job install {job} --start", job=job
+    )
 
 
 def unit_names(job: str) -> tuple[str, str]:
@@ -82,14 +85,22 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
     if version < OLDEST:
         raise JobError(
             Outcome.CONFIG,
-            f"systemd {version} is too old; {OLDEST} is the oldest that is known to work",
-            "use --backend cron",
+            msg(
+                "systemd {version} is too old; {oldest} is the oldest that is known to work",
+                version=version,
+                oldest=OLDEST,
+            ),
+            msg("use --backend cron"),
         )
     if plan.key_credential is not None and (scope is Scope.USER or version < ENCRYPTED_SINCE):
         raise JobError(
             Outcome.CONFIG,
-            f"job {plan.job} has an encrypted key, which needs a system unit of systemd {ENCRYPTED_SINCE}",
-            f"keep it in a 0600 file: dify-job secret set {plan.job} --no-encrypt",
+            msg(
+                "job {job} has an encrypted key, which needs a system unit of systemd {encrypted_since}",
+                job=plan.job,
+                encrypted_since=ENCRYPTED_SINCE,
+            ),
+            msg("keep it in a 0600 file: dify-job secret set {job} --no-encrypt", job=plan.job),
         )
 
 
@@ -170,14 +181,28 @@ def lacks(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     """What a systemd of that version cannot do for the job, and what is done instead; a sentence each."""
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS:
-        who = plan.run_as or "root, without root's capabilities,"
+        who = plan.run_as or msg("root, without root's capabilities,")
         found.append(
-            f"systemd {version} passes no keys to units (LoadCredential=): {who} reads the key's file"
+            msg(
+                "systemd {version} passes no keys to units (LoadCredential=): {who} reads the key's file",
+                version=version,
+                who=who,
+            )
         )
     if plan.schedule.jitter and version < _CREDENTIALS:
-        found.append(f"systemd {version} has no FixedRandomDelay=: each daemon-reload makes another jitter")
+        found.append(
+            msg(
+                "systemd {version} has no FixedRandomDelay=: each daemon-reload makes another jitter",
+                version=version,
+            )
+        )
     if can_be_held_back(plan) and version < _TRIGGER:
-        found.append(f"systemd {version} does not say who starts a unit: systemctl start may be not due, too")
+        found.append(
+            msg(
+                "systemd {version} does not say who starts a unit: systemctl start may be not due, too",
+                version=version,
+            )
+        )
     return tuple(found)
 
 
@@ -185,7 +210,7 @@ def _command(words: Sequence[str]) -> str:
     """ExecStart=: in its first word a dollar is a dollar (systemd.service(5), "Command lines")."""
     program, *arguments = words
     if re.search(r"[\x00-\x1f\x7f\"'\\]", program):  # "Executable name contains special characters"
-        raise _no_unit(program, "systemd starts no program with a quote, backslash or control character")
+        raise _no_unit(program, msg("systemd starts no program with a quote, backslash or control character"))
     return " ".join([quoted(program).replace("$$", "$"), *map(quoted, arguments)])
 
 
@@ -194,9 +219,9 @@ def quoted(word: str) -> str:
     try:
         word.encode()
     except UnicodeEncodeError:
-        raise _no_unit(word, "it is not UTF-8") from None
+        raise _no_unit(word, msg("it is not UTF-8")) from None
     if "\0" in word:
-        raise _no_unit(word, "it has a NUL")
+        raise _no_unit(word, msg("it has a NUL"))
     escaped = "".join(
         _ESCAPES.get(c, f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c) for c in word
     )
@@ -211,7 +236,7 @@ def path_value(path: Path | None) -> str:
     """A path as a whole setting of its own, where only specifiers are special."""
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
-        raise _no_unit(text, "it has a space, a quote, a colon or a control character")
+        raise _no_unit(text, msg("it has a space, a quote, a colon or a control character"))
     return text.replace("%", "%%")
 
 
@@ -221,4 +246,8 @@ def free_text(text: str) -> str:
 
 
 def _no_unit(text: str, why: str) -> JobError:
-    return JobError(Outcome.CONFIG, f"{text!r} cannot stand in a unit: {why}", "move or rename it")
+    return JobError(
+        Outcome.CONFIG,
+        msg("{text!r} cannot stand in a unit: {why}", text=text, why=why),
+        msg("move or rename it"),
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system import subprocesses
 from ..system.managed_files import FileStatus
 from ..system.transaction import locked
@@ -16,7 +17,7 @@ from .cron import Cron
 from .job_spec import JobSpec
 
 _CRONTAB = Path("crontab")
-_NOT_MAILED = "MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it"
+_NOT_MAILED = msg("MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status tells it")
 
 
 class UserCrontab(Cron):
@@ -64,22 +65,26 @@ class UserCrontab(Cron):
             return
         for block in found:
             setting = crontab.hostile_above(table, block)
-            mend = f"dify-job install {block.job} moves them"
-            told = (f"{setting} above its lines changes what they mean: {mend}",) if setting else ()
+            mend = msg("dify-job install {job} moves them", job=block.job)
+            told = (
+                (msg("{setting} above its lines changes what they mean: {mend}", setting=setting, mend=mend),)
+                if setting
+                else ()
+            )
             yield self._installed(block.seen, block.mark, *told)
 
     def _bring(self, plans: Sequence[JobSpec], wishes: InstallOptions) -> list[InstallResult]:
         if not subprocesses.found("crontab"):
             raise JobError(
                 Outcome.CONFIG,
-                "there is no crontab command on this machine",
-                "apt-get install cron, or systemd",
+                msg("there is no crontab command on this machine"),
+                msg("apt-get install cron, or systemd"),
             )
 
         def with_blocks(table: bytes) -> tuple[bytes, list[InstallResult]]:
             changes = []
             for plan in plans:
-                what = f"the block of job {plan.job} in your crontab"
+                what = msg("the block of job {job} in your crontab", job=plan.job)
                 artifact, change = self._wanted(plan, crontab.look(table, plan.job), wishes, what)
                 before, table = table, crontab.with_block(table, plan.job, artifact.text.encode())
                 changes.append(replace(change, changed=table != before))

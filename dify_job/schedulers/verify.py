@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 from ..system import subprocesses
 from . import systemctl
 from .backend import RenderedFile, Scope
@@ -35,8 +36,8 @@ def verify(
         if done.code != 0:
             raise JobError(
                 Outcome.REJECTED,
-                f"systemd refuses the schedule: {done.complaint}",
-                "man systemd.time tells the form",
+                msg("systemd refuses the schedule: {complaint}", complaint=done.complaint),
+                msg("man systemd.time tells the form"),
             )
     with _scratch() as scratch:
         files = []
@@ -55,8 +56,8 @@ def verify(
         if complaints and (done.code != 0 or not strict):
             raise JobError(
                 Outcome.REJECTED,
-                f"systemd refuses the units: {complaints[0].replace(scratch + '/', '')}",
-                f"they are rendered for systemd {version}; --dry-run prints them",
+                msg("systemd refuses the units: {replace}", replace=complaints[0].replace(scratch + "/", "")),
+                msg("they are rendered for systemd {version}; --dry-run prints them", version=version),
             )
 
 
@@ -68,8 +69,12 @@ def _scratch() -> Iterator[str]:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"the units cannot be checked in {tempfile.gettempdir()}: {error.strerror}; nothing was changed",
-            f"df {tempfile.gettempdir()}",
+            msg(
+                "the units cannot be checked in {gettempdir}: {strerror}; nothing was changed",
+                gettempdir=tempfile.gettempdir(),
+                strerror=error.strerror,
+            ),
+            msg("df {gettempdir}", gettempdir=tempfile.gettempdir()),
         ) from None
 
 

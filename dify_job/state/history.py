@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exit_codes import Outcome
+from ..messages.message import msg
 from ..system.values import dataclass
 from .reader import read_own
 
@@ -39,7 +40,7 @@ class RunRecord:
     def of(cls, record: Any) -> "RunRecord":
         """A run from its record. Raises ValueError for what is none."""
         if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
-            raise ValueError("not the record of a run")
+            raise ValueError(msg("not the record of a run"))
         return cls(
             call_time=_text(record, "call_time") or "",
             outcome=record["outcome"],

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..messages.message import msg
 from .store import InFlight, record_in, tick_in
 
 _HOLDER = re.compile(rb"process [0-9]+")
@@ -24,7 +25,7 @@ def read_own(path: Path) -> bytes:
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
-            raise OSError(errno.EPERM, "not a plain file", str(path))
+            raise OSError(errno.EPERM, msg("not a plain file"), str(path))
         file.seek(max(0, seen.st_size - _MOST))
         return file.read(_MOST)
 
@@ -64,7 +65,7 @@ def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
         )
     except OSError:
         return None
-    who = holder[0].decode() if holder else "another process"
+    who = holder[0].decode() if holder else msg("another process")
     return (who, now.timestamp() - seen.st_mtime) if held else None
 
 

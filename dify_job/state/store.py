@@ -16,6 +16,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
+from ..messages.message import msg
 from ..system.paths import state_home
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
@@ -169,7 +170,7 @@ class JobState:
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
             os.close(fd)
-            raise LockHeld(holder or "another process") from None
+            raise LockHeld(holder or msg("another process")) from None
         except OSError:
             os.close(fd)
             raise
@@ -271,13 +272,21 @@ def _link_to_private(directory: Path) -> None:
 def cannot_write(directory: Path, error: OSError) -> JobError:
     """The error for a state directory that takes no lock or record; found before the call."""
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
-    away = f"mv {directory} {directory}.old" if error.errno == errno.EEXIST else "make it writable for you"
+    away = (
+        msg("mv {directory} {directory}.old", directory=directory)
+        if error.errno == errno.EEXIST
+        else msg("make it writable for you")
+    )
     return JobError(
         Outcome.CANNOT_WRITE,
-        f"the state directory {directory} cannot be used: {error.strerror}",
+        msg(
+            "the state directory {directory} cannot be used: {strerror}",
+            directory=directory,
+            strerror=error.strerror,
+        ),
         disk_error_hint(
             error,
             directory,
-            "it is a system job's: run it with sudo, or as its own user" if others else away,
+            msg("it is a system job's: run it with sudo, or as its own user") if others else away,
         ),
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..messages.message import msg
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST = 200  # bytes of a name that a temporary one repeats; file systems take 255
@@ -49,7 +51,7 @@ class Directory:
         found = os.fstat(fd)
         if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
             os.close(fd)
-            raise OSError(errno.EPERM, "not a plain file of its own", name)
+            raise OSError(errno.EPERM, msg("not a plain file of its own"), name)
         return fd
 
     @contextlib.contextmanager
@@ -62,7 +64,7 @@ class Directory:
         with contextlib.suppress(FileNotFoundError):
             there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
             if not stat.S_ISREG(there) and not stat.S_ISLNK(there):
-                raise OSError(errno.EEXIST, f"there is something named {name} that is no file")
+                raise OSError(errno.EEXIST, msg("there is something named {name} that is no file", name=name))
         temporary = _temporary(name)
         try:
             with os.fdopen(self._new(temporary, os.O_WRONLY, mode), "wb") as file:

@@ -15,6 +15,7 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.message import msg
 
 _PACKAGE = Path(__file__).parents[1]
 _LENGTH = 1_000_000  # characters of a rendered value
@@ -42,13 +43,16 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
         with _bounded_memory():
             return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
     except MemoryError:
-        reason = f"it needs more than {_MEMORY // 2**20} MiB"
+        reason = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
     except _MISTAKES as error:
         reason = str(error) or type(error).__name__
     raise JobError(
         Outcome.CONFIG,
-        f"{where}: the template cannot be rendered: {reason}",
-        f"names that a template can use: {', '.join(sorted(names))}; literal braces are {{{{ '{{{{' }}}}",
+        msg("{where}: the template cannot be rendered: {reason}", where=where, reason=reason),
+        msg(
+            "names that a template can use: {sorted}; literal braces are {{{{ '{{{{' }}}}",
+            sorted=", ".join(sorted(names)),
+        ),
     )
 
 
@@ -68,14 +72,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
             if bits > _BITS:
-                raise SecurityError(f"a number of more than {_BITS} bits")
+                raise SecurityError(msg("a number of more than {bits} bits", bits=_BITS))
         return super().call_binop(context, operator, left, right)
 
     def _counted(self, values: Iterable[Any]) -> Iterator[Any]:
         for value in values:
             self._rounds += 1
             if self._rounds > MAX_RANGE:
-                raise SecurityError(f"its loops go more than {MAX_RANGE} rounds")
+                raise SecurityError(msg("its loops go more than {max_range} rounds", max_range=MAX_RANGE))
             yield value
 
 
@@ -91,7 +95,7 @@ def _joined(parts: Iterable[str]) -> str:
     for part in parts:
         length += len(part)
         if length > _LENGTH:
-            raise SecurityError(f"its text is longer than {_LENGTH} characters")
+            raise SecurityError(msg("its text is longer than {length} characters", length=_LENGTH))
         kept.append(part)
     return "".join(kept)
 

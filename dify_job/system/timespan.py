@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from ..messages.message import msg
+
 _UNITS: dict[str, float] = {
     unit: seconds
     for seconds, units in (
@@ -35,7 +37,7 @@ def parse_timespan(text: str) -> float:
         total += float(part[1]) * _UNITS[part[2] or "s"]
         rest = rest[part.end() :].lstrip()
     if rest or not text.strip():
-        raise ValueError(f"{text!r} is not a time span; write it as 90s, 30min or 1h 30min")
+        raise ValueError(msg("{text!r} is not a time span; write it as 90s, 30min or 1h 30min", text=text))
     return total
 
 
@@ -59,17 +61,17 @@ def format_timespan(seconds: float) -> str:
 def timespan(value: Any) -> float:
     """Seconds from `30min`, or from a number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError('must be a time span such as "30min"')
+        raise ValueError(msg('must be a time span such as "30min"'))
     seconds = parse_timespan(value) if isinstance(value, str) else float(value)
     if not 0 <= seconds < float("inf"):
-        raise ValueError("must not be negative")
+        raise ValueError(msg("must not be negative"))
     return seconds
 
 
 def positive_timespan(value: Any) -> float:
     """The same, above zero."""
     if (seconds := timespan(value)) <= 0:
-        raise ValueError("must be more than 0 s")
+        raise ValueError(msg("must be more than 0 s"))
     return seconds
 
 
@@ -77,5 +79,5 @@ def interval(value: Any) -> float:
     """The same, with its unit: a bare 2 that was meant as hours would be a paid run every two seconds."""
     seconds = positive_timespan(value)
     if not isinstance(value, str) or re.fullmatch(r"[\s\d.]+", value):
-        raise ValueError(f"has no unit; write it as {value}h, {value}min or {value}s")
+        raise ValueError(msg("has no unit; write it as {value}h, {value}min or {value}s", value=value))
     return seconds

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
+from ..messages.message import msg
 from .secure_dir import Directory
 
 _LOCK_WAIT = 10.0
@@ -102,7 +103,11 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
         writer.roll_back()
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"{error.filename or place} could not be written: {error.strerror}; nothing was changed",
+            msg(
+                "{value} could not be written: {strerror}; nothing was changed",
+                value=error.filename or place,
+                strerror=error.strerror,
+            ),
             disk_error_hint(error, place, otherwise),
         ) from None
     except BaseException:
@@ -118,7 +123,11 @@ def removing(place: Path, otherwise: str) -> Iterator[None]:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"{error.filename or place} could not be removed: {error.strerror}",
+            msg(
+                "{value} could not be removed: {strerror}",
+                value=error.filename or place,
+                strerror=error.strerror,
+            ),
             disk_error_hint(error, place, otherwise),
         ) from None
 
@@ -138,8 +147,8 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            f"{path} cannot be opened: {error.strerror}",
-            "install as root, or with --user",
+            msg("{path} cannot be opened: {strerror}", path=path, strerror=error.strerror),
+            msg("install as root, or with --user"),
         ) from None
     _held.add(path)
     try:
@@ -173,8 +182,8 @@ def _lock(path: Path) -> int:
             if time.monotonic() > until:
                 raise JobError(
                     Outcome.BUSY,
-                    "another install or uninstall is under way",
-                    "try again when it has ended",
+                    msg("another install or uninstall is under way"),
+                    msg("try again when it has ended"),
                 ) from None
             time.sleep(0.05)
 
