@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTS ?= tests
+LOCALE := dify_job/messages/locale
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-matrix test-newest lint format golden messages bench package deb clean
@@ -37,7 +38,12 @@ golden: $(INSTALLED) ## Renew the golden files; read the diff before you commit 
 	$(BIN)/python -m pytest -q tests/golden --renew-golden
 
 messages: $(INSTALLED) ## Take new messages into the Chinese catalogue, and compile it
-	$(BIN)/python packaging/messages.py
+	@mkdir -p build
+	PYTHONPATH=packaging $(BIN)/pybabel -q extract -F packaging/babel.cfg -k msg -k ExitCode:3 --omit-header --no-location \
+		-o build/dify-job.pot dify_job
+	$(BIN)/pybabel -q update -i build/dify-job.pot -d $(LOCALE) -D dify-job -l zh --no-fuzzy-matching --ignore-obsolete -w 110
+	$(BIN)/pybabel -q compile -d $(LOCALE) -D dify-job --statistics
+	$(BIN)/pybabel -q compile -d $(LOCALE) -D click
 
 bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
 	$(BIN)/python bench/run.py

@@ -62,8 +62,10 @@ def check_clock(seen: AppProbe | None) -> Finding:
     synchronised = _synchronised()
     if synchronised is False:
         return warn("clock", msg("the clock is not synchronised"), by_root(msg("timedatectl set-ntp true")))
-    told = "synchronised" if synchronised else msg("not known whether it is synchronised")
-    return ok("clock", told + ("" if ahead is None else msg("; agrees with the server's")))
+    state = msg("synchronised") if synchronised else msg("not known whether it is synchronised")
+    if ahead is None:
+        return ok("clock", state)
+    return ok("clock", msg("{state}; agrees with the server's", state=state))
 
 
 @cache
@@ -291,8 +293,8 @@ def check_last_run(case: CheckContext) -> Iterator[Finding]:
         else:
             code = last.get("exit_code")
             again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
-            told = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
-            yield warn("last-run", told, last.get("hint") or msg("dify-job logs {job}", job=job))
+            ended = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
+            yield warn("last-run", ended, last.get("hint") or msg("dify-job logs {job}", job=job))
     if not os.access(directory / "in-flight.json", os.R_OK) or lock_holder(directory, case.now):
         return
     record = read_in_flight(directory)

@@ -216,10 +216,10 @@ def check_zone(job: Job, now: datetime) -> Finding:
             readlink=localtime.readlink(),
         )
         return warn("zone", told, _set_zone())
-    told = (
+    zone_names = (
         ", ".join(names) if names else msg("{local_name}, the machine's own", local_name=zones.local_name())
     )
-    return ok("zone", msg("{told}; here it is {astimezone:%H:%M %Z}", told=told, astimezone=now.astimezone()))
+    return ok("zone", msg("{zones}; here it is {now:%H:%M %Z}", zones=zone_names, now=now.astimezone()))
 
 
 def _set_zone() -> str:

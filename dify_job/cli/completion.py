@@ -2,7 +2,7 @@
 
 from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
 
-from ..messages.i18n import translate
+from ..messages.i18n import translate_constant
 
 
 class _Zsh(ZshComplete):
@@ -23,5 +23,5 @@ def set_up() -> None:
 
 def _spoken(item: CompletionItem) -> CompletionItem:
     if item.help:
-        item.help = translate(" ".join(item.help.split()))
+        item.help = translate_constant(" ".join(item.help.split()))
     return item

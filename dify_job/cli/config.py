@@ -30,7 +30,7 @@ def config_group() -> None:
 
 @config_group.command()
 @click.argument("job", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 @click.pass_context
 def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
     """Print every value of every job and where it came from; the key is masked.

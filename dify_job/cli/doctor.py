@@ -32,7 +32,7 @@ _COLOURS = {Severity.OK: "\x1b[32m", Severity.WARN: "\x1b[33m", Severity.FAIL: "
 @click.command()
 @click.argument("job", required=False)
 @scope_options
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 @click.pass_context
 def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
     """Look for what could stop the next run of a job, or of all; starts none.

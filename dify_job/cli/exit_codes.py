@@ -8,17 +8,17 @@ from ..messages.message import msg
 from .help import columns_of
 from .output import echo_data, echo_json
 
-_RETRY_IS = "a retry is "
 _RETRY = {
-    RetrySafety.SAFE: msg("a retry is safe"),
-    RetrySafety.USELESS: msg("a retry is no"),
-    RetrySafety.NOT_SAFE: msg("a retry is not safe"),
-    RetrySafety.POLICY: msg("a retry is policy"),
+    RetrySafety.NOT_NEEDED: msg("no"),
+    RetrySafety.SAFE: msg("yes"),
+    RetrySafety.NOT_SAFE: msg("never blindly"),
+    RetrySafety.USELESS: msg("pointless"),
+    RetrySafety.POLICY: msg("your decision"),
 }
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 def exit_codes(*, as_json: bool) -> None:
     """Print the table of exit codes of `run`."""
     if as_json:
@@ -30,9 +30,18 @@ def exit_codes(*, as_json: bool) -> None:
         )
         return
     outcomes = max(len(row.outcome) for row in TABLE)
-    lines = [("code", "outcome", _RETRY_IS, "when")]
-    lines += [(str(row.code), row.outcome, _RETRY.get(row.again, row.again), row.when) for row in TABLE]
+    lines: list[tuple[str, ...]] = [(msg("code"), msg("outcome"), msg("retry?"), msg("when"))]
+    lines += [(str(row.code), row.outcome, _RETRY[row.again], msg(row.when)) for row in TABLE]
     for code, outcome, again, when in lines:
-        retry = translate(again).removeprefix(_RETRY_IS if again != _RETRY_IS else "").rstrip()
-        padded = retry + " " * (10 - columns_of(retry))
-        echo_data(f"{code:>4}  {outcome:<{outcomes}}  {padded}  {translate(when)}")
+        columns = (
+            _padded(translate(code), -4),
+            _padded(translate(outcome), outcomes),
+            _padded(translate(again), 13),
+        )
+        echo_data("  ".join((*columns, translate(when))))
+
+
+def _padded(text: str, width: int) -> str:
+    """Fill a text up to a width in columns of a terminal; to the left where it is negative."""
+    blanks = " " * (abs(width) - columns_of(text))
+    return blanks + text if width < 0 else text + blanks

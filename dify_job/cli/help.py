@@ -6,7 +6,7 @@ from unicodedata import east_asian_width
 
 import click
 
-from ..messages.i18n import translate
+from ..messages.i18n import translate_constant
 
 _PIECE = re.compile(r"[\u2e80-\uffef][，。；：、！？）」]*|[^\s\u2e80-\uffef]+[，。；：、！？）」]*|\s+")
 _EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
@@ -16,16 +16,16 @@ class Formatter(click.HelpFormatter):
     """click's, with each text put into the reader's language before it is laid out."""
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:  # noqa: D102 - click's
-        super().write_usage(prog, args, prefix or translate("Usage: "))
+        super().write_usage(prog, args, prefix)
 
     def write_heading(self, heading: str) -> None:  # noqa: D102
-        super().write_heading(translate(heading))
+        super().write_heading(translate_constant(heading))
 
     def write_text(self, text: str) -> None:  # noqa: D102
         paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
         indent = " " * self.current_indent
         for number, paragraph in enumerate(paragraphs):
-            lines = wrapped(translate(paragraph), self.width - self.current_indent)
+            lines = wrapped(translate_constant(paragraph), self.width - self.current_indent)
             self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
 
     def write_dl(  # noqa: D102
@@ -67,4 +67,4 @@ def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
 
 def _translated(text: str) -> str:
     found = _EXTRA.fullmatch(text)
-    return translate(found[1]) + found[2] if found is not None else translate(text)
+    return translate_constant(found[1]) + found[2] if found is not None else translate_constant(text)

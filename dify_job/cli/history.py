@@ -132,7 +132,7 @@ def _table(shown: Sequence[RunRecord], console: str | None) -> None:
 
 
 def _words(run: RunRecord) -> str:
-    return translate(" ".join(run.message.split()))
+    return " ".join(translate(run.message).split())
 
 
 def _cells(run: RunRecord) -> tuple[str, str, str, str, str]:

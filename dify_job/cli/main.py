@@ -25,7 +25,8 @@ import click  # noqa: E402
 from .. import __version__  # noqa: E402
 from ..exit_codes import Outcome, code_of  # noqa: E402
 from ..messages.errors import JobError  # noqa: E402
-from ..messages.message import msg
+from ..messages.i18n import translate_clicks_texts  # noqa: E402
+from ..messages.message import msg  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
 from .output import BrokenStdoutError, UnprintedError, echo_err, log_traceback, tell_error  # noqa: E402
 
@@ -99,7 +100,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="dify-job %(version)s")
+@click.version_option(__version__, message="dify-job %(version)s", help=msg("Show the version and exit."))
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run Dify workflows on the operating system's own scheduler.
@@ -115,6 +116,7 @@ add_globals(cli)
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     _occupy_standard_descriptors()
+    translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
         from .completion import set_up  # noqa: PLC0415 - a shell asks
 

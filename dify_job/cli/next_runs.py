@@ -24,7 +24,7 @@ from .output import echo, echo_json
 @click.option(
     "-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help=msg("How many.")
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 @click.pass_context
 def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_json: bool) -> None:
     """Print the coming runs of jobs, and warn where a clock change skips one."""

@@ -23,7 +23,7 @@ class LiveLine:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._began = time.monotonic()
-        self._node = msg("waiting for the server")
+        self._node: str = msg("waiting for the server")
         self._tokens = 0
         self._done = 0
         self._drawn = False

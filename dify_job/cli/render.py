@@ -98,11 +98,25 @@ def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[Rende
         artifacts += render_manifests(job, cluster, place, datetime.now(UTC))
         file = job.key.file or "KEYFILE"
         where = msg(" --namespace {namespace}", namespace=cluster.namespace) if cluster.namespace else ""
-        echo_err(msg("{name}: its key, once: kubectl create secret generic {object_name}{where} "
-"--from-file=api_key={file}", name=job.name, object_name=object_name(job.name), where=where, file=file))  # fmt: skip
+        echo_err(
+            msg(
+                "{name}: its key, once: kubectl create secret generic {object_name}{where} "
+                "--from-file=api_key={file}",
+                name=job.name,
+                object_name=object_name(job.name),
+                where=where,
+                file=file,
+            )
+        )
         if is_this_machine(job.base_url):
-            echo_err(msg("{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
-"address of Dify that the cluster reaches", name=job.name, base_url=job.base_url))  # fmt: skip
+            echo_err(
+                msg(
+                    "{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
+                    "address of Dify that the cluster reaches",
+                    name=job.name,
+                    base_url=job.base_url,
+                )
+            )
         if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
             echo_err(
                 msg(

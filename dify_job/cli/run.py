@@ -16,7 +16,6 @@ from ..config.loader import load_config, pick
 from ..config.model import Config, Expectation, Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.i18n import translate
 from ..messages.message import msg
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
@@ -253,8 +252,6 @@ def _print_value(result: Result, path: str) -> None:
 
 def _print(result: Result) -> None:
     try:
-        told = result.as_json()
-        spoken = {key: translate(told[key]) for key in ("message", "hint") if told[key]}
-        echo_json(told | spoken)
+        echo_json(result.as_json())
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
         log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)

@@ -151,7 +151,7 @@ def _attention(row: JobStatus) -> list[str]:
         if row.schedule
         else msg("neither installed nor configured: dify-job status shows what is"),
     }
-    words = [mends[row.sync]] if row.sync in mends else []
+    words: list[str] = [mends[row.sync]] if row.sync in mends else []
     words += row.troubles
     if row.last is not None and row.ended_badly:
         words.append(

@@ -211,8 +211,8 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
             yield (
                 msg(
-                    "DIFY_BASE_URL from {value} is not used: the key comes from {value2}, and a key goes only "
-                    "to the address set beside it",
+                    "DIFY_BASE_URL from {value} is not used: the key comes from {value2}, and a key goes "
+                    "only to the address set beside it",
                     value=place.where or msg("the environment"),
                     value2=owner.where or msg("the environment"),
                 )

@@ -134,8 +134,8 @@ def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
             if not valid_name(name):
                 mistakes.append(
                     msg(
-                        "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
-                        "first a letter or digit",
+                        "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, "
+                        "the first a letter or digit",
                         place=document.place(("jobs", name)),
                         name=name,
                     )

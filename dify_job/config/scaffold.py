@@ -40,7 +40,7 @@ class Draft:
 
 def written(draft: Draft) -> str:
     """The text of the file."""
-    lines = [
+    lines: list[str] = [
         msg(
             "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml tells all keys,",
             job=draft.job,

@@ -16,6 +16,7 @@ from math import isfinite
 from typing import Any, Protocol
 
 from ..messages.i18n import translate
+from ..messages.message import Message
 from ..messages.sanitize import one_line, visible
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -63,6 +64,10 @@ def hide(secret: str, *, is_key: bool = False) -> None:
 
 def redact(text: str) -> str:
     """The text without the secrets that hide() was told."""
+    if not any(secret in text for secret in _secrets):
+        return text
+    if isinstance(text, Message):
+        return text.map(redact)
     for secret in _secrets:
         text = text.replace(secret, _HIDDEN)
     return text
@@ -240,7 +245,7 @@ def _shown(value: Any) -> Any:
 
 def _speak(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """What people read, in the language of the locale; JSON lines are for programs."""
-    spoken = {key: translate(str(event[key])) for key in ("event", "hint") if event.get(key)}
+    spoken = {key: translate(event[key]) for key in ("event", "hint") if event.get(key)}
     return {**event, **spoken}
 
 

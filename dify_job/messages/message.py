@@ -1,14 +1,14 @@
 """Text for a person, as data: a template and its values."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 
 class Message(str):
     """A text that is English as a `str`, and that knows what it was made from.
 
-    The place that prints it chooses the reader's language (`i18n.translate`): the catalogue translates the
-    template, and the values are filled in afterwards. Values that are messages themselves are translated, too.
+    The place that prints it chooses the language (`i18n.translate`): the catalogue translates the
+    template, and the values are filled in afterwards. Messages among the values are translated, too.
     """
 
     __slots__ = ("template", "values")
@@ -27,9 +27,21 @@ class Message(str):
         message.values = values
         return message
 
-    def __getnewargs__(self) -> tuple[str, dict[str, Any]]:
+    def __getnewargs__(self) -> Any:
         """Support copy and pickle."""
         return self.template, self.values
+
+    def map(self, change: Callable[[str], str]) -> "Message":
+        """Return the message with each text among its values changed, so that it can still be translated.
+
+        Args:
+            change: Takes a text and returns what takes its place, such as one without secrets.
+
+        """
+        return Message(
+            self.template,
+            {name: change(value) if isinstance(value, str) else value for name, value in self.values.items()},
+        )
 
     def with_values(self, **values: Any) -> "Message":
         """Return the same message with other values.

@@ -17,5 +17,7 @@ def visible(text: str) -> str:
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
     """The text in one line without control characters, cut off at `longest` characters."""
+    if len(text) <= longest and text.isprintable() and "  " not in text and text == text.strip():
+        return text  # as it is: a Message can still be translated
     line = visible(" ".join(text[: 4 * longest].split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"

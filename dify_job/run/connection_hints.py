@@ -8,7 +8,7 @@ def connection_error_hint(why: str) -> str:
     if why.startswith("proxy: "):
         return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
     if "certificate is not trusted" not in why:
-        return msg("check base_url (dify-job config show JOB), and that Dify is up")
+        return msg("check base_url (dify-job config show {job}), and that Dify is up", job="JOB")
     if "expired" in why:
         return msg("renew the certificate on the server")
     if "mismatch" in why:

@@ -28,7 +28,8 @@ _ABOUT_INPUTS = (
 
 _DENIED = msg("the key was refused")
 _KEY_HINT = msg(
-    "check the key (in Dify: API Access) and where the job takes it from: dify-job config show JOB"
+    "check the key (in Dify: API Access) and where the job takes it from: dify-job config show {job}",
+    job="JOB",
 )
 _INPUTS_HINT = msg("compare the inputs with the form of the app's start node in Dify")
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
+from ..messages.message import Message
 from ..messages.sanitize import one_line
 from ..system.values import dataclass, replace
 from .outcome import RunOutcome
@@ -123,12 +124,17 @@ def result_of(verdict: RunOutcome, job: str, *, call_time: str, attempts: int, d
         outcome=verdict.outcome,
         exit_code=code_of(verdict.outcome, verdict.signum or 0),
         message=one_line(log.redact(verdict.message)),
-        hint=one_line(log.redact(verdict.hint.replace("JOB", job))) if verdict.hint else None,
+        hint=one_line(log.redact(for_job(verdict.hint, job))) if verdict.hint else None,
         call_time=call_time,
         attempts=attempts,
         duration=duration,
         run=_printable(verdict.run),
     )
+
+
+def for_job(hint: str, job: str) -> str:
+    """Return a hint with the name of the job in it."""
+    return hint.with_values(job=job) if isinstance(hint, Message) else hint
 
 
 def log_result(result: Result, *, outputs: int = 0) -> None:

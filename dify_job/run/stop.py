@@ -25,7 +25,7 @@ class Stop:
     def __init__(self, cancel: Cancel | None, *, known_running: bool) -> None:
         self._cancel = cancel
         self._known_running = known_running
-        self._trouble = msg("no task id was known yet")
+        self._trouble: str = msg("no task id was known yet")
         self.call: PendingCall | None = None
         self.until = time.monotonic() + _FIRST_IDS
 

@@ -94,7 +94,7 @@ def start_command() -> str:
     """What starts the daemon of this machine, or installs one, as this caller has to give it."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
     if not there:
-        command = msg("apt-get install cron")
+        command: str = msg("apt-get install cron")
     elif systemctl.is_booted():
         command = msg("systemctl enable --now {there}", there=there[0])
     else:

@@ -29,7 +29,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     timeout: the job's own, in seconds. catch_up: what the job says of missed runs.
     """
     said = _read(texts)
-    found = []
+    found: list[str] = []
     if "ExecStart" in said:
         now = said["ExecStart"].values
         found.append(

@@ -214,7 +214,7 @@ class Systemd(Backend):
     def _take_away(self, job: str, seen: Mapping[Path, FileStatus]) -> InstallResult:
         """The units last: by them an uninstall that was killed is found, and ended by the next."""
         ours = [path for path, one in seen.items() if one.is_ours]
-        left = [
+        left: list[str] = [
             msg("{path} is not ours and was left", path=path) for path, one in seen.items() if one.is_foreign
         ]
         _, timer = units.unit_names(job)

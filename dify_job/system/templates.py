@@ -43,7 +43,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
         with _bounded_memory():
             return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
     except MemoryError:
-        reason = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
+        reason: str = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
     except _MISTAKES as error:
         reason = str(error) or type(error).__name__
     raise JobError(
