@@ -130,7 +130,9 @@ TABLE: tuple[ExitCode, ...] = (
         "the deadline passed while the run was under way; stop was sent",
         RetrySafety.POLICY,
     ),
+    ExitCode(129, Outcome.CANCELLED, "SIGHUP; stop was sent", RetrySafety.USELESS),
     ExitCode(130, Outcome.CANCELLED, "SIGINT; stop was sent", RetrySafety.USELESS),
+    ExitCode(131, Outcome.CANCELLED, "SIGQUIT; stop was sent", RetrySafety.USELESS),
     ExitCode(143, Outcome.CANCELLED, "SIGTERM; stop was sent", RetrySafety.USELESS),
 )
 

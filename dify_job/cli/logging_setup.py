@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import log
 from ..config.model import Job
+from ..log.sinks import LogFile, NonBlockingWriter, NullSink, Syslog
 from ..messages.message import msg
 from .options import Globals
 from .output import echo_err
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .progress import LiveLine
 
 _JOURNAL = Path("/run/systemd/journal/socket")
-_SYSLOG = "/dev/log"
-_DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
 
 
 def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
@@ -37,19 +35,41 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     if stream.isatty() and options.log_format == "auto" and not options.quiet:
         from .progress import LiveLine  # noqa: PLC0415 - on a terminal alone
 
-        live = LiveLine(sys.stderr)
+        writer = getattr(stream, "buffer", None)
+        has_room = writer.has_room if isinstance(writer, NonBlockingWriter) else lambda: True
+        live = LiveLine(sys.stderr, has_room)
     elif cron and not _JOURNAL.exists():
-        stream = _Syslog.open() or _file_of(job) or _Silence()
+        stream = _syslog() or _file_of(job) or NullSink()
     face = "journal" if cron and _JOURNAL.exists() else options.log_format
     log.set_up(face=face, level=log.level_of(level), stream=live or stream, job=job.name, journal=cron)
     return None if scheduled else live
 
 
+def never_wait_for_stderr() -> NonBlockingWriter | None:
+    """Replace sys.stderr by a stream that waits for no reader.
+
+    Returns:
+        The writer below it, or None where stderr is no file.
+    """
+    try:
+        writer = NonBlockingWriter(sys.stderr.fileno())
+        encoding = sys.stderr.encoding or "utf-8"
+    except (OSError, ValueError, AttributeError):
+        return None
+    sys.stderr = io.TextIOWrapper(writer, encoding, "backslashreplace", write_through=True)
+    return writer
+
+
+def _syslog() -> log.Stream | None:
+    try:
+        return Syslog()
+    except OSError:
+        return None
+
+
 def _file_of(job: Job) -> log.Stream | None:
     if job.log_file is None:
         return None
-    from ..log.log_file import LogFile  # noqa: PLC0415 - on a machine without journald and syslog alone
-
     try:
         return LogFile(job.log_file)
     except OSError as error:  # it is cron's to mail, and changes no outcome
@@ -69,48 +89,3 @@ def is_cron(options: Globals, *, scheduled: bool) -> bool:
     A cluster says how it wants the log.
     """
     return scheduled and options.log_format == "auto" and not under_systemd() and not sys.stderr.isatty()
-
-
-class _Syslog:
-    """Lines as syslog datagrams."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-
-    @classmethod
-    def open(cls) -> _Syslog | None:
-        """Where a syslog daemon listens."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        try:
-            connection.connect(_SYSLOG)
-        except OSError:
-            connection.close()
-            return None
-        return cls(connection)
-
-    def write(self, text: str, /) -> int:
-        """One datagram a line."""
-        for line in text.splitlines():
-            with contextlib.suppress(OSError):
-                self._socket.send(f"<{_DAEMON_INFO}>dify-job[{os.getpid()}]: {line}".encode()[:8000])
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def isatty(self) -> bool:
-        """A program reads it."""
-        return False
-
-
-class _Silence:
-    """No daemon takes the log: the result is in the state, and a failure is printed."""
-
-    def write(self, text: str, /) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        return
-
-    def isatty(self) -> bool:
-        return False

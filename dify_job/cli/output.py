@@ -1,7 +1,9 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
+import os
+import select
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from .. import log
 from ..messages.errors import JobError
@@ -33,16 +35,33 @@ def _put(text: str) -> None:
     if sys.stdout is None:
         raise UnprintedError(msg("it is closed"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
-    data = text.encode(errors="backslashreplace")
+    data = text.encode(errors="backslashreplace") + b"\n"
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        _write_all(sys.stdout, data)
     except BrokenPipeError:
         raise BrokenStdoutError(msg("its reader is gone")) from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
+
+
+def _write_all(stream: TextIO, data: bytes) -> None:
+    """Write whole, past the buffer: what a signal interrupts must not be flushed again at the end.
+
+    A caller may have made the file non-blocking: its reader is waited for all the same.
+    """
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError):  # in a test, or inside another program
+        stream.buffer.write(data)
+        stream.buffer.flush()
+        return
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
 
 
 def echo_json(value: Any) -> None:

@@ -5,7 +5,8 @@ import os
 import sys
 import threading
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import BinaryIO, TextIO
 from unicodedata import east_asian_width
 
 from ..dify.models import Event
@@ -20,8 +21,10 @@ _CLEAR = "\r\x1b[2K"
 class LiveLine:
     """A stream for the log that redraws one line below it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, has_room: Callable[[], bool] = lambda: True) -> None:
+        """Draw on a terminal; has_room: False while it takes nothing, and then nothing is drawn."""
         self._stream = stream
+        self._has_room = has_room
         self._began = time.monotonic()
         self._node: str = msg("waiting for the server")
         self._tokens = 0
@@ -29,11 +32,11 @@ class LiveLine:
         self._drawn = False
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def start(self) -> None:
-        """Draw until stop."""
-        self._thread.start()
+        """Draw until stop; where no thread can be started, there is no line."""
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._tick, daemon=True).start()
 
     def stop(self) -> None:
         """Take the line away."""
@@ -59,6 +62,11 @@ class LiveLine:
             above, self._drawn = _CLEAR if self._drawn else "", False
             return self._stream.write(above + text)
 
+    @property
+    def buffer(self) -> BinaryIO:
+        """The bytes below, as of a text file."""
+        return self._stream.buffer
+
     def flush(self) -> None:
         """As of a file."""
         self._stream.flush()
@@ -72,6 +80,8 @@ class LiveLine:
             with self._lock:
                 if self._stopped.is_set():
                     return
+                if not self._has_room():
+                    continue
                 elapsed = format_timespan(float(int(time.monotonic() - self._began)))
                 tokens = f" · {self._tokens} tokens" if self._tokens else ""
                 line = msg(

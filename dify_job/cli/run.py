@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _BEGAN = time.monotonic()
 _SCHEDULED_WAIT_NETWORK = 60.0
+_STDERR_READER = 1.0  # seconds at the end for who reads stderr
 
 
 @click.command()
@@ -101,9 +102,8 @@ def run(  # noqa: PLR0913 - one argument an option
     options = ctx.ensure_object(Globals)
     inbox = EventQueue()
     signals = Signals(inbox)
-    ended = _Ended(
-        signals, print_path, scheduled=scheduled, by_cron=logging_setup.is_cron(options, scheduled=scheduled)
-    )
+    stderr = logging_setup.never_wait_for_stderr()
+    ended = _Ended(signals)
     start = RunContext(began=_BEGAN, inbox=inbox, ended=ended)
     chosen, name = None, job or ""
     try:
@@ -145,6 +145,12 @@ def run(  # noqa: PLR0913 - one argument an option
         log_traceback()
         result = fault(name, error, start)
         ended(result)
+    by_cron = logging_setup.is_cron(options, scheduled=scheduled)
+    with signals.ending_a_wait():
+        _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
+        log.finish(_STDERR_READER)
+        if stderr is not None:
+            stderr.drain(_STDERR_READER)
     return result.exit_code
 
 
@@ -187,27 +193,31 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
 
 
 class _Ended:
-    """Shows a result: on stdout, or under cron, which mails what is printed, the failures in words."""
+    """Take note of a result that stands: no signal changes its code, and the live line goes."""
 
-    def __init__(self, signals: Signals, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
+    def __init__(self, signals: Signals) -> None:
         self.live: LiveLine | None = None
         self._signals = signals
-        self._print_path = print_path
-        self._scheduled = scheduled
-        self._by_cron = by_cron
 
     def __call__(self, result: Result) -> None:
         self._signals.code = result.exit_code
         if self.live is not None:
             self.live.stop()
-        if self._print_path is not None:
-            _print_value(result, self._print_path)
-        elif not self._scheduled:
-            _print(result)
-        elif not result.success and log.is_set_up() and self._by_cron:
-            echo_err(msg("dify-job: job {job}: {message}", job=result.job, message=result.message))
-            if result.hint:
-                echo_err(msg("  {hint}", hint=result.hint))
+
+
+def _show(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:
+    """Show a result on stdout, or under cron, which mails what is printed, a failure on stderr.
+
+    This comes last: a reader such as a pager may wait as long as it likes.
+    """
+    if print_path is not None:
+        _print_value(result, print_path)
+    elif not scheduled:
+        _print(result)
+    elif not result.success and log.is_set_up() and by_cron:
+        echo_err(msg("dify-job: job {job}: {message}", job=result.job, message=result.message))
+        if result.hint:
+            echo_err(msg("  {hint}", hint=result.hint))
 
 
 def _settings(

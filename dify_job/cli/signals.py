@@ -1,16 +1,19 @@
-"""What SIGINT and SIGTERM do to `run`: they end it where it stands, or once it has begun ask it to stop."""
+"""Signal handlers of `run`: stop the run, and once its outcome is known end the wait for a reader."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 from ..run.event_queue import EventQueue
 
-_GRACE = 1.0  # seconds for a second signal to be heard by what it interrupts
+_GRACE = 1.0  # seconds between a second signal and the end of the process, for what the signal interrupts
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Cancelled(BaseException):
-    """A signal that came before the run had begun: nothing was sent."""
+    """A signal that came before anything was sent, or while the result waits for its reader."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -18,31 +21,59 @@ class Cancelled(BaseException):
 
 
 class Signals:
-    """The handler of both, set as it is made.
+    """Handle the signals that end a process in the ordinary way, from construction on.
 
-    A read from a terminal or a FIFO goes on after a handler that returns (PEP 475), so at first it raises.
-    The second signal leaves at once, whatever the program is doing.
+    A read from a terminal or a FIFO goes on after a handler that returns (PEP 475), so before the run begins
+    and while its result is printed the handler raises Cancelled. During the run the first signal asks the run
+    to stop, and the second ends the process at once. A hangup never counts as the second: the shell repeats
+    that of a terminal. Under nohup, which ignores it, it stays ignored.
+
+    Attributes:
+        code: the exit code of the run once it is known; no signal changes it.
     """
 
     def __init__(self, inbox: EventQueue) -> None:
         self._inbox = inbox
-        self._begun = False
+        self._raises = True
         self._seen = 0
-        self.code: int | None = None  # once the outcome is known, no signal changes it
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._heard)
+        self._seen_after_outcome = False
+        self.code: int | None = None
+        for signum in _HANDLED:
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self._handle)
 
     def begin(self) -> None:
         """From now on a signal asks the run to stop."""
-        self._begun = True
+        self._raises = False
 
-    def _heard(self, signum: int, _frame: FrameType | None) -> None:
-        if not self._begun:
+    @contextlib.contextmanager
+    def ending_a_wait(self) -> Iterator[None]:
+        """Leave the block at a signal; at once where one came after the outcome was known.
+
+        The block writes what can wait for its reader without end.
+        """
+        try:
+            self._raises = True
+            if self._seen_after_outcome:
+                self._end_soon(signal.SIGTERM)
+            yield
+        except Cancelled:
+            return
+        finally:
+            self._raises = False
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        if self._raises:
+            self._raises = False
             raise Cancelled(signum)
+        if self._seen and signum == signal.SIGHUP:
+            return
         self._seen += 1
+        self._seen_after_outcome = self._seen_after_outcome or self.code is not None
         if self._seen > 1:
-            signal.signal(
-                signal.SIGALRM, lambda *_: os._exit(128 + signum if self.code is None else self.code)
-            )
-            signal.setitimer(signal.ITIMER_REAL, _GRACE)
+            self._end_soon(signum)
         self._inbox.cancel(signum)
+
+    def _end_soon(self, signum: int) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + signum if self.code is None else self.code))
+        signal.setitimer(signal.ITIMER_REAL, _GRACE)

@@ -4,6 +4,7 @@ Until set_up is called nothing is logged: a program that imports run_workflow ke
 told to hide() are taken out of every face, tracebacks included.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from math import isfinite
 from typing import Any, Protocol
 
 from ..messages.i18n import translate
-from ..messages.message import Message
+from ..messages.message import Message, msg
 from ..messages.sanitize import one_line, visible
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -43,6 +44,7 @@ _keys: list[str] = []
 _hiding = threading.Lock()
 _recent: deque[str] = deque(maxlen=40)
 _logger: Any = None
+_sink: Any = None
 _level = INFO
 
 
@@ -122,9 +124,10 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
 
     journal: send to the journal's socket even where stderr is something else (cron).
     """
-    global _logger, _level  # noqa: PLW0603 - one process, one log
+    global _logger, _level, _sink  # noqa: PLW0603 - one process, one log
     stream = stream or sys.stderr
     _level = level
+    _sink = getattr(stream, "buffer", stream)
     context: dict[str, Any] = {"job": job}
     if face == "auto":
         face = "journal" if journal or stderr_is_journal() else "console" if stream.isatty() else "json"
@@ -132,7 +135,9 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
         from .journal import Journal  # noqa: PLC0415 - under systemd alone
 
         try:
-            _logger = _Pipeline(Journal(), (_add_level, _speak, _fit), context)
+            journal_logger = Journal()
+            _logger = _Pipeline(journal_logger, (_add_level, _speak, _fit), context)
+            _sink = journal_logger.socket
         except OSError:
             face = "json"
     if face == "json":
@@ -196,10 +201,34 @@ def _log(method: str, event: str, /, **fields: Any) -> None:
         told = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
         _recent.append(one_line(redact(told)))
     try:
+        _report_lost_lines()
         getattr(_logger, method)(event, **fields)
     except (OSError, ValueError):
         # A full disk, a closed pipe or a dead journal must not change the outcome (issue 3).
         return
+
+
+def _report_lost_lines() -> None:
+    """Log how many lines nobody took, once somebody takes lines again."""
+    lost = getattr(_sink, "lost", 0)
+    if lost and _sink.has_room():
+        _sink.lost = 0
+        _logger.warning(
+            msg("lines of this log were lost, because their reader did not take them"), lines=lost
+        )
+
+
+def finish(seconds: float) -> None:
+    """Wait for the reader of the log, for so many seconds at most, and report lines that were lost."""
+    if _logger is None:
+        return
+    drain = getattr(_sink, "drain", None)
+    if drain is not None:
+        drain(seconds)
+    with contextlib.suppress(OSError, ValueError):
+        _report_lost_lines()
+    if drain is not None:
+        drain(0.1)
 
 
 debug = partial(_log, "debug")

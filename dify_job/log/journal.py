@@ -3,13 +3,14 @@
 import contextlib
 import fcntl
 import re
-import socket
 import struct
 import termios
 import time
 from collections.abc import Mapping
 from functools import partialmethod
 from typing import Any
+
+from .sinks import DatagramSocket
 
 _SOCKET = "/run/systemd/journal/socket"
 _LONGEST_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
@@ -28,8 +29,8 @@ class Journal:
     """A structlog logger whose lines are journal entries. Raises OSError where there is no journal."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.connect(_SOCKET)
+        self.socket = DatagramSocket(_SOCKET)
+        self._slow = False
 
     def _send(self, priority: int, /, **fields: Any) -> None:
         entry = {"PRIORITY": priority, "SYSLOG_IDENTIFIER": "dify-job"}
@@ -45,8 +46,8 @@ class Journal:
                     entry["MESSAGE_ID"] = MESSAGE_IDS[value]
                 case _:
                     entry[_field_name(key)] = value
-        self._socket.send(b"".join(_field(key, str(value)) for key, value in entry.items()))
-        self._drain()
+        if self.socket.send(b"".join(_field(key, str(value)) for key, value in entry.items())):
+            self._drain()
 
     def _drain(self) -> None:
         """Wait until journald has taken what we sent.
@@ -55,13 +56,14 @@ class Journal:
         reads in order, and remembers a process once seen: when the last entry is taken, an earlier one has
         been seen whole while we lived (journald-context.c). TIOCOUTQ is SIOCOUTQ: bytes not yet read.
         """
-        until = time.monotonic() + _DRAIN
+        until = time.monotonic() + (0.0 if self._slow else _DRAIN)
         with contextlib.suppress(OSError):
-            while time.monotonic() < until:
-                waiting = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0" * 4))[0]
-                if waiting == 0:
+            while struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))[0]:
+                self._slow = time.monotonic() >= until  # a daemon that is stuck is waited for once
+                if self._slow:
                     return
                 time.sleep(0.001)
+            self._slow = False
 
     # The priorities of syslog(3).
     debug = partialmethod(_send, 7)

@@ -1,0 +1,275 @@
+"""Where log lines go: stderr, syslog or a file. No sink waits for its reader; lost lines are counted."""
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import select
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..messages.message import msg
+
+_HELD = 256 * 1024  # bytes of the log that wait for a reader
+_PATIENCE = 1.0  # seconds that one datagram waits for a daemon; none after the first that waited in vain
+_SYSLOG = "/dev/log"
+_DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
+_LARGEST_FILE = 1_000_000  # bytes; the log file before it is kept as FILE.1
+
+
+class NonBlockingWriter(io.RawIOBase):
+    """A writer to a file descriptor that never waits for the reader.
+
+    What a full pipe or a stopped terminal does not take is held, up to a limit; lines beyond it are lost.
+
+    Attributes:
+        lost: lines that were dropped and not reported yet.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.lost = 0
+        self._fd = fd
+        self._send = _non_blocking_write(fd)
+        self._held = bytearray()
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._fd
+
+    def isatty(self) -> bool:
+        """Return True on a terminal."""
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        """Return True, as of every writer."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Write, hold or drop the data; never waits and never fails."""
+        data = bytes(data)
+        with self._lock:
+            self._push()
+            if len(self._held) + len(data) > _HELD:
+                self.lost += max(1, data.count(b"\n"))
+            else:
+                self._held += data
+                self._push()
+        return len(data)
+
+    def has_room(self) -> bool:
+        """Return True where the reader has taken all that was written."""
+        with self._lock:
+            self._push()
+            return not self._held
+
+    def drain(self, seconds: float) -> None:
+        """Wait until the reader has taken what is held, for so many seconds at most."""
+        until = time.monotonic() + seconds
+        while not self.has_room() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.02))
+
+    def _push(self) -> None:
+        while self._held:
+            try:
+                sent = self._send(bytes(self._held[:65536]))
+            except BlockingIOError:
+                return
+            except OSError:  # a full disk, a reader that is gone
+                self.lost += max(1, self._held.count(b"\n"))
+                self._held.clear()
+                return
+            del self._held[:sent]
+
+
+def _non_blocking_write(fd: int) -> Callable[[bytes], int]:
+    """Return a write to the descriptor that raises BlockingIOError where it would wait.
+
+    O_NONBLOCK belongs to the open file, which other processes share: so the file is opened once more, and
+    only where that is refused the flag is set for the moment of one write.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return lambda data: os.write(fd, data)
+    if stat.S_ISSOCK(mode):
+        connection = socket.socket(fileno=os.dup(fd))
+        return lambda data: connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    if not stat.S_ISFIFO(mode) and not os.isatty(fd):
+        return lambda data: os.write(fd, data)
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        own = os.open(f"/proc/self/fd/{fd}", flags)
+    except OSError:
+        return lambda data: _write_with_flag(fd, data)
+    return lambda data: os.write(own, data)
+
+
+def _write_with_flag(fd: int, data: bytes) -> int:
+    before = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, before | os.O_NONBLOCK)
+    try:
+        return os.write(fd, data)
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, before)
+
+
+class DatagramSocket:
+    """A connected socket of a logging daemon. A daemon that is stuck delays the first message alone.
+
+    Attributes:
+        lost: messages that were dropped and not reported yet.
+        stuck: True from a message that was dropped until one is taken again.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Connect.
+
+        Raises:
+            OSError: no daemon listens there.
+        """
+        self.lost = 0
+        self.stuck = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._socket.fileno()
+
+    def send(self, message: bytes) -> bool:
+        """Send one message; return False where it was dropped."""
+        try:
+            if not self.has_room() and (self.stuck or not self._wait(_PATIENCE)):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            self._socket.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError as error:
+            self.lost += 1
+            self.stuck = isinstance(error, BlockingIOError)
+            return False
+        self.stuck = False
+        return True
+
+    def has_room(self) -> bool:
+        """Return True where a message would be taken now."""
+        return self._wait(0.0)
+
+    def _wait(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+
+
+class Syslog:
+    """A text stream whose lines are syslog messages."""
+
+    def __init__(self) -> None:
+        """Connect.
+
+        Raises:
+            OSError: no syslog daemon listens.
+        """
+        self._socket = DatagramSocket(_SYSLOG)
+
+    @property
+    def lost(self) -> int:
+        """Lines that were dropped and not reported yet."""
+        return self._socket.lost
+
+    @lost.setter
+    def lost(self, lines: int) -> None:
+        self._socket.lost = lines
+
+    def has_room(self) -> bool:
+        """Return True where a line would be taken now."""
+        return self._socket.has_room()
+
+    def write(self, text: str, /) -> int:
+        """Send each line as one datagram."""
+        for line in text.splitlines():
+            self._socket.send(f"<{_DAEMON_INFO}>dify-job[{os.getpid()}]: {line}".encode()[:8000])
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each line is sent at once."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+
+class LogFile:
+    """A text stream that appends to a file of bounded size; the file before it is kept as FILE.1.
+
+    Attributes:
+        lost: lines that were dropped and not reported yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            OSError: it cannot be written, or is no regular file.
+        """
+        self.lost = 0
+        self._fd = _open_log_file(path)
+
+    def has_room(self) -> bool:
+        """Return True: whether the disk has room only a write shows."""
+        return True
+
+    def write(self, text: str, /) -> int:
+        """Append in one write, so that lines of two processes do not mix."""
+        data = text.encode(errors="replace")
+        try:
+            if os.write(self._fd, data) < len(data):
+                self.lost += 1
+        except OSError:
+            self.lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each line is written at once."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
+
+
+def _open_log_file(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat(follow_symlinks=False).st_size > _LARGEST_FILE:
+            path.rename(path.with_name(f"{path.name}.1"))
+    # root may write where others can put a link or a pipe
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o640)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(None, msg("it is not a regular file"), str(path))
+    return fd
+
+
+class NullSink:
+    """A text stream that drops every line."""
+
+    def write(self, text: str, /) -> int:
+        """Drop the text."""
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+        return False
