@@ -150,7 +150,7 @@ def run(  # noqa: PLR0913 - one argument an option
         _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
         log.finish(_STDERR_READER)
         if stderr is not None:
-            stderr.drain(_STDERR_READER)
+            stderr.drain(0.1)
     return result.exit_code
 
 

@@ -1,0 +1,183 @@
+"""A reader that does not read, a terminal that goes away: neither holds a run, nor hides its outcome."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+
+import pytest
+
+from dify_job.demo.server import StandIn
+
+from .conftest import Command
+
+F_SETPIPE_SZ = 1031
+
+
+def full_pipe(*, room: int = 0) -> tuple[int, int]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 16)
+    os.set_blocking(writer, True)
+    if room:
+        os.read(reader, room)
+    return reader, writer
+
+
+@pytest.mark.parametrize("room", [0, 64])
+def test_deadline_stops_the_run_though_nobody_reads_stderr(
+    dify_job: Command, server: StandIn, environ: dict[str, str], room: int
+) -> None:
+    reader, writer = full_pipe(room=room)
+    done = dify_job("run", "--timeout", "2s", "-v", env=environ | {"DIFY_API_KEY": "app-slow"}, stderr=writer)
+    assert done.code == 124
+    assert "the server confirmed it" in done.result["message"]
+    assert len(server.runs) == 1
+    os.close(reader)
+    os.close(writer)
+
+
+def test_signal_stops_the_run_though_nobody_reads_stderr(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    reader, writer = full_pipe()
+    process = dify_job.start("run", "-v", env=environ | {"DIFY_API_KEY": "app-slow"}, stderr=writer)
+    done = dify_job.signal_when(process, lambda: server.runs)
+    assert done.code == 143
+    assert "confirmed" in done.result["message"]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_result_waits_for_its_reader_and_is_whole(dify_job: Command, environ: dict[str, str]) -> None:
+    reader, writer = full_pipe()
+    process = dify_job.start("run", env=environ, stdout=writer)
+    os.close(writer)
+    until = time.monotonic() + 20
+    last = dify_job.home / "state/last.json"
+    while not last.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    assert process.poll() is None
+    # state and lock are done: another run of the job can begin
+    assert dify_job("run", env=environ).code == 0
+    read = b""
+    while data := os.read(reader, 65536):
+        read += data
+    assert process.wait(20) == 0
+    assert json.loads(read.lstrip(b"x"))["outcome"] == "succeeded"
+    process.communicate()
+    os.close(reader)
+
+
+@pytest.mark.parametrize("key", ["app-canary-0123456789abcdef", "app-fails"])
+def test_first_signal_ends_the_wait_with_the_code_of_the_outcome(
+    dify_job: Command, environ: dict[str, str], key: str
+) -> None:
+    reader, writer = full_pipe()
+    process = dify_job.start("run", env=environ | {"DIFY_API_KEY": key}, stdout=writer)
+    os.close(writer)
+    last = dify_job.home / "state/last.json"
+    until = time.monotonic() + 20
+    while not last.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == (0 if key.startswith("app-canary") else 80)
+    process.communicate()
+    os.close(reader)
+
+
+def test_non_blocking_stdout_gets_the_whole_result(dify_job: Command, environ: dict[str, str]) -> None:
+    reader, writer = full_pipe(room=4096)
+    os.set_blocking(writer, False)
+    process = dify_job.start("run", "-i", f"text={'y' * 30_000}", env=environ, stdout=writer)
+    os.close(writer)
+    read = b""
+    while data := os.read(reader, 1024):
+        read += data
+        time.sleep(0.005)
+    assert process.wait(10) == 0
+    assert json.loads(read)["exit_code"] == 0
+    process.communicate()
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)],
+)
+def test_signal_stops_the_run_and_enters_the_history(
+    dify_job: Command, server: StandIn, environ: dict[str, str], signum: int, code: int
+) -> None:
+    process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
+    done = dify_job.signal_when(process, lambda: server.runs, signum)
+    assert done.code == code
+    assert done.result["outcome"] == "cancelled"
+    assert "the server confirmed it" in done.result["message"]
+    [line] = (dify_job.home / "state/history.jsonl").read_text().splitlines()
+    assert json.loads(line)["exit_code"] == code
+    assert not (dify_job.home / "state/in-flight.json").exists()
+
+
+def test_hangup_repeated_by_the_shell_does_not_cut_the_stop_short(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
+    until = time.monotonic() + 20
+    while not server.runs and time.monotonic() < until:
+        time.sleep(0.01)
+    for _ in range(3):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 129
+    assert "the server confirmed it" in json.loads(stdout)["message"]
+
+
+def test_closed_terminal_stops_the_run(dify_job: Command, server: StandIn, environ: dict[str, str]) -> None:
+    master, slave = pty.openpty()
+    process = dify_job.start(
+        "run",
+        env=environ | {"DIFY_API_KEY": "app-slow"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, 0x540E, 0),  # TIOCSCTTY
+    )
+    os.close(slave)
+    until = time.monotonic() + 20
+    while not server.runs and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.close(master)
+    assert process.wait(20) == 129
+    [line] = (dify_job.home / "state/history.jsonl").read_text().splitlines()
+    assert "the server confirmed it" in json.loads(line)["message"]
+
+
+def test_ignored_hangup_stays_ignored(dify_job: Command, server: StandIn, environ: dict[str, str]) -> None:
+    process = dify_job.start(
+        "run",
+        env=environ | {"DIFY_API_KEY": "app-two-seconds"},
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    done = dify_job.signal_when(process, lambda: server.runs, signal.SIGHUP)
+    assert done.code == 0
+
+
+def test_signal_before_anything_was_sent_has_its_own_code(dify_job: Command, environ: dict[str, str]) -> None:
+    process = dify_job.start("run", "--inputs", "-", env=environ, stdin=subprocess.PIPE)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGHUP)
+    stdout, _ = process.communicate(timeout=20)
+    assert process.returncode == 129
+    assert json.loads(stdout)["message"].endswith("no run had been started")

@@ -1,0 +1,147 @@
+import fcntl
+import io
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job import log
+from dify_job.log.sinks import DatagramSocket, LogFile, NonBlockingWriter
+
+F_SETPIPE_SZ = 1031
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def read_all(reader: int) -> bytes:
+    os.set_blocking(reader, False)
+    read = b""
+    try:
+        while data := os.read(reader, 65536):
+            read += data
+    except BlockingIOError:
+        pass
+    return read
+
+
+def test_full_pipe_does_not_block(pipe: tuple[int, int]) -> None:
+    reader, fd = pipe
+    writer = NonBlockingWriter(fd)
+    began = time.monotonic()
+    for _ in range(1000):
+        writer.write(b"x" * 999 + b"\n")
+    assert time.monotonic() - began < 2
+    assert writer.lost > 700
+    assert not writer.has_room()
+    assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK  # other processes share the open file
+    assert read_all(reader).startswith(b"x" * 999 + b"\n")
+
+
+def test_held_lines_arrive_in_order_once_the_reader_reads(pipe: tuple[int, int]) -> None:
+    reader, fd = pipe
+    writer = NonBlockingWriter(fd)
+    lines = [b"line %d\n" % number for number in range(2000)]
+    for line in lines:
+        writer.write(line)
+    read = b""
+    while not writer.has_room():
+        read += read_all(reader)
+    assert read + read_all(reader) == b"".join(lines)
+    assert writer.lost == 0
+
+
+def test_flag_fallback_restores_the_flags(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, fd = pipe
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        writer = NonBlockingWriter(fd)
+    writer.write(b"x" * 100_000)
+    assert not writer.has_room()
+    assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+def test_unread_socket_and_terminal_do_not_block() -> None:
+    left, right = socket.socketpair()
+    master, slave = os.openpty()
+    for fd in (right.fileno(), slave):
+        writer = NonBlockingWriter(fd)
+        began = time.monotonic()
+        for _ in range(1000):
+            writer.write(b"x" * 2000 + b"\n")
+        assert time.monotonic() - began < 2
+        assert writer.lost
+    left.close()
+    right.close()
+    os.close(master)
+    os.close(slave)
+
+
+def test_lost_lines_are_counted_on_a_full_disk() -> None:
+    with Path("/dev/full").open("wb") as full:
+        writer = NonBlockingWriter(full.fileno())
+        writer.write(b"one\ntwo\n")
+        assert writer.lost == 2
+        assert writer.has_room()
+
+
+def test_lost_lines_are_reported(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, fd = pipe
+    for name in ("_logger", "_sink", "_level"):
+        monkeypatch.setattr(log, name, getattr(log, name))
+    writer = NonBlockingWriter(fd)
+    log.set_up(face="json", level=log.INFO, job="daily", stream=io.TextIOWrapper(writer, write_through=True))
+    for number in range(3000):
+        log.info("a line of some length " * 5, number=number)
+    lost = writer.lost
+    assert lost
+    read = b""
+    while not writer.has_room():
+        read += read_all(reader)
+    read += read_all(reader)
+    log.info("read again")
+    lines = (read + read_all(reader)).decode().splitlines()
+    assert len(lines) == 3000 - lost + 2
+    assert f'"lines": {lost}' in lines[-2]
+    assert "read again" in lines[-1]
+    assert writer.lost == 0
+
+
+def test_stuck_daemon_delays_the_first_message_alone(tmp_path: Path) -> None:
+    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    daemon.bind(str(tmp_path / "log"))
+    sink = DatagramSocket(str(tmp_path / "log"))
+    began = time.monotonic()
+    sent = [sink.send(b"x" * 1000) for _ in range(2000)]
+    assert time.monotonic() - began < 4
+    assert sink.lost == sent.count(False) > 1000
+    assert not sink.has_room()
+    while not sink.has_room():
+        daemon.recv(2000)
+    assert sink.send(b"taken")
+    assert not sink.stuck
+    daemon.close()
+
+
+def test_log_file_refuses_a_fifo_and_counts_what_a_full_disk_loses(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"regular|No such device"):
+        LogFile(tmp_path / "fifo")
+    file = LogFile(tmp_path / "log")
+    os.close(file._fd)
+    file._fd = os.open("/dev/full", os.O_WRONLY)
+    file.write("a line\n")
+    assert file.lost == 1
