@@ -7,7 +7,7 @@ TESTS ?= tests
 LOCALE := dify_job/messages/locale
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-newest lint format golden messages bench package deb clean
+.PHONY: help demo test test-matrix test-newest lint format contract golden messages bench package deb clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -34,8 +34,10 @@ format: $(INSTALLED) ## Let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-golden: $(INSTALLED) ## Renew the golden files; read the diff before you commit it
-	$(BIN)/python -m pytest -q tests/golden --renew-golden
+contract: $(INSTALLED) ## Renew the snapshot of the interface and the manual; read the diff before you commit it
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/contract --renew-contract
+
+golden: contract
 
 messages: $(INSTALLED) ## Take new messages into the Chinese catalogue, and compile it
 	@mkdir -p build

@@ -1,6 +1,6 @@
 """The manual pages, made from what --help, the exit table and the config's keys are made from.
 
-`make golden` writes docs/man/; a test compares them with what is made now.
+`make contract` writes docs/man/; a test compares them with what is made now.
 """
 
 import re

@@ -21,7 +21,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--renew-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--renew-contract", action="store_true", help="write the snapshot of the contract")
 
 
 def tracked(*paths: str) -> set[str]:

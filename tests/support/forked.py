@@ -53,8 +53,12 @@ class Forks:
     def run(
         self, home: Path, args: list[str], env: Mapping[str, str], patches: Mapping[str, Any], limit: float
     ) -> Ended:
-        """Run a command in a new home. patches: `module:name` -> value, set before it. limit: seconds."""
-        home.mkdir(parents=True)
+        """Run a command in a home; limit: seconds.
+
+        patches: `module:name` -> value, set before it; {"path": TEXT} is a Path, {"returns": VALUE} is a
+        function that returns VALUE.
+        """
+        home.mkdir(parents=True, exist_ok=True)
         order = {
             "home": str(home),
             "args": args,
@@ -120,7 +124,7 @@ def become(order: dict[str, Any]) -> NoReturn:
         (1, "stdout", os.O_WRONLY),
         (2, "stderr", os.O_WRONLY),
     ):
-        file = os.open(home / name, flags | os.O_CREAT)
+        file = os.open(home / name, flags | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, fd)
         os.close(file)
     os.chdir(home)
@@ -128,9 +132,16 @@ def become(order: dict[str, Any]) -> NoReturn:
     os.environ.update({"HOME": str(home), "STATE_DIRECTORY": str(home / "state"), **order["env"]})
     for where, value in order["patches"].items():
         module, _, name = where.partition(":")
-        setattr(importlib.import_module(module), name, tuple(value) if isinstance(value, list) else value)
+        setattr(importlib.import_module(module), name, _patch(value))
     command._BEGAN = time.monotonic()
+    (home / "pid").write_text(str(os.getpid()))
     main.main(order["args"])
+
+
+def _patch(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Path(value["path"]) if "path" in value else lambda *_: value["returns"]
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

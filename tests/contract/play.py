@@ -1,0 +1,90 @@
+"""Runs dify-job in processes whose output does not depend on machine, user, paths or time."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.support.fake_manager import install_programs
+from tests.support.forked import Ended, Forks
+
+HERE = Path(__file__).parent
+HOME = "/proc/self/cwd"  # a path of each process's own that is spelled the same everywhere
+NOBODY = 65534  # root plays as this user
+KEY = "app-canary-0123456789abcdef"
+_TEXTS = {"message", "hint", "mend", "event", "warnings", "troubles", "notes", "error"}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?([+-]\d\d:\d\d|Z|UTC))?")
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b")
+_MEASURED = {"duration_s", "elapsed_time", "mean_duration_s", "elapsed_ms"}
+
+
+class Player:
+    """One home with one config."""
+
+    def __init__(self, forks: Forks, home: Path, config: str = "") -> None:
+        self._forks = forks
+        self.home = home
+        home.mkdir(parents=True)
+        install_programs(home, home / "bin")
+        (home / "run/systemd").mkdir(parents=True)
+        if os.geteuid() == 0:
+            os.chown(home / "run/systemd", NOBODY, NOBODY)
+            os.chown(home / "run", NOBODY, NOBODY)
+        (home / "config.toml").write_text(config)
+        (home / "key").write_text(KEY + "\n")
+        for file in (home / "config.toml", home / "key"):
+            file.chmod(0o600)
+
+    def __call__(
+        self, *words: str, env: Mapping[str, str] | None = None, patches: Mapping[str, Any] | None = None
+    ) -> Ended:
+        environ = {
+            "PATH": str(self.home / "bin"),
+            "HOME": HOME,
+            "TZ": "UTC",
+            "STATE_DIRECTORY": "",
+            "XDG_CONFIG_HOME": str(self.home / "config"),  # where the stand-in of systemctl looks
+            "XDG_STATE_HOME": f"{HOME}/state",
+            "XDG_RUNTIME_DIR": f"{HOME}/run",
+            "DIFY_JOB_CONFIG": f"{HOME}/config.toml",
+            "HTTPS_PROXY": "http://proxy.example.com:3128",
+            "COLUMNS": "100",
+        }
+        ended = self._forks.run(
+            self.home, list(words), environ | dict(env or {}), _MACHINE | dict(patches or {}), 30.0
+        )
+        return replace(ended, stdout=ended.stdout.replace(str(self.home), HOME))
+
+
+_MACHINE: dict[str, Any] = {
+    "sys:executable": "/opt/dify-job/bin/python",
+    "dify_job.schedule.zones:_LOCALTIME": {"path": "/nonexistent"},  # the zone is UTC
+    "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
+    "dify_job.state.store:_SYSTEM_BASE": {"path": "/nonexistent/dify-job"},
+}
+if os.geteuid() == 0:
+    _MACHINE |= {name: {"returns": NOBODY} for name in ("os:getuid", "os:geteuid")}
+
+
+def shape(value: Any, key: str = "") -> Any:
+    """A JSON value without what time, process and wording make of it."""
+    if isinstance(value, dict):
+        return {name: shape(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item, key) for item in value]
+    if isinstance(value, str):
+        if key in _TEXTS:
+            return "<text>"
+        return _UUID.sub("<id>", _TIME.sub("<time>", value))
+    if key in _MEASURED and value is not None:
+        return "<number>"
+    return value
+
+
+def told(ended: Ended) -> dict[str, Any]:
+    """Exit status and standard output."""
+    out = ended.stdout
+    return {"exit": ended.code, "stdout": shape(json.loads(out)) if out[:1] in ("{", "[") else out}

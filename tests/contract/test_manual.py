@@ -1,0 +1,39 @@
+"""The manual pages that are shipped are those that the code makes."""
+
+import runpy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dify_job.config.schema import FIELDS
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("dify-job.1", "dify-job.toml.5")
+
+
+def generator() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "packaging" / "man.py"))
+
+
+def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--renew-contract"):
+        path.write_text(text)
+    assert text == path.read_text(), "make contract renews it"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_code_makes(name: str, request: pytest.FixtureRequest) -> None:
+    compare(ROOT / "docs" / "man" / name, generator()["MADE"][name](), request)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_mistakes_of_form(name: str) -> None:
+    command = ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-z", str(ROOT / "docs" / "man" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_manual_has_each_key_of_a_job_and_no_other() -> None:
+    assert list(generator()["KEYS"]) == list(FIELDS)

@@ -1,0 +1,60 @@
+"""What each command imports: a run pays for nothing that it does not use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What a run with a config file, and without template, file, output or notification, does not need.
+UNUSED = {"schedulers", "schedule", "checks", "compat", "report", "demo"}
+UNUSED_BY_RUN = {
+    *("downloads", "delivery", "files", "input_upload", "coercion", "assertions", "metrics", "notifiers"),
+    *("notification", "notifications", "output", "output_path", "attach", "unit_result", "preflight"),
+}
+
+
+def test_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
+    code = (
+        "import json, os, sys, dify_job.cli.main as m\n"
+        "def leave(code):\n"
+        "    executed = [name for name in sys.modules if type(sys.modules[name]).__name__ != '_Later']\n"
+        "    print(json.dumps(sorted(executed)), flush=True); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        "m.main(['run', '--scheduled', '-q'])"
+    )
+    env = {
+        "DIFY_API_KEY": "x",
+        "DIFY_BASE_URL": "http://127.0.0.1:1",
+        "HOME": "/nonexistent",
+        "COLUMNS": "80",
+    }
+    state = tmp_path / "state"
+    env |= {"STATE_DIRECTORY": str(state), "DIFY_JOB_CONFIG": str(state.parent / "c.toml")}
+    Path(env["DIFY_JOB_CONFIG"]).write_text(
+        '[jobs.a]\nbase_url = "http://127.0.0.1:1"\napi_key_env = "DIFY_API_KEY"\nretry = { attempts = 1 }\n'
+        "wait_network = 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 69, done.stderr
+    loaded = json.loads(done.stdout)
+    ours = [name.split(".")[1:] for name in loaded if name.startswith("dify_job.")]
+    assert not [words for words in ours if words[0] in UNUSED]
+    assert not [words for words in ours if words[0] == "run" and words[1:] and words[1] in UNUSED_BY_RUN]
+    never = {"jinja2", "cronsim", "oncalendar", "apprise", "zoneinfo", "structlog", "asyncio", "dataclasses"}
+    never |= {"idna", "shutil", "zipfile"}  # see dify_job/system/lazy_import.py
+    assert not never & set(loaded)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_loads_no_http_client(words: list[str]) -> None:
+    code = (
+        "import os, sys, dify_job.cli.main as m\n"
+        "def leave(code): print(*sorted(sys.modules), file=sys.stderr, flush=True); real(code)\n"
+        "real, os._exit = os._exit, leave\n"
+        f"m.main({words!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    never = {"requests", "urllib3", "http.client", "ssl", "jinja2", "structlog", "dify_job.schedulers"}
+    assert not never & set(done.stderr.split())
