@@ -1,4 +1,4 @@
-"""The machine around a job: clock, journal, state directory, disk, and how the last run ended."""
+"""The machine around a job: clock, journal, state directory and disk."""
 
 import grp
 import os
@@ -6,16 +6,13 @@ import re
 import shlex
 import socket
 import stat
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from ..dify.app_info import AppProbe
-from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.message import msg
-from ..run.unit_result import why_not_started
 from ..schedulers import access, systemctl
-from ..state.reader import lock_holder, read_in_flight, read_last
+from ..state.reader import lock_holder
 from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
@@ -28,24 +25,6 @@ _SYSLOG = Path("/dev/log")
 _READERS = ("systemd-journal", "adm", "wheel")  # groups that journald lets in (systemd-journald.service(8))
 _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
-_AGAIN = {RetrySafety.SAFE: msg("; a retry is safe"), RetrySafety.NOT_SAFE: msg("; a retry is not safe")}
-_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
-# What mends it where systemd could not start the process, by its status (systemd.exec(5)).
-_MENDS = {
-    203: msg("dify-job install {{job}}"),
-    217: msg("dify-job install {{job}} --run-as USER"),
-    226: msg("systemctl cat dify-job-{{job}}.service"),
-    243: msg("dify-job secret set {{job}}"),
-}
-# Results of a service that its process did not choose (systemd.exec(5), $SERVICE_RESULT).
-_ENDED_BY_SYSTEMD = {
-    "timeout": "the process did not end by itself",
-    "oom-kill": "the machine was out of memory",
-    "signal": "the process was killed",
-    "core-dump": "the process crashed",
-    "start-limit-hit": "it was started too often",
-    "resources": "the machine had not what it takes to start it",
-}
 
 
 def check_clock(seen: AppProbe | None) -> Finding:
@@ -154,7 +133,7 @@ def check_state(case: CheckContext) -> Finding:
     if case.job.state == "none":
         return ok("state", msg('none is kept (state = "none")'))
     directory = case.state
-    if _is_hidden(case):
+    if is_hidden(case):
         return ok("state", msg("{directory} is not for you to read", directory=directory))
     there = _nearest(directory)
     if (bad := _cannot_be_written(case, there)) is not None:
@@ -216,7 +195,7 @@ def _in_its_place(case: CheckContext, there: Path) -> str | None:
     )
 
 
-def _is_hidden(case: CheckContext) -> bool:
+def is_hidden(case: CheckContext) -> bool:
     """True for the state of a job of the machine that the caller may not look at."""
     there = os.path.lexists(case.state)
     return case.system and os.geteuid() != 0 and there and not os.access(case.state, os.R_OK | os.X_OK)
@@ -262,47 +241,3 @@ def check_disk(case: CheckContext) -> Finding:
     if free < _LITTLE_FREE:
         return warn("disk", told, msg("df -h {place}; df -i {place}", place=place))
     return ok("disk", told)
-
-
-def check_last_run(case: CheckContext) -> Iterator[Finding]:
-    """How the last run ended, and whether an earlier one has an open end."""
-    directory, job = case.state, case.job.name
-    one = case.one
-    if one is not None and (why := why_not_started(one.exit_code)) is not None:
-        mend = _MENDS.get(one.exit_code or 0, msg("systemctl status dify-job-{{job}}.service"))
-        yield warn("last-run", msg("systemd could not start it: status {why}", why=why), mend.format(job=job))
-    elif one is not None and one.result in _ENDED_BY_SYSTEMD:
-        told = msg(
-            "systemd ended it ({result}): {ended_by_systemd}",
-            result=one.result,
-            ended_by_systemd=_ENDED_BY_SYSTEMD[one.result],
-        )
-        yield warn(
-            "last-run",
-            told,
-            msg("dify-job logs {job}; look in the app's Logs for what became of the run", job=job),
-        )
-    elif _is_hidden(case):
-        yield ok("last-run", msg("{directory} is not for you to read", directory=directory))
-    else:
-        last = read_last(directory)
-        if last is None:
-            yield ok("last-run", msg("none is recorded"))
-        elif last.get("outcome") in _GOOD:
-            yield ok("last-run", msg("{get}, {get2}", get=last.get("outcome"), get2=last.get("call_time")))
-        else:
-            code = last.get("exit_code")
-            again = next((_AGAIN.get(row.again, "") for row in TABLE if row.code == code), "")
-            ended = f"{last.get('outcome')} ({code}): {last.get('message')}{again}"
-            yield warn("last-run", ended, last.get("hint") or msg("dify-job logs {job}", job=job))
-    if not os.access(directory / "in-flight.json", os.R_OK) or lock_holder(directory, case.now):
-        return
-    record = read_in_flight(directory)
-    if record is not None:
-        run = record.workflow_run_id or msg("without an id")
-        told = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
-        yield warn(
-            "in-flight",
-            told,
-            msg("look for it in the app's Logs in Dify; dify-job run {job} settles it", job=job),
-        )

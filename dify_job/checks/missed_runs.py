@@ -78,8 +78,9 @@ def _recorded(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[Recorded
     for run in past:
         if (began := run.began) is not None:
             yield RecordedRun(began, began + timedelta(seconds=run.duration or 0.0))
-    if one.began is not None:
-        yield RecordedRun(one.began, one.ended or one.began)
+    ending = one.ending
+    if ending is not None and (started := ending.began or ending.ended) is not None:
+        yield RecordedRun(started, ending.ended or started)
     if (left := read_in_flight(one.state)) is not None:
         try:
             began = datetime.fromisoformat(left.started).astimezone(UTC)

@@ -16,7 +16,8 @@ from .context import CheckContext
 from .finding import Finding, Severity, by_root, fail, place_of, warn
 from .http_socket import check_http_socket
 from .inputs import check_files, check_inputs
-from .machine import check_clock, check_disk, check_journal, check_last_run, check_state
+from .last_run import check_last_run
+from .machine import check_clock, check_disk, check_journal, check_state
 from .missed_runs import check_missed_runs
 from .server import Servers, check_server, check_transport, check_trust
 from .service import check_backend, check_service

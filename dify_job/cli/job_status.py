@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,20 +12,19 @@ from typing import Any
 
 from ..config.loader import load_config
 from ..config.model import Config, Job, ScheduleConfig
-from ..exit_codes import TABLE, Outcome
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedulers.backend import InstalledJob, Scope, Sync
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
 from ..state.history import RunRecord, Summary, read_history, summary
-from ..state.reader import read_last
+from ..state.reader import read_in_flight, read_last
 from ..system.managed_files import is_missing
 from .common_options import tick_of
 
-# Where another run holds the lock, its end counts.
-_NO_NEWS = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 
 
@@ -90,7 +89,7 @@ def row_of(name: str, one: InstalledJob | None, config: Config | None, now: date
     if one is None:
         return JobStatus(name, Sync.MISSING, None, words, (), None)
     runs = _runs(one)
-    last = _last(one, runs or ())
+    last = _last(one, runs)
     past = summary(runs) if runs is not None else None
     fault = _fault_of_config(one, told) if isinstance(told, JobError) else None
     return JobStatus(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past, fault)
@@ -156,35 +155,11 @@ def _sync(one: InstalledJob, job: Job | None, config: Config | None) -> Sync:
     return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
 
 
-def _last(one: InstalledJob, runs: Sequence[RunRecord]) -> dict[str, Any] | None:
-    """From the state where it can be read, else from the service manager by the exit-code table."""
-    kept: Mapping[str, Any] | None = read_last(one.state)
-    if runs and runs[-1].outcome not in _NO_NEWS and runs[-1].call_time != (kept or {}).get("call_time"):
-        kept = runs[-1].as_record()  # the unit's handler kept it, not the run
-    if kept is not None:
-        keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
-        last = {key: kept.get(key) for key in keys}
-        if one.ended is None or one.exit_code == last["exit_code"] or not _began_later(one.ended, last):
-            return last
-    if one.ended is None or one.exit_code is None:
+def _last(one: InstalledJob, runs: Sequence[RunRecord] | None) -> dict[str, Any] | None:
+    """From the state where it can be read, and where a start left no record, from the service manager."""
+    last = latest_run(read_last(one.state), runs, one.ending, read_in_flight(one.state))
+    if last is None:
         return None
-    outcomes = [row.outcome.value for row in TABLE if row.code == one.exit_code]
-    return {
-        "outcome": outcomes[0] if outcomes else msg("not started"),
-        "exit_code": one.exit_code,
-        "call_time": one.ended.isoformat(),
-        "duration_s": None,
-        "message": msg(
-            "systemd says: {result}, status {exit_code}", result=one.result, exit_code=one.exit_code
-        ),
-        "workflow_run_id": None,
-    }
-
-
-def _began_later(ended: datetime, last: dict[str, Any]) -> bool:
-    """True where systemd saw an end long after the last result: a start that came to no result."""
-    try:
-        kept = datetime.fromisoformat(str(last["call_time"])).timestamp() + float(last["duration_s"] or 0)
-    except ValueError:
-        return True
-    return ended.timestamp() > kept + 5
+    keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id")
+    record = last.as_record()
+    return {key: record[key] for key in keys}

@@ -28,7 +28,7 @@ from ..messages.errors import JobError  # noqa: E402
 from ..messages.i18n import translate_clicks_texts  # noqa: E402
 from ..messages.message import msg  # noqa: E402
 from .options import Globals, add_globals  # noqa: E402
-from .output import BrokenStdoutError, UnprintedError, echo_err, log_traceback, tell_error  # noqa: E402
+from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback  # noqa: E402
 
 # requests does without a detector of charsets, which Response.text alone asks and nobody reads, but warns:
 # 0.1 of `import requests` and 3 MiB less.
@@ -154,7 +154,7 @@ def _run(args: Sequence[str]) -> int:
         echo_err("aborted")
         return code_of(Outcome.CANCELLED, 2)
     except JobError as error:
-        tell_error(error)
+        echo_error(error)
         return code_of(error.outcome)
     except BrokenStdoutError:
         return 0

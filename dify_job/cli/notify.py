@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +18,10 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.notification import Notification, is_told_by_run
 from ..run.notifications import notifier_of, past_of, report_of, rid_of, write_metrics
-from ..run.unit_result import UnitResult, ending_of, record_of
+from ..run.unit_result import record_of
 from ..state.history import RunRecord
 from ..state.store import JobState, directory_of
+from ..system.unit_result import UnitResult
 from ..system.values import replace
 from . import logging_setup
 from .options import Globals
@@ -29,7 +29,6 @@ from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
 _JUST_NOW = 60.0  # seconds within which the record that `run` kept is that of the unit's end
-_CODES = {"1": "exited", "2": "killed", "3": "dumped"}  # si_code of waitid(2)
 
 
 @click.command()
@@ -71,7 +70,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     """Keep and tell an end that `run` left to us; whatever goes wrong here stands in the log alone."""
-    ending = ending_of(os.environ) or _asked(unit, user=user)
+    ending = UnitResult.of_environ(os.environ) or _asked(unit, user=user)
     directory = directory_of(name, options.config_path)
     past = past_of(directory)
     run = _kept_by_run(past, ending)
@@ -82,7 +81,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     logging_setup.set_up(options, job, scheduled=True)
     before = past[:-1]
     if run is None:
-        run, before = _remembered(directory, ending, fault), past
+        run, before = _remembered(directory, ending, fault, user=user), past
     log.error(
         msg("{unit} could not tell its end: {message}", unit=unit, message=run.message),
         outcome=run.outcome,
@@ -101,23 +100,7 @@ def _asked(unit: str, *, user: bool) -> UnitResult:
     from ..schedulers.systemctl import Manager  # noqa: PLC0415
 
     shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
-    if shown is None:
-        return UnitResult(unit=unit, result="", code="", status="")
-    code = _CODES.get(shown["ExecMainCode"], "")
-    return UnitResult(
-        unit=unit,
-        result=shown["Result"],
-        code=code,
-        status=shown["ExecMainStatus"] if code in ("exited", "") else _signal(shown["ExecMainStatus"]),
-        invocation=shown["InvocationID"],
-    )
-
-
-def _signal(number: str) -> str:
-    try:
-        return signal.Signals(int(number)).name.removeprefix("SIG")
-    except ValueError:
-        return number
+    return UnitResult.of_properties(unit, shown.properties if shown is not None else {})
 
 
 def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
@@ -138,15 +121,15 @@ def _kept_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | N
     if run is None or run.began is None or not run.exit_code:
         return None
     ago = (datetime.now(UTC) - run.began).total_seconds() - (run.duration or 0.0)
-    return run if ago < _JUST_NOW and (ending.untold or run.exit_code == ending.exit_code) else None
+    return run if ago < _JUST_NOW and (ending.unknown or run.exit_code == ending.exit_code) else None
 
 
-def _remembered(directory: Path, ending: UnitResult, fault: JobError | None) -> RunRecord:
+def _remembered(directory: Path, ending: UnitResult, fault: JobError | None, *, user: bool) -> RunRecord:
     """The record of a run that could keep none."""
     now = datetime.now().astimezone()
     try:
         with contextlib.closing(JobState(directory)) as state:
-            run = record_of(ending, state.in_flight(), now)
+            run = record_of(ending, state.in_flight(), now, user=user)
             if fault is not None and run.exit_code == code_of(fault.outcome):
                 run = replace(run, message=log.redact(fault.message), hint=fault.hint)
             state.remember(run.as_record())
@@ -154,5 +137,5 @@ def _remembered(directory: Path, ending: UnitResult, fault: JobError | None) -> 
         log.warning(
             msg("the end could not be kept: {strerror}", strerror=error.strerror), path=str(directory)
         )
-        return record_of(ending, None, now)
+        return record_of(ending, None, now, user=user)
     return run

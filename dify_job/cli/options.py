@@ -26,6 +26,13 @@ class Globals:
     quiet: bool = False
     verbose: bool = False
 
+    def config_arguments(self) -> tuple[str, ...]:
+        """Return the arguments by which the configuration was found, for another command about it."""
+        named = (("--config", self.config_path), ("--env-file", self.env_file))
+        return tuple(
+            word for flag, path in named if path is not None for word in (flag, str(path.absolute()))
+        )
+
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is not None and value is not False:

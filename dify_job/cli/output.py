@@ -5,12 +5,17 @@ import select
 import sys
 from typing import Any, TextIO
 
+import click
+
 from .. import log
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
+from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import visible
+from ..system.privileges import by_sudo
 from ..system.timespan import format_timespan
+from .options import Globals
 
 
 class UnprintedError(Exception):
@@ -23,7 +28,7 @@ class BrokenStdoutError(UnprintedError):
 
 def echo(text: str) -> None:
     """Words for a person on stdout, in the language of the locale. Raises UnprintedError."""
-    echo_data(translate(text))
+    echo_data(translate(for_reader(text, reader())))
 
 
 def echo_data(text: str) -> None:
@@ -79,25 +84,32 @@ def span_of(seconds: float) -> str:
 def echo_err(text: str) -> None:
     """Words for a person on stderr; a closed stderr is no error."""
     try:
-        sys.stderr.write(visible(log.redact(translate(text))) + "\n")
+        sys.stderr.write(visible(log.redact(translate(for_reader(text, reader())))) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return
 
 
-def tell_error(error: JobError) -> None:
-    """Message and hint of an error on stderr."""
+def echo_error(error: JobError) -> None:
+    """Print message and hint of an error to stderr.
+
+    Args:
+        error: The error that ends the command.
+    """
     echo_err(msg("dify-job: {message}", message=error.message))
     if error.hint:
-        from ..system.privileges import by_sudo  # noqa: PLC0415 - after an error only
+        echo_err(msg("  {hint}", hint=error.hint))
 
-        echo_err(
-            msg(
-                "  {value}{hint}",
-                value="sudo " if by_sudo() and error.hint.startswith("dify-job ") else "",
-                hint=error.hint,
-            )
-        )
+
+def reader() -> Reader:
+    """Return what commands in messages depend on: who calls, and which configuration this call named."""
+    context = click.get_current_context(silent=True)
+    options = context.find_object(Globals) if context is not None else None
+    return Reader(
+        lacks_root=os.geteuid() != 0,
+        by_sudo=by_sudo() is not None,
+        config_options=options.config_arguments() if options is not None else (),
+    )
 
 
 def log_traceback() -> None:

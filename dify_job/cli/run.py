@@ -25,7 +25,7 @@ from ..system.values import replace
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
-from .output import UnprintedError, echo_data, echo_err, echo_json, log_traceback, tell_error
+from .output import UnprintedError, echo_data, echo_err, echo_error, echo_json, log_traceback
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> 
     if log.is_set_up():
         log_result(result)
     else:
-        tell_error(error)
+        echo_error(error)
     start.ended(result)
     if job is not None:
         tell(job, result, start)

@@ -5,21 +5,23 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..config.loader import load_config, pick
 from ..config.model import Job
-from ..exit_codes import TABLE, Outcome
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..schedulers.systemctl import Manager, Unit
 from ..schedulers.units import unit_names
 from ..state import request_file
 from ..state.store import JobState, cannot_write
+from ..system.unit_result import UnitResult
 
 _GRACE = 120.0  # seconds: the unit's own limit is the timeout and a minute, and stopping takes 45 s
 
@@ -55,7 +57,7 @@ def call(name: str, config: Path) -> CallResult:
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
         told = _taken(state)
     if told is None:
-        return _by_exit_code(manager.show([unit]).get(unit), complaint, call_time)
+        return _by_exit_code(unit, manager.show([unit]).get(unit), complaint, call_time)
     return CallResult(
         success=told.get("success") is True,
         message=str(told.get("message")),
@@ -96,14 +98,24 @@ def _taken(state: JobState | None) -> dict[str, Any] | None:
     return None
 
 
-def _by_exit_code(shown: Unit | None, complaint: str, call_time: str) -> CallResult:
+def _by_exit_code(unit: str, shown: Unit | None, complaint: str, call_time: str) -> CallResult:
     """What systemd knows of a run that left no answer."""
-    code = int(shown["ExecMainStatus"] or 0) if shown is not None else 0
-    if complaint == "" and code == 0:
+    ending = UnitResult.of_properties(unit, shown.properties if shown is not None else {})
+    if not complaint and (ending.unknown or ending.exit_code == 0):
         return CallResult(True, msg("workflow succeeded"), None, call_time)
-    row = next((row for row in TABLE if row.code == code and code), None)
-    why = f"{row.outcome}: {row.when}" if row is not None else complaint or msg("status {code}", code=code)
-    return CallResult(False, msg("the run ended without an answer: {why}", why=why), None, call_time)
+    if ending.unknown or ending.exit_code == 0:
+        return CallResult(
+            False, msg("the run ended without an answer: {complaint}", complaint=complaint), None, call_time
+        )
+    run = record_of(ending, None, datetime.now(UTC))
+    return CallResult(
+        False,
+        msg(
+            "the run ended without an answer: {outcome}: {message}", outcome=run.outcome, message=run.message
+        ),
+        None,
+        call_time,
+    )
 
 
 def _busy(name: str) -> JobError:

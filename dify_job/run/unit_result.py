@@ -1,13 +1,15 @@
-"""What systemd says of a process that could not tell its own end, made into the record of a run. Pure."""
+"""The record of a start whose process left none: one source for notify, status, history and doctor. Pure."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from ..exit_codes import TABLE
+from ..exit_codes import TABLE, Outcome
 from ..messages.message import msg
 from ..state.history import RunRecord
 from ..state.store import InFlight
-from ..system.values import dataclass, replace
+from ..system.unit_result import UnitResult
+from ..system.values import replace
 
 _KILLED = {
     "oom-kill": (msg("killed, because there was no memory left for it"), msg("raise MemoryMax= of the unit")),
@@ -18,94 +20,171 @@ _KILLED = {
     "watchdog": (msg("killed by the watchdog"), None),
     "core-dump": (msg("it crashed"), msg("coredumpctl info")),
 }
+_MAY_GO_ON = msg("the run may go on in Dify")
 # Statuses that systemd gives where it cannot start the process (systemd.exec(5), "Process Exit Codes").
 _NOT_STARTED = {
     200: ("CHDIR", msg("its working directory is missing")),
     203: ("EXEC", msg("the interpreter in ExecStart= is missing, or cannot be executed")),
+    205: ("LIMITS", msg("a resource limit of the unit cannot be set")),
+    208: ("STDIN", msg("its standard input cannot be opened")),
+    209: ("STDOUT", msg("its standard output cannot be opened")),
+    216: ("GROUP", msg("its group does not exist, or cannot be taken")),
     217: ("USER", msg("its user does not exist")),
+    218: ("CAPABILITIES", msg("its capabilities cannot be set")),
+    219: ("CGROUP", msg("its control group cannot be made")),
+    222: ("STDERR", msg("its standard error cannot be opened")),
+    224: ("PAM", msg("PAM refuses its user a session")),
+    225: ("NETWORK", msg("its network namespace cannot be made")),
     226: ("NAMESPACE", msg("a file or directory that it needs is missing")),
+    228: ("SECCOMP", msg("its system call filter cannot be set")),
+    233: ("RUNTIME_DIRECTORY", msg("its runtime directory cannot be made")),
     238: ("STATE_DIRECTORY", msg("its state directory cannot be made")),
+    239: ("CACHE_DIRECTORY", msg("its cache directory cannot be made")),
+    240: ("LOGS_DIRECTORY", msg("its log directory cannot be made")),
+    241: ("CONFIGURATION_DIRECTORY", msg("its configuration directory cannot be made")),
     243: ("CREDENTIALS", msg("a file of LoadCredential= is missing, or cannot be read or decrypted")),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitResult:
-    """A unit's end as MONITOR_ variables or `systemctl show` give it.
-
-    result: the unit's Result. code: exited, killed or dumped, empty where no process was. status: the exit
-    status, or the signal's name. invocation: hexadecimal.
-    """
-
-    unit: str
-    result: str
-    code: str
-    status: str
-    invocation: str = ""
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit status of a process that ended by itself."""
-        return int(self.status) if self.code == "exited" and self.status.isdigit() else None
-
-    @property
-    def untold(self) -> bool:
-        """True where the manager could not be asked: some have no bus for a dynamic user."""
-        return not (self.result or self.code)
-
-
-def ending_of(environ: Mapping[str, str]) -> UnitResult | None:
-    """The end that systemd 251 and newer tell a handler of (systemd.exec(5)); None where they do not."""
-    if "MONITOR_SERVICE_RESULT" not in environ:
-        return None
-    return UnitResult(
-        unit=environ.get("MONITOR_UNIT", ""),
-        result=environ["MONITOR_SERVICE_RESULT"],
-        code=environ.get("MONITOR_EXIT_CODE", ""),
-        status=environ.get("MONITOR_EXIT_STATUS", ""),
-        invocation=environ.get("MONITOR_INVOCATION_ID", ""),
-    )
+_FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
+_ROUNDED = timedelta(seconds=2)  # systemd prints whole seconds
+_NOTED_LATER = timedelta(minutes=1)  # what a handler of the unit may take to keep a record of its own
+_GAVE_WAY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
+_OF_A_HANDLER = frozenset({"killed", "crashed", "not-started"})
 
 
 def why_not_started(exit_code: int | None) -> str | None:
     """`203/EXEC, ...` for a status by which systemd says that it could not start the process, else None."""
-    name, why = _NOT_STARTED.get(exit_code or 0, ("", ""))
-    return f"{exit_code}/{name}, {why}" if name else None
+    if exit_code is None or not _FIRST_OF_SYSTEMD <= exit_code <= _LAST_OF_SYSTEMD:
+        return None
+    name, why = _NOT_STARTED.get(exit_code, ("", msg("systemd could not prepare the process")))
+    return msg("{status}, {why}", status=f"{exit_code}/{name}" if name else exit_code, why=why)
 
 
-def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRecord:
-    """The record of the run. left: what a process that was killed had in flight."""
-    if ending.exit_code is not None and ending.result == "exit-code":
-        outcome, message, hint = _of_status(ending.exit_code, ending.unit)
+def with_unit_result(
+    runs: Sequence[RunRecord] | None, ending: UnitResult | None, left: InFlight | None
+) -> tuple[RunRecord, ...]:
+    """The history of a job with the last start of its unit, where that left no record of its own.
+
+    A process that was killed, or not started, or that found its configuration broken leaves none.
+
+    Args:
+        runs: the history, oldest first; None where it cannot be read: then the unit's end is all there is.
+        ending: how the unit's last process ended; None where none did, or nobody says.
+        left: the run that a process has left without an end.
+    """
+    if ending is None or ending.ended is None:
+        return tuple(runs or ())
+    if runs is None:
+        return (record_of(ending, left, ending.ended),)
+    if ending.result == "success" or any(_is_of(run, ending) for run in runs):
+        return tuple(runs)
+    record = record_of(ending, left, ending.ended)
+    at = record.began or ending.ended
+    before = [run for run in runs if run.began is None or run.began <= at]
+    return (*before, record, *(run for run in runs if run not in before))
+
+
+def latest_run(
+    kept: Mapping[str, Any] | None,
+    runs: Sequence[RunRecord] | None,
+    ending: UnitResult | None,
+    left: InFlight | None,
+) -> RunRecord | None:
+    """How the job's last start ended; None where nothing is known of any.
+
+    A start that gave way to another run is no news of the job.
+
+    Args:
+        kept: the last result of a run that had the job's lock, as its state directory has it.
+        runs: as of with_unit_result.
+        ending: as of with_unit_result.
+        left: as of with_unit_result.
+    """
+    known = with_unit_result(runs, ending, left)
+    newest = known[-1] if known and known[-1].outcome not in _GAVE_WAY else None
+    try:
+        last = RunRecord.of(kept)
+    except ValueError:
+        return newest
+    return last if newest is None or newest.call_time == last.call_time else newest
+
+
+def _is_of(run: RunRecord, ending: UnitResult) -> bool:
+    """True for the record that a start left, or that was made of its end later."""
+    if run.began is None or ending.ended is None:
+        return False
+    first = (ending.began or ending.ended) - _ROUNDED
+    made_later = run.outcome in _OF_A_HANDLER or run.exit_code == ending.exit_code
+    return first <= run.began <= ending.ended + (_NOTED_LATER if made_later else _ROUNDED)
+
+
+def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user: bool = False) -> RunRecord:
+    """The record of a start, from the end of its unit's process.
+
+    Args:
+        ending: how it ended.
+        left: what a process that was killed had in flight.
+        now: the time of a start whose own is not known, aware.
+        user: whether it is a unit of a user's manager.
+    """
+    of_user = " --user" if user else ""
+    if ending.exit_code is not None and ending.result in ("exit-code", "success"):
+        outcome, message, hint = _of_status(ending.exit_code, ending.unit, of_user)
     elif ending.code in ("killed", "dumped"):
         outcome, (message, hint) = "killed", _of_kill(ending)
     else:
-        outcome = "killed" if ending.untold and left is not None else "not-started"
-        message = msg("{unit} failed without a result", unit=ending.unit)
-        message += "" if ending.untold else msg(" (systemd says {result})", result=ending.result)
-        hint = msg("systemctl status {unit}", unit=ending.unit)
+        outcome = "killed" if ending.unknown and left is not None else "not-started"
+        message = (
+            msg("{unit} failed without a result", unit=ending.unit)
+            if ending.unknown
+            else msg(
+                "{unit} failed without a result: systemd says {result}",
+                unit=ending.unit,
+                result=ending.result,
+            )
+        )
+        hint = msg("systemctl{of_user} status {unit}", of_user=of_user, unit=ending.unit)
+    took = (ending.ended - ending.began).total_seconds() if ending.began and ending.ended else None
     run = RunRecord(
-        call_time=_text(now), outcome=outcome, exit_code=ending.exit_code, message=message, hint=hint
+        call_time=_text(ending.began or ending.ended or now),
+        outcome=outcome,
+        exit_code=ending.exit_code,
+        message=message,
+        duration=took,
+        hint=hint,
     )
-    if outcome != "killed" or left is None:
+    if outcome != "killed" or left is None or not _is_left_by(ending, left):
         return run
     return replace(
         run,
         call_time=left.started,
-        hint="; ".join(filter(None, (hint, msg("the run may go on in Dify")))),
+        hint=msg("{hint}; {may_go_on}", hint=hint, may_go_on=_MAY_GO_ON) if hint else _MAY_GO_ON,
         attempts=1,
         run_id=left.workflow_run_id,
     )
 
 
-def _of_status(code: int, unit: str) -> tuple[str, str, str | None]:
+def _is_left_by(ending: UnitResult, left: InFlight) -> bool:
+    """False for what another process than the one that ended has left."""
+    try:
+        started = datetime.fromisoformat(left.started).astimezone(UTC)
+    except ValueError:
+        return False
+    began, ended = ending.began or started, ending.ended or started
+    return began - _ROUNDED <= started <= ended + _ROUNDED
+
+
+def _of_status(code: int, unit: str, of_user: str) -> tuple[str, str, str | None]:
     """Outcome, message and hint of a process that ended by itself, or never was."""
-    journal = f"journalctl -u {unit} -n 20"
+    journal = f"journalctl{of_user} -u {unit} -n 20"
     known = next((row for row in TABLE if row.code == code), None)
     if known is not None:
-        return known.outcome, known.when, journal
+        return known.outcome, known.when, journal if code else None
     if (why := why_not_started(code)) is not None:
-        hint = msg("systemctl status {unit}; where paths have changed: dify-job install", unit=unit)
+        hint = msg(
+            "systemctl{of_user} status {unit}; where paths have changed: dify-job install",
+            of_user=of_user,
+            unit=unit,
+        )
         return "not-started", msg("not started: status {why}", why=why), hint
     return "crashed", msg("it ended with status {code}, which dify-job does not give", code=code), journal
 

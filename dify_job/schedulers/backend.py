@@ -10,6 +10,7 @@ from pathlib import Path
 from ..messages.message import msg
 from ..state.store import base_of
 from ..system.privileges import sudo
+from ..system.unit_result import UnitResult
 from .job_spec import JobSpec
 
 
@@ -77,10 +78,10 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledJob:
-    """One job as the host has it. exit_code, result and ended are the scheduler's own, where it has any.
+    """One job as the host has it.
 
-    python: the interpreter that is started; None where it cannot be read. since: when the schedule was
-    enabled or changed last. began and ended: of the last process. Each is None where it is not known.
+    python: the interpreter that is started. since: when the schedule was enabled or changed last. ending: how
+    its last process ended, by the service manager. Each is None where it is not known.
     """
 
     job: str
@@ -95,10 +96,7 @@ class InstalledJob:
     paused: bool = False
     running: bool = False
     next_run: datetime | None = None
-    exit_code: int | None = None
-    result: str | None = None
-    began: datetime | None = None
-    ended: datetime | None = None
+    ending: UnitResult | None = None
     since: datetime | None = None
     problems: tuple[str, ...] = ()
 

@@ -7,24 +7,21 @@ import shlex
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system import subprocesses
+from ..system import subprocesses, unit_result
 from .backend import Scope
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,Result,ExecMainCode,"
-    "ExecMainStatus,InvocationID,ActiveEnterTimestamp,ExecMainStartTimestamp,ExecMainExitTimestamp,"
-    "NextElapseUSecRealtime"
+    "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,ActiveEnterTimestamp,"
+    f"NextElapseUSecRealtime,{unit_result.PROPERTIES}"
 )
 _PATIENCE = 8.0  # seconds for an answer that one can do without
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
-_TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +182,6 @@ class Manager:
             ),
             f"look at it: {who} status {units[0] if units else ''}".rstrip(),
         )
-
-
-def time_of(text: str) -> datetime | None:
-    """A timestamp as `show` prints it with TZ=UTC; None for n/a and never."""
-    found = _TIME.search(text)
-    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
 
 
 def _is_deserted(address: Path) -> bool:

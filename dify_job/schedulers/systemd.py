@@ -10,6 +10,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.transaction import locked, removing
+from ..system.unit_result import UnitResult, time_of
 from . import access, failure_unit, systemctl, units
 from .backend import Backend, InstalledJob, InstallOptions, InstallResult, RenderedFile, Scope
 from .installed_python import program_of, trouble_of
@@ -158,18 +159,15 @@ class Systemd(Backend):
             )
             told = (silent,) if self.manager.silent else ()
             return replace(by_files, problems=(*by_files.problems, *told))
-        ended = systemctl.time_of(service["ExecMainExitTimestamp"])
+        ending = UnitResult.of_properties(service_name, service.properties)
         return replace(
             by_files,
             enabled=timer.active,
             paused=not timer.active,
             running=service.active,
-            next_run=systemctl.time_of(timer["NextElapseUSecRealtime"]),
-            exit_code=int(service["ExecMainStatus"] or 0) if ended else None,
-            result=service["Result"] if ended else None,
-            began=systemctl.time_of(service["ExecMainStartTimestamp"]),
-            ended=ended,
-            since=systemctl.time_of(timer["ActiveEnterTimestamp"]),
+            next_run=time_of(timer["NextElapseUSecRealtime"]),
+            ending=ending if ending.ended is not None else None,
+            since=time_of(timer["ActiveEnterTimestamp"]),
             problems=(*by_files.problems, *_troubles_of_manager(service, timer)),
         )
 

@@ -16,6 +16,7 @@ from dify_job.config.model import Job, KeySource, ScheduleConfig
 from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.state.history import RunRecord
 from dify_job.state.store import JobState
+from dify_job.system.unit_result import UnitResult
 
 NOW = datetime(2026, 3, 12, 12, 20, tzinfo=UTC)
 LAST = datetime(2026, 3, 12, 12, 0, tzinfo=UTC)
@@ -76,7 +77,7 @@ def test_every_record_counts_as_a_start(outcome: str) -> None:
         replace(INSTALLED, since=None),
         replace(INSTALLED, enabled=None),
         replace(INSTALLED, running=True),
-        replace(INSTALLED, backend="systemd", began=LAST, ended=LAST),
+        replace(INSTALLED, backend="systemd", ending=UnitResult(unit="u", began=LAST, ended=LAST)),
     ],
 )
 def test_pause_fresh_install_running_or_seen_by_systemd_is_none(one: InstalledJob) -> None:

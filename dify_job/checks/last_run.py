@@ -1,0 +1,82 @@
+"""How the last run of a job ended, and whether an earlier one has an open end."""
+
+import os
+from collections.abc import Iterator
+
+from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.message import msg
+from ..run.unit_result import latest_run, why_not_started
+from ..state.history import RunRecord, read_history
+from ..state.reader import lock_holder, read_in_flight, read_last
+from .context import CheckContext
+from .finding import Finding, ok, warn
+from .machine import is_hidden
+
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+# Results of a unit for which no process was started (systemd.exec(5), $SERVICE_RESULT).
+_NO_PROCESS = {
+    "start-limit-hit": "it was started too often",
+    "resources": "the machine had not what it takes to start it",
+}
+
+
+def check_last_run(case: CheckContext) -> Iterator[Finding]:
+    """The last run by its own record, or by the service manager where it left none."""
+    ending = case.one.ending if case.one is not None else None
+    left = read_in_flight(case.state)
+    last = latest_run(read_last(case.state), _runs(case), ending, left)
+    if ending is not None and ending.result in _NO_PROCESS:
+        told = msg(
+            "systemd did not start it ({result}): {no_process}",
+            result=ending.result,
+            no_process=_NO_PROCESS[ending.result],
+        )
+        yield warn(
+            "last-run", told, msg("{systemctl} status {unit}", systemctl=case.systemctl, unit=ending.unit)
+        )
+    elif last is not None:
+        yield _judge(case, last)
+    elif is_hidden(case):
+        yield ok("last-run", msg("{state} is not for you to read", state=case.state))
+    else:
+        yield ok("last-run", msg("none is recorded"))
+    if left is not None and lock_holder(case.state, case.now) is None:
+        run = left.workflow_run_id or msg("without an id")
+        told = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
+        yield warn("in-flight", told, msg("look for it in the app's Logs in Dify; the next run settles it"))
+
+
+def _runs(case: CheckContext) -> tuple[RunRecord, ...] | None:
+    if is_hidden(case) or not os.access(case.state.parent, os.X_OK):
+        return None
+    try:
+        return read_history(case.state)
+    except OSError:
+        return None
+
+
+def _judge(case: CheckContext, last: RunRecord) -> Finding:
+    if last.outcome in _GOOD:
+        return ok("last-run", msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
+    job = case.job.name
+    if (why := why_not_started(last.exit_code)) is not None:
+        mends = {
+            203: case.command(f"install {job}"),
+            217: case.command(f"install {job} --run-as USER"),
+            243: case.command(f"secret set {job}"),
+        }
+        look = msg("{systemctl} cat dify-job-{job}.service", systemctl=case.systemctl, job=job)
+        return warn(
+            "last-run",
+            msg("systemd could not start it: status {why}", why=why),
+            mends.get(last.exit_code or 0, look),
+        )
+    outcome = last.outcome if last.exit_code is None else f"{last.outcome} ({last.exit_code})"
+    again = next((row.again for row in TABLE if row.code == last.exit_code), None)
+    if again is RetrySafety.SAFE:
+        told = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message)
+    elif again is RetrySafety.NOT_SAFE:
+        told = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message)
+    else:
+        told = msg("{outcome}: {message}", outcome=outcome, message=last.message)
+    return warn("last-run", told, last.hint or msg("dify-job logs {job}", job=job))

@@ -1,0 +1,128 @@
+"""What goes wrong, and what fixes it: problems, and the commands in messages, as data."""
+
+import shlex
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, Self
+
+from .message import Message
+
+# Commands of dify-job that read the configuration which --config and --env-file name.
+_READ_CONFIG = frozenset(
+    {"config", "doctor", "history", "install", "logs", "next", "notify", "render", "report", "run", "secret"}
+)
+
+
+class Severity(IntEnum):
+    """How bad a problem is; its number is the exit status of `dify-job doctor`."""
+
+    OK = 0
+    WARN = 1
+    FAIL = 2
+
+
+class Command(Message):
+    """A command that a person can paste into a shell.
+
+    It can be a whole hint, or a value of one: `msg("{command} shows it", command=Command(...))`. The place
+    that prints it adds what this reader needs in front of it (`for_reader`).
+    """
+
+    __slots__ = ("argv", "needs_root")
+    argv: tuple[str, ...]
+    needs_root: bool
+
+    def __new__(cls, argv: Sequence[str], values: object = None, *, needs_root: bool = False) -> Self:  # noqa: ARG004
+        """Make a command.
+
+        Args:
+            argv: Program and arguments, not quoted.
+            values: Ignored; a command has no values.
+            needs_root: True for a command that only root can give.
+        """
+        text = shlex.join(argv)
+        command = super().__new__(cls, text.replace("{", "{{").replace("}", "}}"), {})
+        command.argv = tuple(argv)
+        command.needs_root = needs_root
+        return command
+
+    def __getnewargs_ex__(self) -> Any:
+        """Support copy and pickle."""
+        return (self.argv,), {"needs_root": self.needs_root}
+
+    @property
+    def reads_config(self) -> bool:
+        """True for a command of dify-job that takes --config and --env-file."""
+        return self.argv[0] == "dify-job" and len(self.argv) > 1 and self.argv[1] in _READ_CONFIG
+
+
+def command(*argv: str, needs_root: bool = False) -> Command:
+    """Make a command for a message.
+
+    Args:
+        *argv: Program and arguments, not quoted.
+        needs_root: True for a command that only root can give.
+    """
+    return Command(argv, needs_root=needs_root)
+
+
+class Reader(NamedTuple):
+    """The person who reads a message, as far as commands in it depend on them."""
+
+    lacks_root: bool = False
+    """Not root now: commands that need root begin with sudo."""
+    by_sudo: bool = False
+    """Root for this command only: in the next one, every command of dify-job needs sudo again."""
+    config_options: tuple[str, ...] = ()
+    """The --config and --env-file of this call, which commands about the same configuration repeat."""
+
+
+def for_reader(text: str, reader: Reader) -> str:
+    """Return a message with its commands as this reader has to type them.
+
+    Args:
+        text: A message, a command, or a text without commands.
+        reader: The person who reads it.
+    """
+    if isinstance(text, Command):
+        argv = text.argv
+        if text.reads_config:
+            argv = (argv[0], *reader.config_options, *argv[1:])
+        if (text.needs_root and reader.lacks_root) or (
+            reader.by_sudo and (text.needs_root or argv[0] == "dify-job")
+        ):
+            argv = ("sudo", *argv)
+        return Command(argv)
+    if isinstance(text, Message):
+        return text.map(lambda value: for_reader(value, reader))
+    return text
+
+
+class Problem(NamedTuple):
+    """Something that is wrong, or worth saying, and what fixes it.
+
+    Args:
+        name: What was looked at, such as `key`; stable, for programs.
+        severity: How bad it is.
+        message: What happened and why: one sentence without a full stop at its end.
+        fix: A command, an edit, or advice; None where there is nothing to do.
+    """
+
+    name: str
+    severity: Severity
+    message: str
+    fix: str | None = None
+
+    def for_reader(self, reader: Reader) -> "Problem":
+        """Return the problem with the commands in it as this reader has to type them."""
+        fix = for_reader(self.fix, reader) if self.fix else self.fix
+        return Problem(self.name, self.severity, for_reader(self.message, reader), fix)
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the problem for programs: English in every locale."""
+        return {
+            "check": self.name,
+            "level": self.severity.name.lower(),
+            "message": str(self.message),
+            "fix": str(self.fix) if self.fix else None,
+        }

@@ -1,0 +1,85 @@
+"""How the process of a service ended, by its service manager."""
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+PROPERTIES = "Result,ExecMainCode,ExecMainStatus,InvocationID,ExecMainStartTimestamp,ExecMainExitTimestamp"
+_CODES = {"1": "exited", "2": "killed", "3": "dumped"}  # si_code of waitid(2)
+_TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitResult:
+    """The end of a unit's process.
+
+    unit: its name. result: the unit's Result, as of systemd.exec(5), $SERVICE_RESULT. code: exited, killed or
+    dumped, empty where there was no process. status: the exit status, or the signal's name without SIG.
+    invocation: hexadecimal. began and ended: of the process, aware, where they are known.
+    """
+
+    unit: str
+    result: str = ""
+    code: str = ""
+    status: str = ""
+    invocation: str = ""
+    began: datetime | None = None
+    ended: datetime | None = None
+
+    @classmethod
+    def of_properties(cls, unit: str, properties: Mapping[str, str]) -> "UnitResult":
+        """The end as `systemctl show` prints it with TZ=UTC.
+
+        Args:
+            unit: the unit's name.
+            properties: at least those of PROPERTIES; one that is missing counts as empty.
+        """
+        code = _CODES.get(properties.get("ExecMainCode", ""), "")
+        status = properties.get("ExecMainStatus", "")
+        return cls(
+            unit=unit,
+            result=properties.get("Result", ""),
+            code=code,
+            status=_signal(status) if code in ("killed", "dumped") else status,
+            invocation=properties.get("InvocationID", ""),
+            began=time_of(properties.get("ExecMainStartTimestamp", "")),
+            ended=time_of(properties.get("ExecMainExitTimestamp", "")),
+        )
+
+    @classmethod
+    def of_environ(cls, environ: Mapping[str, str]) -> "UnitResult | None":
+        """The end that systemd 251 and newer give an OnFailure= unit (systemd.exec(5)); else None."""
+        if "MONITOR_SERVICE_RESULT" not in environ:
+            return None
+        return cls(
+            unit=environ.get("MONITOR_UNIT", ""),
+            result=environ["MONITOR_SERVICE_RESULT"],
+            code=environ.get("MONITOR_EXIT_CODE", ""),
+            status=environ.get("MONITOR_EXIT_STATUS", ""),
+            invocation=environ.get("MONITOR_INVOCATION_ID", ""),
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit status of a process that ended by itself."""
+        return int(self.status) if self.code == "exited" and self.status.isdigit() else None
+
+    @property
+    def unknown(self) -> bool:
+        """True where the manager could not be asked: some have no bus for a dynamic user."""
+        return not (self.result or self.code)
+
+
+def time_of(text: str) -> datetime | None:
+    """A timestamp as `systemctl show` prints it with TZ=UTC; None for n/a and never."""
+    found = _TIME.search(text)
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def _signal(number: str) -> str:
+    try:
+        return signal.Signals(int(number)).name.removeprefix("SIG")
+    except ValueError:
+        return number
