@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from ..config.discovery import VARIABLES
+from ..config.environment import VARIABLES
 from ..config.model import Job, Source
 from ..messages.message import msg
 from ..system.privileges import sudo

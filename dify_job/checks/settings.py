@@ -17,7 +17,7 @@ from ..messages.message import msg
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
-from ..system.timespan import format_timespan
+from ..system.timespan import timespan_text
 from .context import CheckContext
 from .finding import Finding, by_root, fail, ok, place_of, warn
 from .program import missing_module
@@ -183,10 +183,10 @@ def check_schedule(case: CheckContext) -> Finding:
         return warn(
             "schedule",
             msg(
-                "jitter {format_timespan} is not less than the {format_timespan2} between two runs: they "
-                "come in no order, or collapse into one",
-                format_timespan=format_timespan(times.jitter),
-                format_timespan2=format_timespan(gap),
+                "jitter {timespan_text} is not less than the {timespan_text2} between two runs: they come "
+                "in no order, or collapse into one",
+                timespan_text=timespan_text(times.jitter),
+                timespan_text2=timespan_text(gap),
             ),
             msg("make jitter less in {place_of}", place_of=place_of(case.job, "jitter")),
         )

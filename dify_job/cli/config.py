@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..config.loader import load_config, pick_all
+from ..config.loader import load_config, pick_usable
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
 from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_key
@@ -37,7 +37,7 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 
     It shows a key that cannot be read as what is wrong with it, and judges nothing: config validate does.
     """
-    rows = [row for each in pick_all(_load(ctx), [job]) for row in _rows(each)]
+    rows = [row for each in pick_usable(_load(ctx), [job]) for row in _rows(each)]
     if as_json:
         echo_json(
             [{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows]

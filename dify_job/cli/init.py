@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from ..config import managed, schema
-from ..config.loader import DEFAULT_BASE_URL, load_config, valid_name
+from ..config.discovery import valid_name
+from ..config.loader import DEFAULT_BASE_URL, load_config
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.scaffold import Draft, comment, written
 from ..dify.app_info import AppProbe, look
@@ -21,7 +22,7 @@ from ..run.preflight import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
-from ..system.timespan import interval
+from ..system.timespan import positive_timespan
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of
 from .input_prompts import drafted
@@ -199,7 +200,7 @@ def _asked_schedule() -> ScheduleConfig:
     while True:
         text = asked(msg("Run every"), "1h")
         try:
-            return ScheduleConfig(every=interval(text))
+            return ScheduleConfig(every=positive_timespan(text))
         except ValueError as error:
             echo_err(
                 msg("  it {error}", error=error)

@@ -87,7 +87,7 @@ def install(  # noqa: PLR0913 - one argument an option
     door = http_socket_config(
         installed, scheduler, place, http=http, listen=http_listen, token_file=http_token_file
     )
-    orphans = installation.orphans(scheduler, place, config.jobs)
+    orphans = [] if config.broken_files else installation.orphans(scheduler, place, config.names)
     gone = orphans if prune else []
     if dry_run or as_diff or check:
         for one in gone:

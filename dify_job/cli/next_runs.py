@@ -5,7 +5,7 @@ from itertools import islice
 
 import click
 
-from ..config.loader import load_config, pick_all
+from ..config.loader import load_config, pick_usable
 from ..config.model import ScheduleConfig
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -13,7 +13,7 @@ from ..schedule import schedule_lines, upcoming
 from ..schedulers import systemctl
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import installed_jobs, visible
-from ..system.timespan import format_timespan
+from ..system.timespan import timespan_text
 from .common_options import tick_of
 from .options import Globals
 from .output import echo, echo_json
@@ -30,7 +30,7 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
     """Print the coming runs of jobs, and warn where a clock change skips one."""
     options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
-    chosen = pick_all(config, jobs)
+    chosen = pick_usable(config, jobs)
     there = {one.job: one for _, one in installed_jobs(visible("auto", None))}
     now = datetime.now(UTC)
     told = []
@@ -46,7 +46,7 @@ def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_js
         if as_json:
             continue
         jitter = (
-            msg(", up to {format_timespan} later", format_timespan=format_timespan(times.jitter))
+            msg(", up to {timespan_text} later", timespan_text=timespan_text(times.jitter))
             if times.jitter
             else ""
         )

@@ -2,8 +2,7 @@
 
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.values import dataclass, replace
-from .discovery import MEND, Document, Environment, find_config, read_documents, read_environment
-from .model import Config, Job, KeySource, Origin, ScheduleConfig, Source
+from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
+from .environment import Environment, read_environment
+from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
 from .schema import FIELDS, SCHEDULE_KINDS
 
 DEFAULT_BASE_URL = "http://localhost/v1"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
 _EXAMPLES = {
     "base_url": "DIFY_BASE_URL=https://dify.example.com/v1",
@@ -49,108 +48,173 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     with_lines: bool = False,
 ) -> Config:
-    """All jobs: flags over the job's table over [defaults] over built in.
+    """Read all jobs: flags over the job's table over [defaults] over built in.
 
-    path: --config; env_file: --env-file, which asks for the job `default` of that file even where there is a
-    config file. flags: keys of a job as their options gave them. with_lines: origins with line numbers, which
-    `config show` wants and a run does not need. Raises JobError (config) that names every mistake.
+    Args:
+        path: From --config.
+        env_file: From --env-file: the job `default` of that file, even where there is a config file.
+        environ: The variables of the process.
+        flags: Keys of a job as their options gave them.
+        with_lines: Give origins line numbers, which `config show` wants and a run does not need.
+
+    Returns:
+        The jobs; one with a mistake, and one that a broken file of config.d speaks of, is in `broken`.
+
+    Raises:
+        JobError: The configuration has a mistake, and no job can be used; it names every mistake.
     """
     found = None if env_file is not None and path is None else find_config(path, environ)
     if found is None:
         return _from_environment(read_environment(env_file, environ), flags or {})
-    documents = read_documents(found)
-    mistakes: list[str] = []
-    names = _job_names(documents, mistakes)
-    jobs = {name: _job(name, documents, flags or {}, mistakes, with_lines=with_lines) for name in names}
-    if mistakes:
-        raise JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), MEND)
-    return Config(
+    documents, broken_files = read_documents(found)
+    documents = _usable(documents, broken_files)
+    jobs: dict[str, Job] = {}
+    broken: dict[str, JobError] = {}
+    for name in _job_names(documents, broken_files):
+        mistakes: list[str] = []
+        job = _job(name, documents, flags or {}, mistakes, with_lines=with_lines)
+        errors = [each.error for each in broken_files if each.is_for(name)]
+        if mistakes:
+            errors.append(JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), VALIDATE))
+        if errors:
+            broken[name] = _joined(errors)
+        elif job is not None:
+            jobs[name] = job
+    config = Config(
         path=found,
         files=tuple(document.path for document in documents),
-        jobs={name: job for name, job in jobs.items() if job is not None},
+        jobs=jobs,
+        broken=broken,
+        broken_files=tuple(broken_files),
     )
+    if not jobs and (error := whole_error(config)) is not None:
+        raise error
+    return config
 
 
-def valid_name(job: str) -> bool:
-    """True for a name that can stand in a unit's, a crontab's, the journal's and Kubernetes' names."""
-    return _NAME.fullmatch(job) is not None
+def whole_error(config: Config) -> JobError | None:
+    """Return everything that is wrong with a configuration as one error, or None."""
+    errors = [*config.broken.values(), *(each.error for each in config.broken_files)]
+    return _joined(errors) if errors else None
+
+
+def _joined(errors: Sequence[JobError]) -> JobError:
+    lines = dict.fromkeys(line for error in errors for line in error.message.split("\n"))
+    return JobError(errors[0].outcome, "\n".join(lines), errors[-1].hint)
 
 
 def pick(config: Config, name: str | None) -> Job:
-    """The named job, or the only one.
+    """Return the named job, or the only one.
 
-    Raises JobError: usage where one of several must be named, config for a name that is not there.
+    Raises:
+        JobError: Usage where one of several must be named; config for a name that is not there, or for a job
+            that cannot be used.
     """
-    names = ", ".join(config.jobs)
-    if not config.jobs:
+    names = ", ".join(config.names)
+    if not config.names:
         raise JobError(
             Outcome.CONFIG, msg("{path} has no job", path=config.path), msg("dify-job init NAME adds one")
         )
-    if name is None and len(config.jobs) > 1:
+    if name is None and len(config.names) > 1:
         raise JobError(
             Outcome.USAGE,
             msg("the configuration has several jobs, so one must be named: {names}", names=names),
-            msg("dify-job run JOB"),
+            msg("name one of them"),
         )
-    if name is not None and name not in config.jobs:
+    chosen = name or config.names[0]
+    if chosen in config.broken:
+        raise config.broken[chosen]
+    if chosen not in config.jobs:
+        for file in config.broken_files:
+            if file.is_for(chosen):
+                raise file.error
         place = config.path or msg("the environment")
+        add = msg("dify-job init {value}", value=chosen if valid_name(chosen) else "NAME")
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "there is no job {name!r} in {place}{meant}",
-                name=name,
+                "there is no job {chosen!r} in {place}{meant}",
+                chosen=chosen,
                 place=place,
-                meant=_meant(name, list(config.jobs)),
+                meant=_meant(chosen, list(config.names)),
             ),
-            msg("the jobs are: {names}; dify-job init {name} adds it", names=names, name=name)
-            if config.path
-            else msg("dify-job init {name}", name=name),
+            msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
         )
-    return config.jobs[name or next(iter(config.jobs))]
+    return config.jobs[chosen]
 
 
 def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
-    """The named jobs, each once, or all where none is named. Raises JobError where there are none such."""
+    """Return the named jobs, each once, or every job where none is named.
+
+    Raises:
+        JobError: A named job cannot be used; or none is named and something in the configuration is broken.
+    """
+    named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
+    if not named and (error := whole_error(config)) is not None:
+        raise error
+    return named or list(config.jobs.values()) or [pick(config, None)]
+
+
+def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
+    """Return the named jobs, each once, or those that can be used where none is named.
+
+    Raises:
+        JobError: A named job cannot be used, or there is none at all.
+    """
     named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
     return named or list(config.jobs.values()) or [pick(config, None)]
 
 
-def _job_names(documents: Sequence[Document], mistakes: list[str]) -> list[str]:
-    names: dict[str, None] = {}
-    for document in documents:
-        for key, value in document.data.items():
-            if key not in ("defaults", "jobs"):
-                hint = _meant(key, ["defaults", "jobs"])
-                mistakes.append(
-                    msg(
-                        "{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint
-                    )
+def _usable(documents: Sequence[Document], broken_files: list[BrokenFile]) -> list[Document]:
+    """Drop documents of config.d that have a mistake outside of a job, and note them as broken.
+
+    Raises JobError (config) for such a mistake in the config file itself.
+    """
+    usable = []
+    for number, document in enumerate(documents):
+        mistakes = list(_mistakes_outside_jobs(document))
+        if not mistakes:
+            usable.append(document)
+            continue
+        error = JobError(Outcome.CONFIG, "\n".join(mistakes), VALIDATE)
+        if number == 0:
+            raise error
+        broken_files.append(broken_file(document.path, error, document.text))
+    return usable
+
+
+def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
+    for key, value in document.data.items():
+        if key not in ("defaults", "jobs"):
+            hint = _meant(key, ["defaults", "jobs"])
+            yield msg("{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint)
+        elif not isinstance(value, dict):
+            yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
+    for name, table in _tables(document.data.get("jobs")).items():
+        if document.is_companion:
+            continue  # of a job that another file has, or had
+        if not valid_name(name):
+            yield (
+                msg(
+                    "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
+                    "first a letter or digit",
+                    place=document.place(("jobs", name)),
+                    name=name,
                 )
-            elif not isinstance(value, dict):
-                mistakes.append(msg("{place}: {key} must be a table", place=document.place((key,)), key=key))
-        for name, table in _tables(document.data.get("jobs")).items():
-            if document.is_companion:
-                continue  # of a job that another file has, or had
-            if not valid_name(name):
-                mistakes.append(
-                    msg(
-                        "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, "
-                        "the first a letter or digit",
-                        place=document.place(("jobs", name)),
-                        name=name,
-                    )
-                )
-            elif not isinstance(table, dict):
-                mistakes.append(
-                    msg(
-                        "{place}: jobs.{name} must be a table",
-                        place=document.place(("jobs", name)),
-                        name=name,
-                    )
-                )
-            else:
-                names[name] = None
-    return list(names)
+            )
+        elif not isinstance(table, dict):
+            yield msg("{place}: jobs.{name} must be a table", place=document.place(("jobs", name)), name=name)
+
+
+def _job_names(documents: Sequence[Document], broken_files: Sequence[BrokenFile]) -> list[str]:
+    names = [
+        name
+        for document in documents
+        if not document.is_companion
+        for name in _tables(document.data.get("jobs"))
+    ]
+    names += [name for file in broken_files for name in sorted(file.declares)]
+    return list(dict.fromkeys(names))
 
 
 def _job(
@@ -272,22 +336,18 @@ def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
 
 
 def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Config:
-    values, origins = {}, dict(environment.origins)
-    try:
-        for key, value in environment.values.items():
-            values[key] = json.loads(value) if key == "inputs" else value
+    values: dict[str, Any] = {}
+    origins = dict(environment.origins)
+    for key, text in environment.values.items():
+        try:
+            values[key] = _json(text) if key == "inputs" else text
             FIELDS[key](values[key])
-    except ValueError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg(
-                "{origins} {value}{error}",
-                origins=origins[key],
-                value=msg("is not JSON: ") if key == "inputs" else "",
-                error=error,
-            ),
-            msg("set it anew, for example {examples}", examples=_EXAMPLES[key]),
-        ) from None
+        except ValueError as error:
+            raise JobError(
+                Outcome.CONFIG,
+                msg("{origins} {error}", origins=origins[key], error=error),
+                msg("correct it, for example: {examples}", examples=_EXAMPLES[key]),
+            ) from None
     job = _build("default", values, origins, flags, environment.key)
     job = replace(job, files=_from_there(job.files, Path()))
     return Config(
@@ -297,6 +357,15 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
         auto_start=environment.auto_start,
         warnings=environment.warnings,
     )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, strict=False)  # a line end within a text, as env files have it
+    except RecursionError:
+        raise ValueError(msg("is not JSON: it is nested too deeply")) from None
+    except ValueError as error:
+        raise ValueError(msg("is not JSON: {error}", error=error)) from None
 
 
 def _tables(value: Any) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.values import dataclass, field, replace
 
@@ -222,15 +223,50 @@ class Job:
         return tuple(name for names in listed for name in names)
 
 
+@dataclass(frozen=True)
+class BrokenFile:
+    """A file of config.d that cannot be used.
+
+    Attributes:
+        path: The file.
+        error: What is wrong with it.
+        declares: The jobs whose tables begin in it.
+        for_all: It may say something about every job, as one with [defaults] does.
+    """
+
+    path: Path
+    error: JobError
+    declares: frozenset[str] = frozenset()
+    for_all: bool = False
+
+    def is_for(self, job: str) -> bool:
+        """Return whether a job needs the file: it is named after the job, or speaks of it."""
+        return self.for_all or job in self.declares or job == self.path.name.partition(".")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All jobs and the files they came from; path is None where there is no config file at all.
+    """All jobs and the files they came from.
 
-    auto_start: what AUTO_START_SCHEDULER of an env file said. warnings: for the log.
+    Attributes:
+        path: The config file; None where there is none at all.
+        files: Every file that was read.
+        jobs: The jobs that can be used, by name.
+        broken: The error of each job that cannot be used, by its name.
+        broken_files: The files of config.d that cannot be used; jobs may stand in them that nobody sees.
+        auto_start: What AUTO_START_SCHEDULER of an env file said.
+        warnings: For the log.
     """
 
     path: Path | None
     files: tuple[Path, ...]
     jobs: Mapping[str, Job]
+    broken: Mapping[str, JobError] = field(default_factory=dict)
+    broken_files: tuple[BrokenFile, ...] = ()
     auto_start: bool | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all jobs, those that cannot be used included."""
+        return tuple(dict.fromkeys((*self.jobs, *self.broken)))

@@ -1,6 +1,9 @@
-"""Whose files may be believed: owners and modes, judged on the opened file."""
+"""Ownership and permission checks on configuration and key files, made on the opened file."""
 
+import grp
 import os
+import pwd
+import shlex
 import stat
 from pathlib import Path
 
@@ -8,69 +11,37 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+_ACL = "system.posix_acl_access"
 
 
-def fault_of_file(opened: os.stat_result, *, private: bool, user: int | None = None) -> str | None:
-    """What is wrong with an opened file, as the end of a sentence; private: others must not read it.
+def fault_of_file(
+    opened: os.stat_result, place: int | Path, *, private: bool, user: int | None = None
+) -> str | None:
+    """Say what is wrong with an opened file.
 
-    user: one more who may own it, the `run_as` of a job that root looks at.
+    Args:
+        opened: What fstat gave for it.
+        place: Its descriptor or path, to ask for an access control list.
+        private: Other users must not read it either.
+        user: One more user who may own it, such as the `run_as` of a job that root reads.
+
+    Returns:
+        The end of the sentence "the file ...", or None.
     """
     if not stat.S_ISREG(opened.st_mode):
         return msg("is not a regular file")
     if opened.st_uid not in (0, os.geteuid(), user):
         return msg("belongs to user {st_uid}, not to you or root", st_uid=opened.st_uid)
-    if opened.st_mode & _OTHERS_WRITE:
+    if _open_to_others(opened, place) & stat.S_IWOTH:
         return msg("can be written by others")
-    if private and opened.st_mode & _OTHERS_READ:
+    if private and opened.st_mode & _OTHERS_READ:  # as ssh(1): no group reads a private file
         return msg("can be read by others")
     return None
 
 
-def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
-    """The command that lets the file be believed, by what is wrong with it now."""
-    found, me = path.stat(), os.geteuid()
-    if fault_of_file(found, private=private, user=user) is None:
-        user = user if found.st_uid == user else None
-        path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
-        found, private = path.stat(), False
-    elif not stat.S_ISREG(found.st_mode):
-        return f"ls -l {path}"
-    open_to = _OTHERS_WRITE | _OTHERS_READ if private else _OTHERS_WRITE
-    strange = found.st_uid not in (0, me, user)
-    commands = [msg("chown {value} {path}", value="root" if me == 0 else me, path=path)] if strange else []
-    commands += (
-        [msg("chmod {value} {path}", value="600" if private else "go-w", path=path)]
-        if found.st_mode & open_to
-        else []
-    )
-    by_root = "" if me in (0, found.st_uid) else "sudo "
-    return " && ".join(f"{by_root}{command}" for command in commands)
-
-
-def check_ca_file(path: Path | None) -> None:
-    """Find out before the call that the certificates cannot be read. Raises JobError (config)."""
-    if path is None:
-        return
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the ca_file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
-            msg("ls -l {path}", path=path),
-        ) from None
-    if b"-----BEGIN " not in content:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the ca_file {path} holds no certificate in PEM", path=path),
-            msg("openssl x509 -inform DER -in {path} -out {path}.pem", path=path),
-        )
-
-
 def fault_of_link(path: Path) -> str | None:
-    """What is wrong with the name itself: who makes a link to a file of ours chooses what we read."""
+    """Say what is wrong with the name itself: who makes a link to a file of ours chooses what we read."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
         return msg("is a link that user {st_uid} made", st_uid=found.st_uid)
@@ -78,19 +49,102 @@ def fault_of_link(path: Path) -> str | None:
 
 
 def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
-    """The first directory above the file that others can write or replace; sticky ones are fine.
+    """Find the first directory above a file in which others can replace it; sticky ones are fine.
 
-    user: who may own directories as well, because the file is theirs.
+    Args:
+        path: The file, which need not exist.
+        user: One more user who may own the directories, because the file is theirs.
+
+    Returns:
+        The end of the sentence "the file ...", or None.
     """
     return next(filter(None, (_fault_of_directory(each, user) for each in path.resolve().parents)), None)
 
 
+def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
+    """Return the command that makes a refused file acceptable, judged by its state now."""
+    found, me = path.stat(), os.geteuid()
+    if fault_of_file(found, path, private=private, user=user) is None:
+        user = user if found.st_uid == user else None
+        path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
+        found, private = path.stat(), False
+    elif not stat.S_ISREG(found.st_mode):
+        return f"ls -l {shlex.quote(str(path))}"
+    name = shlex.quote(str(path))
+    strange = found.st_uid not in (0, me, user)
+    commands = [msg("chown {value} {name}", value="root" if me == 0 else me, name=name)] if strange else []
+    if _open_to_others(found, path) & stat.S_IWOTH or (private and found.st_mode & _OTHERS_READ):
+        commands.append(msg("chmod {value} {name}", value="600" if private else "go-w", name=name))
+    by_root = "" if me in (0, found.st_uid) else "sudo "
+    return " && ".join(f"{by_root}{command}" for command in commands)
+
+
+def check_ca_file(path: Path | None) -> None:
+    """Raise JobError (config) where the certificates cannot be read, before any call needs them."""
+    if path is None:
+        return
+    name = shlex.quote(str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the ca_file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("ls -l {name}", name=name),
+        ) from None
+    if b"-----BEGIN " not in content:
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the ca_file {path} holds no certificate in PEM", path=path),
+            msg("openssl x509 -inform DER -in {name} -out {name}.pem", name=name),
+        )
+
+
 def _fault_of_directory(directory: Path, user: int | None) -> str | None:
     found = directory.stat()
-    if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+    if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return msg("stands in {directory}, which others can write", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):
         return msg(
             "stands in {directory}, which belongs to user {st_uid}", directory=directory, st_uid=found.st_uid
         )
     return None
+
+
+def _open_to_others(found: os.stat_result, place: int | Path) -> int:
+    """What users besides the owner and root may do, as the mode bits of others.
+
+    The group's bits count, unless the group is private to the owner (user private groups, Debian's default
+    with umask 002). With an access control list they are its mask, and somebody else may stand in the list.
+    """
+    group = (found.st_mode & stat.S_IRWXG) >> 3
+    if group & ~found.st_mode and _is_private(found.st_gid, found.st_uid) and not _has_acl(place):
+        group = 0
+    return (found.st_mode & stat.S_IRWXO) | group
+
+
+def _is_private(gid: int, owner: int) -> bool:
+    """True where nobody but the owner, root and the caller is in a group.
+
+    A directory service need not list those whose primary group it is, so the owner's own primary group must
+    also bear the owner's name.
+    """
+    allowed = {0, owner, os.geteuid()}
+    try:
+        group = grp.getgrgid(gid)
+        members = {pwd.getpwnam(name).pw_uid for name in group.gr_mem}
+        if members - allowed:
+            return False
+        account = pwd.getpwuid(owner)
+    except KeyError:  # a group, a member or an owner that nobody knows
+        return False
+    if account.pw_gid == gid and account.pw_name != group.gr_name:
+        return False
+    return all(other.pw_uid in allowed for other in pwd.getpwall() if other.pw_gid == gid)
+
+
+def _has_acl(place: int | Path) -> bool:
+    try:
+        return _ACL in os.listxattr(place)
+    except OSError:  # a file system without attributes
+        return False

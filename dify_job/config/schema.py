@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..messages.message import msg
-from ..system.timespan import interval, positive_timespan, timespan
+from ..system.timespan import positive_timespan, timespan
 from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
 Reader = Callable[[Any], Any]
@@ -18,6 +18,10 @@ Reader = Callable[[Any], Any]
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
 _LOOPBACK = r"127(\.\d{1,3}){3}"
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+_USER = re.compile(r"\w(?:[\w.@+\\-]{0,29}[\w.$-])?")  # systemd takes 31; \\ is in names of Active Directory
+_DEEPEST = 100  # tables and lists within each other; Python's JSON gives up at about 1,000
+_LONGEST_INTEGER = 10**4000  # Python writes no longer one as text than 4,300 digits
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 SCHEDULE_KINDS = ("every", "calendar", "cron")
 
@@ -31,9 +35,39 @@ def text(value: Any) -> str:
     return value
 
 
+def line(value: Any) -> str:
+    """A text on one line, as units, crontabs and manifests take it."""
+    if not _is_printable(text(value)):
+        raise ValueError(msg("must be one line without control characters"))
+    return str(value)
+
+
+def description(value: Any) -> str:
+    """A title on one line; what cannot be printed is a replacement character."""
+    return _UNPRINTABLE.sub("\ufffd", " ".join(text(value).split()))
+
+
+def user_name(value: Any) -> str:
+    """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
+    if not _USER.fullmatch(text(value)):
+        raise ValueError(
+            msg(
+                "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "
+                "first a letter, a digit or _",
+                value=value,
+            )
+        )
+    return str(value)
+
+
+def _is_printable(value: str) -> bool:
+    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
+    return not _UNPRINTABLE.search(value)
+
+
 def base_url(value: Any) -> str:
     """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
-    url = text(value).strip()
+    url = line(value).strip()
     try:
         parts = urlsplit(url)
         port_ok = parts.port is None or parts.port > 0
@@ -85,7 +119,10 @@ def boolean(value: Any) -> bool:
 
 def path(value: Any) -> Path:
     """A path; ~ is the user's home."""
-    return Path(text(value)).expanduser()
+    try:
+        return Path(line(value)).expanduser()
+    except RuntimeError as error:  # ~nobody-of-this-name
+        raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
 
 
 def absolute_path(value: Any) -> Path:
@@ -99,12 +136,31 @@ def table(value: Any) -> Mapping[str, Any]:
     """A table with any keys."""
     if not isinstance(value, dict):
         raise ValueError(msg("must be a table: {{ key = value }}"))
+    _check_json(value)
     return value
+
+
+def _check_json(value: Any) -> None:
+    """Raise ValueError for what JSON cannot be made of, later, in the midst of a run."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+            elif isinstance(each, int) and abs(each) > _LONGEST_INTEGER:
+                raise ValueError(msg("has a number of more than 4,000 digits"))
+        if not below:
+            return
+        level = below
+    raise ValueError(msg("is nested more than {deepest} deep", deepest=_DEEPEST))
 
 
 def user(value: Any) -> str:
     """An end user's id."""
-    if len(text(value)) > _MAX_USER:
+    if len(line(value)) > _MAX_USER:
         raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
     return str(value)
 
@@ -124,15 +180,22 @@ def size(value: Any) -> int:
 def strings(value: Any) -> tuple[str, ...]:
     """A string, or a list of them."""
     if isinstance(value, str):
-        return (text(value),)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return (line(value),)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError(msg("must be a string or a list of strings"))
+    if not all(map(_is_printable, value)):
+        raise ValueError(msg("must have lines without control characters"))
     return tuple(value)
 
 
 def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
     """Input name -> path or URL, or a list of them."""
-    return {key: item if isinstance(item, str) else strings(item) for key, item in table(value).items()}
+    read: dict[str, str | tuple[str, ...]] = {}
+    for key, item in table(value).items():
+        read[key] = item if isinstance(item, str) else strings(item)
+        if not _is_printable(item if isinstance(item, str) else ""):
+            raise ValueError(msg(".{key} must be one line without control characters", key=key))
+    return read
 
 
 def timezone(value: Any) -> str:
@@ -177,9 +240,10 @@ def attempts(value: Any) -> int:
 
 def expect(value: Any) -> Any:
     """Path in the run -> what must hold there."""
-    from .assertions import expectations  # noqa: PLC0415 - for jobs that expect something
+    from . import assertions  # noqa: PLC0415 - for jobs that expect something
 
-    return expectations(value)
+    table(value)
+    return assertions.expectations(value)
 
 
 def run_path(value: Any) -> str:
@@ -216,7 +280,7 @@ def downloads(value: Any) -> Downloads | None:
 
 def web_address(value: Any) -> str:
     """An http or https address, with whatever path and query it has."""
-    url = text(value).strip()
+    url = line(value).strip()
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -255,9 +319,9 @@ FIELDS: Mapping[str, Reader] = {
     "base_url": base_url,
     "api_key_file": path,
     "api_key_credential": path,
-    "api_key_env": text,
+    "api_key_env": line,
     "mode": choice("streaming", "blocking"),
-    "workflow_id": text,
+    "workflow_id": line,
     "end_user": user,
     "timeout": positive_timespan,
     "connect_timeout": positive_timespan,
@@ -271,7 +335,7 @@ FIELDS: Mapping[str, Reader] = {
     "partial": choice("failure", "success"),
     "retry": structure(RetryPolicy, attempts=attempts, max_wait=timespan),
     "output": structure(
-        Output, file=text, select=run_path, format=choice("text", "json"), mode=mode, downloads=downloads
+        Output, file=line, select=run_path, format=choice("text", "json"), mode=mode, downloads=downloads
     ),
     "expect": expect,
     "notify": structure(
@@ -286,11 +350,11 @@ FIELDS: Mapping[str, Reader] = {
     "state": choice("disk", "none"),
     "log_outputs": size,
     "log_file": absolute_path,
-    "run_as": text,
-    "description": text,
-    "every": interval,
+    "run_as": user_name,
+    "description": description,
+    "every": positive_timespan,
     "calendar": strings,
-    "cron": text,
+    "cron": line,
     "timezone": timezone,
     "jitter": timespan,
     "catch_up": boolean,

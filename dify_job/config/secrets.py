@@ -20,6 +20,9 @@ _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     )
 )
 _SHORTEST_TOKEN = 16
+_KEY_ALONE = msg("only the key itself belongs there: app-...")
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
+_HEADER_WORDS = re.compile(r"(authorization:|bearer )", re.IGNORECASE)
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -83,13 +86,31 @@ def read_token(path: Path) -> Secret:
 
 
 def check_key(text: str, where: str) -> Secret:
-    """The key in a text, one line end cut off; refused is what would break an HTTP header."""
+    """Return the key in a text, one line end cut off; the frequent mistakes around a key are named.
+
+    Args:
+        text: What was read.
+        where: The place that it came from, for messages.
+
+    Raises:
+        JobError: Config; the key is in no message.
+    """
     key = text.removesuffix("\n").removesuffix("\r")
-    if not key:
+    if not key.strip():
         raise _bad(where, msg("is empty"), msg("put the app's key there (in Dify: API Access)"))
-    if key.lower().startswith("bearer "):
+    if assignment := _ASSIGNMENT.match(key):
+        raise _bad(where, msg("begins with '{assignment}='", assignment=assignment[1]), _KEY_ALONE)
+    if key[0] in "\"'`" or key[-1] in "\"'`":
         raise _bad(
-            where, msg("begins with 'Bearer '"), msg("leave that word out; only the key itself belongs there")
+            where,
+            msg("stands in quotes, which Docker's env files and key files keep"),
+            msg("leave out the quotes; {key_alone}", key_alone=_KEY_ALONE),
+        )
+    if word := _HEADER_WORDS.match(key):
+        raise _bad(
+            where,
+            msg("begins with {word!r}", word=word[1]),
+            msg("leave that out; {key_alone}", key_alone=_KEY_ALONE),
         )
     if not _TOKEN.fullmatch(key):
         raise _bad(
@@ -201,7 +222,9 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         opened = os.fstat(descriptor)
         # root's own file must not stand where they can swap it
         theirs = user if opened.st_uid == user else None
-        fault = fault_of_file(opened, private=True, user=user) or fault_of_directories(path, user=theirs)
+        fault = fault_of_file(opened, descriptor, private=True, user=user) or fault_of_directories(
+            path, user=theirs
+        )
         if fault is not None:
             raise JobError(
                 Outcome.CONFIG,

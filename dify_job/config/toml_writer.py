@@ -10,7 +10,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.timespan import format_timespan
+from ..system.timespan import timespan_text
 from .model import Expectation, Job, ScheduleConfig
 
 _TIMES = frozenset(
@@ -35,7 +35,7 @@ def job_document(job: Job, **others: Any) -> str:
 def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
     """The keys that say when a job runs, as a config file has them; jitter and such are others."""
     given = {
-        "every": None if schedule.every is None else format_timespan(schedule.every),
+        "every": None if schedule.every is None else timespan_text(schedule.every),
         "cron": schedule.cron,
         "calendar": list(schedule.calendar) or None,
         "timezone": schedule.timezone,
@@ -73,14 +73,14 @@ def bare_or_quoted(key: str) -> str:
 def as_written(key: str, value: Any) -> Any:
     """The value of a key as a config file has it."""
     if key in _TIMES and value is not None:
-        return format_timespan(value)
+        return timespan_text(value)
     if key == "expect":
         return {path: _expected(wanted) for path, wanted in value.items()}
     if hasattr(value, "__dataclass_fields__"):
         told = {name: item for name, item in asdict(value).items() if item not in (None, ())}
         if told.get("mode") is not None:
             told["mode"] = f"{told['mode']:04o}"
-        return told | {"max_wait": format_timespan(value.max_wait)} if key == "retry" else told
+        return told | {"max_wait": timespan_text(value.max_wait)} if key == "retry" else told
     return value
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from ..config.model import ScheduleConfig
 from ..messages.message import msg
-from ..system.timespan import format_timespan
+from ..system.timespan import timespan_text
 from . import intervals, upcoming
 
 _TICK = 60.0  # seconds in which a tick of cron begins
@@ -77,8 +77,8 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
-        "the tick that started it is more than max_late = {format_timespan} ago",
-        format_timespan=format_timespan(config.max_late),
+        "the tick that started it is more than max_late = {timespan_text} ago",
+        timespan_text=timespan_text(config.max_late),
     )
 
 

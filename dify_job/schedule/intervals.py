@@ -11,7 +11,7 @@ from math import gcd
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.timespan import format_timespan
+from ..system.timespan import format_timespan, timespan_text
 
 DAY = 86400
 _MOST_LINES = 48
@@ -85,6 +85,6 @@ def in_words(intervals: tuple[int, ...]) -> str:
 def _refused(every: float, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("every = {format_timespan!r} {why}", format_timespan=format_timespan(every), why=why),
+        msg("every = {timespan_text!r} {why}", timespan_text=timespan_text(every), why=why),
         msg("the nearest intervals that are exact: {in_words}", in_words=in_words(nearest_exact(every))),
     )

@@ -8,7 +8,7 @@ from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.timespan import format_timespan
+from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 
 _MADE_UP = msg("cron makes up for no missed run by itself: the line ticks more often, and the run decides")
@@ -31,7 +31,7 @@ class ScheduleLines:
 def in_words(schedule: ScheduleConfig) -> str:
     """As a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
-        return msg("every {format_timespan}", format_timespan=format_timespan(schedule.every))
+        return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
     text = (
         msg("cron {cron}", cron=schedule.cron)
         if schedule.cron
@@ -123,10 +123,10 @@ def _why_interval(every: float, grid: int) -> str:
     if grid == round(every):
         return ""
     return msg(
-        "{format_timespan} does not divide a day: it ticks every {format_timespan2} and runs when "
+        "{timespan_text} does not divide a day: it ticks every {format_timespan} and runs when "
         "due (exact without that: {in_words})",
-        format_timespan=format_timespan(every),
-        format_timespan2=format_timespan(grid),
+        timespan_text=timespan_text(every),
+        format_timespan=format_timespan(grid),
         in_words=intervals.in_words(intervals.nearest_exact(every)),
     )
 
@@ -137,8 +137,8 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {format_timespan!r} cannot be kept by cron, which counts in minutes",
-                format_timespan=format_timespan(every),
+                "every = {timespan_text!r} cannot be kept by cron, which counts in minutes",
+                timespan_text=timespan_text(every),
             ),
             msg(
                 "the nearest intervals that are exact: {in_words}",

@@ -19,7 +19,7 @@ from ..messages.message import msg
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
 from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
-from ..system.timespan import format_timespan
+from ..system.timespan import timespan_text
 from .backend import RenderedFile
 
 _LONGEST_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
@@ -125,8 +125,8 @@ def _interval(every: float) -> str:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {format_timespan!r} cannot be one line of a CronJob",
-                format_timespan=format_timespan(every),
+                "every = {timespan_text!r} cannot be one line of a CronJob",
+                timespan_text=timespan_text(every),
             ),
             msg("the nearest intervals that can: {in_words}", in_words=intervals.in_words(nearest)),
         )
@@ -184,7 +184,7 @@ def _starting_deadline(times: ScheduleConfig, now: datetime) -> int:
 
 def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]:
     """A CronJob has no jitter of its own, so the pod waits; `today` in a template is a day of the zone."""
-    jitter = {"jitter": format_timespan(times.jitter)} if times.jitter else {}
+    jitter = {"jitter": timespan_text(times.jitter)} if times.jitter else {}
     day_of = times.timezone or (zone if times.calendar else None)
     return jitter | ({"timezone": day_of} if day_of is not None else {})
 

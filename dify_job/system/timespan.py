@@ -21,16 +21,38 @@ _UNITS: dict[str, float] = {
     for unit in units
 }
 _PART = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]*)"
-_WRITTEN = (
-    (31557600, "y"), (2629800, "month"), (604800, "w"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"),
-)  # fmt: skip
+_NUMBER = re.compile(r"\s*(?:\d+(?:\.\d*)?|\.\d+)\s*", re.ASCII)
+_WEEK = 604800
+_WRITTEN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class TimeSpan(float):
+    """Seconds, and the text that a person wrote for them."""
+
+    text: str
+
+    def __new__(cls, seconds: float, text: str = "") -> "TimeSpan":
+        """Return the span; without a text it is written as format_timespan does."""
+        span = super().__new__(cls, seconds)
+        span.text = text or format_timespan(seconds)
+        return span
 
 
 def parse_timespan(text: str) -> float:
-    """Seconds of a time span; a number without a unit is seconds. Raises ValueError with a sentence."""
+    """Read a time span as systemd does.
+
+    Args:
+        text: One or more numbers with units. A number without a unit is seconds.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: The text is not a time span.
+    """
     rest, total = text.strip(), 0.0
     while rest:
-        part = re.match(_PART, rest)
+        part = re.match(_PART, rest, re.ASCII)
         if part is None or (part[2] and part[2] not in _UNITS):
             rest = text
             break
@@ -42,9 +64,11 @@ def parse_timespan(text: str) -> float:
 
 
 def format_timespan(seconds: float) -> str:
-    """As systemd writes it; parse_timespan reads it back to the microsecond."""
+    """Write seconds as a time span; parse_timespan reads it back to the microsecond."""
     micros = round(seconds * 1_000_000)
     whole, below = divmod(micros, 1_000_000)
+    if whole and not below and whole % _WEEK == 0:
+        return f"{whole // _WEEK}w"
     parts = []
     for size, unit in _WRITTEN:
         count, whole = divmod(whole, size)
@@ -55,29 +79,61 @@ def format_timespan(seconds: float) -> str:
     return " ".join(parts) or "0s"
 
 
-# What a config or a flag says
+def timespan_text(seconds: float) -> str:
+    """Return a time span as it was written, or as format_timespan writes it."""
+    return seconds.text if isinstance(seconds, TimeSpan) else format_timespan(seconds)
 
 
-def timespan(value: Any) -> float:
-    """Seconds from `30min`, or from a number of seconds."""
+# Readers of configuration values: a ValueError has the end of the sentence `KEY ...`.
+
+
+def timespan(value: Any) -> TimeSpan:
+    """Read a time span whose every number has a unit; only 0 needs none.
+
+    Args:
+        value: The value of a key or an option, or a span that was read before.
+
+    Returns:
+        Seconds, with the text.
+
+    Raises:
+        ValueError: The value is not a time span, is negative, lacks a unit or has the ambiguous unit `M`.
+    """
+    if isinstance(value, TimeSpan):
+        return value
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(msg('must be a time span such as "30min"'))
-    seconds = parse_timespan(value) if isinstance(value, str) else float(value)
-    if not 0 <= seconds < float("inf"):
+    text = value if isinstance(value, str) else f"{value}"
+    if text.strip().startswith("-"):
         raise ValueError(msg("must not be negative"))
-    return seconds
+    if _NUMBER.fullmatch(text) and float(text):
+        number = text.strip()
+        raise ValueError(msg("has no unit; write it as {number}h, {number}min or {number}s", number=number))
+    seconds = parse_timespan(text)
+    for number, unit in re.findall(_PART, text, re.ASCII):
+        if unit == "M":
+            raise ValueError(
+                msg(
+                    "{text!r} is ambiguous; write {number}min for minutes or {number}month for months",
+                    text=text,
+                    number=number,
+                )
+            )
+        if not unit and float(number):
+            raise ValueError(
+                msg(
+                    "{text!r} has a number without a unit; write it as {number}min or {number}s",
+                    text=text,
+                    number=number,
+                )
+            )
+    if seconds == float("inf"):
+        raise ValueError(msg("is too long"))
+    return TimeSpan(seconds, " ".join(text.split()) if seconds else "0s")
 
 
-def positive_timespan(value: Any) -> float:
-    """The same, above zero."""
+def positive_timespan(value: Any) -> TimeSpan:
+    """Read a time span above zero; the arguments and errors are those of timespan."""
     if (seconds := timespan(value)) <= 0:
         raise ValueError(msg("must be more than 0 s"))
-    return seconds
-
-
-def interval(value: Any) -> float:
-    """The same, with its unit: a bare 2 that was meant as hours would be a paid run every two seconds."""
-    seconds = positive_timespan(value)
-    if not isinstance(value, str) or re.fullmatch(r"[\s\d.]+", value):
-        raise ValueError(msg("has no unit; write it as {value}h, {value}min or {value}s", value=value))
     return seconds

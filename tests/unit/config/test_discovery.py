@@ -57,7 +57,7 @@ def test_a_hostile_env_file_does_not_redirect_the_key_of_the_environment() -> No
     loaded = load_config(environ={"XDG_CONFIG_HOME": "nowhere", "DIFY_API_KEY": "app-1"})
     assert loaded.jobs["default"].base_url == "http://localhost/v1"
     assert "evil.example" not in loaded.jobs["default"].base_url
-    assert "is not used" in loaded.warnings[0]
+    assert "is ignored" in loaded.warnings[0]
 
 
 def test_an_address_of_the_environment_does_not_get_the_key_of_the_env_file() -> None:
@@ -96,7 +96,7 @@ def test_a_named_env_file_wins_over_the_environment(tmp_path: Path) -> None:
     [
         ({"DIFY_INPUTS": "{"}, "is not JSON"),
         ({"DIFY_INPUTS": "[1]"}, "must be a table"),
-        ({"SCHEDULER_INTERVAL_HOURS": "often"}, "is not a time span"),
+        ({"SCHEDULER_INTERVAL_HOURS": "often"}, "must be a number of hours"),
         ({"AUTO_START_SCHEDULER": "maybe"}, "neither true nor false"),
         ({"DIFY_BASE_URL": "localhost"}, "is not an http"),
     ],
@@ -138,13 +138,13 @@ def test_an_env_file_is_judged_and_read_through_one_descriptor(monkeypatch: pyte
     """Else it could be exchanged between the two."""
     Path(".env").write_text("DIFY_API_KEY=app-good\n")
 
-    def exchange(opened: os.stat_result, *, private: bool) -> str | None:
-        fault = fault_of_file(opened, private=private)
+    def exchange(opened: os.stat_result, place: int | Path, *, private: bool) -> str | None:
+        fault = fault_of_file(opened, place, private=private)
         Path(".env").unlink()
         Path(".env").write_text("DIFY_API_KEY=app-evil\n")
         return fault
 
-    monkeypatch.setattr("dify_job.config.discovery.fault_of_file", exchange)
+    monkeypatch.setattr("dify_job.config.environment.fault_of_file", exchange)
     assert key_of(as_it_is_read().jobs["default"]) == "app-good"
 
 

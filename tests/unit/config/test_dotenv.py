@@ -1,8 +1,125 @@
-"""Lines of an env file."""
+"""The .env files of other programs, and the mistakes in ours."""
+
+import os
+from pathlib import Path
 
 import pytest
 
-from dify_job.config.dotenv import parse_dotenv
+from dify_job.config.environment import parse_dotenv
+from dify_job.config.loader import load_config
+from dify_job.config.model import Config
+from dify_job.config.secrets import check_key, read_key
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+
+FOREIGN = """\
+a.b=1
+MY-VAR=1
+FOO
+export X
+= nothing
+"quoted"=1
+UNCLOSED="it
+OTHER='don't'
+-----BEGIN PRIVATE KEY-----
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASC==
+-----END PRIVATE KEY-----
+PEM="-----BEGIN PRIVATE KEY-----
+DIFY_API_KEY=app-of-the-pem
+-----END PRIVATE KEY-----"
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read(**environ: str) -> Config:
+    return load_config(environ={"XDG_CONFIG_HOME": "/nowhere", **environ})
+
+
+def key_of(config: Config) -> str:
+    return read_key(config.jobs["default"], {}).reveal()
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_lines_of_other_programs_are_passed_over(line_end: str) -> None:
+    text = FOREIGN + "DIFY_API_KEY='app-ours'\nDIFY_BASE_URL=http://d\n"
+    Path(".env").write_bytes(text.replace("\n", line_end).encode())
+    config = read()
+    assert (key_of(config), config.jobs["default"].base_url, config.warnings) == (
+        "app-ours",
+        "http://d/v1",
+        (),
+    )
+
+
+def test_the_environment_needs_nothing_of_a_foreign_env_file() -> None:
+    for content in (FOREIGN.encode(), "A=\xe9\n".encode("latin-1"), b"\x80\xff\0" * 100, b"\xff\xfe"):
+        Path(".env").write_bytes(content)
+        assert key_of(read(DIFY_API_KEY="app-1", DIFY_BASE_URL="http://d")) == "app-1"
+
+
+def test_a_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
+    Path(".env").write_text('A=1\nDIFY_API_KEY="app-x\n')
+    assert key_of(read(DIFY_API_KEY="app-1")) == "app-1"
+    with pytest.raises(JobError, match="line 2: the quotes of DIFY_API_KEY are not closed") as raised:
+        read()
+    assert raised.value.outcome is Outcome.CONFIG
+    Path(".env").write_bytes(b'DIFY_INPUTS={"a": "\xe9"}\n')
+    with pytest.raises(JobError, match="line 1: the value of DIFY_INPUTS is not UTF-8"):
+        read()
+
+
+def test_a_directory_named_env_is_no_env_file() -> None:
+    Path(".env").mkdir()
+    assert read().warnings == ()
+    with pytest.raises(JobError, match=r"\.env cannot be read: Is a directory"):
+        load_config(env_file=Path(".env"), environ={})
+
+
+def test_an_endless_env_file_is_not_read() -> None:
+    Path(".env").write_bytes(b"A=" + b"x" * 2_000_000)
+    assert "larger than" in read().warnings[0]
+    with pytest.raises(JobError, match="larger than"):
+        load_config(env_file=Path("/dev/zero"), environ={})
+
+
+def test_a_named_env_file_can_be_a_pipe() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"DIFY_API_KEY=app-piped\n")
+    os.close(write_end)
+    assert key_of(load_config(env_file=Path(f"/dev/fd/{read_end}"), environ={})) == "app-piped"
+    os.close(read_end)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-8"])
+def test_an_env_file_of_windows_is_read(encoding: str) -> None:
+    Path(".env").write_bytes('DIFY_END_USER="宁"\r\nDIFY_API_KEY=app-2\r\n'.encode(encoding))
+    config = read()
+    assert (key_of(config), config.jobs["default"].end_user) == ("app-2", "宁")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (r'"C:\new"', r"C:\new"),
+        (r'"\u4e2d"', r"\u4e2d"),
+        (r'"\d+\.\w"', r"\d+\.\w"),
+        (r'"a\nb"', "a\nb"),
+        (r'"a \"b\" \\ c"', r'a "b" \ c'),
+        (r"'C:\new\u4e2d\\'", r"C:\new\u4e2d\\"),
+        (r"C:\new", r"C:\new"),
+        ('"two\nlines"  # comment', "two\nlines"),
+        ("'two\nlines'", "two\nlines"),
+        ('""', ""),
+        (" # comment", ""),
+        ("#no-comment", "#no-comment"),
+    ],
+)
+def test_a_value_stays_as_it_was_written(written: str, value: str) -> None:
+    assert dict(parse_dotenv(f"A={written}\nB=1").variables) == {"A": value, "B": "1"}
 
 
 @pytest.mark.parametrize(
@@ -14,7 +131,6 @@ from dify_job.config.dotenv import parse_dotenv
         ("A=b#c", "b#c"),
         ('A="b # c"', "b # c"),
         ("A='it is'", "it is"),
-        ('A="x\\ny\\""', 'x\ny"'),
         ("A=", ""),
         ("A=$HOME", "$HOME"),
         ('A={"text": "x"}', '{"text": "x"}'),
@@ -22,4 +138,67 @@ from dify_job.config.dotenv import parse_dotenv
     ],
 )
 def test_a_line_of_an_env_file(line: str, value: str) -> None:
-    assert parse_dotenv(line) == {"A": value}
+    assert parse_dotenv(line).variables == {"A": value}
+
+
+def test_a_json_text_with_escapes_reaches_the_inputs() -> None:
+    Path(".env").write_text(r'DIFY_INPUTS="{\"a\": \"\u4e2d\", \"b\": \"x\ny\"}"')
+    assert dict(read().jobs["default"].inputs) == {"a": "中", "b": "x\ny"}
+
+
+# Mistakes around a key
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("'app-canary-0123456789'", "stands in quotes"),
+        ('"app-canary-0123456789"\n', "stands in quotes"),
+        ("app-canary-0123456789'", "stands in quotes"),
+        ("DIFY_API_KEY=app-canary-0123456789\n", "begins with 'DIFY_API_KEY='"),
+        ("export DIFY_API_KEY='app-canary-0123456789'", "begins with 'DIFY_API_KEY='"),
+        ("Bearer app-canary-0123456789", "begins with 'Bearer '"),
+        ("Authorization:app-canary-0123456789", "begins with 'Authorization:'"),
+        ("   ", "is empty"),
+    ],
+)
+def test_a_mistake_around_a_key_is_named_without_the_key(text: str, said: str) -> None:
+    with pytest.raises(JobError, match=said) as raised:
+        check_key(text, "a test")
+    assert "canary" not in raised.value.message + str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DIFY_BASE_URL", '"http://d/v1"'),
+        ("DIFY_INPUTS", "'{\"a\": 1}'"),
+        ("SCHEDULER_INTERVAL_HOURS", '"2"'),
+        ("AUTO_START_SCHEDULER", "'true'"),
+    ],
+)
+def test_quotes_that_docker_keeps_are_named(name: str, value: str) -> None:
+    with pytest.raises(JobError, match=f"{name} has quotes around its value"):
+        read(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["2h", "2 hours", "often", "-1", "1e3", "٣"])
+def test_hours_are_a_number(value: str) -> None:
+    with pytest.raises(JobError, match="must be a number of hours") as raised:
+        read(SCHEDULER_INTERVAL_HOURS=value)
+    assert repr(value) in raised.value.message
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("2", 7200), (" 0.5 ", 1800), (".5", 1800), ("24", 86400)])
+def test_hours_can_have_fractions(value: str, seconds: float) -> None:
+    assert read(SCHEDULER_INTERVAL_HOURS=value).jobs["default"].schedule.every == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000 + "]" * 5000, '{"a": ' * 200 + "1" + "}" * 200, '{"a": ' + "9" * 5000 + "}"]
+)
+def test_inputs_that_no_encoder_takes_are_a_mistake_of_the_configuration(text: str) -> None:
+    with pytest.raises(JobError) as raised:
+        read(DIFY_INPUTS=text)
+    assert raised.value.outcome is Outcome.CONFIG
+    assert "DIFY_INPUTS" in raised.value.message

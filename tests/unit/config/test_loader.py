@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.config.loader import load_config, pick
+from dify_job.config.loader import load_config, pick, pick_all
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from tests.support.config_files import config
@@ -16,7 +16,7 @@ from tests.support.config_files import config
 
 def mistake(path: Path) -> str:
     with pytest.raises(JobError) as raised:
-        load_config(path, environ={})
+        pick_all(load_config(path, environ={}), [])
     assert raised.value.outcome is Outcome.CONFIG
     return raised.value.message
 

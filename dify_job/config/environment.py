@@ -1,0 +1,319 @@
+r"""The job `default` from environment variables and .env files.
+
+The grammar is that of python-dotenv, nothing expanded, and lines of other programs are passed over. Where
+python-dotenv would change what was written, the text stays: an escape in double quotes that it does not know,
+and the `\n` of a Windows path.
+"""
+
+import errno
+import re
+import shlex
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+from ..system.opened_file import OpenedFile
+from ..system.values import dataclass
+from .model import KeySource, Origin, Secret, Source
+from .permissions import fault_of_file, fault_of_link
+
+VARIABLES = {
+    "base_url": "DIFY_BASE_URL",
+    "inputs": "DIFY_INPUTS",
+    "end_user": "DIFY_END_USER",
+    "every": "SCHEDULER_INTERVAL_HOURS",
+}
+_KEY_VARIABLE = "DIFY_API_KEY"
+_AUTO_START = "AUTO_START_SCHEDULER"
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_LARGEST = 1024 * 1024  # bytes
+_HOURS = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+
+_NAME = re.compile(r"[^\S\r\n]*(?:export[^\S\r\n]+)?(?:'([^'\r\n]*)'|([^=#'\s]+))[^\S\r\n]*=")
+_BLANK = re.compile(r"[^\S\r\n]*")
+_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_SINGLE = re.compile(r"'([^']*)'")
+_REST_OF_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
+_END = re.compile(r"[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)")
+_COMMENT = re.compile(r"\s+#.*")
+_ESCAPE = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\(?:[^\"\\]|\\.)*|\\.", re.DOTALL)
+_DRIVE_ESCAPE = re.compile(r"\\([\"\\])")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "'": "'", "$": "$", "`": "`"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The job `default` as the environment and an env file set it.
+
+    Attributes:
+        values: Key of a job to its text; `every` has its unit.
+        origins: Where each of the values comes from.
+        key: Where the API key comes from.
+        auto_start: Whether install enables the schedule; None where nothing says so.
+        files: The env file, if one was read.
+        warnings: About what was not used.
+    """
+
+    values: Mapping[str, str]
+    origins: Mapping[str, Origin]
+    key: KeySource
+    auto_start: bool | None
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The variables of one place; where: a file, empty for the environment."""
+
+    source: Source
+    variables: Mapping[str, str]
+    faults: Mapping[str, str]
+    where: str = ""
+
+    def has(self, name: str) -> bool:
+        return bool(self.variables.get(name)) or name in self.faults
+
+    def get(self, name: str) -> str:
+        """Return the value, or an empty text. Raises JobError (config) where its line cannot be read."""
+        if name in self.faults:
+            raise JobError(
+                Outcome.CONFIG,
+                msg("the env file {where}, {faults}", where=self.where, faults=self.faults[name]),
+                msg("write it on one line, as UTF-8: {name}=VALUE", name=name),
+            )
+        value = self.variables.get(name, "")
+        if name not in ("DIFY_END_USER", _KEY_VARIABLE) and is_in_quotes(value.strip()):
+            raise JobError(
+                Outcome.CONFIG,
+                msg(
+                    "{origin} has quotes around its value, which Docker's env files keep",
+                    origin=self.origin(name),
+                ),
+                msg("write it without them: {name}=VALUE", name=name),
+            )
+        return value
+
+    def origin(self, name: str) -> Origin:
+        return Origin(
+            self.source, msg("{name} in {where}", name=name, where=self.where) if self.where else name
+        )
+
+
+def is_in_quotes(text: str) -> bool:
+    """Return whether a text begins and ends with one kind of quote."""
+    return len(text) > 1 and text[0] in "\"'" and text[-1] == text[0]
+
+
+def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:
+    """Read the job `default`: a named env file over the environment over ./.env.
+
+    The key and the base URL always come from one place: a stored key never goes to an address from another.
+
+    Args:
+        env_file: From --env-file. None for ./.env, which is read only if others cannot write it.
+        environ: The variables of the process.
+
+    Raises:
+        JobError: The named file cannot be read, or a variable of ours has a value that cannot be used.
+    """
+    warnings: list[str] = []
+    file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
+    in_file = _Place(Source.DOTENV, stored.variables, stored.faults, str(file))
+    in_environment = _Place(Source.ENVIRONMENT, environ, {})
+    places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
+    owner = _first(places, _KEY_VARIABLE)
+    values: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
+    for key, name in VARIABLES.items():
+        allowed = (owner,) if owner is not None and key == "base_url" else places
+        if (place := _first(allowed, name)) is not None:
+            values[key], origins[key] = place.get(name), place.origin(name)
+    if "every" in values:
+        values["every"] = _hours(values["every"].strip(), origins["every"])
+    return Environment(
+        values,
+        origins,
+        _key_of(owner),
+        _auto_start(_first((in_file, in_environment), _AUTO_START)),
+        (file,) if file else (),
+        (*warnings, *_unused(places, owner, values.get("base_url"))),
+    )
+
+
+def _first(places: Sequence[_Place], name: str) -> _Place | None:
+    return next((place for place in places if place.has(name)), None)
+
+
+def _key_of(owner: _Place | None) -> KeySource:
+    if owner is None:
+        return KeySource(origin=Origin(Source.ENVIRONMENT, _KEY_VARIABLE))
+    return KeySource(inline=Secret(owner.get(_KEY_VARIABLE)), origin=owner.origin(_KEY_VARIABLE))
+
+
+def _hours(text: str, origin: Origin) -> str:
+    if not _HOURS.fullmatch(text):
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "{origin} is {text!r}, and must be a number of hours without a unit", origin=origin, text=text
+            ),
+            msg("for example SCHEDULER_INTERVAL_HOURS=2"),
+        )
+    return f"{text}h"
+
+
+def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None) -> Iterator[str]:
+    """Warnings of addresses that stand where the key does not."""
+    for place in places:
+        if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
+            yield (
+                msg(
+                    "DIFY_BASE_URL from {value} is ignored: the API key comes from {value2}, and a key is "
+                    "only sent to the base URL from the same source",
+                    value=place.where or msg("the environment"),
+                    value2=owner.where or msg("the environment"),
+                )
+            )
+
+
+def _own_dotenv(warnings: list[str]) -> tuple[Path | None, "DotenvFile"]:
+    """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
+    path = Path(".env").absolute()
+    nothing = DotenvFile({}, {})
+    try:
+        with OpenedFile(path) as file:
+            if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so
+                return None, nothing
+            fault = fault_of_file(file.status, file.descriptor, private=False) or fault_of_link(path)
+            if fault is None:
+                return path, parse_dotenv(file.read(_LARGEST))
+            fault = msg("it {fault}", fault=fault)
+    except FileNotFoundError:
+        return None, nothing
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ENOTDIR, errno.ELOOP):
+            return None, nothing
+        fault = str(error.strerror)
+    warnings.append(
+        msg("{path} is not read: {fault}; name it with --env-file if you trust it", path=path, fault=fault)
+    )
+    return None, nothing
+
+
+def _named_dotenv(path: Path) -> "DotenvFile":
+    try:
+        with OpenedFile(path) as file:
+            return parse_dotenv(file.read(_LARGEST))
+    except OSError as error:
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the env file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("check --env-file: ls -ld {quote}", quote=shlex.quote(str(path))),
+        ) from None
+
+
+def _auto_start(place: _Place | None) -> bool | None:
+    if place is None:
+        return None
+    word = place.get(_AUTO_START).strip().lower()
+    if not word:
+        return None
+    if word not in (*_TRUE, *_FALSE):
+        raise JobError(
+            Outcome.CONFIG,
+            msg("{auto_start} is {word!r}, neither true nor false", auto_start=_AUTO_START, word=word),
+            msg("set it to true or false"),
+        )
+    return word in _TRUE
+
+
+@dataclass(frozen=True)
+class DotenvFile:
+    """What an env file sets.
+
+    Attributes:
+        variables: Name to value; the last of two lines for one name counts.
+        faults: Names whose line cannot be read, with the end of a sentence that begins with the line.
+    """
+
+    variables: Mapping[str, str]
+    faults: Mapping[str, str]
+
+
+def parse_dotenv(content: bytes | str) -> DotenvFile:
+    """Read an env file; what is not NAME=VALUE is passed over.
+
+    Args:
+        content: UTF-8, or UTF-16 as editors of Windows write it. Other bytes spoil only their own values.
+
+    Returns:
+        The variables, and the names whose value is cut off or not UTF-8.
+    """
+    text = _decoded(content) if isinstance(content, bytes) else content
+    text = text.removeprefix("\ufeff")
+    variables: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    position, number = 0, 1
+    while position < len(text):
+        name, value, end = _assignment(text, position)
+        if name:
+            variables.pop(name, None)
+            faults.pop(name, None)
+            if value is None:
+                faults[name] = msg(
+                    "line {number}: the quotes of {name} are not closed, or text follows them",
+                    number=number,
+                    name=name,
+                )
+            elif any("\udc80" <= character <= "\udcff" for character in value):
+                faults[name] = msg(
+                    "line {number}: the value of {name} is not UTF-8", number=number, name=name
+                )
+            else:
+                variables[name] = value
+        number += len(re.findall(r"\r\n|\r|\n", text[position:end]))
+        position = end
+    return DotenvFile(variables, faults)
+
+
+def _assignment(text: str, start: int) -> tuple[str, str | None, int]:
+    """The name, the value (None: its quote is not closed) and the end of what begins at `start`."""
+    line_end = _end_of(_REST_OF_LINE, text, start)
+    found = _NAME.match(text, start)
+    if found is None:
+        return "", None, line_end
+    name, begin = found[1] or found[2], _end_of(_BLANK, text, found.end())
+    quote = text[begin : begin + 1]
+    if quote not in ("'", '"'):
+        return name, _COMMENT.sub("", text[found.end() : line_end]).strip(), line_end
+    closed = (_DOUBLE if quote == '"' else _SINGLE).match(text, begin)
+    end = _END.match(text, closed.end()) if closed is not None else None
+    if closed is None or end is None:  # no quote, or text after it: the quotes stand within one line
+        return name, None, line_end
+    return name, _ESCAPE.sub(_unescaped, closed[1]) if quote == '"' else closed[1], end.end()
+
+
+def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
+    found = pattern.match(text, start)
+    return found.end() if found is not None else len(text)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    if not found[0].startswith("\\"):  # C:\new
+        return _DRIVE_ESCAPE.sub(r"\1", found[0])
+    return _ESCAPES.get(found[0][1], found[0])
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
+        if content.startswith(mark):
+            return content.removeprefix(mark).decode(encoding, errors="replace")
+    if content[1:2] == b"\0":
+        return content.decode("utf-16-le", errors="replace")
+    if content[:1] == b"\0":
+        return content.decode("utf-16-be", errors="replace")
+    return content.decode(errors="surrogateescape")

@@ -1,0 +1,69 @@
+"""A file that somebody else wrote, checked and read through one descriptor, in bounded time and memory."""
+
+import errno
+import os
+import select
+import stat
+from pathlib import Path
+from types import TracebackType
+
+from ..messages.message import msg
+
+_CHUNK = 1024 * 1024
+_PATIENCE = 10.0  # seconds for the next bytes of a pipe
+
+
+class OpenedFile:
+    """An opened file. Its methods raise OSError.
+
+    Attributes:
+        descriptor: Of the file; it does not block.
+        status: What fstat gave when it was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
+        self.status = os.fstat(self.descriptor)
+
+    def __enter__(self) -> "OpenedFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        os.close(self.descriptor)
+
+    @property
+    def is_regular(self) -> bool:
+        """True for what is neither a directory nor a pipe, socket or device."""
+        return stat.S_ISREG(self.status.st_mode)
+
+    def read(self, limit: int) -> bytes:
+        """Read it whole.
+
+        Args:
+            limit: Bytes that it may have.
+
+        Returns:
+            The content. A pipe is read to its end; nobody need have opened it for writing yet.
+
+        Raises:
+            OSError: EFBIG above the limit, ETIMEDOUT where a pipe gives nothing for 10 s, or as read(2).
+        """
+        content = bytearray()
+        while part := self._next(limit + 1 - len(content)):
+            content += part
+            if len(content) > limit:
+                raise OSError(errno.EFBIG, msg("it is larger than {limit} bytes", limit=limit))
+        return bytes(content)
+
+    def _next(self, most: int) -> bytes:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        while True:
+            if not self.is_regular and not poll.poll(_PATIENCE * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, msg("it is a pipe, and nobody writes to it"))
+            try:
+                return os.read(self.descriptor, min(_CHUNK, most))
+            except BlockingIOError:
+                continue

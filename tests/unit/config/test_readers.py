@@ -1,0 +1,126 @@
+"""Values are judged where they are read, whatever they are for."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from dify_job.config.model import ScheduleConfig
+from dify_job.config.schema import FIELDS
+from dify_job.schedule.schedule_lines import in_words
+from dify_job.system.timespan import TimeSpan, format_timespan, timespan, timespan_text
+
+SPANS = ("timeout", "connect_timeout", "idle_timeout", "wait_network", "every", "jitter", "max_late")
+
+
+def read(key: str, value: Any) -> Any:
+    if key == "retry.max_wait":
+        return FIELDS["retry"]({"max_wait": value}).max_wait
+    return FIELDS[key](value)
+
+
+@pytest.mark.parametrize("key", [*SPANS, "retry.max_wait"])
+@pytest.mark.parametrize("value", [1, 30, "30", 1.5, " 2 ", "1h 30", "30 1h"])
+def test_every_time_span_needs_a_unit(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match="unit"):
+        read(key, value)
+
+
+@pytest.mark.parametrize("key", [*SPANS, "retry.max_wait"])
+def test_the_unit_for_months_alone_is_ambiguous(key: str) -> None:
+    for value in ("30M", "1h 30M", "30 M"):
+        with pytest.raises(ValueError, match="30min for minutes or 30month for months"):
+            read(key, value)
+    assert read(key, "30m") == 1800
+    assert read(key, "2months") == 2 * 2629800
+
+
+@pytest.mark.parametrize("value", [True, [], {}, "", "soon", "-1s", -5, float("inf"), "1e400s", "1h!", "٣h"])
+def test_what_is_no_time_span_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"must|is |no "):
+        timespan(value)
+
+
+def test_nothing_needs_no_unit() -> None:
+    assert (timespan(0), timespan("0"), timespan("0s")) == (0, 0, 0)
+    with pytest.raises(ValueError, match="more than 0 s"):
+        FIELDS["timeout"](0)
+
+
+@pytest.mark.parametrize("text", ["100d", "90min", "1h 30min", "2w", "36h", "1month", "1500ms", "0.5h"])
+def test_a_time_span_is_shown_as_it_was_written(text: str) -> None:
+    span = timespan(text)
+    assert timespan_text(span) == text
+    assert timespan(span) is span
+    schedule = ScheduleConfig(every=span)
+    assert in_words(schedule) == f"every {text}"
+    assert asdict(schedule)["every"] == span
+    assert json.dumps(span) == json.dumps(float(span))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (8640000, "100d"),
+        (604800, "1w"),
+        (1209600, "2w"),
+        (90061, "1d 1h 1min 1s"),
+        (0, "0s"),
+        (0.25, "250ms"),
+    ],
+)
+def test_a_computed_time_span_has_no_months_or_years(seconds: float, text: str) -> None:
+    assert format_timespan(seconds) == text
+    assert timespan(text) == seconds
+    assert timespan_text(TimeSpan(seconds)) == text
+
+
+CONTROL = ("a\nb", "a\rb", "a\0b", "a\x1b[0m", "a\x85b", "a\u2028b", "a\udc80b")
+
+
+@pytest.mark.parametrize("value", CONTROL)
+@pytest.mark.parametrize(
+    "key",
+    ["api_key_file", "api_key_credential", "api_key_env", "workflow_id", "end_user", "ca_file", "console_url",
+     "log_file", "run_as", "calendar", "cron", "timezone", "base_url"],
+)  # fmt: skip
+def test_no_value_can_begin_a_line_of_its_own(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=r"must|is |no "):
+        FIELDS[key](f"/{value}")
+
+
+@pytest.mark.parametrize("value", CONTROL)
+def test_no_value_in_a_table_can_begin_a_line_of_its_own(value: str) -> None:
+    for key, table in (
+        ("output", {"file": f"/srv/{value}"}),
+        ("files", {"x": f"/srv/{value}"}),
+        ("files", {"x": [f"/srv/{value}"]}),
+        ("notify", {"on_failure": f"apprise-url-from-file:/srv/{value}"}),
+        ("notify", {"healthchecks": f"http://h/{value}"}),
+        ("metrics", {"textfile": f"/srv/{value}.prom"}),
+        ("calendar", ["daily", value]),
+    ):
+        with pytest.raises(ValueError, match=r"must|is |no "):
+            FIELDS[key](table)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["john doe", "a:b", "a/b", "-a", "%u", "a%u", "$(id)", "a;b", "x" * 32, " a", "a ", "a\\", "", "a#b"],
+)
+def test_what_is_no_user_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"must|is |no "):
+        FIELDS["run_as"](name)
+
+
+@pytest.mark.parametrize(
+    "name", ["reports", "_apt", "john.doe", "svc-1", "1000", "machine$", "a@b.example", "DOM\\user"]
+)
+def test_a_user_name_is_taken(name: str) -> None:
+    assert FIELDS["run_as"](name) == name
+
+
+def test_a_title_of_several_lines_is_one_line() -> None:
+    assert FIELDS["description"]("Daily\n  report\n") == "Daily report"
+    assert FIELDS["description"]("a\x1b]0;x\x07\0") == "a\ufffd]0;x\ufffd\ufffd"
