@@ -76,7 +76,10 @@ def dify_job_toml_5() -> str:
             "validate` names every mistake."
         ),
         ".PP",
-        _text("Time spans are written as of systemd.time(7): `90s`, `30min`, `1h 30min`."),
+        _text(
+            "Time spans are written as of systemd.time(7), each number with its unit: `90s`, `30min`, "
+            "`1h 30min`."
+        ),
         ".SH KEYS",
     ]
     for key, told in KEYS.items():

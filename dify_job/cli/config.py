@@ -1,21 +1,31 @@
 """`dify-job config show` and `config validate`."""
 
 import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..config.loader import load_config, pick_usable
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
+from ..config.permissions import check_ca_file
 from ..config.schema import SCHEDULE_KINDS
-from ..config.secrets import read_key
+from ..config.secrets import read_key, read_urls
 from ..config.toml_writer import as_written, toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..run.files import look_at
+from ..run.inputs import Templates
+from ..schedule import upcoming
+from ..schedulers.job_spec import constant_parent
+from ..system.managed_files import is_missing
 from .options import Globals
 from .output import echo, echo_json
 
@@ -68,21 +78,17 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 def validate(ctx: click.Context) -> None:
     """Check every file, key, schedule and template of every job; exit 0 when all of it can be used."""
     config = _load(ctx)
-    mistakes = [mistake for job in config.jobs.values() for mistake in _mistakes(job)]
+    mistakes = [*config.errors, *(mistake for job in config.jobs.values() for mistake in _mistakes(job))]
     if len(mistakes) == 1:
-        raise JobError(Outcome.CONFIG, mistakes[0].message, mistakes[0].hint)
+        raise mistakes[0]
     if mistakes:
-        told = (line for each in mistakes for line in (each.message, f"  {each.hint}"))
-        raise JobError(Outcome.CONFIG, "\n".join(told))
+        lines = (line for each in mistakes for line in (each.message, msg("  {hint}", hint=each.hint or "")))
+        raise JobError(Outcome.CONFIG, join("\n", lines))
     where = str(config.path) if config.path else msg("the environment")
-    echo(
-        msg(
-            "{where}: {len} job{value}, no mistakes",
-            where=where,
-            len=len(config.jobs),
-            value="s" * (len(config.jobs) != 1),
-        )
-    )
+    if len(config.jobs) == 1:
+        echo(msg("{where}: 1 job, no mistakes", where=where))
+    else:
+        echo(msg("{where}: {count} jobs, no mistakes", where=where, count=len(config.jobs)))
 
 
 def _load(ctx: click.Context) -> Config:
@@ -92,29 +98,50 @@ def _load(ctx: click.Context) -> Config:
 
 def _mistakes(job: Job) -> Iterator[JobError]:
     """What no single value shows: the key's file, times that never come, names that no template has."""
-    from ..run.inputs import Templates  # noqa: PLC0415 - `show` needs neither wing
-    from ..schedule import upcoming  # noqa: PLC0415
-
     now = datetime.now(UTC)
     # A unit can have other variables than this shell, and a job that never ran will have succeeded once.
     templates = Templates(job, lambda: now, dict.fromkeys(job.env, "") | os.environ)
     times = next((key for key in SCHEDULE_KINDS if key in job.origins), "timezone")
-    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+    checks: list[tuple[str, Callable[[], object]]] = [
         ("api_key", lambda: read_key(job)),
+        ("ca_file", lambda: check_ca_file(job.ca_file)),
         (times, lambda: upcoming.check(job.times, now)),
         ("inputs", templates.inputs),
         ("files", templates.files),
         ("output", templates.output_file),
-    )
+    ]
+    # A name that is a template is of a file that need not be there yet.
+    for key, names in job.files.items():
+        constant = [
+            name for name in ([names] if isinstance(names, str) else names) if name and "{" not in name
+        ]
+        checks.append(("files", partial(look_at, {key: constant})))
+    checks += [("notify", partial(read_urls, file)) for file in job.notify.files]
+    if job.output.file is not None:
+        checks.append(("output", partial(_check_directory, constant_parent(job.output.file))))
+    if job.metrics.textfile is not None:
+        checks.append(("metrics", partial(_check_directory, job.metrics.textfile.parent)))
     places = {"api_key": job.key.origin, **job.origins}
     for key, check in checks:
         try:
             check()
         except JobError as error:
-            place = f"{places[key]}: " if key in places and places[key].line else ""
-            yield JobError(
-                error.outcome, msg("{place}{message}", place=place, message=error.message), error.hint
-            )
+            place = places.get(key)
+            if place is not None and place.line:
+                message: str = msg("{place}: {mistake}", place=place, mistake=error.message)
+            else:
+                message = error.message
+            yield JobError(Outcome.CONFIG, message, error.hint)
+
+
+def _check_directory(directory: Path | None) -> None:
+    """Raise JobError (config) for a directory that is not there; None is one in the state directory."""
+    if directory is not None and is_missing(directory, stat.S_ISDIR):
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the directory {directory} does not exist", directory=directory),
+            f"mkdir -p {shlex.quote(str(directory))}",
+        )
 
 
 def _rows(job: Job) -> list[tuple[str, str, Any, str]]:

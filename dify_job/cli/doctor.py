@@ -13,7 +13,7 @@ from ..checks.context import CheckContext
 from ..checks.finding import Finding, Severity, fail
 from ..checks.registry import examine
 from ..checks.server import Servers
-from ..config.loader import load_config, pick_all
+from ..config.loader import load_config, pick_usable
 from ..config.managed import scope_config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -63,7 +63,7 @@ def examined(
         path = path or scope_config(system=True)  # the caller's own would be found first
     try:
         config = load_config(path, options.env_file, with_lines=True)
-        jobs = pick_all(config, [job])
+        jobs = pick_usable(config, [job])
     except JobError as error:
         if error.outcome is Outcome.USAGE:
             raise
@@ -72,9 +72,15 @@ def examined(
     asked = Scope(scope) if scope else None
     cases = [CheckContext.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]
     flags = _flags(options)
-    return [
+    found: list[tuple[str, Sequence[Finding]]] = [
+        (name, [fail("config", error.message, error.hint).with_options(flags)])
+        for name, error in config.broken.items()
+        if job is None
+    ]
+    found += [
         (case.job.name, [check.with_options(flags) for check in examine(case, servers)]) for case in cases
     ]
+    return found
 
 
 def _flags(options: Globals) -> str:

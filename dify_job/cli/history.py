@@ -71,7 +71,7 @@ def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | 
             msg("ls -l {directory}", directory=directory),
         ) from None
     known = config.jobs.get(name) if config is not None else None
-    if scope is None and known is None and config and config.path and is_missing(directory):
+    if scope is None and config and name not in config.names and config.path and is_missing(directory):
         pick(config, name)  # raises
     console = known.console_url if known is not None else None
     shown = runs[::-1][:count]

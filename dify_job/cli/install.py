@@ -78,7 +78,7 @@ def install(  # noqa: PLR0913 - one argument an option
     config = load_config(options.config_path, options.env_file)
     flags = schedule_of_flags(every, calendar, cron, timezone)
     now = datetime.now(UTC)
-    chosen = [] if prune and not (jobs or config.jobs) else pick_all(config, jobs)
+    chosen = [] if prune and not (jobs or config.names) else pick_all(config, jobs)
     ready = _prepared(config, chosen, flags, run_as, where)
     for each in ready:
         upcoming.check(each.plan.schedule, now)

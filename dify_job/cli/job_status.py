@@ -84,15 +84,23 @@ def row_of(name: str, one: InstalledJob | None, config: Config | None, now: date
     """How a job stands; one: as it is installed. config: the caller's, where there is one."""
     told = _config_of(one, config) if one is not None else config
     job = told.jobs.get(name) if isinstance(told, Config) else None
+    broken = _broken(name, told) if isinstance(told, Config) else told
     times = job.times if job is not None else None
     words = schedule_lines.in_words(times) if times is not None else None
     if one is None:
-        return JobStatus(name, Sync.MISSING, None, words, (), None)
+        mistake = msg("its configuration has a mistake: dify-job config validate") if broken else None
+        return JobStatus(name, Sync.MISSING, None, words, (), None, None, mistake)
     runs = _runs(one)
     last = _last(one, runs)
     past = summary(runs) if runs is not None else None
-    fault = _fault_of_config(one, told) if isinstance(told, JobError) else None
+    fault = _fault_of_config(one, broken) if isinstance(broken, JobError) else None
     return JobStatus(name, _sync(one, job, config), one, words, _coming(one, times, now), last, past, fault)
+
+
+def _broken(name: str, config: Config) -> JobError | None:
+    """Why a job of the config cannot be used, or may stand in a file that cannot be read."""
+    files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
+    return config.broken.get(name) or next(files, None)
 
 
 def _config_of(one: InstalledJob, config: Config | None) -> Config | JobError | None:
@@ -150,7 +158,7 @@ def _sync(one: InstalledJob, job: Job | None, config: Config | None) -> Sync:
     if config is None or one.source != str(config_place(config, one.scope)):
         return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
     if job is None:
-        return Sync.ORPHAN
+        return Sync.CONFIGURED if _broken(one.job, config) is not None else Sync.ORPHAN
     plan = job_spec(job, Path(one.source), python=one.python)
     return Sync.CONFIGURED if plan.fingerprint == one.fingerprint else Sync.OUTDATED
 

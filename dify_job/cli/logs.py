@@ -45,7 +45,7 @@ def logs(
     there = installed_jobs(visible(backend, scope), (job,))
     scheduler = there[0][0] if there else None
     config = try_config(options) if scheduler is None else None
-    if config is not None and job not in config.jobs:
+    if config is not None and job not in config.names:
         echo_err(
             msg(
                 "dify-job: no job {job} is installed or configured; dify-job status shows those that are",

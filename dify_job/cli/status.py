@@ -15,7 +15,7 @@ from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketStatus
 from .common_options import scope_options, try_config
 from .job_status import JobStatus, row_of
 from .options import Globals
-from .output import echo, echo_json, span_of
+from .output import echo, echo_err, echo_json, span_of
 
 
 @click.command()
@@ -33,11 +33,14 @@ def status(
     installed = installed_jobs(visible(backend, scope), jobs)
     rows = [row_of(one.job, one, config, now) for _, one in installed]
     there = {one.job for _, one in installed if jobs or scope or _is_own(one, config)}
-    wanted = list(jobs) if jobs else list(config.jobs) if config is not None else []
+    wanted = list(jobs) if jobs else list(config.names) if config is not None else []
     rows += [row_of(job, None, config, now) for job in wanted if job not in there]
     if not rows and config is None:
         load_config(options.config_path, options.env_file)  # what is wrong with it is told
     doors = _doors(backend, scope, {row.job for row in rows} if jobs else None)
+    errors = config.errors if config is not None else ()
+    for error in errors:
+        echo_err(msg("the configuration has a mistake: {message}", message=error.message))
     if as_json:
         echo_json(
             {
@@ -56,7 +59,13 @@ def status(
             echo(msg("http: {door_in_words}", door_in_words=_door_in_words(door)))
         if any(row.installed and row.last is None and row.past is None for row in rows):
             echo(msg("how some ended is not for you to read: sudo dify-job status"))
-    return 0 if all(row.healthy for row in rows) and all(door.listening is not False for door in doors) else 1
+    return (
+        0
+        if not errors
+        and all(row.healthy for row in rows)
+        and all(door.listening is not False for door in doors)
+        else 1
+    )
 
 
 def _is_own(one: InstalledJob, config: Config | None) -> bool:

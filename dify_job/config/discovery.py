@@ -26,11 +26,9 @@ _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _BOM = "\ufeff"  # Windows' editors put it there
 _LARGEST = 16 * 1024 * 1024  # bytes
-_HEADER = re.compile(r"\s*\[\[?\s*(?:([^\]]+?)\s*\]\]?\s*(?:#.*)?|([A-Za-z0-9_.\s-]+))$")
-_KEY = re.compile(
-    r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-_PART = re.compile(r"""[^."']+|"[^"]*"|'[^']*'""")
+_HEADER = r"\s*\[\[?\s*(?:([^\]]+?)\s*\]\]?\s*(?:#.*)?|([A-Za-z0-9_.\s-]+))$"
+_KEY = r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+_PART = r"""[^."']+|"[^"]*"|'[^']*'"""
 
 
 @dataclass(frozen=True)
@@ -219,13 +217,13 @@ def _keys_in(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     """The line and whole path of each table and key that begins a line."""
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             table = _split(header[1] or header[2])
             if table:
                 yield number, table
-        elif key := _KEY.match(line):
+        elif key := re.match(_KEY, line):
             yield number, table + _split(key[1])
 
 
 def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in _PART.findall(dotted))
+    return tuple(part.strip().strip("\"'") for part in re.findall(_PART, dotted))

@@ -30,17 +30,18 @@ _KEY_VARIABLE = "DIFY_API_KEY"
 _AUTO_START = "AUTO_START_SCHEDULER"
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _LARGEST = 1024 * 1024  # bytes
-_HOURS = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+_HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
-_NAME = re.compile(r"[^\S\r\n]*(?:export[^\S\r\n]+)?(?:'([^'\r\n]*)'|([^=#'\s]+))[^\S\r\n]*=")
-_BLANK = re.compile(r"[^\S\r\n]*")
-_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_SINGLE = re.compile(r"'([^']*)'")
-_REST_OF_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
-_END = re.compile(r"[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)")
-_COMMENT = re.compile(r"\s+#.*")
-_ESCAPE = re.compile(r"(?<![A-Za-z])[A-Za-z]:\\(?:[^\"\\]|\\.)*|\\.", re.DOTALL)
-_DRIVE_ESCAPE = re.compile(r"\\([\"\\])")
+# Patterns are compiled on first use: most jobs have a config file.
+_NAME = r"[^\S\r\n]*(?:export[^\S\r\n]+)?(?:'([^'\r\n]*)'|([^=#'\s]+))[^\S\r\n]*="
+_BLANK = r"[^\S\r\n]*"
+_DOUBLE = r'(?s)"((?:[^"\\]|\\.)*)"'
+_SINGLE = r"'([^']*)'"
+_REST_OF_LINE = r"[^\r\n]*(?:\r\n|\r|\n|$)"
+_END = r"[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)"
+_COMMENT = r"\s+#.*"
+_ESCAPE = r"(?s)(?<![A-Za-z])[A-Za-z]:\\(?:[^\"\\]|\\.)*|\\."
+_DRIVE_ESCAPE = r"\\([\"\\])"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "'": "'", "$": "$", "`": "`"}
 
 
@@ -155,7 +156,7 @@ def _key_of(owner: _Place | None) -> KeySource:
 
 
 def _hours(text: str, origin: Origin) -> str:
-    if not _HOURS.fullmatch(text):
+    if not re.fullmatch(_HOURS, text):
         raise JobError(
             Outcome.CONFIG,
             msg(
@@ -283,28 +284,28 @@ def parse_dotenv(content: bytes | str) -> DotenvFile:
 def _assignment(text: str, start: int) -> tuple[str, str | None, int]:
     """The name, the value (None: its quote is not closed) and the end of what begins at `start`."""
     line_end = _end_of(_REST_OF_LINE, text, start)
-    found = _NAME.match(text, start)
+    found = re.compile(_NAME).match(text, start)
     if found is None:
         return "", None, line_end
     name, begin = found[1] or found[2], _end_of(_BLANK, text, found.end())
     quote = text[begin : begin + 1]
     if quote not in ("'", '"'):
-        return name, _COMMENT.sub("", text[found.end() : line_end]).strip(), line_end
-    closed = (_DOUBLE if quote == '"' else _SINGLE).match(text, begin)
-    end = _END.match(text, closed.end()) if closed is not None else None
+        return name, re.sub(_COMMENT, "", text[found.end() : line_end]).strip(), line_end
+    closed = re.compile(_DOUBLE if quote == '"' else _SINGLE).match(text, begin)
+    end = re.compile(_END).match(text, closed.end()) if closed is not None else None
     if closed is None or end is None:  # no quote, or text after it: the quotes stand within one line
         return name, None, line_end
-    return name, _ESCAPE.sub(_unescaped, closed[1]) if quote == '"' else closed[1], end.end()
+    return name, re.sub(_ESCAPE, _unescaped, closed[1]) if quote == '"' else closed[1], end.end()
 
 
-def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
-    found = pattern.match(text, start)
+def _end_of(pattern: str, text: str, start: int) -> int:
+    found = re.compile(pattern).match(text, start)
     return found.end() if found is not None else len(text)
 
 
 def _unescaped(found: re.Match[str]) -> str:
     if not found[0].startswith("\\"):  # C:\new
-        return _DRIVE_ESCAPE.sub(r"\1", found[0])
+        return re.sub(_DRIVE_ESCAPE, r"\1", found[0])
     return _ESCAPES.get(found[0][1], found[0])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
@@ -70,14 +70,16 @@ def load_config(
     documents = _usable(documents, broken_files)
     jobs: dict[str, Job] = {}
     broken: dict[str, JobError] = {}
+    errors = {each.error: None for each in broken_files}
     for name in _job_names(documents, broken_files):
         mistakes: list[str] = []
         job = _job(name, documents, flags or {}, mistakes, with_lines=with_lines)
-        errors = [each.error for each in broken_files if each.is_for(name)]
+        faults = [each.error for each in broken_files if each.is_for(name)]
         if mistakes:
-            errors.append(JobError(Outcome.CONFIG, "\n".join(dict.fromkeys(mistakes)), VALIDATE))
-        if errors:
-            broken[name] = _joined(errors)
+            faults.append(JobError(Outcome.CONFIG, join("\n", dict.fromkeys(mistakes)), VALIDATE))
+        errors |= dict.fromkeys(faults)
+        if faults:
+            broken[name] = _joined(faults)
         elif job is not None:
             jobs[name] = job
     config = Config(
@@ -86,21 +88,16 @@ def load_config(
         jobs=jobs,
         broken=broken,
         broken_files=tuple(broken_files),
+        errors=tuple(errors),
     )
-    if not jobs and (error := whole_error(config)) is not None:
-        raise error
+    if errors and not jobs:
+        raise _joined(config.errors)
     return config
 
 
-def whole_error(config: Config) -> JobError | None:
-    """Return everything that is wrong with a configuration as one error, or None."""
-    errors = [*config.broken.values(), *(each.error for each in config.broken_files)]
-    return _joined(errors) if errors else None
-
-
 def _joined(errors: Sequence[JobError]) -> JobError:
-    lines = dict.fromkeys(line for error in errors for line in error.message.split("\n"))
-    return JobError(errors[0].outcome, "\n".join(lines), errors[-1].hint)
+    lines = dict.fromkeys(error.message for error in errors)
+    return JobError(errors[0].outcome, join("\n", lines), errors[0].hint)
 
 
 def pick(config: Config, name: str | None) -> Job:
@@ -150,8 +147,8 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
         JobError: A named job cannot be used; or none is named and something in the configuration is broken.
     """
     named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
-    if not named and (error := whole_error(config)) is not None:
-        raise error
+    if not named and config.errors:
+        raise _joined(config.errors)
     return named or list(config.jobs.values()) or [pick(config, None)]
 
 
@@ -176,7 +173,7 @@ def _usable(documents: Sequence[Document], broken_files: list[BrokenFile]) -> li
         if not mistakes:
             usable.append(document)
             continue
-        error = JobError(Outcome.CONFIG, "\n".join(mistakes), VALIDATE)
+        error = JobError(Outcome.CONFIG, join("\n", mistakes), VALIDATE)
         if number == 0:
             raise error
         broken_files.append(broken_file(document.path, error, document.text))

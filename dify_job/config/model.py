@@ -254,6 +254,7 @@ class Config:
         jobs: The jobs that can be used, by name.
         broken: The error of each job that cannot be used, by its name.
         broken_files: The files of config.d that cannot be used; jobs may stand in them that nobody sees.
+        errors: Everything that is wrong, each mistake once.
         auto_start: What AUTO_START_SCHEDULER of an env file said.
         warnings: For the log.
     """
@@ -263,6 +264,7 @@ class Config:
     jobs: Mapping[str, Job]
     broken: Mapping[str, JobError] = field(default_factory=dict)
     broken_files: tuple[BrokenFile, ...] = ()
+    errors: tuple[JobError, ...] = ()
     auto_start: bool | None = None
     warnings: tuple[str, ...] = ()
 

@@ -18,8 +18,8 @@ Reader = Callable[[Any], Any]
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
 _LOOPBACK = r"127(\.\d{1,3}){3}"
-_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
-_USER = re.compile(r"\w(?:[\w.@+\\-]{0,29}[\w.$-])?")  # systemd takes 31; \\ is in names of Active Directory
+_UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
+_USER = r"\w(?:[\w.@+\\-]{0,29}[\w.$-])?"  # systemd takes 31; \\ is in names of Active Directory
 _DEEPEST = 100  # tables and lists within each other; Python's JSON gives up at about 1,000
 _LONGEST_INTEGER = 10**4000  # Python writes no longer one as text than 4,300 digits
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
@@ -44,12 +44,12 @@ def line(value: Any) -> str:
 
 def description(value: Any) -> str:
     """A title on one line; what cannot be printed is a replacement character."""
-    return _UNPRINTABLE.sub("\ufffd", " ".join(text(value).split()))
+    return re.sub(_UNPRINTABLE, "\ufffd", " ".join(text(value).split()))
 
 
 def user_name(value: Any) -> str:
     """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
-    if not _USER.fullmatch(text(value)):
+    if not re.fullmatch(_USER, text(value)):
         raise ValueError(
             msg(
                 "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "
@@ -62,7 +62,7 @@ def user_name(value: Any) -> str:
 
 def _is_printable(value: str) -> bool:
     """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
-    return not _UNPRINTABLE.search(value)
+    return value.isprintable() or not re.search(_UNPRINTABLE, value)
 
 
 def base_url(value: Any) -> str:

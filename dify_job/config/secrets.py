@@ -21,8 +21,8 @@ _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
 )
 _SHORTEST_TOKEN = 16
 _KEY_ALONE = msg("only the key itself belongs there: app-...")
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
-_HEADER_WORDS = re.compile(r"(authorization:|bearer )", re.IGNORECASE)
+_ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
+_HEADER_WORDS = r"(?i)(authorization:|bearer )"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -98,7 +98,7 @@ def check_key(text: str, where: str) -> Secret:
     key = text.removesuffix("\n").removesuffix("\r")
     if not key.strip():
         raise _bad(where, msg("is empty"), msg("put the app's key there (in Dify: API Access)"))
-    if assignment := _ASSIGNMENT.match(key):
+    if assignment := re.match(_ASSIGNMENT, key):
         raise _bad(where, msg("begins with '{assignment}='", assignment=assignment[1]), _KEY_ALONE)
     if key[0] in "\"'`" or key[-1] in "\"'`":
         raise _bad(
@@ -106,7 +106,7 @@ def check_key(text: str, where: str) -> Secret:
             msg("stands in quotes, which Docker's env files and key files keep"),
             msg("leave out the quotes; {key_alone}", key_alone=_KEY_ALONE),
         )
-    if word := _HEADER_WORDS.match(key):
+    if word := re.match(_HEADER_WORDS, key):
         raise _bad(
             where,
             msg("begins with {word!r}", word=word[1]),

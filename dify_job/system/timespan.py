@@ -21,7 +21,7 @@ _UNITS: dict[str, float] = {
     for unit in units
 }
 _PART = r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]*)"
-_NUMBER = re.compile(r"\s*(?:\d+(?:\.\d*)?|\.\d+)\s*", re.ASCII)
+_NUMBER = r"(?a)\s*(?:\d+(?:\.\d*)?|\.\d+)\s*"
 _WEEK = 604800
 _WRITTEN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -106,7 +106,7 @@ def timespan(value: Any) -> TimeSpan:
     text = value if isinstance(value, str) else f"{value}"
     if text.strip().startswith("-"):
         raise ValueError(msg("must not be negative"))
-    if _NUMBER.fullmatch(text) and float(text):
+    if re.fullmatch(_NUMBER, text) and float(text):
         number = text.strip()
         raise ValueError(msg("has no unit; write it as {number}h, {number}min or {number}s", number=number))
     seconds = parse_timespan(text)

@@ -229,7 +229,7 @@ def test_an_upload_that_is_refused(
         {"/v1/files/upload": (recording.status or 200, recording.headers, recording.bytes)}
     ) as server:
         (tmp_path / "a.txt").write_text("x")
-        configure(dify_job, server.base_url, "retry = { attempts = 2, max_wait = 1 }")
+        configure(dify_job, server.base_url, 'retry = { attempts = 2, max_wait = "1s" }')
         ran = dify_job("run", "--file", "doc=a.txt")
     assert ran.code == code, ran.stderr
     assert words in ran.result["message"]
@@ -242,7 +242,7 @@ def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
 ) -> None:
     with Scripted({"/v1/files/upload": None}) as server:
         (tmp_path / "a.txt").write_bytes(b"x" * 100_000)
-        configure(dify_job, server.base_url, "retry = { attempts = 3, max_wait = 3 }")
+        configure(dify_job, server.base_url, 'retry = { attempts = 3, max_wait = "3s" }')
         ran = dify_job("run", "--file", "doc=a.txt")
     assert ran.code == 69, ran.stderr
     assert "could not be uploaded" in ran.result["message"]
@@ -305,7 +305,7 @@ def test_an_answer_cut_anywhere_before_the_post_is_69_and_starts_nothing(tmp_pat
 
 def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
-    configure(dify_job, newest, "retry = { attempts = 9, max_wait = 30 }", key="app-busy")
+    configure(dify_job, newest, 'retry = { attempts = 9, max_wait = "30s" }', key="app-busy")
     first = dify_job.start("run", "a", env={"STATE_DIRECTORY": str(dify_job.home / "other")})
     while not newest.runs:
         time.sleep(0.01)

@@ -344,5 +344,5 @@ def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: 
     assert "it must be a number" in shown
     assert "'often' is not a time span" in shown
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
-    assert read["daily-report"]["every"] == "1h 30min"
+    assert read["daily-report"]["every"] == "90min"
     assert read["daily-report"]["inputs"] == {"topic": "sales", "count": 4, "style": "plain"}
