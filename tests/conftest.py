@@ -2,17 +2,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.support.campaign import Campaign
+
 ROOT = Path(__file__).parents[1]
 
-settings.register_profile(
-    "a loaded machine", deadline=None
-)  # a limit of 200 ms for an example is a test of it
-settings.load_profile("a loaded machine")
+# A limit of time for an example would be a test of the machine's load.
+settings.register_profile("dev", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("ci", deadline=None, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 def pytest_configure() -> None:
@@ -22,6 +25,26 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-contract", action="store_true", help="write the snapshot of the contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests/host"):
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI what cannot run is a failure: a skip would hide a layer."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.fixture(params=["sample", pytest.param("whole", marks=pytest.mark.slow)])
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    return Campaign.named(request.param)
 
 
 def tracked(*paths: str) -> set[str]:

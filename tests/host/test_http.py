@@ -371,7 +371,7 @@ def test_python_programs_start_and_stop_the_schedule_and_a_reboot_does_not_start
     host.job('calendar = "*-*-* 07:30"\ntimezone = "Asia/Shanghai"')
 
     def python(code: str) -> Any:
-        head = "import asyncio, json\nfrom dify_job import service\n"
+        head = "import asyncio, json\nfrom dify_job.compat import service\n"
         done = host.run(PYTHON, "-c", head + code)
         return json.loads(done.stdout)
 

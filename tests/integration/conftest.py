@@ -1,10 +1,10 @@
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from dify_job.demo.server import StandIn
 from tests.support.accepting import Saying, Says
@@ -49,22 +49,14 @@ def environ(server: StandIn) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The key and the certificates of a server called localhost, its authority's last."""
     directory = tmp_path_factory.mktemp("tls")
     key, cert = directory / "key.pem", directory / "cert.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    command += ["-keyout", str(key), "-out", str(cert), "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
+    authority = trustme.CA()
+    server = authority.issue_cert("localhost")
+    server.private_key_pem.write_to_path(key)
+    for pem in (*server.cert_chain_pems, authority.cert_pem):
+        pem.write_to_path(cert, append=True)
     return key, cert
 
 

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fake_manager import TWO_DAYS, FakeCrontab, FakeManager
-
 from dify_job.config.loader import load_config
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
@@ -26,6 +24,7 @@ from dify_job.schedulers.job_spec import JobSpec
 from dify_job.schedulers.systemd import Systemd
 from dify_job.schedulers.user_crontab import UserCrontab
 from dify_job.system import subprocesses
+from tests.support.fake_manager import TWO_DAYS, FakeCrontab, FakeManager
 
 OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")
 real = {name: getattr(os, name) for name in OPERATIONS}

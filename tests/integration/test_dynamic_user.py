@@ -9,6 +9,7 @@ import pytest
 
 from dify_job.demo.server import StandIn
 from tests.support.command import KEY
+from tests.support.places import make_reachable
 from tests.support.receivers import Receiver
 
 NAMELESS = 61_999  # of systemd's range for dynamic users
@@ -25,8 +26,7 @@ def test_a_user_without_a_name_needs_no_home(server: StandIn, tmp_path: Path, ke
     state.mkdir()
     if os.geteuid() == 0:
         os.chown(state, NAMELESS, NAMELESS)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    make_reachable(tmp_path)
     with Receiver() as receiver:
         config.write_text(
             f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n'

@@ -225,15 +225,16 @@ def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Hom
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     code = (
-        "import sys; from pathlib import Path; from dify_job import files; files._LOCK_WAIT = 110.0\n"
+        "import sys; from pathlib import Path; from dify_job.system import transaction\n"
+        "transaction._LOCK_WAIT = 110.0\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
-        "from dify_job.schedulers.backend import Scope, Wishes\n"
-        "from dify_job.schedulers.job_spec import Plan\n"
-        "from dify_job.schedulers.user_crontab import CronTable\n"
+        "from dify_job.schedulers.backend import InstallOptions, Scope\n"
+        "from dify_job.schedulers.job_spec import JobSpec\n"
+        "from dify_job.schedulers.user_crontab import UserCrontab\n"
         "for n in sys.argv[1:]:\n"
-        "    plan = Plan(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
+        "    plan = JobSpec(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
         "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
-        "    CronTable(Scope.USER).install([plan], Wishes())\n"
+        "    UserCrontab(Scope.USER).install([plan], InstallOptions())\n"
     )
     env = {
         **os.environ,
@@ -404,7 +405,9 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
 def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
-    home.first = f"from dify_job.schedulers import places; places.SYSTEM_UNITS = Path({str(units)!r})"
+    home.first = (
+        f"from dify_job.schedulers import systemd_paths; systemd_paths.SYSTEM_UNITS = Path({str(units)!r})"
+    )
     home("install", "--user")
     units.mkdir()
     for file in home.manager.units.glob("dify-job-*"):

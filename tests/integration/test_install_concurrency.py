@@ -13,7 +13,7 @@ from tests.support.home import Home
 
 
 def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -> None:
-    home.first = "from dify_job import files; files._LOCK_WAIT = 110.0"
+    home.first = "from dify_job.system import transaction; transaction._LOCK_WAIT = 110.0"
     words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
     words += [["uninstall", "--user"], ["uninstall", "--user"], ["install", "--user"]]
     started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
@@ -37,8 +37,8 @@ def test_a_second_install_waits_and_then_says_that_one_is_under_way(
             sys.executable,
             "-c",
             (
-                "import sys, pathlib; from dify_job import files\n"
-                "with files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+                "import sys, pathlib; from dify_job.system import transaction\n"
+                "with transaction.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
             ),
             str(tmp_path),
         ],
@@ -62,9 +62,9 @@ def test_many_that_come_and_go_at_once_make_and_remove_the_directory_of_the_lock
     tmp_path: Path,
 ) -> None:
     program = (
-        "import sys, pathlib; from dify_job import files\n"
+        "import sys, pathlib; from dify_job.system import transaction\n"
         "for _ in range(200):\n"
-        "    with files.locked(pathlib.Path(sys.argv[1])): pass"
+        "    with transaction.locked(pathlib.Path(sys.argv[1])): pass"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "base")]
     many = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]

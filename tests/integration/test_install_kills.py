@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
-KILLS = Path(__file__).with_name("kills.py")
+ROOT = Path(__file__).parents[2]
 BACKENDS = ["systemd", "cron.d", "crontab"]
 
 
 def ended_everywhere(backend: str, scenario: str, fault: str, directory: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, str(KILLS), backend, scenario, fault, str(directory)]
+    command = [sys.executable, "-m", "tests.integration.kills", backend, scenario, fault, str(directory)]
     environ = {**os.environ, "TZ": "UTC"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found[-1]["code"] == 99, "the last one met no operation"

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import shutil
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -181,11 +183,13 @@ def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
     assert "/no/such.pem cannot be read: No such file" in ran.result["message"]
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the fix that is pasted calls openssl")
 def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
     dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
-    subprocess.run(["openssl", "x509", "-in", certificate[1], "-outform", "DER", "-out", der], check=True)
+    authority = "-----BEGIN" + certificate[1].read_text().rpartition("-----BEGIN")[2]
+    der.write_bytes(ssl.PEM_cert_to_DER_cert(authority))
     server = saying(FINISHED, certificate=certificate)
     plain = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n'
     config.write_text(plain + f'ca_file = "{der}"\n')
