@@ -541,10 +541,9 @@ def test_the_last_run_and_one_whose_end_is_not_known(patient: Patient) -> None:
     patient.set_key("app-fails")
     assert patient.run("run").code == 80
     level, said, mend = patient.doctor()["last-run"]
-    assert (level, said.startswith("failed (80): workflow failed") and "[Errno 111]" in said) == (
-        "warn",
-        True,
-    )
+    assert level == "warn"
+    assert said.startswith("failed (80): workflow failed")
+    assert "[Errno 111]" in said
     assert mend == "the run's nodes are in the app's Logs"
     patient.set_key("app-slow")
     killed = patient.command.start("--config", str(patient.config), "run")
