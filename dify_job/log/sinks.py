@@ -36,7 +36,7 @@ class NonBlockingWriter(io.RawIOBase):
         super().__init__()
         self.lost = 0
         self._fd = fd
-        self._send = _non_blocking_write(fd)
+        self._send, self._release = _non_blocking_write(fd)
         self._held = bytearray()
         self._lock = threading.Lock()
 
@@ -51,6 +51,12 @@ class NonBlockingWriter(io.RawIOBase):
     def writable(self) -> bool:
         """Return True, as of every writer."""
         return True
+
+    def close(self) -> None:
+        """Close what was opened here; the descriptor itself stays open."""
+        if not self.closed:
+            self._release()
+        super().close()
 
     def write(self, data: Any, /) -> int:
         """Write, hold or drop the data; never waits and never fails."""
@@ -89,8 +95,8 @@ class NonBlockingWriter(io.RawIOBase):
             del self._held[:sent]
 
 
-def _non_blocking_write(fd: int) -> Callable[[bytes], int]:
-    """Return a write to the descriptor that raises BlockingIOError where it would wait.
+def _non_blocking_write(fd: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
+    """Return a write to the descriptor that raises BlockingIOError where it would wait, and its close.
 
     O_NONBLOCK belongs to the open file, which other processes share: so the file is opened once more, and
     only where that is refused the flag is set for the moment of one write.
@@ -98,18 +104,21 @@ def _non_blocking_write(fd: int) -> Callable[[bytes], int]:
     try:
         mode = os.fstat(fd).st_mode
     except OSError:
-        return lambda data: os.write(fd, data)
+        return lambda data: os.write(fd, data), lambda: None
     if stat.S_ISSOCK(mode):
         connection = socket.socket(fileno=os.dup(fd))
-        return lambda data: connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        return (
+            lambda data: connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL),
+            connection.close,
+        )
     if not stat.S_ISFIFO(mode) and not os.isatty(fd):
-        return lambda data: os.write(fd, data)
+        return lambda data: os.write(fd, data), lambda: None
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         own = os.open(f"/proc/self/fd/{fd}", flags)
     except OSError:
-        return lambda data: _write_with_flag(fd, data)
-    return lambda data: os.write(own, data)
+        return lambda data: _write_with_flag(fd, data), lambda: None
+    return lambda data: os.write(own, data), lambda: os.close(own)
 
 
 def _write_with_flag(fd: int, data: bytes) -> int:
@@ -147,6 +156,10 @@ class DatagramSocket:
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
 
     def send(self, message: bytes) -> bool:
         """Send one message; return False where it was dropped."""

@@ -84,6 +84,7 @@ def test_unread_socket_and_terminal_do_not_block() -> None:
             writer.write(b"x" * 2000 + b"\n")
         assert time.monotonic() - began < 2
         assert writer.lost
+        writer.close()
     left.close()
     right.close()
     os.close(master)
@@ -133,6 +134,7 @@ def test_stuck_daemon_delays_the_first_message_alone(tmp_path: Path) -> None:
         daemon.recv(2000)
     assert sink.send(b"taken")
     assert not sink.stuck
+    sink.close()
     daemon.close()
 
 
