@@ -1,30 +1,40 @@
 """`dify-job render`: the files of jobs for another host, a cluster or a package; nothing else is touched."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from ..config import managed
 from ..config.loader import load_config, pick_all
-from ..config.model import Job, KeySource
+from ..config.model import Config, Job, KeySource
 from ..config.schema import is_this_machine
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Command
 from ..run.inputs import secrets_in
-from ..schedulers.backend import RenderedFile, Scope
+from ..schedulers.backend import Backend, RenderedFile, Scope
 from ..schedulers.cron_files import CronFiles
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
-from ..schedulers.kubernetes import Cluster, object_name, render_manifests
+from ..schedulers.kubernetes import (
+    KUSTOMIZATION_HEADER,
+    Cluster,
+    clock_warnings,
+    kustomization,
+    object_name,
+    render_manifests,
+)
 from ..schedulers.systemd import Systemd
 from ..schedulers.user_crontab import UserCrontab
-from ..system.transaction import transaction
+from ..system.managed_files import FileState, FileStatus, look
+from ..system.transaction import removing, transaction
 from .options import Globals
-from .output import echo, echo_data, echo_err
+from .output import echo, echo_data, echo_err, echo_error
 
 
 @click.command()
@@ -63,14 +73,44 @@ def render(
     place = config_place(config, scope)
     _check_options(target, image, namespace, systemd_version, user=user)
     if image is not None:
-        artifacts = _manifests(chosen, Cluster(image=image, namespace=namespace), place)
+        render_one = partial(_manifests, cluster=Cluster(image=image, namespace=namespace), place=place)
     else:
         cron = UserCrontab(scope) if user else CronFiles()
         scheduler = Systemd(scope, systemd_version) if target == "systemd" else cron
-        artifacts = [
-            one for job in chosen for one in scheduler.render(job_spec(_with_key_file(job, place), place))
-        ]
-    _give(artifacts, output_dir, target)
+        render_one = partial(_files, scheduler=scheduler, place=place)
+    artifacts, refused = _render_each(chosen, render_one)
+    if output_dir is None:
+        _print_all(artifacts, target)
+    else:
+        _write_all(artifacts, output_dir)
+        if not jobs:
+            _remove_stale(output_dir, place, config)
+        if target == "kubernetes":
+            _write_kustomization(output_dir)
+    for error in refused[:-1]:
+        echo_error(error)
+    if refused:
+        raise refused[-1]
+
+
+def _render_each(
+    jobs: Iterable[Job], render_one: Callable[[Job], Iterable[RenderedFile]]
+) -> tuple[list[RenderedFile], list[JobError]]:
+    """The files of the jobs that can be rendered, and why others cannot: one does not stop the rest."""
+    artifacts: list[RenderedFile] = []
+    refused: list[JobError] = []
+    for job in jobs:
+        try:
+            artifacts += render_one(job)
+        except JobError as error:
+            if error.outcome is Outcome.USAGE:
+                raise
+            refused.append(error)
+    return artifacts, refused
+
+
+def _files(job: Job, *, scheduler: Backend, place: Path) -> Iterable[RenderedFile]:
+    return scheduler.render(job_spec(_with_key_file(job, place), place))
 
 
 def _check_options(
@@ -92,39 +132,32 @@ def _check_options(
         )
 
 
-def _manifests(jobs: Iterable[Job], cluster: Cluster, place: Path) -> list[RenderedFile]:
-    artifacts: list[RenderedFile] = []
-    for job in jobs:
-        artifacts += render_manifests(job, cluster, place, datetime.now(UTC))
-        file = job.key.file or "KEYFILE"
-        where = msg(" --namespace {namespace}", namespace=cluster.namespace) if cluster.namespace else ""
+def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedFile]:
+    now = datetime.now(UTC)
+    artifacts = render_manifests(job, cluster, place, now)
+    create = ["kubectl", "create", "secret", "generic", object_name(job.name)]
+    create += ["--namespace", cluster.namespace] if cluster.namespace else []
+    create += [f"--from-file=api_key={job.key.file or 'KEYFILE'}"]
+    echo_err(msg("{name}: its key, once: {command}", name=job.name, command=Command(create)))
+    if is_this_machine(job.base_url):
         echo_err(
             msg(
-                "{name}: its key, once: kubectl create secret generic {object_name}{where} "
-                "--from-file=api_key={file}",
+                "{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
+                "address of Dify that the cluster reaches",
                 name=job.name,
-                object_name=object_name(job.name),
-                where=where,
-                file=file,
+                base_url=job.base_url,
             )
         )
-        if is_this_machine(job.base_url):
-            echo_err(
-                msg(
-                    "{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
-                    "address of Dify that the cluster reaches",
-                    name=job.name,
-                    base_url=job.base_url,
-                )
+    if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
+        echo_err(
+            msg(
+                "{name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
+                "give the pod a variable, and name it in env: man dify-job.toml",
+                name=job.name,
             )
-        if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
-            echo_err(
-                msg(
-                    "{name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
-                    "give the pod a variable, and name it in env: man dify-job.toml",
-                    name=job.name,
-                )
-            )
+        )
+    for warning in clock_warnings(job.times, job.name, now):
+        echo_err(msg("{name}: {warning}", name=job.name, warning=warning))
     return artifacts
 
 
@@ -135,14 +168,57 @@ def _with_key_file(job: Job, place: Path) -> Job:
     return replace(job, key=KeySource(file=file))
 
 
-def _give(artifacts: Iterable[RenderedFile], output_dir: Path | None, target: str) -> None:
-    if output_dir is None:
-        separator = "---\n" if target == "kubernetes" else ""  # so that it can be piped to kubectl
-        for artifact in artifacts:
-            echo_data(f"{separator}# {artifact.path}\n{artifact.text}")
-        return
+def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:
+    separator = "---\n" if target == "kubernetes" else ""  # so that it can be piped to kubectl
+    for artifact in artifacts:
+        echo_data(f"{separator}# {artifact.path}\n{artifact.text}")
+
+
+def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
     files = {output_dir / artifact.path.name: artifact.text.encode() for artifact in artifacts}
     with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
         writer.put_all(files)
     for path in files:
         echo(str(path))
+
+
+def _write_kustomization(output_dir: Path) -> None:
+    """List all manifests of the directory, for `kubectl apply -k`; a file that a person wrote is left."""
+    manifests = [path.name for path, _ in _managed(output_dir) if path.suffix == ".yaml"]
+    artifact = kustomization(manifests)
+    path = output_dir / artifact.path
+    if path.exists() and not path.read_text(errors="replace").startswith(KUSTOMIZATION_HEADER):
+        echo_err(msg("{path} is not from dify-job render and was left as it is", path=path))
+        return
+    with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
+        writer.put(path, artifact.text.encode())
+    echo(str(path))
+
+
+def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
+    """Remove the files of jobs that have left the config; an edited one is left, and named."""
+    for path, status in _managed(output_dir):
+        mark = status.mark
+        if mark is None or mark.job in config.jobs or mark.source != str(place):
+            continue
+        if status.found is FileState.EDITED:
+            echo_err(
+                msg(
+                    "{path} was left: it was edited, and job {job} is no longer configured",
+                    path=path,
+                    job=mark.job,
+                )
+            )
+            continue
+        with removing(output_dir, msg("name a directory of yours in --output-dir")):
+            path.unlink()
+        echo_err(msg("{path} was removed: job {job} is no longer configured", path=path, job=mark.job))
+
+
+def _managed(directory: Path) -> Iterator[tuple[Path, FileStatus]]:
+    """The files in a directory that dify-job wrote for jobs."""
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith("dify-job-") and path.is_file():
+            status = look(path)
+            if status.is_ours:
+                yield path, status

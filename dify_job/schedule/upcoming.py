@@ -60,6 +60,24 @@ def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = Fals
     return tuple(dict.fromkeys(found))
 
 
+def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
+    """What the clock changes of the coming year do to a line of a cron that makes up for nothing.
+
+    Args:
+        line: five fields.
+        zone: the name of the zone in which it is read.
+        now: from when on changes are looked at, aware.
+    """
+    expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
+    found = [
+        f"{change.at.astimezone(zones.zone_of(zone)):%Y-%m-%d}: {effect}"
+        for expression in expressions
+        for change in zones.changes(zones.zone_of(zone), now)
+        if (effect := _effect(_Line(expression, zone, cron=True), change)) is not None
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A calendar expression by a clock that can change. made_up: cron runs what the change skipped."""

@@ -4,9 +4,11 @@ What the Job controller does with an exit code is rendered from the same table a
 """
 
 import hashlib
+import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
@@ -22,6 +24,9 @@ from ..system.templates import render_file
 from ..system.timespan import timespan_text
 from .backend import RenderedFile
 
+KUSTOMIZATION_HEADER = "# Managed by dify-job"
+_NOTE = "render overwrites edits; keep changes in a patch of kustomize (docs/kubernetes.md)"
+_LAST_SUCCESS = re.compile(r"\{[{%][^}]*\blast_success\b")
 _LONGEST_NAME = 50  # 52 for a CronJob; the pod of an indexed Job adds `-0` to a host name of 63
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GRACE = 60  # seconds between the job's own deadline and the cluster's
@@ -52,7 +57,7 @@ def render_manifests(
     _refuse_what_is_local(job)
     times = job.times
     try:
-        line, zone = cron_line(times)
+        line, zone = cron_line(times, job.name)
     except JobError as error:
         raise JobError(
             error.outcome, msg("job {name}: {message}", name=job.name, message=error.message), error.hint
@@ -98,10 +103,18 @@ def object_name(job: str) -> str:
     return f"{name.replace('_', '-')[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
 
 
-def cron_line(times: ScheduleConfig) -> tuple[str, str]:
-    """The five fields of a CronJob and their zone. Raises JobError (rejected) with what comes nearest."""
+def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
+    """The five fields of a CronJob and their zone.
+
+    Args:
+        times: the job's schedule.
+        job: its name, by which intervals are spread over the hour.
+
+    Raises:
+        JobError: (rejected) for what one line cannot say, with what comes nearest.
+    """
     if times.every is not None:
-        return _interval(times.every), "Etc/UTC"
+        return _interval(times.every, job), "Etc/UTC"
     if times.cron is not None:
         return _fields(times.cron), _explicit(times.timezone)
     zones, lines = set[str](), set[str]()
@@ -119,7 +132,19 @@ def cron_line(times: ScheduleConfig) -> tuple[str, str]:
     return _merged(lines, times), zones.pop()
 
 
-def _interval(every: float) -> str:
+def clock_warnings(times: ScheduleConfig, job: str, now: datetime) -> tuple[str, ...]:
+    """What the clock changes of the coming year do to a job in a cluster, a sentence each.
+
+    Args:
+        times: the job's schedule, which cron_line takes.
+        job: its name.
+        now: from when on changes are looked at, aware.
+    """
+    line, zone = cron_line(times, job)
+    return upcoming.line_warnings(line, zone, now)
+
+
+def _interval(every: float, job: str) -> str:
     nearest = intervals.nearest_exact(every, 60, lines=1)
     if nearest[0] != every:
         raise JobError(
@@ -131,7 +156,9 @@ def _interval(every: float) -> str:
             msg("the nearest intervals that can: {in_words}", in_words=intervals.in_words(nearest)),
         )
     [times] = intervals.times_of(nearest[0])
-    return cron_expr.each_day(times)
+    shift = int(hashlib.sha256(job.encode()).hexdigest(), 16) % (min(nearest[0], 3600) // 60)
+    minutes = tuple(minute + shift for minute in times.minutes)
+    return cron_expr.each_day(replace(times, minutes=minutes))
 
 
 def _fields(expression: str) -> str:
@@ -141,7 +168,10 @@ def _fields(expression: str) -> str:
             msg("cron = {expression!r}", expression=expression),
             msg("cron takes these two day fields together, a cluster takes either"),
         )
-    numbers = (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)
+    days, weekdays = cron.days, cron.weekdays
+    if cron.either_day and (len(days) == 31 or len(weekdays) == 7):  # `1-31` or Monday is each day
+        days, weekdays = tuple(range(1, 32)), tuple(range(7))
+    numbers = (cron.minutes, cron.hours, days, cron.months, weekdays)
     return " ".join(
         intervals.listed(each, size) for each, size in zip(numbers, (60, 24, 31, 12, 7), strict=True)
     )
@@ -195,6 +225,12 @@ def _refuse_what_is_local(job: Job) -> None:
         raise _no_pod(
             job, msg("files names {local}, which no pod has", local=local), msg("give it as an http address")
         )
+    if _LAST_SUCCESS.search(json.dumps([dict(job.inputs), job.named_files], default=str)):
+        raise _no_pod(
+            job,
+            msg("its templates use last_success, and no pod knows of an earlier run"),
+            msg("take last_success out of inputs and files; {{{{ today }}}} is known there"),
+        )
     if job.output.file is not None or job.output.downloads is not None:
         raise _no_pod(
             job,
@@ -236,7 +272,19 @@ def _artifact(
     job: Job, file: str, template: str, values: dict[str, object], print_of: str, source: Path
 ) -> RenderedFile:
     body = render_file(f"kubernetes/{template}.yaml.j2", values)
-    return RenderedFile(Path(file), marked(job.name, print_of, str(source), body))
+    return RenderedFile(Path(file), marked(job.name, print_of, str(source), body, _NOTE))
+
+
+def kustomization(files: Iterable[str]) -> RenderedFile:
+    """The file by which `kubectl apply -k` takes a directory of manifests.
+
+    Args:
+        files: the names of the manifests beside it.
+    """
+    lines = "".join(f"  - {toml(name)}\n" for name in sorted(files))
+    head = f"{KUSTOMIZATION_HEADER}; {_NOTE}\n"
+    kind = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+    return RenderedFile(Path("kustomization.yaml"), f"{head}{kind}resources:\n{lines}")
 
 
 def _rejected(what: str, why: str, hint: str = "") -> JobError:

@@ -16,6 +16,7 @@ _FIRST_LINE = re.compile(
     rb"body=(?P<body>[0-9a-f]{16}) config=(?P<config>[0-9a-f]{16}) from=(?P<source>\"(?:[^\"\\]|\\.)*\")"
     rb"(?P<paused> paused)?(?: [^\n]*)?"
 )
+_REFUSED = "edits are refused at the next install"
 
 
 class FileState(StrEnum):
@@ -63,12 +64,20 @@ class FileStatus:
         return self.content.decode(errors="replace")
 
 
-def marked(job: str, config: str, source: str, body: str) -> str:
-    """A body under its first line."""
+def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) -> str:
+    """A body under its first line.
+
+    Args:
+        job: the job that the file is for.
+        config: the fingerprint of the values that reach the file.
+        source: the path of the config.
+        body: the text below the first line.
+        note: what becomes of edits, for who opens the file.
+    """
     quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return (
         f"# Managed by dify-job for job {job}. body={_digest(body.encode())} config={config} "
-        f'from="{quoted}" edits are refused at the next install\n{body}'
+        f'from="{quoted}" {note}\n{body}'
     )
 
 

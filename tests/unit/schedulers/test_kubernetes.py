@@ -371,9 +371,9 @@ def test_a_missed_tick_is_made_up_for_only_as_far_as_the_job_says(
 @pytest.mark.parametrize(
     ("times", "line", "zone"),
     [
-        (Job(name="daily", base_url="", key=KeySource()).times, "0 * * * *", "Etc/UTC"),
-        (ScheduleConfig(every=7200.0), "0 0,2,4,6,8,10,12,14,16,18,20,22 * * *", "Etc/UTC"),
-        (ScheduleConfig(every=900.0), "0,15,30,45 * * * *", "Etc/UTC"),
+        (Job(name="daily", base_url="", key=KeySource()).times, "18 * * * *", "Etc/UTC"),
+        (ScheduleConfig(every=7200.0), "18 0,2,4,6,8,10,12,14,16,18,20,22 * * *", "Etc/UTC"),
+        (ScheduleConfig(every=900.0), "3,18,33,48 * * * *", "Etc/UTC"),
         (ScheduleConfig(cron="30 7 * * 1-5", timezone=SHANGHAI), "30 7 * * 1,2,3,4,5", SHANGHAI),
         (ScheduleConfig(cron="0 6 1,15 * mon", timezone="UTC"), "0 6 1,15 * 1", "Etc/UTC"),
         (ScheduleConfig(calendar=("Mon..Wed 07:30",), timezone=SHANGHAI), "30 7 * * 1,2,3", SHANGHAI),
@@ -382,13 +382,13 @@ def test_a_missed_tick_is_made_up_for_only_as_far_as_the_job_says(
     ],
 )  # fmt: skip
 def test_a_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str, zone: str) -> None:
-    assert cron_line(times) == (line, zone)
+    assert cron_line(times, "daily") == (line, zone)
 
 
 @pytest.mark.parametrize("line", ["30 7 * * 1-5", "*/10 * * * *", "0 6 1,15 * mon", "5 4 * 2 *"])
 def test_a_cron_line_ticks_as_it_did(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
-    there = replace(times, cron=cron_line(times)[0])
+    there = replace(times, cron=cron_line(times, "daily")[0])
     ours, theirs = (upcoming.coming(each, NOW) for each in (times, there))
     assert [next(ours) for _ in range(50)] == [next(theirs) for _ in range(50)]
 
@@ -475,6 +475,7 @@ def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_p
     assert sorted(path.name for path in out.iterdir()) == [
         "dify-job-daily.configmap.yaml",
         "dify-job-daily.cronjob.yaml",
+        "kustomization.yaml",
     ]
     assert (
         "kubectl create secret generic dify-job-daily --namespace n --from-file=api_key=/k/daily.key"
