@@ -16,7 +16,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import schedule_lines, upcoming
-from ..schedulers import installation
+from ..schedulers import access, installation
 from ..schedulers.backend import Backend, InstallOptions, InstallResult, Scope
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
@@ -242,20 +242,15 @@ def _notes(scheduler: Backend, ready: PreparedJob, config: Config, now: datetime
             )
         )
     notes += upcoming.clock_warnings(ready.plan.schedule, now, by_cron=by_cron)
-    if not scheduler.by_cron and scheduler.scope is Scope.USER and not (_LINGER / _login()).exists():
+    login = access.name_of(os.geteuid())
+    if not scheduler.by_cron and scheduler.scope is Scope.USER and not (_LINGER / login).exists():
         notes.append(
             msg(
                 "runs only while you are logged in; for always: sudo loginctl enable-linger {login}",
-                login=_login(),
+                login=login,
             )
         )
     return notes
-
-
-def _login() -> str:
-    import pwd  # noqa: PLC0415 - for a user's own units
-
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _commands(scheduler: Backend, plan: JobSpec) -> list[str]:
