@@ -20,7 +20,7 @@ from ..messages.message import msg
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
 from ..run.result import Result, log_result
-from ..run.run_context import RunContext, fault, not_started, refusal
+from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
 from ..system.values import replace
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
@@ -140,6 +140,9 @@ def run(  # noqa: PLR0913 - one argument an option
         told = msg("cancelled; no run had been started")
         result = not_started(name, start, Outcome.CANCELLED, told, signum=cancelled.signum)
         ended(result)
+    except MemoryError:
+        signals.begin()
+        result = _refused(no_memory(), chosen, name, start)
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
         signals.begin()
         log_traceback()
@@ -263,5 +266,20 @@ def _print_value(result: Result, path: str) -> None:
 def _print(result: Result) -> None:
     try:
         echo_json(result.as_json())
+    except UnprintedError as error:
+        log.warning(msg("the result could not be printed"), reason=str(error))
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
+        reason = str(error) or type(error).__name__
+        log.warning(msg("the outputs could not be printed"), reason=reason)
+        _print_without_outputs(result, reason)
+
+
+def _print_without_outputs(result: Result, reason: str) -> None:
+    message = msg(
+        "{message}; the outputs could not be printed: {reason}", message=result.message, reason=reason
+    )
+    run = None if result.run is None else replace(result.run, outputs=None)
+    try:
+        echo_json(replace(result, run=run, message=message).as_json())
+    except (UnprintedError, MemoryError) as error:
         log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)

@@ -1,7 +1,6 @@
 """One request in, one answer out, over a connected socket, with a limit on every wait; then it is closed."""
 
 import contextlib
-import json
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..messages.message import msg
+from ..system.json_text import dumps
 from .http_request import HttpRefusal, Request, end_of_head, read_head
 
 _HEAD_WITHIN = 5.0  # seconds for the whole head, however it drips
@@ -34,7 +34,7 @@ Handle = Callable[[Request, bytes], Answer]
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
     """An answer in JSON."""
-    return Answer(status, json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace"))
+    return Answer(status, dumps(value).encode(errors="backslashreplace"))
 
 
 def refusal(refused: HttpRefusal) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.paths import config_home
 from ..system.values import dataclass
@@ -189,6 +190,7 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
     try:
         text = content.decode().removeprefix(_BOM)
         data = tomllib.loads(text)
+        check(data)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise JobError(
@@ -202,6 +204,10 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
     except RecursionError:
         raise JobError(
             Outcome.CONFIG, msg("{path} is not TOML: it is nested too deeply", path=path), VALIDATE
+        ) from None
+    except BoundsError as error:
+        raise JobError(
+            Outcome.CONFIG, msg("{path} cannot be used: {error}", path=path, error=error), VALIDATE
         ) from None
     except ValueError as error:  # tomllib's own, or a number of more than 4,300 digits
         bare = str(error).startswith(("Invalid value", "Expected newline"))

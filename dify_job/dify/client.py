@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
+from ..messages.message import msg
 from ..system.values import dataclass
 from . import transport
 from .models import IRRELEVANT_LINES, Event, read_event
@@ -92,7 +93,13 @@ class PendingCall:
         self.witness = transport.ConnectionTracker()
         self._tell = tell
         self._exchange = exchange
-        threading.Thread(target=self._work, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, daemon=True).start()
+        except RuntimeError as error:
+            tell(
+                self,
+                ConnectionLost(sent=False, reason=msg("no thread can be started ({error})", error=error)),
+            )
 
     def hang_up(self) -> None:
         """Close the connection from outside; the run on the server goes on."""
@@ -104,6 +111,10 @@ class PendingCall:
                 self._tell(self, message)
         except transport.Unreadable as error:
             self._tell(self, UploadFailed(str(error)))
+        except MemoryError:
+            self._tell(
+                self, ConnectionLost(self.witness.connected, msg("the answer does not fit into memory"))
+            )
         except transport.ERRORS as error:
             self._tell(self, ConnectionLost(self.witness.connected, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it

@@ -4,11 +4,11 @@ The shapes and their versions: tests/data/recordings, and Dify's own api/core/ap
 """
 
 import codecs
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..system.json_text import dumps, loads_whole
 from ..system.values import dataclass, replace
 from .sse import ServerSentEvent
 
@@ -25,7 +25,6 @@ UNDER_WAY = frozenset({RUNNING, SCHEDULED})
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGITS = re.compile(r"[0-9]{1,6}")
 _BEYOND_NUMBERS = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
-_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; what does not begin so is decoded like any other event.
 _IRRELEVANT = tuple(
@@ -129,8 +128,8 @@ class Event:
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The object in a body; None where it holds none, or half of one."""
     try:
-        told = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
-    except (ValueError, RecursionError):
+        told = loads_whole(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+    except ValueError:
         return None
     return told if isinstance(told, dict) else None
 
@@ -245,7 +244,7 @@ def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
 def _error_event(told: Mapping[str, Any]) -> ApiError:
     message = told.get("message")
     params = told.get("params")
-    text = message if isinstance(message, str) else json.dumps(message) if message else ""
+    text = message if isinstance(message, str) else dumps(message) if message else ""
     if isinstance(params, str) and params:
         text = f"{text} ({params})"
     status = told.get("status")

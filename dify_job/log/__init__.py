@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from ..messages.i18n import translate
 from ..messages.message import Message, msg
 from ..messages.sanitize import one_line, visible
+from ..system.json_text import RawJson, dumps
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
@@ -82,13 +83,11 @@ def as_json(value: Any, *, indent: int | None = None, to_file: bool = False) -> 
     """
     secrets = _keys if to_file else _secrets
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        text = dumps(value, allow_nan=False, indent=indent)
     except ValueError:
-        return json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
-    except RecursionError:  # with an indent the encoder is not the one in C
-        return as_json(value, to_file=to_file)
+        return dumps(_fit_for_json(value, secrets), indent=indent)
     if any(secret in text for secret in secrets):
-        text = json.dumps(_fit_for_json(value, secrets), ensure_ascii=False, indent=indent)
+        text = dumps(_fit_for_json(value, secrets), indent=indent)
     return text
 
 
@@ -97,6 +96,8 @@ def _fit_for_json(value: Any, secrets: Sequence[str]) -> Any:
         for secret in secrets:
             value = value.replace(secret, _HIDDEN)
         return value
+    if isinstance(value, RawJson):
+        return value.map_texts(lambda text: _fit_for_json(text, secrets))
     if isinstance(value, Mapping):
         return {_fit_for_json(name, _keys): _fit_for_json(inner, secrets) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -26,7 +26,7 @@ from ..state.store import JobState, LockHeld, cannot_write, directory_of
 from ..system.values import replace
 from .inputs import Templates, secrets_in
 from .result import Result, log_result
-from .run_context import RunContext, fault, not_started, refusal
+from .run_context import RunContext, fault, no_memory, not_started, refusal
 from .run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class _Workflow:
             result = self._result()
         except JobError as error:
             result = refusal(self._job.name, error, self._start)
+            self._keep(result)
+        except MemoryError:
+            result = refusal(self._job.name, no_memory(), self._start)
             self._keep(result)
         except Exception as error:
             result = fault(self._job.name, error, self._start)

@@ -9,6 +9,7 @@ from typing import Any
 from ..config.model import Expectation
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..system.json_text import RawJson, dumps
 from ..system.values import replace
 from .outcome import RunOutcome
 from .output import value_at
@@ -16,7 +17,7 @@ from .result import response_of
 
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
-_SEARCH = msg("import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)")
+_SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)"
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -40,6 +41,8 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
     """What is wrong at a path of the run, as the end of a sentence; None where it holds."""
     try:
         value = value_at(data, path)
+        if isinstance(value, RawJson):
+            value = value.opened()
     except LookupError:
         return msg("is not there")
     if wanted.nonempty and _is_empty(value):
@@ -65,7 +68,7 @@ def type_of(value: Any) -> str:
             return "null"
         case bool():
             return "boolean"
-        case int() | float():
+        case int() | float() | RawJson():
             return "number"
         case str():
             return "string"
@@ -76,7 +79,7 @@ def type_of(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value for a message, cut: outputs can be long, and private."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = dumps(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
@@ -96,7 +99,7 @@ def _same(value: Any, wanted: Any) -> bool:
 
 
 def _unfound(pattern: str, value: Any) -> str | None:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else dumps(value)
     question = json.dumps([pattern, text]).encode()
     if not sys.executable:  # Python inside another program
         found = re.search(pattern, text) is not None

@@ -15,6 +15,7 @@ from ..dify.form import FormField, Parameters, fault_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..system.json_text import loads
 
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -106,8 +107,8 @@ def _object(value: Any, *, as_text: bool) -> Any:
     told = value
     if isinstance(value, str):
         try:
-            told = json.loads(value)
-        except (ValueError, RecursionError) as error:
+            told = loads(value)
+        except ValueError as error:
             raise ValueError(msg("must be a JSON object, and is no JSON: {error}", error=error)) from None
     if not isinstance(told, Mapping):
         raise ValueError(msg("must be a JSON object: {{ key = value }}"))

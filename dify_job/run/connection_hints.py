@@ -7,6 +7,8 @@ def connection_error_hint(why: str) -> str:
     """What mends a connection that was not made, by the words of dify/transport."""
     if why.startswith("proxy: "):
         return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
+    if why.startswith("no thread can be started"):
+        return msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
     if "certificate is not trusted" not in why:
         return msg("check base_url (dify-job config show {job}), and that Dify is up", job="JOB")
     if "expired" in why:

@@ -21,7 +21,7 @@ from .concurrency import ConcurrencyGuard
 from .event_queue import EventQueue
 from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
-from .outcome import RunOutcome
+from .outcome import RunOutcome, unknown
 from .poller import CallOptions
 from .result import Result, now_as_text, result_of
 from .run_spec import RunSpec
@@ -86,7 +86,7 @@ class _Runner:
         if verdict is None:
             self._request = self._begins(self._request)
             check_sendable(self._request.inputs)
-            verdict = (self._adopt() if self._named else None) or self._submit()
+            verdict = self._carry_out()
         if self._job.expect:
             from .assertions import apply_assertions  # noqa: PLC0415 - for jobs that expect something
 
@@ -116,6 +116,14 @@ class _Runner:
             noted=self._noted,
             progress=self._progress,
         ).take()
+
+    def _carry_out(self) -> RunOutcome:
+        try:
+            return (self._adopt() if self._named else None) or self._submit()
+        except MemoryError:
+            if self._record is None:
+                raise
+            return unknown(msg("the server's answer does not fit into memory"))
 
     # The POST
 

@@ -14,6 +14,7 @@ from ..config.model import Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..system.json_text import BoundsError, check, loads
 
 _PRIVATE_NAME = (
     r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
@@ -123,7 +124,13 @@ def is_template(text: str) -> bool:
 def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
     """A JSON object given as inputs; where: the flag or the file, for the message. Raises JobError."""
     try:
-        told = json.loads(text)
+        told = loads(text)
+    except BoundsError as error:
+        raise JobError(
+            Outcome.REJECTED,
+            msg("{where} cannot be used: {error}", where=where, error=error),
+            msg("give what is so large as a text or a file"),
+        ) from None
     except ValueError as error:
         raise JobError(
             outcome,
@@ -142,6 +149,7 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
 def check_sendable(inputs: Mapping[str, Any]) -> None:
     """Refuse what no JSON body can carry: Dify answers 400 (`error-body-lone-surrogate`)."""
     try:
+        check(inputs)
         json.dumps(inputs, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise JobError(

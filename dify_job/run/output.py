@@ -1,6 +1,5 @@
 """The file that `output` or --output asks for: checked before the call, written atomically after it."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from ..config.model import Output
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
+from ..system.json_text import RawJson, dumps, loads_whole
 from .output_path import OutputPath
 from .result import Result
 
@@ -43,7 +43,7 @@ def _try_out(place: OutputPath) -> None:
 
 def write(place: OutputPath, result: Result, settings: Output) -> None:
     """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
-    told = json.loads(log.as_json(result.as_json(), to_file=True))
+    told = loads_whole(log.as_json(result.as_json(), to_file=True))
     value: Any = told
     if settings.select is not None:
         value = value_at(told["response_data"]["data"], settings.select)
@@ -56,12 +56,14 @@ def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> s
     """A text as it is, all else, or with `quoted` that too, as JSON and a line end."""
     if isinstance(value, str) and not quoted:
         return value
-    return json.dumps(value, ensure_ascii=False, indent=indent) + "\n"
+    return dumps(value, indent=indent) + "\n"
 
 
 def value_at(data: Any, path: str) -> Any:
     """The value at a dotted path, `outputs.result` or `outputs.items.0.name`. Raises LookupError."""
     for step in path.split("."):
+        if isinstance(data, RawJson):
+            data = data.opened()
         if isinstance(data, Mapping) and step in data:
             data = data[step]
         elif isinstance(data, list) and re.fullmatch(r"[0-9]{1,9}", step) and int(step) < len(data):

@@ -1,6 +1,5 @@
 """The result of `run`: what stdout, the state directory and the log's last line are made from."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
 from ..messages.message import Message
 from ..messages.sanitize import one_line
+from ..system.json_text import dumps
 from ..system.values import dataclass, replace
 from .outcome import RunOutcome
 
@@ -164,5 +164,5 @@ def log_result(result: Result, *, outputs: int = 0) -> None:
 
 def _cut(outputs: Mapping[str, Any], limit: int) -> str:
     """Outputs as JSON in so many bytes; secrets go first, since half a secret would not be found."""
-    text = log.redact(json.dumps(outputs, ensure_ascii=False)).encode(errors="replace")
+    text = log.redact(dumps(outputs)).encode(errors="replace")
     return text.decode() if len(text) <= limit else text[:limit].decode(errors="ignore") + "…"

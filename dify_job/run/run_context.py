@@ -72,6 +72,15 @@ def not_started(
     )
 
 
+def no_memory() -> JobError:
+    """Return the error for a process that has too little memory to start a run."""
+    return JobError(
+        Outcome.UNREACHABLE,
+        msg("there is not enough memory to start the run; none was started"),
+        msg("raise the limit of this process: ulimit -v, MemoryMax= of the unit"),
+    )
+
+
 def fault(job: str, error: Exception, start: RunContext) -> Result:
     """The result of a run that a fault of ours ended; its traceback is the caller's to show."""
     words = msg("a fault of dify-job itself: {name}", name=type(error).__name__)

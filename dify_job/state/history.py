@@ -1,7 +1,6 @@
 """Past runs of a job as its state directory has them: read, bounded, and never locked or written."""
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..system.json_text import loads_whole
 from ..system.values import dataclass
 from .reader import read_own
 
@@ -109,8 +109,8 @@ def read_history(directory: Path) -> tuple[RunRecord, ...]:
         return ()
     found = []
     for line in content.decode(errors="replace").split("\n"):
-        with contextlib.suppress(ValueError, RecursionError):
-            found.append(RunRecord.of(json.loads(line)))
+        with contextlib.suppress(ValueError):
+            found.append(RunRecord.of(loads_whole(line)))
     return tuple(found)
 
 

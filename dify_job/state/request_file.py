@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..system.json_text import dumps
 from .store import JobState
 
 NAME = "wish.json"
@@ -29,7 +30,7 @@ def is_fresh(state: JobState) -> bool:
 def answer(state: JobState, result: Mapping[str, Any]) -> None:
     """Put a run's result where somebody waits for it. Raises OSError."""
     if _age(state) < _KEPT:
-        state.write(NAME, json.dumps({"result": result}, ensure_ascii=False) + "\n")
+        state.write(NAME, dumps({"result": result}) + "\n")
 
 
 def take(state: JobState) -> dict[str, Any] | None:

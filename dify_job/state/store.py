@@ -17,6 +17,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
+from ..system.json_text import loads_whole
 from ..system.paths import state_home
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
@@ -111,8 +112,8 @@ def make_base(base: Path) -> None:
 def record_in(text: str) -> dict[str, Any] | None:
     """The record that a file holds; None for a damaged one."""
     try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
+        told = loads_whole(text)
+    except ValueError:
         return None
     return told if isinstance(told, dict) else None
 

@@ -1,0 +1,225 @@
+"""JSON with a bound on nesting and on digits, so that no value overflows the stack of its readers."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ..messages.message import msg
+
+DEEPEST = 200  # levels of nesting; Python's own recursion ends at 1000 frames
+_MOST_DIGITS = 4300  # of a whole number, CPython's own limit (sys.int_info.default_max_str_digits)
+_MOST_BITS = 14284  # of a number with so many digits
+_SERVER = json.JSONDecoder(parse_constant=lambda _: None)  # Python servers write NaN, which is not JSON
+# A text, a bracket, or a number with too many digits.
+_TOKEN = re.compile(
+    rf'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{{}}]|-?[0-9]{{{_MOST_DIGITS + 1},}}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?',
+    re.DOTALL,
+)
+
+
+class BoundsError(ValueError):
+    """A value is nested too deep, or has a number with too many digits."""
+
+
+class RawJson:
+    """A JSON value that is kept as its text: nested too deep, or a number with too many digits."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"RawJson({self.text[:40]!r})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RawJson) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def opened(self) -> Any:
+        """Return the value with its upper levels taken apart; a number stays as it is."""
+        return self if self.text[:1] not in "[{" else loads_whole(self.text)
+
+    def map_texts(self, change: Callable[[str], str]) -> "RawJson":
+        """Return the value with each of its texts changed, quotes included."""
+        return RawJson(
+            _TOKEN.sub(lambda found: change(found[0]) if found[0][0] == '"' else found[0], self.text)
+        )
+
+
+def loads(text: str, *, strict: bool = True) -> Any:
+    """Parse JSON that a user gives.
+
+    Args:
+        text: The JSON.
+        strict: Whether a text may have no line end in it, as JSON says.
+
+    Raises:
+        BoundsError: it is nested too deep, or has a number with too many digits.
+        ValueError: it is no JSON.
+    """
+    try:
+        value = json.loads(text, strict=strict)
+    except (RecursionError, json.JSONDecodeError) as error:
+        if isinstance(error, RecursionError):
+            raise _too_deep() from None
+        raise
+    except ValueError:
+        raise _too_many_digits() from None
+    check(value)
+    return value
+
+
+def check(value: Any) -> None:
+    """Check the bounds of a value from any source.
+
+    Raises:
+        BoundsError: it is nested too deep, or has a number with too many digits.
+    """
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        if any(isinstance(one, int) and one.bit_length() > _MOST_BITS for one in level):
+            raise _too_many_digits()
+        level = _below(level)
+        if not level:
+            return
+    raise _too_deep()
+
+
+def loads_whole(text: str) -> Any:
+    """Parse JSON that a server gives; what is nested too deep, or too long a number, becomes RawJson.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        value = _SERVER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except (RecursionError, ValueError):
+        return _by_parts(text)
+    few = text.count("[") + text.count("{") <= DEEPEST
+    return value if few or not _is_deep(value) else _by_parts(text)
+
+
+def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> str:
+    """Format a value, in which RawJson stands for itself.
+
+    Raises:
+        ValueError: it has a number that JSON has not, and allow_nan is False.
+        TypeError: it has what JSON has not.
+    """
+    raw: list[str] = []
+    nonce = ""
+
+    def default(one: Any) -> str:
+        nonlocal nonce
+        if not isinstance(one, RawJson):
+            raise TypeError(f"{type(one).__name__} is no JSON")
+        nonce = nonce or os.urandom(12).hex()
+        raw.append(one.text)
+        return f"{nonce}:{len(raw) - 1}"
+
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan, indent=indent, default=default)
+    except RecursionError:
+        raise _too_deep() from None
+    return re.sub(f'"{nonce}:([0-9]+)"', lambda found: raw[int(found[1])], text) if raw else text
+
+
+def _too_deep() -> BoundsError:
+    return BoundsError(msg("it is nested more than {levels} levels deep", levels=DEEPEST))
+
+
+def _too_many_digits() -> BoundsError:
+    return BoundsError(msg("it has a number with more than {digits} digits", digits=_MOST_DIGITS))
+
+
+def _below(level: list[Any]) -> list[Any]:
+    """Return what the containers among the values contain."""
+    below: list[Any] = []
+    for one in level:
+        if isinstance(one, dict):
+            below += one.values()
+        elif isinstance(one, (list, tuple)):
+            below += one
+    return below
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [one for one in _below(level) if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+class _Blocks:
+    """A text in blocks of DEEPEST levels, each with a placeholder for what is nested deeper."""
+
+    def __init__(self, text: str) -> None:
+        self.prefix = f"{os.urandom(12).hex()}:"
+        self.raw: list[RawJson] = []
+        self._text = text
+        self._depth = 0
+        # Of each block under way: where it starts, its text so far, and where the rest of it starts.
+        self._blocks: list[tuple[int, list[str], int]] = [(0, [], 0)]
+
+    def open(self, at: int) -> None:
+        """Take an opening bracket."""
+        if self._depth and self._depth % DEEPEST == 0:
+            self._blocks.append((at, [], at))
+        self._depth += 1
+
+    def close(self, end: int) -> None:
+        """Take a closing bracket."""
+        self._depth -= 1
+        if self._depth > 0 and self._depth % DEEPEST == 0 and len(self._blocks) > 1:
+            start, pieces, rest = self._blocks.pop()
+            _SERVER.decode("".join((*pieces, self._text[rest:end])))  # is it JSON at all?
+            self.replace(start, end)
+
+    def replace(self, start: int, end: int) -> None:
+        """Put a placeholder for a part of the text; below the first block the part is a part of another."""
+        outer, pieces, rest = self._blocks[-1]
+        self.raw.append(RawJson(self._text[start:end] if len(self._blocks) == 1 else ""))
+        pieces += (self._text[rest:start], f'"{self.prefix}{len(self.raw) - 1}"')
+        self._blocks[-1] = (outer, pieces, end)
+
+    def finish(self) -> Any:
+        """Return the value of the first block, with placeholders."""
+        if len(self._blocks) > 1:
+            raise ValueError("a bracket is not closed")
+        _, pieces, rest = self._blocks[0]
+        return _SERVER.decode("".join((*pieces, self._text[rest:])))
+
+
+def _by_parts(text: str) -> Any:
+    blocks = _Blocks(text)
+    for token in _TOKEN.finditer(text):
+        kind = token[0][0]
+        if kind in "[{":
+            blocks.open(token.start())
+        elif kind in "]}":
+            blocks.close(token.end())
+        elif kind != '"':
+            blocks.replace(token.start(), token.end())
+    return _with_raw(blocks.finish(), blocks.prefix, blocks.raw)
+
+
+def _with_raw(value: Any, prefix: str, raw: list[RawJson]) -> Any:
+    if isinstance(value, str):
+        return raw[int(value.removeprefix(prefix))] if value.startswith(prefix) else value
+    if isinstance(value, dict):
+        return {key: _with_raw(inner, prefix, raw) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_raw(inner, prefix, raw) for inner in value]
+    return value

@@ -1,0 +1,119 @@
+"""JSON of any depth, no thread, too little memory: an exit code of the table, and no traceback."""
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import Command
+from tests.support.scripted import STARTED, Say, Scripted, answer, finished, stream
+
+DEEP = "[" * 5000 + "]" * 5000
+LONG = "9" * 5000
+
+
+def replaced(said: Say, old: str, new: str) -> Say:
+    parts = tuple((pause, raw.replace(old.encode(), new.encode())) for pause, raw in said.parts)
+    return Say(parts, said.then)
+
+
+@pytest.mark.parametrize("value", [DEEP, LONG, '{"a":' * 3000 + "1" + "}" * 3000])
+@pytest.mark.parametrize("way", ["text", "file", "stdin", "environment"])
+def test_inputs_beyond_the_bounds_are_refused(
+    dify_job: Command, server: StandIn, environ: dict[str, str], value: str, way: str
+) -> None:
+    text = f'{{"topic": {value}}}'
+    file = dify_job.home / "inputs.json"
+    file.write_text(text)
+    match way:
+        case "text":
+            done = dify_job("run", "--inputs", text, env=environ)
+        case "file":
+            done = dify_job("run", "--inputs", f"@{file}", env=environ)
+        case "stdin":
+            done = dify_job("run", "--inputs", "-", env=environ, input=text)
+        case _:
+            done = dify_job("run", env=environ | {"DIFY_INPUTS": text})
+    assert done.code == (78 if way == "environment" else 65)
+    assert "levels deep" in done.result["message"] or "4300 digits" in done.result["message"]
+    assert "Traceback" not in done.stderr
+    assert not server.runs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"a = {DEEP}",
+        ".".join(["a"] * 5000) + " = 1",
+        f"a = {LONG}",
+        "a = 0x" + "f" * 5000,
+        "a = " + "{b = " * 400 + "1" + "}" * 400,
+    ],
+)
+def test_config_beyond_the_bounds_is_refused(dify_job: Command, server: StandIn, line: str) -> None:
+    config = dify_job.home / "config.toml"
+    config.write_text(
+        f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n[jobs.daily.inputs]\n{line}\n'
+    )
+    for command in ("run", "status", "doctor", "history"):
+        done = dify_job(command, "daily", "--config", str(config), env={"KEY": "app-k"})
+        assert "Traceback" not in done.stderr, command
+    done = dify_job("run", "daily", "--config", str(config), env={"KEY": "app-k"})
+    assert done.code == 78
+    assert not server.runs
+
+
+@pytest.mark.parametrize("value", [DEEP, LONG, "[" * 400 + '{"a": ' + LONG + "}" + "]" * 400])
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_outputs_of_any_depth_are_printed_whole(dify_job: Command, value: str, mode: str) -> None:
+    ended = finished("succeeded", outputs={"x": "VALUE", "y": "text"})
+    say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
+    if mode == "blocking":
+        raw = say.parts[0][1].replace(b'"VALUE"', value.encode()).partition(b"\r\n\r\n")[2]
+        say = answer(200, raw, {"Content-Type": "application/json"})
+    with Scripted(post=replaced(say, '"VALUE"', value)) as server:
+        config = dify_job.home / "config.toml"
+        config.write_text(
+            f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nmode = "{mode}"\n'
+            'expect = { "outputs.x" = "nonempty" }\n'
+        )
+        settings = ("daily", "--config", str(config))
+        done = dify_job("run", *settings, "--output", "out.json", env={"KEY": "app-k"})
+        assert done.code == 0, done.stderr
+        assert f'"x": {value}' in done.stdout
+        assert "".join(value.split()) in "".join((dify_job.home / "out.json").read_text().split())
+        done = dify_job("run", *settings, "--print", "outputs.x", env={"KEY": "app-k"})
+        assert (done.code, done.stdout) == (0, value + "\n")
+
+
+def test_nothing_is_sent_where_no_thread_can_be_started(
+    dify_job: Command, server: StandIn, environ: dict[str, str]
+) -> None:
+    (dify_job.home / "sitecustomize.py").write_text(
+        "import threading\n"
+        'def refuse(*_, **__): raise RuntimeError("can\'t start new thread")\n'
+        "threading._start_new_thread = refuse\n"
+    )
+    done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})
+    assert done.code == 69
+    assert "no thread can be started" in done.result["message"]
+    assert "Traceback" not in done.stderr
+    assert not server.runs
+
+
+@pytest.mark.parametrize("mode", ["streaming", "blocking"])
+def test_an_answer_that_does_not_fit_into_memory_is_unknown(dify_job: Command, mode: str) -> None:
+    ended = finished("succeeded", outputs={"x": "x" * 60_000_000})
+    say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
+    with Scripted(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
+        done = dify_job(
+            *("run", "--mode", mode, "--timeout", "3s"),
+            env={"DIFY_API_KEY": "app-k", "DIFY_BASE_URL": server.base_url},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (150 * 2**20, 150 * 2**20)),
+        )
+    assert done.code in {74, 124}, done.stderr
+    assert "Traceback" not in done.stderr
+    [line] = Path(dify_job.home, "state/history.jsonl").read_text().splitlines()
+    assert json.loads(line)["exit_code"] == done.code
