@@ -124,7 +124,7 @@ def test_passing_over_changes_no_event_wherever_it_is_cut(
 
 def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    monkeypatch.setattr("dify_job.dify.models.json.loads", decoded.append)
+    monkeypatch.setattr("dify_job.dify.models.loads_whole", decoded.append)
     event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
     assert list(Parser(skip=IRRELEVANT_LINES).feed(event * 1000)) == []
     for cut in range(len(event)):
