@@ -13,6 +13,7 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..report.since import parse_since
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..state.reader import read_tick
@@ -36,6 +37,21 @@ def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def since_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--since, as an aware time."""
+    when = msg("Only since then: yesterday, 2h, 2026-01-31, '07:00', as of systemd.time(7).")
+    return click.option("--since", metavar="WHEN", callback=_since, help=when)(command)
+
+
+def _since(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return parse_since(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
 
 
 def try_config(options: Globals) -> Config | None:

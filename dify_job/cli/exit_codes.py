@@ -1,12 +1,15 @@
 """`dify-job exit-codes`."""
 
+from collections.abc import Iterator, Sequence
+
 import click
 
 from ..exit_codes import TABLE, RetrySafety
 from ..messages.i18n import translate
 from ..messages.message import msg
-from .help import columns_of
+from ..report.text import columns_of, padded, table, wrapped
 from .output import echo_data, echo_json
+from .terminal import terminal_of_stdout
 
 _RETRY = {
     RetrySafety.NOT_NEEDED: msg("no"),
@@ -29,19 +32,19 @@ def exit_codes(*, as_json: bool) -> None:
             ]
         )
         return
-    outcomes = max(len(row.outcome) for row in TABLE)
-    lines: list[tuple[str, ...]] = [(msg("code"), msg("outcome"), msg("retry?"), msg("when"))]
-    lines += [(str(row.code), row.outcome, _RETRY[row.again], msg(row.when)) for row in TABLE]
-    for code, outcome, again, when in lines:
-        columns = (
-            _padded(translate(code), -4),
-            _padded(translate(outcome), outcomes),
-            _padded(translate(again), 13),
-        )
-        echo_data("  ".join((*columns, translate(when))))
+    heads = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
+    rows: list[list[str]] = [heads]
+    rows += ([str(row.code), row.outcome, _RETRY[row.again], msg(row.when)] for row in TABLE)
+    shown = [[translate(cell) for cell in row] for row in rows]
+    echo_data("\n".join(_lines(shown, terminal_of_stdout().columns)))
 
 
-def _padded(text: str, width: int) -> str:
-    """Fill a text up to a width in columns of a terminal; to the left where it is negative."""
-    blanks = " " * (abs(width) - columns_of(text))
-    return blanks + text if width < 0 else text + blanks
+def _lines(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Each row, its last cell broken into lines below each other."""
+    first = table([row[:-1] for row in rows], right=[0])
+    begin = max(map(columns_of, first)) + 2
+    for line, (*_, when) in zip(first, rows, strict=True):
+        head = padded(line, begin)
+        for part in wrapped(when, max(width - begin, 20)):
+            yield head + part
+            head = " " * begin

@@ -1,14 +1,13 @@
 """Help pages in the language of the locale, and the width that their characters take on a terminal."""
 
 import re
-from collections.abc import Iterable, Iterator
-from unicodedata import east_asian_width
+from collections.abc import Iterable
 
 import click
 
 from ..messages.i18n import translate_constant
+from ..report.text import wrapped
 
-_PIECE = re.compile(r"[\u2e80-\uffef][，。；：、！？）」]*|[^\s\u2e80-\uffef]+[，。；：、！？）」]*|\s+")
 _EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
 
 
@@ -42,27 +41,6 @@ class Formatter(click.HelpFormatter):
             for line in wrapped(_translated(second), max(self.width - column, 10)) or [""]:
                 self.write(f"{head.ljust(column)}{line}".rstrip() + "\n")
                 head = ""
-
-
-def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese characters take two."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of so many columns; a break comes after any Chinese character, and at spaces."""
-    return list(_lines(_PIECE.findall(text), width))
-
-
-def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
-    line = ""
-    for piece in pieces:
-        if line.strip() and columns_of((line + piece).rstrip()) > width:
-            yield line.rstrip()
-            line = ""
-        line += piece if line or not piece.isspace() else ""
-    if line.strip():
-        yield line.rstrip()
 
 
 def _translated(text: str) -> str:

@@ -1,10 +1,8 @@
-"""`dify-job history`: the past runs of a job, from its own state."""
+"""`dify-job history`: the past runs of all jobs or of some, from their own records."""
 
 import os
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import click
 
@@ -12,21 +10,21 @@ from ..config.loader import load_config, pick
 from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.i18n import translate
 from ..messages.message import msg
-from ..state.history import RunRecord, read_history, sparkline
-from ..state.store import base_of, directory_of
+from ..messages.problem import command
+from ..report.history_text import durations_line, history_lines
+from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
+from ..schedulers.backend import InstalledJob
+from ..schedulers.detect import installed_jobs, visible
 from ..system.managed_files import is_missing
-from .common_options import try_config
+from .common_options import since_option, try_config
 from .options import Globals
-from .output import echo, echo_data, echo_json, span_of
-
-_SPARKS = 60
-_HEAD = ("WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN")
+from .output import echo, echo_data, echo_err, echo_json
+from .terminal import terminal_of_stdout
 
 
 @click.command()
-@click.argument("job", required=False)
+@click.argument("jobs", nargs=-1)
 @click.option(
     "-n",
     "count",
@@ -36,119 +34,151 @@ _HEAD = ("WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN")
     metavar="N",
     help=msg("The last N runs."),
 )
-@click.option("--user", "scope", flag_value="user", help=msg("Runs of your own."))
-@click.option("--system", "scope", flag_value="system", help=msg("Runs of the machine's job."))
+@click.option("--failed", is_flag=True, help=msg("Only runs that failed."))
+@since_option
+@click.option("--user", "scope", flag_value="user", help=msg("Only your own jobs."))
+@click.option("--system", "scope", flag_value="system", help=msg("Only the machine's jobs."))
 @click.option("--json", "as_json", is_flag=True, help=msg("As JSON, newest first."))
 @click.pass_context
-def history(ctx: click.Context, /, *, job: str | None, count: int, scope: str | None, as_json: bool) -> None:
-    """Show past runs of a job, newest first, from its own records: a thousand are kept.
+def history(
+    ctx: click.Context,
+    /,
+    *,
+    jobs: tuple[str, ...],
+    count: int,
+    failed: bool,
+    since: datetime | None,
+    scope: str | None,
+    as_json: bool,
+) -> None:
+    """Show past runs of all jobs or of some, newest first, with what failed and why.
 
-    Works without a configuration where JOB is named.
+    A thousand runs of each job are kept.
     """
     options = ctx.ensure_object(Globals)
-    config = load_config(options.config_path, options.env_file) if job is None else try_config(options)
-    name = pick(config, None).name if job is None and config is not None else str(job)
-    directory = _directory(name, config, scope)
-    try:
-        runs = read_history(directory)
-    except PermissionError:
-        raise JobError(
-            Outcome.DENIED,
-            msg("the history of {name} in {directory} is not yours to read", name=name, directory=directory),
-            msg("sudo dify-job history {name} --system", name=name)
-            if scope != "user"
-            else msg("ls -ld {directory}", directory=directory),
-        ) from None
-    except OSError as error:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            msg(
-                "the history of {name} in {directory} cannot be read: {strerror}",
-                name=name,
-                directory=directory,
-                strerror=error.strerror,
-            ),
-            msg("ls -l {directory}", directory=directory),
-        ) from None
-    known = config.jobs.get(name) if config is not None else None
-    if scope is None and config and name not in config.names and config.path and is_missing(directory):
-        pick(config, name)  # raises
-    console = known.console_url if known is not None else None
-    shown = runs[::-1][:count]
+    installed = [one for _, one in installed_jobs(visible("auto", scope), jobs)]
+    config = _config(options, required=not jobs and not installed)
+    names = tuple(dict.fromkeys(jobs)) or _all_jobs(installed, config, scope)
+    histories = [_history(name, installed, config, scope) for name in names]
+    _check_names(jobs, histories, config, scope)
+    unreadable = [each for each in histories if each.error is not None]
+    if jobs or len(unreadable) == len(histories):
+        _refuse(unreadable, scope)
+    runs = newest_first(histories, since=since, failed=failed)[:count]
     if as_json:
-        echo_json({"schema": 1, "job": name, "console": console, "runs": [_as_json(run) for run in shown]})
-    elif not shown:
-        lists = msg("dify-job status shows the jobs that are installed")
-        mend = lists if known is None else msg("dify-job run {name}", name=name)
-        echo(msg("{name} has no past run in {directory}: {mend}", name=name, directory=directory, mend=mend))
+        only = histories[0] if len(names) == 1 else None
+        echo_json(
+            {
+                "schema": 1,
+                "job": only.job if only is not None else None,
+                "console": only.console_url if only is not None else None,
+                "runs": [one.as_json() for one in runs],
+            }
+        )
+        return
+    if not runs:
+        _say_none(histories, narrowed=failed or since is not None)
     else:
-        _table(shown, console)
-
-
-def _directory(job: str, config: Config | None, scope: str | None) -> Path:
-    """Where this caller's runs are kept; the machine's where the caller has none of its own."""
-    if scope is not None:
-        return base_of(system=scope == "system") / job
-    own = directory_of(job, config.path if config is not None else None)
-    system = base_of(system=True) / job
-    return system if is_missing(own) and os.path.lexists(system) else own
-
-
-def _as_json(run: RunRecord) -> dict[str, Any]:
-    return {
-        "call_time": run.call_time,
-        "outcome": run.outcome,
-        "exit_code": run.exit_code,
-        "duration_s": run.duration,
-        "total_tokens": run.tokens,
-        "attempts": run.attempts,
-        "workflow_run_id": run.run_id,
-        "message": run.message,
-        "hint": run.hint,
-    }
-
-
-def _table(shown: Sequence[RunRecord], console: str | None) -> None:
-    lines = [_HEAD, *(_cells(run) for run in shown)]
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    limit = shutil.get_terminal_size((1000, 24)).columns
-    for when, outcome, duration, tokens, run in lines:
-        left = f"{when:<{widths[0]}}  {outcome:<{widths[1]}}"
-        line = f"{left}  {duration:>{widths[2]}}  {tokens:>{widths[3]}}  {run}"
-        echo_data(line if len(line) <= limit else f"{line[: limit - 3]}...")
-    durations = [run.duration for run in reversed(shown) if not run.skipped and run.duration is not None]
-    if durations:
-        sparks = sparkline(durations[-_SPARKS:], plain=not _has_utf8())
-        echo(
+        terminal = terminal_of_stdout()
+        echo_data("\n".join(history_lines(runs, terminal)))
+        if len(names) == 1:
+            if (line := durations_line(runs, terminal)) is not None:
+                echo_data(line)
+            if histories[0].console_url:
+                echo(msg("console    {url}", url=histories[0].console_url))
+    if unreadable:
+        hidden = ", ".join(each.job for each in unreadable)
+        again = command("dify-job", "history", needs_root=True)
+        echo_err(
             msg(
-                "durations  {sparks}  {span_of} to {span_of2}, newest last",
-                sparks=sparks,
-                span_of=span_of(min(durations)),
-                span_of2=span_of(max(durations)),
+                "insufficient permission to read the history of {jobs}: {command}", jobs=hidden, command=again
             )
         )
-    if console:
-        echo(msg("console    {console}", console=console))
 
 
-def _words(run: RunRecord) -> str:
-    return " ".join(translate(run.message).split())
+def _config(options: Globals, *, required: bool) -> Config | None:
+    """The configuration, or None where it is gone or broken and not required."""
+    return load_config(options.config_path, options.env_file) if required else try_config(options)
 
 
-def _cells(run: RunRecord) -> tuple[str, str, str, str, str]:
-    outcome = run.outcome if run.exit_code in (0, None) else f"{run.outcome} ({run.exit_code})"
-    what = "  ".join(filter(None, (run.run_id, None if run.succeeded else _words(run))))
-    began = run.began
-    return (
-        f"{began.astimezone():%Y-%m-%d %H:%M:%S}" if began is not None else "-",
-        outcome,
-        "-" if run.skipped or run.duration is None else span_of(run.duration),
-        "-" if run.tokens is None else str(run.tokens),
-        what or "-",
+def _all_jobs(installed: Iterable[InstalledJob], config: Config | None, scope: str | None) -> tuple[str, ...]:
+    configured = config.names if config is not None and scope is None else ()
+    return tuple(dict.fromkeys((*(one.job for one in installed), *configured)))
+
+
+def _history(
+    name: str, installed: Sequence[InstalledJob], config: Config | None, scope: str | None
+) -> JobHistory:
+    job = config.jobs.get(name) if config is not None else None
+    console = job.console_url if job is not None else None
+    one = find_job(name, installed, config)
+    return job_history(name, state_of(name, one, config, scope), console, one.ending if one else None)
+
+
+def _check_names(
+    jobs: Sequence[str], histories: Sequence[JobHistory], config: Config | None, scope: str | None
+) -> None:
+    """Raises JobError (config) for a name that is no job and has no past."""
+    if scope is not None or config is None or config.path is None:
+        return
+    for name, each in zip(dict.fromkeys(jobs), histories, strict=False):
+        if is_missing(each.directory) and name not in config.names:
+            pick(config, name)  # raises
+
+
+def _refuse(unreadable: Sequence[JobHistory], scope: str | None) -> None:
+    """Raises JobError for a history that was asked for and cannot be read."""
+    if not unreadable:
+        return
+    first = unreadable[0]
+    if isinstance(first.error, PermissionError):
+        hint = (
+            command("ls", "-ld", str(first.directory))
+            if os.geteuid() == 0 or scope == "user"
+            else command("dify-job", "history", first.job, "--system", needs_root=True)
+        )
+        raise JobError(
+            Outcome.DENIED,
+            msg(
+                "permission denied: the history of {job} in {directory}",
+                job=first.job,
+                directory=first.directory,
+            ),
+            hint,
+        )
+    reason = first.error.strerror if first.error is not None else ""
+    raise JobError(
+        Outcome.CANNOT_WRITE,
+        msg(
+            "the history of {job} in {directory} cannot be read: {reason}",
+            job=first.job,
+            directory=first.directory,
+            reason=reason,
+        ),
+        command("ls", "-l", str(first.directory)),
     )
 
 
-def _has_utf8(environ: "os._Environ[str]" = os.environ) -> bool:
-    """Whether the locale's encoding is UTF-8; asked of the variables, which Python's own UTF-8 mode hides."""
-    named = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "C")
-    return "UTF-8" in named.upper() or "UTF8" in named.upper()
+def _say_none(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
+    if narrowed and any(each.runs for each in histories):
+        echo(msg("no such run is on record; all runs: {command}", command=command("dify-job", "history")))
+    elif len(histories) == 1:
+        only = histories[0]
+        echo(
+            msg(
+                "{job} has no past run in {directory}; the jobs and their next runs: {command}",
+                job=only.job,
+                directory=only.directory,
+                command=command("dify-job", "status"),
+            )
+        )
+    else:
+        names = ", ".join(each.job for each in histories)
+        look = command("dify-job", "status")
+        echo(
+            msg(
+                "no run is on record of {jobs}; the jobs and their next runs: {command}",
+                jobs=names,
+                command=look,
+            )
+        )

@@ -1,5 +1,8 @@
 """`dify-job logs`: hand over to journalctl with the right arguments, or to tail for a log_file."""
 
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -8,91 +11,143 @@ from ..config.loader import load_config, pick
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..schedulers.backend import Backend, Scope
+from ..messages.problem import command
+from ..schedulers.backend import Backend, InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..system import subprocesses
 from ..system.managed_files import is_missing
-from .common_options import scope_options, try_config
+from .common_options import scope_options, since_option, try_config
 from .options import Globals
 from .output import echo_err
 
 _JOURNAL = Path("/run/systemd/journal/socket")
 _SYSLOG = Path("/dev/log")
+_REST = "dify_job.arguments_of_journalctl"
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("job", required=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("-f", "--follow", is_flag=True, help=msg("Go on with what comes."))
-@click.option("-n", "lines", metavar="N", help=msg("The last N lines."))
+class _Logs(click.Command):
+    """Keeps what follows `--` for journalctl: neither an option nor a job of ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours, rest = args, []
+        if "--" in args:
+            at = args.index("--")
+            ours, rest = args[:at], args[at + 1 :]
+        ctx.meta[_REST] = rest
+        try:
+            return super().parse_args(ctx, ours)
+        except click.NoSuchOption as error:
+            option = error.option_name
+            raise click.UsageError(
+                msg(
+                    "No such option {name}. An option of journalctl goes after --: dify-job logs -- {name}",
+                    name=option,
+                ),
+                ctx,
+            ) from None
+
+
+@click.command(cls=_Logs)
+@click.argument("jobs", nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help=msg("Show new lines as they come."))
+@click.option("-n", "lines", type=click.IntRange(0), metavar="N", help=msg("Only the last N lines."))
+@click.option("--failed", is_flag=True, help=msg("Only errors."))
+@since_option
 @scope_options
 @click.pass_context
 def logs(
     ctx: click.Context,
     /,
     *,
-    job: str | None,
-    arguments: tuple[str, ...],
+    jobs: tuple[str, ...],
     follow: bool,
-    lines: str | None,
+    lines: int | None,
+    failed: bool,
+    since: datetime | None,
     scope: str | None,
     backend: str,
 ) -> None:
-    """Show the log of a job; what follows -- goes to journalctl, for example -- -p err --since today."""
+    """Show the log of all jobs or of some.
+
+    What follows -- goes to journalctl: dify-job logs -- -o json.
+    """
     options = ctx.ensure_object(Globals)
-    if job is None:
-        job = pick(load_config(options.config_path, options.env_file), None).name
-    there = installed_jobs(visible(backend, scope), (job,))
-    scheduler = there[0][0] if there else None
-    config = try_config(options) if scheduler is None else None
-    if config is not None and job not in config.names:
-        echo_err(
-            msg(
-                "dify-job: no job {job} is installed or configured; dify-job status shows those that are",
-                job=job,
-            )
-        )
+    there = installed_jobs(visible(backend, scope), jobs)
+    _check_names(options, jobs, {one.job for _, one in there})
     if _JOURNAL.exists() and subprocesses.found("journalctl"):
-        command = ["journalctl", *_match(scheduler, job), *(["-f"] if follow else [])]
-        command += ["-n", lines] if lines else []
-        command += arguments
+        argv = ["journalctl", *_matches(there, jobs)]
+        argv += ["-f"] if follow else []
+        argv += ["-n", str(lines)] if lines is not None else []
+        argv += ["-p", "err"] if failed else []
+        argv += ["--since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"] if since is not None else []
+        argv += ctx.meta[_REST]
     else:
-        command = ["tail", "-n", lines or "1000", *(["-F"] if follow else []), str(_file(options, job))]
-    echo_err(msg("dify-job: {command}", command=" ".join(command)))
+        _check_without_journal(jobs, failed=failed, since=since, rest=ctx.meta[_REST])
+        files = [str(file) for file in _files(options, jobs)]
+        argv = ["tail", "-n", str(1000 if lines is None else lines), *(["-F"] if follow else []), *files]
+    echo_err(f"dify-job: {shlex.join(argv)}")
     try:
-        subprocesses.hand_over(command)
+        subprocesses.hand_over(argv)
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("{command} could not be started: {strerror}", command=command[0], strerror=error.strerror),
-            msg("apt-get install systemd"),
+            msg("{program} could not be started: {reason}", program=argv[0], reason=error.strerror),
+            command("apt-get", "install", "systemd", needs_root=True),
         ) from None
 
 
-def _file(options: Globals, job: str) -> Path:
+def _check_names(options: Globals, jobs: Sequence[str], installed: set[str]) -> None:
+    """Raises JobError (config) for a name that is no job."""
+    absent = [job for job in jobs if job not in installed]
+    if absent:
+        config = load_config(options.config_path, options.env_file)
+        for job in absent:
+            pick(config, job)
+
+
+def _matches(there: Sequence[tuple[Backend, InstalledJob]], jobs: Sequence[str]) -> list[str]:
+    """What journalctl selects by. Units where it can be: then what systemd says of them is shown, too."""
+    units = [one for _, one in there if not one.by_cron]
+    scopes = {one.scope for one in units}
+    if units and len(scopes) == 1 and {one.job for one in units} >= {*jobs, *(one.job for _, one in there)}:
+        user = ["--user"] if scopes == {Scope.USER} else []
+        if not jobs:
+            return [*user, "-u", "dify-job-*.service"]
+        return [*user, *(word for one in units for word in ("-u", f"dify-job-{one.job}.service"))]
+    return ["-t", "dify-job", *(f"DIFY_JOB={job}" for job in dict.fromkeys(jobs))]
+
+
+def _check_without_journal(
+    jobs: Sequence[str], *, failed: bool, since: datetime | None, rest: Sequence[str]
+) -> None:
+    if failed or since is not None or rest:
+        raise JobError(
+            Outcome.CONFIG,
+            msg("there is no journal on this machine, which --failed, --since and -- need"),
+            command("dify-job", "history", *jobs, *(["--failed"] if failed else [])),
+        )
+
+
+def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
     """Where cron's runs log on a machine without a journal. Raises JobError where that is no file."""
     config = try_config(options)
-    configured = config.jobs.get(job) if config is not None else None
-    file = configured.log_file if configured is not None else None
-    if _SYSLOG.exists() or file is None:
+    configured = config.jobs if config is not None else {}
+    named = jobs or tuple(configured)
+    files = [job.log_file for name in named if (job := configured.get(name)) is not None and job.log_file]
+    again = command("dify-job", "history", *jobs)
+    if _SYSLOG.exists() or not files:
         raise JobError(
             Outcome.CONFIG,
             msg("there is no journal on this machine"),
-            msg("grep dify-job /var/log/syslog, or dify-job history {job}", job=job)
+            msg("grep dify-job /var/log/syslog, or: {history}", history=again)
             if _SYSLOG.exists()
-            else msg("give the job a log_file, or look at dify-job history {job}", job=job),
+            else msg("give the job a log_file, or: {history}", history=again),
         )
-    if is_missing(file):
+    present = [file for file in dict.fromkeys(files) if not is_missing(file)]
+    if not present:
         raise JobError(
             Outcome.CONFIG,
-            msg("nothing was logged yet in {file}", file=file),
-            msg("dify-job status {job}", job=job),
+            msg("nothing was logged yet in {path}", path=files[0]),
+            command("dify-job", "status"),
         )
-    return file
-
-
-def _match(scheduler: Backend | None, job: str) -> list[str]:
-    if scheduler is None or scheduler.by_cron:
-        return ["-t", "dify-job", f"DIFY_JOB={job}"]
-    user = ["--user"] if scheduler.scope is Scope.USER else []
-    return [*user, "-u", f"dify-job-{job}.service"]
+    return present

@@ -1,76 +1,91 @@
-"""`dify-job next`: the coming runs, with zone, and what clock changes do to them."""
+"""`dify-job next`: the upcoming runs of all jobs, with zone, and what clock changes do to them."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 
 import click
 
 from ..config.loader import load_config, pick_usable
-from ..config.model import ScheduleConfig
-from ..messages.errors import JobError
+from ..messages.i18n import translate
 from ..messages.message import msg
-from ..schedule import schedule_lines, upcoming
-from ..schedulers import systemctl
-from ..schedulers.backend import InstalledJob
+from ..messages.problem import command, for_reader
+from ..report.text import Terminal, indented, table, time_text
+from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
 from ..schedulers.detect import installed_jobs, visible
 from ..system.timespan import timespan_text
-from .common_options import tick_of
 from .options import Globals
-from .output import echo, echo_json
+from .output import echo_data, echo_json, reader
+from .terminal import terminal_of_stdout
 
 
 @click.command(name="next")
 @click.argument("jobs", nargs=-1)
 @click.option(
-    "-n", "count", type=click.IntRange(1, 1000), default=5, show_default=True, help=msg("How many.")
+    "-n",
+    "count",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help=msg("How many runs to show."),
 )
 @click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 @click.pass_context
 def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_json: bool) -> None:
-    """Print the coming runs of jobs, and warn where a clock change skips one."""
+    """Show the upcoming runs of all jobs or of some, the earliest first.
+
+    Warns where a clock change skips or repeats a run.
+    """
     options = ctx.ensure_object(Globals)
-    config = load_config(options.config_path, options.env_file)
-    chosen = pick_usable(config, jobs)
-    there = {one.job: one for _, one in installed_jobs(visible("auto", None))}
+    chosen = pick_usable(load_config(options.config_path, options.env_file), jobs)
+    there = {one.job: one for _, one in reversed(installed_jobs(visible("auto", None)))}
     now = datetime.now(UTC)
-    told = []
-    for job in chosen:
-        times = job.times
-        upcoming.check(times, now)
-        one = there.get(job.name)
-        by_cron = _by_cron(one, times)
-        last = None if one is None else tick_of(one.state)
-        runs = list(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), count))
-        warnings = upcoming.clock_warnings(times, now, by_cron=by_cron)
-        told.append({"job": job.name, "runs": [at.isoformat() for at in runs], "warnings": list(warnings)})
-        if as_json:
-            continue
-        jitter = (
-            msg(", up to {timespan_text} later", timespan_text=timespan_text(times.jitter))
-            if times.jitter
-            else ""
-        )
-        echo(
-            msg(
-                "{name}: {in_words}{jitter}",
-                name=job.name,
-                in_words=schedule_lines.in_words(times),
-                jitter=jitter,
-            )
-        )
-        for at in runs:
-            echo(msg("  {at:%a %Y-%m-%d %H:%M:%S %Z}", at=at))
-        for warning in warnings:
-            echo(msg("  warning: {warning}", warning=warning))
+    each = [upcoming_runs(job, there.get(job.name), now, count) for job in chosen]
     if as_json:
-        echo_json({"schema": 1, "jobs": told})
+        runs = [{"job": one.job.name, "at": at.isoformat()} for at, one in merged(each, count)]
+        echo_json({"schema": 1, "jobs": [one.as_json() for one in each], "runs": runs})
+    else:
+        echo_data("\n".join(_lines(each, count, terminal_of_stdout())))
 
 
-def _by_cron(one: InstalledJob | None, times: ScheduleConfig) -> bool:
-    if one is not None or systemctl.is_booted():
-        return one is not None and one.by_cron
-    try:
-        schedule_lines.cron_ticks(times)
-    except JobError:  # this host has neither systemd nor a cron that can keep it; another may
-        return False
-    return True
+def _lines(each: Sequence[UpcomingRuns], count: int, terminal: Terminal) -> Iterator[str]:
+    rows = [["NEXT RUN", "JOB", "SCHEDULE"]]
+    rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merged(each, count)]
+    lines = table(rows)
+    if max(map(len, lines)) > terminal.columns:
+        lines = table([row[:2] for row in rows])
+    yield from lines
+    for text in (*_not_run(each), *_clock_changes(each)):
+        yield from indented(translate(for_reader(text, reader())), terminal.columns, 0)
+
+
+def _schedule(one: UpcomingRuns) -> str:
+    jitter = one.job.times.jitter
+    if not jitter:
+        return one.schedule
+    return msg("{schedule}, up to {jitter} later", schedule=one.schedule, jitter=timespan_text(jitter))
+
+
+def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[str]:
+    """Why some of these runs will not take place."""
+    absent = [one.job.name for one in each if one.installed is None]
+    paused = [one.job.name for one in each if one.installed is not None and one.installed.paused]
+    others = [
+        one.job.name
+        for one in each
+        if one.installed is not None and one.installed.enabled is False and not one.installed.paused
+    ]
+    if absent:
+        fix = command("dify-job", "install", *absent)
+        yield msg("not installed, so not started: {jobs}: {command}", jobs=", ".join(absent), command=fix)
+    if paused:
+        fix = command("dify-job", "resume", *paused)
+        yield msg("paused, so not started: {jobs}: {command}", jobs=", ".join(paused), command=fix)
+    if others:
+        fix = command("dify-job", "status", *others)
+        yield msg("not enabled, so not started: {jobs}: {command}", jobs=", ".join(others), command=fix)
+
+
+def _clock_changes(each: Sequence[UpcomingRuns]) -> Iterator[str]:
+    for one in each:
+        for warning in one.warnings:
+            yield msg("{job}: {warning}", job=one.job.name, warning=warning)

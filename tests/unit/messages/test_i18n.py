@@ -16,7 +16,6 @@ import pytest
 from babel.messages.pofile import read_po
 from click.testing import CliRunner
 
-from dify_job.cli import help as help_pages
 from dify_job.cli import options
 from dify_job.cli.main import cli
 from dify_job.exit_codes import TABLE
@@ -24,6 +23,7 @@ from dify_job.log import redact
 from dify_job.messages import i18n
 from dify_job.messages.message import Message, join, msg
 from dify_job.messages.sanitize import one_line
+from dify_job.report.text import columns_of
 
 ROOT = Path(__file__).parents[3]
 LOCALE = ROOT / "dify_job/messages/locale/zh/LC_MESSAGES"
@@ -127,7 +127,7 @@ def test_each_help_page_is_chinese_and_fits_80_columns(path: tuple[str, ...]) ->
     prose = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
     shown = [line for line in page.splitlines() if "dify-job" not in line]
     assert [line for line in shown if prose.search(line)] == []
-    assert [line for line in page.splitlines() if help_pages.columns_of(line) > 80] == []
+    assert [line for line in page.splitlines() if columns_of(line) > 80] == []
 
 
 def run_in_chinese(arguments: list[str]) -> str:

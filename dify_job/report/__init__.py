@@ -1,0 +1,1 @@
+"""Read-only answers for people: status, past and upcoming runs, and the overview page."""

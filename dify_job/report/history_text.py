@@ -1,0 +1,105 @@
+"""Past runs as a text that fits a terminal, the newest first. Pure."""
+
+from collections.abc import Sequence
+
+from ..messages.i18n import translate
+from ..messages.message import msg
+from ..messages.sanitize import one_line
+from ..state.history import sparkline
+from .past_runs import JobRun, failed_node
+from .status_text import failure_text, outcome_text, run_sign
+from .text import Terminal, columns_of, duration_text, indented, local_time_text, table
+
+_SPARKS = 60  # runs
+_HEADS = ("  WHEN", "JOB", "OUTCOME", "DURATION", "TOKENS", "RUN", "MESSAGE")
+_INDENT = 4
+
+
+def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
+    """Return the lines that `dify-job history` prints.
+
+    Args:
+        runs: The newest first; at least one.
+        terminal: The reader's. Where a line is too long for it, run id and message have lines of their own.
+
+    """
+    rows = [list(_HEADS), *(_cells(one, terminal) for one in runs)]
+    if len({one.job for one in runs}) == 1:
+        rows = [[when, *rest] for when, _, *rest in rows]
+    whole = table(rows, right=_numbers(rows[0]))
+    if max(map(columns_of, whole)) <= terminal.columns:
+        return whole
+    head, *lines = _narrow([row[:-2] for row in rows], terminal.columns)
+    below = [
+        [line for line in (run_id,) if line != "-"] + indented(message, terminal.columns - _INDENT, 0)
+        for *_, run_id, message in rows[1:]
+    ]
+    return [
+        *head,
+        *(line for pair in zip(lines, below, strict=True) for line in (*pair[0], *_shifted(pair[1]))),
+    ]
+
+
+def _narrow(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
+    """The lines of each row; the name of a job that is too long for the line has one of its own."""
+    right = _numbers(rows[0])
+    lines = table(rows, right=right)
+    if max(map(columns_of, lines)) <= columns or "JOB" not in rows[0]:
+        return [[line] for line in lines]
+    room = columns - 2 - max(map(columns_of, table([[when, *rest] for when, _, *rest in rows])))
+    names = [name if columns_of(name) <= room else "" for _, name, *_ in rows]
+    lines = table(
+        [[when, name, *rest] for (when, _, *rest), name in zip(rows, names, strict=True)], right=right
+    )
+    return [
+        [line] if name else [line, *_shifted([full])]
+        for line, name, (_, full, *_) in zip(lines, names, rows, strict=True)
+    ]
+
+
+def _shifted(lines: Sequence[str]) -> list[str]:
+    return [" " * _INDENT + line for line in lines]
+
+
+def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
+    """Return the durations of one job's runs as a sparkline; None where there are none.
+
+    Args:
+        runs: The newest first.
+        terminal: The reader's.
+
+    """
+    spans = [
+        one.run.duration for one in reversed(runs) if not one.run.skipped and one.run.duration is not None
+    ]
+    if not spans:
+        return None
+    sparks = sparkline(spans[-min(_SPARKS, terminal.columns // 2) :], plain=not terminal.utf8)
+    shortest, longest = duration_text(min(spans)), duration_text(max(spans))
+    return translate(
+        msg(
+            "durations  {sparks}  {shortest} to {longest}, newest last",
+            sparks=sparks,
+            shortest=shortest,
+            longest=longest,
+        )
+    )
+
+
+def _numbers(heads: Sequence[str]) -> list[int]:
+    return [heads.index("DURATION"), heads.index("TOKENS")]
+
+
+def _cells(one: JobRun, terminal: Terminal) -> list[str]:
+    run = one.run
+    began = run.began
+    message = "" if run.succeeded else translate(failure_text(run.message, failed_node(run)))
+    return [
+        f"{run_sign(run, terminal)} {local_time_text(began) if began is not None else '-'}",
+        one.job,
+        one_line(outcome_text(run.outcome, run.exit_code)),
+        "-" if run.skipped or run.duration is None else duration_text(run.duration),
+        "-" if run.tokens is None else f"{run.tokens:,}",
+        one_line(run.run_id or "-"),
+        message,
+    ]

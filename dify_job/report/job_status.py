@@ -1,0 +1,309 @@
+"""The status of one job on this host: its files against the config, its past, its upcoming runs."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..checks.missed_runs import check_missed_runs
+from ..config.model import Config, Job, ScheduleConfig
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+from ..messages.problem import command
+from ..run.unit_result import latest_run
+from ..schedule import schedule_lines, upcoming
+from ..schedule.zones import zone_of
+from ..schedulers.backend import InstalledJob, Scope, Sync
+from ..schedulers.detect import config_place
+from ..schedulers.job_spec import job_spec
+from ..state.history import RunRecord, Summary, summary
+from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
+from ..state.store import InFlight
+from ..system.managed_files import is_missing
+from .past_runs import JobHistory, distinct, failures_since, job_history
+from .since import parse_since
+
+RECENT_RUNS = 10
+_UPCOMING = 3
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+
+
+class Health(StrEnum):
+    """What a job needs, the worst first."""
+
+    FAILING = "failing"
+    ATTENTION = "attention"
+    RUNNING = "running"
+    OK = "ok"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """One job on this host, configured or installed or both.
+
+    Attributes:
+        job: Its name.
+        sync: Its installed files against its configuration.
+        installed: What is installed; None where nothing is.
+        description: As it is configured.
+        schedule: When it runs, in words; None where its config cannot be read.
+        next_runs: Upcoming runs, at most three; empty where the schedule is not enabled.
+        last: How the last start ended; None where nothing is known of any.
+        history: Its past runs; None where it is not installed.
+        past: What they come to; None where they cannot be read.
+        failures: Failed runs since yesterday, oldest first.
+        running_since: When the run that is in progress began; None where none is, or it is not known.
+        running: Whether a run is in progress.
+        config_error: Why the config that it was installed from cannot be used; None where it can.
+        found: Other problems, a sentence each with the command that fixes it.
+
+    """
+
+    job: str
+    sync: Sync
+    installed: InstalledJob | None = None
+    description: str | None = None
+    schedule: str | None = None
+    next_runs: tuple[datetime, ...] = ()
+    last: RunRecord | None = None
+    history: JobHistory | None = None
+    past: Summary | None = None
+    failures: tuple[RunRecord, ...] = ()
+    running_since: datetime | None = None
+    running: bool = False
+    config_error: str | None = None
+    found: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with what is installed, a sentence each."""
+        return (*((self.config_error,) if self.config_error else ()), *self.found)
+
+    @property
+    def last_failed(self) -> bool:
+        """True where the last run did not succeed."""
+        return self.last is not None and self.last.outcome not in _GOOD
+
+    @property
+    def health(self) -> Health:
+        """What the job needs. A pause is the administrator's decision, and no problem."""
+        if self.last_failed:
+            return Health.FAILING
+        if self.sync is not Sync.CONFIGURED or self.problems or self.failures:
+            return Health.ATTENTION
+        if self.running:
+            return Health.RUNNING
+        return Health.PAUSED if self.paused else Health.OK
+
+    @property
+    def healthy(self) -> bool:
+        """True where nobody has to do anything about the job."""
+        return self.health not in (Health.FAILING, Health.ATTENTION)
+
+    @property
+    def paused(self) -> bool:
+        """True where somebody disabled its schedule."""
+        return self.installed is not None and self.installed.paused
+
+    @property
+    def enabled(self) -> bool | None:
+        """True where the scheduler will start it; None where the service manager cannot be asked."""
+        return self.installed.enabled if self.installed is not None else False
+
+    @property
+    def recent(self) -> list[RunRecord]:
+        """The last ten runs, oldest first; skipped starts are none."""
+        runs = self.history.runs if self.history is not None else ()
+        return distinct([run for run in runs[-10 * RECENT_RUNS :] if not run.skipped])[-RECENT_RUNS:]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that docs/status.md describes."""
+        one = self.installed
+        readable = self.past is not None
+        return {
+            "job": self.job,
+            "healthy": self.healthy,
+            "health": self.health.value,
+            "sync": self.sync.value,
+            "backend": one.backend if one else None,
+            "scope": one.scope.value if one else None,
+            "enabled": self.enabled,
+            "paused": self.paused,
+            "running": self.running,
+            "running_since": self.running_since.isoformat() if self.running_since else None,
+            "schedule": self.schedule,
+            "next_runs": [at.isoformat() for at in self.next_runs],
+            "last": _last_as_json(self.last) if self.last is not None else None,
+            "last_success": self.past.last_success if self.past else None,
+            "failures_in_a_row": self.past.failures_in_a_row if self.past else None,
+            "failures_since_yesterday": len(self.failures) if readable else None,
+            "recent": [
+                {"call_time": run.call_time, "outcome": run.outcome, "exit_code": run.exit_code}
+                for run in self.recent
+            ],
+            "mean_duration_s": self.past.mean_duration if self.past else None,
+            "problems": list(self.problems),
+            "files": [str(path) for path in one.paths] if one else [],
+            "config": one.source if one else None,
+        }
+
+
+def configured_status(name: str, config: Config | None) -> JobStatus:
+    """Return the status of a job that is not installed.
+
+    Args:
+        name: Its name.
+        config: The caller's configuration, which need not have the job; None where there is none.
+
+    """
+    job = config.jobs.get(name) if config is not None else None
+    broken = broken_job(name, config) if config is not None else None
+    mistake = msg(
+        "its configuration has a mistake: {command}", command=command("dify-job", "config", "validate")
+    )
+    return JobStatus(
+        job=name,
+        sync=Sync.MISSING,
+        config_error=mistake if broken is not None else None,
+        description=job.description if job is not None else None,
+        schedule=schedule_lines.in_words(job.times) if job is not None else None,
+    )
+
+
+def installed_status(
+    one: InstalledJob, of_config: Config | JobError | None, callers: Config | None, now: datetime
+) -> JobStatus:
+    """Return the status of an installed job.
+
+    Args:
+        one: The job as it is installed.
+        of_config: The configuration that it was installed from, or why it cannot be used; None where it
+            cannot be seen.
+        callers: The caller's configuration, which can be another one.
+        now: The current time, aware.
+
+    """
+    job = of_config.jobs.get(one.job) if isinstance(of_config, Config) else None
+    broken = broken_job(one.job, of_config) if isinstance(of_config, Config) else of_config
+    times = job.times if job is not None else None
+    past = job_history(one.job, one.state, job.console_url if job is not None else None, one.ending)
+    runs = past.runs if past.error is None else None
+    in_flight = read_in_flight(one.state)
+    missed = check_missed_runs(one, job, runs, now)
+    missed_texts = () if missed is None else (_with_fix(missed.message, missed.mend),)
+    running, since = _running(one, in_flight, now)
+    return JobStatus(
+        job=one.job,
+        sync=_sync(one, job, callers),
+        installed=one,
+        description=job.description if job is not None else None,
+        schedule=schedule_lines.in_words(times) if times is not None else None,
+        next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
+        last=latest_run(read_last(one.state), runs, one.ending, in_flight),
+        history=past,
+        past=summary(runs) if runs is not None else None,
+        failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),
+        running=running,
+        running_since=since,
+        config_error=_config_error(one, broken) if broken is not None else None,
+        found=(*one.problems, *missed_texts),
+    )
+
+
+def broken_job(name: str, config: Config) -> JobError | None:
+    """Return why a job of a configuration cannot be used, or may stand in a file that cannot be read.
+
+    Args:
+        name: The job.
+        config: The configuration; None is returned for a job that it has.
+
+    """
+    files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
+    return config.broken.get(name) or next(files, None)
+
+
+def _with_fix(message: str, fix: str | None) -> str:
+    return msg("{message}: {fix}", message=message, fix=fix) if fix else message
+
+
+def _config_error(one: InstalledJob, error: JobError) -> str | None:
+    """Why no run can read the config; others than its owner may not see all of it."""
+    if one.scope is Scope.SYSTEM and os.geteuid() != 0:
+        return None
+    return msg(
+        "its config cannot be used: {error}: {command}",
+        error=error.message if "\n" not in error.message else error.message.partition("\n")[0],
+        command=command("dify-job", "--config", one.source, "config", "validate"),
+    )
+
+
+def _running(one: InstalledJob, in_flight: InFlight | None, now: datetime) -> tuple[bool, datetime | None]:
+    """Whether a run is in progress, and since when; cron does not know, but the lock does."""
+    if not one.running and lock_holder(one.state, now) is None:
+        return False, None
+    try:
+        began = datetime.fromisoformat(in_flight.started) if in_flight is not None else None
+    except ValueError:
+        began = None
+    if began is None:
+        return True, one.ending.began if one.running and one.ending is not None else None
+    return True, began if began.tzinfo else began.astimezone()
+
+
+def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:
+    if times is None or not one.enabled:
+        return (one.next_run,) if one.next_run is not None else ()
+    by_cron = one.by_cron
+    try:
+        if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
+        last = last_tick(one.state)
+        runs = tuple(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), _UPCOMING))
+    except JobError:  # changed to what this scheduler cannot keep; the row says that it is outdated
+        return ()
+    if one.next_run is None or if_due:  # the timer's next tick need not be a run
+        return runs
+    return (one.next_run, *(at for at in runs if at > one.next_run))[:_UPCOMING]
+
+
+def in_readers_zone(at: datetime, times: ScheduleConfig | None) -> datetime:
+    """Return an upcoming run in the zone of its schedule, where that names one, else in the reader's.
+
+    Args:
+        at: Aware.
+        times: The schedule; None where it is not known.
+
+    """
+    return at.astimezone(zone_of(times.timezone) if times is not None and times.timezone else None)
+
+
+def last_tick(state: Path) -> datetime | None:
+    """Return the last tick that `--if-due` counts from, where it can be read.
+
+    Args:
+        state: The job's state directory.
+
+    """
+    at = read_tick(state)
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _sync(one: InstalledJob, job: Job | None, callers: Config | None) -> Sync:
+    if one.edited:
+        return Sync.EDITED
+    if callers is None or one.source != str(config_place(callers, one.scope)):
+        return Sync.ORPHAN if one.source and is_missing(Path(one.source)) else Sync.CONFIGURED
+    if job is None:
+        return Sync.CONFIGURED if broken_job(one.job, callers) is not None else Sync.ORPHAN
+    spec = job_spec(job, Path(one.source), python=one.python)
+    return Sync.CONFIGURED if spec.fingerprint == one.fingerprint else Sync.OUTDATED
+
+
+def _last_as_json(run: RunRecord) -> dict[str, Any]:
+    keys = ("outcome", "exit_code", "call_time", "duration_s", "message", "workflow_run_id", "failed_node")
+    record = run.as_record()
+    return {key: record[key] for key in keys}

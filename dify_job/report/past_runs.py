@@ -1,0 +1,202 @@
+"""The past runs of jobs, from their state directories; nothing is locked or written there."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..config.model import Config
+from ..run.unit_result import with_unit_result
+from ..schedulers.backend import InstalledJob
+from ..schedulers.detect import config_place
+from ..state.history import RunRecord, read_history
+from ..state.reader import read_in_flight
+from ..state.store import base_of, directory_of
+from ..system.managed_files import is_missing
+from ..system.unit_result import UnitResult
+
+_UNDATED = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class JobHistory:
+    """The runs of one job.
+
+    Attributes:
+        job: Its name.
+        directory: Its state directory, whether it is there or not.
+        runs: All runs on record, oldest first; empty where they cannot be read.
+        error: Why they cannot be read, or None.
+        console_url: The address of the app's log in Dify's console, where the job names it.
+
+    """
+
+    job: str
+    directory: Path
+    runs: tuple[RunRecord, ...] = ()
+    error: OSError | None = None
+    console_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One run with the name of its job."""
+
+    job: str
+    run: RunRecord
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as `history --json` prints it."""
+        run = self.run
+        return {
+            "job": self.job,
+            "call_time": run.call_time,
+            "outcome": run.outcome,
+            "exit_code": run.exit_code,
+            "duration_s": run.duration,
+            "total_tokens": run.tokens,
+            "attempts": run.attempts,
+            "workflow_run_id": run.run_id,
+            "message": run.message,
+            "hint": run.hint,
+            "failed_node": failed_node(run),
+        }
+
+
+def job_history(
+    job: str, directory: Path, console_url: str | None = None, ending: UnitResult | None = None
+) -> JobHistory:
+    """Read the history of one job, with the last start of its unit where that left no record.
+
+    Args:
+        job: Its name.
+        directory: Its state directory.
+        console_url: As the job is configured.
+        ending: How the last process of its unit ended; None where nobody says.
+
+    """
+    try:
+        runs = with_unit_result(read_history(directory), ending, read_in_flight(directory))
+    except OSError as error:
+        return JobHistory(job, directory, error=error, console_url=console_url)
+    return JobHistory(job, directory, in_order(runs), console_url=console_url)
+
+
+def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None) -> InstalledJob | None:
+    """Return the installed job that a caller means by a name; None where none is installed.
+
+    Args:
+        job: The name.
+        installed: What is installed and in sight, the caller's own first.
+        config: The caller's configuration, whose jobs go before others of the same name; or None.
+
+    """
+    named = [one for one in installed if one.job == job]
+    of_config = (
+        one for one in named if config is not None and one.source == str(config_place(config, one.scope))
+    )
+    return next(of_config, named[0] if named else None)
+
+
+def state_of(job: str, installed: InstalledJob | None, config: Config | None, scope: str | None) -> Path:
+    """Return the state directory of a job's runs.
+
+    Args:
+        job: Its name.
+        installed: The job as it is installed; None where it is not.
+        config: The caller's configuration, or None.
+        scope: `user` or `system` where the caller says which; else None.
+
+    """
+    if installed is not None and not os.environ.get("STATE_DIRECTORY"):
+        return installed.state
+    if scope is not None:
+        return base_of(system=scope == "system") / job
+    own = directory_of(job, config.path if config is not None else None)
+    system = base_of(system=True) / job
+    return system if is_missing(own) and os.path.lexists(system) else own
+
+
+def newest_first(
+    histories: Iterable[JobHistory], *, since: datetime | None = None, failed: bool = False
+) -> list[JobRun]:
+    """Merge the runs of several jobs by time.
+
+    Args:
+        histories: Of each job.
+        since: Only runs that began at this time or later, aware.
+        failed: Only runs that failed.
+
+    """
+    merged = [
+        JobRun(history.job, run)
+        for history in histories
+        for run in history.runs
+        if (not failed or has_failed(run)) and (since is None or began_since(run, since))
+    ]
+    return sorted(merged, key=lambda one: one.run.began or _UNDATED, reverse=True)
+
+
+def in_order(runs: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    """Return runs in the order of their times: a run that was settled later is recorded after younger ones.
+
+    Args:
+        runs: Records in any order; those without a time come first.
+
+    """
+    return tuple(sorted(runs, key=lambda run: run.began or _UNDATED))
+
+
+def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Leave out the records that a later record of the same workflow run replaces.
+
+    A run whose process was killed has two: of the service manager, and of the process that settled it.
+
+    Args:
+        runs: Oldest first.
+
+    """
+    seen: set[str] = set()
+    kept = []
+    for run in reversed(runs):
+        names = {name for name in (run.run_id, run.call_time) if name}
+        if not names & seen:
+            kept.append(run)
+        seen |= names
+    return kept[::-1]
+
+
+def has_failed(run: RunRecord) -> bool:
+    """Tell whether a run, or a start that led to none, did not end as it should."""
+    return not run.succeeded and not run.skipped
+
+
+def failures_since(runs: Sequence[RunRecord], since: datetime) -> list[RunRecord]:
+    """Return the failed runs that began at a time or later, oldest first, each once.
+
+    Args:
+        runs: Of one job, oldest first.
+        since: Aware.
+
+    """
+    return distinct([run for run in runs if has_failed(run) and began_since(run, since)])
+
+
+def began_since(run: RunRecord, since: datetime) -> bool:
+    """Tell whether a run began at a time or later.
+
+    Args:
+        run: A record; one without a time began before any.
+        since: Aware.
+
+    """
+    began = run.began
+    return began is not None and began >= since
+
+
+def failed_node(run: RunRecord) -> dict[str, str | None] | None:
+    """Return title, type and error of the node at which a run failed; None where it is not known."""
+    node = run.failed_node
+    return dict(node) if node is not None and node.get("title") else None

@@ -1,0 +1,285 @@
+"""The status of all jobs as a text that fits a terminal, the worst first. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from ..exit_codes import Outcome
+from ..messages.i18n import translate
+from ..messages.message import join, msg
+from ..messages.problem import Command, Reader, command, for_reader
+from ..messages.sanitize import one_line
+from ..schedulers.backend import Scope, Sync
+from ..schedulers.http_socket import SOCKET, HttpSocketStatus
+from ..state.history import RunRecord
+from .job_status import RECENT_RUNS, Health, JobStatus
+from .status import HostStatus
+from .text import (
+    Colour,
+    Terminal,
+    age_text,
+    columns_of,
+    duration_text,
+    indented,
+    local_time_text,
+    padded,
+    table,
+    time_text,
+)
+
+_SIGNS = {
+    Health.FAILING: ("✗", "x", Colour.RED),
+    Health.ATTENTION: ("!", "!", Colour.YELLOW),
+    Health.RUNNING: (">", ">", Colour.CYAN),
+    Health.OK: ("✓", "+", Colour.GREEN),
+    Health.PAUSED: ("-", "-", Colour.GREY),
+}
+_UNKNOWN = frozenset({Outcome.UNKNOWN.value, "killed", "crashed"})
+_INDENT = 4
+_LONGEST_REASON = 400  # characters
+_MISTAKES = 3  # lines of a configuration's error
+
+
+def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list[str]:
+    """Return the lines that `dify-job status` prints.
+
+    Args:
+        status: Of the host; it has at least one job.
+        terminal: The reader's.
+        reader: Who reads it, for the commands in it.
+
+    """
+
+    def put(text: str, indent: int = 0) -> list[str]:
+        return indented(translate(for_reader(text, reader)), terminal.columns, indent)
+
+    lines = [terminal.paint(line, Colour.YELLOW) for text in _config_errors(status) for line in put(text)]
+    lines.append(_totals(status, terminal))
+    rows = [_cells(row, status.at, terminal) for row in status.jobs]
+    heads = ["  JOB", "LAST RUN", "AGE", padded("RECENT", RECENT_RUNS), "NEXT RUN"]
+    laid_out = _laid_out([heads, *rows], terminal.columns)
+    lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
+    for row, cells in zip(status.jobs, laid_out[1:], strict=True):
+        lines += cells
+        for text in _reasons(row, status.at):
+            lines += put(text, _INDENT)
+        # Not broken into lines, so that they can be pasted.
+        commands = (for_reader(each, reader) for each in _commands(row))
+        lines += [" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands]
+    for socket in status.http:
+        lines += put(_http(socket))
+    if any(row.installed and row.last is None and row.past is None for row in status.jobs):
+        again = command("dify-job", "status", needs_root=True)
+        lines += put(msg("insufficient permission to read some results; use: {command}", command=again))
+    return lines
+
+
+def outcome_text(outcome: str, exit_code: int | None) -> str:
+    """Return an outcome with its code: `failed (80)`.
+
+    Args:
+        outcome: A word of the exit-code table.
+        exit_code: None for a process that was killed.
+
+    """
+    return outcome if exit_code in (0, None) else f"{outcome} ({exit_code})"
+
+
+def run_sign(run: RunRecord, terminal: Terminal) -> str:
+    """Return one coloured character for how a run ended.
+
+    Args:
+        run: The run.
+        terminal: The reader's.
+
+    """
+    if run.succeeded:
+        return terminal.paint(terminal.symbol("✓", "+"), Colour.GREEN)
+    if run.skipped:
+        return terminal.paint("-", Colour.GREY)
+    if run.outcome in _UNKNOWN:
+        return terminal.paint("?", Colour.YELLOW)
+    return terminal.paint(terminal.symbol("✗", "x"), Colour.RED)
+
+
+def _config_errors(status: HostStatus) -> Iterator[str]:
+    """Why configurations cannot be used, each once; a mistake a line."""
+    for path, error in status.config_errors:
+        first, *more = error.message.split("\n")[:_MISTAKES] if "\n" in error.message else [error.message]
+        if path:
+            yield msg("! the configuration {path} has a mistake: {error}", path=path, error=first)
+        else:
+            yield msg("! the configuration has a mistake: {error}", error=first)
+        yield from more
+        if error.hint:
+            yield msg("  {hint}", hint=error.hint)
+
+
+def _totals(status: HostStatus, terminal: Terminal) -> str:
+    """`10 jobs: 3 failing, 1 running, 6 ok`, and when this was seen."""
+    count = {health: sum(row.health is health for row in status.jobs) for health in Health}
+    counts = (
+        (msg("{count} failing", count=count[Health.FAILING]), count[Health.FAILING]),
+        (msg("{count} to look at", count=count[Health.ATTENTION]), count[Health.ATTENTION]),
+        (msg("{count} running", count=count[Health.RUNNING]), count[Health.RUNNING]),
+        (msg("{count} ok", count=count[Health.OK]), count[Health.OK]),
+        (msg("{count} paused", count=count[Health.PAUSED]), count[Health.PAUSED]),
+    )
+    named = join(", ", [text for text, number in counts if number])
+    if len(status.jobs) == 1:
+        text = msg("1 job: {counts}", counts=named)
+    else:
+        text = msg("{number} jobs: {counts}", number=len(status.jobs), counts=named)
+    left, seen = translate(text), local_time_text(status.at)
+    space = terminal.columns - columns_of(left) - columns_of(seen)
+    return f"{left}{' ' * space}{seen}" if space >= 2 else left
+
+
+def _cells(row: JobStatus, now: datetime, terminal: Terminal) -> list[str]:
+    sign, plain, colour = _SIGNS[row.health]
+    last = row.last
+    return [
+        f"{terminal.paint(terminal.symbol(sign, plain), colour)} {row.job}",
+        terminal.paint(outcome_text(last.outcome, last.exit_code), *_colours(row)) if last else "-",
+        _age(last, now) if last else "-",
+        _strip(row.recent, terminal),
+        _next(row),
+    ]
+
+
+def _colours(row: JobStatus) -> tuple[Colour, ...]:
+    return (Colour.RED,) if row.last_failed else ()
+
+
+def _age(last: RunRecord, now: datetime) -> str:
+    began = last.began
+    return age_text((now - began).total_seconds()) if began is not None else "-"
+
+
+def _strip(runs: Sequence[RunRecord], terminal: Terminal) -> str:
+    """The last runs, the newest at the right."""
+    return " " * (RECENT_RUNS - len(runs)) + "".join(run_sign(run, terminal) for run in runs)
+
+
+def _next(row: JobStatus) -> str:
+    if row.installed is None:
+        return translate(msg("not installed"))
+    if row.paused:
+        return translate(msg("paused"))
+    if row.enabled is False:
+        return translate(msg("not enabled"))
+    return time_text(row.next_runs[0]) if row.next_runs else "-"
+
+
+def _laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
+    """The lines of each row; a name that is too long for the line has one of its own."""
+    lines = table(rows)
+    if max(map(columns_of, lines)) <= columns:
+        return [[line] for line in lines]
+    room = columns - 2 - max(map(columns_of, table([others for _, *others in rows])))
+    short = [name if columns_of(name) <= room else "" for name, *_ in rows]
+    lines = table([[name, *others] for name, (_, *others) in zip(short, rows, strict=True)])
+    return [
+        [line] if name else [full, line] for line, name, (full, *_) in zip(lines, short, rows, strict=True)
+    ]
+
+
+def _reasons(row: JobStatus, now: datetime) -> Iterator[str]:
+    """What a person has to know about the job, a text each."""
+    if row.running:
+        yield _progress(row, now)
+    if row.last is not None and row.last_failed:
+        yield from _last_failure(row, row.last)
+    elif row.failures:
+        yield _failures(row.failures)
+    texts = {
+        Sync.OUTDATED: msg("the config has changed since it was installed"),
+        Sync.EDITED: msg("its files were edited by hand"),
+        Sync.ORPHAN: msg("its config is gone"),
+        Sync.MISSING: msg("configured, but not installed")
+        if row.schedule
+        else msg("neither installed nor configured"),
+    }
+    if row.sync in texts:
+        yield texts[row.sync]
+    yield from row.found
+
+
+def _commands(row: JobStatus) -> Iterator[Command]:
+    """The commands that show more, or fix it."""
+    job = row.job
+    root = row.installed is not None and row.installed.scope is Scope.SYSTEM
+    if row.last_failed:
+        yield command("dify-job", "logs", job, needs_root=root)
+    elif row.failures:
+        yield command("dify-job", "history", job, "--failed", "--since", "yesterday", needs_root=root)
+    match row.sync:
+        case Sync.OUTDATED:
+            yield command("dify-job", "install", job, needs_root=root)
+        case Sync.EDITED:
+            yield command("dify-job", "install", job, "--diff", needs_root=root)
+        case Sync.ORPHAN:
+            yield command("dify-job", "uninstall", job, needs_root=root)
+        case Sync.MISSING:
+            yield command("dify-job", "install", job) if row.schedule else command("dify-job", "status")
+
+
+def _progress(row: JobStatus, now: datetime) -> str:
+    if row.running_since is None:
+        return msg("a run is in progress")
+    elapsed = duration_text(max((now - row.running_since).total_seconds(), 0.0))
+    if row.past is None or row.past.mean_duration is None:
+        return msg("running for {elapsed}", elapsed=elapsed)
+    usual = duration_text(row.past.mean_duration)
+    return msg("running for {elapsed}, usually {usual}", elapsed=elapsed, usual=usual)
+
+
+def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
+    yield failure_text(last.message or last.outcome, last.failed_node)
+    if row.past is None or row.past.failures_in_a_row < 2:
+        return
+    number = row.past.failures_in_a_row
+    try:
+        good = datetime.fromisoformat(row.past.last_success or "")
+    except ValueError:
+        yield msg("{number} failures in a row; no success is on record", number=number)
+    else:
+        yield msg("{number} failures in a row; last success: {at}", number=number, at=local_time_text(good))
+
+
+def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
+    """Return why a run failed, with the node where the message does not name it.
+
+    Args:
+        message: Of the run.
+        node: Title, type and error of the failed node, or None.
+
+    """
+    message = one_line(message, _LONGEST_REASON)
+    title = node.get("title") if node is not None else None
+    if not title or title in message:
+        return message
+    return msg("at {node}: {message}", node=one_line(f'"{title}"'), message=message)
+
+
+def _failures(failures: Sequence[RunRecord]) -> str:
+    newest = failures[-1]
+    began = newest.began
+    reason = failure_text(newest.message or newest.outcome, newest.failed_node)
+    at = local_time_text(began) if began is not None else "-"
+    if len(failures) == 1:
+        return msg("a run failed at {at}: {reason}", at=at, reason=reason)
+    return msg(
+        "{number} runs failed since yesterday, the last at {at}: {reason}",
+        number=len(failures),
+        at=at,
+        reason=reason,
+    )
+
+
+def _http(state: HttpSocketStatus) -> str:
+    where = state.door.listen if state.door is not None else SOCKET
+    jobs = ", ".join(state.jobs)
+    if state.listening is False:
+        check = command("dify-job", "doctor", *state.jobs[:1])
+        return msg("http: nothing listens on {where}: {command}", where=where, command=check)
+    return msg("http: {where} serves {jobs}", where=where, jobs=jobs)

@@ -1,0 +1,195 @@
+"""Text for a terminal: its width, its colours, and the forms of times and durations. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from unicodedata import combining, east_asian_width
+
+from ..messages.sanitize import visible
+from ..system.timespan import format_timespan
+
+_PIECE = re.compile(r"[\u2e80-\uffef][，。；：、！？）」]*|[^\s\u2e80-\uffef]+[，。；：、！？）」]*|\s+")
+_ESCAPE = re.compile("\x1b\\[[0-9;]*m")
+
+
+class Colour(StrEnum):
+    """Foreground of a text, as SGR parameters."""
+
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+    CYAN = "36"
+    GREY = "90"
+    BOLD = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What the reader's terminal can show.
+
+    Attributes:
+        columns: Width of a line.
+        rows: Height of the screen.
+        colours: Whether escape sequences for colours are understood.
+        utf8: Whether the locale's encoding is UTF-8.
+
+    """
+
+    columns: int = 80
+    rows: int = 24
+    colours: bool = False
+    utf8: bool = True
+
+    def paint(self, text: str, *colours: Colour) -> str:
+        """Return the text in a colour, or as it is where colours are off.
+
+        Args:
+            text: Text without escape sequences.
+            *colours: Colour and weight.
+
+        """
+        if not self.colours or not colours or not text:
+            return text
+        return f"\x1b[{';'.join(colours)}m{text}\x1b[0m"
+
+    def symbol(self, sign: str, plain: str) -> str:
+        """Return a symbol, or its ASCII replacement where the locale has no UTF-8.
+
+        Args:
+            sign: One character, one column wide.
+            plain: One ASCII character.
+
+        """
+        return sign if self.utf8 else plain
+
+
+def has_utf8(environ: Mapping[str, str]) -> bool:
+    """Tell whether the locale's encoding is UTF-8; asked of the variables, which Python's UTF-8 mode hides.
+
+    Args:
+        environ: The environment variables.
+
+    """
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    named = next((environ[name] for name in names if environ.get(name)), "C").upper()
+    return "UTF-8" in named or "UTF8" in named
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese characters take two, colours none."""
+    text = _ESCAPE.sub("", text)
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """Return the text with spaces up to a width in columns.
+
+    Args:
+        text: The text.
+        width: Columns.
+        right: Align it to the right.
+
+    """
+    space = " " * max(width - columns_of(text), 0)
+    return space + text if right else text + space
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines; a break comes after any Chinese character, and at spaces.
+
+    Args:
+        text: Text without line ends. A word longer than a line is not broken, so that it can be copied.
+        width: Columns of a line.
+
+    """
+    return list(_lines(_PIECE.findall(text), width))
+
+
+def indented(text: str, width: int, indent: int) -> list[str]:
+    """Break a text into indented lines that fit a width.
+
+    Args:
+        text: The text; control characters in it are made visible, its own line ends are kept.
+        width: Columns of a line, the indent included.
+        indent: Columns.
+
+    """
+    lines = (line for part in visible(text).split("\n") for line in wrapped(part, max(width - indent, 20)))
+    return [" " * indent + line for line in lines]
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
+    """Lay out rows in columns two spaces apart.
+
+    Args:
+        rows: Cells, the same number in each row.
+        right: Numbers of the columns that are aligned to the right.
+
+    """
+    to_right = set(right)
+    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            padded(cell, width, right=number in to_right)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def time_text(at: datetime) -> str:
+    """Return a time in the form that all overviews share, with its zone: `2026-01-31 07:00:00 CST`.
+
+    Args:
+        at: Aware; it is shown in its own zone.
+
+    """
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def local_time_text(at: datetime) -> str:
+    """Return a time in that form, in the zone of this machine.
+
+    Args:
+        at: Aware.
+
+    """
+    return time_text(at.astimezone())
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for a person: `2.3s`, `2min 5s`.
+
+    Args:
+        seconds: Not negative.
+
+    """
+    return f"{seconds:.1f}s" if seconds < 59.95 else format_timespan(round(seconds))
+
+
+def age_text(seconds: float) -> str:
+    """Return a rough age in at most five characters: `12s`, `5min`, `3h`, `12d`.
+
+    Args:
+        seconds: A negative one, of a clock that was put back, counts as 0.
+
+    """
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(max(seconds, 0))}s"
+
+
+def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
+    line = ""
+    for piece in pieces:
+        if line.strip() and columns_of((line + piece).rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += piece if line or not piece.isspace() else ""
+    if line.strip():
+        yield line.rstrip()
