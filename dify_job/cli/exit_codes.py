@@ -32,7 +32,7 @@ def exit_codes(*, as_json: bool) -> None:
             ]
         )
         return
-    heads = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
+    heads: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
     rows: list[list[str]] = [heads]
     rows += ([str(row.code), row.outcome, _RETRY[row.again], msg(row.when)] for row in TABLE)
     shown = [[translate(cell) for cell in row] for row in rows]
