@@ -53,10 +53,11 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         return indented(translate(for_reader(text, reader)), terminal.columns, indent)
 
     lines = [terminal.paint(line, Colour.YELLOW) for text in _config_errors(status) for line in put(text)]
-    lines.append(_totals(status, terminal))
     rows = [_cells(row, status.at, terminal) for row in status.jobs]
     heads = ["  JOB", "LAST RUN", "AGE", padded("RECENT", RECENT_RUNS), "NEXT RUN"]
     laid_out = _laid_out([heads, *rows], terminal.columns)
+    width = max(columns_of(line) for cells in laid_out for line in cells)
+    lines.append(_totals(status, width))
     lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
     for row, cells in zip(status.jobs, laid_out[1:], strict=True):
         lines += cells
@@ -114,8 +115,8 @@ def _config_errors(status: HostStatus) -> Iterator[str]:
             yield msg("  {hint}", hint=error.hint)
 
 
-def _totals(status: HostStatus, terminal: Terminal) -> str:
-    """`10 jobs: 3 failing, 1 running, 6 ok`, and when this was seen."""
+def _totals(status: HostStatus, width: int) -> str:
+    """`10 jobs: 3 failing, 1 running, 6 ok`, and when this was seen; of the table's width where it fits."""
     count = {health: sum(row.health is health for row in status.jobs) for health in Health}
     counts = (
         (msg("{count} failing", count=count[Health.FAILING]), count[Health.FAILING]),
@@ -130,8 +131,7 @@ def _totals(status: HostStatus, terminal: Terminal) -> str:
     else:
         text = msg("{number} jobs: {counts}", number=len(status.jobs), counts=named)
     left, seen = translate(text), local_time_text(status.at)
-    space = terminal.columns - columns_of(left) - columns_of(seen)
-    return f"{left}{' ' * space}{seen}" if space >= 2 else left
+    return f"{left}{' ' * max(width - columns_of(left) - columns_of(seen), 2)}{seen}"
 
 
 def _cells(row: JobStatus, now: datetime, terminal: Terminal) -> list[str]:
@@ -201,6 +201,8 @@ def _reasons(row: JobStatus, now: datetime) -> Iterator[str]:
     }
     if row.sync in texts:
         yield texts[row.sync]
+    if row.config_error is not None:
+        yield msg("its configuration cannot be used, see above")
     yield from row.found
 
 

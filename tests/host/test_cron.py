@@ -167,7 +167,7 @@ def test_run_as_is_the_user_column_and_its_state_is_the_jobs(minute: Minute) -> 
 
 def test_a_pause_is_a_commented_line_that_outlives_a_reboot(minute: Minute) -> None:
     assert minute.paused_after_reboot["paused"] is True
-    assert minute.paused_after_reboot["armed"] is False
+    assert minute.paused_after_reboot["enabled"] is False
     assert minute.logged("paused") == []
     body = minute.host.machine.read("/etc/cron.d/dify-job-paused").splitlines()[1:]
     assert body
@@ -175,7 +175,7 @@ def test_a_pause_is_a_commented_line_that_outlives_a_reboot(minute: Minute) -> N
     minute.host("resume", "paused")
     resumed = minute.host.machine.read("/etc/cron.d/dify-job-paused").splitlines()[1:]
     assert [line.removeprefix("#paused# ") for line in body] == resumed
-    assert minute.host.status("paused")["armed"] is True
+    assert minute.host.status("paused")["enabled"] is True
     minute.host("pause", "paused")
 
 

@@ -97,7 +97,7 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         time.sleep(2)
         assert len(server.runs) == 2
         [row] = json.loads(fresh.run("dify-job", "status", "--json", check=False).stdout)["jobs"]
-        assert (row["armed"], row["healthy"]) == (True, True)
+        assert (row["enabled"], row["healthy"]) == (True, True)
         assert fresh.run("systemctl", "is-active", "dify-job-http.socket").stdout.strip() == "active"
 
         fresh.run("dpkg", "-r", "dify-job")
@@ -137,7 +137,7 @@ def test_an_upgrade_in_the_middle_of_a_run_lets_it_end_and_starts_none(fresh: Ma
             time.sleep(0.2)
         time.sleep(1)
         [row] = json.loads(fresh.run("dify-job", "status", "--json").stdout)["jobs"]
-        assert (row["last"]["outcome"], row["armed"], row["sync"]) == ("succeeded", True, "as configured")
+        assert (row["last"]["outcome"], row["enabled"], row["sync"]) == ("succeeded", True, "as configured")
         shown = fresh.run("systemctl", "show", "-p", "NextElapseUSecRealtime", "dify-job-daily.timer").stdout
         assert (shown, len(server.runs)) == (started, 1)
 

@@ -480,7 +480,7 @@ def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(w
     ward.host("run", "daily")
     lines = other.doctor()
     told = ward.host("status", user="mallory").stdout
-    assert told.endswith("how some ended is not for you to read: sudo dify-job status\n")
+    assert told.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
     assert lines["last-run"][1] == lines["state"][1] == "/var/lib/dify-job/daily is not for you to read"
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"

@@ -110,7 +110,7 @@ def test_nasty_15_an_override_is_named_kept_and_its_second_schedule_told(host: H
     host("install")
     path = drop_in(host, TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
     status = host.status("daily")
-    assert any(path in trouble for trouble in status["troubles"]), status
+    assert any(path in trouble for trouble in status["problems"]), status
     host.job('every = "2h"')
     host("install")
     told = host("uninstall", "daily").stdout
@@ -237,7 +237,7 @@ def test_nasty_29_each_fault_of_a_credential_has_its_message(
     if make.startswith("echo"):
         hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in told)
         assert "systemd gave the unit no credential: a drop-in empties LoadCredential=" in hints
-        assert any(path in trouble for trouble in host.status("daily")["troubles"])
+        assert any(path in trouble for trouble in host.status("daily")["problems"])
         host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
     elif status:
         assert host.status("daily")["last"]["exit_code"] == status

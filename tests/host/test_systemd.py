@@ -147,7 +147,7 @@ def test_pause_lasts_across_a_reboot_and_resume_arms_again(host: Host) -> None:
     time.sleep(3)
     assert len(host.server.runs) == before
     host("resume", "daily")
-    assert host.status()["armed"] is True
+    assert host.status()["enabled"] is True
     host.wait(lambda: len(host.server.runs) > before)
     host.machine.stop()
     host.machine.start()

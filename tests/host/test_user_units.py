@@ -86,7 +86,7 @@ def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login
         ).stdout
         assert run.run_id in found, match
     status = alice.host.status(user="alice")
-    assert (status["scope"], status["sync"], status["armed"]) == ("user", "as configured", True)
+    assert (status["scope"], status["sync"], status["enabled"]) == ("user", "as configured", True)
     assert status["last"]["outcome"] == "succeeded"
     assert "default: unchanged" in alice("install").stdout
     alice.host.run("rm", "/home/alice/.env")  # it is needed no more

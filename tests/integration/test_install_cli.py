@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -292,7 +293,7 @@ def test_status_of_a_thousand_jobs_asks_the_manager_once_and_is_done_in_two_seco
     used = ended.children_user + ended.children_system - began.children_user - began.children_system
     assert done.code == 0, done.stderr
     assert len(done.result["jobs"]) == 1000
-    assert all(job["armed"] and len(job["next_runs"]) == 3 for job in done.result["jobs"])
+    assert all(job["enabled"] and len(job["next_runs"]) == 3 for job in done.result["jobs"])
     asked = [line for line in home.manager.log()[before:] if line.startswith("show ")]
     assert len(asked) == 1
     assert used < 3, "seconds of CPU, the stand-in's own included"
@@ -311,11 +312,15 @@ def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
-    assert "daily: its config cannot be used: " in done.stdout
-    mend = done.stdout.rpartition("such as Asia/Shanghai: dify-job ")[2].split()
-    assert "Mars/Phobos" in home(*mend).stderr
+    assert done.stdout.startswith(
+        f"! the configuration {home.path / 'config/dify-job/config.toml'} cannot be"
+    )
+    assert done.stdout.count("Mars/Phobos") == 1, "said once, on top"
+    assert "its configuration cannot be used, see above" in done.stdout
+    fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()
+    assert "Mars/Phobos" in home(*fix).stderr
     (row,) = home("status", "--user", "--json").result["jobs"]
-    assert (row["healthy"], len(row["troubles"])) == (False, 1)
+    assert (row["healthy"], len(row["problems"])) == (False, 1)
     home("uninstall", "--user")
     bare = home("status", "--user")
     assert (bare.code, "Mars/Phobos" in bare.stderr, bare.stdout) == (78, True, "")
@@ -441,10 +446,11 @@ def test_a_scheduled_run_says_that_the_config_has_changed_since_it_was_installed
 def test_next_tells_the_runs_with_their_zone_and_what_clock_changes_do(home: Home) -> None:
     home.configure(CONFIG.replace('every = "2h"', 'cron = "30 2 * * *"\ntimezone = "Europe/Berlin"'))
     told = home("next", "-n", "3").stdout.splitlines()
-    assert told[0] == "daily: cron 30 2 * * * (Europe/Berlin)"
+    assert told[0].split() == ["NEXT", "RUN", "JOB", "SCHEDULE"]
+    assert all("daily  cron 30 2 * * * (Europe/Berlin)" in line for line in told[1:4])
     assert len([line for line in told if " 02:30:00 CE" in line]) == 3
     assert "clocks go forward in Europe/Berlin; runs at 02:30 are skipped" in told[-1]
-    (row,) = home("next", "--json").result["jobs"]
+    (row,) = home("next", "--json", "-n", "5").result["jobs"]
     assert len(row["runs"]) == 5
     assert row["warnings"]
 

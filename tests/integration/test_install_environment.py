@@ -206,7 +206,7 @@ def test_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
     text = "".join(path.read_text() for path in home.manager.units.glob("dify-job-*"))
     for newer in ("LoadCredential", "FixedRandomDelay", "ProtectClock", "RestrictSUIDSGID", "Restart=on"):
         assert newer not in text
-    assert home("status", "--user", "--json").result["jobs"][0]["armed"] is True
+    assert home("status", "--user", "--json").result["jobs"][0]["enabled"] is True
     verbs = {line.split()[0] for line in home.manager.log()}
     assert verbs <= {"show", "enable", "daemon-reload", "start"}  # no list with JSON, no --machine
 

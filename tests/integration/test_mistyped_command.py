@@ -50,6 +50,7 @@ def test_an_input_without_its_flag_is_told_how_it_is_given(
 def test_a_job_that_is_nowhere_is_not_to_be_installed(dify_job: Command) -> None:
     _configured(dify_job, "[jobs.daily]\n")
     status = dify_job("status", "dayly")
-    assert (status.code, "dayly: neither installed nor configured" in status.stdout) == (1, True)
-    assert "no job dayly is installed or configured" in dify_job("logs", "dayly").stderr
+    assert (status.code, "neither installed nor configured" in status.stdout) == (1, True)
+    logs = dify_job("logs", "dayly")
+    assert (logs.code, "did you mean daily" in logs.stderr, "journalctl" in logs.stderr) == (78, True, False)
     assert "nor configured" not in dify_job("status", "daily").stdout
