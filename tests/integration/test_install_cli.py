@@ -312,11 +312,9 @@ def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
-    assert done.stdout.startswith(
-        f"! the configuration {home.path / 'config/dify-job/config.toml'} cannot be"
-    )
+    assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
     assert done.stdout.count("Mars/Phobos") == 1, "said once, on top"
-    assert "its configuration cannot be used, see above" in done.stdout
+    assert "its configuration has a mistake, see above" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()
     assert "Mars/Phobos" in home(*fix).stderr
     (row,) = home("status", "--user", "--json").result["jobs"]
