@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import click
 
 from ..config import managed, schema
 from ..config.discovery import valid_name
-from ..config.loader import DEFAULT_BASE_URL, load_config
+from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Config, Job, ScheduleConfig, Secret
+from ..config.permissions import check_ca_file, check_place_of_secret
 from ..config.scaffold import Draft, comment, written
+from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import Message, msg
+from ..messages.problem import Command
 from ..run.preflight import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
-from ..system.timespan import positive_timespan
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of
 from .input_prompts import drafted
-from .key_input import asked, given_key, interactive
+from .key_input import asked, asked_key, explain, given_key, interactive
 from .options import Globals
 from .output import echo, echo_err
-from .schedule_options import schedule_of_flags, schedule_options
+from .schedule_options import schedule_of_flags, schedule_of_text, schedule_options
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -94,15 +98,18 @@ def init(  # noqa: PLR0913 - one argument an option
     place = _place(ctx.ensure_object(Globals), where)
     if job is not None:
         _refuse_taken(place, job)
+    check_place_of_secret(managed.key_path(place.config, job or "default"))
+    trusted = ca_file.absolute() if ca_file is not None else None
+    check_ca_file(trusted)
     url = _base_url(base_url, place)
     key = given_key(key_file, msg("dify-job init {value}", value=job or "JOB"))
-    trusted = ca_file.absolute() if ca_file is not None else None
-    seen = AppProbe() if offline else _ask(url, key, trusted)
-    name = job or _name(seen.name)
+    if offline:
+        seen = AppProbe()
+    else:
+        url, key, seen = _ask(url, key, trusted, may_ask_for_key=key_file is None)
+    name = job or _name(seen.name, place)
     if schedule is None and interactive():
         schedule = _asked_schedule()
-    if job is None:
-        _refuse_taken(place, name)
     draft = Draft(
         job=name,
         base_url=url,
@@ -135,11 +142,12 @@ def _refuse_taken(place: _Place, job: str) -> None:
             msg("the job name {job!r} is not allowed", job=job),
             msg("use a-z, 0-9, - and _, at most 48, the first a letter or digit"),
         )
-    if place.existing is not None and job in place.existing.jobs:
-        taken = place.existing.jobs[job]
+    if place.existing is not None and job in place.existing.names:
+        taken = place.existing.jobs.get(job)
+        where = (_origin(taken) if taken is not None else "") or place.config
         raise JobError(
             Outcome.CONFIG,
-            msg("there is a job {job} already: {value}", job=job, value=_origin(taken) or place.config),
+            msg("there is a job {job} already: {value}", job=job, value=where),
             msg("edit it there; a new key: dify-job secret set {job}", job=job),
         )
     for path in (place.file(job), managed.key_path(place.config, job)):
@@ -147,7 +155,10 @@ def _refuse_taken(place: _Place, job: str) -> None:
             raise JobError(
                 Outcome.CONFIG,
                 msg("{path} exists already, and what is there is never overwritten", path=path),
-                msg("move it away (mv {path} {path}.old), or give the job another name", path=path),
+                msg(
+                    "move it away (mv {path} {path}.old), or give the job another name",
+                    path=shlex.quote(str(path)),
+                ),
             )
 
 
@@ -156,17 +167,23 @@ def _origin(job: Job) -> str:
 
 
 def _base_url(given: str | None, place: _Place) -> str:
+    default = given or os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
+    if given is None and interactive():
+        return _asked_base_url(default)
     try:
-        if given is not None:
-            return str(schema.base_url(given))
-        default = os.environ.get("DIFY_BASE_URL") or _default_of(place) or DEFAULT_BASE_URL
-        if interactive():
-            default = asked("Dify's address", default)
         return str(schema.base_url(default))
     except ValueError as error:
         raise JobError(
             Outcome.USAGE, msg("--base-url {error}", error=error), msg("dify-job init --help")
         ) from None
+
+
+def _asked_base_url(default: str) -> str:
+    while True:
+        try:
+            return str(schema.base_url(asked(msg("Dify's address"), default)))
+        except ValueError as error:
+            echo_err(msg("  the address {error}", error=error))
 
 
 def _default_of(place: _Place) -> str | None:
@@ -175,38 +192,73 @@ def _default_of(place: _Place) -> str | None:
     return urls.pop() if len(urls) == 1 else None
 
 
-def _ask(base_url: str, key: Secret, ca_file: Path | None) -> AppProbe:
-    seen = look(base_url, key.reveal(), ca_file=ca_file)
-    verdict = obstacle(seen)
-    if verdict is not None:
-        refused = seen.refusal is not None and seen.refusal.status == 401
-        mend = msg("take the key from the app in Dify (API Access)") if refused else verdict.hint or ""
-        if "config show" in mend:  # there is none yet
-            mend = msg("check --base-url, and that Dify is up")
-        hint = msg("{mend}; --offline writes the config without asking", mend=mend)
-        raise JobError(verdict.outcome, msg("{message}; nothing was written", message=verdict.message), hint)
-    return seen
+def _ask(
+    base_url: str, key: Secret, ca_file: Path | None, *, may_ask_for_key: bool
+) -> tuple[str, Secret, AppProbe]:
+    """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
+    while True:
+        seen = look(base_url, key.reveal(), ca_file=ca_file)
+        verdict = obstacle(seen)
+        if verdict is None:
+            return base_url, key, seen
+        is_key = _is_about_key(seen)
+        hint = verdict.hint
+        if seen.refusal is not None and seen.refusal.status == HTTPStatus.UNAUTHORIZED:
+            hint = msg("take the key from the app in Dify (API Access)")
+        elif hint is None or _reads_config(hint):  # there is none yet
+            hint = msg("check --base-url, and that Dify is up")
+        if not interactive() or (is_key and not may_ask_for_key):
+            raise JobError(
+                verdict.outcome,
+                msg("{message}; nothing was written", message=verdict.message),
+                msg("{hint}; --offline writes the config without asking", hint=hint),
+            )
+        explain(JobError(verdict.outcome, verdict.message, hint))
+        if is_key:
+            key = asked_key()
+        else:
+            base_url = _asked_base_url(base_url)
 
 
-def _name(app: str) -> str:
+def _reads_config(hint: str) -> bool:
+    """True for a hint that names a job, or has a command that reads its configuration."""
+    if not isinstance(hint, Message):
+        return False
+    commands = (value for value in (hint, *hint.values.values()) if isinstance(value, Command))
+    return "job" in hint.values or any(command.reads_config for command in commands)
+
+
+def _is_about_key(seen: AppProbe) -> bool:
+    """True where Dify itself answered, so that the address is right."""
+    if seen.refusal is not None:
+        return seen.refusal.from_dify and seen.refusal.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return seen.mode not in (None, "workflow")
+
+
+def _name(app: str, place: _Place) -> str:
     """A job's name after the app's, for a person to confirm; scripts that name none get `default`."""
     if not interactive():
+        _refuse_taken(place, "default")
         return "default"
-    slug = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-")
-    return asked(msg("Name of the job"), slug or "default").strip()
+    name = _NOT_IN_A_NAME.sub("-", app.lower()).strip("-")[:48].strip("-") or "default"
+    while True:
+        name = asked(msg("Name of the job"), name)
+        try:
+            _refuse_taken(place, name)
+        except JobError as error:
+            explain(error)
+        else:
+            return name
 
 
 def _asked_schedule() -> ScheduleConfig:
+    echo_err(msg("When: a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)."))
     while True:
         text = asked(msg("Run every"), "1h")
         try:
-            return ScheduleConfig(every=positive_timespan(text))
-        except ValueError as error:
-            echo_err(
-                msg("  it {error}", error=error)
-                if str(error).startswith(("must", "has"))
-                else msg("  {error}", error=error)
-            )
+            return schedule_of_text(text)
+        except JobError as error:
+            explain(error)
 
 
 def _about(seen: AppProbe, *, offline: bool) -> str:
@@ -233,7 +285,8 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
 
 def _check_effect(place: _Place, draft: Draft) -> None:
     """What was written must be what `run` will read: a file in config.d can say otherwise."""
-    job = load_config(place.config).jobs[draft.job]
+    job = pick(load_config(place.config), draft.job)
+    read_key(job)
     if job.key.file != draft.key_file or job.base_url != draft.base_url:
         raise JobError(
             Outcome.CONFIG,
@@ -273,7 +326,7 @@ def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str
             msg("  fill in    {map} in {file}", map=", ".join(map(repr, missing)), file=place.file(draft.job))
         )
     named = (
-        msg(" --config {config}", config=place.config)
+        msg(" --config {config}", config=shlex.quote(str(place.config)))
         if options.config_path or not _is_found(place.config)
         else ""
     )

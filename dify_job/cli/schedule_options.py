@@ -1,6 +1,8 @@
 """The options that say when a job runs."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,6 +12,11 @@ from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..schedule import upcoming
+
+_SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
+_CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
+_FORMS = msg("write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5")
 
 
 def schedule_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,3 +59,31 @@ def schedule_of_flags(
             Outcome.USAGE, msg("the schedule {error}", error=error), msg("dify-job install --help")
         ) from None
     return ScheduleConfig(**values)
+
+
+def schedule_of_text(text: str) -> ScheduleConfig:
+    """Read a schedule as a person answers for one.
+
+    Args:
+        text: A time span (`2h`), calendar times (`Mon..Fri 07:00`) or a cron line (`30 7 * * 1-5`).
+
+    Raises:
+        JobError: Rejected; it is none of them, or never comes.
+    """
+    words = text.split()
+    try:
+        if text.startswith("@") or (len(words) == 5 and all(re.fullmatch(_CRON, word) for word in words)):
+            schedule = ScheduleConfig(cron=FIELDS["cron"](text))
+        elif re.fullmatch(_SPAN, text):
+            schedule = ScheduleConfig(every=FIELDS["every"](text))
+        else:
+            schedule = ScheduleConfig(calendar=FIELDS["calendar"](text))
+        upcoming.check(schedule, datetime.now(UTC))
+    except ValueError as error:
+        raise JobError(Outcome.REJECTED, msg("the schedule {error}", error=error), _FORMS) from None
+    except JobError as error:
+        message = error.message
+        if not re.search(r"\d", text):
+            message = msg("{text!r} is not a time span, calendar times or a cron line", text=text)
+        raise JobError(Outcome.REJECTED, message, _FORMS) from None
+    return schedule

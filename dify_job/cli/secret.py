@@ -8,7 +8,7 @@ import click
 from ..config import managed
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
-from ..config.permissions import fault_of_directories
+from ..config.permissions import check_place_of_secret
 from ..config.secrets import CREDENTIAL
 from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
@@ -199,11 +199,6 @@ def _put(writer: FileTransaction, path: Path, content: bytes) -> None:
     """Into the file itself where its name is a link; its owner keeps it."""
     target = path.resolve()
     writer.directory(target.parent, 0o700)
-    if (fault := fault_of_directories(target)) is not None:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the key was not stored: {target} {fault}", target=target, fault=fault),
-            msg("keep it where nobody else can write: /etc/dify-job/credentials, or ~/.config/dify-job"),
-        )
+    check_place_of_secret(target)
     owner = (target.stat().st_uid, target.stat().st_gid) if target.exists() else None
     writer.put(target, content, 0o600, owner)

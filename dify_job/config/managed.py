@@ -17,6 +17,7 @@ from ..messages.message import msg
 from ..system.managed_files import FileState, fingerprint, look, marked
 from ..system.paths import config_home
 from .model import Job, ScheduleConfig, Secret
+from .permissions import check_place_of_secret
 from .toml_writer import schedule_keys, toml
 
 _STUB = (
@@ -121,7 +122,10 @@ def forget(config_path: Path, job: str) -> list[Path]:
 
 def check_place(file: ManagedFile, job: str) -> None:
     """Raise JobError (config) where something that is not ours stands at a file's place."""
-    if file.secret or not file.path.name.endswith((".schedule.toml", ".job.toml", ".key.toml")):
+    if file.secret:
+        check_place_of_secret(file.path)
+        return
+    if not file.path.name.endswith((".schedule.toml", ".job.toml", ".key.toml")):
         return
     found = look(file.path, job).found
     if found not in (FileState.ABSENT, FileState.OURS):

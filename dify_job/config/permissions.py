@@ -52,13 +52,30 @@ def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
     """Find the first directory above a file in which others can replace it; sticky ones are fine.
 
     Args:
-        path: The file, which need not exist.
+        path: The file; neither it nor its directories need exist.
         user: One more user who may own the directories, because the file is theirs.
 
     Returns:
         The end of the sentence "the file ...", or None.
     """
     return next(filter(None, (_fault_of_directory(each, user) for each in path.resolve().parents)), None)
+
+
+def check_place_of_secret(path: Path) -> None:
+    """Raise JobError (config) where others could replace a key that is stored at a path."""
+    target = path.resolve()
+    if (fault := fault_of_directories(target)) is None:
+        return
+    open_directory = next(each for each in target.parents if _fault_of_directory(each, None) is not None)
+    raise JobError(
+        Outcome.CONFIG,
+        msg("the key was not stored: {path} {fault}", path=target, fault=fault),
+        msg(
+            "chmod go-w {directory}; or keep keys where nobody else can write: /etc/dify-job/credentials, or "
+            "~/.config/dify-job",
+            directory=shlex.quote(str(open_directory)),
+        ),
+    )
 
 
 def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
@@ -101,7 +118,10 @@ def check_ca_file(path: Path | None) -> None:
 
 
 def _fault_of_directory(directory: Path, user: int | None) -> str | None:
-    found = directory.stat()
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return None
     if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return msg("stands in {directory}, which others can write", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):

@@ -1,0 +1,134 @@
+"""init asks again after a wrong answer: what is typed after it left would go into the shell's history."""
+
+import os
+import pty
+import select
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY, Command
+
+CHAT = "app-chat-0123456789abcdef"
+
+
+class Person:
+    """Answers the questions of a command on a terminal."""
+
+    def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
+        self.shown = ""
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(home)
+            os.execve(
+                sys.executable,
+                [sys.executable, "-m", "dify_job", *arguments],
+                {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "dumb", **environ},
+            )
+
+    def answer(self, question: str, reply: str) -> None:
+        before = len(self.shown)
+        until = time.monotonic() + 30
+        while question not in self.shown[before:] and self._read() and time.monotonic() < until:
+            pass
+        assert question in self.shown[before:], self.shown
+        os.write(self._terminal, f"{reply}\n".encode())
+
+    def leaves(self) -> int:
+        while self._read():
+            pass
+        os.close(self._terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self) -> bool:
+        if not select.select([self._terminal], [], [], 30)[0]:
+            return False
+        try:
+            part = os.read(self._terminal, 65536).decode(errors="replace")
+        except OSError:
+            return False
+        self.shown += part
+        return bool(part)
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    with StandIn((App(KEY, "Daily report"), App(CHAT, "Chat", mode="advanced-chat")), ping=0.5) as made:
+        yield made
+
+
+def config_of(dify_job: Command) -> Path:
+    return dify_job.home / ".config/dify-job/config.toml"
+
+
+def test_a_wrong_address_key_name_and_schedule_are_asked_for_again(
+    dify_job: Command, server: StandIn
+) -> None:
+    person = Person(dify_job.home, "init", "--user")
+    person.answer("Dify's address [http://localhost/v1]: ", "ftp://x")
+    person.answer("Dify's address [http://localhost/v1]: ", "http://127.0.0.1:1")
+    person.answer("API key: ", "'app-quoted-0123456789'")
+    person.answer("API key: ", "app-wrong-0123456789")
+    person.answer("Dify's address [http://127.0.0.1:1/v1]: ", server.base_url)
+    person.answer("API key: ", CHAT)
+    person.answer("API key: ", KEY)
+    person.answer("Name of the job [daily-report]: ", "Not a name")
+    person.answer("Name of the job [", "daily")
+    person.answer("Run every [1h]: ", "2")
+    person.answer("Run every [1h]: ", "30 7 * * 1-5")
+    assert person.leaves() == 0, person.shown
+    for said in (
+        "is not an http or https address",
+        "connection refused",
+        "stands in quotes",
+        "take the key from the app in Dify",
+        "is no workflow",
+        "is not allowed",
+        "has no unit",
+    ):
+        assert said in person.shown
+    assert "0123456789" not in person.shown
+    assert tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]["cron"] == "30 7 * * 1-5"
+    assert dify_job("config", "validate").code == 0
+
+
+def test_a_name_that_is_taken_is_asked_for_again(dify_job: Command, server: StandIn) -> None:
+    given = ("init", "--user", "--base-url", server.base_url)
+    assert dify_job(*given, "daily-report", input=KEY).code == 0
+    person = Person(dify_job.home, *given, "--every", "2h")
+    person.answer("API key: ", KEY)
+    person.answer("Name of the job [daily-report]: ", "")
+    person.answer("Name of the job [daily-report]: ", "second")
+    assert person.leaves() == 0, person.shown
+    assert "there is a job daily-report already" in person.shown
+    assert (config_of(dify_job).parent / "config.d/second.toml").exists()
+
+
+def test_a_script_gets_the_error_at_once(dify_job: Command) -> None:
+    made = dify_job("init", "daily", "--user", "--base-url", "http://127.0.0.1:1", input=KEY)
+    assert (made.code, "nothing was written" in made.stderr) == (69, True)
+
+
+def test_a_directory_that_others_can_write_is_refused_before_anything_is_asked(
+    dify_job: Command, server: StandIn
+) -> None:
+    place = dify_job.home / "open dir"
+    place.mkdir()
+    place.chmod(0o777)
+    config = place / "c.toml"
+    given = ("--config", str(config), "init", "x", "--user", "--base-url", server.base_url)
+    refused = dify_job(*given, input=KEY)
+    assert (refused.code, list(place.iterdir())) == (78, [])
+    assert f"chmod go-w '{place}'" in refused.stderr
+    person = Person(dify_job.home, *given)
+    assert person.leaves() == 78
+    assert "API key" not in person.shown
+    place.chmod(0o755)
+    assert dify_job(*given, input=KEY).code == 0
+    assert dify_job("--config", str(config), "config", "validate").code == 0

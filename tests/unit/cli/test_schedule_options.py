@@ -1,0 +1,46 @@
+"""A schedule as a person answers for one."""
+
+import pytest
+
+from dify_job.cli.schedule_options import schedule_of_text
+from dify_job.config.model import ScheduleConfig
+from dify_job.messages.errors import JobError
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        ("2h", ScheduleConfig(every=7200)),
+        ("1h 30min", ScheduleConfig(every=5400)),
+        ("0.5 hours", ScheduleConfig(every=1800)),
+        ("Mon..Fri 07:00", ScheduleConfig(calendar=("Mon..Fri 07:00",))),
+        ("07:00", ScheduleConfig(calendar=("07:00",))),
+        ("daily", ScheduleConfig(calendar=("daily",))),
+        ("*-*-01 06:00 Asia/Shanghai", ScheduleConfig(calendar=("*-*-01 06:00 Asia/Shanghai",))),
+        ("30 7 * * 1-5", ScheduleConfig(cron="30 7 * * 1-5")),
+        ("0 7 1 1 1", ScheduleConfig(cron="0 7 1 1 1")),
+        ("*/5 8-18 * jan,feb mon", ScheduleConfig(cron="*/5 8-18 * jan,feb mon")),
+        ("@daily", ScheduleConfig(cron="@daily")),
+    ],
+)
+def test_every_form_of_a_schedule_is_understood(text: str, schedule: ScheduleConfig) -> None:
+    assert schedule_of_text(text) == schedule
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2", "has no unit"),
+        ("30M", "30min for minutes or 30month for months"),
+        ("often", "'often' is not a time span"),
+        ("2x", "'2x' is not a time span"),
+        ("99 7 * * *", "99"),
+        ("2020-01-01", "never elapses"),
+        ("25:00", "calendar"),
+        ("", "."),
+    ],
+)
+def test_an_answer_that_is_no_schedule_is_refused_with_the_forms(text: str, said: str) -> None:
+    with pytest.raises(JobError, match=said) as raised:
+        schedule_of_text(text)
+    assert raised.value.hint == "write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5"
