@@ -1,8 +1,9 @@
-"""A proxy that breaks one connection at one byte, and leaves all others alone."""
+"""A proxy that breaks the request that starts a run, or its answer, at one byte."""
 
 import os
 import socket
 import struct
+import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +23,7 @@ GATEWAY_TIMEOUT = (
     b"<html>Gateway Time-out</h1>"
 )
 
-HOST = f"127.9.{os.getpid() % 250}.1"  # of our own: what other tests try on 127.0.0.1 would be the first call
+HOST = f"127.9.{os.getpid() % 250}.1"  # of our own: other tests try ports of 127.0.0.1
 EVENT_END = b"\n\n\r\n"  # the empty line, and the end of the chunk that the stand-in sends it in
 
 
@@ -37,20 +38,35 @@ class Cut:
 
 
 class CuttingProxy(Accepting):
+    """Cuts the first request that starts a run, whichever connection it comes on.
+
+    A slow client looks for its run before the request that starts it has a connection: the first connection
+    can be another one. seen: a line for each request that came, and what became of it.
+    """
+
     def __init__(self, upstream: int, cut: Cut | None) -> None:
         super().__init__(HOST)
         self._upstream = upstream
         self._cut = cut
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.posts = 0  # requests that start a run
         self.request = b""
-        self.first_at: float | None = None
+        self.first_at: float | None = None  # monotonic, when the first of them was here
         self.response = b""
+        self.seen: list[str] = []
 
     def serve(self, client: socket.socket, number: int) -> None:
-        first = number == 0
         request = read_request(client)
-        if first:
-            self.first_at = time.monotonic()
-        cut = self._cut if first else None
+        line = request.split(b"\r\n", 1)[0]
+        with self._lock:
+            first = self._is_first(line)
+            if first:
+                self.first_at = time.monotonic()
+            cut = self._cut if first else None
+            became = f"cut: {cut}" if cut is not None else "passed"
+            after = time.monotonic() - self._began
+            self.seen.append(f"{after:.3f} s, connection {number}: {line.decode('latin-1')!r}, {became}")
         if cut is not None and cut.in_request:
             with socket.create_connection(("127.0.0.1", self._upstream)) as server:
                 server.sendall(request[: cut.position])
@@ -66,6 +82,11 @@ class CuttingProxy(Accepting):
                 self._pass(server, client, None if cut is None else cut.position, first)
             if cut is not None:
                 self._break(client, cut.fault)
+
+    def _is_first(self, line: bytes) -> bool:
+        starts = line.startswith(b"POST ") and line.split(b" ")[1].endswith(b"/workflows/run")
+        self.posts += starts
+        return starts and self.posts == 1
 
     def _pass(self, server: socket.socket, client: socket.socket, limit: int | None, first: bool) -> None:
         passed = 0

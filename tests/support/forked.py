@@ -42,13 +42,17 @@ class Forks:
         )
         self._waiting: dict[str, Future[int]] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._ready.stdin is not None
         self._ready.stdin.close()
         self._ready.wait(30)
+        self._hearing.join(30)
+        assert self._ready.stdout is not None
+        self._ready.stdout.close()
 
     def run(
         self, home: Path, args: list[str], env: Mapping[str, str], patches: Mapping[str, Any], limit: float
