@@ -10,7 +10,7 @@ from ..system.lazy_import import lazy_import  # noqa: E402
 
 lazy_import(
     *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors"),
-    *("shutil", "stringprep", "tokenize", "traceback", "zipfile"),
+    *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
 )
 
 import os  # noqa: E402

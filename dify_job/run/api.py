@@ -24,6 +24,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state.store import JobState, LockHeld, cannot_write, directory_of
 from ..system.values import replace
+from .event_queue import Interrupted
 from .inputs import Templates, secrets_in
 from .result import Result, log_result
 from .run_context import RunContext, fault, no_memory, not_started, refusal
@@ -85,13 +86,21 @@ class _Workflow:
         self._start = start
         self._state: JobState | None = None
         self._telling = _telling(job, start)
-        self._templates = Templates(job, self._last_success)
+        self._began = start.began
+        self._templates = Templates(
+            job, self._last_success, until=lambda: self._began + job.timeout, pause=self._pause
+        )
 
     def run(self) -> Result:
         try:
             result = self._result()
         except JobError as error:
             result = refusal(self._job.name, error, self._start)
+            self._keep(result)
+        except Interrupted as stopped:
+            message = msg("cancelled; no run had been started")
+            signum = stopped.signum
+            result = not_started(self._job.name, self._start, Outcome.CANCELLED, message, signum=signum)
             self._keep(result)
         except MemoryError:
             result = refusal(self._job.name, no_memory(), self._start)
@@ -151,7 +160,8 @@ class _Workflow:
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
                 told = msg("cancelled before it began")
                 return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
-        request = self._request(key, time.monotonic() if start.jitter else start.began)
+            self._began = time.monotonic()
+        request = self._request(key, self._began)
         target = self._target()
         from .engine import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
 
@@ -203,6 +213,11 @@ class _Workflow:
         from .files import look_at  # noqa: PLC0415 - for jobs with files
 
         return look_at(self._templates.files())
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for what is rendered. Raises Interrupted at a signal."""
+        if (cancel := self._start.inbox.pause(time.monotonic() + seconds)) is not None:
+            raise Interrupted(cancel.signum)
 
     def _import_ahead(self) -> None:
         """Import what is needed once the run has ended: an upgrade may replace our files meanwhile."""

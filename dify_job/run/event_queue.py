@@ -20,6 +20,14 @@ class Cancel:
     signum: int
 
 
+class Interrupted(Exception):  # noqa: N818 - no error: the user wants it
+    """A signal ended what was done before anything was sent."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
 class EventQueue:
     """A queue with deadlines. cancel() may be called from a signal handler: SimpleQueue.put is reentrant.
 

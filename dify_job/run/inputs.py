@@ -5,8 +5,9 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from functools import cached_property
+from time import monotonic, sleep
 from typing import Any
 
 from .. import log
@@ -15,6 +16,9 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.json_text import BoundsError, check, loads
+from ..system.template_process import render_all
+
+_LONGEST_RENDERING = 60.0  # seconds, where there is no deadline of a run
 
 _PRIVATE_NAME = (
     r"(?i)pass(word|phrase|wd)|secret|token|credential|(api|private|access)[_-]?key"
@@ -23,9 +27,14 @@ _PRIVATE_NAME = (
 
 
 class Templates:
-    """The job's templates and what they can name; the clock is read once for all of them.
+    """The job's templates, rendered together in a process of their own; the clock is read once for all.
 
-    last_success: asked, only where there is a template, when the last run that succeeded began.
+    Args:
+        job: The job.
+        last_success: Returns when the last run that succeeded began; asked only where there is a template.
+        environ: The variables that env() reads.
+        until: Returns the monotonic time at which rendering is given up; by default a minute from now.
+        pause: Waits for so many seconds; what it raises ends the rendering.
     """
 
     def __init__(
@@ -33,10 +42,15 @@ class Templates:
         job: Job,
         last_success: Callable[[], datetime | None],
         environ: Mapping[str, str] = os.environ,
+        *,
+        until: Callable[[], float] = lambda: monotonic() + _LONGEST_RENDERING,
+        pause: Callable[[float], object] = sleep,
     ) -> None:
         self._job = job
         self._last_success = last_success
         self._environ = environ
+        self._until = until
+        self._pause = pause
 
     def inputs(self) -> dict[str, Any]:
         """The job's own inputs; what has no `{{` or `{%` stays as it is. Raises JobError (config)."""
@@ -56,64 +70,72 @@ class Templates:
         return text if text is None else str(self._render(text, "output.file"))
 
     def renew(self) -> bool:
-        """True where a run succeeded since the names were made, so that what they gave is out of date."""
-        if "_names" not in vars(self) or self._names["last_success"] == self._last_success():
+        """True where a run succeeded since the templates were rendered, so that they are out of date."""
+        if "_results" not in vars(self) or self._names["last_success"] == _as_text(self._last_success()):
             return False
-        del self._names
+        del self._names, self._results
         return True
 
     @cached_property
     def _names(self) -> dict[str, Any]:
-        now = _now_in(self._job.schedule.timezone)
+        """What the templates can name, as JSON."""
+        job = self._job
+        allowed = [name for name in job.env if name != job.key.env]
+        variables = {name: self._environ[name] for name in allowed if name in self._environ}
+        for name, value in variables.items():
+            if re.search(_PRIVATE_NAME, name):
+                log.hide(value)
         return {
-            "now": now,
-            "today": now.date(),
-            "last_success": self._last_success(),
-            "job": self._job.name,
+            "now": datetime.now().astimezone().isoformat(),
+            "zone": job.schedule.timezone,
+            "last_success": _as_text(self._last_success()),
+            "job": job.name,
             "hostname": socket.gethostname(),
-            "timedelta": timedelta,
-            "env": self._env,
+            "allowed": allowed,
+            "variables": variables,
         }
 
-    def _env(self, name: str, default: str | None = None) -> str:
-        """A variable that the job lets its templates read."""
+    @cached_property
+    def _results(self) -> dict[tuple[str, str], str | JobError]:
+        """Each template, by its key and its text, with what it renders to."""
         job = self._job
-        if name not in job.env or name == job.key.env:
-            raise JobError(
-                Outcome.CONFIG,
-                msg(
-                    "a template of job {name} reads the environment variable {name2}, which the job does not "
-                    "allow",
-                    name=job.name,
-                    name2=name,
-                ),
-                msg('add it to the job: env = ["{name}"]', name=name),
-            )
-        value = self._environ.get(name, default)
-        if value is None:
-            raise JobError(
-                Outcome.CONFIG,
-                msg(
-                    "a template of job {name} reads the environment variable {name2}, which is not set",
-                    name=job.name,
-                    name2=name,
-                ),
-                msg('set it (in a unit: Environment=), or give a default: env("{name}", "...")', name=name),
-            )
-        if re.search(_PRIVATE_NAME, name):
-            log.hide(value)
-        return value
+        found = [
+            one
+            for name, values in (("inputs", job.inputs), ("files", job.files), ("output", job.output.file))
+            for one in _templates_in(values, "output.file" if name == "output" else name)
+        ]
+        templates = list(dict.fromkeys(found))
+        return dict(
+            zip(templates, render_all(templates, self._names, self._until(), self._pause), strict=True)
+        )
 
     def _render(self, value: Any, where: str) -> Any:
         if isinstance(value, str) and is_template(value):
-            from ..system.templates import render_value  # noqa: PLC0415 - Jinja costs more than the rest of a run
-
-            return render_value(value, self._names, where)
+            result = self._results[where, value]
+            if isinstance(result, JobError):
+                raise result
+            return result
         if isinstance(value, Mapping):
             return {key: self._render(inner, f"{where}.{key}") for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._render(inner, where) for inner in value]
         return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not
+
+
+def _templates_in(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        if is_template(value):
+            yield where, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _templates_in(inner, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _templates_in(inner, where)
+
+
+def _as_text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def is_template(text: str) -> bool:
@@ -190,11 +212,3 @@ def _is_ambiguous(value: Any) -> bool:
         return isinstance(value, (Mapping, list, tuple))
     text = value.strip()
     return text.lower() in ("true", "false") or (text[:1], text[-1:]) in (("{", "}"), ("[", "]"))
-
-
-def _now_in(zone: str | None) -> datetime:
-    if zone is None:
-        return datetime.now().astimezone()
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - for jobs with a zone
-
-    return datetime.now(ZoneInfo(zone))

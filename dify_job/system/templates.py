@@ -1,9 +1,7 @@
 """The only Jinja: templates in config values, and the files of deploy/."""
 
-import contextlib
 import functools
 import resource
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,8 +38,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
     """
     environment = _Sandbox()
     try:
-        with _bounded_memory():
-            return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
+        return _joined(environment.from_string(_counting(environment.parse(template))).generate(names))
     except MemoryError:
         reason: str = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
     except _MISTAKES as error:
@@ -100,24 +97,18 @@ def _joined(parts: Iterable[str]) -> str:
     return "".join(kept)
 
 
-@contextlib.contextmanager
-def _bounded_memory() -> Iterator[None]:
-    """Let a template that grows without end have a MemoryError before the machine has none left."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # the limit is the whole process's: two threads that lower it would leave it lowered
-        return
+def limit_memory() -> None:
+    """Let a template that grows without end have a MemoryError before the machine has none left.
+
+    The limit is of the whole process, so it is for one that renders templates and ends.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     try:
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     except (OSError, ValueError):
-        yield  # no /proc here
-        return
+        return  # no /proc here
     limits = [limit for limit in (used + _MEMORY, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def render_file(name: str, values: Mapping[str, Any]) -> str:

@@ -1,0 +1,116 @@
+"""Renders templates of config values in a process of its own, which a deadline or a signal can end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+
+_TICK = 0.01  # seconds between looks at the process
+_SPARE = 5.0  # seconds of CPU time beyond the deadline, after which the kernel ends an orphan
+_WORKER = (
+    "import json, sys\n"
+    "order = json.load(open(0, 'rb', closefd=False))\n"
+    "sys.path[:] = order['path']\n"
+    "from dify_job.system.template_worker import work\n"
+    "work(order)"
+)
+
+
+def render_all(
+    templates: Sequence[tuple[str, str]],
+    names: Mapping[str, Any],
+    until: float,
+    pause: Callable[[float], object],
+) -> list[str | JobError]:
+    """Render templates, each to its text or to the error that it has.
+
+    Args:
+        templates: The key of each, for messages, and its text.
+        names: What the worker makes the names of the templates from, as JSON.
+        until: Monotonic time at which rendering is given up.
+        pause: Waits for so many seconds; what it raises ends the rendering.
+
+    Returns:
+        As many results as there are templates.
+    """
+    if not sys.executable:  # Python inside another program
+        return list(import_module(f"{__package__}.template_worker").render_each(templates, names))
+    order = {
+        "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is on no path
+        "names": names,
+        "templates": templates,
+        "cpu": max(1, round(until - time.monotonic() + _SPARE)),
+    }
+    asked, answered = os.memfd_create("templates"), os.memfd_create("texts")
+    try:
+        os.write(asked, json.dumps(order).encode(errors="surrogatepass"))
+        os.lseek(asked, 0, os.SEEK_SET)
+        ended_by = _run(asked, answered, until, pause)
+        results = [_result(line) for line in _lines(answered)]
+    finally:
+        os.close(asked)
+        os.close(answered)
+    if len(results) < len(templates):
+        where = templates[len(results)][0]
+        results += [_unfinished(where, ended_by)] * (len(templates) - len(results))
+    return results
+
+
+def _run(asked: int, answered: int, until: float, pause: Callable[[float], object]) -> int | None:
+    """Run the worker to its end; return its exit code, or None where the deadline ended it."""
+    command = [sys.executable, "-I", "-c", _WORKER]
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, process_group=0
+    )
+    try:
+        while process.poll() is None:
+            if time.monotonic() >= until:
+                return None
+            pause(_TICK)
+        pause(0.0)
+        return process.returncode
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _lines(answered: int) -> list[bytes]:
+    """Return the whole lines that the worker wrote."""
+    os.lseek(answered, 0, os.SEEK_SET)
+    with os.fdopen(answered, "rb", closefd=False) as file:
+        return file.read().split(b"\n")[:-1]
+
+
+def _result(line: bytes) -> str | JobError:
+    told = json.loads(line)
+    if isinstance(told, str):
+        return told
+    message, hint = (msg(template, **values) for template, values in (told["message"], told["hint"]))
+    return JobError(Outcome.CONFIG, message, hint)
+
+
+def _unfinished(where: str, ended_by: int | None) -> JobError:
+    hint = msg("make the template smaller; what it renders is one text")
+    if ended_by is None:
+        return JobError(
+            Outcome.CONFIG,
+            msg("{where}: the template was not rendered before the deadline", where=where),
+            hint,
+        )
+    how = signal.Signals(-ended_by).name if ended_by < 0 else msg("exit code {code}", code=ended_by)
+    return JobError(
+        Outcome.CONFIG,
+        msg("{where}: the process that renders the template ended with {how}", where=where, how=how),
+        hint,
+    )

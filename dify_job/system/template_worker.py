@@ -1,0 +1,107 @@
+"""The process that renders templates: reads one order, writes one line of JSON for each template."""
+
+import json
+import os
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import Message, msg
+from .templates import limit_memory, render_value
+
+
+def work(order: Mapping[str, Any]) -> None:
+    """Render the templates of an order, as `template_process` makes it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seconds = int(order["cpu"])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    limit_memory()
+    for result in render_each(order["templates"], order["names"]):
+        told: Any = result
+        if isinstance(result, JobError):
+            told = {"message": _parts(result.message), "hint": _parts(result.hint or "")}
+        _write(json.dumps(told).encode() + b"\n")
+
+
+def render_each(templates: Sequence[tuple[str, str]], told: Mapping[str, Any]) -> Iterator[str | JobError]:
+    """Render templates in this process, one after the other.
+
+    Args:
+        templates: The key of each, for messages, and its text.
+        told: What `template_names` takes.
+    """
+    names = template_names(told)
+    for where, template in templates:
+        try:
+            yield render_value(template, names, where)
+        except JobError as error:
+            yield error
+
+
+def template_names(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what templates can name.
+
+    Args:
+        told: The same as JSON: times as text, `variables` and `allowed` for env().
+    """
+    now = datetime.fromisoformat(told["now"])
+    now = now.astimezone(ZoneInfo(told["zone"])) if told["zone"] else now.astimezone()
+    last = told["last_success"]
+    return {
+        "now": now,
+        "today": now.date(),
+        "last_success": None if last is None else datetime.fromisoformat(last),
+        "job": told["job"],
+        "hostname": told["hostname"],
+        "timedelta": timedelta,
+        "env": _env(told["job"], told["allowed"], told["variables"]),
+    }
+
+
+def _env(job: str, allowed: list[str], variables: Mapping[str, str]) -> Callable[..., str]:
+    def env(name: str, default: str | None = None) -> str:
+        """Return a variable that the job lets its templates read."""
+        if name not in allowed:
+            raise JobError(
+                Outcome.CONFIG,
+                msg(
+                    "a template of job {job} reads the environment variable {name}, which the job does not "
+                    "allow",
+                    job=job,
+                    name=name,
+                ),
+                msg('add it to the job: env = ["{name}"]', name=name),
+            )
+        value = variables.get(name, default)
+        if value is None:
+            raise JobError(
+                Outcome.CONFIG,
+                msg(
+                    "a template of job {job} reads the environment variable {name}, which is not set",
+                    job=job,
+                    name=name,
+                ),
+                msg(
+                    'set it (in a unit: Environment=), or give a default: env("{name}", "...")',
+                    name=name,
+                ),
+            )
+        return value
+
+    return env
+
+
+def _parts(text: str) -> tuple[str, dict[str, str]]:
+    """Return the template and the values of a message."""
+    if isinstance(text, Message):
+        return text.template, {name: str(value) for name, value in text.values.items()}
+    return "{text}", {"text": text}
+
+
+def _write(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]

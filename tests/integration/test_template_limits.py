@@ -1,0 +1,66 @@
+"""Templates that take long: rendering is inside the deadline and ends at signals."""
+
+import signal
+import time
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY, Command
+
+ENDLESS = (
+    "{{ [1]|slice(10**12)|select|list }}",
+    "{% macro a(n) %}{{ a(n + 1) ~ a(n + 1) if n < 60 else '' }}{% endmacro %}{{ a(0) }}",
+)
+
+
+def configure(dify_job: Command, server: StandIn, template: str, key: str = "inputs") -> list[str]:
+    where = {
+        "inputs": "inputs = { a = '''T''' }",
+        "files": "files = { a = '''T''' }",
+        "output": "output = { file = '''T''' }",
+    }
+    config = dify_job.home / "config.toml"
+    config.write_text(
+        f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n'
+        + where[key].replace("T", template)
+    )
+    return ["run", "daily", "--config", str(config)]
+
+
+@pytest.mark.parametrize("template", ENDLESS)
+@pytest.mark.parametrize("key", ["inputs", "output"])
+def test_the_deadline_ends_the_rendering(dify_job: Command, server: StandIn, template: str, key: str) -> None:
+    began = time.monotonic()
+    done = dify_job(*configure(dify_job, server, template, key), "--timeout", "2s", env={"KEY": KEY})
+    assert time.monotonic() - began < 10
+    assert done.code == 78
+    assert key in done.result["message"]
+    assert not server.runs
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_the_first_signal_ends_the_rendering(
+    dify_job: Command, server: StandIn, signum: int, code: int
+) -> None:
+    process = dify_job.start(*configure(dify_job, server, ENDLESS[0]), env={"KEY": KEY})
+    time.sleep(1.5)
+    began = time.monotonic()
+    process.send_signal(signum)
+    process.communicate(timeout=30)
+    assert time.monotonic() - began < 3
+    assert process.returncode == code
+    assert not server.runs
+
+
+def test_config_validate_ends_with_an_endless_template(dify_job: Command, server: StandIn) -> None:
+    words = configure(dify_job, server, "{{ [1]|slice(10**12)|select|list }}{{ nope }}")
+    (dify_job.home / "sitecustomize.py").write_text(
+        "import dify_job.run.inputs as i\ni._LONGEST_RENDERING = 1.0\n"
+    )
+    env = {"KEY": KEY, "PYTHONPATH": str(dify_job.home)}
+    done = dify_job("config", "validate", *words[2:], env=env)
+    assert done.code == 78
+    assert "inputs.a" in done.stdout + done.stderr
