@@ -46,7 +46,11 @@ def dify_job_1() -> str:
     lines += [line for paragraph in _paragraphs(cli) for line in (paragraph, ".PP")]
     lines += ["The operating system does the scheduling:", ".BR systemctl (1),", ".BR journalctl (1)"]
     lines += ["and", ".BR crontab (1)", "are the control panel; the commands here help with it."]
-    lines += [".SH OPTIONS", "Every command takes these, before or after its name."]
+    lines += [
+        ".SH OPTIONS",
+        "Every command takes these, before or after its name.",
+    ]
+    lines += [r"\-\-version stands before it."]
     lines += [line for option in cli.params for line in _option(option)]
     lines += [".SH COMMANDS"]
     context = click.Context(cli, info_name="dify-job")

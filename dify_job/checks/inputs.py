@@ -103,6 +103,7 @@ def check_files(
             return fail(
                 "files",
                 msg("{name} cannot read {path}: {why}", name=account.name, path=file.path, why=why),
-                mend,
+                mend
+                or msg("edit files in {place}: a copy that {name} can read", place=place, name=account.name),
             )
     return ok("files", msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))

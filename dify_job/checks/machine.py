@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..dify.app_info import AppProbe
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedulers import access, systemctl
 from ..state.reader import lock_holder
 from ..state.store import private_of
@@ -98,8 +99,14 @@ def _check_without_journal(case: CheckContext) -> Finding:
         )
     if case.account is not None and (why := access.obstacle(file.parent, case.account, os.W_OK)) is not None:
         told = msg("{name} cannot write log_file {file}: {why}", name=case.account.name, file=file, why=why)
+        own = file.parent / "dify-job"
         return warn(
-            "journal", told, by_root(msg("chown {name} {parent}", name=case.account.name, parent=file.parent))
+            "journal",
+            told,
+            msg(
+                "{command} and set log_file to a file in it",
+                command=command("install", "-d", "-o", case.account.name, str(own), needs_root=True),
+            ),
         )
     return ok("journal", msg("none here; the log goes to {file}", file=file))
 

@@ -14,6 +14,7 @@ from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_key, read_urls
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Command, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
@@ -22,6 +23,11 @@ from .context import CheckContext
 from .finding import Finding, by_root, fail, ok, place_of, warn
 from .program import missing_module
 
+# Directories that many programs share: their owners and modes are not ours to change.
+_OF_THE_SYSTEM = tuple(
+    map(Path, ("/root", "/etc", "/usr", "/boot", "/dev", "/proc", "/run", "/var/log", "/var/lib"))
+)
+_DEPTH_OF_SHARED = 2  # parts of /srv
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
@@ -73,7 +79,7 @@ def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
 
 def _new_key(case: CheckContext, error: JobError) -> str | None:
     """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
-    if case.config.path is None or (error.hint or "").startswith("chmod "):
+    if case.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
     encrypt = " --encrypt" if case.job.key.encrypted is not None else ""
     return f"{case.command(f'secret set {case.job.name}{encrypt}')} ({error.hint})"
@@ -117,14 +123,24 @@ def check_output(case: CheckContext, account: access.Account) -> Finding | None:
 
 
 def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
-    """What opens a path to a user; None for one who is another at each run, and wants to write."""
+    """Return what opens a path to a user; None where nothing does without harm.
+
+    A dynamic user who wants to write is another one at each run. Homes and the directories of the system stay
+    as they are.
+    """
     if account.uid is None and need == os.W_OK:
         return None
     for above in reversed(path.parents):
         if access.obstacle(above, account, os.X_OK) is not None:
-            return by_root(msg("chmod a+x {quote}", quote=shlex.quote(str(above))))
-    to = msg("chown {name}", name=account.name) if need == os.W_OK else msg("chmod a+r")
-    return by_root(f"{to} {shlex.quote(str(path))}")
+            return None if _belongs_to_others(above) else command("chmod", "a+x", str(above), needs_root=True)
+    if need == os.W_OK:
+        shared = _belongs_to_others(path) or len(path.parts) <= _DEPTH_OF_SHARED
+        return None if shared else command("chown", account.name, str(path), needs_root=True)
+    return None if _belongs_to_others(path) else command("chmod", "a+r", str(path), needs_root=True)
+
+
+def _belongs_to_others(path: Path) -> bool:
+    return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)
 
 
 def check_notify(case: CheckContext) -> Finding | None:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..messages.problem import command
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+_SECRET_MOUNTS = tuple(map(Path, ("/run/secrets", "/var/run/secrets")))
+_HOMES = (Path("/home"),)
 _ACL = "system.posix_acl_access"
 
 
@@ -79,21 +82,60 @@ def check_place_of_secret(path: Path) -> None:
 
 
 def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str:
-    """Return the command that makes a refused file acceptable, judged by its state now."""
-    found, me = path.stat(), os.geteuid()
+    """Return what makes a refused file acceptable, judged by its state now.
+
+    Nothing is taken from its owner: a file in the home of another user is copied, and what a container
+    runtime mounts is mounted otherwise.
+
+    Args:
+        path: The file that was refused.
+        private: True for a file that others must not even read.
+        user: One more user who may own it.
+    """
+    given, is_secret, found, me = path, private, path.stat(), os.geteuid()
+    if _is_mounted_secret(path):
+        return msg("mount it so that only its user can read it, with mode 0400 (Kubernetes: defaultMode)")
     if fault_of_file(found, path, private=private, user=user) is None:
         user = user if found.st_uid == user else None
         path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
         found, private = path.stat(), False
     elif not stat.S_ISREG(found.st_mode):
-        return f"ls -l {shlex.quote(str(path))}"
-    name = shlex.quote(str(path))
+        return command("ls", "-l", str(path))
     strange = found.st_uid not in (0, me, user)
-    commands = [msg("chown {value} {name}", value="root" if me == 0 else me, name=name)] if strange else []
+    if strange and _is_in_home_of_other(path, found.st_uid):
+        place = Path("~/.config/dify-job").expanduser() if me else Path("/etc/dify-job")
+        copy = str((place / "credentials" if is_secret else place) / given.name)
+        words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]
+        return msg(
+            "it is another user's; copy it and name the copy: {command}",
+            command=command(*words, str(given), copy, needs_root=True),
+        )
+    by_root = me not in (0, found.st_uid)
+    commands: list[str] = []
+    if strange:
+        commands.append(command("chown", "root" if me == 0 else str(me), str(path), needs_root=by_root))
     if _open_to_others(found, path) & stat.S_IWOTH or (private and found.st_mode & _OTHERS_READ):
-        commands.append(msg("chmod {value} {name}", value="600" if private else "go-w", name=name))
-    by_root = "" if me in (0, found.st_uid) else "sudo "
-    return " && ".join(f"{by_root}{command}" for command in commands)
+        commands.append(command("chmod", "600" if private else "go-w", str(path), needs_root=by_root))
+    return join(" && ", commands) if len(commands) != 1 else commands[0]
+
+
+def _is_mounted_secret(path: Path) -> bool:
+    """True for what a container runtime mounted: its modes are not for the container to change."""
+    where = path.resolve()
+    try:
+        read_only = bool(os.statvfs(where).f_flag & os.ST_RDONLY)
+    except OSError:
+        read_only = False
+    return read_only or any(path.is_relative_to(one) or where.is_relative_to(one) for one in _SECRET_MOUNTS)
+
+
+def _is_in_home_of_other(path: Path, owner: int) -> bool:
+    """True for a file or directory that a user other than the caller keeps in a home."""
+    try:
+        home = Path(pwd.getpwuid(owner).pw_dir)
+    except KeyError:
+        return any(path.is_relative_to(one) for one in _HOMES)
+    return any(path.is_relative_to(one) for one in (home, *_HOMES) if one != Path("/"))
 
 
 def check_ca_file(path: Path | None) -> None:

@@ -112,12 +112,13 @@ class Notifier:
         until = time.monotonic() + LIMIT
         notify = self._notify
         names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
+        unreadable = {str(file_of(name)): error for name in names if (error := _fault_of(name)) is not None}
         errands = self._messages([(report.title, names)], report)
         if notify.healthchecks:
             url, body = ping_url(notify.healthchecks, "log", self._rid), report.body.encode()
             errands.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
         _wait(errands, until, _sleep)
-        return {errand.what: errand.fault for errand in errands}
+        return unreadable | {errand.what: errand.fault for errand in errands}
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
         if self._start is not None:  # a start that arrives after the end would be a run that never ends
@@ -199,6 +200,17 @@ def _post(url: str, body: bytes) -> str | None:
         if type(reason).__name__ in ("NewConnectionError", "NameResolutionError"):
             return msg("no connection")
         raise _Failed(msg("no whole answer ({name})", name=type(error).__name__)) from None
+    return None
+
+
+def _fault_of(name: str) -> str | None:
+    """Why no message can go to the addresses of a file; None where it names some."""
+    try:
+        read_urls(file_of(name))
+    except JobError as error:
+        return (
+            msg("{message}; {hint}", message=error.message, hint=error.hint) if error.hint else error.message
+        )
     return None
 
 

@@ -1,0 +1,29 @@
+"""Commands that only look never advise one that costs money."""
+
+import re
+
+import pytest
+
+from ..support.command import Command
+
+CONFIG = '[jobs.daily]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{home}/a.key"\n{more}'
+LOOKING = (
+    ("history", "daily"), ("history",), ("status",), ("status", "daily"), ("logs", "daily"), ("next",),
+    ("notify", "daily"), ("doctor",), ("doctor", "daily"), ("config", "show"), ("config", "validate"),
+    ("history", "nosuch"), ("status", "nosuch"), ("logs", "nosuch"), ("secret", "set", "daily"),
+    ("secret", "set", "nosuch"), ("notify", "nosuch"), ("doctor", "nosuch"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("more", ["", 'notify = { on_failure = ["apprise-url-from-file:/nowhere"] }\n'])
+def test_no_hint_of_a_command_that_looks_starts_a_run(
+    dify_job: Command, words: tuple[str, ...], more: str
+) -> None:
+    path = dify_job.home / ".config/dify-job/config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CONFIG.format(home=dify_job.home, more=more))
+    path.chmod(0o600)
+    ran = dify_job(*words, input="app-0123456789abcdef\n")
+    said = ran.stdout + ran.stderr
+    assert not re.search(r"dify-job( --?\S+( [/\w.]+)?)* run\b", said)

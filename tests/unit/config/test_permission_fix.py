@@ -1,0 +1,74 @@
+"""What is advised for a refused file takes nothing from its owner."""
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dify_job.config import permissions
+from dify_job.config.permissions import permission_fix
+from dify_job.messages.problem import Command, Reader, for_reader
+
+DANA = 4242
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of dana, who owns all files in it."""
+    place = tmp_path / "dana"
+    place.mkdir()
+    plain = Path.stat
+
+    def stat(path: Path, **options: Any) -> Any:
+        found = plain(path, **options)
+        if not path.is_relative_to(place):
+            return found
+        return SimpleNamespace(st_mode=found.st_mode, st_uid=DANA, st_gid=DANA)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(
+        pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir=str(place if uid == DANA else "/"))
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return place
+
+
+def test_key_in_the_home_of_another_user_is_copied_and_stays_theirs(home: Path) -> None:
+    key = home / "k.key"
+    key.write_text("app-x")
+    fix = permission_fix(key, private=True)
+    assert f"install -D -m 600 {key} /etc/dify-job/credentials/k.key" in fix
+    assert "chown" not in fix
+    assert "chmod" not in fix
+
+
+def test_home_itself_is_never_given_away(home: Path) -> None:
+    key = home / "k.key"
+    key.write_text("app-x")
+    key.chmod(0o600)
+    assert "chown" not in permission_fix(key, private=True, user=DANA)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_mounted_secret_is_mounted_otherwise(
+    private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permissions, "_SECRET_MOUNTS", (tmp_path,))
+    secret = tmp_path / "api_key"
+    secret.write_text("app-x")
+    secret.chmod(0o644)
+    fix = permission_fix(secret, private=private)
+    assert "chmod" not in fix
+    assert "mode 0400" in fix
+
+
+def test_own_file_is_closed_by_one_command(tmp_path: Path) -> None:
+    key = tmp_path / "a b.key"
+    key.write_text("app-x")
+    key.chmod(0o644)
+    fix = permission_fix(key, private=True)
+    assert isinstance(fix, Command)
+    assert str(for_reader(fix, Reader(lacks_root=True))) == f"chmod 600 '{key}'"
