@@ -8,9 +8,10 @@ from pathlib import Path
 from ..config.model import Config, Job
 from ..messages.errors import JobError
 from ..schedulers import access, units
-from ..schedulers.backend import Backend, InstalledJob, Scope
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
 from ..schedulers.job_spec import JobSpec, job_spec
+from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import Manager
 from ..schedulers.systemd import Systemd
 from ..state.store import directory_of

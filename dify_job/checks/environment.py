@@ -9,7 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..messages.message import msg
-from ..schedulers import units
+from ..schedulers.unit_names import unit_names
 from .context import CheckContext
 from .finding import Finding, ok, place_of, warn
 
@@ -21,7 +21,7 @@ def check_environment(case: CheckContext) -> Iterator[Finding]:
     wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *_bundle_variable(case.job)}
     if not wanted:
         return
-    service = units.unit_names(case.job.name)[0]
+    service = unit_names(case.job.name)[0]
     names = set[str]() if case.by_cron else case.manager.variables(service)
     missing = sorted(wanted - names) if names is not None else []
     if missing:

@@ -18,9 +18,9 @@ def check_http_socket(case: CheckContext) -> Finding | None:
     state = HttpSocket(case.scheduler.scope).state() if not case.by_cron else None
     if state is None or case.job.name not in state.jobs:
         return None
-    if state.door is None or state.edited or not state.kept:
+    if state.config is None or state.edited or not state.kept:
         return _check_units(state)
-    return _check_answers(state, state.door) or _check_listens(case, state, state.door)
+    return _check_answers(state, state.config) or _check_listens(case, state, state.config)
 
 
 def _check_units(state: HttpSocketStatus) -> Finding:
@@ -37,7 +37,7 @@ def _check_units(state: HttpSocketStatus) -> Finding:
                 again=again,
             ),
         )
-    if state.door is None:
+    if state.config is None:
         return fail("http", msg("one of its two units is missing"), again)
     return warn("http", msg("its units are of another version of dify-job, or for another systemd"), again)
 
@@ -98,7 +98,7 @@ def _who(door: HttpSocketConfig) -> str:
 
 def _again(state: HttpSocketStatus) -> str:
     """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
-    door = state.door
+    door = state.config
     if door is None:
         return _as_owner(state, shlex.join(["dify-job", "install", *state.jobs, "--http"]))
     words = ["dify-job", "--config", str(door.config_path), "install", *door.jobs, "--http"]

@@ -7,8 +7,8 @@ from ..config.model import Job
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule.missed_runs import RecordedRun, missed_runs
-from ..schedulers import units
 from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_tick
 from ..system.uptime import booted_at, suspended
@@ -69,7 +69,7 @@ def check_missed_runs(
     return warn(
         "missed-runs",
         msg("{what}: systemd does not start it", what=what),
-        msg("{manager} status {unit_names}", manager=manager, unit_names=" ".join(units.unit_names(one.job))),
+        msg("{manager} status {unit_names}", manager=manager, unit_names=" ".join(unit_names(one.job))),
     )
 
 

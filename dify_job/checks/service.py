@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..messages.message import msg
-from ..schedulers import access, crond, crontab, dropins, systemctl, units
+from ..schedulers import access, crond, crontab, dropins, systemctl
 from ..schedulers.backend import InstalledJob
 from ..schedulers.systemctl import Unit
+from ..schedulers.unit_names import unit_names
 from ..system import subprocesses
 from ..system.managed_files import FileState, look
 from .context import CheckContext
@@ -74,7 +75,7 @@ def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
         mend = _uninstall(case, case.installed[1][1])
         yield fail("units", msg("installed twice, in {where}: it runs twice", where=where), mend)
         return
-    shown = case.manager.show(units.unit_names(job)) if not case.by_cron else {}
+    shown = case.manager.show(unit_names(job)) if not case.by_cron else {}
     files = _check_units(case, one, shown) if not case.by_cron else _check_cron_file(case, one)
     yield files
     if files.level is Severity.FAIL:
@@ -111,7 +112,7 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
     job = case.job.name
     again = case.command(f"install {job}")
     there = {path.name: look(path, job) for path in one.paths}
-    for name in units.unit_names(job):
+    for name in unit_names(job):
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
@@ -241,7 +242,7 @@ def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
             msg("whether it is armed is not known: the manager cannot be asked"),
             msg("dify-job status {job}", job=job),
         )
-    timer = units.unit_names(job)[1]
+    timer = unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:
         mend = msg("{systemctl} enable {timer}", systemctl=case.systemctl, timer=timer)
         return warn("armed", msg("armed until the next boot only: its timer is not enabled"), mend)

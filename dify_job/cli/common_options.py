@@ -18,6 +18,7 @@ from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..state.reader import read_tick
 from .options import Globals
+from .output import echo
 
 
 def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,6 +55,11 @@ def _since(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(error), ctx, parameter) from None
 
 
+def reporter(options: Globals) -> Callable[[str], None]:
+    """Return what prints a line about what was done: echo, or nothing with -q."""
+    return (lambda _text: None) if options.quiet else echo
+
+
 def try_config(options: Globals) -> Config | None:
     """The configuration, or None where it is gone or broken: some commands must work without it."""
     try:
@@ -66,6 +72,21 @@ def tick_of(state: Path) -> datetime | None:
     """The last tick that `--if-due` counts from, where it can be read. state: the job's directory."""
     at = read_tick(state)
     return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def check_names(command: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
+    """Refuse a command that changes jobs and names neither any nor all.
+
+    Raises:
+        JobError: Neither or both (usage).
+
+    """
+    if bool(jobs) == all_jobs:
+        raise JobError(
+            Outcome.USAGE,
+            msg("{command} needs the names of jobs, or --all", command=command),
+            msg("dify-job status shows the jobs; dify-job {command} JOB", command=command),
+        )
 
 
 def check_not_roots(command: str, absent: Sequence[str], scope: str | None, backend: str) -> None:

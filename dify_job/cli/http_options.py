@@ -15,9 +15,9 @@ from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..schedulers.backend import Backend, Scope
+from ..schedulers.backend import Scope
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
-from .output import echo
+from ..schedulers.reconcile import Backend
 
 _DEFAULT_LISTEN = "127.0.0.1:8000"  # the original's
 
@@ -62,7 +62,7 @@ def http_socket_config(
         token_file = token_file.absolute()
         read_token(token_file)
     caller = int(os.environ.get("SUDO_UID", "0")) if scheduler.scope is Scope.SYSTEM else os.getuid()
-    door = HttpSocketConfig(
+    config = HttpSocketConfig(
         listen=listen,
         jobs=[job.name for job in jobs],
         config_path=place,
@@ -70,34 +70,35 @@ def http_socket_config(
         uid=caller or None,
         token_file=token_file,
     )
-    HttpSocket(scheduler.scope).render(door)
-    return door
+    HttpSocket(scheduler.scope).render(config)
+    return config
 
 
-def install_http_socket(door: HttpSocketConfig, scope: Scope) -> None:
-    """Let systemd listen, and tell who can call."""
-    changed = HttpSocket(scope).open(door)
-    address, port = address_of(door.listen)
-    echo(
+def report_http_socket(
+    config: HttpSocketConfig, scope: Scope, say: Callable[[str], None], *, changed: bool
+) -> None:
+    """Print where it listens, and who can call."""
+    address, port = address_of(config.listen)
+    say(
         msg(
             "http: {value} on {address} port {port}, {who}",
             value="listening" if changed else "unchanged",
             address=address,
             port=port,
-            who=_who(door),
+            who=_who(config),
         )
     )
-    echo(msg("  it starts, stops and reads {jobs}, and nothing else", jobs=", ".join(door.jobs)))
+    say(msg("  it starts, stops and reads {jobs}, and nothing else", jobs=", ".join(config.jobs)))
     if scope is Scope.SYSTEM:
-        echo(msg("  each request is one process of root with two capabilities, which can open no connection"))
-    first = f"?job={door.jobs[0]}" if len(door.jobs) > 1 else ""
+        say(msg("  each request is one process of root with two capabilities, which can open no connection"))
+    first = f"?job={config.jobs[0]}" if len(config.jobs) > 1 else ""
     bearer = (
-        msg(' -H "Authorization: Bearer $(cat {quote})"', quote=shlex.quote(str(door.token_file)))
-        if door.token_file
+        msg(' -H "Authorization: Bearer $(cat {quote})"', quote=shlex.quote(str(config.token_file)))
+        if config.token_file
         else ""
     )
     name = f"[{address}]" if ":" in address else address
-    echo(
+    say(
         msg(
             "  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}",
             bearer=bearer,
@@ -108,26 +109,18 @@ def install_http_socket(door: HttpSocketConfig, scope: Scope) -> None:
     )
 
 
-def remind_of_http_socket(scheduler: Backend) -> None:
-    """Say so where the interface was made for another interpreter, which an upgrade may take away."""
+def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> None:
+    """Print that the interface was made for another interpreter, which an upgrade may remove."""
     if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
-        echo(msg("http: its unit starts another interpreter; dify-job install --http renews it"))
+        say(msg("http: its unit starts another interpreter; dify-job install --http renews it"))
 
 
-def remove_http_socket(scope: Scope, installed: Sequence[str], *, all_jobs: bool) -> None:
-    """Take the interface away with the last of its jobs. installed: what is left."""
-    doorway = HttpSocket(scope)
-    if doorway.jobs() and (all_jobs or not set(doorway.jobs()) & set(installed)):
-        for path in doorway.close():
-            echo(msg("http: removed {path}", path=path))
-
-
-def _who(door: HttpSocketConfig) -> str:
-    if door.token_file is not None:
-        return msg("for whoever has the token in {token_file}", token_file=door.token_file)
-    if door.uid is None:
+def _who(config: HttpSocketConfig) -> str:
+    if config.token_file is not None:
+        return msg("for whoever has the token in {token_file}", token_file=config.token_file)
+    if config.uid is None:
         return msg("for root on this machine")
     try:
-        return msg("for root and {pw_name} on this machine", pw_name=pwd.getpwuid(door.uid).pw_name)
+        return msg("for root and {pw_name} on this machine", pw_name=pwd.getpwuid(config.uid).pw_name)
     except KeyError:
-        return msg("for root and user {uid} on this machine", uid=door.uid)
+        return msg("for root and user {uid} on this machine", uid=config.uid)

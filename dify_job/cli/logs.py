@@ -12,8 +12,9 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..schedulers.backend import Backend, InstalledJob, Scope
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.reconcile import Backend
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .common_options import scope_options, since_option, try_config

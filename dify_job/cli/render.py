@@ -17,8 +17,8 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Command
 from ..run.inputs import secrets_in
-from ..schedulers.backend import Backend, RenderedFile, Scope
-from ..schedulers.cron_files import CronFiles
+from ..schedulers.backend import RenderedFile, Scope
+from ..schedulers.cron import CronFiles, UserCrontab
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
 from ..schedulers.kubernetes import (
@@ -29,8 +29,9 @@ from ..schedulers.kubernetes import (
     object_name,
     render_manifests,
 )
+from ..schedulers.reconcile import Backend
+from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
-from ..schedulers.user_crontab import UserCrontab
 from ..system.managed_files import FileState, FileStatus, look
 from ..system.transaction import removing, transaction
 from .options import Globals
@@ -76,7 +77,7 @@ def render(
         render_one = partial(_manifests, cluster=Cluster(image=image, namespace=namespace), place=place)
     else:
         cron = UserCrontab(scope) if user else CronFiles()
-        scheduler = Systemd(scope, systemd_version) if target == "systemd" else cron
+        scheduler = Systemd(scope, systemd_version, SystemdPaths.usual(scope)) if target == "systemd" else cron
         render_one = partial(_files, scheduler=scheduler, place=place)
     artifacts, refused = _render_each(chosen, render_one)
     if output_dir is None:
@@ -175,10 +176,10 @@ def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:
 
 
 def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
-    files = {output_dir / artifact.path.name: artifact.text.encode() for artifact in artifacts}
+    files = [(output_dir / artifact.path.name, artifact.text.encode(), 0o644) for artifact in artifacts]
     with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
         writer.put_all(files)
-    for path in files:
+    for path, _, _ in files:
         echo(str(path))
 
 

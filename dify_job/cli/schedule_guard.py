@@ -92,9 +92,9 @@ def has_handler(job: Job) -> bool:
     """True in a unit whose handler tells what `run` leaves to it; a packager's own unit has none."""
     if job.notify == Notify() or not under_systemd():
         return False
-    from ..schedulers import failure_unit  # noqa: PLC0415 - start-up time
+    from ..schedulers import unit_names  # noqa: PLC0415 - start-up time
 
-    return failure_unit.is_installed(job.name)
+    return unit_names.has_failure_unit(job.name)
 
 
 def jitter(job: Job) -> float:

@@ -1,129 +1,163 @@
-"""`dify-job uninstall`, `pause` and `resume`: what is ours goes, or rests; nothing of others is touched."""
+"""`dify-job uninstall`: remove what install made, and nothing else."""
 
 import contextlib
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from ..config.loader import pick
+from ..config.loader import load_config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedulers import installation
-from ..schedulers.backend import Backend
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
-from ..state.store import JobState, LockHeld, private_of
+from ..schedulers.http_socket import HttpSocket
+from ..schedulers.reconcile import Backend, InstallResult, Plan
+from ..state.store import OWN_FILES, JobState, LockHeld, private_of
 from ..system.transaction import locked, removing
-from .common_options import check_not_roots, scope_options, try_config
-from .http_options import remove_http_socket
+from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
 from .options import Globals
-from .output import echo
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
+@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
 @scope_options
 @click.option(
-    "--purge", is_flag=True, help=msg("Also remove the state: last result, history, in-flight record.")
+    "--purge",
+    is_flag=True,
+    help=msg("Also remove the state: last result, history, in-flight record, metrics file."),
 )
-def uninstall(*, jobs: tuple[str, ...], scope: str | None, backend: str, purge: bool) -> None:
-    """Remove the units or crontab entries of jobs: of those named, or of all that are installed.
+@click.pass_context
+def uninstall(
+    ctx: click.Context,
+    /,
+    *,
+    jobs: tuple[str, ...],
+    all_jobs: bool,
+    scope: str | None,
+    backend: str,
+    purge: bool,
+) -> None:
+    """Remove the units or crontab entries of the jobs that are named, or of all with --all.
 
-    A run under way is stopped, in Dify too. It works without the configuration.
+    A run under way is stopped, in Dify too. It works without the configuration. --all --purge
+    also removes the state of jobs that were uninstalled earlier.
     """
+    options = ctx.ensure_object(Globals)
+    check_names("uninstall", jobs, all_jobs=all_jobs)
     where = chosen_scope(scope)
     backends = visible(backend, where.value)
     there = installed_jobs(backends, jobs)
     absent = sorted(set(jobs) - {one.job for _, one in there})
     check_not_roots("uninstall", absent, scope, backend)
+    metrics = [*_metrics_files(options, [one for _, one in there], jobs, all_jobs=all_jobs)] if purge else []
     for scheduler in backends:
         mine = [one for backend_of, one in there if backend_of is scheduler]
-        if not mine:
-            continue
-        for change, files in installation.take_away(scheduler, mine):
-            echo(
-                msg(
-                    "{job}: {value} ({name})",
-                    job=change.job,
-                    value="uninstalled" if change.changed else msg("left as it is"),
-                    name=scheduler.name,
-                )
-            )
-            for path in (*change.paths, *files):
-                echo(msg("  removed {path}", path=path))
-            for note in change.notes:
-                echo(msg("  {note}", note=note))
+        with_http = not scheduler.by_cron and _ends_http(scheduler, mine, all_jobs=all_jobs)
+        if mine or with_http:
+            _uninstall(options, scheduler, mine, with_http=with_http)
     for job in absent:
-        echo(msg("{job}: not installed", job=job))
-    if backend != "cron":
-        left = [one.job for _, one in installed_jobs(backends)]
-        remove_http_socket(where, left, all_jobs=not jobs)
+        reporter(options)(msg("{job}: not installed", job=job))
     if purge:
-        base = where.base
-        with locked(base), removing(base, msg("look at it: ls -la {base}", base=base)):
-            busy = [
-                f"{job} ({holder})"
-                for job in sorted({one.job for _, one in there} | set(jobs))
-                if (holder := _purge(job, base)) is not None
-            ]
-        if busy:
-            raise JobError(
-                Outcome.BUSY,
-                msg("the state of {busy} is in use by a run, and was left", busy=", ".join(busy)),
-                msg("give the same command when it has ended"),
-            )
+        purged = {one.job for _, one in there} | set(jobs)
+        if all_jobs:
+            still_installed = {one.job for _, one in installed_jobs(visible("auto", where.value))}
+            purged |= {*_jobs_with_state(where.base)} - still_installed
+        _purge(options, where, sorted(purged), metrics)
 
 
-@click.command()
-@click.argument("jobs", nargs=-1, required=True)
-@scope_options
-@click.pass_context
-def pause(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
-    """Let jobs not run by themselves, across reboots, until they are resumed; a run under way goes on."""
-    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=True)
-
-
-@click.command()
-@click.argument("jobs", nargs=-1, required=True)
-@scope_options
-@click.pass_context
-def resume(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
-    """Let paused jobs run by themselves again, from their next time on."""
-    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=False)
-
-
-def _set_paused(
-    options: Globals, jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool
+def _uninstall(
+    options: Globals, scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: bool
 ) -> None:
-    there: dict[str, Backend] = {
-        one.job: scheduler
-        for scheduler, one in installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
-    }
-    absent = [job for job in jobs if job not in there]
-    check_not_roots("pause" if paused else "resume", absent, scope, backend)
-    for job in absent:
-        if (config := try_config(options)) is not None:
-            pick(config, job)
+    config_files: dict[str, list[Path]] = {}
+
+    def plan() -> Plan:
+        config_files.update((one.job, installation.config_files(one)) for one in jobs)
+        return installation.plan_uninstall(scheduler, jobs, with_http=with_http)
+
+    say = reporter(options)
+    for result in installation.carry_out(scheduler, plan).results:
+        _report(say, scheduler, result, config_files.get(result.job, []))
+
+
+def _report(
+    say: Callable[[str], None], scheduler: Backend, result: InstallResult, config_files: Iterable[Path]
+) -> None:
+    done = msg("uninstalled") if result.changed else msg("left as it is")
+    say(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
+    for path in (*result.paths, *config_files):
+        say(msg("  removed {path}", path=path))
+    for note in result.notes:
+        say(msg("  {note}", note=note))
+
+
+def _ends_http(scheduler: Backend, going: Sequence[InstalledJob], *, all_jobs: bool) -> bool:
+    """Return whether the HTTP interface goes with the last of its jobs."""
+    served = set(HttpSocket(scheduler.scope).jobs())
+    left = {*scheduler.sources()} - {one.job for one in going}
+    return bool(served) and (all_jobs or not served & left)
+
+
+# State
+
+
+def _jobs_with_state(base: Path) -> Iterator[str]:
+    """Yield the names below the base that a job left its state in."""
+    with contextlib.suppress(OSError):
+        for path in base.iterdir():
+            if path.is_dir() and any((path / name).exists() for name in OWN_FILES):
+                yield path.name
+
+
+def _metrics_files(
+    options: Globals, there: Iterable[InstalledJob], jobs: Iterable[str], *, all_jobs: bool
+) -> Iterator[Path]:
+    """Yield the files of metrics that the configurations of the jobs name, and that runs of them wrote."""
+    sources = {one.job: Path(one.source) for one in there if one.source}
+    own = try_config(options)
+    named = dict.fromkeys(jobs, own) | dict.fromkeys(own.jobs if own and all_jobs else (), own)
+    for job, source in sources.items():
+        with contextlib.suppress(JobError):
+            named[job] = load_config(source)
+    for job, config in named.items():
+        path = config.jobs[job].metrics.textfile if config is not None and job in config.jobs else None
+        if path is not None and _is_of(path, job):
+            yield path
+
+
+def _is_of(path: Path, job: str) -> bool:
+    try:
+        return (
+            path.read_bytes().startswith(b"# HELP dify_job_") and f'job="{job}"'.encode() in path.read_bytes()
+        )
+    except OSError:
+        return False
+
+
+def _purge(options: Globals, scope: Scope, jobs: Sequence[str], metrics: Iterable[Path]) -> None:
+    say, base = reporter(options), scope.base
+    with locked(base), removing(base, msg("look at it: ls -la {base}", base=shlex.quote(str(base)))):
+        busy = {job: holder for job in jobs if (holder := _purge_job(job, base, say)) is not None}
+        for path in metrics:
+            path.unlink(missing_ok=True)
+            say(msg("  removed {path}", path=path))
+    if busy:
         raise JobError(
-            Outcome.CONFIG, msg("job {job} is not installed", job=job), msg("dify-job install {job}", job=job)
-        )
-    for job in jobs:
-        change = there[job].pause(job, paused=paused)
-        echo(
+            Outcome.BUSY,
             msg(
-                "{job}: {value}",
-                job=job,
-                value="paused" if paused else "armed" if change.enabled else "resumed",
-            )
+                "the state of {busy} is in use by a run, and was left",
+                busy=", ".join(f"{job} ({holder})" for job, holder in busy.items()),
+            ),
+            msg("give the same command when it has ended"),
         )
-        if not paused and not change.enabled:
-            arm = " && ".join(change.arm)
-            echo(msg("{job} is not armed: {arm}", job=job, arm=arm))
 
 
-def _purge(job: str, base: Path) -> str | None:
+def _purge_job(job: str, base: Path, say: Callable[[str], None]) -> str | None:
     """Remove a job's state; where a run holds it, its holder: without the lock a second run could begin."""
     if (base / job).is_dir():
         with contextlib.closing(JobState(base / job)) as state:
@@ -138,7 +172,7 @@ def _purge(job: str, base: Path) -> str | None:
             shutil.rmtree(path)
         else:
             continue
-        echo(msg("  removed {path}", path=path))
+        say(msg("  removed {path}", path=path))
     with contextlib.suppress(OSError):  # with the last job
         private_of(base).rmdir()
     return None

@@ -18,7 +18,7 @@ from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..schedulers.systemctl import Manager, Unit
-from ..schedulers.units import unit_names
+from ..schedulers.unit_names import unit_names
 from ..state import request_file
 from ..state.store import JobState, cannot_write
 from ..system.unit_result import UnitResult

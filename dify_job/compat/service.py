@@ -16,8 +16,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import upcoming
 from ..schedulers import installation
-from ..schedulers.backend import Backend, InstalledJob, InstallOptions
+from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place, installed_jobs, visible
+from ..schedulers.reconcile import Backend, InstallOptions
 
 if TYPE_CHECKING:
     from ..run.result import Result
@@ -89,8 +90,9 @@ def start_scheduler(
     scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
     every = ScheduleConfig(every=wanted * 3600.0)
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)
-    upcoming.check(ready.plan.schedule, datetime.now(UTC))
-    installation.bring(scheduler, [ready], config_place(found, scheduler.scope), InstallOptions(start=True))
+    upcoming.check(ready.spec.schedule, datetime.now(UTC))
+    place, options = config_place(found, scheduler.scope), InstallOptions(start=True)
+    installation.carry_out(scheduler, lambda: installation.plan_install(scheduler, [ready], place, options))
     return scheduler_status(chosen.name)
 
 
@@ -99,7 +101,8 @@ def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) 
     name = job or pick(_config(config), None).name
     there = _installed(name)
     if there is not None and (there[1].enabled is not False or not there[1].paused):
-        there[0].pause(name, paused=True)
+        scheduler = there[0]
+        installation.carry_out(scheduler, lambda: scheduler.plan_pause([name], paused=True))
     return scheduler_status(name)
 
 
@@ -111,7 +114,7 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
         return SchedulerStatus(False, name, None, msg("the job is not installed"))
     scheduler, one = there
     if not one.enabled:
-        return SchedulerStatus(False, name, None, msg("the job is installed, and not armed"))
+        return SchedulerStatus(False, name, None, msg("the job is installed, but its schedule is disabled"))
     at = one.next_run or _next_by_config(name, one, scheduler)
     when = at.astimezone().isoformat(timespec="seconds") if at is not None else None
     return SchedulerStatus(True, name, when, msg("{name} runs the job", name=scheduler.name))

@@ -1,8 +1,6 @@
-"""What the schedulers have in common: their contract, and what they are told and tell."""
+"""What all schedulers have in common: scopes, rendered files and installed jobs."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +9,10 @@ from ..messages.message import msg
 from ..state.store import base_of
 from ..system.privileges import sudo
 from ..system.unit_result import UnitResult
-from .job_spec import JobSpec
 
 
 class Scope(StrEnum):
-    """Whose scheduler: the machine's, or one user's."""
+    """The machine's jobs, or one user's."""
 
     SYSTEM = "system"
     USER = "user"
@@ -33,37 +30,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
-    """One file, or one marked block of a crontab: its place and its whole text."""
+    """One file, or one block of a crontab, with its whole text."""
 
     path: Path
     text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallOptions:
-    """What the caller of install wants. start: True arms what is paused, False leaves new jobs unarmed."""
-
-    start: bool | None = None
-    overwrite_edits: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallResult:
-    """What install or uninstall did with one job. armed: whether it will run by itself now.
-
-    arm: the commands that arm it where `resume` does not.
-    """
-
-    job: str
-    paths: tuple[Path, ...] = ()
-    changed: bool = False
-    enabled: bool = False
-    arm: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def noting(self, *notes: str) -> "InstallResult":
-        """The same, with more to tell."""
-        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
 
 class Sync(StrEnum):
@@ -78,10 +48,18 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledJob:
-    """One job as the host has it.
+    """One job as the host has it; what is None is not known.
 
-    python: the interpreter that is started. since: when the schedule was enabled or changed last. ending: how
-    its last process ended, by the service manager. Each is None where it is not known.
+    Attributes:
+        fingerprint: Of the configuration values that reached the files.
+        source: The configuration file that they were made from.
+        python: The interpreter that is started.
+        enabled: The schedule starts runs.
+        paused: Somebody disabled it.
+        ending: How its last process ended, by the service manager.
+        since: When the schedule was enabled or changed last.
+        problems: What keeps it from working.
+
     """
 
     job: str
@@ -109,52 +87,3 @@ class InstalledJob:
     def by_cron(self) -> bool:
         """True where cron keeps the time."""
         return self.backend == "cron"
-
-
-class Backend(ABC):
-    """One scheduler of the host, for the machine or for the caller. Its methods raise JobError.
-
-    name: as --backend takes it. by_cron: lines are read as cron reads them.
-    """
-
-    name: str
-    by_cron = False
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-
-    @abstractmethod
-    def render(self, plan: JobSpec) -> tuple[RenderedFile, ...]:
-        """The files of a job. Pure."""
-
-    @abstractmethod
-    def install(self, plans: Sequence[JobSpec], wishes: InstallOptions) -> list[InstallResult]:
-        """Bring the host to the plans; all or nothing, and no run starts by it."""
-
-    @abstractmethod
-    def uninstall(self, jobs: Sequence[str]) -> list[InstallResult]:
-        """Take away what is ours of these jobs, and nothing else."""
-
-    @abstractmethod
-    def pause(self, job: str, *, paused: bool) -> InstallResult:
-        """Disarm or arm a job, across reboots; a run under way goes on."""
-
-    @abstractmethod
-    def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """What is installed, by the marks in the files; all of it where no jobs are named."""
-
-    @abstractmethod
-    def sources(self) -> dict[str, str]:
-        """Each installed job and the config that it came from, by the marks alone: nobody is asked."""
-
-    @abstractmethod
-    def compared(self, plan: JobSpec) -> list[tuple[Path, str, str]]:
-        """Each place of a job, its text now, and the one that install would give it."""
-
-    def lacks(self, _plan: JobSpec) -> tuple[str, ...]:
-        """What it cannot do for the job, and what is done instead; a sentence each."""
-        return ()
-
-    def starts_by_hand(self, _plan: JobSpec) -> bool:
-        """True where its own command starts the job at once, whatever the time."""
-        return False

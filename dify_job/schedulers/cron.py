@@ -1,9 +1,14 @@
-"""cron: what a file in /etc/cron.d and a block of a crontab have in common."""
+"""The cron back end: root's files in /etc/cron.d, one per job, or blocks in the caller's crontab."""
 
+import contextlib
+import os
+import pwd
 import re
+import shlex
+import stat
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -11,54 +16,98 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import schedule_lines
-from ..system.managed_files import FileState, FileStatus, Header, marked
+from ..state.store import base_of, make_base, private_of
+from ..system import subprocesses
+from ..system.managed_files import FileState, FileStatus, Header, look, marked
 from ..system.templates import render_file
-from ..system.transaction import locked
-from . import access, cron_pause, crond
-from .backend import Backend, InstalledJob, InstallOptions, InstallResult, RenderedFile, Scope
-from .installed_python import program_of, trouble_of
-from .job_spec import JobSpec
+from . import access, crond, crontab
+from .backend import InstalledJob, RenderedFile, Scope
+from .job_spec import JobSpec, check_user_name, missing_program, program_of
+from .reconcile import (
+    Action,
+    Backend,
+    ChangeFiles,
+    Execution,
+    FileChange,
+    InstallOptions,
+    InstallResult,
+    Plan,
+)
 
+CRON_D = Path("/etc/cron.d")
+PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
+_PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
+_CRONTAB = Path("crontab")
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
+_OPEN = msg("others can write in /etc/cron.d, and so decide what root runs: chmod go-w /etc/cron.d")
+_NOT_MAILED = msg("MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status shows it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedLines:
+    """The lines of jobs as they are.
+
+    Attributes:
+        jobs: What each job has.
+        table: The caller's whole crontab, where that has them.
+        open: Others can write where the files are.
+
+    """
+
+    jobs: Mapping[str, FileStatus]
+    table: bytes = b""
+    open: bool = False
 
 
 class Cron(Backend):
-    """cron of one scope; where a job's lines stand is for those below to say."""
+    """cron of one scope; the classes below know where a job's lines are."""
 
     name = "cron"
     by_cron = True
+    _names_user: bool  # cron reads one between time and command
 
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(scope)
-        self._base = scope.base
+    def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
+        """Return one file, or one block."""
+        return (self._lines(spec, paused=False),)
 
-    def render(self, plan: JobSpec) -> tuple[RenderedFile, ...]:
-        """One file, or one block."""
-        return (self._artifact(plan, paused=False),)
+    def plan_install(
+        self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
+    ) -> Plan:
+        """Return the plan that writes what differs; a paused job stays so unless the options say start."""
+        seen = self._observe([*(spec.job for spec in specs), *remove])
+        refusals = [*self._access_refusals(specs), *self._host_refusals()]
+        lines: list[RenderedFile] = []
+        for spec in specs:
+            status = seen.jobs[spec.job]
+            refusals += _refusals(self._place(spec.job), status, options)
+            new = status.found is FileState.ABSENT
+            paused = options.start is not True and (
+                options.start is False if new else is_paused(status.content)
+            )
+            lines.append(self._lines(spec, paused=paused))
+        desired = {spec.job: one.text.encode() for spec, one in zip(specs, lines, strict=True)}
+        plan = self._plan({**desired, **dict.fromkeys(remove)}, seen)
+        give = [GiveState(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
+        contents = (
+            FileChange(path=one.path, before=seen.jobs[spec.job].content, after=one.text.encode())
+            for spec, one in zip(specs, lines, strict=True)
+        )
+        return replace(
+            plan, actions=(*give, *plan.actions), refusals=tuple(refusals), contents=tuple(contents)
+        )
 
-    def install(self, plans: Sequence[JobSpec], wishes: InstallOptions) -> list[InstallResult]:
-        """Write what differs; a paused job stays paused unless wishes say start."""
-        if self.scope is Scope.SYSTEM:
-            for plan in plans:
-                access.check_plan(plan, access.account_of(plan.run_as or "root"), key_by_manager=False)
-        with locked(self._base):
-            changes = self._bring(plans, wishes)
-        return [_as_cron_is(one) for one in changes]
+    def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
+        """Return the plan that removes the lines of these jobs; a run under way goes on to its end."""
+        return self._plan(dict.fromkeys(jobs), self._observe(jobs))
 
-    def pause(self, job: str, *, paused: bool) -> InstallResult:
-        """Comment the job's lines, or take the comment away; it lasts across reboots."""
-        with locked(self._base):
-            return _as_cron_is(self._comment(job, paused=paused))
-
-    def compared(self, plan: JobSpec) -> list[tuple[Path, str, str]]:
-        """The file or block of a job: its place, its text now, and the one that install would give it."""
-        seen = self._look(plan.job)
-        artifact = self._artifact(plan, paused=cron_pause.is_paused(seen.content))
-        return [(artifact.path, seen.text, artifact.text)]
+    def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
+        """Return the plan that comments out lines, or takes the comments away."""
+        seen = self._observe(jobs)
+        return self._plan({job: with_pause(seen.jobs[job], job, paused=paused) for job in jobs}, seen)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """What is installed, from the marks; cron itself tells nothing of its jobs."""
+        """Return what is installed, by the headers; cron itself tells nothing of its jobs."""
         wanted = None if jobs is None else set(jobs)
         found = [one for one in self._all() if wanted is None or one.job in wanted]
         if (down := crond.why_down()) is not None:
@@ -66,122 +115,316 @@ class Cron(Backend):
         return sorted(found, key=lambda one: one.job)
 
     def sources(self) -> dict[str, str]:
-        """Each installed job and the config that it came from, by the marks alone: nobody is asked."""
+        """Return each installed job and the config that it came from, by the headers alone."""
         return {one.job: one.source for one in self._all()}
 
-    # Where the lines stand
-
-    _names_user: bool  # cron reads one between time and command
-
-    @abstractmethod
-    def _comment(self, job: str, *, paused: bool) -> InstallResult:
-        """The lines of a job as comments, or as lines again."""
+    # Where the lines are
 
     @abstractmethod
     def _place(self, job: str) -> Path:
-        """The file, or how the table of a block is called in messages."""
+        """Return the file, or the name of the table that has the block."""
 
     @abstractmethod
-    def _look(self, job: str) -> FileStatus:
-        """A job's lines as they are now."""
+    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
+        """Return the lines of each job as they are."""
 
     @abstractmethod
     def _all(self) -> Iterator[InstalledJob]:
-        """All that is ours there."""
+        """Yield all managed lines."""
 
     @abstractmethod
-    def _bring(self, plans: Sequence[JobSpec], wishes: InstallOptions) -> list[InstallResult]:
-        """Install under the lock; all or nothing."""
+    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
+        """Return the plan that gives each job the desired lines; None for none."""
+
+    @abstractmethod
+    def _changed_at(self, job: str) -> datetime | None:
+        """Return when the job's lines were changed at the latest, install and resume included."""
+
+    def _host_refusals(self) -> Iterator[JobError]:
+        yield from ()
 
     # What they say
 
-    def _wanted(
-        self, plan: JobSpec, seen: FileStatus, wishes: InstallOptions, what: str
-    ) -> tuple[RenderedFile, InstallResult]:
-        """A job's lines as they are to be. Raises JobError for an edit; what: has it, in words."""
-        if seen.found is FileState.EDITED and not wishes.overwrite_edits:
-            raise JobError(
-                Outcome.CONFIG,
-                msg("{what} was edited by hand", what=what),
-                msg(
-                    "see what differs with dify-job install --diff; --overwrite-edits puts ours in its place"
-                ),
-            )
-        unarmed = (
-            wishes.start is False if seen.found is FileState.ABSENT else cron_pause.is_paused(seen.content)
-        )
-        paused = unarmed and wishes.start is not True
-        artifact = self._artifact(plan, paused=paused)
-        changed = artifact.text.encode() != seen.content
-        change = InstallResult(job=plan.job, paths=(artifact.path,), changed=changed, enabled=not paused)
-        kept = msg("paused, and left so; dify-job resume {job} arms it", job=plan.job)
-        return artifact, change.noting(kept) if paused else change
-
-    def _artifact(self, plan: JobSpec, *, paused: bool) -> RenderedFile:
-        ticks = schedule_lines.cron_ticks(plan.schedule)
+    def _lines(self, spec: JobSpec, *, paused: bool) -> RenderedFile:
+        check_user_name(spec)
+        ticks = schedule_lines.cron_ticks(spec.schedule)
+        user = spec.run_as or "root"
         values = {
             "lines": ticks.lines,
-            "paused": cron_pause.MARK if paused else "",
-            "user": f"{plan.run_as or 'root'} " if self._names_user else "",
-            "command": _command(plan.command(if_due=ticks.if_due)),
+            "paused": PAUSED if paused else "",
+            "user": f"{_plain(user)} " if self._names_user else "",
+            "command": _command(spec.command(if_due=ticks.if_due)),
         }
         body = render_file("cron/job.cron.j2", values)
-        text = marked(plan.job, plan.fingerprint, str(plan.config_path), body)
-        return RenderedFile(self._place(plan.job), text)
+        text = marked(spec.job, spec.fingerprint, str(spec.config_path), body)
+        return RenderedFile(self._place(spec.job), text)
 
-    @abstractmethod
-    def _changed(self, job: str) -> datetime | None:
-        """When the job's lines were changed at the latest, install and resume included; None if unknown."""
+    def _access_refusals(self, specs: Sequence[JobSpec]) -> Iterator[JobError]:
+        for spec in specs if self.scope is Scope.SYSTEM else ():
+            try:
+                access.check_plan(spec, access.account_of(spec.run_as or "root"), key_by_manager=False)
+            except JobError as error:
+                yield error
 
-    def _installed(self, seen: FileStatus, mark: Header, *troubles: str) -> InstalledJob:
-        """troubles: of where it stands, in sentences."""
-        paused = cron_pause.is_paused(seen.content)
+    def _result(self, job: str, after: bytes | None, *, changed: bool, note: str = "") -> InstallResult:
+        """Return what happens to a job; nothing is enabled where no daemon runs."""
+        paths = (self._place(job),) if changed or after is not None else ()
+        notes = [note] if note else []
+        if after is None:
+            return InstallResult(job=job, paths=paths, changed=changed, notes=tuple(notes))
+        enabled = not is_paused(after)
+        if not enabled and not changed:
+            notes.append(msg("paused, and left so; dify-job resume {job} enables it", job=job))
+        commands: tuple[str, ...] = ()
+        if (down := crond.why_down()) is not None:
+            notes.append(down)
+            commands = (crond.start_command(),) if enabled else ()
+        return InstallResult(
+            job=job,
+            paths=paths,
+            changed=changed,
+            enabled=enabled and down is None,
+            enable_commands=commands,
+            notes=tuple(notes),
+        )
+
+    def _installed(self, seen: FileStatus, header: Header, *problems: str) -> InstalledJob:
+        paused = is_paused(seen.content)
         python = program_of(seen.text)
         return InstalledJob(
-            job=mark.job,
+            job=header.job,
             backend=self.name,
             scope=self.scope,
-            paths=(self._place(mark.job),),
-            fingerprint=mark.config,
-            source=mark.source,
+            paths=(self._place(header.job),),
+            fingerprint=header.config,
+            source=header.source,
             python=python,
             edited=seen.found is FileState.EDITED,
             enabled=not paused,
             paused=paused,
-            since=self._changed(mark.job),
-            problems=(*trouble_of(python, mark.job), *troubles),
+            since=self._changed_at(header.job),
+            problems=(*missing_program(python, header.job), *problems),
         )
 
 
-def _command(words: Sequence[str]) -> str:
-    for word in words:
-        if special := _SPECIAL.search(word):
-            raise JobError(
-                Outcome.CONFIG,
-                msg(
-                    "{word!r} cannot stand in a crontab: {special!r} means something else there",
-                    word=word,
-                    special=special[0],
-                ),
-                msg("move it to a path of plain letters, digits and / . _ -"),
+class CronFiles(Cron):
+    """Files of root; each line names the user who runs it."""
+
+    _names_user = True
+
+    def __init__(self, directory: Path = CRON_D) -> None:
+        super().__init__(Scope.SYSTEM)
+        self._directory = directory
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._directory
+
+    def _place(self, job: str) -> Path:
+        return self._directory / f"{_PREFIX}{job}"
+
+    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
+        there = {job: look(self._place(job), job) for job in jobs}
+        return ObservedLines(jobs=there, open=bool(self._directory.stat().st_mode & 0o022))
+
+    def _all(self) -> Iterator[InstalledJob]:
+        with contextlib.suppress(OSError):
+            for path in self._directory.glob(f"{_PREFIX}*"):
+                seen = look(path, path.name.removeprefix(_PREFIX))
+                if seen.mark is not None:
+                    yield self._installed(seen, seen.mark)
+
+    def _changed_at(self, job: str) -> datetime | None:
+        return crond.changed_at(self._place(job))
+
+    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
+        changes, results = [], []
+        note = _OPEN if seen.open else ""
+        for job, after in desired.items():
+            there = seen.jobs[job]
+            before = None if there.found is FileState.ABSENT else there.content
+            changed = after != before if after is not None else there.is_ours
+            if changed:
+                changes.append(FileChange(path=self._place(job), before=before, after=after))
+            foreign = msg("{path} is not ours and was left", path=self._place(job))
+            if after is None:
+                note = foreign if there.is_foreign else ""
+            results.append(self._result(job, after, changed=changed, note=note))
+        actions = (ChangeFiles(tuple(changes)),) if changes else ()
+        return Plan(actions=actions, results=tuple(results))
+
+
+class UserCrontab(Cron):
+    """Blocks in the caller's crontab; in root's where there is no /etc/cron.d, as under busybox."""
+
+    _names_user = False
+
+    @property
+    def directory(self) -> Path:
+        """Where crontab(1) keeps tables; only for hints."""
+        return Path("/var/spool/cron")
+
+    def _place(self, _job: str) -> Path:
+        return _CRONTAB
+
+    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
+        table = crond.read_table() if subprocesses.found("crontab") else b""
+        there = {block.job: block.seen for block in crontab.blocks(table)}
+        absent = FileStatus(FileState.ABSENT)
+        return ObservedLines(jobs={job: there.get(job, absent) for job in jobs}, table=table)
+
+    def _all(self) -> Iterator[InstalledJob]:
+        try:
+            table = crond.read_table() if subprocesses.found("crontab") else b""
+            found = crontab.blocks(table)
+        except JobError:
+            return
+        for block in found:
+            setting = crontab.hostile_above(table, block)
+            problem = msg(
+                "{setting} above its lines changes what they mean: dify-job install {job} moves them",
+                setting=setting,
+                job=block.job,
             )
-    command = " ".join(words)
+            yield self._installed(block.seen, block.mark, *([problem] if setting else []))
+
+    def _changed_at(self, _job: str) -> datetime | None:
+        return crond.table_changed_at()
+
+    def _host_refusals(self) -> Iterator[JobError]:
+        if not subprocesses.found("crontab"):
+            yield JobError(
+                Outcome.CONFIG,
+                msg("there is no crontab command on this machine"),
+                msg("apt-get install cron, or systemd"),
+            )
+
+    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
+        table = seen.table
+        changed = set()
+        for job, after in desired.items():
+            old = table
+            table = (
+                crontab.without_block(table, job) if after is None else crontab.with_block(table, job, after)
+            )
+            changed |= {job} if table != old else set()
+        mailed = {block.job for block in crontab.blocks(table) if crontab.is_mailed(table, block)}
+        results = tuple(
+            self._result(
+                job,
+                after,
+                changed=job in changed,
+                note=_NOT_MAILED if after is not None and job not in mailed else "",
+            )
+            for job, after in desired.items()
+        )
+        return Plan(actions=(crond.WriteCrontab(seen.table, table),) if changed else (), results=results)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveState(Action):
+    """Give the state directory of a job to the user whom cron starts it as, as StateDirectory= does."""
+
+    job: str
+    user: str
+
+    def execute(self, _run: Execution) -> None:
+        """Make BASE/JOB the user's, with what earlier runs left there."""
+        base = base_of(system=True)
+        path, private = base / self.job, private_of(base) / self.job
+        make_base(base)
+        if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
+            path.unlink()
+            private.rename(path)
+        path.mkdir(mode=0o700, exist_ok=True)
+        account = pwd.getpwnam(self.user)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(directory).st_uid == account.pw_uid:
+                return
+            for entry in os.scandir(directory):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:  # its owner may have set traps
+                    new = account.pw_uid, account.pw_gid
+                    os.chown(entry.name, *new, dir_fd=directory, follow_symlinks=False)
+            os.fchown(directory, account.pw_uid, account.pw_gid)
+        finally:
+            os.close(directory)
+
+
+def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
+    """Return a job's lines, commented out or not; those that were edited stay known as that.
+
+    Raises:
+        JobError: They are not managed (config).
+
+    """
+    if seen.mark is None:
+        raise JobError(
+            Outcome.CONFIG,
+            msg("job {job} is not installed in cron", job=job),
+            msg("dify-job install {job}", job=job),
+        )
+    first, _, body = seen.content.decode(errors="surrogateescape").partition("\n")
+    lines = [line.removeprefix(PAUSED) for line in body.split("\n")]
+    if paused:
+        lines = [line if not line or line.startswith("#") else f"{PAUSED}{line}" for line in lines]
+    body = "\n".join(lines)
+    if seen.found is not FileState.EDITED:
+        return marked(job, seen.mark.config, seen.mark.source, body).encode()
+    return f"{first}\n{body}".encode(errors="surrogateescape")
+
+
+def is_paused(content: bytes) -> bool:
+    """Return whether lines are commented out by a pause."""
+    return any(line.startswith(PAUSED.encode()) for line in content.splitlines())
+
+
+def _refusals(path: Path, seen: FileStatus, options: InstallOptions) -> Iterator[JobError]:
+    if seen.is_foreign or seen.found is FileState.UNREADABLE:
+        yield JobError(
+            Outcome.CONFIG,
+            msg("{path} exists and is not dify-job's", path=path),
+            msg("rename the job, or move that file away: mv {path} {path}.bak", path=shlex.quote(str(path))),
+        )
+    if seen.found is FileState.EDITED and not options.overwrite_edits:
+        what = path if path.is_absolute() else msg("the block of job {job} in your crontab", job=_job(seen))
+        yield JobError(
+            Outcome.CONFIG,
+            msg("{what} was edited by hand", what=what),
+            msg("see what differs with dify-job install --diff; --overwrite-edits puts ours in its place"),
+        )
+
+
+def _job(seen: FileStatus) -> str:
+    return seen.mark.job if seen.mark else ""
+
+
+def _plain(word: str) -> str:
+    if special := _SPECIAL.search(word):
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "{word!r} cannot stand in a crontab: {special!r} means something else there",
+                word=word,
+                special=special[0],
+            ),
+            msg("use plain letters, digits and / . _ - in paths and names"),
+        )
+    return word
+
+
+def _command(words: Sequence[str]) -> str:
+    command = " ".join(map(_plain, words))
     if len(command) > _LONGEST_COMMAND:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the command has {len} bytes, and cron takes {longest_command}",
-                len=len(command),
-                longest_command=_LONGEST_COMMAND,
+                "the command has {length} bytes, and cron takes {limit}",
+                length=len(command),
+                limit=_LONGEST_COMMAND,
             ),
             msg("use shorter paths"),
         )
     return command
-
-
-def _as_cron_is(change: InstallResult) -> InstallResult:
-    """Where no daemon runs nothing is armed, and what starts it arms."""
-    if (down := crond.why_down()) is None:
-        return change
-    arm = (crond.start_command(),) if change.enabled else ()
-    return replace(change, enabled=False, arm=arm).noting(down)

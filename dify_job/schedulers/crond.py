@@ -3,10 +3,10 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -14,40 +14,48 @@ from ..messages.message import msg
 from ..system import subprocesses
 from ..system.privileges import sudo
 from . import access, systemctl
+from .reconcile import Action, Change, Execution, FileChange, StalePlanError
 
-_TRIES = 3
 _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
 # Debian and busybox, cronie, Alpine's busybox
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
-_T = TypeVar("_T")
 
 
-def edit(change: Callable[[bytes], tuple[bytes, _T]]) -> _T:
-    """Read, change, write, read back; from the start again where somebody else wrote meanwhile.
+@dataclass(frozen=True, slots=True)
+class WriteCrontab(Action):
+    """Replace the caller's crontab, if it still is as it was observed."""
 
-    change: gives the new table, and what is returned. Raises JobError.
-    """
-    for _ in range(_TRIES):
-        table = read_table()
-        new, result = change(table)
-        if new == table:
-            return result
-        if read_table() != table:
-            continue
-        _write_table(new)
+    before: bytes
+    after: bytes
+
+    def execute(self, run: Execution) -> None:
+        """Write and read back.
+
+        Raises:
+            StalePlanError: Somebody else wrote it meanwhile; what they wrote is kept.
+            JobError: It cannot be read or written.
+
+        """
+        if read_table() != self.before:
+            raise StalePlanError
+        _write_table(self.after)
         try:
-            kept = read_table() == new
+            kept = read_table() == self.after
         except JobError:
-            _write_table(table)
+            _write_table(self.before)
             raise
-        if kept:
-            return result
-    raise JobError(
-        Outcome.CANNOT_WRITE,
-        msg("the crontab does not keep what is written to it; something else writes it at the same time"),
-        msg("look at it: crontab -l"),
-    )
+        if not kept:
+            raise StalePlanError
+        run.on_failure(self._restore)
+
+    def _restore(self) -> None:
+        if read_table() == self.after:
+            _write_table(self.before)
+
+    def changes(self) -> Iterator[Change]:
+        """Yield the table."""
+        yield FileChange(path=Path("crontab"), before=self.before or None, after=self.after or None)
 
 
 def is_running() -> bool:

@@ -10,10 +10,10 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.privileges import by_sudo
 from . import systemctl
-from .backend import Backend, InstalledJob, Scope
-from .cron_files import CRON_D, CronFiles
+from .backend import InstalledJob, Scope
+from .cron import CRON_D, CronFiles, UserCrontab
+from .reconcile import Backend
 from .systemd import Systemd
-from .user_crontab import UserCrontab
 
 
 def chosen_scope(scope: str | None) -> Scope:

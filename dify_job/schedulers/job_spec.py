@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -9,8 +10,15 @@ from pathlib import Path
 
 from ..config.model import Job, Notify, ScheduleConfig
 from ..config.secrets import url_credential
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import fingerprint
+from ..system.managed_files import fingerprint, is_missing
+
+_RUN = " -P -m dify_job run "
+_USER = re.compile(
+    r"[A-Za-z0-9_.][A-Za-z0-9_.@$+-]*"
+)  # as useradd(8) takes, and names of directories like AD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +132,47 @@ def constant_parent(output: str) -> Path | None:
     if not path.is_absolute():
         return None
     return path if constant.endswith("/") else path.parent
+
+
+def program_of(text: str) -> Path | None:
+    """Return the interpreter that a service or crontab lines start; None where the text names none."""
+    for line in text.splitlines():
+        if line.startswith("ExecStart="):
+            return Path(_first_word(line.removeprefix("ExecStart=")))
+        if _RUN in line:
+            return Path(line.partition(_RUN)[0].split()[-1])
+    return None
+
+
+def missing_program(program: Path | None, job: str) -> tuple[str, ...]:
+    """Return a problem where the interpreter is gone: systemd would say 203/EXEC, and cron nothing."""
+    if program is None or not is_missing(program):
+        return ()
+    problem = msg(
+        "{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now",
+        program=program,
+        job=job,
+    )
+    return (problem,)
+
+
+def _first_word(command: str) -> str:
+    try:
+        return shlex.split(command.replace("%%", "%"))[0]
+    except (ValueError, IndexError):
+        return command
+
+
+def check_user_name(spec: JobSpec) -> None:
+    """Refuse a run_as that would be something else than one name in a unit or crontab.
+
+    Raises:
+        JobError: It is none (config).
+
+    """
+    if spec.run_as is not None and not _USER.fullmatch(spec.run_as):
+        raise JobError(
+            Outcome.CONFIG,
+            msg("run_as of job {job} is no user name: {run_as!r}", job=spec.job, run_as=spec.run_as),
+            msg("name a user of this machine: getent passwd lists them"),
+        )

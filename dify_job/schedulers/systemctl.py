@@ -13,6 +13,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system import subprocesses, unit_result
+from ..system.paths import data_home
+from . import unit_names
 from .backend import Scope
 
 _BOOTED = Path("/run/systemd/system")
@@ -64,6 +66,51 @@ def version_for_units() -> int:
 def is_booted() -> bool:
     """True where systemd is this machine's service manager (sd_booted(3))."""
     return _BOOTED.is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class SystemdPaths:
+    """Directories of one scope.
+
+    Attributes:
+        units: Where its unit files are (systemd.unit(5)).
+        stamps: Where systemd notes when Persistent= timers elapsed last (systemd.timer(5)).
+        base: Where the state of its jobs is, with the lock and the record of an interrupted install.
+
+    """
+
+    units: Path
+    stamps: Path
+    base: Path
+
+    @classmethod
+    def of(cls, scope: Scope) -> "SystemdPaths":
+        """Return the directories of a scope; a user's as its manager has them."""
+        usual = cls.usual(scope)
+        searched = Manager(scope).unit_path() if scope is Scope.USER else ()
+        units, data = usual.units, usual.stamps.parent
+        if searched and units not in searched:
+            # `systemctl set-property` writes next to the directory in the user's configuration.
+            controls = (path for path in searched if path.name == "user.control" and not _is_shared(path))
+            units = next((path.with_name("user") for path in controls), units)
+        if searched and data / "user" not in searched:
+            others = (
+                path for path in searched if path.name == "user" and not _is_shared(path) and path != units
+            )
+            data = next((path.parent for path in others if path.parent.name == "systemd"), data)
+        return cls(units, data / "timers", scope.base)
+
+    @classmethod
+    def usual(cls, scope: Scope) -> "SystemdPaths":
+        """Return the directories of a scope by this process's variables; no manager is asked."""
+        if scope is Scope.SYSTEM:
+            return cls(unit_names.SYSTEM_UNITS, Path("/var/lib/systemd/timers"), scope.base)
+        return cls(unit_names.user_units(), data_home() / "systemd/timers", scope.base)
+
+
+def _is_shared(path: Path) -> bool:
+    """Return whether a directory of the search path is the machine's, or is gone after a reboot."""
+    return any(path.is_relative_to(top) for top in ("/etc", "/run", "/usr", "/lib"))
 
 
 class Manager:
@@ -125,6 +172,16 @@ class Manager:
                 if "Id" in properties:
                     found[properties["Id"]] = Unit(properties)
         return found
+
+    def unit_path(self) -> tuple[Path, ...]:
+        """Return the directories in which the manager looks for units; none where it cannot be asked."""
+        if self.silent or self.why_not() is not None:
+            return ()
+        argv = [*self._argv, "show", "--property=UnitPath"]
+        shown = subprocesses.run(argv, environ=self._environ, limit=_PATIENCE)
+        self.silent = shown.code == 124
+        _, _, value = shown.text.strip().partition("UnitPath=")
+        return tuple(map(Path, value.split())) if shown.code == 0 else ()
 
     def variables(self, unit: str) -> set[str] | None:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""

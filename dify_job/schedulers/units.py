@@ -12,10 +12,10 @@ from ..schedule import schedule_lines
 from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
-from . import failure_unit
 from .access import in_home
 from .backend import RenderedFile, Scope
-from .job_spec import JobSpec
+from .job_spec import JobSpec, check_user_name
+from .unit_names import failure_unit_name, unit_names
 
 OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=
@@ -23,19 +23,6 @@ ENCRYPTED_SINCE = 250  # LoadCredentialEncrypted=, systemd-creds(1)
 _TRIGGER = 252  # TRIGGER_UNIT in the environment (systemd.exec(5))
 _LONGEST_USER = 31  # systemd's USER_NAMES
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
-
-
-def unmask_commands(name: str, job: str, scope: Scope) -> tuple[str, str]:
-    """What lets a masked unit of a job be there and armed again."""
-    user = " --user" if scope is Scope.USER else ""
-    return msg("systemctl{user} unmask {name}", user=user, name=name), msg(
-        "dify-job install {job} --start", job=job
-    )
-
-
-def unit_names(job: str) -> tuple[str, str]:
-    """Service and timer of a job."""
-    return f"dify-job-{job}.service", f"dify-job-{job}.timer"
 
 
 def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
@@ -54,6 +41,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     Raises JobError where systemd of that version cannot keep the schedule.
     """
     _refuse_version(plan, scope, version)
+    check_user_name(plan)
     service, timer = unit_names(plan.job)
     values = {
         "job": plan.job,
@@ -70,7 +58,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     }
     templates = {service: "job.service.j2", timer: "job.timer.j2"}
     if plan.notify:
-        templates[failure_unit.name_of(plan.job)] = "notify.service.j2"
+        templates[failure_unit_name(plan.job)] = "notify.service.j2"
     source = str(plan.config_path)
     return tuple(
         RenderedFile(
@@ -177,7 +165,7 @@ def can_be_held_back(plan: JobSpec) -> bool:
     return plan.schedule.max_late is not None or schedule_lines.systemd_ticks(plan.schedule).if_due
 
 
-def lacks(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
+def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     """What a systemd of that version cannot do for the job, and what is done instead; a sentence each."""
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -31,16 +31,25 @@ class FileTransaction:
         self.directory(path.parent)
         write_whole(path, content, mode, owner)
 
-    def put_all(self, files: Mapping[Path, bytes]) -> None:
-        """The same for many; each directory is synced once, at the end. Raises OSError."""
-        for parent in {path.parent: None for path in files}:
+    def put_all(self, files: Iterable[tuple[Path, bytes, int]]) -> None:
+        """Write many files; each directory is synced once, at the end.
+
+        Args:
+            files: Path, content and mode of each.
+
+        Raises:
+            OSError: As it comes, with the path of the file.
+
+        """
+        wanted = list(files)
+        for parent in {path.parent: None for path, _, _ in wanted}:
             self.directory(parent)
             with _opened(parent) as directory:
-                for path, content in files.items():
+                for path, content, mode in wanted:
                     if path.parent == parent:
                         self._remember(path)
                         with _named(path):
-                            _replace(directory, path.name, content)
+                            _replace(directory, path.name, content, mode)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""

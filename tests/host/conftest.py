@@ -165,7 +165,7 @@ def host(machine: Machine) -> Iterator[Host]:
     with StandIn(APPS, ping=0.5) as server:
         made = Host(machine, server)
         yield made
-        made("uninstall", "--purge", check=False)
+        made("uninstall", "--all", "--purge", check=False)
         left = [str(path) for place in _PLACES for path in (machine.root / place).rglob("*dify-job*")]
         for path in left:
             machine.run("rm", "-rf", "/" + str(Path(path).relative_to(machine.root)))

@@ -88,7 +88,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
             "/home/alice/.env",
             user="alice",
         )
-        assert told.stdout.splitlines()[-1] == "default is armed"
+        assert told.stdout.splitlines()[-1] == "default is enabled"
         machine.stop()
         machine.start()
         began = datetime.now(UTC)
@@ -98,8 +98,8 @@ def minute(machine: Machine) -> Iterator[Minute]:
         time.sleep(2)
         mails = [path.read_text(errors="replace") for path in (machine.root / "var/tmp/mail").iterdir()]
         yield Minute(host, paused, mails, began, receiver)
-        host("uninstall", "--purge", user="alice", check=False)
-        host("uninstall", "--purge", check=False)
+        host("uninstall", "--all", "--purge", user="alice", check=False)
+        host("uninstall", "--all", "--purge", check=False)
         machine.run(
             "sh",
             "-c",
@@ -188,7 +188,7 @@ def test_a_users_block_fires_and_uninstall_gives_back_the_table_byte_for_byte(mi
     assert b"#paused# * * * * * /opt/dify-job" in spool.read_bytes()
     host("resume", "default", user="alice")
     assert host.status("default", user="alice")["last"]["outcome"] == "succeeded"
-    host("uninstall", "--purge", user="alice")
+    host("uninstall", "--all", "--purge", user="alice")
     _, _, table = spool.read_bytes().partition(b"Exp $)\n")  # Debian's own three lines
     assert table == TABLE
 

@@ -70,7 +70,7 @@ def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa
     install = ward.sh(f"{other} -P -m dify_job install daily")
     told = ward.sees("notify", "warn", f"nobody will be told: {other} has no apprise", install)
     assert told == f"python3 -m pip --python {other} install apprise"
-    ward.host("uninstall")
+    ward.host("uninstall", "--all")
     ward.host.run("rm", "-r", "/opt/other")
 
 
@@ -105,7 +105,7 @@ def test_what_a_unit_keeps_from_its_user_is_refused_and_told(
     place = "/tmp/of-alice" if run_as == "alice" else "/srv/out/of-alice"
     ward.host.run("sh", "-ec", f"install -d -o alice {place}; echo x >{place}/in")
     ward.host.server.apps["app-doc"] = App("app-doc", form=({"file": {"variable": "doc"}},))
-    ward.host("uninstall")
+    ward.host("uninstall", "--all")
     ward.host.job(f'every = "1h"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
     refused = ward.host("install", check=False)
     assert refused.code in (73, 78)

@@ -44,7 +44,7 @@ def http(host: Host) -> Iterator[Callable[..., Ran]]:
     yield install
     gone(host)
     assert "dify-job-http" not in host.run("systemctl", "--failed", "--no-legend", "--plain").stdout
-    host("uninstall")
+    host("uninstall", "--all")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http@.service")
     assert host.run("curl", "-s", "http://127.0.0.1:8000/docs", check=False).code == 7
@@ -356,7 +356,7 @@ def test_from_the_original_s_env_file_a_user_has_the_same_calls_without_root(ali
     assert shell(host, STOP)["running"] is False
     assert shell(host, STATUS)["job_name"] == "default"
     assert len(host.server.runs) == 1
-    alice("uninstall")
+    alice("uninstall", "--all")
     assert host.run("sh", "-c", "ls /home/alice/.config/systemd/user", check=False).stdout.split() in (
         [],
         ["sockets.target.wants"],

@@ -35,7 +35,7 @@ def test_from_nothing_to_a_run_with_a_key_on_stdin_even_under_a_strict_umask(bar
     }
     assert bare.server.runs == []
     installed = bare.run("sh", "-ec", "umask 077; dify-job install daily").stdout
-    assert "daily: installed, every 2h, armed" in installed
+    assert "daily: installed, every 2h, enabled" in installed
     assert bare.show("dify-job-daily.timer", "ActiveState") == "active"
     assert bare.server.runs == []
     bare.run("systemctl", "start", SERVICE)
@@ -48,7 +48,7 @@ def test_from_nothing_as_a_user(alice: Login) -> None:  # noqa: F811
     host = alice.host
     home = "env", "-C", "/home/alice", "/opt/dify-job/bin/dify-job"
     host.run(*home, "init", "daily", "--base-url", host.server.base_url, user="alice", stdin=CANARY)
-    assert "daily is armed" in alice("install", "daily").stdout
+    assert "daily is enabled" in alice("install", "daily").stdout
     alice.run("systemctl", "--user", "start", SERVICE)
     assert len(host.server.runs) == 1
     alice("uninstall", "daily")

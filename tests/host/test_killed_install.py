@@ -75,7 +75,7 @@ def test_a_killed_install_leaves_whole_files_and_the_next_completes_it(host: Hos
             assert content in (was[name], complete[name]), (step, name)
         host.run("systemctl", "daemon-reload")  # any package's upgrade does that
         told = host("install").stdout
-        assert told.splitlines()[-1] == "daily is armed", (step, told)
+        assert told.splitlines()[-1] == "daily is enabled", (step, told)
         assert _files(host) == complete, step
         assert host.show("dify-job-daily.timer", "UnitFileState") == "enabled"
         assert _strays(host) == [], step

@@ -78,7 +78,7 @@ def test_run_as_is_the_user_who_reads_writes_and_owns_the_state(host: Host) -> N
         'output = { file = "/home/alice/out/{{ now.year }}.json" }\ninputs = { topic = "sales" }'
     )
     told = host("install").stdout
-    assert "daily is armed" in told
+    assert "daily is enabled" in told
     unit = host.machine.read(f"/etc/systemd/system/{SERVICE}")
     assert "User=alice" in unit
     assert "DynamicUser" not in unit

@@ -79,7 +79,7 @@ def test_nasty_13_an_edit_a_lost_header_and_a_copied_one_are_told_apart(host: Ho
     host.machine.write(f"{UNITS}/dify-job-other.service", host.machine.read(f"{UNITS}/{SERVICE}"))
     rows = json.loads(host("status", "--json", check=False).stdout)["jobs"]
     assert [row["job"] for row in rows] == ["daily"]
-    host("uninstall")
+    host("uninstall", "--all")
     assert host.machine.exists(f"{UNITS}/dify-job-other.service"), "its header speaks of another job"
 
 
@@ -133,7 +133,7 @@ def test_nasty_15_a_broken_override_is_told_and_the_install_taken_back(host: Hos
     assert refused.code != 0
     assert host.machine.read(f"{UNITS}/{TIMER}") == before
     host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
-    assert "daily is armed" in host("install").stdout
+    assert "daily is enabled" in host("install").stdout
 
 
 def test_nasty_16_uninstall_in_mid_run_stops_the_run_on_the_server(host: Host) -> None:
@@ -168,7 +168,7 @@ def test_nasty_16_a_service_that_waits_or_has_given_up_is_no_obstacle(host: Host
 
     host.wait(there)
     host.job('every = "2h"', key="app-off")
-    assert "daily: installed, every 2h, armed" in host("install").stdout
+    assert "daily: installed, every 2h, enabled" in host("install").stdout
     host("uninstall", "daily")
     assert host.show(SERVICE, "ActiveState") == "inactive"
     assert SERVICE not in host.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
@@ -206,7 +206,7 @@ def test_nasty_27_a_config_that_is_gone_or_moved_keeps_status_and_uninstall(host
     host.run("rm", "/etc/dify-job/renamed.toml")
     assert host.run("systemctl", "start", SERVICE, check=False).code == 1
     assert host.show(SERVICE, "ExecMainStatus") == "78"
-    assert host("uninstall").stdout.startswith("daily: uninstalled")
+    assert host("uninstall", "--all").stdout.startswith("daily: uninstalled")
     assert host.show(TIMER, "LoadState") == "not-found"
 
 

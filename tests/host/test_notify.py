@@ -257,7 +257,7 @@ def test_the_handler_comes_and_goes_with_notify(told: Told) -> None:
     assert not (units / HANDLER).exists()
     assert "OnFailure" not in (units / SERVICE).read_text()
     told.install()
-    told.host("uninstall", "--purge")
+    told.host("uninstall", "--all", "--purge")
     assert not list(units.glob("dify-job-*"))
     assert told.host.show(HANDLER, "LoadState") == "not-found"
 

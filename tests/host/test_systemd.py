@@ -10,7 +10,7 @@ def test_a_timer_of_two_seconds_runs_the_job_and_the_journal_has_its_fields(host
     host.job('calendar = "*:*:0/2"')
     told = host("install").stdout
     assert "daily: installed" in told
-    assert "armed" in told
+    assert "enabled" in told
     host.wait(lambda: len(host.server.runs) >= 2)
     host.run("systemctl", "stop", "dify-job-daily.timer")
     host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
@@ -35,7 +35,7 @@ def test_install_starts_nothing_and_says_what_comes_next(host: Host) -> None:
         "dify-job uninstall daily",
     ):
         assert command in told
-    assert told.splitlines()[-1] == "daily is armed"
+    assert told.splitlines()[-1] == "daily is enabled"
     time.sleep(2)
     assert host.server.runs == []
     again = host("install", "daily").stdout
@@ -163,10 +163,10 @@ def test_what_an_administrator_disabled_stays_so_until_start_is_said(host: Host)
     assert "paused, and left so" in told
     host.job('every = "2h"')
     told = host("install").stdout
-    assert "daily: installed, every 2h, not armed" in told
+    assert "daily: installed, every 2h, not enabled" in told
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
     assert host.show("dify-job-daily.timer", "UnitFileState") == "disabled"
-    assert "daily is armed" in host("install", "--start").stdout
+    assert "daily is enabled" in host("install", "--start").stdout
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
     host.run("systemctl", "stop", "dify-job-daily.timer")
     assert "paused, and left so" in host("install").stdout
@@ -184,7 +184,7 @@ def test_a_masked_timer_is_left_masked(host: Host) -> None:
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
     refused = host("resume", "daily", check=False)
-    mend = told.splitlines()[-1].partition("daily is not armed: ")[2]
+    mend = told.splitlines()[-1].partition("daily is not enabled: ")[2]
     assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {mend}")
     host.run("sh", "-c", mend)
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
@@ -271,14 +271,14 @@ def test_only_an_env_file_of_the_original_system(host: Host) -> None:
     told = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
     assert "the key is kept in /etc/dify-job/credentials/default.key" in told
     assert "every 2h" in told
-    assert told.splitlines()[-1] == "default is armed"
+    assert told.splitlines()[-1] == "default is enabled"
     assert (host.machine.root / "etc/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
     host.run("systemctl", "start", "dify-job-default.service")
     assert len(host.server.runs) == 1
     status = host.status()
     assert status["sync"] == "as configured"
     assert "default: unchanged" in host("install").stdout
-    host("uninstall", "--purge")
+    host("uninstall", "--all", "--purge")
     assert not host.machine.exists("/etc/dify-job")
 
 
@@ -286,9 +286,9 @@ def test_auto_start_false_leaves_the_timer_unarmed_and_says_what_arms_it(host: H
     env = f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nAUTO_START_SCHEDULER=false\n"
     host.machine.write("/root/.env", env, 0o600)
     told = host("install", "--env-file", "/root/.env").stdout
-    assert "every 1h, the default, not armed" in told
+    assert "every 1h, the default, not enabled" in told
     last = told.splitlines()[-1]
-    assert last == "not armed, because AUTO_START_SCHEDULER is false: dify-job resume default"
+    assert last == "not enabled, because AUTO_START_SCHEDULER is false: dify-job resume default"
     assert host.status()["paused"] is True
     assert host.show("dify-job-default.timer", "ActiveState") == "inactive"
     host(*last.partition(": dify-job ")[2].split())

@@ -45,7 +45,7 @@ def alice(host: Host) -> Iterator[Login]:
     host.run("loginctl", "enable-linger", "alice")
     host.wait(lambda: host.run("systemctl", "is-active", f"user@{uid}.service", check=False).code == 0)
     yield Login(host, "alice", uid)
-    host("uninstall", "--purge", user="alice", check=False)
+    host("uninstall", "--all", "--purge", user="alice", check=False)
     host.run("loginctl", "disable-linger", "alice")
     host.run("systemctl", "stop", f"user@{uid}.service")
     host.run("crontab", "-u", "alice", "-r", check=False)
@@ -57,18 +57,18 @@ def mallory(host: Host) -> Iterator[Login]:
     uid = int(host.run("id", "-u", "mallory").stdout)
     host.run("systemctl", "start", f"user@{uid}.service")
     yield Login(host, "mallory", uid)
-    host("uninstall", "--purge", user="mallory", check=False)
+    host("uninstall", "--all", "--purge", user="mallory", check=False)
     host.run("systemctl", "stop", f"user@{uid}.service")
 
 
 def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
     told = alice("install", "--every", "2h", "--env-file", ".env").stdout
-    assert "default: installed, every 2h, armed" in told
+    assert "default: installed, every 2h, enabled" in told
     assert "the key is kept in /home/alice/.config/dify-job/credentials/default.key" in told
     assert "systemctl --user start dify-job-default.service" in told
     assert "enable-linger" not in told
-    assert told.splitlines()[-1] == "default is armed"
+    assert told.splitlines()[-1] == "default is enabled"
     home = alice.host.machine.root / "home/alice"
     assert (home / ".config/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
     assert alice.host.server.runs == []
@@ -101,7 +101,7 @@ def test_no_file_of_a_user_is_roots_and_uninstall_leaves_none(alice: Login) -> N
     alice("install", "--env-file", ".env")
     alice.run("systemctl", "--user", "start", SERVICE)
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
-    told = alice("uninstall", "--purge").stdout
+    told = alice("uninstall", "--all", "--purge").stdout
     assert "default: uninstalled (systemd)" in told
     alice.host.run("rm", "/home/alice/.env")
     left = {str(path) for path in home.rglob("*") if path.is_file()} - before
@@ -146,7 +146,7 @@ def test_nasty_09_no_user_bus_says_what_brings_one_and_stale_variables_do_no_har
     alice.configure()
     for stale in ("/run/user/0", "/nowhere", ""):
         told = alice("install", "--env-file", ".env", XDG_RUNTIME_DIR=stale).stdout
-        assert told.splitlines()[-1] == "default is armed"
+        assert told.splitlines()[-1] == "default is enabled"
     # a user without any manager: su, cron, a container
     host = alice.host
     host.machine.write("/home/mallory/.env", f"DIFY_API_KEY={CANARY}\n", 0o600, "mallory")
@@ -197,7 +197,7 @@ def test_a_job_of_root_does_not_stand_for_a_users_own_of_the_same_name(alice: Lo
     assert rows() == [roots, (None, "not installed", "cron 0 7 * * *")]
     alice.host("install", user="alice", env=bus)
     assert rows() == [("user", "as configured", "cron 0 7 * * *"), roots]
-    alice.host("uninstall", user="alice", env=bus)
+    alice.host("uninstall", "--all", user="alice", env=bus)
     alice.host.run("rm", "-rf", "/home/alice/.config/dify-job", "/home/alice/.local/state/dify-job")
     assert rows() == [roots]
 
@@ -220,6 +220,6 @@ def test_what_a_users_run_could_not_tell_its_handler_tells(alice: Login) -> None
     assert [end.what for end in receiver.ends] == ["fail"]
     assert len({ping.rid for ping in receiver.pings}) == 1
     assert "killed" in alice("history", "daily").stdout
-    alice("uninstall")
+    alice("uninstall", "--all")
     units = alice.host.machine.root / "home/alice/.config/systemd/user"
     assert not list(units.glob("dify-job-*"))

@@ -18,11 +18,11 @@ from dify_job.config.loader import load_config
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import crond, installation, systemctl
-from dify_job.schedulers.backend import Backend, InstallOptions, Scope
-from dify_job.schedulers.cron_files import CronFiles
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.cron import CronFiles, UserCrontab
 from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.reconcile import Backend, InstallOptions
 from dify_job.schedulers.systemd import Systemd
-from dify_job.schedulers.user_crontab import UserCrontab
 from dify_job.system import subprocesses
 from tests.support.fake_manager import TWO_DAYS, FakeCrontab, FakeManager
 
@@ -145,7 +145,7 @@ class Home:
         if self.backend == "crontab":
             return UserCrontab(Scope.USER)
         scheduler = CronFiles(self.directory / "cron.d")
-        scheduler._base = self.directory / "state/dify-job"
+        scheduler.base = self.directory / "state/dify-job"
         return scheduler
 
     def arm(self) -> None:
@@ -179,26 +179,42 @@ def prepare(home: Home, scenario: str) -> None:
     (home.directory / ".env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
     if scenario in ("fresh", "env-file"):
         return
-    home.scheduler().install(plans(new=False), InstallOptions())
+    install(home, plans(new=False))
     for stamp in home.manager.units.glob("*.timer"):
         path = home.manager.stamps / f"stamp-{stamp.name}"
         if path.exists():
             os.utime(path, (time.time() - TWO_DAYS, time.time() - TWO_DAYS))
-    if scenario in ("paused", "start"):
-        home.scheduler().pause("weekly", paused=True)
+    if scenario in ("paused", "start", "resume"):
+        pause(home, paused=True)
+
+
+def install(home: Home, wanted: list[JobSpec], *, start: bool | None = None) -> None:
+    scheduler = home.scheduler()
+    installation.carry_out(scheduler, lambda: scheduler.plan_install(wanted, InstallOptions(start=start)))
+
+
+def pause(home: Home, *, paused: bool) -> None:
+    scheduler = home.scheduler()
+    installation.carry_out(scheduler, lambda: scheduler.plan_pause(["weekly"], paused=paused))
 
 
 def act(home: Home, scenario: str) -> None:
     if scenario == "uninstall":
-        home.scheduler().uninstall(["daily", "weekly"])
+        scheduler = home.scheduler()
+        installation.carry_out(scheduler, lambda: scheduler.plan_uninstall(["daily", "weekly"]))
+    elif scenario in ("pause", "resume"):
+        pause(home, paused=scenario == "pause")
     elif scenario == "env-file":  # with its config, its key and its schedule
         config = load_config(env_file=home.directory / ".env")
         flags = ScheduleConfig(every=7200.0)
         ready = installation.prepare(config, config.jobs["default"], flags, None, Scope.USER)
-        installation.bring(home.scheduler(), [ready], ready.plan.config_path, InstallOptions())
+        scheduler, place = home.scheduler(), ready.spec.config_path
+        installation.carry_out(
+            scheduler, lambda: installation.plan_install(scheduler, [ready], place, InstallOptions())
+        )
     else:
         wanted = plans(new=True, service_alone=scenario == "service")
-        home.scheduler().install(wanted, InstallOptions(start=True if scenario == "start" else None))
+        install(home, wanted, start=True if scenario == "start" else None)
 
 
 def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:

@@ -40,11 +40,11 @@ def test_many_jobs_are_installed_with_one_reload(home: Home) -> None:
 
 def test_install_ends_with_the_three_next_runs_and_the_four_commands(home: Home) -> None:
     told = home("install", "--user").stdout.splitlines()
-    assert told[0] == "daily: installed, every 2h, armed"
+    assert told[0] == "daily: installed, every 2h, enabled"
     assert next(line for line in told if line.startswith("  next runs  ")).count(", ") == 2
     for what in ("run now", "watch", "stop", "remove"):
         assert any(line.startswith(f"  {what}") for line in told), what
-    assert told[-1] == "daily is armed"
+    assert told[-1] == "daily is enabled"
 
 
 def test_check_and_diff_say_what_differs_and_write_nothing(home: Home) -> None:
@@ -113,7 +113,7 @@ def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
     done = home("install", "--user", "--every", "2h", "--env-file", ".env")
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
-        "not armed, because AUTO_START_SCHEDULER is false: dify-job resume default"
+        "not enabled, because AUTO_START_SCHEDULER is false: dify-job resume default"
     )
     key = home.path / "config/dify-job/credentials/default.key"
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("app-canary-env-0123456\n", 0o600)
@@ -122,8 +122,8 @@ def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
     assert home("resume", "default", "--user").code == 0
     assert home.manager.active() == home.manager.enabled() == {"dify-job-default.timer"}
     again = home("install", "--user", "--every", "2h", "--env-file", ".env")
-    assert again.stdout.splitlines()[-1] == "default is armed"
-    gone = home("uninstall", "--user", "--purge")
+    assert again.stdout.splitlines()[-1] == "default is enabled"
+    gone = home("uninstall", "--all", "--user", "--purge")
     assert gone.code == 0
     assert not (home.path / "config/dify-job").exists()
     assert not [path for path in home.everything() if "dify-job" in path]
@@ -201,13 +201,13 @@ def test_a_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) 
     assert "paused, and left so" in cron_home("install", "--user").stdout
     assert cron_home("resume", "daily", "--user").code == 0
     assert cron_home.table.read_bytes() == table
-    assert cron_home("uninstall", "--user").code == 0
+    assert cron_home("uninstall", "--all", "--user").code == 0
     assert cron_home.table.read_bytes() == mine + b"\n"
 
 
 def test_a_crontab_that_was_all_ours_is_removed_and_not_left_empty(cron_home: Home) -> None:
     assert cron_home("install", "--user").code == 0
-    assert cron_home("uninstall", "--user").code == 0
+    assert cron_home("uninstall", "--all", "--user").code == 0
     assert not cron_home.table.exists()
 
 
@@ -229,13 +229,16 @@ def test_fifty_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Hom
         "import sys; from pathlib import Path; from dify_job.system import transaction\n"
         "transaction._LOCK_WAIT = 110.0\n"
         "from dify_job.config.model import ScheduleConfig as S\n"
-        "from dify_job.schedulers.backend import InstallOptions, Scope\n"
+        "from dify_job.schedulers import installation\n"
+        "from dify_job.schedulers.backend import Scope\n"
+        "from dify_job.schedulers.cron import UserCrontab\n"
         "from dify_job.schedulers.job_spec import JobSpec\n"
-        "from dify_job.schedulers.user_crontab import UserCrontab\n"
+        "from dify_job.schedulers.reconcile import InstallOptions\n"
         "for n in sys.argv[1:]:\n"
         "    plan = JobSpec(job=n, description=n, schedule=S(every=3600.0), fingerprint='0' * 16,\n"
         "        config_path=Path('/c'), python=Path('/p'), timeout=1.0)\n"
-        "    UserCrontab(Scope.USER).install([plan], InstallOptions())\n"
+        "    cron = UserCrontab(Scope.USER)\n"
+        "    installation.carry_out(cron, lambda: cron.plan_install([plan], InstallOptions()))\n"
     )
     env = {
         **os.environ,
@@ -319,7 +322,7 @@ def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None
     assert "Mars/Phobos" in home(*fix).stderr
     (row,) = home("status", "--user", "--json").result["jobs"]
     assert (row["healthy"], len(row["problems"])) == (False, 1)
-    home("uninstall", "--user")
+    home("uninstall", "--all", "--user")
     bare = home("status", "--user")
     assert (bare.code, "Mars/Phobos" in bare.stderr, bare.stdout) == (78, True, "")
     assert home("status", "--user", "--json").code == 78
@@ -409,7 +412,7 @@ def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) ->
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
     home.first = (
-        f"from dify_job.schedulers import systemd_paths; systemd_paths.SYSTEM_UNITS = Path({str(units)!r})"
+        f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
     )
     home("install", "--user")
     units.mkdir()

@@ -15,7 +15,7 @@ from tests.support.home import Home
 def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -> None:
     home.first = "from dify_job.system import transaction; transaction._LOCK_WAIT = 110.0"
     words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
-    words += [["uninstall", "--user"], ["uninstall", "--user"], ["install", "--user"]]
+    words += [["uninstall", "--all", "--user"], ["uninstall", "--all", "--user"], ["install", "--user"]]
     started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
     assert {process.wait(110) for process in started} <= {0, 78}
     there = {path.suffix for path in home.manager.units.glob("dify-job-*")}

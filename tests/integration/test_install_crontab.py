@@ -12,11 +12,10 @@ import pytest
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import crond
-from dify_job.schedulers.backend import InstallOptions
-from dify_job.schedulers.cron_files import CronFiles
+from dify_job.schedulers.cron import CronFiles
 from tests.support.fake_manager import install_programs
 from tests.support.home import Home
-from tests.support.plans import plan
+from tests.support.plans import install, pause, plan, uninstall
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_every_byte_of_a_strange_crontab_survives_install_and_uninstall(
     assert installed.replace(block[0], b"") == table + end
     if b"CRON_TZ" in table or b"/bin/false" in table:
         assert installed.startswith(block[0])
-    assert cron_home("uninstall", "--user").code == 0
+    assert cron_home("uninstall", "--all", "--user").code == 0
     assert cron_home.table.read_bytes() == table + end
 
 
@@ -88,13 +87,13 @@ def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
     directory = tmp_path / "cron.d"
     directory.mkdir(mode=0o755)
     scheduler = CronFiles(directory)
-    scheduler._base = tmp_path / "state"
+    scheduler.base = tmp_path / "state"
     return scheduler, directory
 
 
 def test_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
-    scheduler.install([plan("daily-report_2")], InstallOptions())
+    install(scheduler, plan("daily-report_2"))
     (file,) = directory.iterdir()
     assert re.fullmatch("[A-Za-z0-9_-]+", file.name)  # Debian's rule, the strictest (cron(8))
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -107,16 +106,16 @@ def test_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
     scheduler, directory = cron_d
     monkeypatch.setattr("dify_job.schedulers.crond.is_running", lambda: False)
     directory.chmod(0o775)
-    (change,) = scheduler.install([plan()], InstallOptions())
+    (change,) = install(scheduler, plan())
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
     assert any("the cron daemon does not run" in note for note in change.notes)
     (one,) = scheduler.status()
     assert (one.enabled, one.paused) == (False, False)
     assert "the cron daemon does not run" in one.problems[0]
-    assert (change.enabled, change.arm) == (False, (crond.start_command(),))
-    scheduler.pause("daily", paused=True)
-    resumed = scheduler.pause("daily", paused=False)
-    assert (resumed.enabled, resumed.arm) == (False, (crond.start_command(),))
+    assert (change.enabled, change.enable_commands) == (False, (crond.start_command(),))
+    pause(scheduler, "daily", paused=True)
+    resumed = pause(scheduler, "daily", paused=False)
+    assert (resumed.enabled, resumed.enable_commands) == (False, (crond.start_command(),))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_i
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron, directory = cron_d
-    cron.install([plan("daily"), plan("weekly")], InstallOptions())
+    install(cron, plan("daily"), plan("weekly"))
     before = {file.name: file.read_bytes() for file in directory.iterdir()}
     real = os.unlink
 
@@ -158,12 +157,12 @@ def test_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_i
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(JobError, match="Read-only file system; nothing was changed") as refused:
-        cron.pause("weekly", paused=True)
+        pause(cron, "weekly", paused=True)
     assert refused.value.outcome is Outcome.CANNOT_WRITE
     monkeypatch.undo()
     monkeypatch.setattr(os, "unlink", refuse)
     with pytest.raises(JobError, match="Read-only file system; nothing was changed"):
-        cron.uninstall(["daily", "weekly"])
+        uninstall(cron, "daily", "weekly")
     monkeypatch.undo()
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
 
@@ -174,7 +173,7 @@ def test_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFil
     target.write_text("precious")
     (directory / "dify-job-daily").symlink_to(target)
     with pytest.raises(JobError, match="exists and is not dify-job's"):
-        scheduler.install([plan()], InstallOptions())
-    scheduler.uninstall(["daily"])
+        install(scheduler, plan())
+    uninstall(scheduler, "daily")
     assert target.read_text() == "precious"
     assert (directory / "dify-job-daily").is_symlink()

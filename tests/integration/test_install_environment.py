@@ -17,12 +17,12 @@ from dify_job.demo.server import StandIn
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import access, systemctl, units
-from dify_job.schedulers.backend import InstallOptions, Scope
+from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.command import KEY
 from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
-from tests.support.plans import plan
+from tests.support.plans import install, plan
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_c
     )  # undone as systemd does it in test_sched_files
     (row,) = home("--config", str(config), "status", "--user", "--json").result["jobs"]
     assert (row["sync"], row["config"]) == ("as configured", str(config))
-    home("uninstall", "--user")
+    home("uninstall", "--all", "--user")
     refused = home("--config", str(config), "install", "--user", "--backend", "cron")
     assert refused.code == 78
     assert "cannot stand in a crontab" in refused.stderr
@@ -156,8 +156,8 @@ def test_a_file_system_that_is_read_only_is_told_and_nothing_is_changed(
         real(old, new, **directories)
 
     monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(JobError, match=r"nothing was changed.*Read-only file system") as refused:
-        Systemd(Scope.USER).install([plan()], InstallOptions())
+    with pytest.raises(JobError, match=r"Read-only file system; nothing was changed") as refused:
+        install(Systemd(Scope.USER), plan())
     assert refused.value.outcome is Outcome.CANNOT_WRITE
     assert not list(home.manager.units.glob("dify-job-*"))
     assert home.manager.active() == home.manager.enabled() == set()
@@ -303,7 +303,7 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
         "def refuse(path): raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))\n"
         "shutil.rmtree = refuse"
     )
-    done = home("uninstall", "--user", "--purge")
+    done = home("uninstall", "--all", "--user", "--purge")
     assert done.code == 73
     assert f"{state} could not be removed: Read-only file system" in done.stderr
     assert "findmnt -T" in done.stderr
@@ -317,9 +317,9 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
         (("--cron", "@reboot"), 65, "start a run at each boot"),
         (("--calendar", "2020-01-01"), 65, "never"),
         (("--every", "7h"), 0, "exact without that: 6h or 8h"),
-        (("--cron", "0 9 1,15 * 5"), 0, "daily is armed"),
+        (("--cron", "0 9 1,15 * 5"), 0, "daily is enabled"),
         (("--calendar", "02:30", "--timezone", "Europe/Berlin"), 0, "clocks go forward in Europe/Berlin"),
-        (("--calendar", "07:00", "--timezone", "Europe/Kiev"), 0, "daily is armed"),
+        (("--calendar", "07:00", "--timezone", "Europe/Kiev"), 0, "daily is enabled"),
         (("--calendar", "07:00", "--timezone", "Europe/Nowhere"), 64, "is not a time zone of this machine"),
     ],
 )

@@ -21,7 +21,7 @@ from dify_job.demo.server import StandIn
 from dify_job.exit_codes import TABLE
 from dify_job.run.metrics import exposition
 from dify_job.run.notification import is_told_by_run
-from dify_job.schedulers.failure_unit import name_of
+from dify_job.schedulers.unit_names import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
 from tests.support.home import Ran
@@ -398,7 +398,7 @@ def test_a_unit_with_a_handler_leaves_some_ends_to_it(
     units = job.command.home / ".config/systemd/user"
     units.mkdir(parents=True)
     if handler:
-        (units / name_of("daily")).touch()
+        (units / failure_unit_name("daily")).touch()
     ran = job("--scheduled", "--log-format", "json", key=key, env={"INVOCATION_ID": INVOCATION})
     assert ran.code == code
     left = handler and code == 78
@@ -484,7 +484,7 @@ def test_the_handler_is_silent_where_the_run_has_told(
 def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -> None:
     units = job.command.home / ".config/systemd/user"
     units.mkdir(parents=True)
-    (units / name_of("daily")).touch()
+    (units / failure_unit_name("daily")).touch()
     job("--scheduled", "--log-format", "json", key="app-off", env={"INVOCATION_ID": INVOCATION})
     handle(job, monitored("exit-code", "exited", "78"))
     assert [ping.what for ping in receiver.pings] == ["start", "78"]

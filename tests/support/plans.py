@@ -1,10 +1,12 @@
-"""The description of a job to install."""
+"""Descriptions of jobs, and what installs them."""
 
 import sys
 from pathlib import Path
 
 from dify_job.config.model import ScheduleConfig
+from dify_job.schedulers import installation
 from dify_job.schedulers.job_spec import JobSpec
+from dify_job.schedulers.reconcile import Backend, InstallOptions, InstallResult
 
 
 def plan(job: str = "daily", **changes: object) -> JobSpec:
@@ -18,3 +20,17 @@ def plan(job: str = "daily", **changes: object) -> JobSpec:
         "fingerprint": "0" * 16,
     }
     return JobSpec(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def install(scheduler: Backend, *specs: JobSpec, start: bool | None = None) -> tuple[InstallResult, ...]:
+    options = InstallOptions(start=start)
+    return installation.carry_out(scheduler, lambda: scheduler.plan_install(specs, options)).results
+
+
+def uninstall(scheduler: Backend, *jobs: str) -> tuple[InstallResult, ...]:
+    return installation.carry_out(scheduler, lambda: scheduler.plan_uninstall(jobs)).results
+
+
+def pause(scheduler: Backend, job: str, *, paused: bool) -> InstallResult:
+    (result,) = installation.carry_out(scheduler, lambda: scheduler.plan_pause([job], paused=paused)).results
+    return result

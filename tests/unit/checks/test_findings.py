@@ -17,7 +17,7 @@ from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe
 from dify_job.schedulers.backend import InstalledJob, Scope
-from dify_job.schedulers.user_crontab import UserCrontab
+from dify_job.schedulers.cron import UserCrontab
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 

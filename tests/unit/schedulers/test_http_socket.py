@@ -7,8 +7,8 @@ import pytest
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import Scope
-from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_door
-from dify_job.schedulers.systemd_paths import SystemdPaths
+from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_http_socket
+from dify_job.schedulers.systemctl import SystemdPaths
 
 PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
 
@@ -35,15 +35,15 @@ def test_addresses() -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"])
 def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
     with pytest.raises(JobError, match="no token"):
-        render_door(replace(DOOR, listen=listen), Scope.SYSTEM, 252, PLACES)
+        render_http_socket(replace(DOOR, listen=listen), Scope.SYSTEM, 252, PLACES)
     with_token = replace(DOOR, listen=listen, token_file=Path("/etc/dify-job/http.token"))
-    text = render_door(with_token, Scope.SYSTEM, 252, PLACES)[0].text
+    text = render_http_socket(with_token, Scope.SYSTEM, 252, PLACES)[0].text
     assert listen in text
     assert "MaxConnectionsPerSource=8\n" in text
 
 
 def test_the_units_say_what_the_handler_may() -> None:
-    socket_unit, service = (artifact.text for artifact in render_door(DOOR, Scope.SYSTEM, 252, PLACES))
+    socket_unit, service = (artifact.text for artifact in render_http_socket(DOOR, Scope.SYSTEM, 252, PLACES))
     assert "ListenStream=127.0.0.1:8000\n" in socket_unit
     assert "Accept=yes\n" in socket_unit
     assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_CHOWN\n" in service

@@ -62,7 +62,7 @@ def test_what_cannot_be_written_or_removed_is_named_itself_and_not_by_a_temporar
         FileTransaction().put(path, b"")
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
-        FileTransaction().put_all({path: b""})
+        FileTransaction().put_all([(path, b"", 0o644)])
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
         FileTransaction().remove(Path("/proc/version"))

@@ -1,0 +1,205 @@
+"""What `dify-job install` prints: a plan that is not executed, and what was done with each job."""
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from ..config import managed
+from ..config.model import Config
+from ..messages.message import msg
+from ..schedule import schedule_lines, upcoming
+from ..schedulers import access
+from ..schedulers.backend import Scope
+from ..schedulers.installation import PreparedJob
+from ..schedulers.reconcile import Backend, Change, FileChange, InstallResult, Plan, UnitChange
+from .common_options import tick_of
+from .output import echo, echo_data
+
+_LINGER = Path("/var/lib/systemd/linger")
+_KEY = b"(the API key)\n"
+
+
+def print_plan(plan: Plan, say: Callable[[str], None], *, dry_run: bool, diff: bool) -> None:
+    """Print what install would do.
+
+    Args:
+        plan: What it would do.
+        say: Prints a line for a person.
+        dry_run: Print every file whole.
+        diff: Print what changes in each file; without either, name what differs.
+
+    """
+    for one in plan.contents if dry_run else ():
+        echo_data(f"# {one.path}\n{_text(_KEY if one.secret else one.after)}")
+    for change in plan.changes():
+        if diff:
+            _print_difference(change)
+        elif not dry_run:
+            say(_difference(change))
+
+
+def _print_difference(change: Change) -> None:
+    if isinstance(change, UnitChange):
+        echo_data(f"# systemctl {change.verb} {change.unit}")
+        return
+    before, after = (_KEY if change.secret and text else text for text in (change.before, change.after))
+    if change.secret and before and after:
+        echo_data(f"# {change.path}: (the API key)")
+        return
+    lines = difflib.unified_diff(
+        _text(before).splitlines(keepends=True),
+        _text(after).splitlines(keepends=True),
+        str(change.path),
+        "/dev/null" if after is None else f"{change.path} (new)",
+    )
+    echo_data("".join(lines).rstrip("\n"))
+
+
+def _difference(change: Change) -> str:
+    """Return a line about what differs now."""
+    if isinstance(change, FileChange):
+        if change.after is None:
+            return msg("{path} would be removed", path=change.path)
+        if change.before is None:
+            return msg("{path} is missing", path=change.path)
+        return msg("{path} differs", path=change.path)
+    match change.verb:
+        case "enable":
+            return msg("{unit} is not enabled", unit=change.unit)
+        case "start":
+            return msg("{unit} is not started", unit=change.unit)
+        case "daemon-reload":
+            return msg("{unit} changed on disk since systemd read it", unit=change.unit)
+    return msg("{unit}: systemctl {verb}", unit=change.unit, verb=change.verb)
+
+
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job that was installed."""
+
+    scheduler: Backend
+    prepared: PreparedJob
+    result: InstallResult
+    config: Config
+    now: datetime
+
+    @property
+    def line(self) -> str:
+        """What was done, in one line."""
+        return msg(
+            "{job}: {done}, {schedule}{default}, {enabled}",
+            job=self.result.job,
+            done=msg("installed") if self.result.changed else msg("unchanged"),
+            schedule=schedule_lines.in_words(self.prepared.spec.schedule),
+            default="" if self.prepared.job.schedule.says_when else msg(", the default"),
+            enabled=msg("enabled") if self.result.enabled else msg("not enabled"),
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        spec, by_cron = self.prepared.spec, self.scheduler.by_cron
+        ticks = schedule_lines.ticks_of(spec.schedule, by_cron=by_cron)
+        notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
+        notes += [
+            msg("the key is kept in {path}", path=file.path)
+            for file in self.prepared.managed_files
+            if file.secret
+        ]
+        if self.config.path is None:
+            path = managed.job_file(spec.config_path, self.prepared.job, whole=True).path
+            notes.append(msg("the job is kept in {path}", path=path))
+        notes += upcoming.clock_warnings(spec.schedule, self.now, by_cron=by_cron)
+        login = access.name_of(os.geteuid())
+        if not by_cron and self.scheduler.scope is Scope.USER and not (_LINGER / login).exists():
+            notes.append(
+                msg(
+                    "runs only while you are logged in. To run always: sudo loginctl enable-linger {login}",
+                    login=login,
+                )
+            )
+        return tuple(notes)
+
+    def next_runs(self, count: int) -> str:
+        """Return its next runs, as text; empty for a job that is not enabled."""
+        if not self.result.enabled:
+            return ""
+        times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
+        last = tick_of(self.scheduler.scope.base / self.result.job)
+        coming = islice(upcoming.coming(times, self.now, by_cron=by_cron, last=last), count)
+        return ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that a user needs next."""
+        job, by = self.result.job, self.scheduler.scope.sudo
+        user = " --user" if self.scheduler.scope is Scope.USER else ""
+        service = f"dify-job-{job}.service"
+        start = f"systemctl{user} start {service}"
+        if not self.scheduler.starts_by_hand(self.prepared.spec):
+            start = f"dify-job run {job}"
+        watch, stop = f"journalctl{user} -fu {service}", f"systemctl{user} stop {service}"
+        if self.scheduler.by_cron:
+            watch, stop = f"dify-job logs {job} -f", f"dify-job stop {job}"
+        return (
+            msg("run now    {command}", command=by + start),
+            msg("watch      {command}", command=by + watch),
+            msg("stop       {command}", command=by + stop),
+            msg("remove     {command}", command=f"{by}dify-job uninstall {job}"),
+        )
+
+
+def print_one(report: JobReport) -> None:
+    """Print all about one job."""
+    echo(report.line)
+    for note in report.notes:
+        echo(msg("  {note}", note=note))
+    if runs := report.next_runs(3):
+        echo(msg("  next runs  {runs}", runs=runs))
+    for command in report.commands:
+        echo(msg("  {command}", command=command))
+    echo(_summary([report]))
+
+
+def print_many(reports: Sequence[JobReport]) -> None:
+    """Print a line for each job; what is true of all of them, and the commands, once."""
+    notes = [report.notes for report in reports]
+    common = [note for note in notes[0] if all(note in others for others in notes)]
+    for report, own in zip(reports, notes, strict=True):
+        runs = report.next_runs(1)
+        echo(msg("{line}, next {runs}", line=report.line, runs=runs) if runs else report.line)
+        for note in own:
+            if note not in common:
+                echo(msg("  {note}", note=note))
+    for note in common:
+        echo(note)
+    echo(msg("the commands, for example for {job}:", job=reports[0].result.job))
+    for command in reports[0].commands:
+        echo(msg("  {command}", command=command))
+    echo(_summary(reports))
+
+
+def _summary(reports: Sequence[JobReport]) -> str:
+    by, config = reports[0].scheduler.scope.sudo, reports[0].config
+    disabled = [report.result for report in reports if not report.result.enabled]
+    if disabled and config.auto_start is False:
+        return msg(
+            "not enabled, because AUTO_START_SCHEDULER is false: {by}dify-job resume {job}",
+            by=by,
+            job=disabled[0].job,
+        )
+    if len(reports) > 1:
+        return msg("{enabled} of {all} enabled", enabled=len(reports) - len(disabled), all=len(reports))
+    if disabled:
+        commands = disabled[0].enable_commands or (f"dify-job resume {disabled[0].job}",)
+        shown = " && ".join(f"{by}{command.removeprefix(by)}" for command in commands)
+        return msg("{job} is not enabled: {commands}", job=disabled[0].job, commands=shown)
+    return msg("{job} is enabled", job=reports[0].result.job)

@@ -1,0 +1,76 @@
+"""`dify-job pause` and `dify-job resume`: disable or enable schedules, across reboots."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import click
+
+from ..config.loader import pick
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+from ..schedulers import installation
+from ..schedulers.detect import chosen_scope, installed_jobs, visible
+from ..schedulers.reconcile import Backend
+from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
+from .options import Globals
+
+
+@click.command()
+@click.argument("jobs", nargs=-1)
+@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
+@scope_options
+@click.pass_context
+def pause(
+    ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
+) -> None:
+    """Disable the schedules of jobs, across reboots, until they are resumed; a run under way goes on."""
+    check_names("pause", jobs, all_jobs=all_jobs)
+    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=True)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1)
+@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
+@scope_options
+@click.pass_context
+def resume(
+    ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
+) -> None:
+    """Enable the schedules of paused jobs again, from their next time on."""
+    check_names("resume", jobs, all_jobs=all_jobs)
+    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=False)
+
+
+def _set_paused(
+    options: Globals, jobs: Sequence[str], scope: str | None, backend: str, *, paused: bool
+) -> None:
+    """Set it for the jobs, or for all that are installed where none is named."""
+    there = installed_jobs(visible(backend, chosen_scope(scope).value), tuple(jobs))
+    absent = [job for job in jobs if job not in {one.job for _, one in there}]
+    check_not_roots("pause" if paused else "resume", absent, scope, backend)
+    for job in absent:
+        if (config := try_config(options)) is not None:
+            pick(config, job)
+        raise JobError(
+            Outcome.CONFIG, msg("job {job} is not installed", job=job), msg("dify-job install {job}", job=job)
+        )
+    by_scheduler: dict[Backend, list[str]] = {}
+    for scheduler, one in there:
+        by_scheduler.setdefault(scheduler, []).append(one.job)
+    say = reporter(options)
+    for scheduler, names in by_scheduler.items():
+        plan = installation.carry_out(scheduler, partial(scheduler.plan_pause, names, paused=paused))
+        for result in plan.results:
+            if paused:
+                say(msg("{job}: paused", job=result.job))
+            elif result.enabled:
+                say(msg("{job}: enabled", job=result.job))
+            else:
+                say(
+                    msg(
+                        "{job}: resumed, but not enabled: {commands}",
+                        job=result.job,
+                        commands=" && ".join(result.enable_commands),
+                    )
+                )
