@@ -77,7 +77,9 @@ def render(
         render_one = partial(_manifests, cluster=Cluster(image=image, namespace=namespace), place=place)
     else:
         cron = UserCrontab(scope) if user else CronFiles()
-        scheduler = Systemd(scope, systemd_version, SystemdPaths.usual(scope)) if target == "systemd" else cron
+        scheduler = (
+            Systemd(scope, systemd_version, SystemdPaths.usual(scope)) if target == "systemd" else cron
+        )
         render_one = partial(_files, scheduler=scheduler, place=place)
     artifacts, refused = _render_each(chosen, render_one)
     if output_dir is None:

@@ -411,9 +411,7 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
 def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
-    home.first = (
-        f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
-    )
+    home.first = f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
     home("install", "--user")
     units.mkdir()
     for file in home.manager.units.glob("dify-job-*"):
