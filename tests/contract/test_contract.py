@@ -326,6 +326,7 @@ def test_what_looks_at_jobs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
             "config validate",
             "doctor --json daily",
             "install --check",
+            "install --check --installed",
             "uninstall --backend=systemd daily",
         ):
             looks[words] = without_texts(told(player(*words.split())))
