@@ -10,9 +10,10 @@ from typing import Any
 from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
-from ..schedulers.backend import Backend, InstalledJob
+from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import chosen_scope, config_place
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
+from ..schedulers.reconcile import Backend
 from .job_status import Health, JobStatus, configured_status, installed_status
 
 SCHEMA = 2
@@ -111,7 +112,7 @@ def _is_of(one: InstalledJob, config: Config | None) -> bool:
 def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:
     return {
         "scope": state.scope.value,
-        "listen": state.door.listen if state.door is not None else None,
+        "listen": state.config.listen if state.config is not None else None,
         "listening": state.listening,
         "jobs": list(state.jobs),
     }

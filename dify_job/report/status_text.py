@@ -279,7 +279,7 @@ def _failures(failures: Sequence[RunRecord]) -> str:
 
 
 def _http(state: HttpSocketStatus) -> str:
-    where = state.door.listen if state.door is not None else SOCKET
+    where = state.config.listen if state.config is not None else SOCKET
     jobs = ", ".join(state.jobs)
     if state.listening is False:
         check = command("dify-job", "doctor", *state.jobs[:1])
