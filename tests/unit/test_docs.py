@@ -1,0 +1,43 @@
+"""The documents in both languages say the same: headings, commands, tables and links."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENGLISH = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+PAIRS = [("README.md", "README.zh-CN.md"), *((f"docs/{name}", f"docs/zh-CN/{name}") for name in ENGLISH)]
+
+
+def shape(text: str) -> dict[str, list[object]]:
+    """What both languages of a document have in common."""
+    blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return {
+        "headings": [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)],
+        "blocks": [(kind, re.sub(r'echo ".*?"|# .*', "", code)) for kind, code in blocks],
+        "tables": [line.replace(r"\|", "").count("|") for line in prose.splitlines() if line.startswith("|")],
+        "code": sorted(set(re.findall(r"`([^`\n]+)`", re.sub(r"[ \n]+", " ", prose)))),
+    }
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS)
+def test_both_languages_have_the_same_headings_commands_and_tables(english: str, chinese: str) -> None:
+    left, right = shape((ROOT / english).read_text()), shape((ROOT / chinese).read_text())
+    for part, found in left.items():
+        assert found == right[part], part
+
+
+def test_no_translation_lacks_its_original() -> None:
+    assert sorted(path.name for path in (ROOT / "docs/zh-CN").glob("*.md")) == ENGLISH
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", [name for pair in PAIRS for name in pair])
+def test_each_link_leads_to_a_file(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
