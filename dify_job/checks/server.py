@@ -14,7 +14,7 @@ from ..dify.app_info import CALL_LIMIT, AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..run.connection_hints import connection_error_hint
+from ..run.outcome import connection_error_hint
 from ..run.preflight import obstacle
 from .finding import Finding, fail, ok, place_of, warn
 

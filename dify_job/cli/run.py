@@ -21,6 +21,7 @@ from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
 from ..run.result import Result, log_result
 from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
+from ..run.run_spec import RunLimits
 from ..system.values import replace
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .progress import LiveLine
 
 _BEGAN = time.monotonic()
+_LIMITS = RunLimits()
 _SCHEDULED_WAIT_NETWORK = 60.0
 _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 
@@ -104,7 +106,7 @@ def run(  # noqa: PLR0913 - one argument an option
     signals = Signals(inbox)
     stderr = logging_setup.never_wait_for_stderr()
     ended = _Ended(signals)
-    start = RunContext(began=_BEGAN, inbox=inbox, ended=ended)
+    start = RunContext(began=_BEGAN, inbox=inbox, ended=ended, limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name)

@@ -191,6 +191,7 @@ class Job:
     connect_timeout: float = 10.0
     idle_timeout: float = 330.0
     wait_network: float | None = None
+    queue_time: float = 1200.0
     ca_file: Path | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)

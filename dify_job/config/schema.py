@@ -327,6 +327,7 @@ FIELDS: Mapping[str, Reader] = {
     "connect_timeout": positive_timespan,
     "idle_timeout": positive_timespan,
     "wait_network": timespan,
+    "queue_time": timespan,
     "ca_file": path,
     "inputs": table,
     "files": files,

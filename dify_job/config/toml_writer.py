@@ -14,7 +14,16 @@ from ..system.timespan import timespan_text
 from .model import Expectation, Job, ScheduleConfig
 
 _TIMES = frozenset(
-    {"timeout", "connect_timeout", "idle_timeout", "wait_network", "every", "jitter", "max_late"}
+    {
+        "timeout",
+        "connect_timeout",
+        "idle_timeout",
+        "wait_network",
+        "queue_time",
+        "every",
+        "jitter",
+        "max_late",
+    }
 )
 # What the other place says in its own words: its scheduler, its user, its key, and where state and log are.
 _LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "log_file", "origins"})

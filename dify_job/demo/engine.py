@@ -43,6 +43,9 @@ class Engine:
     def __init__(self, version: tuple[int, int]) -> None:
         self.version = version
         self.runs: dict[str, RunRecord] = {}
+        self.worker = threading.Event()  # cleared: no worker takes what is queued (`queued-run-streaming`)
+        self.worker.set()
+        self.queue_limit = 300.0  # seconds without an event before a stream ends (`no-worker-streaming`)
         self._lock = threading.Lock()
 
     @property
@@ -50,16 +53,34 @@ class Engine:
         """From 1.13 streaming runs execute in a worker, and a stop is recorded (`stop-streaming-stream`)."""
         return self.version >= (1, 13)
 
+    @property
+    def refuses_by_run(self) -> bool:
+        """From 1.15 a stream says of wrong inputs that a run failed (`error-input-required-null-*`)."""
+        return self.version >= (1, 15)
+
     def start(
-        self, app: App, user: str, inputs: Mapping[str, Any]
-    ) -> tuple[RunRecord, Iterator[dict[str, Any]]]:
-        """Begin a run; its events from the first one on."""
+        self, app: App, user: str, inputs: Mapping[str, Any], *, streaming: bool = False
+    ) -> tuple[RunRecord, "queue.SimpleQueue[dict[str, Any] | None]"]:
+        """Begin a run, or queue it; its events from the first one on.
+
+        A queued run has no record, and no stop reaches it (`queued-run-stop-while-queued`).
+        """
         run = RunRecord(app, user, inputs)
+        listener = self.listen(run)
+        if not (streaming and self.in_worker):
+            self._create(run)
+        threading.Thread(target=self._take, args=(run,), daemon=True).start()
+        return run, listener
+
+    def _create(self, run: RunRecord) -> None:
         with self._lock:
             self.runs[run.run_id] = run
-        listener = self.listen(run)
-        threading.Thread(target=self._execute, args=(run,), daemon=True).start()
-        return run, self.events(listener)
+
+    def _take(self, run: RunRecord) -> None:
+        if run.run_id not in self.runs:
+            self.worker.wait()
+            self._create(run)
+        self._execute(run)
 
     def listen(self, run: RunRecord) -> "queue.SimpleQueue[dict[str, Any] | None]":
         """A queue of the run's events from now on; None ends it."""
@@ -70,11 +91,25 @@ class Engine:
                 listener.put(None)
         return listener
 
-    @staticmethod
     def events(
-        listener: "queue.SimpleQueue[dict[str, Any] | None]", ping: float = 10.0
+        self,
+        listener: "queue.SimpleQueue[dict[str, Any] | None]",
+        ping: float = 10.0,
+        *,
+        queued: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Events as they come; a ping at each full interval (`ping-streaming-45s`)."""
+        """Events as they come; a ping at each full interval (`ping-streaming-45s`).
+
+        queued: none comes before the first event, and the stream ends in good order after a while.
+        """
+        if queued:
+            try:
+                first = listener.get(timeout=self.queue_limit)
+            except queue.Empty:
+                return
+            if first is None:
+                return
+            yield first
         next_ping = time.monotonic() + ping
         while True:
             try:
@@ -93,13 +128,20 @@ class Engine:
             if run.task_id == task_id and not run.over and not run.stop_asked.is_set():
                 run.stop_asked.set()
                 if self.in_worker:
-                    self._end(run, "stopped", error="Aborted: User requested stop", told="failed")
+                    told = "stopped" if self.refuses_by_run else "failed"
+                    self._end(run, "stopped", error="Aborted: User requested stop", told=told)
                 else:
                     self._finish_stream(run, "stopped", "Stopped by user.", {})
 
-    def active(self, app: App) -> int:
-        """Runs under way, which the app's limit counts."""
-        return sum(not run.over for run in self.runs.values() if run.app.key == app.key)
+    def is_full(self, app: App, *, streaming: bool) -> bool:
+        """Whether the app's limit refuses a run.
+
+        A streaming one takes its place twice, and gives it back at once (`rate-limit-1-*`, `rate-limit-2-*`).
+        """
+        if streaming and self.refuses_by_run:
+            return app.limit == 1
+        under_way = sum(not run.over for run in self.runs.values() if run.app.key == app.key)
+        return bool(app.limit) and under_way >= app.limit
 
     def _execute(self, run: RunRecord) -> None:
         self._tell(run, "workflow_started", {**self._head(run), "inputs": dict(run.inputs)})
@@ -205,10 +247,37 @@ class Engine:
             "elapsed_time": round(time.time() - run.created_at, 6),
             "total_tokens": run.tokens,
             "total_steps": run.steps,
+            "created_by": {"id": run.task_id, "user": run.user},
             "finished_at": int(time.time()),
             "exceptions_count": run.exceptions,
             "files": [],
         }
+
+    @staticmethod
+    def refusal(inputs: Mapping[str, Any], error: str) -> list[dict[str, Any]]:
+        """The events of a run that does not exist."""
+        run_id, now = str(uuid.uuid4()), int(time.time())
+        about = {"id": run_id, "workflow_id": str(uuid.uuid4()), "created_at": now}
+        end: dict[str, Any] = {
+            "status": "failed",
+            "outputs": None,
+            "error": error,
+            "elapsed_time": 0.0,
+            "total_tokens": 0,
+            "total_steps": 0,
+            "created_by": {},
+            "finished_at": now,
+            "exceptions_count": 1,
+            "files": [],
+        }
+        kinds: dict[str, dict[str, Any]] = {
+            "workflow_started": {"inputs": dict(inputs), "reason": "initial"},
+            "workflow_finished": end,
+        }
+        return [
+            {"event": kind, "task_id": run_id, "workflow_run_id": run_id, "data": {**about, **data}}
+            for kind, data in kinds.items()
+        ]
 
     def answer(self, run: RunRecord, events: Iterator[dict[str, Any]]) -> dict[str, Any]:
         """The blocking answer, once the run has ended or waits."""

@@ -16,6 +16,12 @@ from .wire import Replay, Server, Wire
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
 
 
+_TOO_MANY = (
+    "Too many requests. Please try again later. "
+    "The current maximum concurrent requests allowed for app is {limit}."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A request that came."""
@@ -160,8 +166,9 @@ class _Routes(Wire):
             return
         engine = self.server_of_apps.engine
         _check(app, body)
-        _check_limit(app, engine)
         streaming = body.get("response_mode") == "streaming"
+        if engine.is_full(app, streaming=streaming):
+            raise Refused(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
         mistake, inputs = "", dict(body["inputs"])
         try:
             inputs = taken(app, inputs, self.server_of_apps.uploads, engine.version)
@@ -169,16 +176,22 @@ class _Routes(Wire):
             mistake = str(found)
         if mistake and not (streaming and engine.in_worker):
             raise Refused(400, "invalid_param", mistake)
+        if (mistake or app.refuses) and engine.refuses_by_run:
+            errors = [{"event": "error", "workflow_run_id": None, **app.refuses}] if app.refuses else []
+            error = mistake or str(app.refuses.get("message"))
+            self.send_events([*errors, *engine.refusal(body["inputs"], error)])
+            return
         if mistake or app.refuses:
             # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
             event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
             self.send_events([event], hold=engine.in_worker)
             return
-        run, events = engine.start(app, str(body["user"]), inputs)
+        run, listener = engine.start(app, str(body["user"]), inputs, streaming=streaming)
+        ping = self.server_of_apps.ping
         if streaming:
-            self.send_events(engine.events(run.listeners[0], self.server_of_apps.ping))
+            self.send_events(engine.events(listener, ping, queued=engine.in_worker))
         else:
-            self.send_json(200, engine.answer(run, events))
+            self.send_json(200, engine.answer(run, engine.events(listener, ping)))
 
     def _detail(self, app: App, run_id: str) -> None:
         engine = self.server_of_apps.engine
@@ -247,13 +260,3 @@ def _check(app: App, body: Any) -> None:
         raise Refused(400, "invalid_param", message)
     if not app.published:
         raise Refused(400, "invalid_param", "Workflow not published")
-
-
-def _check_limit(app: App, engine: Engine) -> None:
-    if app.limit and engine.active(app) >= app.limit:
-        raise Refused(
-            400,
-            "invalid_param",
-            "Too many requests. Please try again later. The current maximum concurrent requests allowed "
-            f"for app is {app.limit}.",
-        )

@@ -4,10 +4,11 @@ The caller waits on one queue for everything, so no DNS look-up, handshake or si
 a deadline or a signal. What the endpoints do on which version: tests/data/recordings.
 """
 
+import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -18,7 +19,7 @@ from ..messages.message import msg
 from ..system.values import dataclass
 from . import transport
 from .models import IRRELEVANT_LINES, Event, read_event
-from .sse import Parser
+from .sse import Content, Parser, content_of
 
 if TYPE_CHECKING:
     from .multipart import Body, Part  # for runs that have files
@@ -205,11 +206,11 @@ class DifyClient:
             response = self._send(session, method, self._base_url + path, body, read_timeout)
             call.last_byte = time.monotonic()
             with response:
-                if response.status_code == requests.codes.ok and _is_stream(response):
-                    yield StreamOpened(response.headers)
-                    yield from _events(call, response)
+                if response.status_code == requests.codes.ok:
+                    yield from _answer(call, response)
                 else:
-                    yield Reply(response.status_code, response.headers, _body(call, response), response.url)
+                    body = _body(_chunks(call, response))
+                    yield Reply(response.status_code, response.headers, body, response.url)
 
     def _send(
         self,
@@ -244,9 +245,31 @@ class DifyClient:
         return response
 
 
-def _events(call: PendingCall, response: requests.Response) -> Iterator[Message]:
+def _answer(call: PendingCall, response: requests.Response) -> Iterator[Message]:
+    """A stream or a whole body: the first bytes tell, since gateways change the Content-Type."""
+    declared = _is_declared_stream(response)
+    if declared:
+        yield StreamOpened(response.headers)
+    chunks = _chunks(call, response)
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if (content := content_of(head)) is not Content.UNDECIDED:
+            break
+    else:
+        content = Content.EVENTS if head.strip() else Content.UNDECIDED  # cut off within its first word
+    rest = itertools.chain((head,), chunks)
+    if content is Content.EVENTS or (declared and content is not Content.JSON):
+        if not declared:
+            yield StreamOpened(response.headers)
+        yield from _events(rest)
+    else:
+        yield Reply(response.status_code, response.headers, _body(rest), response.url)
+
+
+def _events(chunks: Iterable[bytes]) -> Iterator[Message]:
     parser = Parser(skip=IRRELEVANT_LINES)
-    for chunk in _chunks(call, response):
+    for chunk in chunks:
         for raw in parser.feed(chunk):
             event = read_event(raw)
             if event is not None:
@@ -269,9 +292,9 @@ def _chunks(call: PendingCall, response: requests.Response) -> Iterator[bytes]:
         yield chunk
 
 
-def _body(call: PendingCall, response: requests.Response) -> bytes:
+def _body(chunks: Iterable[bytes]) -> bytes:
     body = bytearray()  # parts of a list would stay in the heap, once more its size
-    for chunk in _chunks(call, response):
+    for chunk in chunks:
         body += chunk
         if len(body) > _LARGEST:
             raise transport.TooLargeError
@@ -279,7 +302,7 @@ def _body(call: PendingCall, response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _is_stream(response: requests.Response) -> bool:
+def _is_declared_stream(response: requests.Response) -> bool:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 

@@ -66,8 +66,9 @@ class WorkflowRun:
 
     @property
     def ended(self) -> bool:
-        """True for a status after which nothing follows; a status unknown to us is not one."""
-        return self.status in ENDED
+        """True for a status after which nothing follows, which one unknown to us is where it has an end."""
+        unknown = self.status not in UNDER_WAY and self.status != PAUSED
+        return self.status in ENDED or (unknown and bool(self.status and self.finished_at))
 
     @property
     def under_way(self) -> bool:
@@ -89,7 +90,8 @@ class ApiError:
     """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
 
     from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
-    url: what was asked, where somebody needs to know.
+    url: what was asked, where somebody needs to know. version: of the server, where it is known.
+    in_stream: it came as an event, or as an answer with status 200.
     """
 
     status: int
@@ -98,12 +100,16 @@ class ApiError:
     from_dify: bool = True
     retry_after: str | None = None
     url: str = ""
+    version: tuple[int, int] | None = None
+    in_stream: bool = False
 
 
 @dataclass(frozen=True)
 class Event:
     """One event of a stream: ids wherever it carries them, and what its kind adds.
 
+    unconfirmed: it says `failed` of a run that nobody created. From 1.15 on that is written of runs that do
+    not exist (`error-input-required-missing-streaming`), and of some that go on (`fallback-failed-mid-run`).
     node: the title of the node that the event is about; node_id is empty where it is about none.
     """
 
@@ -111,6 +117,7 @@ class Event:
     run_id: str | None = None
     task_id: str | None = None
     run: WorkflowRun | None = None
+    unconfirmed: bool = False
     refusal: ApiError | None = None
     node: str | None = None
     node_id: str = ""
@@ -149,12 +156,13 @@ def read_event(raw: ServerSentEvent) -> Event | None:
     run_id = _identifier(told.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
     task_id = _identifier(told.get("task_id"))
     if kind == "error":
-        return Event(kind, run_id, task_id, refusal=_error_event(told or data))
+        return Event(kind, run_id, task_id, refusal=replace(_error_event(told or data), in_stream=True))
     if kind in ("workflow_finished", "workflow_paused"):
         run = _run(data or told).with_ids(run_id, task_id)
         if kind == "workflow_paused":
             run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
-        return Event(kind, run.run_id, task_id, run=run)
+        unconfirmed = run.status == FAILED and "created_by" in data and _is_empty(data["created_by"])
+        return Event(kind, run.run_id, task_id, run=run, unconfirmed=unconfirmed)
     if kind == "workflow_started":
         return Event(kind, run_id or _identifier(data.get("id")), task_id)
     return Event(
@@ -179,7 +187,7 @@ def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
     if isinstance(data, dict) and ("status" in data or "workflow_run_id" in told):
         return _run(data).with_ids(_identifier(told.get("workflow_run_id")), _identifier(told.get("task_id")))
     if "message" in told and isinstance(told.get("code"), str):
-        return _error_event(told)
+        return replace(_error_event(told), in_stream=True)
     return None
 
 
@@ -189,7 +197,8 @@ def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
     False for what somebody else than Dify made.
     """
     kind = headers.get("Content-Type", "")
-    half = not body or not kind or ("json" in kind and json_object(body) is None)
+    is_json = "json" in kind or body.lstrip().startswith(b"{")
+    half = not body or not kind or (is_json and json_object(body) is None)
     return half or version_of(headers) is not None
 
 
@@ -231,6 +240,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str 
         from_dify=isinstance(told.get("code"), str) or "X-Version" in headers,
         retry_after=headers.get("Retry-After"),
         url=url,
+        version=version_of(headers),
     )
 
 
@@ -247,8 +257,15 @@ def _error_event(told: Mapping[str, Any]) -> ApiError:
     text = message if isinstance(message, str) else dumps(message) if message else ""
     if isinstance(params, str) and params:
         text = f"{text} ({params})"
+    details = told.get("details")
+    if isinstance(details, dict) and (request_id := _text(details.get("request_id"))):
+        text = f"{text} (request_id {request_id})"  # `plugin_runtime_error`, 1.16
     status = told.get("status")
     return ApiError(status if isinstance(status, int) else 0, _text(told.get("code")) or "", text)
+
+
+def _is_empty(creator: Any) -> bool:
+    return not creator or (isinstance(creator, dict) and not any(creator.values()))
 
 
 def _user_of(row: Mapping[str, Any]) -> str | None:

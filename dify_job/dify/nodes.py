@@ -22,6 +22,12 @@ class NodeTracker:
         self._running: dict[str, FailedNode] = {}
         self._failed: list[FailedNode] = []
         self._absorbed: list[FailedNode] = []
+        self._completed = 0
+
+    @property
+    def seen(self) -> bool:
+        """True once a node began or ended."""
+        return bool(self._running or self._failed or self._absorbed or self._completed)
 
     def observe(self, event: Event) -> None:
         """Take one event of the run's stream, or of the snapshot of a joined one."""
@@ -29,6 +35,7 @@ class NodeTracker:
             self._running[event.node_id] = FailedNode(title=event.node or "", type=event.node_type)
         elif event.kind in _COMPLETED:
             self._running.pop(event.node_id, None)
+            self._completed += 1
             node = FailedNode(title=event.node or "", type=event.node_type, error=event.node_error)
             if event.node_status == "failed":
                 self._failed.append(node)

@@ -4,9 +4,13 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 """
 
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
+_LIST_ENTRY = 64  # bytes that an entry of a list takes, about
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST_HEAD = 1024  # bytes that are looked at
 
 
 class ServerSentEvent(NamedTuple):
@@ -14,6 +18,26 @@ class ServerSentEvent(NamedTuple):
 
     name: str
     data: bytes
+
+
+class Content(Enum):
+    """What the first bytes of an answer show it to be."""
+
+    EVENTS = auto()
+    JSON = auto()
+    OTHER = auto()
+    UNDECIDED = auto()
+
+
+def content_of(head: bytes) -> Content:
+    """What an answer is that begins with `head`, whatever its Content-Type says."""
+    start = head[:_LONGEST_HEAD].removeprefix(_BOM).lstrip()
+    if start.startswith((b"{", b"[")):
+        return Content.JSON
+    if start.startswith(_FIELDS):
+        return Content.EVENTS
+    may_follow = any(field.startswith(start) for field in _FIELDS) and len(head) < _LONGEST_HEAD
+    return Content.UNDECIDED if may_follow else Content.OTHER
 
 
 class Parser:
@@ -31,6 +55,7 @@ class Parser:
         self._skip = skip
         self._line = bytearray()  # the line that has not ended yet
         self._data: list[bytes] = []
+        self._held = 0  # bytes of the lines in _data, with what a list takes for each
         self._name = ""
         self._after_cr = False
         self._head: bytes | None = b""  # up to three first bytes, until we know whether they are a BOM
@@ -52,6 +77,7 @@ class Parser:
                 line, self._line = bytes(self._line), bytearray()
             if line.startswith(b"data:"):  # nearly every line of a stream
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                self._held += len(line) + _LIST_ENTRY
             elif line:
                 self._field(line)
             else:
@@ -62,8 +88,8 @@ class Parser:
 
     @property
     def pending(self) -> int:
-        """Bytes of the line that has not ended yet."""
-        return len(self._line)
+        """Bytes held of the event that has not ended yet: its whole lines, and the one under way."""
+        return self._held + len(self._line)
 
     def _after_skipped(self, chunk: bytes, at: int) -> int:
         """The place after the events of one line that begin with `skip`, from where an event begins."""
@@ -76,7 +102,7 @@ class Parser:
 
     def _event(self) -> ServerSentEvent | None:
         data, name = self._data, self._name
-        self._data, self._name = [], ""
+        self._data, self._name, self._held = [], "", 0
         if not data:
             return None
         return ServerSentEvent(name or "message", data[0] if len(data) == 1 else b"\n".join(data))
@@ -101,6 +127,7 @@ class Parser:
         name, _, value = line.partition(b":")
         if name == b"data":  # without a colon: an empty line of data
             self._data.append(b"")
+            self._held += _LIST_ENTRY
         elif name == b"event":
             self._name = value.removeprefix(b" ").decode(errors="replace")
         # A comment, id, retry or unknown field: nothing here depends on them.

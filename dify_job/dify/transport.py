@@ -33,6 +33,7 @@ ERRORS = (
 REDIRECTS = 5  # of one call
 REDIRECT = frozenset({301, 302, 303, 307, 308})
 _LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
+_SWITCHING_PROTOCOLS = 101  # no interim answer: another protocol follows it
 _LARGE = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kept from forgetting
@@ -88,11 +89,20 @@ class ConnectionTracker:
 
 
 class _Response(http.client.HTTPResponse):
-    """Takes apart all chunks that have come at once (http.client's seam for it is response_class)."""
+    """An answer whose interim heads are skipped, and whose chunks are taken apart as many as have come.
+
+    http.client skips 100 alone; 102 and 103 come before the answer as well (RFC 9110, section 15.2).
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._chunks = Chunks()
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status < 200 and self.status != _SWITCHING_PROTOCOLS:
+            vars(self)["headers"] = None  # begin() reads a head only where there is none
+            super().begin()
 
     def read1(self, n: int = -1) -> bytes:
         if self.fp is None or not self.chunked:

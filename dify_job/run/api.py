@@ -185,6 +185,7 @@ class _Workflow:
             wait_network=job.wait_network if job.wait_network is not None else start.wait_network,
             run=_checked_run_id(job, start),
             lost=start.lost,
+            limits=start.limits,
         )
 
     def _target(self) -> OutputPath | None:

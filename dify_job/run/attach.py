@@ -6,37 +6,32 @@ has none while it is queued. So where an earlier process is known to be lost, no
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from .. import log
-from ..dify import models
-from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, Reply
-from ..dify.models import Event, WorkflowRun
+from ..dify.client import DifyClient
+from ..dify.models import Event, RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..system.values import dataclass
 from .event_queue import Cancel, EventQueue
 from .monitor import RunMonitor
-from .outcome import End, RunOutcome, decide, unknown
-from .poller import CallOptions
+from .outcome import RunOutcome, connection_error_hint, decide, unknown
+from .poller import RunPoller, Unreadable
+from .run_spec import CallOptions
 from .stop import cancelled
 
-_LOOK_LIMIT = 10.0
-_PAUSE = 1.0
-_TRIES = 3
-_FINAL = frozenset({400, 401, 403})
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ExistingRunLookup:
     """What is needed to find and follow such a run. Times are monotonic.
 
     lost: an earlier process ended without a word, so its run may exist. run_id: the id that it left behind.
-    noted, progress: as of Pursuit.
+    noted, progress: as of RunMonitor.
     """
 
     dify: DifyClient
     inbox: EventQueue
-    terms: CallOptions
+    options: CallOptions
     lost: bool
     run_id: str | None = None
     network_until: float
@@ -45,64 +40,46 @@ class ExistingRunLookup:
 
     def take(self) -> RunOutcome | None:
         """The end of the run that was begun earlier; None where there is none, and a POST may begin it."""
-        if not self.terms.searchable:
-            return (
-                unknown(msg("a process was lost, and a fixed end_user hides its run")) if self.lost else None
-            )
+        if not self.options.searchable:
+            if not self.lost:
+                return None
+            return unknown(msg("a process was lost, and a fixed end_user hides its run"))
         run_id = self.run_id
         if run_id is None:
-            rows = self._look()
-            if isinstance(rows, RunOutcome):
-                return rows
-            if not rows and not self.lost:
+            found = self._look()
+            if isinstance(found, RunOutcome):
+                return found
+            if isinstance(found, RunNotFound) and not self.lost:
                 return None
-            run_id = rows[0].run_id if rows else None
-        log.info(msg("an earlier process began this run; none is started"), user=self.terms.user, run=run_id)
-        pursuit = RunMonitor(self.dify, self.inbox, self.terms, noted=self.noted, progress=self.progress)
-        return pursuit.resume(run_id, msg("an earlier process of this run was lost"))
+            run_id = found.run_id if isinstance(found, WorkflowRun) else None
+        log.info(
+            msg("an earlier process began this run; none is started"), user=self.options.user, run=run_id
+        )
+        monitor = RunMonitor(self.dify, self.inbox, self.options, noted=self.noted, progress=self.progress)
+        return monitor.resume(run_id, msg("an earlier process of this run was lost"))
 
-    def _look(self) -> tuple[WorkflowRun, ...] | RunOutcome:
+    def _look(self) -> WorkflowRun | RunNotFound | RunOutcome:
+        limits, poller = self.options.limits, RunPoller(self.dify, self.options)
         tries = 0
         while True:
             tries += 1
-            call = self.dify.logs(self.terms.user)
-            heard = self.inbox.answer_of(call, min(self.terms.deadline, time.monotonic() + _LOOK_LIMIT))
-            call.hang_up()
-            if isinstance(heard, Cancel):
-                return cancelled(heard)
-            found = self._read(heard)
-            if not isinstance(found, str):
+            found = poller.look(self.inbox, self.options.deadline)
+            if poller.denied is not None:
+                return decide(poller.denied, self.options.terms)
+            if isinstance(found, Cancel):
+                return cancelled(found)
+            if not isinstance(found, Unreadable):
                 return found
-            again = time.monotonic() + _PAUSE
-            if again >= self.terms.deadline or (tries >= _TRIES and again >= self.network_until):
-                from .connection_hints import connection_error_hint  # noqa: PLC0415 - after a fault only
-
+            again = time.monotonic() + limits.existing_run_pause
+            patient = tries < limits.existing_run_polls or again < self.network_until
+            if again >= self.options.deadline or not patient:
                 return RunOutcome(
                     Outcome.UNREACHABLE,
                     msg(
-                        "the server could not be asked whether this run was begun before: {found}; none was",
-                        found=found,
+                        "the server could not be asked whether this run was begun before: {reason}; none was",
+                        reason=found.reason,
                     ),
-                    connection_error_hint(found),
+                    connection_error_hint(found.reason),
                 )
             if (cancel := self.inbox.pause(again)) is not None:
                 return cancelled(cancel)
-
-    def _read(self, message: Message | None) -> tuple[WorkflowRun, ...] | RunOutcome | str:
-        """The runs of this user, a refusal that is final, or why it could not be told."""
-        match message:
-            case InternalError(error=error):
-                raise error
-            case ConnectionLost(reason=reason):
-                return reason
-            case Reply(status=404):
-                return ()  # a server without logs; whether the address is right the POST will tell
-            case Reply(status=200, body=body):
-                rows = models.read_logs(body, self.terms.user)
-                return msg("the answer is no page of Dify's log") if rows is None else rows
-            case Reply() as reply if reply.status in _FINAL:
-                refusal = models.read_refusal(reply.status, reply.headers, reply.body)
-                return decide(End(refusal=refusal), workflow_id=self.terms.workflow_id)
-            case Reply(status=status):
-                return f"HTTP {status}"
-        return msg("no answer came")

@@ -3,6 +3,7 @@
 The same function serves the command and Python users: no printing, no signal handlers, no exit.
 """
 
+import contextlib
 import random
 import time
 import uuid
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import log
 from ..dify.client import DifyClient
 from ..dify.models import Event
+from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id, cannot_write
 from ..system.values import replace
@@ -21,16 +23,13 @@ from .concurrency import ConcurrencyGuard
 from .event_queue import EventQueue
 from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
-from .outcome import RunOutcome, unknown
-from .poller import CallOptions
+from .outcome import Next, RunOutcome, unknown
 from .result import Result, now_as_text, result_of
 from .run_spec import RunSpec
 from .stop import cancelled
 
 if TYPE_CHECKING:
     from .input_upload import InputUploader
-
-_NETWORK_PAUSE = 2.0
 
 
 def run_job(
@@ -109,7 +108,7 @@ class _Runner:
         return ExistingRunLookup(
             dify=self._dify,
             inbox=self._inbox,
-            terms=self._terms(),
+            options=request.call_options,
             lost=request.lost or ours is not None,
             run_id=ours.workflow_run_id if ours is not None else None,
             network_until=request.network_until,
@@ -134,11 +133,12 @@ class _Runner:
             return cancelled(cancel)
         while True:
             verdict = self._attempt()
-            if not verdict.again:
+            if verdict.next is not Next.RETRY:
                 return verdict
+            self._clear()
             now = time.monotonic()
             if verdict.unsent and now < self._request.network_until:
-                pause: float | None = _NETWORK_PAUSE
+                pause: float | None = self._request.limits.network_retry
             else:
                 self._attempts += 1
                 pause = self._pause_after(verdict, pauses)
@@ -157,6 +157,8 @@ class _Runner:
         pause = retry.pause(
             self._job.retry,
             attempts=self._attempts,
+            busy=refused.outcome is Outcome.BUSY,
+            pauses=self._request.limits.retry_pauses,
             waited=sum(pauses),
             last=pauses[-1] if pauses else None,
             retry_after=retry.seconds_of(refused.retry_after, datetime.now(UTC)),
@@ -182,12 +184,12 @@ class _Runner:
                 boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + left,
             )
         )
-        pursuit = RunMonitor(
-            self._dify, self._inbox, self._terms(), noted=self._noted, progress=self._progress
+        monitor = RunMonitor(
+            self._dify, self._inbox, request.call_options, noted=self._noted, progress=self._progress
         )
         call = self._dify.run(prepared, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
-        verdict = pursuit.follow(call)
-        if not verdict.again:
+        verdict = monitor.follow(call)
+        if verdict.next is not Next.RETRY:
             self._attempts += 1
         return verdict
 
@@ -202,17 +204,6 @@ class _Runner:
             self._preparation = InputUploader(request, self._dify, self._inbox)
         return self._preparation.ready() or self._preparation.inputs
 
-    def _terms(self) -> CallOptions:
-        return CallOptions(
-            user=self._request.user,
-            deadline=self._request.deadline,
-            idle=self._job.idle_timeout,
-            streaming=self._job.mode == "streaming",
-            searchable=self._job.end_user is None,
-            partial=self._job.partial,
-            workflow_id=self._job.workflow_id,
-        )
-
     def _put(self, record: InFlight) -> None:
         self._record = record
         if self._state is None:
@@ -221,6 +212,12 @@ class _Runner:
             self._state.put_in_flight(record)
         except OSError as error:
             raise cannot_write(self._state.directory, error) from None
+
+    def _clear(self) -> None:
+        """The attempt started nothing: a process that is killed before the next one leaves no run."""
+        if self._state is not None:
+            with contextlib.suppress(OSError):
+                self._state.clear_in_flight()
 
     def _noted(self, run_id: str | None, task_id: str | None, stopped: bool) -> None:
         if self._record is None or self._state is None:
@@ -255,6 +252,8 @@ class _Runner:
             # Last: after a kill in between the next run enters the end, where it is not there.
             if not verdict.unsettled:
                 self._state.clear_in_flight()
+            elif self._record is not None:
+                self._state.put_in_flight(replace(self._record, reported=str(verdict.outcome)))
         except OSError as error:
             log.warning(
                 msg("the result could not be kept"), reason=error.strerror, path=str(self._state.directory)

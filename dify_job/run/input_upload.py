@@ -18,7 +18,7 @@ from ..system.values import replace
 from . import coercion
 from .event_queue import Cancel, EventQueue
 from .files import InputFile, check, handed_over, no_input, shown
-from .outcome import End, RunOutcome, decide
+from .outcome import Next, NotSent, RunOutcome, decide
 from .preflight import STRANGE
 from .stop import cancelled
 
@@ -112,9 +112,9 @@ class InputUploader:
             case UploadFailed(reason) if file is not None and file.path is not None:
                 raise no_input(file.variable, file.path, reason)
             case ConnectionLost(sent=False, reason=reason):
-                return decide(End(unsent=reason))
+                return decide(NotSent(reason))
             case ConnectionLost(reason=reason):
-                verdict = decide(End(unsent=reason))
+                verdict = decide(NotSent(reason))
                 words = msg(
                     "{about} could not be fetched: {reason}; no run was started", about=about, reason=reason
                 )
@@ -135,14 +135,14 @@ class InputUploader:
 
 def _before_any_run(refusal: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
     """The verdict on a refusal where no run can exist: nothing is doubtful, and trouble may pass."""
-    verdict = decide(End(refusal=refusal))
-    if verdict.look or refusal.status >= 500:
+    verdict = decide(refusal)
+    if verdict.next is Next.SEARCH or refusal.status >= 500:
         said = f"HTTP {refusal.status}" + (f" ({refusal.message})" if refusal.message else "")
         return RunOutcome(
             Outcome.UNREACHABLE,
             msg("the server answered {said} to {about}, before any run was started", said=said, about=about),
             msg("its own log has the cause: docker compose logs api"),
-            again=True,
+            next=Next.RETRY,
             retry_after=refusal.retry_after,
         )
     if refusal.status == 413:
@@ -161,7 +161,7 @@ def _before_any_run(refusal: models.ApiError, about: str, *, uploading: bool) ->
 
 def _unreadable(reply: Reply, about: str) -> RunOutcome:
     if models.is_cut_off(reply.headers, reply.body):
-        verdict = decide(End(unsent=""))
+        verdict = decide(NotSent(""))
         return replace(
             verdict, message=msg("the answer to {about} was cut off; no run was started", about=about)
         )

@@ -4,6 +4,7 @@ The cases are those of the recordings (tests/data/recordings) and of the exit ta
 """
 
 import re
+from enum import Enum, auto
 
 from ..dify import models
 from ..dify.models import ApiError, WorkflowRun
@@ -24,7 +25,13 @@ _LONGEST_TITLE = 100  # characters of a node's title in a message
 # (`error-input-required-missing-streaming`), so only the messages of the 400 tell them.
 _ABOUT_INPUTS = (
     r"(?i)in input form|upload file|file mapping|file url|file type|validation (error|failed)|matching enum"
+    r"|expected value type|FileTransferMethod|maximum retries \(\d+\) for URL"
 )
+# `error-in-run-broken-streaming`, `error-in-run-nostart-streaming`
+_ABOUT_APP = r"(?i)validation errors? for \w*NodeData|root node|workflow graph"
+_LIMIT = re.compile(r"concurrent requests allowed for .* is (\d+)")
+_IN_WORKER = (1, 13)  # from here on a worker executes streaming runs
+_INPUTS_BY_RUN = (1, 15)  # from here on no `error` event is about inputs
 
 _DENIED = msg("the key was refused")
 _KEY_HINT = msg(
@@ -34,21 +41,31 @@ _KEY_HINT = msg(
 _INPUTS_HINT = msg("compare the inputs with the form of the app's start node in Dify")
 
 
+class Next(Enum):
+    """What may be done after an outcome.
+
+    FINAL: nothing more. RETRY: the server provably started nothing, so the same POST may be sent again.
+    SEARCH: a run may exist although its answer is lost; the outcome stands only if the run cannot be found.
+    """
+
+    FINAL = auto()
+    RETRY = auto()
+    SEARCH = auto()
+
+
 @dataclass(frozen=True)
 class RunOutcome:
     """An outcome in words.
 
-    again: the server provably started nothing, so the same POST may be sent again; unsent: not even asked.
-    look: a run may exist although the answer is lost, because of `why`; the outcome stands only if it cannot
-    be found. unsettled: a run may be left on the server. signum: the signal of a cancelled run.
+    unsent: not a byte of the request left. why: what makes the answer doubtful, where `next` is SEARCH.
+    unsettled: a run may be left on the server. signum: the signal of a cancelled run.
     """
 
     outcome: Outcome
     message: str
     hint: str | None = None
-    again: bool = False
+    next: Next = Next.FINAL
     unsent: bool = False
-    look: bool = False
     why: str = ""
     unsettled: bool = False
     signum: int | None = None
@@ -57,45 +74,61 @@ class RunOutcome:
 
 
 @dataclass(frozen=True)
-class End:
-    """How one call ended: exactly one field says it.
+class NotSent:
+    """A call of which not a byte left, and why."""
 
-    unsent: not a byte of the request left, and why. cut: the request may have arrived, and no whole answer
-    came, and why. refusal: an answer that is not a run; in_stream where an `error` event brought it, without
-    a run id. run: what a terminal event, a blocking answer or run detail said.
+    reason: str
+
+
+CallEnd = NotSent | ApiError | WorkflowRun
+
+
+@dataclass(frozen=True)
+class CallTerms:
+    """What of a job decides about an end.
+
+    partial: the policy for partial-succeeded. workflow_id: the pinned version, which can be what a 400 or 404
+    is about. streaming: the mode of the call.
     """
 
-    unsent: str | None = None
-    cut: str | None = None
-    refusal: ApiError | None = None
-    in_stream: bool = False
-    run: WorkflowRun | None = None
+    partial: str = "failure"
+    workflow_id: str | None = None
+    streaming: bool = False
 
 
-def decide(end: End, *, partial: str = "failure", workflow_id: str | None = None) -> RunOutcome:
-    """The verdict on an end, before anything is looked up.
+_DEFAULT_TERMS = CallTerms()
 
-    partial: the job's policy for partial-succeeded. workflow_id: the pinned version, which can be what a
-    400 or 404 is about.
-    """
-    if end.unsent is not None:
-        from .connection_hints import connection_error_hint  # noqa: PLC0415 - after a fault only
 
+def decide(end: CallEnd, terms: CallTerms = _DEFAULT_TERMS) -> RunOutcome:
+    """Return the outcome that an end means, before anything is looked up."""
+    if isinstance(end, WorkflowRun):
+        return _of_run(end, terms.partial)
+    if isinstance(end, NotSent):
         return RunOutcome(
             Outcome.UNREACHABLE,
-            msg("the server could not be reached: {unsent}", unsent=end.unsent),
-            connection_error_hint(end.unsent),
-            again=True,
+            msg("the server could not be reached: {unsent}", unsent=end.reason),
+            connection_error_hint(end.reason),
+            next=Next.RETRY,
             unsent=True,
         )
-    if end.run is not None:
-        return _of_run(end.run, partial)
-    if end.refusal is not None:
-        verdict = _of_refusal(end.refusal, workflow_id) or (
-            _of_error_event(end.refusal) if end.in_stream else _of_http_status(end.refusal)
-        )
-        return replace(verdict, retry_after=end.refusal.retry_after)
-    return unknown(end.cut or msg("the answer was cut off"))
+    by_status = _of_error_event if end.in_stream else _of_http_status
+    verdict = _of_refusal(end, terms) or by_status(end)
+    return replace(verdict, retry_after=end.retry_after)
+
+
+def connection_error_hint(why: str) -> str:
+    """Return what fixes a connection that was not made, by the words of dify/transport."""
+    if why.startswith("proxy: "):
+        return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
+    if why.startswith("no thread can be started"):
+        return msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
+    if "certificate is not trusted" not in why:
+        return msg("check base_url (dify-job config show {job}), and that Dify is up", job="JOB")
+    if "expired" in why:
+        return msg("renew the certificate on the server")
+    if "mismatch" in why:
+        return msg("set base_url to a name that the certificate is for")
+    return msg("set ca_file in the job to the PEM file of the authority that signed it")
 
 
 def unknown(why: str) -> RunOutcome:
@@ -104,7 +137,7 @@ def unknown(why: str) -> RunOutcome:
         Outcome.UNKNOWN,
         msg("the run was submitted, but how it ended is not known: {why}", why=why),
         msg("look for it in the app's Logs before you start it again; it may have run, or may run yet"),
-        look=True,
+        next=Next.SEARCH,
         why=why,
         unsettled=True,
     )
@@ -197,17 +230,12 @@ def _stopped(run: WorkflowRun) -> RunOutcome:
     return RunOutcome(Outcome.STOPPED, message, hint)
 
 
-def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None:
+def _of_refusal(refusal: ApiError, terms: CallTerms) -> RunOutcome | None:
     """By code and message, which an HTTP answer and an `error` event share; None where they do not tell."""
     said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
-    if _BUSY in refusal.message:
-        return RunOutcome(
-            Outcome.BUSY,
-            msg("the server has too many runs under way: {said}", said=said),
-            msg("raise the app's limit, or give the jobs a jitter"),
-            again=True,
-        )
-    if _NOT_PUBLISHED in refusal.message:
+    if _BUSY in refusal.message or refusal.code == "too_many_requests":
+        return _busy(refusal, said, streaming=terms.streaming)
+    if _NOT_PUBLISHED in refusal.message or refusal.code == "app_unavailable":
         return RunOutcome(
             Outcome.CONFIG,
             msg("the workflow is not published"),
@@ -219,17 +247,56 @@ def _of_refusal(refusal: ApiError, workflow_id: str | None) -> RunOutcome | None
             msg("the app's API is switched off"),
             msg("switch on Backend Service API in the app's overview in Dify"),
         )
-    if refusal.code in ("bad_request", "not_found") and workflow_id:
+    if refusal.code in ("bad_request", "not_found") and terms.workflow_id:
         return RunOutcome(
             Outcome.CONFIG,
-            msg("workflow_id {workflow_id} cannot be run: {said}", workflow_id=workflow_id, said=said),
+            msg("workflow_id {workflow_id} cannot be run: {said}", workflow_id=terms.workflow_id, said=said),
             msg("take the id of a published version, or leave workflow_id out to run the newest one"),
         )
+    if refusal.code == "invalid_param" and refusal.in_stream:
+        return _invalid_in_stream(refusal, said)
     if refusal.code in _BY_CODE:
         return _BY_CODE[refusal.code](said)
     if not refusal.code and refusal.from_dify and re.search(_ABOUT_INPUTS, refusal.message):
         return _rejected(said)
     return None
+
+
+def _busy(refusal: ApiError, said: str, *, streaming: bool) -> RunOutcome:
+    limit = _LIMIT.search(refusal.message)
+    message = msg("the server has too many runs under way: {said}", said=said)
+    if limit is None or limit[1] != "1" or not streaming:
+        hint = msg("raise the app's limit, or give the jobs a jitter")
+        return RunOutcome(Outcome.BUSY, message, hint, next=Next.RETRY)
+    # Such a call takes its place twice (`rate-limit-1-streaming-refused-when-idle`).
+    always = refusal.version is not None and refusal.version >= _IN_WORKER
+    return RunOutcome(
+        Outcome.BUSY,
+        message,
+        msg(
+            "Dify 1.13 and newer refuse every streaming call of an app with a limit of 1: "
+            'set mode = "blocking" in the job, or raise the limit of the app'
+        ),
+        next=Next.FINAL if always else Next.RETRY,
+    )
+
+
+def _invalid_in_stream(refusal: ApiError, said: str) -> RunOutcome | None:
+    """From 1.15 on such an event is about the app: wrong inputs come as a run that does not exist."""
+    if refusal.version is not None and refusal.version < _INPUTS_BY_RUN:
+        return _rejected(said)
+    if re.search(_ABOUT_APP, refusal.message):
+        return RunOutcome(
+            Outcome.CONFIG,
+            msg("the app's workflow cannot be run: {said}", said=said),
+            msg("open the app in Dify, try it there, and publish it again"),
+        )
+    return _rejected(said) if re.search(_ABOUT_INPUTS, refusal.message) else None
+
+
+def refused_run(run: WorkflowRun) -> RunOutcome:
+    """Return the outcome of a run that a stream said has failed, and that the server does not know."""
+    return decide(ApiError(0, message=run.error or "", in_stream=True))
 
 
 def _of_error_event(refusal: ApiError) -> RunOutcome:
@@ -253,7 +320,7 @@ def _of_http_status(refusal: ApiError) -> RunOutcome:  # noqa: PLR0911 - one ret
                 Outcome.BUSY,
                 msg("{whose} answered {said}", whose=whose, said=said),
                 msg("let the job run later or less often"),
-                again=True,
+                next=Next.RETRY,
             )
         case 503:
             # A proxy gives it without passing the request on; Dify's own is not repeated (issue 3).
@@ -261,7 +328,7 @@ def _of_http_status(refusal: ApiError) -> RunOutcome:  # noqa: PLR0911 - one ret
                 Outcome.UNREACHABLE,
                 msg("{whose} answered {said}", whose=whose, said=said),
                 msg("the service is down or overloaded; try later"),
-                again=not refusal.from_dify,
+                next=Next.FINAL if refusal.from_dify else Next.RETRY,
             )
         case 401 if refusal.from_dify:
             return RunOutcome(
@@ -346,29 +413,35 @@ def _model(said: str) -> RunOutcome:
 _BY_CODE = {
     "invalid_param": _rejected,
     "bad_request": _rejected,
-    "unauthorized": lambda said: RunOutcome(Outcome.DENIED, f"{_DENIED}: {said}", _KEY_HINT),
+    "unauthorized": lambda said: RunOutcome(
+        Outcome.DENIED, msg("{denied}: {said}", denied=_DENIED, said=said), _KEY_HINT
+    ),
     "rate_limit_error": _quota,
     "provider_quota_exceeded": _quota,
     "workflow_version_execution_not_allowed": lambda said: RunOutcome(
-        Outcome.DENIED, f"the plan does not allow it: {said}", "leave workflow_id out, or change the plan"
+        Outcome.DENIED,
+        msg("the plan does not allow it: {said}", said=said),
+        msg("leave workflow_id out, or change the plan"),
     ),
     "not_workflow_app": lambda said: RunOutcome(
         Outcome.CONFIG,
-        f"the key belongs to an app that is not a workflow: {said}",
-        "use the key of a workflow app",
+        msg("the key belongs to an app that is not a workflow: {said}", said=said),
+        msg("use the key of a workflow app"),
     ),
-    "app_unavailable": lambda said: RunOutcome(
-        Outcome.CONFIG, f"the app is not available: {said}", "open the app in Dify and press Publish"
+    "agent_not_published": lambda said: RunOutcome(
+        Outcome.CONFIG,
+        msg("an agent of the workflow is not published: {said}", said=said),
+        msg("open the agent in Dify and press Publish"),
     ),
     "trigger_workflow_service_mode_unavailable": lambda said: RunOutcome(
         Outcome.CONFIG,
-        f"the workflow starts with a trigger, so it cannot be called: {said}",
-        "let it start with User Input; dify-job is the schedule",
+        msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said),
+        msg("let it start with User Input; dify-job is the schedule"),
     ),
     "provider_not_initialize": _model,
     "model_currently_not_support": _model,
     "completion_request_error": lambda said: RunOutcome(
-        Outcome.FAILED, f"workflow failed: the model's provider said: {said}"
+        Outcome.FAILED, msg("workflow failed: the model's provider said: {said}", said=said)
     ),
     "file_too_large": _rejected,
 }

@@ -4,106 +4,138 @@ import random
 import time
 
 from ..dify import models
-from ..dify.client import DifyClient, Message, PendingCall, Reply
+from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply
 from ..dify.models import ApiError, RunNotFound, WorkflowRun
-from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..system.values import dataclass, replace
-from .outcome import End, RunOutcome, decide, unknown
+from ..system.values import dataclass
+from .event_queue import Cancel, EventQueue
+from .outcome import RunOutcome, unknown
+from .run_spec import CallOptions
 
-_FIRST_LOOK = 15.0  # seconds of nothing but pings; to 1.12 a pause is not announced
-_LONGEST_PAUSE = 60.0  # between looks beside a stream
-_RECOVERY_PAUSES = (0.5, 30.0)  # the first and the longest between looks once the stream is lost
-_STOP_PAUSE = 1.0  # between looks for the end that stop should bring
-_LOOK_LIMIT = 10.0  # for the answer to one look
-_SEARCH = 30.0  # how long a run without an id is looked for
-_ABSENT = 120.0  # how long run detail may deny an id that the server gave (`celery-store-run`)
 _LOG_ROWS_AT_START = (1, 10)
+_RUNS_QUEUE = (1, 13)  # from here on a run has no row, and no detail, while it waits in a queue
 
 
 @dataclass(frozen=True)
-class CallOptions:
-    """What the job asks of a call. deadline: monotonic; idle: seconds.
+class Unreadable:
+    """The records could not be read, and why."""
 
-    searchable: the end user is this run's own, so a log row of that user is this run.
-    """
-
-    user: str
-    deadline: float
-    idle: float
-    streaming: bool = True
-    searchable: bool = True
-    partial: str = "failure"
-    workflow_id: str | None = None
+    reason: str
 
 
 class RunPoller:
-    """One look at a time, at growing pauses. look_at, give_up_at: monotonic, the next look and the last."""
+    """One look at a time, at growing pauses. look_at: monotonic, when the next look is due.
 
-    def __init__(self, dify: DifyClient, terms: CallOptions) -> None:
+    call: the look under way. denied: Dify's own refusal of the last look: the key, the app or its API.
+    """
+
+    def __init__(self, dify: DifyClient, options: CallOptions) -> None:
         self._dify = dify
-        self._terms = terms
+        self._options = options
+        self._limits = options.limits
         self._run_id: str | None = None
         self._absent_since: float | None = None
+        self._unreadable = ""
+        self._searching = False
+        self._patient = False
         self.version: tuple[int, int] | None = None
         self.call: PendingCall | None = None
-        self.refused: ApiError | None = None  # by Dify itself: the key, the app or its API
-        self._answered = False
-        self.give_up_at = float("inf")
-        self.beside_a_stream()
+        self.denied: ApiError | None = None
+        self.poll_beside_stream()
 
     # How often
 
-    def beside_a_stream(self) -> None:
+    def poll_beside_stream(self) -> None:
         """Something came: the stream is well, and there is no need to look soon."""
-        self._pause, self._longest = _FIRST_LOOK, _LONGEST_PAUSE
-        self.look_at = time.monotonic() + _FIRST_LOOK
+        self._pause, self._longest = self._limits.first_poll, self._limits.longest_poll
+        self.look_at = time.monotonic() + self._pause
 
-    def alone(self) -> None:
-        """The stream is lost: look now, and for a run without an id not for ever."""
-        now = time.monotonic()
-        (self._pause, self._longest), self.look_at = _RECOVERY_PAUSES, now
-        if self._run_id is None and not self.rows_come_late:
-            self.give_up_at = now + _SEARCH
+    def poll_alone(self, *, accepted: bool) -> None:
+        """The stream is lost: look now.
 
-    def for_the_end(self, *, at_once: bool) -> None:
+        Args:
+            accepted: The server took the request, so that the run may wait in a queue.
+        """
+        (self._pause, self._longest), self.look_at = self._limits.recovery_polls, time.monotonic()
+        self._searching = True
+        self._patient = accepted and self.run_may_queue
+
+    def poll_for_end(self, *, at_once: bool) -> None:
         """Stop was wanted: look whether it has come about."""
-        self._pause = self._longest = _STOP_PAUSE
-        self.give_up_at = float("inf")
-        self.look_at = time.monotonic() + (0.0 if at_once else _STOP_PAUSE)
+        self._pause = self._longest = self._limits.stop_poll
+        self._searching = False
+        self.look_at = time.monotonic() + (0.0 if at_once else self._pause)
 
     # What is known
 
     @property
     def rows_come_late(self) -> bool:
-        """True where the log shows a run only once it has ended (before 1.10): no row says nothing."""
+        """True where the log shows a run only once it has ended (before 1.10)."""
         return self.version is not None and self.version < _LOG_ROWS_AT_START
 
-    def useless(self, why: str) -> RunOutcome | None:
-        """The verdict on a lost run where looking is of no use; None where it may be. why: it is lost."""
-        now = time.monotonic()
-        if self._run_id is None and not self._terms.searchable:
-            return unknown(
-                msg("{why}; with a fixed end_user the server's log cannot tell this run from others", why=why)
-            )
-        if now >= self.give_up_at:
-            return unknown(msg("{why}, and the server's log does not show it", why=why))
-        if self._absent_since is not None and now > self._absent_since + _ABSENT:
-            return unknown(
-                msg("{why}, and the server does not know run {run_id}", why=why, run_id=self._run_id)
-            )
-        return None
+    @property
+    def run_may_queue(self) -> bool:
+        """True where a run can wait in a queue without a trace; an unknown server may be such a one."""
+        return self.version is None or self.version >= _RUNS_QUEUE
+
+    @property
+    def empty_log_is_proof(self) -> bool:
+        """True where a run that began some seconds ago has a row in the log."""
+        return not self.rows_come_late and not self.run_may_queue
+
+    @property
+    def searchable(self) -> bool:
+        """True where the records can tell this run from others."""
+        return self.knows_run or self._options.searchable
+
+    @property
+    def knows_run(self) -> bool:
+        """True where run detail can be asked."""
+        return self._run_id is not None
 
     def learn_version(self, version: tuple[int, int] | None) -> None:
         """Take the version that an answer told; the first one counts."""
         self.version = self.version or version
-        if self.rows_come_late:
-            self.give_up_at = float("inf")
 
     def learn_run_id(self, run_id: str) -> None:
         """Run detail can be asked from now on."""
-        self._run_id = run_id
-        self.give_up_at = float("inf")
+        if self._run_id is None:
+            self._run_id = run_id
+            self._absent_since = None
+
+    def give_up(self, why: str) -> RunOutcome | None:
+        """The outcome of a lost run where another look is of no use; None where it may be.
+
+        Args:
+            why: How the run was lost.
+        """
+        if self._run_id is None and not self._options.searchable:
+            return unknown(
+                msg("{why}; with a fixed end_user the server's log cannot tell this run from others", why=why)
+            )
+        if self._absent_since is None or not self._searching:
+            return None
+        absent_for = time.monotonic() - self._absent_since
+        if self._run_id is not None and absent_for > self._limits.absent:
+            return unknown(
+                msg("{why}, and the server does not know run {run_id}", why=why, run_id=self._run_id)
+            )
+        impatient = not self.rows_come_late and not self._patient
+        if self._run_id is None and impatient and absent_for >= self._limits.search:
+            return unknown(self.found_nothing(why))
+        return None
+
+    def found_nothing(self, why: str) -> str:
+        """How a run without an id was lost, and what the log said of it."""
+        if self._run_id is not None or not self._searching:
+            return why
+        if self._unreadable:
+            return msg(
+                "{why}, and the server's log could not be read ({reason})", why=why, reason=self._unreadable
+            )
+        if self._absent_since is not None:
+            return msg("{why}, and the server's log does not show it", why=why)
+        return why
 
     # A look
 
@@ -112,49 +144,69 @@ class RunPoller:
         if self.call is not None:
             self.call.hang_up()
             self.call = None
-        self.look_at = time.monotonic() + _LOOK_LIMIT
+            self._miss(msg("no answer came"))
+        self.look_at = time.monotonic() + self._limits.answer
         if self._run_id is not None:
             self.call = self._dify.detail(self._run_id)
-        elif self._terms.searchable:
-            self.call = self._dify.logs(self._terms.user)
+        elif self._options.searchable:
+            self.call = self._dify.logs(self._options.user)
 
-    def hear(self, message: Message) -> WorkflowRun | RunNotFound | None:
-        """The run as run detail or its log row shows it; None where the answer tells nothing."""
+    def look(self, inbox: EventQueue, until: float) -> WorkflowRun | RunNotFound | Unreadable | Cancel:
+        """Look once, and wait for the answer.
+
+        Args:
+            inbox: Where the answer arrives.
+            until: Monotonic.
+        """
+        self.ask()
+        if self.call is None:
+            return Unreadable(msg("a fixed end_user tells no run from others"))
+        call = self.call
+        message = inbox.answer_of(call, min(until, time.monotonic() + self._limits.answer))
+        call.hang_up()
+        if isinstance(message, Cancel):
+            return message
+        if isinstance(message, InternalError):
+            raise message.error
+        return self.hear(message)
+
+    def hear(self, message: Message | None) -> WorkflowRun | RunNotFound | Unreadable:
+        """Take the answer to a look: the run as run detail or its log row shows it."""
         self.call = None
         self._pause = min(self._longest, 2 * self._pause)
         self.look_at = time.monotonic() + self._pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
         if not isinstance(message, Reply):
-            return None
+            reason = message.reason if isinstance(message, ConnectionLost) else msg("no answer came")
+            return self._miss(reason)
         self.learn_version(models.version_of(message.headers))
-        refusal = models.read_refusal(message.status, message.headers, message.body)
-        self.refused = refusal if message.status in (401, 403) and refusal.from_dify else None
-        if self._run_id is None:
-            rows = models.read_logs(message.body, self._terms.user)
-            self._answered |= rows is not None
-            if rows:
-                self.look_at = time.monotonic()
-            return rows[0] if rows else None
-        found = models.read_detail(message.status, message.body)
-        self._answered |= found is not None
-        if not isinstance(found, RunNotFound):
+        error = models.read_refusal(message.status, message.headers, message.body)
+        self.denied = error if message.status in (401, 403) and error.from_dify else None
+        found = self._read(message)
+        if found is None:
+            return self._miss(f"HTTP {message.status}")
+        self._unreadable = ""
+        if isinstance(found, WorkflowRun):
             self._absent_since = None
         elif self._absent_since is None:
             self._absent_since = time.monotonic()
+        if self._absent_since is not None and self._run_id is None and self._searching:
+            self.look_at = min(self.look_at, max(time.monotonic(), self._absent_since + self._limits.search))
         return found
 
-    def so_far(self, why: str, *, under_way: bool) -> RunOutcome:
-        """The verdict on a run of an earlier process that was looked for long enough.
+    def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | None:
+        if self._run_id is not None:
+            return models.read_detail(reply.status, reply.body)
+        if reply.status == 404:  # a server without logs
+            return RunNotFound()
+        rows = models.read_logs(reply.body, self._options.user)
+        if rows is None:
+            return None
+        if rows:
+            self.look_at = time.monotonic()
+        return rows[0] if rows else RunNotFound()
 
-        TIMEOUT says that it may be running, UNREACHABLE that Dify did not answer, DENIED that it refused to.
-        """
-        if under_way:
-            return RunOutcome(Outcome.TIMEOUT, msg("{why}, and it is still running", why=why), unsettled=True)
-        if self._run_id is None and self.rows_come_late:
-            why += msg(", and this server's log shows a run only once it has ended")
-            return RunOutcome(Outcome.TIMEOUT, why, unsettled=True)
-        if self.refused is not None:
-            return replace(decide(End(refusal=self.refused)), unsettled=True)
-        if self._answered:
-            return unknown(why)
-        unreachable = decide(End(unsent=msg("an earlier run of this job could not be looked up")))
-        return replace(unreachable, again=False, unsettled=True)
+    def _miss(self, reason: str) -> Unreadable:
+        self._unreadable = reason
+        if self._run_id is None:
+            self._absent_since = None  # the log is empty only as long as it can be read
+        return Unreadable(reason)

@@ -3,7 +3,7 @@
 from ..dify.app_info import AppProbe
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from .outcome import End, RunOutcome, decide
+from .outcome import NotSent, RunOutcome, decide
 
 STRANGE = (
     msg("the answer is not Dify's"),
@@ -14,7 +14,7 @@ STRANGE = (
 def obstacle(seen: AppProbe) -> RunOutcome | None:
     """What a POST would be refused for, in the words of a run; None where nothing is in its way."""
     if seen.broken is not None:
-        return decide(End(unsent=seen.broken))
+        return decide(NotSent(seen.broken))
     if seen.refusal is not None and seen.refusal.status >= 500:
         said = f": {seen.refusal.message}" if seen.refusal.message else ""
         return RunOutcome(
@@ -23,7 +23,7 @@ def obstacle(seen: AppProbe) -> RunOutcome | None:
             msg("its own log has the cause: docker compose logs api"),
         )
     if seen.refusal is not None:
-        return decide(End(refusal=seen.refusal))
+        return decide(seen.refusal)
     if seen.strange:
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
     if seen.mode not in (None, "workflow"):

@@ -1,6 +1,6 @@
 """When the same POST may be sent again, and after how long; pure.
 
-Only a refusal that provably started nothing comes here (Verdict.again): Dify has no idempotency key.
+Only a refusal that provably started nothing comes here (Next.RETRY): Dify has no idempotency key.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,13 @@ from datetime import datetime
 
 from ..config.model import RetryPolicy
 
-_FIRST = 1.0
-_LONGEST = 10.0
-
 
 def pause(
     policy: RetryPolicy,
     *,
     attempts: int,
+    busy: bool,
+    pauses: tuple[float, float],
     waited: float,
     last: float | None,
     retry_after: float | None,
@@ -23,14 +22,17 @@ def pause(
 ) -> float | None:
     """Seconds to wait before the next POST, or None to give up.
 
-    attempts: POSTs so far. waited: pauses so far, summed. last: the pause before this one. retry_after: what
-    the server asked for; more than is left of max_wait ends the trying. The growth is decorrelated jitter
-    (AWS Architecture Blog, "Exponential Backoff And Jitter").
+    attempts: POSTs so far. busy: the server refused the last one because too many runs are under way. That is
+    waited out up to max_wait whatever the number of attempts, unless only one is allowed. pauses: the
+    shortest and the longest. waited: pauses so far, summed. last: the pause before this one. retry_after:
+    what the server asked for; more than is left of max_wait ends the trying. The growth is decorrelated
+    jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
     """
-    if attempts >= policy.attempts:
+    if attempts >= policy.attempts and not (busy and policy.attempts > 1):
         return None
+    shortest, longest = pauses
     left = policy.max_wait - waited
-    wanted = min(_LONGEST, uniform(_FIRST, 3 * (last or _FIRST)))
+    wanted = min(longest, uniform(shortest, 3 * (last or shortest)))
     if retry_after is not None:
         return min(max(retry_after, wanted), left) if retry_after <= left else None
     return min(wanted, left) if left > 0 else None

@@ -16,6 +16,7 @@ from ..state.store import JobState
 from ..system.values import dataclass, field
 from .event_queue import EventQueue
 from .result import Result, now_as_text
+from .run_spec import RunLimits
 
 if TYPE_CHECKING:
     from ..dify.models import Event
@@ -48,6 +49,7 @@ class RunContext:
     progress: Callable[[Event], None] = _log_event
     ended: Callable[[Result], None] = lambda _result: None
     by_unit: bool = False
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 def refusal(job: str, error: JobError, start: RunContext) -> Result:

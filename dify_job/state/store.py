@@ -16,7 +16,7 @@ from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
-from ..messages.message import msg
+from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
 from ..system.paths import state_home
 from ..system.secure_dir import Directory
@@ -36,7 +36,8 @@ class InFlight:
     """A run that was submitted, or is about to be, and whose end is not recorded.
 
     deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
-    which no clock step moves. stopped: we sent stop.
+    which no clock step moves. stopped: the server took a stop. reported: the outcome that the run's
+    own process gave (Outcome), None where it was killed before.
     """
 
     run: str
@@ -49,6 +50,7 @@ class InFlight:
     task_id: str | None = None
     workflow_run_id: str | None = None
     stopped: bool = False
+    reported: str | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
@@ -59,6 +61,13 @@ class InFlight:
             return cls(**{key: value for key, value in told if isinstance(value, kinds.get(key, ()))})
         except TypeError:
             return None
+
+    @property
+    def ended(self) -> Message:
+        """Why its end is not recorded, as a part of a sentence."""
+        if self.reported is None:
+            return msg("its process ended before it did")
+        return msg("it was reported as {outcome}", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:
         """True when its own deadline passed more than `grace` seconds ago."""

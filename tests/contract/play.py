@@ -39,7 +39,11 @@ class Player:
             file.chmod(0o600)
 
     def __call__(
-        self, *words: str, env: Mapping[str, str] | None = None, patches: Mapping[str, Any] | None = None
+        self,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        patches: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> Ended:
         environ = {
             "PATH": str(self.home / "bin"),
@@ -54,7 +58,12 @@ class Player:
             "COLUMNS": "100",
         }
         ended = self._forks.run(
-            self.home, list(words), environ | dict(env or {}), _MACHINE | dict(patches or {}), 30.0
+            self.home,
+            list(words),
+            environ | dict(env or {}),
+            limits or {},
+            30.0,
+            patches=_MACHINE | dict(patches or {}),
         )
         return replace(ended, stdout=ended.stdout.replace(str(self.home), HOME))
 

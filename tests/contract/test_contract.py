@@ -40,14 +40,14 @@ VERSIONS = (262, 257, 254, 252, 249, 247, 245, 239)
 ENCRYPTED = "encrypted"  # a job that needs systemd 250
 Keep = Callable[[str, str], None]
 IMPATIENT = {
-    "dify_job.run.poller:_FIRST_LOOK": 0.2,
-    "dify_job.run.poller:_RECOVERY_PAUSES": [0.05, 0.2],
-    "dify_job.run.poller:_SEARCH": 0.3,
-    "dify_job.run.poller:_ABSENT": 0.3,
-    "dify_job.run.monitor:_OWN_WORDS": 0.2,
-    "dify_job.run.stop:_CONFIRMING": 0.3,
-    "dify_job.run.stop:_FIRST_IDS": 0.3,
-    "dify_job.run.retry:_FIRST": 0.05,
+    "first_poll": 0.2,
+    "recovery_polls": [0.05, 0.2],
+    "search": 0.3,
+    "absent": 0.3,
+    "last_event": 0.2,
+    "stop_confirmation": 0.3,
+    "first_ids": 0.3,
+    "retry_pauses": [0.05, 0.5],
 }
 
 
@@ -241,8 +241,8 @@ def play(forks: Forks, home: Path, outcome: str) -> Ended:
     with Scripted(post=post or NOT_FOUND, detail=answer(200, run_of("running"), version="1.14.2")) as server:
         player = Player(forks, home, config_of(server.base_url, keys))
         more: dict[str, Any] = STATES.get(outcome, {})
-        patches = IMPATIENT | more.get("patches", {})
-        return player("--log-format=json", "run", "daily", *words, env=more.get("env"), patches=patches)
+        words = ("--log-format=json", "run", "daily", *words)
+        return player(*words, env=more.get("env"), patches=more.get("patches"), limits=IMPATIENT)
 
 
 def test_results_of_runs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
@@ -267,7 +267,7 @@ def play_at_once(forks: Forks, home: Path) -> dict[str, Ended]:
         for name, signum in (("interrupted", signal.SIGINT), ("terminated", signal.SIGTERM)):
             before = server.count("post")
             with ThreadPoolExecutor(1) as pool:
-                going = pool.submit(first, "--log-format=json", "run", "daily", env=state, patches=IMPATIENT)
+                going = pool.submit(first, "--log-format=json", "run", "daily", env=state, limits=IMPATIENT)
                 until = time.monotonic() + 20
                 while server.count("post") == before and time.monotonic() < until:
                     time.sleep(0.01)

@@ -102,14 +102,14 @@ def port_of(server: StandIn) -> int:
 def patience(cell: Cell, deadline: float) -> dict[str, object]:
     """Short where waiting ends in the honest code, ample where a slow machine must not change it."""
     return {
-        "dify_job.run.poller:_FIRST_LOOK": 0.3,
-        "dify_job.run.poller:_RECOVERY_PAUSES": (0.05, 0.5),
-        "dify_job.run.poller:_STOP_PAUSE": 0.2,
-        "dify_job.run.poller:_SEARCH": 30.0 if cell.request_arrives else 0.5,
-        "dify_job.run.monitor:_OWN_WORDS": 0.3,
+        "first_poll": 0.3,
+        "recovery_polls": (0.05, 0.5),
+        "stop_poll": 0.2,
+        "search": 30.0 if cell.request_arrives else 0.5,
+        "last_event": 0.3,
         # With LONG it must end before Forks takes it for a hang.
-        "dify_job.run.stop:_CONFIRMING": min(deadline, 5 * SHORT),
-        "dify_job.run.stop:_FIRST_IDS": 15.0 if cell.request_arrives else 0.3,
+        "stop_confirmation": min(deadline, 5 * SHORT),
+        "first_ids": 15.0 if cell.request_arrives else 0.3,
     }
 
 

@@ -27,9 +27,9 @@ from tests.support.scripted import (
 )
 
 IMPATIENT = {
-    "dify_job.run.stop:_CONFIRMING": 1.0,
-    "dify_job.run.stop:_FIRST_IDS": 2.0,
-    "dify_job.run.concurrency:_LOOK_UP": 3.0,
+    "stop_confirmation": 1.0,
+    "first_ids": 2.0,
+    "earlier_run": 3.0,
 }
 SILENT = Say((), "hold")
 BUSY = answer(

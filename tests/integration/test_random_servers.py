@@ -24,14 +24,14 @@ HONEST = {"succeeded": 0, "failed": 80, "partial-succeeded": 81, "stopped": 82, 
 NOT_STARTED = {65, 69, 75, 76, 77, 78}
 NOBODY_KNOWS = {74, 124}
 IMPATIENT = {
-    "dify_job.run.poller:_FIRST_LOOK": 0.5,
-    "dify_job.run.poller:_RECOVERY_PAUSES": [0.05, 0.5],
-    "dify_job.run.poller:_SEARCH": 2.0,
-    "dify_job.run.poller:_ABSENT": 2.0,
-    "dify_job.run.monitor:_OWN_WORDS": 0.3,
-    "dify_job.run.stop:_CONFIRMING": 1.0,
-    "dify_job.run.stop:_FIRST_IDS": 1.0,
-    "dify_job.run.retry:_FIRST": 0.1,
+    "first_poll": 0.5,
+    "recovery_polls": [0.05, 0.5],
+    "search": 2.0,
+    "absent": 2.0,
+    "last_event": 0.3,
+    "stop_confirmation": 1.0,
+    "first_ids": 1.0,
+    "retry_pauses": [0.1, 10.0],
 }
 NOISE = (
     b": comment\n\n",

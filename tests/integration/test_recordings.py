@@ -10,10 +10,9 @@ from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
 from dify_job.dify.models import read_event
 from dify_job.dify.sse import Parser
-from dify_job.run import poller, stop
 from dify_job.run.engine import run_job
 from dify_job.run.result import Result
-from dify_job.run.run_spec import RunSpec
+from dify_job.run.run_spec import RunLimits, RunSpec
 from tests.support.recordings import DATA, KEY, VERSIONS, Recording, runs
 
 # Without an answer to replay: one was compressed and not kept, one never connected.
@@ -49,12 +48,9 @@ def servers() -> Iterator[dict[str, StandIn]]:
         server.__exit__()
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"_SEARCH": 0.1, "_ABSENT": 0.1, "_RECOVERY_PAUSES": (0.05, 0.1)}.items():
-        monkeypatch.setattr(poller, name, value)
-    monkeypatch.setattr(stop, "_CONFIRMING", 0.2)
-    monkeypatch.setattr(stop, "_FIRST_IDS", 0.2)
+LIMITS = RunLimits(
+    search=0.1, absent=0.1, recovery_polls=(0.05, 0.1), stop_confirmation=0.2, first_ids=0.2, last_event=0.1
+)
 
 
 def replay(server: StandIn, recording: Recording) -> Result:
@@ -70,7 +66,7 @@ def replay(server: StandIn, recording: Recording) -> Result:
         retry=RetryPolicy(attempts=1),
         workflow_id=steps[3] if len(steps) == 5 and steps[2] == "workflows" else None,
     )
-    return run_job(RunSpec(job=job, key=Secret(KEY), inputs={}, began=time.monotonic()), None)
+    return run_job(RunSpec(job=job, key=Secret(KEY), inputs={}, began=time.monotonic(), limits=LIMITS), None)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")

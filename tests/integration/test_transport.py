@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.dify.client import ConnectionLost, DifyClient, Message, StreamClosed, StreamEvent, StreamOpened
+from dify_job.dify.client import (
+    ConnectionLost,
+    DifyClient,
+    Message,
+    Reply,
+    StreamClosed,
+    StreamEvent,
+    StreamOpened,
+)
 from dify_job.run.event_queue import EventQueue
 from tests.support.accepting import Says
 from tests.support.command import KEY, Command
@@ -34,7 +42,7 @@ def messages(base_url: str, seconds: float = 5) -> list[Message]:
     while (heard := inbox.get(until)) is not None:
         assert isinstance(heard, tuple)
         told.append(heard[1])
-        if isinstance(heard[1], (StreamClosed, ConnectionLost)) or (
+        if isinstance(heard[1], (Reply, StreamClosed, ConnectionLost)) or (
             isinstance(heard[1], StreamEvent) and heard[1].event.terminal
         ):
             break
@@ -240,10 +248,7 @@ def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1:{port}: what answers there does not speak HTTP"),
         (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "what the server sent cannot be read"),
-        (
-            b"HTTP/1.1 103 Early Hints\r\n\r\n" + HEAD + b"\r\n",
-            "a proxy or another server answered HTTP 103",
-        ),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + HEAD + b"\r\n", "answered HTTP 101"),
     ],
 )
 def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
@@ -254,3 +259,31 @@ def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
     ran = dify_job("run", "--timeout", "1s", env=env)
     assert ran.code == 74
     assert told.format(port=server.address.rpartition(":")[2]) in ran.result["message"]
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "application/json", ""])
+@pytest.mark.parametrize("begin", [b"", b"event: ping\n\n", b": hello\n\n", b"\xef\xbb\xbf"])
+def test_stream_is_recognised_by_its_first_bytes(kind: str, begin: bytes, saying: Says) -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-Version: 1.16.1\r\nConnection: close\r\n"
+    head += f"Content-Type: {kind}\r\n".encode() if kind else b""
+    end = event("workflow_finished", status="succeeded", outputs={})
+    opened, *rest = messages(saying(head + b"\r\n" + begin + end).address)
+    assert isinstance(opened, StreamOpened)
+    assert [type(message) for message in rest] == [StreamEvent]
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "text/event-stream"])
+def test_json_is_recognised_by_its_first_bytes(kind: str, saying: Says) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode()
+    heard = messages(saying(head + b'{"a": 1}').address)
+    assert isinstance(heard[-1], Reply)
+    assert heard[-1].body == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 102 Processing\r\n\r\n" * 3, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
+)
+def test_interim_answers_are_skipped(dify_job: Command, interim: bytes, saying: Says) -> None:
+    server = saying(interim + b"HTTP/1.1 100 Continue\r\n\r\n" + interim + FINISHED)
+    ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
+    assert ran.code == 0, ran.stderr

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from dify_job.cli import main
 from dify_job.cli import run as command
+from dify_job.run.run_spec import RunLimits
 from tests.support.home import Ran
 
 HUNG = -9
@@ -55,19 +56,26 @@ class Forks:
         self._ready.stdout.close()
 
     def run(
-        self, home: Path, args: list[str], env: Mapping[str, str], patches: Mapping[str, Any], limit: float
+        self,
+        home: Path,
+        args: list[str],
+        env: Mapping[str, str],
+        limits: Mapping[str, Any],
+        limit: float,
+        patches: Mapping[str, Any] | None = None,
     ) -> Ended:
         """Run a command in a home; limit: seconds.
 
-        patches: `module:name` -> value, set before it; {"path": TEXT} is a Path, {"returns": VALUE} is a
-        function that returns VALUE.
+        limits: those of RunLimits that differ. patches: `module:name` -> value, set before it; {"path": TEXT}
+        is a Path, {"returns": VALUE} is a function that returns VALUE.
         """
         home.mkdir(parents=True, exist_ok=True)
         order = {
             "home": str(home),
             "args": args,
             "env": dict(env),
-            "patches": dict(patches),
+            "limits": dict(limits),
+            "patches": dict(patches or {}),
             "limit": limit + _HANGS,
         }
         end: Future[int] = Future()
@@ -137,6 +145,8 @@ def become(order: dict[str, Any]) -> NoReturn:
     for where, value in order["patches"].items():
         module, _, name = where.partition(":")
         setattr(importlib.import_module(module), name, _patch(value))
+    limits = {name: tuple(one) if isinstance(one, list) else one for name, one in order["limits"].items()}
+    command._LIMITS = RunLimits(**limits)
     command._BEGAN = time.monotonic()
     (home / "pid").write_text(str(os.getpid()))
     main.main(order["args"])

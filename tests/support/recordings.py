@@ -10,7 +10,7 @@ from dify_job.demo.wire import Replay
 
 DATA = Path(__file__).parents[1] / "data"
 KEY = "app-EXAMPLEKEY000000000000"
-VERSIONS = ("1.11.2", "1.12.1", "1.14.2")
+VERSIONS = ("1.11.2", "1.12.1", "1.14.2", "1.16.1")
 
 _ENDED = {
     "complete": "complete",

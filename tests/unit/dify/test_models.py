@@ -10,7 +10,7 @@ from dify_job.dify import models
 from dify_job.dify.models import ApiError, RunNotFound, WorkflowRun
 from dify_job.dify.sse import ServerSentEvent
 from dify_job.exit_codes import Outcome
-from dify_job.run.outcome import End, decide
+from dify_job.run.outcome import decide
 from dify_job.run.result import result_of
 
 NAMES = [
@@ -55,7 +55,7 @@ def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
     rows = models.read_logs(body, "u")
     refusal = models.read_refusal(status, {"X-Version": "1.²"}, body)
     runs = [event and event.run, answer, found, *(rows or ())]
-    for end in [End(refusal=refusal), *(End(run=run) for run in runs if isinstance(run, WorkflowRun))]:
+    for end in [refusal, *(run for run in runs if isinstance(run, WorkflowRun))]:
         result = result_of(decide(end), "j", call_time="", attempts=1, duration=0)
         json.dumps(result.as_json(), allow_nan=True)
         assert len(result.message) <= 1000

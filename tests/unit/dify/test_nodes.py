@@ -10,7 +10,7 @@ import pytest
 from dify_job.dify.models import Event, FailedNode, WorkflowRun, read_event
 from dify_job.dify.nodes import NodeTracker
 from dify_job.dify.sse import Parser
-from dify_job.run.outcome import End, decide
+from dify_job.run.outcome import decide
 from tests.support.recordings import VERSIONS, load, names
 
 
@@ -124,4 +124,4 @@ def test_succeeded_run_has_no_failed_node() -> None:
     ],
 )
 def test_message_names_the_failed_node(run: WorkflowRun, message: str) -> None:
-    assert decide(End(run=run)).message == message
+    assert decide(run).message == message

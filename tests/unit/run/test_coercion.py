@@ -18,7 +18,7 @@ from dify_job.run.coercion import coerce, fitted
 from dify_job.run.inputs import needs_form
 from tests.support import recordings
 
-VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14)}
+VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14), "1.16.1": (1, 16)}
 FORMS = {
     version: recordings.load(version, "parameters-echo").bytes
     for version in recordings.VERSIONS

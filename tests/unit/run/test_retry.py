@@ -1,6 +1,7 @@
 import random
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,25 +15,48 @@ from dify_job.run.retry import pause, seconds_of
     st.floats(0, 60) | st.none(),
     st.floats(0, 200) | st.none(),
     st.integers(),
+    st.booleans(),
 )
 def test_pauses_keep_the_policy(
-    attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int
+    attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int, busy: bool
 ) -> None:
     policy = RetryPolicy(attempts=5, max_wait=120)
     wait = pause(
         policy,
         attempts=attempts,
+        busy=busy,
+        pauses=(1.0, 10.0),
         waited=waited,
         last=last,
         retry_after=retry_after,
         uniform=random.Random(seed).uniform,
     )
-    if attempts >= 5 or waited >= 120:
+    if (attempts >= 5 and not busy) or waited >= 120:
         assert wait is None or wait == 0 or retry_after is not None
     if wait is not None:
-        assert attempts < 5
+        assert attempts < 5 or busy
         assert waited + wait <= 120 + 1e-9
         assert wait <= 10 or (retry_after is not None and wait >= min(retry_after, 120 - waited) - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "busy", "waits"), [(3, True, True), (3, False, False), (1, True, False), (1, False, False)]
+)
+def test_busy_server_is_waited_out_unless_one_attempt_is_allowed(
+    allowed: int, busy: bool, waits: bool
+) -> None:
+    policy = RetryPolicy(attempts=allowed, max_wait=120)
+    wait = pause(
+        policy,
+        attempts=10,
+        busy=busy,
+        pauses=(1.0, 10.0),
+        waited=60,
+        last=5,
+        retry_after=None,
+        uniform=random.Random(1).uniform,
+    )
+    assert (wait is not None) is waits
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

@@ -119,6 +119,7 @@ def jobs(draw: st.DrawFn) -> Job:
         connect_timeout=draw(SPANS),
         idle_timeout=draw(SPANS),
         wait_network=draw(st.none() | SPANS),
+        queue_time=draw(SPANS),
         inputs=draw(st.dictionaries(TEXTS, VALUES, max_size=4)),
         env=draw(st.just(()) | st.just(("REGION", "TOPIC"))),
         console_url=draw(st.none() | st.just("https://dify.example.com/app/1/logs")),
@@ -178,7 +179,17 @@ def test_what_is_refused_in_a_pod_can_be_written_all_the_same(tmp_path: Path) ->
 
 def test_of_each_key_of_a_job_it_is_decided_what_becomes_of_it_in_a_pod() -> None:
     written = {"base_url", "mode", "workflow_id", "end_user", "timeout", "connect_timeout", "idle_timeout"}
-    written |= {"wait_network", "inputs", "env", "overlap", "partial", "retry", "expect", "console_url"}
+    written |= {
+        "wait_network",
+        "queue_time",
+        "inputs",
+        "env",
+        "overlap",
+        "partial",
+        "retry",
+        "expect",
+        "console_url",
+    }
     written |= {"log_outputs", "description"}
     refused_in_part = {"files", "ca_file", "output", "metrics", "notify"}
     said_otherwise = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
