@@ -52,6 +52,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "next": ("next_runs", "next_runs", msg("The coming runs, with zone and clock changes.")),
     "pause": ("pause", "pause", msg("Let a job rest, across reboots.")),
     "resume": ("pause", "resume", msg("Arm a paused job again.")),
+    "report": ("report", "report", msg("Write an HTML page about all jobs.")),
     "logs": ("logs", "logs", msg("The log of a job: hands over to journalctl.")),
     "render": ("render", "render", msg("Print the units or crontab entries for another host.")),
     "secret": ("secret", "secret_group", msg("Store the API key of a job.")),

@@ -61,10 +61,10 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
     for row, cells in zip(status.jobs, laid_out[1:], strict=True):
         lines += cells
-        for text in _reasons(row, status.at):
+        for text in reasons_of(row, status.at):
             lines += put(text, _INDENT)
         # Not broken into lines, so that they can be pasted.
-        commands = (for_reader(each, reader) for each in _commands(row))
+        commands = (for_reader(each, reader) for each in commands_of(row))
         lines += [" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands]
     for socket in status.http:
         lines += put(_http(socket))
@@ -183,8 +183,14 @@ def _laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
     ]
 
 
-def _reasons(row: JobStatus, now: datetime) -> Iterator[str]:
-    """What a person has to know about the job, a text each."""
+def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
+    """Give what a person has to know about a job, a text each.
+
+    Args:
+        row: The job.
+        now: The current time, aware.
+
+    """
     if row.running:
         yield _progress(row, now)
     if row.last is not None and row.last_failed:
@@ -202,12 +208,17 @@ def _reasons(row: JobStatus, now: datetime) -> Iterator[str]:
     if row.sync in texts:
         yield texts[row.sync]
     if row.config_error is not None:
-        yield msg("its configuration cannot be used, see above")
+        yield msg("its configuration has a mistake, see above")
     yield from row.found
 
 
-def _commands(row: JobStatus) -> Iterator[Command]:
-    """The commands that show more, or fix it."""
+def commands_of(row: JobStatus) -> Iterator[Command]:
+    """Give the commands that show more of what a job needs, or fix it.
+
+    Args:
+        row: The job.
+
+    """
     job = row.job
     root = row.installed is not None and row.installed.scope is Scope.SYSTEM
     if row.last_failed:

@@ -128,3 +128,19 @@ def _of_files() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+
+
+def render_html(name: str, values: Mapping[str, Any]) -> str:
+    """Render an HTML template of deploy/; every value in it is escaped.
+
+    Args:
+        name: For example `report/page.html.j2`.
+        values: By the names that the template uses.
+
+    """
+    return _of_pages().get_template(name).render(values)
+
+
+@functools.cache
+def _of_pages() -> Environment:
+    return _of_files().overlay(autoescape=True)
