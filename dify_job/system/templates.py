@@ -13,6 +13,7 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.sanitize import visible
 from ..messages.message import msg
 
 _PACKAGE = Path(__file__).parents[1]
@@ -131,7 +132,7 @@ def _of_files() -> Environment:
 
 
 def render_html(name: str, values: Mapping[str, Any]) -> str:
-    """Render an HTML template of deploy/; every value in it is escaped.
+    """Render an HTML template of deploy/; every value in it is escaped, control characters included.
 
     Args:
         name: For example `report/page.html.j2`.
@@ -143,4 +144,9 @@ def render_html(name: str, values: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _of_pages() -> Environment:
-    return _of_files().overlay(autoescape=True)
+    return _of_files().overlay(autoescape=True, finalize=_without_controls)
+
+
+def _without_controls(value: Any) -> Any:
+    """Show control characters, and marks that turn the direction of writing, as their escapes."""
+    return visible(value) if isinstance(value, str) else value
