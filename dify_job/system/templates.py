@@ -13,8 +13,8 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.sanitize import visible
 from ..messages.message import msg
+from ..messages.sanitize import visible
 
 _PACKAGE = Path(__file__).parents[1]
 _LENGTH = 1_000_000  # characters of a rendered value
