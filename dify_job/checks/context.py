@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..config.model import Config, Job
 from ..messages.errors import JobError
+from ..messages.problem import Command
 from ..schedulers import access, units
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
@@ -77,14 +78,18 @@ class CheckContext:
             self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
         )
 
-    @property
-    def systemctl(self) -> str:
+    def systemctl(self, *words: str) -> Command:
         """The command that tells that manager something."""
-        return f"{self.scheduler.scope.sudo}systemctl" if self.system else "systemctl --user"
+        program = ("systemctl",) if self.system else ("systemctl", "--user")
+        return Command((*program, *words), needs_root=self.system)
 
-    def command(self, words: str) -> str:
-        """A command of ours that changes what is installed."""
-        return self.scheduler.scope.sudo + "dify-job " + words
+    def command(self, *words: str) -> Command:
+        """A command of dify-job that changes what is installed."""
+        return Command(("dify-job", *words), needs_root=self.system)
+
+    def as_owner(self, *words: str) -> Command:
+        """A command on what belongs to the owner of the job: root, or the caller."""
+        return Command(words, needs_root=self.system)
 
     @property
     def system(self) -> bool:

@@ -9,14 +9,15 @@ from urllib.request import getproxies, proxy_bypass
 from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..messages.message import msg
+from ..messages.problem import Problem
 from ..schedulers.unit_names import unit_names
 from .context import CheckContext
-from .finding import Finding, ok, place_of, warn
+from .finding import ok, place_of, warn
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 
 
-def check_environment(case: CheckContext) -> Iterator[Finding]:
+def check_environment(case: CheckContext) -> Iterator[Problem]:
     """Nothing where the job needs none of them."""
     wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *_bundle_variable(case.job)}
     if not wanted:
@@ -43,13 +44,12 @@ def _mend(case: CheckContext, missing: Sequence[str], service: str) -> str:
                 place_of=place_of(case.job, "ca_file"),
             )
     if case.by_cron:
-        again = case.command(f"install {case.job.name} --backend systemd")
+        again = case.command("install", case.job.name, "--backend", "systemd")
         return msg("{again} (cron gives a job no variables; a unit can have them)", again=again)
     if (case.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
         return msg(
-            "{systemctl} edit {service} ([Service] Environment={missing}=...)",
-            systemctl=case.systemctl,
-            service=service,
+            "{command} ([Service] Environment={missing}=...)",
+            command=case.systemctl("edit", service),
             missing=missing[0],
         )
     return _drop_in(case, missing, service)
@@ -61,8 +61,9 @@ def _drop_in(case: CheckContext, missing: Sequence[str], service: str) -> str:
     place = shlex.quote(f"{unit}.d")
     pairs = " ".join(f'"{name}=${name}"' for name in missing)
     quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
-    text = msg("printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]'", pairs=pairs, quote=quote)
-    return f"mkdir -p {place} && {text} >{place}/environment.conf && {case.systemctl} daemon-reload"
+    write = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]' >{place}/environment.conf"
+    reload = case.systemctl("daemon-reload")
+    return msg("mkdir -p {place} && {write} && {reload}", place=place, write=write, reload=reload)
 
 
 def _bundle_variable(job: Job) -> list[str]:

@@ -1,42 +1,11 @@
-"""One line of `dify-job doctor`."""
+"""What a check found: a problem with its fix, or that all is well."""
 
-import re
-from dataclasses import dataclass, replace
-from enum import IntEnum
+import shlex
 
 from ..config.environment import VARIABLES
 from ..config.model import Job, Source
 from ..messages.message import msg
-from ..system.privileges import sudo
-
-_OF_A_CONFIG = re.compile(r"\bdify-job (?=(?:config|doctor|install|next|run|secret) )")
-
-
-class Severity(IntEnum):
-    """How bad it is; its number is the exit status of `dify-job doctor`."""
-
-    OK = 0
-    WARN = 1
-    FAIL = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, what was found, and what mends it.
-
-    mend: a command that a shell takes as it stands, words about it after "; " or in brackets; or an edit.
-    """
-
-    name: str
-    level: Severity
-    message: str
-    mend: str | None = None
-
-    def with_options(self, options: str) -> "Finding":
-        """The same for who looks at a config by these options: our commands in it look at the same."""
-        if self.mend is None or not options:
-            return self
-        return replace(self, mend=_OF_A_CONFIG.sub(f"dify-job {options} ", self.mend))
+from ..messages.problem import Command, Problem, Severity
 
 
 def place_of(job: Job, key: str) -> str:
@@ -49,21 +18,21 @@ def place_of(job: Job, key: str) -> str:
     return msg("[jobs.{name}] of {value}", name=job.name, value=file or msg("a config file"))
 
 
-def by_root(command: str) -> str:
-    """A command as this caller has to give it."""
-    return f"{sudo()}{command}"
+def by_root(words: str) -> Command:
+    """A command that only root can give. words: as a shell reads them."""
+    return Command(shlex.split(words), needs_root=True)
 
 
-def ok(name: str, message: str) -> Finding:
+def ok(name: str, message: str) -> Problem:
     """Nothing is in the way of the next run."""
-    return Finding(name, Severity.OK, message)
+    return Problem(name, Severity.OK, message)
 
 
-def warn(name: str, message: str, mend: str | None) -> Finding:
+def warn(name: str, message: str, fix: str | None) -> Problem:
     """The next run goes, but not as somebody may think."""
-    return Finding(name, Severity.WARN, message, mend)
+    return Problem(name, Severity.WARN, message, fix)
 
 
-def fail(name: str, message: str, mend: str | None) -> Finding:
+def fail(name: str, message: str, fix: str | None) -> Problem:
     """The next run does not come to its end, or is not started."""
-    return Finding(name, Severity.FAIL, message, mend)
+    return Problem(name, Severity.FAIL, message, fix)

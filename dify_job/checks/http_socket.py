@@ -5,15 +5,17 @@ import shlex
 
 from ..config.secrets import read_token
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..messages.problem import Command, Problem, command
 from ..schedulers import access
+from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..system.managed_files import is_missing
 from .context import CheckContext
-from .finding import Finding, fail, ok, warn
+from .finding import fail, ok, warn
 
 
-def check_http_socket(case: CheckContext) -> Finding | None:
+def check_http_socket(case: CheckContext) -> Problem | None:
     """None where no interface serves the job."""
     state = HttpSocket(case.scheduler.scope).state() if not case.by_cron else None
     if state is None or case.job.name not in state.jobs:
@@ -23,26 +25,19 @@ def check_http_socket(case: CheckContext) -> Finding | None:
     return _check_answers(state, state.config) or _check_listens(case, state, state.config)
 
 
-def _check_units(state: HttpSocketStatus) -> Finding:
+def _check_units(state: HttpSocketStatus) -> Problem:
     again = _again(state)
     if state.edited:
-        there = " ".join(shlex.quote(str(path)) for path in state.edited)
-        told = msg("edited by hand, so that install refuses to change them: {there}", there=there)
-        return warn(
-            "http",
-            told,
-            msg(
-                "{as_owner} && {again}",
-                as_owner=_as_owner(state, msg("rm {there}", there=there)),
-                again=again,
-            ),
-        )
+        there = [str(path) for path in state.edited]
+        told = msg("edited by hand, so that install refuses to change them: {there}", there=" ".join(there))
+        remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
+        return warn("http", told, join(" && ", (remove, again)))
     if state.config is None:
         return fail("http", msg("one of its two units is missing"), again)
     return warn("http", msg("its units are of another version of dify-job, or for another systemd"), again)
 
 
-def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Finding | None:
+def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Problem | None:
     """None where a request gets an answer."""
     if not os.access(door.python, os.X_OK):
         told = msg("{python}, which answers, is gone or cannot be run", python=door.python)
@@ -54,15 +49,13 @@ def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Finding |
     return None
 
 
-def _check_listens(case: CheckContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Finding:
+def _check_listens(case: CheckContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Problem:
     if state.listening is False:
         told = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
-        return fail(
-            "http", told, msg("{systemctl} enable --now {socket}", systemctl=case.systemctl, socket=SOCKET)
-        )
+        return fail("http", told, case.systemctl("enable", "--now", SOCKET))
     if not state.enabled:
         told = msg("it listens until the next boot only: its socket is not enabled")
-        return warn("http", told, msg("{systemctl} enable {socket}", systemctl=case.systemctl, socket=SOCKET))
+        return warn("http", told, case.systemctl("enable", SOCKET))
     if state.listening is None:
         return ok(
             "http", msg("systemd is to listen on {listen} for {who}", listen=door.listen, who=_who(door))
@@ -96,20 +89,15 @@ def _who(door: HttpSocketConfig) -> str:
     return "root" if not door.uid else msg("root and {name_of}", name_of=access.name_of(door.uid))
 
 
-def _again(state: HttpSocketStatus) -> str:
+def _again(state: HttpSocketStatus) -> Command:
     """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
-    door = state.config
+    door, needs_root = state.config, state.scope is Scope.SYSTEM
     if door is None:
-        return _as_owner(state, shlex.join(["dify-job", "install", *state.jobs, "--http"]))
+        return command("dify-job", "install", *state.jobs, "--http", needs_root=needs_root)
     words = ["dify-job", "--config", str(door.config_path), "install", *door.jobs, "--http"]
     words += ["--http-listen", door.listen]
     if door.token_file is not None:
         words += ["--http-token-file", str(door.token_file)]
-    command = shlex.join(words)
     if door.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(door.uid):
-        command = f"SUDO_UID={door.uid} {command}"
-    return _as_owner(state, command)
-
-
-def _as_owner(state: HttpSocketStatus, command: str) -> str:
-    return f"{state.scope.sudo}{command}"
+        words = ["env", f"SUDO_UID={door.uid}", *words]
+    return command(*words, needs_root=needs_root)

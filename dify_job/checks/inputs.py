@@ -10,17 +10,18 @@ from ..dify.models import version_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Problem
 from ..run import coercion
 from ..run import files as run_files
 from ..run.inputs import needs_form
 from ..schedulers import access
-from .finding import Finding, fail, ok, place_of, warn
+from .finding import fail, ok, place_of, warn
 from .settings import grant_access_command
 
 
 def check_inputs(
     job: Job, inputs: Mapping[str, Any] | JobError, files: Mapping[str, Any], seen: AppProbe | None
-) -> Finding | None:
+) -> Problem | None:
     """What Dify would refuse or drop; None where the form is not known. inputs: rendered, or why not."""
     place = place_of(job, "inputs")
     if isinstance(inputs, JobError):
@@ -71,7 +72,7 @@ def check_files(
     files: Mapping[str, Sequence[str]] | JobError,
     account: access.Account,
     seen: AppProbe | None,
-) -> Finding | None:
+) -> Problem | None:
     """The files that the job hands over; None where it has none."""
     place = place_of(job, "files")
     if isinstance(files, JobError):

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.message import msg
+from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run, why_not_started
 from ..state.history import RunRecord, read_history
 from ..state.reader import lock_holder, read_in_flight, read_last
 from .context import CheckContext
-from .finding import Finding, ok, warn
+from .finding import ok, warn
 from .machine import is_hidden
 
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
@@ -20,7 +21,7 @@ _NO_PROCESS = {
 }
 
 
-def check_last_run(case: CheckContext) -> Iterator[Finding]:
+def check_last_run(case: CheckContext) -> Iterator[Problem]:
     """The last run by its own record, or by the service manager where it left none."""
     ending = case.one.ending if case.one is not None else None
     left = read_in_flight(case.state)
@@ -31,9 +32,7 @@ def check_last_run(case: CheckContext) -> Iterator[Finding]:
             result=ending.result,
             no_process=_NO_PROCESS[ending.result],
         )
-        yield warn(
-            "last-run", told, msg("{systemctl} status {unit}", systemctl=case.systemctl, unit=ending.unit)
-        )
+        yield warn("last-run", told, case.systemctl("status", ending.unit))
     elif last is not None:
         yield _judge(case, last)
     elif is_hidden(case):
@@ -55,17 +54,17 @@ def _runs(case: CheckContext) -> tuple[RunRecord, ...] | None:
         return None
 
 
-def _judge(case: CheckContext, last: RunRecord) -> Finding:
+def _judge(case: CheckContext, last: RunRecord) -> Problem:
     if last.outcome in _GOOD:
         return ok("last-run", msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
     job = case.job.name
     if (why := why_not_started(last.exit_code)) is not None:
         mends = {
-            203: case.command(f"install {job}"),
-            217: case.command(f"install {job} --run-as USER"),
-            243: case.command(f"secret set {job}"),
+            203: case.command("install", job),
+            217: case.command("install", job, "--run-as", "USER"),
+            243: case.command("secret", "set", job),
         }
-        look = msg("{systemctl} cat dify-job-{job}.service", systemctl=case.systemctl, job=job)
+        look = case.systemctl("cat", f"dify-job-{job}.service")
         return warn(
             "last-run",
             msg("systemd could not start it: status {why}", why=why),
@@ -79,4 +78,4 @@ def _judge(case: CheckContext, last: RunRecord) -> Finding:
         told = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message)
     else:
         told = msg("{outcome}: {message}", outcome=outcome, message=last.message)
-    return warn("last-run", told, last.hint or msg("dify-job logs {job}", job=job))
+    return warn("last-run", told, last.hint or command("dify-job", "logs", job))

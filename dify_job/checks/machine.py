@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..dify.app_info import AppProbe
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import Problem, command
 from ..schedulers import access, systemctl
 from ..state.reader import lock_holder
 from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import CheckContext
-from .finding import Finding, by_root, fail, ok, warn
+from .finding import by_root, fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -28,7 +28,7 @@ _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
 
 
-def check_clock(seen: AppProbe | None) -> Finding:
+def check_clock(seen: AppProbe | None) -> Problem:
     """Whether schedules mean what they say."""
     ahead = seen.clock_ahead if seen is not None else None
     if ahead is not None and abs(ahead) > _MOST_SKEW:
@@ -37,11 +37,11 @@ def check_clock(seen: AppProbe | None) -> Finding:
         return warn(
             "clock",
             told,
-            msg("{by_root} (on the machine that is wrong)", by_root=by_root(msg("timedatectl set-ntp true"))),
+            msg("{by_root} (on the machine that is wrong)", by_root=by_root("timedatectl set-ntp true")),
         )
     synchronised = _synchronised()
     if synchronised is False:
-        return warn("clock", msg("the clock is not synchronised"), by_root(msg("timedatectl set-ntp true")))
+        return warn("clock", msg("the clock is not synchronised"), by_root("timedatectl set-ntp true"))
     state = msg("synchronised") if synchronised else msg("not known whether it is synchronised")
     if ahead is None:
         return ok("clock", state)
@@ -58,19 +58,16 @@ def _synchronised() -> bool | None:
     return {"yes": True, "no": False}.get(done.text.strip()) if done.code == 0 else None
 
 
-def check_journal(case: CheckContext) -> Finding:
+def check_journal(case: CheckContext) -> Problem:
     """Whether the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
         return _check_without_journal(case)
     if not _listens(_JOURNAL):
-        again = by_root(msg("systemctl restart systemd-journald.socket systemd-journald"))
+        again = by_root("systemctl restart systemd-journald.socket systemd-journald")
         return warn("journal", msg("journald does not run: the log of a run goes nowhere"), again)
     if _keeps_nothing():
         there = "/etc/systemd/journald.conf.d"
-        keep = msg(
-            "mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf",
-            there=there,
-        )
+        keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
         mend = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
         return warn(
             "journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), mend
@@ -82,20 +79,20 @@ def check_journal(case: CheckContext) -> Finding:
     return warn("journal", told, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
 
 
-def _check_without_journal(case: CheckContext) -> Finding:
+def _check_without_journal(case: CheckContext) -> Problem:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = case.job.log_file
     if not case.by_cron or _listens(_SYSLOG):
         return ok("journal", msg("none here; the log goes to syslog") if case.by_cron else msg("none here"))
     if file is None:
         told = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
-        mend = msg("{by_root} (or set log_file in the job)", by_root=by_root(msg("apt-get install rsyslog")))
+        mend = msg("{by_root} (or set log_file in the job)", by_root=by_root("apt-get install rsyslog"))
         return warn("journal", told, mend)
     if is_missing(file.parent, stat.S_ISDIR):
         return warn(
             "journal",
             msg("the directory of log_file {file} does not exist", file=file),
-            msg("mkdir -p {parent}", parent=file.parent),
+            command("mkdir", "-p", str(file.parent)),
         )
     if case.account is not None and (why := access.obstacle(file.parent, case.account, os.W_OK)) is not None:
         told = msg("{name} cannot write log_file {file}: {why}", name=case.account.name, file=file, why=why)
@@ -135,7 +132,7 @@ def _in_group() -> bool:
     return False
 
 
-def check_state(case: CheckContext) -> Finding:
+def check_state(case: CheckContext) -> Problem:
     """Whether lock and records can be kept, and who holds the lock."""
     if case.job.state == "none":
         return ok("state", msg('none is kept (state = "none")'))
@@ -161,19 +158,21 @@ def check_state(case: CheckContext) -> Finding:
     return ok("state", msg("{directory}; a run is under way ({who})", directory=directory, who=who))
 
 
-def _cannot_be_written(case: CheckContext, there: Path) -> Finding | None:
+def _cannot_be_written(case: CheckContext, there: Path) -> Problem | None:
     """there: the state directory, or what there is of its path."""
     directory = case.state
     if (strange := _in_its_place(case, there)) is not None:
         return fail(
             "state",
             strange,
-            msg("mv {quote} {quote2}", quote=shlex.quote(str(there)), quote2=shlex.quote(f"{there}.old")),
+            command("mv", str(there), f"{there}.old"),
         )
     account = case.account
     name = account.name if account is not None else case.job.run_as
     if os.statvfs(there).f_flag & os.ST_RDONLY:
-        writable = by_root(f"mount -o remount,rw $(findmnt -n -o TARGET -T {there})")
+        writable = by_root(
+            f"sh -c 'mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})'"
+        )
         told = msg("{there} is on a file system that is mounted read-only", there=there)
         return fail(
             "state", told, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
@@ -182,10 +181,10 @@ def _cannot_be_written(case: CheckContext, there: Path) -> Finding | None:
     writer = access.ROOT if there != directory and case.system else account
     why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
-        mine = f"chown -R {name} {there}"
-        anew = f"install -d -o {name} {directory.parent} {directory}"
+        mine = ("chown", "-R", str(name), str(there))
+        anew = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
         told = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
-        return fail("state", told, by_root(mine if there == directory else anew))
+        return fail("state", told, command(*(mine if there == directory else anew), needs_root=True))
     return None
 
 
@@ -210,9 +209,9 @@ def is_hidden(case: CheckContext) -> bool:
 
 def _stop(case: CheckContext, who: str) -> str:
     if case.one is not None and case.one.running:
-        return msg("{systemctl} stop dify-job-{name}.service", systemctl=case.systemctl, name=case.job.name)
+        return case.systemctl("stop", f"dify-job-{case.job.name}.service")
     pid = who.removeprefix("process ")
-    return msg("kill {pid}", pid=pid) if pid.isdecimal() else f"fuser -k {case.state / 'lock'}"
+    return command("kill", pid) if pid.isdecimal() else command("fuser", "-k", str(case.state / "lock"))
 
 
 def _nearest(path: Path) -> Path:
@@ -221,7 +220,7 @@ def _nearest(path: Path) -> Path:
     return path
 
 
-def check_disk(case: CheckContext) -> Finding:
+def check_disk(case: CheckContext) -> Problem:
     """Room for records and output."""
     places = {_nearest(case.state)} if case.job.state != "none" else set()
     output = case.job.output.file

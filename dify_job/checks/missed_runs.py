@@ -6,18 +6,19 @@ from datetime import UTC, datetime, timedelta
 from ..config.model import Job
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Problem
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_tick
 from ..system.uptime import booted_at, suspended
-from .finding import Finding, by_root, warn
+from .finding import by_root, warn
 
 
 def check_missed_runs(
     one: InstalledJob, job: Job | None, past: Sequence[RunRecord] | None, now: datetime
-) -> Finding | None:
+) -> Problem | None:
     """A warning where the last two scheduled runs left no record, else None.
 
     A pause, a fresh install and a machine that was off excuse what fell into them.

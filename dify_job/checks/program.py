@@ -11,21 +11,22 @@ from pathlib import Path
 from ..config.permissions import fault_of_directories
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Problem, Severity, command
 from ..schedulers import access, units
 from ..schedulers.backend import Scope
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import CheckContext
-from .finding import Finding, Severity, by_root, fail, ok, warn
+from .finding import fail, ok, warn
 
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
 
 
-def check_program(case: CheckContext) -> Iterator[Finding]:
+def check_program(case: CheckContext) -> Iterator[Problem]:
     """The interpreter, and, where it is good, whether the service gets to the code and finds it compiled."""
     yield (interpreter := _check_interpreter(case))
-    if interpreter.level is Severity.OK and case.python is not None:
+    if interpreter.severity is Severity.OK and case.python is not None:
         yield from _check_reach(case)
         yield _check_bytecode(case, case.python)
 
@@ -43,16 +44,16 @@ def _lacks(python: Path, module: str) -> bool:
     return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
 
 
-def _check_interpreter(case: CheckContext) -> Finding:
+def _check_interpreter(case: CheckContext) -> Problem:
     job, python = case.job.name, case.python
-    again = msg("{command} (with this dify-job's own interpreter)", command=case.command(f"install {job}"))
+    again = msg("{command} (with this dify-job's own interpreter)", command=case.command("install", job))
     if python is None:
         return warn("interpreter", msg("no line of ours starts it"), again)
     if case.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
         return warn(
             "interpreter",
             msg("{python} is not for you to look at", python=python),
-            by_root(msg("dify-job doctor {job}", job=job)),
+            command("dify-job", "doctor", job, needs_root=True),
         )
     if not os.access(python, os.X_OK):
         what = msg("is gone") if is_missing(python) else msg("cannot be run")
@@ -87,7 +88,7 @@ def _distrust(python: Path) -> str | None:
     return fault_of_directories(beside) or fault_of_directories(python)
 
 
-def _check_reach(case: CheckContext) -> Iterator[Finding]:
+def _check_reach(case: CheckContext) -> Iterator[Problem]:
     """What install refuses: the service's user must get to code and config."""
     account = case.account
     if not case.system or account is None:
@@ -104,7 +105,7 @@ def _check_reach(case: CheckContext) -> Iterator[Finding]:
     yield ok("reach", msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
 
 
-def _check_bytecode(case: CheckContext, python: Path) -> Finding:
+def _check_bytecode(case: CheckContext, python: Path) -> Problem:
     """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
     if python != Path(sys.executable):
         return ok("bytecode", msg("of another interpreter, not looked at"))
@@ -117,9 +118,7 @@ def _check_bytecode(case: CheckContext, python: Path) -> Finding:
             "{len} modules are not compiled: each run compiles them anew (1.8 times the CPU)",
             len=len(missing),
         )
-        return warn(
-            "bytecode", told, msg("{python} -m compileall -q {roots}", python=python, roots=" ".join(roots))
-        )
+        return warn("bytecode", told, command(str(python), "-m", "compileall", "-q", *roots))
     return ok("bytecode", "compiled")
 
 

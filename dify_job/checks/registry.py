@@ -8,12 +8,13 @@ from typing import TypeVar
 from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Problem, Severity, command
 from ..run.inputs import Templates
 from ..run.preflight import obstacle
 from ..state.history import read_history
 from ..state.reader import read_last
 from .context import CheckContext
-from .finding import Finding, Severity, by_root, fail, place_of, warn
+from .finding import fail, place_of, warn
 from .http_socket import check_http_socket
 from .inputs import check_files, check_inputs
 from .last_run import check_last_run
@@ -26,7 +27,7 @@ from .settings import check_config, check_key, check_notify, check_output, check
 _T = TypeVar("_T")
 
 
-def examine(case: CheckContext, servers: Servers) -> Iterator[Finding]:
+def examine(case: CheckContext, servers: Servers) -> Iterator[Problem]:
     """The lines of one job; a line that says nothing because of an earlier failure is left out."""
     yield check_config(case.config)
     key_check, key = check_key(case)
@@ -45,7 +46,7 @@ def examine(case: CheckContext, servers: Servers) -> Iterator[Finding]:
     yield check_schedule(case)
     yield check_zone(case.job, case.now)
     yield (backend := check_backend(case))
-    yield from check_service(case, alive=backend.level is Severity.OK)
+    yield from check_service(case, alive=backend.severity is Severity.OK)
     yield from _shown(check_http_socket(case))
     yield check_clock(seen)
     yield check_journal(case)
@@ -55,7 +56,7 @@ def examine(case: CheckContext, servers: Servers) -> Iterator[Finding]:
     yield from _shown(_check_missed_runs(case))
 
 
-def _check_missed_runs(case: CheckContext) -> Finding | None:
+def _check_missed_runs(case: CheckContext) -> Problem | None:
     try:
         past = read_history(case.state)
     except OSError:
@@ -63,7 +64,7 @@ def _check_missed_runs(case: CheckContext) -> Finding | None:
     return check_missed_runs(case.one, case.job, past, case.now) if case.one is not None else None
 
 
-def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Finding]:
+def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Problem]:
     """What goes in and what comes out."""
     known = seen if seen is not None and obstacle(seen) is None else None
     templates = Templates(case.job, partial(_last_success, case))
@@ -79,7 +80,7 @@ def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Finding]:
             told,
             msg(
                 "{by_root} ({other})",
-                by_root=by_root(msg("useradd --system {run_as}", run_as=run_as)),
+                by_root=command("useradd", "--system", str(run_as), needs_root=True),
                 other=other,
             ),
         )
@@ -89,7 +90,7 @@ def _check_data(case: CheckContext, seen: AppProbe | None) -> Iterator[Finding]:
     yield from _shown(check_notify(case))
 
 
-def _shown(check: Finding | None) -> Iterator[Finding]:
+def _shown(check: Problem | None) -> Iterator[Problem]:
     if check is not None:
         yield check
 

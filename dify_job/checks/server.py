@@ -14,9 +14,10 @@ from ..dify.app_info import CALL_LIMIT, AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import Problem, command
 from ..run.outcome import connection_error_hint
 from ..run.preflight import obstacle
-from .finding import Finding, fail, ok, place_of, warn
+from .finding import fail, ok, place_of, warn
 
 _BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
 _CERTIFICATE_WARNING = timedelta(days=14)
@@ -47,7 +48,7 @@ class Servers:
         return self._seen[asked]
 
 
-def check_trust(job: Job) -> Finding | None:
+def check_trust(job: Job) -> Problem | None:
     """Why no server can be trusted; None where its certificates can be judged."""
     try:
         check_ca_file(job.ca_file)
@@ -60,7 +61,7 @@ def check_trust(job: Job) -> Finding | None:
     return None
 
 
-def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Finding:
+def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Problem:
     """How the key travels."""
     parts = urlsplit(job.base_url)
     host = parts.hostname or ""
@@ -81,7 +82,7 @@ def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Finding:
     return ok("tls", told)
 
 
-def check_server(job: Job, seen: AppProbe) -> Iterator[Finding]:
+def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:
     """Dify answers, takes the key, and the app is a published workflow; after a failure there is no more."""
     verdict = obstacle(seen)
     refusal = seen.refusal
@@ -109,11 +110,12 @@ def check_server(job: Job, seen: AppProbe) -> Iterator[Finding]:
         ),
     )
     if verdict is not None and verdict.outcome is Outcome.DENIED:
-        yield fail("access", verdict.message, msg("dify-job secret set {name}", name=job.name))
+        yield fail("access", verdict.message, command("dify-job", "secret", "set", job.name))
         return
     yield ok("access", msg("Dify takes the key"))
     if verdict is not None:
-        other = msg("dify-job secret set {name} ({hint})", name=job.name, hint=verdict.hint)
+        store = command("dify-job", "secret", "set", job.name)
+        other = msg("{command} ({hint})", command=store, hint=verdict.hint)
         yield fail("app", verdict.message, verdict.hint if seen.mode in (None, "workflow") else other)
         return
     mode = "" if seen.mode is None else ", a workflow"

@@ -1,29 +1,28 @@
 """What starts the job: the back end, its files, and who changed them."""
 
 import os
-import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..messages.problem import Command, Problem, Severity, command
 from ..schedulers import access, crond, crontab, dropins, systemctl
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.systemctl import Unit
 from ..schedulers.unit_names import unit_names
 from ..system import subprocesses
 from ..system.managed_files import FileState, look
 from .context import CheckContext
 from .environment import check_environment
-from .finding import Finding, Severity, by_root, fail, ok, place_of, warn
+from .finding import by_root, fail, ok, place_of, warn
 from .program import check_program
 
 _LINGER = Path("/var/lib/systemd/linger")
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
-_EDITS = msg("--overwrite-edits (--diff in its place shows the edits)")
 
 
-def check_backend(case: CheckContext) -> Finding:
+def check_backend(case: CheckContext) -> Problem:
     """Whether the scheduler itself is alive; only a warning where nothing is installed with it yet."""
     bad = fail if case.one is not None else warn
     if case.by_cron:
@@ -52,22 +51,23 @@ def check_backend(case: CheckContext) -> Finding:
         return bad(
             "backend",
             why_not,
-            by_root(msg("loginctl enable-linger {name_of}", name_of=access.name_of(os.geteuid()))),
+            command("loginctl", "enable-linger", access.name_of(os.geteuid()), needs_root=True),
         )
-    by_cron = case.command(f"install {case.job.name} --backend cron")
-    if case.one is not None:  # with both it would run twice, and install refuses
-        by_cron = f"{_uninstall(case, case.one)} && {by_cron}"
-    return bad("backend", why_not, by_cron)
+    by_cron = case.command("install", case.job.name, "--backend", "cron")
+    if case.one is None:
+        return bad("backend", why_not, by_cron)
+    # with both it would run twice, and install refuses
+    return bad("backend", why_not, join(" && ", (_uninstall(case, case.one), by_cron)))
 
 
-def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
+def check_service(case: CheckContext, *, alive: bool) -> Iterator[Problem]:
     """The installed files, from being there to being armed; what follows a failure is left out.
 
     alive: the back end can be asked.
     """
     job, one = case.job.name, case.one
     if one is None:
-        install = case.command(f"install {job}{_where_asked(case)}")
+        install = case.command("install", job, *_where_asked(case))
         yield warn("units", msg("not installed: nothing starts it by itself"), install)
         return
     if len(case.installed) > 1:
@@ -78,7 +78,7 @@ def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
     shown = case.manager.show(unit_names(job)) if not case.by_cron else {}
     files = _check_units(case, one, shown) if not case.by_cron else _check_cron_file(case, one)
     yield files
-    if files.level is Severity.FAIL:
+    if files.severity is Severity.FAIL:
         return
     yield _check_mail(case) if case.by_cron else _check_overrides(case, list(shown.values()))
     if alive:
@@ -92,25 +92,20 @@ def check_service(case: CheckContext, *, alive: bool) -> Iterator[Finding]:
 # The files
 
 
-def _uninstall(case: CheckContext, one: InstalledJob) -> str:
-    command = msg(
-        "dify-job uninstall {name} --backend {backend} --{scope}",
-        name=case.job.name,
-        backend=one.backend,
-        scope=one.scope,
-    )
-    return f"{one.scope.sudo}{command}"
+def _uninstall(case: CheckContext, one: InstalledJob) -> Command:
+    words = ("uninstall", case.job.name, "--backend", one.backend, f"--{one.scope}")
+    return command("dify-job", *words, needs_root=one.scope is Scope.SYSTEM)
 
 
-def _where_asked(case: CheckContext) -> str:
+def _where_asked(case: CheckContext) -> tuple[str, ...]:
     """The flags by which install goes where the caller looked, and would not go by itself."""
-    backend = msg(" --backend cron") if case.by_cron and systemctl.is_booted() else ""
-    return backend if case.system == (os.geteuid() == 0) else f"{backend} --{case.scheduler.scope}"
+    backend = ("--backend", "cron") if case.by_cron and systemctl.is_booted() else ()
+    return backend if case.system == (os.geteuid() == 0) else (*backend, f"--{case.scheduler.scope}")
 
 
-def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
+def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
     job = case.job.name
-    again = case.command(f"install {job}")
+    again = case.command("install", job)
     there = {path.name: look(path, job) for path in one.paths}
     for name in unit_names(job):
         seen = there.get(name)
@@ -120,12 +115,7 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
             return fail(
                 "units",
                 told,
-                msg(
-                    "{systemctl} unmask {name} && {again} --start",
-                    systemctl=case.systemctl,
-                    name=name,
-                    again=again,
-                ),
+                join(" && ", (case.systemctl("unmask", name), case.command("install", job, "--start"))),
             )
         if seen is None:
             return fail("units", msg("{name} is missing", name=name), again)
@@ -134,18 +124,17 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
             return fail(
                 "units",
                 told,
-                _without(case, shown[name]["DropInPaths"].split())
-                or msg("{again} {edits}", again=again, edits=_EDITS),
+                _without(case, shown[name]["DropInPaths"].split()) or _overwrite(case),
             )
     if one.edited:
         return warn(
             "units",
             msg("edited by hand, so that install refuses to change them"),
-            msg("{again} {edits}", again=again, edits=_EDITS),
+            _overwrite(case),
         )
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
         told = msg("changed on disk since systemd read them")
-        return warn("units", told, msg("{systemctl} daemon-reload", systemctl=case.systemctl))
+        return warn("units", told, case.systemctl("daemon-reload"))
     if (drift := _drift(case, one)) is not None:
         return drift
     if case.python is not None:
@@ -156,13 +145,20 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
     return ok("units", msg("{sorted}: as configured", sorted=", ".join(sorted(there))))
 
 
+def _overwrite(case: CheckContext) -> str:
+    by = ("--backend", "cron") if case.by_cron else ()
+    again = case.command("install", case.job.name, *by, "--overwrite-edits")
+    return msg("{command} (--diff in its place shows the edits)", command=again)
+
+
 def _without(case: CheckContext, drop_ins: Sequence[str]) -> str | None:
     """What takes drop-ins away; None where there are none."""
-    command = by_root if case.system else str
-    return f"{command(f'rm {shlex.join(drop_ins)}')} && {case.systemctl} daemon-reload" if drop_ins else None
+    if not drop_ins:
+        return None
+    return join(" && ", (case.as_owner("rm", *drop_ins), case.systemctl("daemon-reload")))
 
 
-def _check_cron_file(case: CheckContext, one: InstalledJob) -> Finding:
+def _check_cron_file(case: CheckContext, one: InstalledJob) -> Problem:
     [path] = one.paths
     where = str(path) if path.is_absolute() else msg("the crontab")
     if path.is_absolute():
@@ -176,19 +172,15 @@ def _check_cron_file(case: CheckContext, one: InstalledJob) -> Finding:
             return fail(
                 "units",
                 msg("cron passes over {where} ({mode})", where=where, mode=mode),
-                msg(
-                    "{by_root} && {by_root2}",
-                    by_root=by_root(msg("chown root {path}", path=path)),
-                    by_root2=by_root(f"chmod 644 {path}"),
-                ),
+                join(" && ", (by_root(f"chown root {path}"), by_root(f"chmod 644 {path}"))),
             )
     if one.edited:
         told = msg("{where} was edited by hand, so that install refuses to change it", where=where)
-        return warn("units", told, case.command(f"install {case.job.name} --backend cron {_EDITS}"))
+        return warn("units", told, _overwrite(case))
     return _drift(case, one) or ok("units", msg("{where}: as configured", where=where))
 
 
-def _drift(case: CheckContext, one: InstalledJob) -> Finding | None:
+def _drift(case: CheckContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; another interpreter is told elsewhere."""
     if case.config.path is not None and one.source and Path(one.source) != case.config.path.absolute():
         told = msg(
@@ -199,15 +191,15 @@ def _drift(case: CheckContext, one: InstalledJob) -> Finding | None:
         return warn(
             "units",
             told,
-            msg("dify-job --config {quote} doctor {name}", quote=shlex.quote(one.source), name=case.job.name),
+            command("dify-job", "--config", one.source, "doctor", case.job.name),
         )
     if case.python is not None and case.plan.fingerprint != one.fingerprint:
         told = msg("the config has changed since it was installed")
-        return warn("units", told, case.command(f"install {case.job.name}"))
+        return warn("units", told, case.command("install", case.job.name))
     return None
 
 
-def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
+def _check_overrides(case: CheckContext, shown: list[Unit]) -> Problem:
     paths = [Path(path) for unit in shown for path in unit["DropInPaths"].split()]
     if not paths:
         return ok("override", msg("no drop-ins"))
@@ -219,7 +211,7 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
             return warn(
                 "override",
                 msg("{path} cannot be read: {strerror}", path=path, strerror=error.strerror),
-                by_root(msg("dify-job doctor {name}", name=case.job.name)),
+                command("dify-job", "doctor", case.job.name, needs_root=True),
             )
     found = dropins.effects(texts, timeout=case.job.timeout, catch_up=case.job.schedule.catch_up)
     where = ", ".join(map(str, paths))
@@ -232,20 +224,20 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Finding:
 # Armed
 
 
-def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Finding:
+def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
     job = case.job.name
     if one.paused and not one.enabled:
-        return warn("armed", msg("paused: it does not run by itself"), case.command(f"resume {job}"))
+        return warn("armed", msg("paused: it does not run by itself"), case.command("resume", job))
     if one.enabled is None:
         return warn(
             "armed",
             msg("whether it is armed is not known: the manager cannot be asked"),
-            msg("dify-job status {job}", job=job),
+            command("dify-job", "status", job),
         )
     timer = unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:
-        mend = msg("{systemctl} enable {timer}", systemctl=case.systemctl, timer=timer)
-        return warn("armed", msg("armed until the next boot only: its timer is not enabled"), mend)
+        told = msg("armed until the next boot only: its timer is not enabled")
+        return warn("armed", told, case.systemctl("enable", timer))
     when = (
         msg(", next at {astimezone:%Y-%m-%d %H:%M:%S %Z}", astimezone=one.next_run.astimezone())
         if one.next_run
@@ -257,7 +249,7 @@ def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
 # Around it
 
 
-def _check_mail(case: CheckContext) -> Finding:
+def _check_mail(case: CheckContext) -> Problem:
     """Cron mails what a failed run prints."""
     notify, or_notify = (
         case.job.notify,
@@ -282,7 +274,7 @@ def _check_mail(case: CheckContext) -> Finding:
         told,
         msg(
             "{by_root} (and set it up; {or_notify})",
-            by_root=by_root(msg("apt-get install msmtp-mta")),
+            by_root=by_root("apt-get install msmtp-mta"),
             or_notify=or_notify,
         ),
     )
@@ -293,9 +285,9 @@ def _is_mailed(job: str) -> bool:
     return all(crontab.is_mailed(table, block) for block in crontab.blocks(table) if block.job == job)
 
 
-def _check_linger() -> Finding:
+def _check_linger() -> Problem:
     name = access.name_of(os.geteuid())
     if (_LINGER / name).exists():
         return ok("linger", msg("{name}'s units run without a login", name=name))
     told = msg("its timer runs only while you are logged in")
-    return warn("linger", told, by_root(msg("loginctl enable-linger {name}", name=name)))
+    return warn("linger", told, command("loginctl", "enable-linger", name, needs_root=True))

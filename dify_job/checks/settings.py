@@ -1,7 +1,6 @@
 """What the configuration says, against the machine: key, output, notifications, schedule, zone."""
 
 import os
-import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_key, read_urls
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command, command
+from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import CheckContext
-from .finding import Finding, by_root, fail, ok, place_of, warn
+from .finding import by_root, fail, ok, place_of, warn
 from .program import missing_module
 
 # Directories that many programs share: their owners and modes are not ours to change.
@@ -31,13 +30,16 @@ _DEPTH_OF_SHARED = 2  # parts of /srv
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
-def check_config(config: Config) -> Finding:
+def check_config(config: Config) -> Problem:
     """The files that were read."""
     if config.warnings:
         return warn(
             "config",
             "; ".join(config.warnings),
-            msg("dify-job config show (it says which value comes from where)"),
+            msg(
+                "{show} (it says which value comes from where)",
+                show=command("dify-job", "config", "show"),
+            ),
         )
     if config.path is None:
         where = f"{config.files[0]}" if config.files else msg("the environment")
@@ -46,7 +48,7 @@ def check_config(config: Config) -> Finding:
     return ok("config", f"{config.path}" + (msg(" and {more} in config.d", more=more) if more else ""))
 
 
-def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
+def check_key(case: CheckContext) -> tuple[Problem, Secret | None]:
     """Where the key is and who can read it; the key, where it is good."""
     job = case.job
     place = job.key.file or job.key.encrypted
@@ -54,7 +56,7 @@ def check_key(case: CheckContext) -> tuple[Finding, Secret | None]:
         told = msg(
             "{place} is not for you to read, as it should be; so the server was not asked", place=place
         )
-        return warn("key", told, by_root(msg("dify-job doctor {name}", name=job.name))), None
+        return warn("key", told, command("dify-job", "doctor", job.name, needs_root=True)), None
     try:
         key = read_key(job)
     except JobError as error:
@@ -81,18 +83,18 @@ def _new_key(case: CheckContext, error: JobError) -> str | None:
     """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
     if case.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
-    encrypt = " --encrypt" if case.job.key.encrypted is not None else ""
-    return f"{case.command(f'secret set {case.job.name}{encrypt}')} ({error.hint})"
+    encrypt = ("--encrypt",) if case.job.key.encrypted is not None else ()
+    store = case.command("secret", "set", case.job.name, *encrypt)
+    return msg("{command} ({hint})", command=store, hint=error.hint) if error.hint else store
 
 
-def check_output(case: CheckContext, account: access.Account) -> Finding | None:
+def check_output(case: CheckContext, account: access.Account) -> Problem | None:
     """The directories of output file and metrics; None where the result goes nowhere else."""
     directories = case.plan.writes
     for directory in directories:
         if is_missing(directory, stat.S_ISDIR):
-            command = f"mkdir -p {shlex.quote(str(directory))}"
             told = msg("the output directory {directory} does not exist", directory=directory)
-            return fail("output", told, by_root(command) if case.system else command)
+            return fail("output", told, case.as_owner("mkdir", "-p", str(directory)))
         if (why := access.obstacle(directory, account, os.W_OK)) is not None:
             told = msg(
                 "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
@@ -143,7 +145,7 @@ def _belongs_to_others(path: Path) -> bool:
     return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)
 
 
-def check_notify(case: CheckContext) -> Finding | None:
+def check_notify(case: CheckContext) -> Problem | None:
     """Whether somebody can be told; None where nobody is to be."""
     notify = case.job.notify
     if not notify.files:
@@ -160,29 +162,24 @@ def check_notify(case: CheckContext) -> Finding | None:
                 )
     if missing_module(case, "apprise"):
         python = case.python or Path(sys.executable)
-        pip = (
-            msg("python3 -m pip --python {python}", python=python)
-            if missing_module(case, "pip")
-            else f"{python} -m pip"
-        )
-        command = msg("{pip} install apprise", pip=pip)
+        of_python3 = ("python3", "-m", "pip", "--python", str(python))
+        pip = of_python3 if missing_module(case, "pip") else (str(python), "-m", "pip")
         told = msg("nobody will be told: {python} has no apprise", python=python)
-        return warn("notify", told, by_root(command) if case.system else command)
+        return warn("notify", told, case.as_owner(*pip, "install", "apprise"))
     return ok("notify", msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
 
 
 def _addresses(case: CheckContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
-    command = msg("install -m 600 /dev/null {quote}", quote=shlex.quote(str(file)))
-    then = msg(
-        "and write one apprise URL a line there; or edit notify in {place_of}",
-        place_of=place_of(case.job, "notify"),
+    return msg(
+        "{command} (and write one apprise URL a line there; or edit notify in {place})",
+        command=case.as_owner("install", "-m", "600", "/dev/null", str(file)),
+        place=place_of(case.job, "notify"),
     )
-    return f"{by_root(command) if case.system else command} ({then})"
 
 
-def check_schedule(case: CheckContext) -> Finding:
+def check_schedule(case: CheckContext) -> Problem:
     """Whether the times come at all, and what is odd about them."""
     times = case.job.times
     words = schedule_lines.in_words(times)
@@ -208,9 +205,9 @@ def check_schedule(case: CheckContext) -> Finding:
         )
     if changes := upcoming.clock_warnings(times, case.now, by_cron=case.by_cron):
         mend = msg(
-            "{edit} to a time outside that hour; dify-job next {name} shows the coming runs",
+            "{edit} to a time outside that hour; {command} shows the coming runs",
             edit=edit,
-            name=case.job.name,
+            command=command("dify-job", "next", case.job.name),
         )
         return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), mend)
     default = "" if times == case.job.schedule else msg(", the default")
@@ -218,13 +215,13 @@ def check_schedule(case: CheckContext) -> Finding:
     return ok("schedule", msg("{words}{default}{why}", words=words, default=default, why=why))
 
 
-def check_zone(job: Job, now: datetime) -> Finding:
+def check_zone(job: Job, now: datetime) -> Problem:
     """The zone data that systemd and cron go by, which need not be Python's."""
     names = sorted(_zones(job))
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
             told = msg("{zoneinfo} has no {name}, by which the job is timed", zoneinfo=_ZONEINFO, name=name)
-            return fail("zone", told, by_root(msg("apt-get install tzdata")))
+            return fail("zone", told, by_root("apt-get install tzdata"))
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         told = msg(
@@ -241,10 +238,10 @@ def check_zone(job: Job, now: datetime) -> Finding:
 def _set_zone() -> str:
     """UTC, which is what the clock is already; which zone is meant, nobody can know."""
     if not (_ZONEINFO / "UTC").exists():
-        return by_root(msg("apt-get install tzdata"))
-    by_hand = msg("ln -sfn {zoneinfo}/UTC /etc/localtime", zoneinfo=_ZONEINFO)
-    command = by_root(msg("timedatectl set-timezone UTC") if systemctl.is_booted() else by_hand)
-    return msg("{command} (or the zone that is meant)", command=command)
+        return by_root("apt-get install tzdata")
+    by_hand = f"ln -sfn {_ZONEINFO}/UTC /etc/localtime"
+    set_zone = by_root("timedatectl set-timezone UTC" if systemctl.is_booted() else by_hand)
+    return msg("{command} (or the zone that is meant)", command=set_zone)
 
 
 def _zones(job: Job) -> Iterator[str]:

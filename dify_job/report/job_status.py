@@ -195,7 +195,7 @@ def installed_status(
     runs = past.runs if past.error is None else None
     in_flight = read_in_flight(one.state)
     missed = check_missed_runs(one, job, runs, now)
-    missed_texts = () if missed is None else (_with_fix(missed.message, missed.mend),)
+    missed_texts = () if missed is None else (_with_fix(missed.message, missed.fix),)
     running, since = _running(one, in_flight, now)
     return JobStatus(
         job=one.job,

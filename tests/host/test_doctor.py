@@ -35,7 +35,7 @@ class Ward:
         assert ran.stdout, ran.stderr
         [job] = json.loads(ran.stdout)["jobs"]
         assert ran.stderr == ""
-        lines = {line["check"]: (line["level"], line["message"], line["mend"]) for line in job["checks"]}
+        lines = {line["check"]: (line["level"], line["message"], line["fix"]) for line in job["checks"]}
         assert len(lines) == len(job["checks"])
         return lines
 
@@ -417,7 +417,7 @@ def test_the_scope_that_is_asked_decides_whose_job_is_looked_at(ward: Ward) -> N
     by_cron = ward.host("doctor", "daily", "--backend", "cron", "--json", check=False)
     [line] = [line for line in json.loads(by_cron.stdout)["jobs"][0]["checks"] if line["check"] == "units"]
     assert line["level"] != "ok"
-    assert line["mend"] == "dify-job install daily --backend cron"
+    assert line["fix"] == "dify-job install daily --backend cron"
 
 
 def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) -> None:
@@ -468,7 +468,7 @@ def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(hos
     doctor = host("doctor", "daily", "--json", user="mallory", check=False)
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
     assert lines["interpreter"]["message"] == "/root/d/v/bin/python is not for you to look at"
-    assert lines["interpreter"]["mend"] == "sudo dify-job doctor daily"
+    assert lines["interpreter"]["fix"] == "sudo dify-job doctor daily"
     host("uninstall", "daily")
     host.run("rm", "-r", "/root/d")
 
@@ -532,7 +532,7 @@ def test_a_users_job_is_healthy_and_without_lingering_that_is_told(alice: Login)
 
     def doctor() -> Lines:
         [job] = json.loads(alice("doctor", "default", "--json", check=False).stdout)["jobs"]
-        return {line["check"]: (line["level"], line["message"], line["mend"]) for line in job["checks"]}
+        return {line["check"]: (line["level"], line["message"], line["fix"]) for line in job["checks"]}
 
     before = doctor()
     assert {name for name, line in before.items() if line[0] != "ok"} <= {"clock"}, before

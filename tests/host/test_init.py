@@ -115,7 +115,7 @@ def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its
     assert lines["key"]["level"] == "fail"
     assert "cannot be decrypted" in lines["key"]["message"]
     assert "243/CREDENTIALS" in lines["last-run"]["message"]
-    mend = lines["last-run"]["mend"]
+    mend = lines["last-run"]["fix"]
     assert mend == "dify-job secret set daily"
     bare.run(*mend.split(), stdin=CANARY)
     bare.run("systemctl", "start", SERVICE)

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from dify_job.checks.context import CheckContext
-from dify_job.checks.finding import Severity
 from dify_job.checks.service import check_backend
 from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
 from dify_job.config.loader import load_config, pick
 from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
+from dify_job.messages.problem import Severity
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemctl import Manager
 from tests.support.command import APPS, KEY, Command, tls
@@ -74,7 +74,7 @@ class Patient:
         options = Globals()
         options.config_path = self.config
         [(_, checks)] = examined(options, "daily")
-        lines = {check.name: (check.level.name.lower(), check.message, check.mend) for check in checks}
+        lines = {check.name: (check.severity.name.lower(), check.message, check.fix) for check in checks}
         assert len(lines) == len(checks)
         assert all((level == "ok") == (mend is None) for level, _, mend in lines.values()), lines
         return lines
@@ -135,7 +135,7 @@ def test_a_healthy_job_has_lines_for_everything_and_starts_nothing(patient: Pati
     told = json.loads(ran.stdout)
     assert (told["schema"], told["jobs"][0]["job"]) == (1, "daily")
     assert told["worst"] == told["jobs"][0]["worst"] == ["ok", "warn", "fail"][ran.code]
-    assert set(told["jobs"][0]["checks"][0]) == {"check", "level", "message", "mend"}
+    assert set(told["jobs"][0]["checks"][0]) == {"check", "level", "message", "fix"}
     lines = {line["check"]: line["level"] for line in told["jobs"][0]["checks"]}
     assert list(lines) == [
         "config", "key", "tls", "server", "access", "app", "inputs", "schedule", "zone", "backend", "units",
@@ -656,4 +656,4 @@ def test_a_manager_that_hangs_is_waited_for_once_and_told(
     )
     assert case.manager.show(["a.service"]) == {}
     check = check_backend(case)
-    assert (check.level, "does not answer" in check.message) == (Severity.WARN, True)
+    assert (check.severity, "does not answer" in check.message) == (Severity.WARN, True)

@@ -12,10 +12,11 @@ import pytest
 
 from dify_job.checks import environment, machine, program, server, service, settings
 from dify_job.checks.context import CheckContext
-from dify_job.checks.finding import Severity, place_of
+from dify_job.checks.finding import place_of
 from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
 from dify_job.dify.app_info import AppProbe
+from dify_job.messages.problem import Severity
 from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.schedulers.cron import UserCrontab
 
@@ -40,7 +41,7 @@ def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> J
 def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
     base_url: str, level: Severity
 ) -> None:
-    assert check_transport(job(base_url), None, NOW).level is level
+    assert check_transport(job(base_url), None, NOW).severity is level
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
 def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
     seen = AppProbe(certificate_ends=NOW + timedelta(days=days, hours=1))
     check = check_transport(job(), seen, NOW)
-    assert check.level is level
+    assert check.severity is level
     assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
 
 
@@ -73,7 +74,7 @@ def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
         None,
         NOW,
     )
-    assert found.mend == "set base_url to https:// (/etc/x.toml:7)"
+    assert found.fix == "set base_url to https:// (/etc/x.toml:7)"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Severity
 ) -> None:
     monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
-    assert machine.check_clock(AppProbe(clock_ahead=ahead)).level is level
+    assert machine.check_clock(AppProbe(clock_ahead=ahead)).severity is level
 
 
 def case_of(told: Job, python: Path | None = None) -> CheckContext:
@@ -117,12 +118,12 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
     check = settings.check_notify(case_of(told))
     assert check is not None
-    assert check.level is Severity.OK, "these tests have it"
+    assert check.severity is Severity.OK, "these tests have it"
     other = tmp_path / "other/bin/python"
     check = settings.check_notify(case_of(told, other))
     assert check is not None
-    assert (check.level, check.message) == (Severity.WARN, f"nobody will be told: {other} has no apprise")
-    assert check.mend == f"python3 -m pip --python {other} install apprise"
+    assert (check.severity, check.message) == (Severity.WARN, f"nobody will be told: {other} has no apprise")
+    assert check.fix == f"python3 -m pip --python {other} install apprise"
 
 
 def test_zone_data_that_the_machine_lacks_is_a_failure(
@@ -130,13 +131,13 @@ def test_zone_data_that_the_machine_lacks_is_a_failure(
 ) -> None:
     monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
     zoned = job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
-    assert settings.check_zone(zoned, NOW).level is Severity.FAIL
+    assert settings.check_zone(zoned, NOW).severity is Severity.FAIL
     named = job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
     assert "Europe/Berlin" in settings.check_zone(named, NOW).message
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia/Shanghai").touch()
-    assert settings.check_zone(zoned, NOW).level is Severity.OK
-    assert settings.check_zone(job(), NOW).level is Severity.OK
+    assert settings.check_zone(zoned, NOW).severity is Severity.OK
+    assert settings.check_zone(job(), NOW).severity is Severity.OK
 
 
 def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
@@ -213,7 +214,7 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
         case = CheckContext(
             job=job(log_file=log_file), config=config, scheduler=UserCrontab(Scope.USER), now=NOW
         )
-        return machine.check_journal(case).level
+        return machine.check_journal(case).severity
 
     assert check(None) is Severity.WARN
     assert check(tmp_path / "log") is Severity.OK
@@ -235,7 +236,7 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)
     check = program._check_interpreter(case_of(job(), tmp_path / "bin/python"))
-    assert (check.level, ran) == (Severity.OK, [])
+    assert (check.severity, ran) == (Severity.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
 
 
@@ -261,7 +262,7 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     assert [one for _, one in case.installed] == [mine[1]]
     both = CheckContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
     [check] = service.check_service(both, alive=True)
-    assert check.level is Severity.FAIL
+    assert check.severity is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
     elsewhere = CheckContext.of(job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
@@ -281,7 +282,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
         case = CheckContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
-        return [(check.name, check.mend) for check in environment.check_environment(case)]
+        return [(check.name, check.fix) for check in environment.check_environment(case)]
 
     mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]
     assert checks(job()) == mend

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dify_job.checks import missed_runs
-from dify_job.checks.finding import Finding, Severity
 from dify_job.checks.missed_runs import check_missed_runs
 from dify_job.config.model import Job, KeySource, ScheduleConfig
+from dify_job.messages.problem import Problem, Severity
 from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.state.history import RunRecord
 from dify_job.state.store import JobState
@@ -45,7 +45,7 @@ INSTALLED = InstalledJob(
 
 def look(
     one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job | None = JOB
-) -> Finding | None:
+) -> Problem | None:
     return check_missed_runs(one, job, past, NOW)
 
 
@@ -56,9 +56,9 @@ def look(
 def test_scheduler_that_starts_nothing_is_a_warning(backend: str, command: str) -> None:
     found = look(replace(INSTALLED, backend=backend))
     assert found is not None
-    assert found.level is Severity.WARN
+    assert found.severity is Severity.WARN
     assert f"{backend} does not start it" in found.message
-    assert command in (found.mend or "")
+    assert command in (found.fix or "")
 
 
 @pytest.mark.usefixtures("base")
