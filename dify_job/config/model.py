@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -172,6 +172,10 @@ class ScheduleConfig:
     def says_when(self) -> bool:
         """True where it has a time at all."""
         return self.every is not None or bool(self.calendar) or self.cron is not None
+
+    def with_every(self, seconds: float) -> Self:
+        """Return the schedule with another interval, in seconds."""
+        return replace(self, every=seconds)
 
 
 _ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, where it is not set

@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ..config.model import ScheduleConfig
 from ..messages.message import msg
 from ..system.timespan import timespan_text
 from . import intervals, upcoming
+from .model import Schedule
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
@@ -23,7 +23,7 @@ class Decision:
     why: str = ""
 
 
-def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
+def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
     """Whether the job is due at this tick.
 
     last: the tick remembered; None at the first one, where the count begins, so that no install starts a run.
@@ -46,7 +46,7 @@ def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Deci
     )
 
 
-def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
+def _decide_interval(config: Schedule, every: float, now: datetime, last: datetime | None) -> Decision:
     grid, step = intervals.grid_of(every), round(every)
     tick = int(now.timestamp()) // grid * grid
     if last is None:
@@ -66,7 +66,7 @@ def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: 
     return Decision(due=False, why=msg("not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
 
 
-def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
+def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str | None:
     """Why a scheduled start at `now` is later than max_late allows; None where it may run.
 
     The jitter is no lateness. From suspend, a clock jump, or a run that was longer than the interval.
@@ -82,7 +82,7 @@ def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) ->
     )
 
 
-def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:
+def jitter_of(config: Schedule, job: str, host: str) -> float:
     """Seconds that this job waits on this host, the same each time: at most the configured jitter."""
     share = int.from_bytes(hashlib.sha256(f"{host}:{job}".encode()).digest()[:8], "big") / 2**64
     return share * config.jitter

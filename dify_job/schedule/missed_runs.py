@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ..config.model import ScheduleConfig
 from . import intervals, schedule_lines, upcoming
+from .model import Schedule
 
 _EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
 _LATE = timedelta(minutes=10)  # what a busy machine may take to start a process
@@ -28,7 +28,7 @@ class RecordedRun:
 
 
 def missed_runs(
-    times: ScheduleConfig,
+    times: Schedule,
     now: datetime,
     *,
     since: datetime,
@@ -61,11 +61,11 @@ def missed_runs(
     return tuple(tick.at for tick in due)
 
 
-def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: bool) -> ScheduleConfig:
+def _until_counted(times: Schedule, last: datetime | None, *, by_cron: bool) -> Schedule:
     """An interval that is counted from its first tick: before that tick, any tick of its grid can be it."""
     if times.every is None or last is not None or not schedule_lines.ticks_of(times, by_cron=by_cron).if_due:
         return times
-    return replace(times, every=float(intervals.grid_of(times.every)))
+    return times.with_every(float(intervals.grid_of(times.every)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Tick:
 
 
 def _last_ticks(
-    times: ScheduleConfig, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
+    times: Schedule, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
 ) -> tuple[list[_Tick], list[_Tick]]:
     """The last two ticks that are due, and those that come after them."""
     look = _SHORTEST_LOOK + timedelta(seconds=times.jitter)
@@ -94,7 +94,7 @@ def _last_ticks(
 
 
 def _ticks(
-    times: ScheduleConfig, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
+    times: Schedule, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
 ) -> Iterator[_Tick]:
     """The ticks after `start` until now.
 

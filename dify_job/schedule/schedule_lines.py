@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import gcd
 
-from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
+from .model import Schedule
 
 _MADE_UP = msg("cron makes up for no missed run by itself: the line ticks more often, and the run decides")
 # Clock changes looked at; fixed, so that lines stay equal.
@@ -28,7 +28,7 @@ class ScheduleLines:
     why: str = ""
 
 
-def in_words(schedule: ScheduleConfig) -> str:
+def in_words(schedule: Schedule) -> str:
     """As a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
         return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
@@ -40,12 +40,12 @@ def in_words(schedule: ScheduleConfig) -> str:
     return f"{text} ({schedule.timezone})" if schedule.timezone else text
 
 
-def ticks_of(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
+def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:
     """As lines for cron or for systemd. Raises JobError (rejected)."""
     return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
 
 
-def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+def systemd_ticks(schedule: Schedule) -> ScheduleLines:
     """As OnCalendar lines. Raises JobError (rejected)."""
     if schedule.every is not None:
         grid = intervals.grid_of(schedule.every)
@@ -58,7 +58,7 @@ def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     return ScheduleLines(tuple(_in_zone(line, schedule.timezone) for line in schedule.calendar))
 
 
-def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
+def cron_ticks(schedule: Schedule) -> ScheduleLines:
     """As crontab lines, which cron reads in the machine's own zone. Raises JobError (rejected)."""
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)
@@ -152,7 +152,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
     return ScheduleLines(lines, grid != round(every), _why_interval(every, grid))
 
 
-def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
+def _hourly(schedule: Schedule, why: str) -> ScheduleLines:
     """A line that ticks at every minute of the hour at which the job can be due."""
     minutes: set[int] = set()
     local = zones.zone_of(None)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 
-from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
+from .model import Schedule
 
 
 def coming(
-    times: ScheduleConfig, after: datetime, *, by_cron: bool = False, last: datetime | None = None
+    times: Schedule, after: datetime, *, by_cron: bool = False, last: datetime | None = None
 ) -> Iterator[datetime]:
     """The coming runs, in the schedule's zone; none where it never elapses.
 
@@ -30,7 +30,7 @@ def coming(
         yield from _as_systemd(times, after, last)
 
 
-def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
+def due_times(times: Schedule, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
     """The times after `after` at which `--if-due` finds the job due, whatever ticks more often."""
     if times.every is None and times.cron is not None:
         line = cron_expr.read_cron(times.cron).line
@@ -39,7 +39,7 @@ def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None =
         yield from _as_systemd(times, after, last)
 
 
-def check(times: ScheduleConfig, now: datetime) -> None:
+def check(times: Schedule, now: datetime) -> None:
     """Raise JobError (rejected) for a schedule that cannot be kept or never comes."""
     if next(coming(times, now), None) is None:
         raise JobError(
@@ -49,7 +49,7 @@ def check(times: ScheduleConfig, now: datetime) -> None:
         )
 
 
-def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
+def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
     """What the clock changes of the coming year do to the job, a sentence each."""
     found = [
         f"{change.at.astimezone(zones.zone_of(line.zone)):%Y-%m-%d}: {effect}"
@@ -88,7 +88,7 @@ class _Line:
     made_up: bool = False
 
 
-def _lines_by_the_clock(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
+def _lines_by_the_clock(times: Schedule, *, by_cron: bool) -> Iterator[_Line]:
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
         yield from (_line for line in ticks.lines for _line in _cron_lines(line, None))
     elif by_cron and times.every is None and times.cron is not None:
@@ -145,7 +145,7 @@ def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetim
     return found
 
 
-def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -> Iterator[datetime]:
+def _as_systemd(times: Schedule, after: datetime, last: datetime | None) -> Iterator[datetime]:
     zone = zones.zone_of(times.timezone)
     if times.every is not None:
         yield from _interval(times.every, after.astimezone(zone), last, catch_up=times.catch_up)
