@@ -10,6 +10,7 @@ from .. import log
 from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
 from ..config.schema import host_in_the_open
+from ..config.secrets import read_headers
 from ..dify.app_info import CALL_LIMIT, AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -41,7 +42,12 @@ class Servers:
             left = (self._until - time.monotonic()) / 2
             if left < 1:
                 return None
-            seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, limit=min(CALL_LIMIT, left))
+            limit = min(CALL_LIMIT, left)
+            try:
+                headers = {name: value.reveal() for name, value in read_headers(job).items()}
+                seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit)
+            except JobError as error:
+                seen = AppProbe(broken=error.message)
             if seen.broken is not None:
                 self._gone[job.base_url] = seen
             self._seen[asked] = seen

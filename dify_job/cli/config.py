@@ -16,7 +16,7 @@ from ..config.loader import load_config, pick_usable
 from ..config.model import Config, Job, Origin, ScheduleConfig, Source
 from ..config.permissions import check_ca_file
 from ..config.schema import SCHEDULE_KINDS
-from ..config.secrets import read_key, read_urls
+from ..config.secrets import read_headers, read_key, read_urls
 from ..config.toml_writer import as_written, toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -30,6 +30,7 @@ from .options import Globals
 from .output import echo, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
+_HIDDEN = "…"
 _NOT_A_SETTING = {"name", "key", "schedule", "origins"}
 
 
@@ -116,6 +117,7 @@ def _mistakes(job: Job) -> Iterator[JobError]:
             name for name in ([names] if isinstance(names, str) else names) if name and "{" not in name
         ]
         checks.append(("files", partial(look_at, {key: constant})))
+    checks.append(("headers", lambda: read_headers(job)))
     checks += [("notify", partial(read_urls, file)) for file in job.notify.files]
     if job.output.file is not None:
         checks.append(("output", partial(_check_directory, constant_parent(job.output.file))))
@@ -150,6 +152,9 @@ def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
     }
     values |= {field.name: getattr(job.schedule, field.name) for field in fields(ScheduleConfig)}
     written = {key: _plain(as_written(key, value)) for key, value in values.items() if value is not None}
+    written["headers"] = {
+        name: value if isinstance(value, dict) else _HIDDEN for name, value in written["headers"].items()
+    }
     rows = [
         (job.name, key, value, str(job.origins.get(key, _BUILT_IN)))
         for key, value in written.items()

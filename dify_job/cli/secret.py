@@ -9,7 +9,7 @@ from ..config import managed
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
 from ..config.permissions import check_place_of_secret
-from ..config.secrets import CREDENTIAL
+from ..config.secrets import CREDENTIAL, read_headers
 from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -77,7 +77,8 @@ def set_key(
 
 
 def _check(job: Job, key: Secret) -> None:
-    seen = look(job.base_url, key.reveal(), ca_file=job.ca_file)
+    headers = {name: value.reveal() for name, value in read_headers(job).items()}
+    seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
     verdict = obstacle(seen)
     if verdict is None:
         echo(

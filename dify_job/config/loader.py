@@ -8,7 +8,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..system.json_text import BoundsError, loads
+from ..system import json_text
 from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
@@ -358,9 +358,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
 
 def _json(text: str) -> Any:
     try:
-        return loads(text, strict=False)  # a line end within a text, as env files have it
-    except BoundsError as error:
-        raise ValueError(msg("cannot be used: {error}", error=error)) from None
+        return json_text.loads(text, strict=False)  # a line end within a text, as env files have it
     except ValueError as error:
         raise ValueError(msg("is not JSON: {error}", error=error)) from None
 

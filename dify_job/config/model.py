@@ -183,7 +183,11 @@ _ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, whe
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds."""
+    """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds.
+
+    Attributes:
+        headers: Request header to its value, or to the file that holds it.
+    """
 
     name: str
     base_url: str
@@ -199,6 +203,7 @@ class Job:
     ca_file: Path | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    headers: Mapping[str, str | Path] = field(default_factory=dict)
     env: tuple[str, ...] = ()
     overlap: str = "fail"
     partial: str = "failure"
@@ -220,6 +225,11 @@ class Job:
     def times(self) -> ScheduleConfig:
         """When it runs: as configured, else as the original system does."""
         return self.schedule if self.schedule.says_when else replace(self.schedule, every=_ORIGINAL_EVERY)
+
+    @property
+    def header_files(self) -> tuple[Path, ...]:
+        """The files with values of request headers, each once."""
+        return tuple(dict.fromkeys(value for value in self.headers.values() if isinstance(value, Path)))
 
     @property
     def named_files(self) -> tuple[str, ...]:

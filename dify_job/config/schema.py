@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..messages.message import msg
+from ..system import json_text
 from ..system.timespan import positive_timespan, timespan
 from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
 
@@ -17,11 +18,17 @@ Reader = Callable[[Any], Any]
 
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
-_LOOPBACK = r"127(\.\d{1,3}){3}"
+_LOOPBACK = r"localhost|127(\.\d{1,3}){3}|(0\.){3}0|::1?"
 _UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
-_USER = r"\w(?:[\w.@+\\-]{0,29}[\w.$-])?"  # systemd takes 31; \\ is in names of Active Directory
-_DEEPEST = 100  # tables and lists within each other; Python's JSON gives up at about 1,000
-_LONGEST_INTEGER = 10**4000  # Python writes no longer one as text than 4,300 digits
+_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd takes 31
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
+_HEADER_VALUE = r"[!-~](?:[ -~]*[!-~])?"
+_OUR_HEADERS = frozenset(
+    {
+        "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
+        "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 SCHEDULE_KINDS = ("every", "calendar", "cron")
 
@@ -90,7 +97,7 @@ def base_url(value: Any) -> str:
 def is_this_machine(url: str) -> bool:
     """True for an address on loopback."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or re.fullmatch(_LOOPBACK, host) is not None
+    return re.fullmatch(_LOOPBACK, host) is not None
 
 
 def host_in_the_open(url: str) -> str | None:
@@ -136,26 +143,8 @@ def table(value: Any) -> Mapping[str, Any]:
     """A table with any keys."""
     if not isinstance(value, dict):
         raise ValueError(msg("must be a table: {{ key = value }}"))
-    _check_json(value)
+    json_text.check(value)
     return value
-
-
-def _check_json(value: Any) -> None:
-    """Raise ValueError for what JSON cannot be made of, later, in the midst of a run."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        below: list[Any] = []
-        for each in level:
-            if isinstance(each, dict):
-                below += each.values()
-            elif isinstance(each, list):
-                below += each
-            elif isinstance(each, int) and abs(each) > _LONGEST_INTEGER:
-                raise ValueError(msg("has a number of more than 4,000 digits"))
-        if not below:
-            return
-        level = below
-    raise ValueError(msg("is nested more than {deepest} deep", deepest=_DEEPEST))
 
 
 def user(value: Any) -> str:
@@ -315,6 +304,45 @@ def prometheus_file(value: Any) -> Path:
     return found
 
 
+def headers(value: Any) -> Mapping[str, str | Path]:
+    """Request header -> a value that everybody may know, or `{ file = PATH }`."""
+    read: dict[str, str | Path] = {}
+    for name, item in table(value).items():
+        if not re.fullmatch(_HEADER_NAME, name):
+            raise ValueError(msg("has {name!r}, which is no name of a request header", name=name))
+        if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
+            raise ValueError(msg("has {name}, which dify-job sets itself", name=name))
+        if name.lower() in (other.lower() for other in read):
+            raise ValueError(msg("has {name} twice", name=name))
+        read[name] = _header_value(name, item)
+    return read
+
+
+def _header_value(name: str, item: Any) -> str | Path:
+    if isinstance(item, Path):
+        return item
+    if isinstance(item, dict):
+        if item.keys() != {"file"}:
+            raise ValueError(msg('.{name} must be a string or {{ file = "/path" }}', name=name))
+        try:
+            return absolute_path(item["file"])
+        except ValueError as error:
+            raise ValueError(msg(".{name}.file {error}", name=name, error=error)) from None
+    if not isinstance(item, str) or not is_header_value(item):
+        raise ValueError(
+            msg(
+                '.{name} must be printable ASCII on one line, or {{ file = "/path" }} for what is secret',
+                name=name,
+            )
+        )
+    return item
+
+
+def is_header_value(text: str) -> bool:
+    """Return whether a text can be sent as the value of a header, as it is."""
+    return re.fullmatch(_HEADER_VALUE, text) is not None
+
+
 FIELDS: Mapping[str, Reader] = {
     "base_url": base_url,
     "api_key_file": path,
@@ -331,6 +359,7 @@ FIELDS: Mapping[str, Reader] = {
     "ca_file": path,
     "inputs": table,
     "files": files,
+    "headers": headers,
     "env": names_of_variables,
     "overlap": choice("fail", "skip", "wait"),
     "partial": choice("failure", "success"),

@@ -5,11 +5,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import log
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..system.managed_files import fingerprint
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
+from .schema import is_header_value
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024
@@ -20,6 +23,7 @@ _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     )
 )
 _SHORTEST_TOKEN = 16
+_PRIVATE_HEADER = r"(?i)secret|token|key|auth|cookie|pass|signature"
 _KEY_ALONE = msg("only the key itself belongs there: app-...")
 _ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
 _HEADER_WORDS = r"(?i)(authorization:|bearer )"
@@ -162,10 +166,49 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     return urls
 
 
+def read_headers(job: Job, environ: Mapping[str, str] = os.environ) -> dict[str, Secret]:
+    """Read the values of a job's extra request headers.
+
+    Args:
+        job: The job.
+        environ: The variables of the process; a credential in $CREDENTIALS_DIRECTORY wins over the file.
+
+    Raises:
+        JobError: Config; no value is in a message.
+    """
+    values: dict[str, Secret] = {}
+    for name, value in job.headers.items():
+        if isinstance(value, Path):
+            values[name] = _header_in(value, environ, user=_user_of(job))
+            log.hide(values[name].reveal(), is_key=True)
+        else:
+            values[name] = Secret(value)
+            if re.search(_PRIVATE_HEADER, name):
+                log.hide(value)
+    return values
+
+
+def _header_in(path: Path, environ: Mapping[str, str], *, user: int | None) -> Secret:
+    content = _credential(header_credential(path), environ)
+    if content is None:
+        content = _read_private(path, msg("header file"), "headers", user=user)
+    value = content.strip()
+    if not is_header_value(value):
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the header file {path} is empty, or holds more than one line of printable ASCII", path=path),
+            msg("write the value of the header there, alone"),
+        )
+    return Secret(value)
+
+
+def header_credential(path: Path) -> str:
+    """Return the name of the systemd credential that holds a file of `headers`."""
+    return f"header-{fingerprint(str(path))}"
+
+
 def url_credential(path: Path) -> str:
     """The name of the systemd credential that holds a file of `notify`."""
-    from ..system.managed_files import fingerprint  # noqa: PLC0415 - for jobs that tell somebody
-
     return f"notify-{fingerprint(str(path))}"
 
 

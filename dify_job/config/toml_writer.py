@@ -83,6 +83,8 @@ def as_written(key: str, value: Any) -> Any:
     """The value of a key as a config file has it."""
     if key in _TIMES and value is not None:
         return timespan_text(value)
+    if key == "headers":
+        return {name: {"file": str(item)} if isinstance(item, Path) else item for name, item in value.items()}
     if key == "expect":
         return {path: _expected(wanted) for path, wanted in value.items()}
     if hasattr(value, "__dataclass_fields__"):

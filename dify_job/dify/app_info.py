@@ -3,13 +3,14 @@
 import queue
 import re
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..messages.message import msg
 from ..system.values import dataclass, replace
-from .client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply
+from .client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply, Tell
 from .form import Parameters, read_parameters
 from .models import ApiError, json_object, read_refusal
 
@@ -36,9 +37,28 @@ class AppProbe:
     certificate_ends: datetime | None = None
 
 
-def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float = CALL_LIMIT) -> AppProbe:
-    """Ask for the app of a key. limit: seconds for each of the two questions."""
-    seen, reply = _ask(AppProbe(), base_url, key, ca_file, "/info", limit)
+def look(
+    base_url: str,
+    key: str,
+    *,
+    ca_file: Path | None = None,
+    headers: Mapping[str, str] | None = None,
+    limit: float = CALL_LIMIT,
+) -> AppProbe:
+    """Ask for the app of a key, without starting anything.
+
+    Args:
+        base_url: The server, ending in /v1.
+        key: The app's key.
+        ca_file: Certificates to trust instead of the usual ones.
+        headers: Extra request headers.
+        limit: Seconds for each of the two questions.
+    """
+
+    def client(tell: Tell) -> DifyClient:
+        return DifyClient(base_url, key, tell=tell, ca_file=ca_file, headers=headers, connect_timeout=limit)
+
+    seen, reply = _ask(AppProbe(), client, "/info", limit)
     if reply is None:
         return seen
     if reply.status == 200:
@@ -49,7 +69,7 @@ def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float =
         seen = replace(seen, name=info["name"], mode=mode if isinstance(mode, str) else None)
     elif reply.status != 404 or seen.version is None:  # Dify, without /info
         return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
-    seen, reply = _ask(seen, base_url, key, ca_file, "/parameters", limit)
+    seen, reply = _ask(seen, client, "/parameters", limit)
     if reply is None:
         return seen
     if reply.status != 200:
@@ -59,14 +79,14 @@ def look(base_url: str, key: str, *, ca_file: Path | None = None, limit: float =
 
 
 def _ask(
-    seen: AppProbe, base_url: str, key: str, ca_file: Path | None, path: str, limit: float
+    seen: AppProbe, client: Callable[[Tell], DifyClient], path: str, limit: float
 ) -> tuple[AppProbe, Reply | None]:
     told: queue.SimpleQueue[Message] = queue.SimpleQueue()
 
     def tell(_call: PendingCall, message: Message) -> None:
         told.put(message)
 
-    call = DifyClient(base_url, key, tell=tell, ca_file=ca_file, connect_timeout=limit).get(path)
+    call = client(tell).get(path)
     try:
         message = told.get(timeout=limit)
     except queue.Empty:

@@ -126,7 +126,8 @@ class DifyClient:
     """One app on one server.
 
     base_url: as normalised by config, ending in /v1. connect_timeout: seconds for each address tried.
-    tell: called from the calls' threads with the call and each message, in order.
+    tell: called from the calls' threads with the call and each message, in order. headers: sent with every
+    request, to the base URL's own origin alone.
     """
 
     def __init__(
@@ -137,7 +138,9 @@ class DifyClient:
         tell: Tell,
         ca_file: Path | None = None,
         connect_timeout: float = 10.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        self._headers = dict(headers or {})
         self._base_url = base_url
         self._key = key
         self._tell = tell
@@ -234,7 +237,7 @@ class DifyClient:
                 ca_file=self._ca_file,
                 timeout=(self._connect_timeout, read_timeout),
                 data=body,
-                headers={"Content-Type": kind} if body is not None else {},
+                headers=self._headers | ({"Content-Type": kind} if body is not None else {}),
             )
             target = urljoin(url, response.headers.get("Location", ""))
             if response.status_code not in followed or _origin(target) != _origin(url):

@@ -1,6 +1,6 @@
 """Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -23,15 +23,16 @@ def download(
     largest: int,
     ca_file: Path | None,
     connect_timeout: float,
+    headers: Mapping[str, str] | None = None,
 ) -> PendingCall:
     """GET an address into a file; tells Reply (200: the file is whole) or Broken. largest: bytes.
 
-    ca_file: for this address alone, not for where it redirects to.
+    ca_file and headers: for this address alone, not for where it redirects to.
     """
 
     def exchange(call: PendingCall) -> Iterator[Message]:
         with transport.session(call.witness, None) as session:
-            response = _get(session, url, ca_file, connect_timeout)
+            response = _get(session, url, ca_file, connect_timeout, dict(headers or {}))
             if isinstance(response, ConnectionLost):
                 yield response
                 return
@@ -45,14 +46,20 @@ def download(
 
 
 def _get(
-    session: requests.Session, url: str, ca_file: Path | None, connect_timeout: float
+    session: requests.Session,
+    url: str,
+    ca_file: Path | None,
+    connect_timeout: float,
+    headers: dict[str, str],
 ) -> requests.Response | ConnectionLost:
     """Follow a few redirects, each to http or https, and never from https to http."""
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return ConnectionLost(sent=False, reason=msg("its address is neither http nor https"))
-        response = transport.send(session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE))
+        response = transport.send(
+            session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE), headers=headers
+        )
         location = response.headers.get("Location")
         if response.status_code not in transport.REDIRECT or not location:
             return response
@@ -61,7 +68,7 @@ def _get(
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
             return ConnectionLost(sent=True, reason=msg("its address redirects from https to what is not"))
-        url, ca_file = target, None
+        url, ca_file, headers = target, None, {}
     return ConnectionLost(
         sent=True,
         reason=msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS),

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import http.client
+import ipaddress
 import os
+import re
 import socket
 import ssl
 import time
@@ -161,7 +163,7 @@ class _Bearer(AuthBase):
         self._key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = msg("Bearer {key}", key=self._key)
+        request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 
 
@@ -248,9 +250,36 @@ def ca_file_of_openssl() -> str | None:
 
 
 def no_proxy_to_loopback(url: str) -> dict[str, str]:
-    """What to tell requests: a proxy has a loopback of its own, and would be sent the key in the clear."""
-    host = urlsplit(url).hostname or ""
-    return {"no_proxy": "*"} if host in ("localhost", "::1") or host.startswith("127.") else {}
+    """Return what requests must be told of proxies for a URL.
+
+    A proxy has a loopback of its own, and would be sent the key in the clear. NO_PROXY's forms for IPv6
+    (`[fd00::1]`, `[fd00::1]:8443`, `fd00::/8`) are known to curl(1) and Go, and not to requests.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    direct = re.fullmatch(r"localhost|127\.[\d.]+|(0\.){3}0", host) is not None
+    if ":" in host and not direct:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        direct = _goes_direct(host.partition("%")[0], port, listed)
+    return {"no_proxy": "*"} if direct else {}
+
+
+def _goes_direct(host: str, port: int, listed: str) -> bool:
+    """True for an IPv6 address of this machine, and for one in a NO_PROXY list."""
+    address = ipaddress.ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    if address.is_loopback or address.is_unspecified or (mapped is not None and mapped.is_loopback):
+        return True
+    for entry in listed.split(","):
+        form = re.fullmatch(r"\s*(?:\[([^\]]*)\](/\d+)?(?::(\d+))?|([0-9A-Fa-f:.]+(?:/\d+)?))\s*", entry)
+        if form is None or (form[3] and int(form[3]) != port):
+            continue
+        with contextlib.suppress(ValueError):
+            named = form[4] or f"{form[1]}{form[2] or ''}"
+            if address in ipaddress.ip_network(named, strict=False):
+                return True
+    return False
 
 
 def reason_of(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from ..config.loader import load_config, pick
 from ..config.model import Job, Metrics, Notify, Secret
 from ..config.permissions import check_ca_file
 from ..config.schema import host_in_the_open
-from ..config.secrets import read_key
+from ..config.secrets import read_headers, read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -149,7 +149,7 @@ class _Workflow:
 
     def _result(self) -> Result:
         job, start = self._job, self._start
-        key = read_key(job)
+        key, headers = read_key(job), read_headers(job)
         check_ca_file(job.ca_file)
         _warn_of_plain_http(job)
         self._open_state()
@@ -161,7 +161,7 @@ class _Workflow:
                 told = msg("cancelled before it began")
                 return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
             self._began = time.monotonic()
-        request = self._request(key, self._began)
+        request = self._request(key, headers, self._began)
         target = self._target()
         from .engine import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
 
@@ -174,11 +174,12 @@ class _Workflow:
             deliver(target, result, request, start.inbox)
         return result
 
-    def _request(self, key: Secret, began: float) -> RunSpec:
+    def _request(self, key: Secret, headers: Mapping[str, Secret], began: float) -> RunSpec:
         job, start = self._job, self._start
         return RunSpec(
             job=job,
             key=key,
+            headers=headers,
             inputs=self._rendered(),
             files=self._files(),
             began=began,

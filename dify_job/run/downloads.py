@@ -38,6 +38,7 @@ class Downloader:
 
     def __init__(self, request: RunSpec, limits: Downloads, inbox: EventQueue) -> None:
         self._job = request.job
+        self._headers = request.plain_headers
         self._limits = limits
         self._inbox = inbox
         self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
@@ -91,6 +92,7 @@ class Downloader:
                 largest=largest,
                 ca_file=self._job.ca_file if own else None,
                 connect_timeout=self._job.connect_timeout,
+                headers=self._headers if own else None,
             )
             why = self._outcome(call)
             if why is not None:

@@ -77,6 +77,7 @@ class _Runner:
             tell=inbox.tell,
             ca_file=request.job.ca_file,
             connect_timeout=request.job.connect_timeout,
+            headers=request.plain_headers,
         )
 
     def run(self) -> Result:

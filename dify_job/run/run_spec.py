@@ -62,6 +62,7 @@ class RunSpec:
 
     job: Job
     key: Secret
+    headers: Mapping[str, Secret] = field(default_factory=dict)
     inputs: Mapping[str, Any]
     files: Mapping[str, tuple["InputFile", ...]] = field(default_factory=dict)
     began: float
@@ -69,6 +70,11 @@ class RunSpec:
     run: str = ""
     lost: bool = False
     limits: RunLimits = field(default_factory=RunLimits)
+
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        """The extra request headers with their values, for the one place that sends them."""
+        return {name: value.reveal() for name, value in self.headers.items()}
 
     @property
     def user(self) -> str:

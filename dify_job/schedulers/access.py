@@ -169,12 +169,12 @@ def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> N
             raise JobError(
                 Outcome.CONFIG,
                 msg("{path} of job {job} does not exist", path=path, job=plan.job),
-                msg("write one apprise URL a line there"),
+                msg("write there what notify or headers in the configuration name it for"),
             )
         if not key_by_manager:
             _demand(
                 path,
-                msg("the file of notify"),
+                msg("the secret file"),
                 account,
                 os.R_OK,
                 msg("chown {name} {path}", name=account.name, path=path),

@@ -9,24 +9,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config.model import Job, Notify, ScheduleConfig
-from ..config.secrets import url_credential
+from ..config.schema import user_name
+from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.managed_files import fingerprint, is_missing
 
 _RUN = " -P -m dify_job run "
-_USER = re.compile(
-    r"[A-Za-z0-9_.][A-Za-z0-9_.@$+-]*"
-)  # as useradd(8) takes, and names of directories like AD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """One job as a scheduler needs it. timeout: seconds. reads and writes: what the service must reach.
 
-    secrets: files of notify, by the name that a credential of each has. figures: the metrics' directory.
-    notify: whom the job tells, as JSON; empty where nobody is told.
+    secrets: files of notify and headers, by the name of the credential made of each. figures: the metrics'
+    directory. notify: whom the job tells, as JSON; empty where nobody is told.
 
     fingerprint: of the config values that reach a file, so that an edited input needs no reinstall.
     """
@@ -91,7 +89,10 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
         run_as=job.run_as,
         reads=(*reads, *filter(None, (job.ca_file,))),
         writes=tuple(filter(None, (output, figures))),
-        secrets=tuple((url_credential(path), path) for path in job.notify.files),
+        secrets=(
+            *((url_credential(path), path) for path in job.notify.files),
+            *((header_credential(path), path) for path in job.header_files),
+        ),
         figures=figures,
         notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
         fingerprint=_fingerprint(job, reads, interpreter),
@@ -120,6 +121,8 @@ def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
         "notify": asdict(job.notify),
         "python": str(interpreter),
     }
+    if job.header_files:
+        told["headers"] = sorted(map(str, job.header_files))
     if job.metrics.textfile is not None:
         told["metrics"] = str(job.metrics.textfile)
     return fingerprint(json.dumps(told, sort_keys=True, default=str))
@@ -170,9 +173,11 @@ def check_user_name(spec: JobSpec) -> None:
         JobError: It is none (config).
 
     """
-    if spec.run_as is not None and not _USER.fullmatch(spec.run_as):
+    try:
+        user_name(spec.run_as or "root")
+    except ValueError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("run_as of job {job} is no user name: {run_as!r}", job=spec.job, run_as=spec.run_as),
+            msg("run_as of job {job} {error}", job=spec.job, error=error),
             msg("name a user of this machine: getent passwd lists them"),
-        )
+        ) from None

@@ -244,6 +244,9 @@ def _refuse_what_is_local(job: Job) -> None:
     if job.ca_file is not None:
         hint = msg("put the certificate into the image (deploy/container) and take ca_file out")
         raise _no_pod(job, msg("ca_file names {ca_file}, which no pod has", ca_file=job.ca_file), hint)
+    if job.header_files:
+        hint = msg("give headers as constants where they are no secret")
+        raise _no_pod(job, msg("headers names {file}, which no pod has", file=job.header_files[0]), hint)
     if job.notify.files:
         hint = msg("keep notify.healthchecks alone, or let the cluster tell of failed Jobs")
         raise _no_pod(job, msg("notify names {files}, which no pod has", files=job.notify.files[0]), hint)

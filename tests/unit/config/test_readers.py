@@ -107,16 +107,30 @@ def test_no_value_in_a_table_can_begin_a_line_of_its_own(value: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["john doe", "a:b", "a/b", "-a", "%u", "a%u", "$(id)", "a;b", "x" * 32, " a", "a ", "a\\", "", "a#b"],
+    [
+        "john doe",
+        "a:b",
+        "a/b",
+        "-a",
+        "%u",
+        "a%u",
+        "DOM\\user",
+        "$(id)",
+        "a;b",
+        "x" * 32,
+        " a",
+        "a ",
+        "a\\",
+        "",
+        "a#b",
+    ],
 )
 def test_what_is_no_user_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"must|is |no "):
         FIELDS["run_as"](name)
 
 
-@pytest.mark.parametrize(
-    "name", ["reports", "_apt", "john.doe", "svc-1", "1000", "machine$", "a@b.example", "DOM\\user"]
-)
+@pytest.mark.parametrize("name", ["reports", "_apt", "john.doe", "svc-1", "1000", "machine$", "a@b.example"])
 def test_a_user_name_is_taken(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 

@@ -1,0 +1,44 @@
+"""What goes past a proxy: this machine, and what NO_PROXY names in any form."""
+
+import pytest
+
+from dify_job.dify.transport import no_proxy_to_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "direct"),
+    [
+        ("http://localhost/v1", "", True),
+        ("http://127.1.2.3:5001/v1", "", True),
+        ("http://0.0.0.0/v1", "", True),
+        ("http://[::1]/v1", "", True),
+        ("http://[0:0:0:0:0:0:0:1]/v1", "", True),
+        ("http://[::]:5001/v1", "", True),
+        ("http://[::ffff:127.0.0.1]/v1", "", True),
+        ("http://[fd00::1]/v1", "", False),
+        ("http://[fd00::1]/v1", "[fd00::1]", True),
+        ("http://[fd00::1]/v1", "fd00::1", True),
+        ("http://[fd00:0::1]/v1", "x.example, fd00:0:0::1 ", True),
+        ("http://[fd00::1]/v1", "[fd00::1]:80", True),
+        ("http://[fd00::1]:8443/v1", "[fd00::1]:8443", True),
+        ("http://[fd00::1]:8443/v1", "[fd00::1]:80", False),
+        ("https://[fd00::1]/v1", "[fd00::1]:443", True),
+        ("http://[fd00::1]/v1", "fd00::/8", True),
+        ("http://[fd00::1]/v1", "[fd00::]/8", True),
+        ("http://[fd00::1]/v1", "[fd00::/8]", True),
+        ("http://[fd00::1]/v1", "fe80::/10,::/0", True),
+        ("http://[fd00::1]/v1", "fe80::/10", False),
+        ("http://[fe80::1%25eth0]/v1", "fe80::/10", True),
+        ("http://[fd00::1]/v1", "fd00::/999,[],[/8],:,10.0.0.0/8", False),
+        ("http://example.com/v1", "::/0", False),
+    ],
+)
+def test_what_goes_past_a_proxy(
+    url: str, no_proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert bool(no_proxy_to_loopback(url)) is direct
+    monkeypatch.setenv("no_proxy", no_proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    assert bool(no_proxy_to_loopback(url)) is direct
