@@ -195,7 +195,7 @@ def test_hours_can_have_fractions(value: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 5000 + "]" * 5000, '{"a": ' * 200 + "1" + "}" * 200, '{"a": ' + "9" * 5000 + "}"]
+    "text", ["[" * 5000 + "]" * 5000, '{"a": ' * 300 + "1" + "}" * 300, '{"a": ' + "9" * 5000 + "}"]
 )
 def test_inputs_that_no_encoder_takes_are_a_mistake_of_the_configuration(text: str) -> None:
     with pytest.raises(JobError) as raised:
