@@ -14,7 +14,8 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import FileState, fingerprint, look, marked
+from ..system.fingerprint import fingerprint
+from ..system.managed_files import FileState, look, marked
 from ..system.paths import config_home
 from .model import Job, ScheduleConfig, Secret
 from .permissions import check_place_of_secret

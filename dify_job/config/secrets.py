@@ -9,7 +9,7 @@ from .. import log
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import fingerprint
+from ..system.fingerprint import fingerprint
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 from .schema import is_header_value

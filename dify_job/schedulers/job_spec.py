@@ -14,7 +14,8 @@ from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import fingerprint, is_missing
+from ..system.fingerprint import fingerprint
+from ..system.managed_files import is_missing
 
 _RUN = " -P -m dify_job run "
 

@@ -19,7 +19,8 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
-from ..system.managed_files import fingerprint, marked
+from ..system.fingerprint import fingerprint
+from ..system.managed_files import marked
 from ..system.templates import render_file
 from ..system.timespan import timespan_text
 from .backend import RenderedFile

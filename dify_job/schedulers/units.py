@@ -9,7 +9,8 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import schedule_lines
-from ..system.managed_files import fingerprint, marked
+from ..system.fingerprint import fingerprint
+from ..system.managed_files import marked
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
 from .access import in_home

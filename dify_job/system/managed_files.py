@@ -4,12 +4,13 @@
 and orphans are told apart, without the config and without a running service manager.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from .fingerprint import digest
 
 _FIRST_LINE = re.compile(
     rb"# Managed by dify-job for job (?P<job>[a-z0-9][a-z0-9_-]{0,47})\. "
@@ -76,14 +77,9 @@ def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) 
     """
     quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return (
-        f"# Managed by dify-job for job {job}. body={_digest(body.encode())} config={config} "
+        f"# Managed by dify-job for job {job}. body={digest(body.encode())} config={config} "
         f'from="{quoted}" {note}\n{body}'
     )
-
-
-def fingerprint(text: str) -> str:
-    """A short digest of the values that reach a file."""
-    return _digest(text.encode())
 
 
 def read_mark(content: bytes) -> tuple[Header, bool] | None:
@@ -95,7 +91,7 @@ def read_mark(content: bytes) -> tuple[Header, bool] | None:
     quoted = line["source"].decode(errors="replace")[1:-1]
     source = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], quoted)
     mark = Header(line["job"].decode(), line["body"].decode(), line["config"].decode(), source)
-    return mark, _digest(body) == mark.body
+    return mark, digest(body) == mark.body
 
 
 def look(path: Path, job: str | None = None) -> FileStatus:
@@ -130,7 +126,3 @@ def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
         return False
     except OSError:
         return True
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
