@@ -171,6 +171,7 @@ def test_what_is_refused_in_a_pod_can_be_written_all_the_same(tmp_path: Path) ->
     job = replace(
         PLAIN, output=output, notify=notify, files={"a": "/srv/a.pdf", "b": ("/srv/b", "/srv/c")},
         metrics=Metrics(Path("/var/lib/x.prom")), ca_file=Path("/etc/ca.pem"), overlap="wait",
+        headers={"X-Team": "reports", "X-Secret": Path("/etc/header")},
     )  # fmt: skip
     (tmp_path / "config.toml").write_text(job_document(job))
     read = load_config(tmp_path / "config.toml", environ={}).jobs["daily"]
@@ -191,7 +192,7 @@ def test_of_each_key_of_a_job_it_is_decided_what_becomes_of_it_in_a_pod() -> Non
         "console_url",
     }
     written |= {"log_outputs", "description"}
-    refused_in_part = {"files", "ca_file", "output", "metrics", "notify"}
+    refused_in_part = {"files", "headers", "ca_file", "output", "metrics", "notify"}
     said_otherwise = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
     assert {field.name for field in fields(Job)} == written | refused_in_part | said_otherwise
 
