@@ -1,4 +1,4 @@
-"""A booted host: systemd as PID 1, journald and cron in a container over this machine's own root.
+"""A booted host: systemd as PID 1, journald and cron in a container over this machine's own programs.
 
 The same works with any root directory that has a systemd (tests/matrix). Needs root, and
 systemd-nspawn of the package systemd-container.
@@ -6,7 +6,6 @@ systemd-nspawn of the package systemd-container.
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,6 +13,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import overlay
 
 
 @dataclass
@@ -45,21 +46,13 @@ class Machine:
         _call("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "tmpfs", str(self._tmp))
         for part in ("upper", "work", "root"):
             (self._tmp / part).mkdir()
+        overlay.prepare(self._lower, self._tmp / "upper")
         options = f"lowerdir={self._lower},upperdir={self._tmp}/upper,workdir={self._tmp}/work"
         _call("mount", "-t", "overlay", "-o", options, "overlay", str(self.root))
+        overlay.fill(self._lower, self.root)
         Path("/run/systemd/nspawn").mkdir(parents=True, exist_ok=True)
         if not _is_mount("/run/systemd/nspawn"):
             _call("mount", "-t", "tmpfs", "tmpfs", "/run/systemd/nspawn")
-        for ours in ("etc/dify-job", "var/lib/dify-job", "var/lib/private/dify-job"):
-            shutil.rmtree(self.root / ours, ignore_errors=True)  # of this machine's own jobs
-        hosts = self.root / "etc/hosts"
-        if not hosts.exists():  # debootstrap makes none
-            hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
-        (self.root / "etc/machine-id").write_text("uninitialized\n")
-        for unit in ("systemd-networkd-wait-online.service", "systemd-firstboot.service"):
-            with contextlib.suppress(FileExistsError):
-                (self.root / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
-                (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
     def start(self) -> None:
         """Boot, and wait until systemd says that it is up."""
@@ -68,7 +61,7 @@ class Machine:
             [
                 "sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup),
                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit",
-                "--link-journal=no", "--console=pipe", f"--machine={self._name}",
+                "--link-journal=no", "--console=pipe", "--timezone=off", f"--machine={self._name}",
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -108,9 +101,7 @@ class Machine:
     def discard(self) -> None:
         """Power it off and forget its disk."""
         self.stop()
-        for path in (self.root, self._tmp):
-            subprocess.run(["umount", "-R", "-l", str(path)], capture_output=True, check=False)
-        shutil.rmtree(self._tmp, ignore_errors=True)
+        overlay.discard(self._tmp)
 
     def run(
         self,
@@ -152,9 +143,12 @@ class Machine:
         return self._cgroup / "payload/init.scope/cgroup.procs"
 
     def write(self, path: str, content: str, mode: int = 0o644, owner: str | None = None) -> None:
-        """A file inside."""
+        """A file inside; a symlink in its place is replaced, and none leads out of the host."""
         target = self.root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
+        assert target.parent.resolve().is_relative_to(self.root.resolve()), f"{path} is outside of the host"
+        if target.is_symlink():
+            target.unlink()
         target.write_text(content)
         target.chmod(mode)
         if owner is not None:
