@@ -1,7 +1,8 @@
 """Ends an install at each of its file operations and program calls, as kill -9, a full disk or a failing
 program would; run as a program (it forks), it prints a JSON list of what was found after each.
 
-Arguments: BACKEND SCENARIO FAULT DIRECTORY. Operations are counted in the os module, below the write seam.
+Arguments: BACKEND SCENARIO FAULT DIRECTORY FIRST STEP, for every STEP-th operation from FIRST on. Operations are
+counted in the os module, below the write seam.
 """
 
 import errno
@@ -249,9 +250,9 @@ def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> di
 
 
 def main() -> None:
-    backend, scenario, kind, place = sys.argv[1:]
+    backend, scenario, kind, place, first, step = sys.argv[1:]
     found = []
-    for aim in range(1, 1000):
+    for aim in range(int(first), 1000, int(step)):
         directory = Path(place, "home")  # one path for all, since it stands in what is written
         found.append(one(backend, scenario, kind, aim, directory))
         shutil.rmtree(directory)

@@ -7,7 +7,6 @@ nor a log row can be reached: where the request never arrived.
 import itertools
 import json
 import os
-import random
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import requests
 
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
+from tests.support.campaign import Campaign
 from tests.support.command import Command
 from tests.support.forked import HUNG, Ended, Forks
 
@@ -188,24 +188,9 @@ def violation_of(cell: Cell, tried: Tried, *, arrived: int, runs: int) -> str | 
     return None
 
 
-SAMPLE = 80  # cells of each version in `make test`
+SAMPLE = 80  # cells of each version
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
-def test_exit_code_is_honest_in_a_sample_of_faults(
-    servers: dict[str, StandIn], forks: Forks, version: str, homes: Path
-) -> None:
-    matrix = list(cells(forks, servers[version], 7, homes / f"measured-{next(NUMBERS)}"))
-    waiting = [cell for cell in matrix if honest(cell) & ENDS_BY_WAITING]
-    brisk = [cell for cell in matrix if not honest(cell) & ENDS_BY_WAITING]
-    draw = random.Random(version)
-    sample = [*draw.sample(waiting, SAMPLE // 5), *draw.sample(brisk, SAMPLE - SAMPLE // 5)]
-    told, violations = run_cells(forks, servers[version], sample, homes)
-    assert not violations, told + "\n" + "\n".join(violations)
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
 def test_exit_code_is_honest_at_every_7th_byte_every_event_every_fault_every_fate(
@@ -213,11 +198,12 @@ def test_exit_code_is_honest_at_every_7th_byte_every_event_every_fault_every_fat
     forks: Forks,
     version: str,
     homes: Path,
+    campaign: Campaign,
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     step = int(os.environ.get("FAULT_STEP", "7"))
     matrix = list(cells(forks, servers[version], step, homes / f"measured-{next(NUMBERS)}"))
-    told, violations = run_cells(forks, servers[version], matrix, homes)
+    told, violations = run_cells(forks, servers[version], campaign.pick(matrix, SAMPLE), homes)
     record_testsuite_property(f"faults-{version}", f"every {step} bytes: {told}")
     print(f"every {step} bytes: {told}")  # noqa: T201 - the number of cells belongs into the report
     assert not violations, told + "\n" + "\n".join(violations[:20])
