@@ -1,8 +1,8 @@
 """Ends an install at each of its file operations and program calls, as kill -9, a full disk or a failing
 program would; run as a program (it forks), it prints a JSON list of what was found after each.
 
-Arguments: BACKEND SCENARIO FAULT DIRECTORY FIRST STEP, for every STEP-th operation from FIRST on. Operations are
-counted in the os module, below the write seam.
+Arguments: BACKEND SCENARIO FAULT DIRECTORY FIRST STEP, for every STEP-th operation from FIRST on. Operations
+are counted in the os module, below the write seam.
 """
 
 import errno

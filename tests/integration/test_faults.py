@@ -203,7 +203,8 @@ def test_exit_code_is_honest_at_every_7th_byte_every_event_every_fault_every_fat
 ) -> None:
     step = int(os.environ.get("FAULT_STEP", "7"))
     matrix = list(cells(forks, servers[version], step, homes / f"measured-{next(NUMBERS)}"))
-    told, violations = run_cells(forks, servers[version], campaign.pick(matrix, SAMPLE), homes)
+    quick = matrix if campaign.whole else [cell for cell in matrix if cell.fate != "stays silent"]
+    told, violations = run_cells(forks, servers[version], campaign.pick(quick, SAMPLE), homes)
     record_testsuite_property(f"faults-{version}", f"every {step} bytes: {told}")
     print(f"every {step} bytes: {told}")  # noqa: T201 - the number of cells belongs into the report
     assert not violations, told + "\n" + "\n".join(violations[:20])
