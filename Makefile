@@ -28,11 +28,11 @@ test-all: test test-rest ## Run every test: also whole campaigns, packages and b
 test-rest: $(INSTALLED) # what test-all runs after test
 	@tests/needs
 	$(PYTEST) -rs -n $(WORKERS) --campaign=whole -m "slow or packaging" $(TESTS)
-	$(PYTEST) -rs -m "host" $(TESTS)
+	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
 
 test-host: $(INSTALLED) ## Run the tests of a booted host (root; systemd-container, cron)
 	@tests/needs
-	$(PYTEST) -rs -m host $(TESTS)
+	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
 
 test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
 	@tests/matrix

@@ -75,6 +75,7 @@ _DIRECTORIES = {
     "tmp": 0o1777,
     "root": 0o700,
     **dict.fromkeys(("etc/cron.d", "etc/apt/apt.conf.d", "etc/apt/preferences.d"), 0o755),
+    **dict.fromkeys(("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share/man"), 0o755),
     "var/tmp": 0o1777,
     "var/log": 0o755,
     "var/mail": 0o2775,

@@ -1,4 +1,4 @@
-"""Debian's own cron: its lines fire, its mail is for failures alone, and a table's other bytes stay."""
+"""Debian's cron: entries run, failures alone are mailed, and other bytes of a crontab stay."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
         )
 
 
-def test_a_line_in_cron_d_fires_within_its_minute_and_is_in_the_journal(minute: Minute) -> None:
+def test_cron_d_entry_runs_within_its_minute_and_logs_to_the_journal(minute: Minute) -> None:
     [started, ended] = minute.logged("works")[:2]
     assert started["MESSAGE"] == "run started"
     assert ended["DIFY_OUTCOME"] == "succeeded"
@@ -118,7 +118,7 @@ def test_a_line_in_cron_d_fires_within_its_minute_and_is_in_the_journal(minute: 
     assert (at - minute.began).total_seconds() < 70
 
 
-def test_success_is_silent_and_a_failure_is_mailed(minute: Minute) -> None:
+def test_cron_mails_failures_only(minute: Minute) -> None:
     mails = [mail for mail in minute.mails if " off\n" not in mail]
     assert mails, "no mail came of the job that fails"
     for mail in mails:
@@ -131,7 +131,7 @@ def test_success_is_silent_and_a_failure_is_mailed(minute: Minute) -> None:
     assert minute.logged("fails")[-1]["PRIORITY"] == "3"
 
 
-def test_under_cron_the_run_itself_tells_each_failure_once(minute: Minute) -> None:
+def test_run_under_cron_notifies_of_each_failure_once(minute: Minute) -> None:
     """What it leaves to a unit's handler under systemd (78), too; there is none here."""
 
     def history(job: str) -> list[str]:
@@ -151,7 +151,7 @@ def test_under_cron_the_run_itself_tells_each_failure_once(minute: Minute) -> No
     minute.host("resume", "fails", "off")
 
 
-def test_run_as_is_the_user_column_and_its_state_is_the_jobs(minute: Minute) -> None:
+def test_run_as_is_the_user_column_and_owns_the_state(minute: Minute) -> None:
     assert minute.logged("reports")[-1]["DIFY_OUTCOME"] == "succeeded"
     assert " alice /opt/dify-job" in minute.host.machine.read("/etc/cron.d/dify-job-reports")
     status = minute.host.status("reports")
@@ -165,7 +165,7 @@ def test_run_as_is_the_user_column_and_its_state_is_the_jobs(minute: Minute) -> 
     assert {path.stat().st_uid for path in state.iterdir()} == {alice}
 
 
-def test_a_pause_is_a_commented_line_that_outlives_a_reboot(minute: Minute) -> None:
+def test_pause_comments_the_entry_and_survives_a_reboot(minute: Minute) -> None:
     assert minute.paused_after_reboot["paused"] is True
     assert minute.paused_after_reboot["enabled"] is False
     assert minute.logged("paused") == []
@@ -179,7 +179,7 @@ def test_a_pause_is_a_commented_line_that_outlives_a_reboot(minute: Minute) -> N
     minute.host("pause", "paused")
 
 
-def test_a_users_block_fires_and_uninstall_gives_back_the_table_byte_for_byte(minute: Minute) -> None:
+def test_users_crontab_block_runs_and_uninstall_restores_the_table(minute: Minute) -> None:
     host = minute.host
     assert minute.logged("default")[-1]["DIFY_OUTCOME"] == "succeeded"
     spool = host.machine.root / "var/spool/cron/crontabs/alice"
@@ -193,7 +193,7 @@ def test_a_users_block_fires_and_uninstall_gives_back_the_table_byte_for_byte(mi
     assert table == TABLE
 
 
-def test_uninstall_removes_the_files_of_cron_d_and_nothing_else(minute: Minute) -> None:
+def test_uninstall_removes_only_the_managed_files_of_cron_d(minute: Minute) -> None:
     host = minute.host
     before = {path.name for path in (host.machine.root / "etc/cron.d").iterdir()}
     host("uninstall", "works", "--purge")
@@ -202,7 +202,7 @@ def test_uninstall_removes_the_files_of_cron_d_and_nothing_else(minute: Minute) 
     assert not host.machine.exists("/var/lib/dify-job/works")
 
 
-def test_a_job_in_both_schedulers_is_refused(host: Host) -> None:
+def test_install_in_a_second_scheduler_is_refused(host: Host) -> None:
     host.job('every = "1h"')
     host("install", "--backend", "cron")
     refused = host("install", "--backend", "systemd", check=False)
@@ -215,7 +215,7 @@ def test_a_job_in_both_schedulers_is_refused(host: Host) -> None:
     assert not host.machine.exists("/etc/cron.d/dify-job-daily")
 
 
-def test_unit_then_cron_as_a_user_then_unit_share_one_state(host: Host) -> None:
+def test_unit_and_cron_run_as_a_user_share_one_state(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")

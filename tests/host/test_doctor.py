@@ -1,4 +1,4 @@
-"""The lines of doctor that need a host: break that thing alone, see that line alone, mend it as it says."""
+"""Checks of doctor that need a host: each fault changes one finding, and its fix restores it."""
 
 import json
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def by_cron(host: Host) -> Ward:
     return Ward(host)
 
 
-def test_an_installed_job_is_healthy_in_every_line_and_nothing_was_started(ward: Ward) -> None:
+def test_healthy_job_passes_every_check_and_starts_no_run(ward: Ward) -> None:
     lines = ward.doctor()
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
     assert list(lines) == [
@@ -146,12 +146,12 @@ def test_an_installed_job_is_healthy_in_every_line_and_nothing_was_started(ward:
 # The files
 
 
-def test_units_that_are_not_there(ward: Ward) -> None:
+def test_missing_units(ward: Ward) -> None:
     ward.sees("units", "warn", "not installed", ward.sh("dify-job uninstall daily"))
     ward.sees("units", "fail", f"{TIMER} is missing", ward.sh(f"rm /etc/systemd/system/{TIMER}"))
 
 
-def test_a_state_directory_in_the_place_of_systemds_link(ward: Ward) -> None:
+def test_state_directory_in_place_of_the_link_of_systemd(ward: Ward) -> None:
     ward.sh(f"systemctl start {SERVICE}")()
     ward.sees(
         "state",
@@ -162,7 +162,7 @@ def test_a_state_directory_in_the_place_of_systemds_link(ward: Ward) -> None:
     ward.sh(f"systemctl start {SERVICE}")()
 
 
-def test_a_masked_timer(ward: Ward) -> None:
+def test_masked_timer(ward: Ward) -> None:
     ward.sees(
         "units",
         "fail",
@@ -171,7 +171,7 @@ def test_a_masked_timer(ward: Ward) -> None:
     )
 
 
-def test_units_that_were_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Ward) -> None:
+def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Ward) -> None:
     edit = f"sed -i s/TimeoutStopSec=45s/TimeoutStopSec=50s/ /etc/systemd/system/{SERVICE}"
     told = ward.sees("units", "warn", "edited by hand", ward.sh(f"{edit}; systemctl daemon-reload"))
     assert "--diff in its place shows the edits" in told
@@ -184,7 +184,7 @@ def test_units_that_were_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Wa
     ward.host.run("mv", "/root/t", template)
 
 
-def test_a_unit_that_systemd_does_not_load(ward: Ward) -> None:
+def test_unit_that_systemd_does_not_load(ward: Ward) -> None:
     place = f"/etc/systemd/system/{SERVICE}.d"
     ward.sees(
         "units",
@@ -197,7 +197,7 @@ def test_a_unit_that_systemd_does_not_load(ward: Ward) -> None:
     ward.host.run("rmdir", place)
 
 
-def test_a_drop_in_is_told_by_what_it_changes_of_what_the_job_relies_on(ward: Ward) -> None:
+def test_drop_in_is_reported_by_the_settings_it_changes(ward: Ward) -> None:
     for unit, text, said in (
         (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is '/bin/true'"),
         (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can keep it"),
@@ -213,7 +213,7 @@ def test_a_drop_in_is_told_by_what_it_changes_of_what_the_job_relies_on(ward: Wa
     ward.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
 
 
-def test_a_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
+def test_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
     ward.sees("armed", "warn", "paused", ward.sh("dify-job pause daily"))
     ward.sees("armed", "warn", "paused", ward.sh(f"systemctl stop {TIMER}"))
     ward.sees("armed", "warn", "until the next boot only", ward.sh(f"systemctl disable {TIMER}"))
@@ -222,7 +222,7 @@ def test_a_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
 # What is started
 
 
-def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
+def test_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
     """The job was installed from a virtual environment that was removed, or rebuilt without dify-job."""
     other = "/opt/other/bin/python"
     venv = "/opt/dify-job/bin/python -m venv --without-pip /opt/other"
@@ -246,19 +246,19 @@ def test_an_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
     assert told.startswith("dify-job install daily")
 
 
-def test_code_that_the_services_user_cannot_reach(ward: Ward) -> None:
+def test_code_that_the_service_user_cannot_read(ward: Ward) -> None:
     ward.sees("reach", "fail", "cannot reach", ward.sh("chmod 700 /opt/dify-job"))
     shut = ward.sh("chmod 600 /etc/dify-job/config.toml")
     ward.sees("reach", "fail", "cannot reach the configuration", shut)
 
 
-def test_code_that_each_run_would_compile(ward: Ward) -> None:
+def test_code_that_every_run_would_compile(ward: Ward) -> None:
     delete = ward.sh(f"find {ward.site}/click -name '*.pyc' -delete")
     told = ward.sees("bytecode", "warn", "are not compiled", delete)
     assert told.endswith(f" -m compileall -q {ward.site}/click")
 
 
-def test_a_run_that_systemd_could_not_start(ward: Ward) -> None:
+def test_run_that_systemd_could_not_start(ward: Ward) -> None:
     key = "/etc/dify-job/credentials/daily.key"
     ward.host.run("sh", "-c", f"rm {key}; systemctl start {SERVICE}", check=False)
     lines = ward.doctor()
@@ -271,7 +271,7 @@ def test_a_run_that_systemd_could_not_start(ward: Ward) -> None:
     assert {line[0] for line in ward.doctor().values()} == {"ok"}
 
 
-def test_a_run_that_was_killed(ward: Ward) -> None:
+def test_run_that_was_killed(ward: Ward) -> None:
     ward.host.job('every = "1h"', key="app-slow")
     ward.host.run("systemctl", "start", "--no-block", SERVICE)
     ward.host.wait(lambda: ward.host.server.runs)
@@ -287,7 +287,7 @@ def test_a_run_that_was_killed(ward: Ward) -> None:
     assert "in-flight" not in ward.doctor()
 
 
-def test_a_user_that_is_gone(host: Host) -> None:
+def test_run_as_user_that_is_gone(host: Host) -> None:
     _tidy(host)
     host.run("useradd", "--system", "reports")
     host.job('every = "1h"\nrun_as = "reports"')
@@ -309,7 +309,7 @@ def test_a_user_that_is_gone(host: Host) -> None:
     host.run("userdel", "reports")
 
 
-def test_a_variable_that_only_this_shell_has(ward: Ward) -> None:
+def test_variable_that_only_the_shell_of_the_caller_has(ward: Ward) -> None:
     place = f"/etc/systemd/system/{SERVICE}.d"
     region = 'env = ["REGION"]'
 
@@ -346,7 +346,7 @@ def test_a_variable_that_only_this_shell_has(ward: Ward) -> None:
 # The machine
 
 
-def test_a_clock_that_is_not_synchronised(ward: Ward) -> None:
+def test_unsynchronised_clock(ward: Ward) -> None:
     # The clock is the kernel's, which a container shares with its host: what it says is put in its place.
     mark, tool = "/run/systemd/timesync/synchronized", "/opt/dify-job/bin/timedatectl"
     ward.host.machine.write(
@@ -356,7 +356,7 @@ def test_a_clock_that_is_not_synchronised(ward: Ward) -> None:
     ward.host.run("rm", tool)
 
 
-def test_a_disk_that_is_full(ward: Ward) -> None:
+def test_full_disk(ward: Ward) -> None:
     mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o size={}M tmpfs /var/lib/dify-job"
     free = ward.sh("umount /var/lib/dify-job")
     for size, level in ((1, "fail"), (50, "warn")):
@@ -364,13 +364,13 @@ def test_a_disk_that_is_full(ward: Ward) -> None:
         ward.paste(command_in(told))  # it shows what is full; what to throw away is a person's to say
 
 
-def test_a_state_that_is_mounted_read_only(ward: Ward) -> None:
+def test_state_on_a_read_only_mount(ward: Ward) -> None:
     mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o ro tmpfs /var/lib/dify-job"
     ward.sees("state", "fail", "is on a file system that is mounted read-only", ward.sh(mount))
     ward.host.run("umount", "/var/lib/dify-job")
 
 
-def test_zone_data_that_systemd_does_not_have(ward: Ward) -> None:
+def test_zone_data_that_systemd_lacks(ward: Ward) -> None:
     """Without it Python has none either, unless from a package of its own."""
     ward.host.job('calendar = "07:00"\ntimezone = "Asia/Kolkata"')
     ward.host("install")
@@ -389,7 +389,7 @@ def test_zone_data_that_systemd_does_not_have(ward: Ward) -> None:
     assert ward.doctor()["zone"][0] == "ok"
 
 
-def test_a_local_time_that_is_nowhere(ward: Ward) -> None:
+def test_dangling_localtime(ward: Ward) -> None:
     ward.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
     astray = ward.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
     told = ward.sees("zone", "warn", "which is not there: the clock is UTC", astray)
@@ -405,7 +405,7 @@ def test_a_local_time_that_is_nowhere(ward: Ward) -> None:
     ward.host.run("sh", "-c", "rm /etc/localtime; mv /root/localtime /etc/localtime 2>/dev/null || true")
 
 
-def test_the_scope_that_is_asked_decides_whose_job_is_looked_at(ward: Ward) -> None:
+def test_scope_option_selects_the_job(ward: Ward) -> None:
     ward.flags = ("--config", "/etc/dify-job/config.toml")
     asked = {}
     for flag in ("--system", "--user"):
@@ -420,7 +420,7 @@ def test_the_scope_that_is_asked_decides_whose_job_is_looked_at(ward: Ward) -> N
     assert line["fix"] == "dify-job install daily --backend cron"
 
 
-def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) -> None:
+def test_history_of_another_user_is_not_read_and_the_hint_shows_it(ward: Ward) -> None:
     ward.host.run("systemctl", "start", SERVICE)
     refused = ward.host("history", "daily", user="mallory", check=False)
     assert refused.code == 77
@@ -440,7 +440,7 @@ def test_another_users_history_is_not_read_and_its_command_shows_it(ward: Ward) 
         ('files = { a = "/root/d/in.pdf" }', "files"),
     ],
 )
-def test_places_that_the_caller_may_not_look_at(host: Host, line: str, check: str) -> None:
+def test_paths_that_the_caller_cannot_read(host: Host, line: str, check: str) -> None:
     host.machine.write("/root/d/urls", "ntfy://x\n", 0o600)
     place = "/home/mallory/.config/dify-job"
     host.run("sh", "-ec", f"umask 077; mkdir -p {place}; printf app-x >{place}/k", user="mallory")
@@ -453,7 +453,7 @@ def test_places_that_the_caller_may_not_look_at(host: Host, line: str, check: st
     assert [one["level"] for one in job["checks"] if one["check"] == check] != []
 
 
-def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(host: Host) -> None:
+def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: Host) -> None:
     host.job('every = "1h"\nrun_as = "root"')
     host.run(
         "sh",
@@ -473,7 +473,7 @@ def test_a_job_of_root_whose_config_and_interpreter_another_user_may_not_see(hos
     host.run("rm", "-r", "/root/d")
 
 
-def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(ward: Ward) -> None:
+def test_unprivileged_doctor_names_the_checks_that_need_sudo(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
     ward.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
     assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily is made at the first run")
@@ -494,26 +494,26 @@ def test_another_user_sees_what_is_to_be_seen_and_is_told_where_sudo_is_needed(w
 # cron
 
 
-def test_a_job_under_cron_is_healthy_and_cron_that_does_not_run_is_seen(by_cron: Ward) -> None:
+def test_stopped_cron_daemon(by_cron: Ward) -> None:
     lines = by_cron.doctor()
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
     by_cron.sees("backend", "fail", "does not run", by_cron.sh("systemctl stop cron"))
 
 
-def test_a_cron_file_that_cron_passes_over_or_that_was_changed(by_cron: Ward) -> None:
+def test_cron_file_that_cron_ignores_or_that_was_changed(by_cron: Ward) -> None:
     file = "/etc/cron.d/dify-job-daily"
     by_cron.sees("units", "fail", "cron passes over", by_cron.sh(f"chmod 664 {file}"))
     by_cron.sees("units", "warn", "edited by hand", by_cron.sh(f"sed -i 's/^0 /1 /' {file}"))
     by_cron.sees("armed", "warn", "paused", by_cron.sh("dify-job pause daily"))
 
 
-def test_a_machine_without_a_mailer_under_cron(by_cron: Ward) -> None:
+def test_host_without_a_mailer_under_cron(by_cron: Ward) -> None:
     archive(by_cron, "msmtp-mta", "install -m 755 /bin/cat usr/sbin/sendmail", "usr/sbin")
     by_cron.sees("mail", "warn", "no mailer", by_cron.sh("rm /usr/sbin/sendmail"))
     by_cron.host.run("dpkg", "--purge", "msmtp-mta")
 
 
-def test_a_job_that_is_installed_twice(by_cron: Ward) -> None:
+def test_job_installed_in_two_schedulers(by_cron: Ward) -> None:
     by_cron.host.run(
         "sh", "-c", "cp /etc/cron.d/dify-job-daily /root/; dify-job uninstall daily; dify-job install daily"
     )
@@ -526,7 +526,7 @@ def test_a_job_that_is_installed_twice(by_cron: Ward) -> None:
 # A user's own
 
 
-def test_a_users_job_is_healthy_and_without_lingering_that_is_told(alice: Login) -> None:  # noqa: F811
+def test_user_job_without_lingering(alice: Login) -> None:  # noqa: F811
     alice.configure()
     alice("install", "--env-file", ".env", "--every", "2h")
 

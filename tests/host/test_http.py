@@ -1,4 +1,4 @@
-"""The original system's curl commands against a socket that systemd holds; who is refused, what is left."""
+"""The curl commands of the original system against the HTTP socket; refusals, sandbox, removal."""
 
 import fcntl
 import json
@@ -68,7 +68,7 @@ def status_of(host: Host, *flags: str, user: str = "alice") -> int:
     return int(host.run(*argv, user=user, check=False).stdout or 0)
 
 
-def test_the_original_curl_commands_work_word_for_word(host: Host, http: Callable[..., Ran]) -> None:
+def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., Ran]) -> None:
     told = http().stdout
     assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
     assert host.server.runs == []
@@ -105,14 +105,14 @@ def test_the_original_curl_commands_work_word_for_word(host: Host, http: Callabl
     gone(host)
 
 
-def test_quick_calls_in_a_row_are_all_runs(host: Host, http: Callable[..., Ran]) -> None:
+def test_each_of_several_quick_calls_is_a_run(host: Host, http: Callable[..., Ran]) -> None:
     http()
     calls = " && ".join([CALL] * 7)
     assert host.run("sh", "-c", calls, user="alice").stdout.count('"success": true') == 7
     assert len(host.server.runs) == 7
 
 
-def test_doctor_and_status_tell_of_the_interface_and_what_its_lines_say_mends_it(
+def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     host: Host, http: Callable[..., Ran]
 ) -> None:
     token, socket = "/etc/dify-job/http.token", "/etc/systemd/system/dify-job-http.socket"
@@ -141,9 +141,7 @@ def test_doctor_and_status_tell_of_the_interface_and_what_its_lines_say_mends_it
     gone(host)
 
 
-def test_a_failure_is_told_with_what_dify_said_and_is_no_failure_of_the_handler(
-    host: Host, http: Callable[..., Ran]
-) -> None:
+def test_failed_run_is_reported_and_the_handler_succeeds(host: Host, http: Callable[..., Ran]) -> None:
     http(key="app-fails")
     called = shell(host, CALL)
     assert called["success"] is False
@@ -152,7 +150,7 @@ def test_a_failure_is_told_with_what_dify_said_and_is_no_failure_of_the_handler(
     host.run("systemctl", "reset-failed", "dify-job-daily.service")
 
 
-def test_of_two_calls_at_once_one_is_told_that_the_job_is_busy(host: Host, http: Callable[..., Ran]) -> None:
+def test_second_of_two_simultaneous_calls_is_busy(host: Host, http: Callable[..., Ran]) -> None:
     http(key="app-two-seconds")
     told: list[int] = []
     threads = [
@@ -168,14 +166,14 @@ def test_of_two_calls_at_once_one_is_told_that_the_job_is_busy(host: Host, http:
 
 
 @pytest.mark.usefixtures("http")
-def test_a_call_is_a_person_s_wish_that_no_tick_is_late_for(host: Host) -> None:
+def test_call_ignores_max_late(host: Host) -> None:
     host.job('every = "5h"\nmax_late = "1s"')
     host("install", "--http")
     assert shell(host, CALL, "root")["message"] == "workflow succeeded"
     assert len(host.server.runs) == 1
 
 
-def test_who_is_not_root_or_the_installing_user_is_refused(host: Host, http: Callable[..., Ran]) -> None:
+def test_other_users_are_refused(host: Host, http: Callable[..., Ran]) -> None:
     http()
     url = "http://localhost:8000/api/dify/call"
     assert status_of(host, url, user="mallory") == 403
@@ -195,9 +193,7 @@ def test_who_is_not_root_or_the_installing_user_is_refused(host: Host, http: Cal
     assert any("403" in str(entry["MESSAGE"]) and entry.get("PRIORITY") == "4" for entry in entries)
 
 
-def test_one_byte_at_a_time_is_cut_off_and_does_not_keep_others_out(
-    host: Host, http: Callable[..., Ran]
-) -> None:
+def test_slow_request_is_cut_off_and_does_not_block_others(host: Host, http: Callable[..., Ran]) -> None:
     http()
     drips = []
     for _ in range(15):
@@ -214,9 +210,7 @@ def test_one_byte_at_a_time_is_cut_off_and_does_not_keep_others_out(
     assert host.server.received == []
 
 
-def test_elsewhere_than_on_loopback_it_listens_only_with_a_token(
-    host: Host, http: Callable[..., Ran]
-) -> None:
+def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]) -> None:
     host.job('every = "1h"')
     refused = host("install", "--http", "--http-listen", "0.0.0.0:8000", check=False)
     assert refused.code == 78
@@ -244,7 +238,7 @@ def test_elsewhere_than_on_loopback_it_listens_only_with_a_token(
     assert TOKEN not in host.run("journalctl", "--no-pager").stdout
 
 
-def test_the_pages_are_there_and_nothing_else(host: Host, http: Callable[..., Ran]) -> None:
+def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable[..., Ran]) -> None:
     http()
     docs = host.run("curl", "-s", "http://localhost:8000/docs", user="alice").stdout
     assert "POST /api/dify/call" in docs
@@ -252,7 +246,7 @@ def test_the_pages_are_there_and_nothing_else(host: Host, http: Callable[..., Ra
     assert status_of(host, "http://localhost:8000/") == 404
 
 
-def test_units_of_another_interpreter_are_told_of(host: Host, http: Callable[..., Ran]) -> None:
+def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..., Ran]) -> None:
     http()
     assert "another interpreter" not in host("install").stdout
     unit = "/etc/systemd/system/dify-job-http@.service"
@@ -265,7 +259,7 @@ def test_units_of_another_interpreter_are_told_of(host: Host, http: Callable[...
     assert "listening" in http().stdout
 
 
-def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
+def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     host: Host, http: Callable[..., Ran]
 ) -> None:
     host.job('every = "1h"')
@@ -285,7 +279,7 @@ def test_install_without_http_leaves_no_socket_and_a_taken_port_is_named(
     assert "unchanged on 127.0.0.1" in http().stdout
 
 
-def test_a_user_who_may_not_ask_cannot_keep_those_out_who_may(host: Host, http: Callable[..., Ran]) -> None:
+def test_unauthorized_connections_do_not_block_authorized_ones(host: Host, http: Callable[..., Ran]) -> None:
     http()
     code = (
         "import socket, time\n"
@@ -309,7 +303,7 @@ def test_a_user_who_may_not_ask_cannot_keep_those_out_who_may(host: Host, http: 
 
 @pytest.mark.since(250)
 @pytest.mark.usefixtures("http")
-def test_a_key_that_is_encrypted_for_the_machine_does_for_all_calls(host: Host) -> None:
+def test_encrypted_key_serves_all_calls(host: Host) -> None:
     host.job('every = "1h"')
     host("secret", "set", "daily", "--encrypt", stdin=CANARY)
     host.run("rm", "/etc/dify-job/credentials/daily.key")
@@ -322,7 +316,7 @@ def test_a_key_that_is_encrypted_for_the_machine_does_for_all_calls(host: Host) 
     host.run("rm", "/etc/credstore.encrypted/dify-job.daily.api_key")
 
 
-def test_without_its_token_file_nobody_is_let_in(host: Host, http: Callable[..., Ran]) -> None:
+def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., Ran]) -> None:
     host.machine.write("/etc/dify-job/http.token", TOKEN + "\n", 0o600)
     http("--http-token-file", "/etc/dify-job/http.token")
     host.run("rm", "/etc/dify-job/http.token")
@@ -332,7 +326,7 @@ def test_without_its_token_file_nobody_is_let_in(host: Host, http: Callable[...,
     assert host.server.received == []
 
 
-def test_the_handler_is_fenced_in(host: Host, http: Callable[..., Ran]) -> None:
+def test_handler_is_sandboxed(host: Host, http: Callable[..., Ran]) -> None:
     http()
     told = host.run(
         "systemd-analyze", "security", "--no-pager", "dify-job-http@x.service", check=False
@@ -342,7 +336,7 @@ def test_the_handler_is_fenced_in(host: Host, http: Callable[..., Ran]) -> None:
     assert host.show("dify-job-http@x.service", "LimitCPU") == str(60)
 
 
-def test_from_the_original_s_env_file_a_user_has_the_same_calls_without_root(alice: Login) -> None:  # noqa: F811
+def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) -> None:  # noqa: F811
     alice.configure()
     told = alice("install", "--env-file", ".env", "--http").stdout
     assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
@@ -367,7 +361,7 @@ def test_from_the_original_s_env_file_a_user_has_the_same_calls_without_root(ali
 # Python programs
 
 
-def test_python_programs_start_and_stop_the_schedule_and_a_reboot_does_not_start_it(host: Host) -> None:
+def test_python_calls_start_and_stop_the_schedule_and_a_reboot_does_not_start_it(host: Host) -> None:
     host.job('calendar = "*-*-* 07:30"\ntimezone = "Asia/Shanghai"')
 
     def python(code: str) -> Any:

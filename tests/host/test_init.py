@@ -1,4 +1,4 @@
-"""From nothing to an armed timer in two commands, and keys encrypted for the machine."""
+"""init and install set up a job with two commands; keys encrypted for the machine."""
 
 import json
 import stat
@@ -20,7 +20,7 @@ def bare(host: Host) -> Iterator[Host]:
     host.run("rm", "-rf", CREDENTIAL)
 
 
-def test_from_nothing_to_a_run_with_a_key_on_stdin_even_under_a_strict_umask(bare: Host) -> None:
+def test_init_with_a_key_on_stdin_works_under_a_strict_umask(bare: Host) -> None:
     script = f"umask 077; dify-job init daily --base-url {bare.server.base_url} --every 2h"
     told = bare.run("sh", "-ec", script, stdin=CANARY)
     assert CANARY not in told.stdout + told.stderr
@@ -44,7 +44,7 @@ def test_from_nothing_to_a_run_with_a_key_on_stdin_even_under_a_strict_umask(bar
     assert json.loads(bare("doctor", "daily", "--json", check=False).stdout)["worst"] != "fail"
 
 
-def test_from_nothing_as_a_user(alice: Login) -> None:  # noqa: F811
+def test_init_as_a_user(alice: Login) -> None:  # noqa: F811
     host = alice.host
     home = "env", "-C", "/home/alice", "/opt/dify-job/bin/dify-job"
     host.run(*home, "init", "daily", "--base-url", host.server.base_url, user="alice", stdin=CANARY)
@@ -55,7 +55,7 @@ def test_from_nothing_as_a_user(alice: Login) -> None:  # noqa: F811
 
 
 @pytest.mark.since(250)
-def test_an_encrypted_key_is_decrypted_for_the_unit_and_for_root_and_stands_nowhere_plain(bare: Host) -> None:
+def test_encrypted_key_is_stored_nowhere_in_plain(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare("install", "daily")
     told = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
@@ -83,7 +83,7 @@ def test_an_encrypted_key_is_decrypted_for_the_unit_and_for_root_and_stands_nowh
 
 
 @pytest.mark.since(250)
-def test_a_new_key_stays_encrypted_and_can_become_plain_again(bare: Host) -> None:
+def test_new_key_stays_encrypted_unless_no_encrypt_is_given(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
     bare("install", "daily")
@@ -102,7 +102,7 @@ def test_a_new_key_stays_encrypted_and_can_become_plain_again(bare: Host) -> Non
 
 
 @pytest.mark.since(250)
-def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its_command(bare: Host) -> None:
+def test_key_encrypted_on_another_machine_is_reported_with_a_working_fix(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
     bare("install", "daily")
@@ -123,7 +123,7 @@ def test_an_encrypted_key_of_another_machine_is_told_by_doctor_and_mended_by_its
 
 
 @pytest.mark.since(250)
-def test_a_user_of_cron_is_told_that_an_encrypted_key_is_not_for_him(bare: Host) -> None:
+def test_encrypted_key_is_refused_under_cron_run_as(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
     refused = bare("install", "daily", "--backend", "cron", "--run-as", "alice", check=False)
@@ -132,7 +132,7 @@ def test_a_user_of_cron_is_told_that_an_encrypted_key_is_not_for_him(bare: Host)
     assert bare("install", "daily", "--backend", "cron").code == 0
 
 
-def test_a_key_that_a_service_user_owns_stays_his(bare: Host) -> None:
+def test_secret_set_keeps_the_owner_of_a_key(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     key = "/etc/dify-job/credentials/daily.key"
     bare.run("sh", "-ec", f"chmod 711 /etc/dify-job/credentials; chown alice {key}")

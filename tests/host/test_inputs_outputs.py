@@ -14,7 +14,7 @@ FORM = (
 )
 
 
-def test_templates_files_output_downloads_and_expect_work_under_the_unit(host: Host) -> None:
+def test_templates_files_outputs_downloads_and_expect_work_in_the_sandbox(host: Host) -> None:
     host.run("useradd", "--system", "reports", check=False)
     host.run("install", "-d", "-o", "reports", "/srv/in", "/srv/out")
     host.machine.write("/srv/in/daily.txt", "figures", 0o640, "reports")

@@ -1,4 +1,4 @@
-"""Every last line is found under its unit, however short the run and busy the machine."""
+"""Every last log line is attributed to its unit, however short the run and busy the machine."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ done
 """
 
 
-def test_the_last_line_is_found_under_its_unit_500_times_of_500(host: Host) -> None:
+def test_last_log_line_of_500_runs_is_attributed_to_its_unit(host: Host) -> None:
     slow = next(app for app in APPS if app.key == "app-two-seconds")
     nodes = tuple(replace(node, seconds=node.seconds * 5) for node in slow.nodes)
     host.server.apps[TEN_SECONDS] = replace(slow, key=TEN_SECONDS, nodes=nodes)

@@ -1,4 +1,4 @@
-"""`kill -9` of install on the real host: whole files, no run, and the next install completes."""
+"""An install killed by SIGKILL leaves whole files and starts no run, and the next one completes it."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def _strays(host: Host) -> list[Path]:
 
 
 @pytest.mark.parametrize("what", ["new", "edited"])
-def test_a_killed_install_leaves_whole_files_and_the_next_completes_it(host: Host, what: str) -> None:
+def test_killed_install_leaves_whole_files_and_the_next_completes_it(host: Host, what: str) -> None:
     host.machine.write("/opt/kill/sitecustomize.py", SITECUSTOMIZE)
     old = 'calendar = "*-*-* 00:00:00 UTC"\ncatch_up = true'
     new = 'calendar = ["*-*-* 00:00:00 UTC", "*-*-* *:00:00 UTC"]\ncatch_up = true\ntimeout = "5min"'

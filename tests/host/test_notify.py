@@ -1,4 +1,4 @@
-"""Each end of a unit is told exactly once: by the run where it could, else by its handler."""
+"""Each end of a unit is reported exactly once: by the run if it can, else by the failure handler."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -129,7 +129,7 @@ def by_config(told: Told) -> None:
         (Told.start, "app-off", "78", "switched off"),
     ],
 )
-def test_the_handler_tells_what_the_run_could_not(
+def test_failure_handler_reports_what_the_run_could_not(
     told: Told, come_to: Callable[[Told], None], key: str, ping: str, words: str
 ) -> None:
     told.install(key)
@@ -149,7 +149,7 @@ def test_the_handler_tells_what_the_run_could_not(
 
 
 @pytest.mark.parametrize("come_to", [by_kill, by_interpreter, by_key_file])
-def test_on_any_systemd_what_the_run_could_not_tell_is_told_once(
+def test_failure_that_the_run_could_not_report_is_reported_once(
     told: Told, come_to: Callable[[Told], None]
 ) -> None:
     told.install("app-slow")
@@ -162,7 +162,7 @@ def test_on_any_systemd_what_the_run_could_not_tell_is_told_once(
 @pytest.mark.parametrize(
     ("key", "ping"), [("app-fails", "80"), ("app-wrong", "77"), ("app-unpublished", "78")]
 )
-def test_a_failure_that_the_run_can_tell_is_told_once(told: Told, key: str, ping: str) -> None:
+def test_failure_that_the_run_can_report_is_reported_once(told: Told, key: str, ping: str) -> None:
     told.install(key)
     told.start()
     told.settle()
@@ -170,7 +170,7 @@ def test_a_failure_that_the_run_can_tell_is_told_once(told: Told, key: str, ping
     assert len(told.receiver.told("any")) == 1
 
 
-def test_a_stop_and_a_timeout_that_the_run_survives_are_told_by_the_run(told: Told) -> None:
+def test_stop_and_timeout_are_reported_by_the_run(told: Told) -> None:
     told.install("app-slow")
     told.start_and_reach_dify()
     told.host.run("systemctl", "stop", SERVICE)
@@ -189,7 +189,7 @@ def test_a_stop_and_a_timeout_that_the_run_survives_are_told_by_the_run(told: To
     assert len(told.receiver.told("any")) == 1
 
 
-def test_after_a_kill_the_next_success_is_a_recovery(told: Told) -> None:
+def test_success_after_a_kill_is_a_recovery(told: Told) -> None:
     told.install("app-slow")
     by_oom(told)
     told.settle()
@@ -203,7 +203,7 @@ def test_after_a_kill_the_next_success_is_a_recovery(told: Told) -> None:
 
 @pytest.mark.since(251)
 @pytest.mark.parametrize(("come_to", "result"), [(by_oom, "oom-kill"), (by_hanging, "timeout")])
-def test_doctor_tells_what_systemd_ended_until_a_run_is_good_again(
+def test_doctor_reports_a_run_ended_by_systemd_until_the_next_success(
     told: Told, come_to: Callable[[Told], None], result: str
 ) -> None:
     told.install("app-slow")
@@ -224,7 +224,7 @@ def test_doctor_tells_what_systemd_ended_until_a_run_is_good_again(
 
 
 @pytest.mark.since(251)
-def test_without_the_variables_of_251_the_handler_asks_the_manager(told: Told) -> None:
+def test_failure_handler_asks_the_manager_without_the_variables_of_251(told: Told) -> None:
     told.install()
     told.host.machine.write("/etc/systemd/system/" + HANDLER + ".d/old.conf", "[Service]\n")
     by_interpreter(told)
@@ -240,7 +240,7 @@ def test_without_the_variables_of_251_the_handler_asks_the_manager(told: Told) -
     assert not told.receiver.pings, "what the run has told is not told again"
 
 
-def test_the_handler_comes_and_goes_with_notify(told: Told) -> None:
+def test_failure_handler_is_installed_with_notify_and_removed_without(told: Told) -> None:
     units = told.host.machine.root / "etc/systemd/system"
     told.install()
     assert {path.name for path in units.glob("dify-job-*")} >= {SERVICE, HANDLER}
@@ -262,7 +262,7 @@ def test_the_handler_comes_and_goes_with_notify(told: Told) -> None:
     assert told.host.show(HANDLER, "LoadState") == "not-found"
 
 
-def test_a_missing_file_of_addresses_is_refused_before_anything_is_written(told: Told) -> None:
+def test_missing_notify_file_is_refused_before_anything_is_written(told: Told) -> None:
     told.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{URLS}"] }}')
     refused = told.host("install", check=False)
     assert refused.code == 78
@@ -270,7 +270,7 @@ def test_a_missing_file_of_addresses_is_refused_before_anything_is_written(told:
     assert not told.host.machine.exists(f"/etc/systemd/system/{SERVICE}")
 
 
-def test_the_metrics_of_a_unit_reach_the_collectors_directory(told: Told) -> None:
+def test_unit_writes_metrics_to_the_directory_of_the_collector(told: Told) -> None:
     figures = "/srv/figures"
     told.host.run("install", "-d", "-m", "1777", figures)
     told.install(more=f'metrics = {{ textfile = "{figures}/daily.prom" }}')

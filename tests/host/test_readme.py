@@ -17,7 +17,7 @@ ELSEWHERE = (
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_commands_work(host: Host, name: str) -> None:
+def test_commands_of_the_readme_work(host: Host, name: str) -> None:
     topic = {"text-input": {"variable": "topic", "required": False, "max_length": 48}}
     host.server.apps[CANARY] = App(CANARY, "Report", form=(topic,))
     host.machine.write("/usr/local/bin/sudo", '#!/bin/sh\nexec "$@"\n', 0o755)

@@ -1,4 +1,4 @@
-"""The system's own commands on jobs that install left behind."""
+"""systemctl, journalctl and reboots on installed jobs."""
 
 import json
 import time
@@ -6,7 +6,7 @@ import time
 from .conftest import CANARY, Host
 
 
-def test_a_timer_of_two_seconds_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
+def test_timer_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
     host.job('calendar = "*:*:0/2"')
     told = host("install").stdout
     assert "daily: installed" in told
@@ -25,7 +25,7 @@ def test_a_timer_of_two_seconds_runs_the_job_and_the_journal_has_its_fields(host
     assert host.journal("-u", "dify-job-daily.service", "-p", "err") == []
 
 
-def test_install_starts_nothing_and_says_what_comes_next(host: Host) -> None:
+def test_install_starts_no_run_and_prints_next_commands(host: Host) -> None:
     host.job('every = "1h"')
     told = host("install", "daily").stdout
     for command in (
@@ -43,7 +43,7 @@ def test_install_starts_nothing_and_says_what_comes_next(host: Host) -> None:
     assert "dify-job-daily.timer" in host.run("systemctl", "list-timers", "--no-pager").stdout
 
 
-def test_systemctl_stop_in_mid_run_stops_it_on_the_server_and_is_no_failure(host: Host) -> None:
+def test_systemctl_stop_stops_the_run_on_the_server_and_is_no_failure(host: Host) -> None:
     host.job('every = "1h"', key="app-slow")
     host("install")
     host.machine.write(
@@ -74,7 +74,7 @@ def test_systemctl_stop_in_mid_run_stops_it_on_the_server_and_is_no_failure(host
     )
 
 
-def test_a_failed_workflow_is_80_in_systemctl_status_and_an_error_in_the_journal(host: Host) -> None:
+def test_failed_workflow_is_status_80_and_an_error_in_the_journal(host: Host) -> None:
     host.job('every = "1h"', key="app-fails")
     host("install")
     assert host.run("systemctl", "start", "dify-job-daily.service", check=False).code == 1
@@ -91,7 +91,7 @@ def test_a_failed_workflow_is_80_in_systemctl_status_and_an_error_in_the_journal
     assert as_json["healthy"] is False
 
 
-def test_unit_then_root_by_hand_then_unit_share_one_state(host: Host) -> None:
+def test_unit_and_manual_run_of_root_share_one_state(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")
@@ -109,7 +109,7 @@ def test_unit_then_root_by_hand_then_unit_share_one_state(host: Host) -> None:
     assert len({json.loads(line)["workflow_run_id"] for line in history}) == 3
 
 
-def test_the_key_is_found_nowhere_by_another_user(host: Host) -> None:
+def test_another_user_finds_the_key_nowhere(host: Host) -> None:
     host.job('every = "1h"', key="app-slow-canary-key")
     host.server.apps["app-slow-canary-key"] = host.server.apps["app-two-seconds"]
     host("install")
@@ -134,7 +134,7 @@ def test_the_key_is_found_nowhere_by_another_user(host: Host) -> None:
     assert "canary-key" not in told
 
 
-def test_pause_lasts_across_a_reboot_and_resume_arms_again(host: Host) -> None:
+def test_pause_survives_a_reboot_and_resume_enables_again(host: Host) -> None:
     host.job('calendar = "*:*:0/2"')
     host("install")
     host("pause", "daily")
@@ -155,7 +155,7 @@ def test_pause_lasts_across_a_reboot_and_resume_arms_again(host: Host) -> None:
     host.wait(lambda: len(host.server.runs) > before)
 
 
-def test_what_an_administrator_disabled_stays_so_until_start_is_said(host: Host) -> None:
+def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
@@ -173,7 +173,7 @@ def test_what_an_administrator_disabled_stays_so_until_start_is_said(host: Host)
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
 
 
-def test_a_masked_timer_is_left_masked(host: Host) -> None:
+def test_masked_timer_stays_masked(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
@@ -197,7 +197,7 @@ def test_a_masked_timer_is_left_masked(host: Host) -> None:
     assert not host.machine.exists("/etc/systemd/system/timers.target.wants/dify-job-daily.timer")
 
 
-def test_a_foreign_unit_is_refused_and_an_edited_one_too(host: Host) -> None:
+def test_foreign_and_edited_units_are_refused(host: Host) -> None:
     host.job('every = "1h"')
     host.machine.write("/etc/systemd/system/dify-job-daily.service", "[Service]\nExecStart=/bin/true\n")
     refused = host("install", check=False)
@@ -225,7 +225,7 @@ def test_a_foreign_unit_is_refused_and_an_edited_one_too(host: Host) -> None:
     assert host("install", "--check").code == 0
 
 
-def test_a_run_under_way_survives_a_reinstall(host: Host) -> None:
+def test_run_in_progress_survives_a_reinstall(host: Host) -> None:
     host.job('every = "1h"', key="app-two-seconds")
     host("install")
     host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
@@ -237,7 +237,7 @@ def test_a_run_under_way_survives_a_reinstall(host: Host) -> None:
     assert len(host.server.runs) == 1
 
 
-def test_uninstall_leaves_nothing_and_needs_no_config(host: Host) -> None:
+def test_uninstall_needs_no_config_and_leaves_nothing(host: Host) -> None:
     def everything() -> set[str]:
         return {
             str(path)
@@ -262,7 +262,7 @@ def test_uninstall_leaves_nothing_and_needs_no_config(host: Host) -> None:
     assert "daily: not installed" in host("uninstall", "daily").stdout
 
 
-def test_only_an_env_file_of_the_original_system(host: Host) -> None:
+def test_install_from_an_env_file_of_the_original_system(host: Host) -> None:
     host.machine.write(
         "/root/.env",
         f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nSCHEDULER_INTERVAL_HOURS=3\n",
@@ -282,7 +282,7 @@ def test_only_an_env_file_of_the_original_system(host: Host) -> None:
     assert not host.machine.exists("/etc/dify-job")
 
 
-def test_auto_start_false_leaves_the_timer_unarmed_and_says_what_arms_it(host: Host) -> None:
+def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     env = f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nAUTO_START_SCHEDULER=false\n"
     host.machine.write("/root/.env", env, 0o600)
     told = host("install", "--env-file", "/root/.env").stdout

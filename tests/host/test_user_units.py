@@ -1,4 +1,4 @@
-"""Jobs of a user without root: the user's own manager, journal and files."""
+"""Jobs of a user without root: the user manager, its journal and files."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def mallory(host: Host) -> Iterator[Login]:
     host.run("systemctl", "stop", f"user@{uid}.service")
 
 
-def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login) -> None:
+def test_user_installs_a_job_from_an_env_file(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
     told = alice("install", "--every", "2h", "--env-file", ".env").stdout
     assert "default: installed, every 2h, enabled" in told
@@ -94,7 +94,7 @@ def test_install_every_2h_with_an_env_file_is_all_that_a_user_needs(alice: Login
     assert len(alice.host.server.runs) == 2
 
 
-def test_no_file_of_a_user_is_roots_and_uninstall_leaves_none(alice: Login) -> None:
+def test_user_files_belong_to_the_user_and_uninstall_leaves_none(alice: Login) -> None:
     home = alice.host.machine.root / "home/alice"
     before = {str(path) for path in home.rglob("*")}
     alice.configure()
@@ -109,7 +109,7 @@ def test_no_file_of_a_user_is_roots_and_uninstall_leaves_none(alice: Login) -> N
     assert alice.show(SERVICE, "LoadState") == "not-found"
 
 
-def test_systemctl_user_stop_reaches_the_server(alice: Login) -> None:
+def test_systemctl_user_stop_stops_the_run_on_the_server(alice: Login) -> None:
     alice.configure(key="app-slow")
     alice("install", "--env-file", ".env")
     alice.run("systemctl", "--user", "start", "--no-block", SERVICE)
@@ -120,7 +120,7 @@ def test_systemctl_user_stop_reaches_the_server(alice: Login) -> None:
     assert alice.show(SERVICE, "ExecMainStatus") == "143"
 
 
-def test_a_user_timer_fires_and_pause_lasts_across_a_reboot_with_lingering(alice: Login) -> None:
+def test_user_timer_runs_and_pause_survives_a_reboot_with_lingering(alice: Login) -> None:
     alice.configure()
     alice("install", "--calendar", "*:*:0/2", "--env-file", ".env")
     alice.host.wait(lambda: alice.host.server.runs)
@@ -136,13 +136,13 @@ def test_a_user_timer_fires_and_pause_lasts_across_a_reboot_with_lingering(alice
     alice.host.wait(lambda: len(alice.host.server.runs) > before)
 
 
-def test_without_lingering_install_says_that_the_job_ends_with_the_login(mallory: Login) -> None:
+def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallory: Login) -> None:
     mallory.configure()
     told = mallory("install", "--env-file", ".env").stdout
     assert "runs only while you are logged in; for always: sudo loginctl enable-linger mallory" in told
 
 
-def test_nasty_09_no_user_bus_says_what_brings_one_and_stale_variables_do_no_harm(alice: Login) -> None:
+def test_missing_user_bus_is_reported_with_its_fix(alice: Login) -> None:
     alice.configure()
     for stale in ("/run/user/0", "/nowhere", ""):
         told = alice("install", "--env-file", ".env", XDG_RUNTIME_DIR=stale).stdout
@@ -160,7 +160,7 @@ def test_nasty_09_no_user_bus_says_what_brings_one_and_stale_variables_do_no_har
     assert host("status", user="mallory", check=False).code in (0, 1)
 
 
-def test_nasty_10_sudo_install_user_is_refused_with_the_right_command(alice: Login) -> None:
+def test_sudo_install_user_is_refused_with_the_command(alice: Login) -> None:
     alice.configure()
     under_sudo = {"SUDO_USER": "alice", "HOME": "/home/alice"}
     env_file = ("--env-file", "/home/alice/.env")
@@ -174,7 +174,7 @@ def test_nasty_10_sudo_install_user_is_refused_with_the_right_command(alice: Log
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}, refused
 
 
-def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(mallory: Login) -> None:
+def test_lingering_is_never_enabled_silently(mallory: Login) -> None:
     mallory.configure()
     for _ in range(2):
         told = mallory("install", "--env-file", ".env").stdout
@@ -182,7 +182,7 @@ def test_nasty_11_lingering_off_is_named_and_never_switched_on_silently(mallory:
         assert not mallory.host.machine.exists("/var/lib/systemd/linger/mallory")
 
 
-def test_a_job_of_root_does_not_stand_for_a_users_own_of_the_same_name(alice: Login) -> None:
+def test_job_of_root_does_not_stand_for_a_user_job_of_the_same_name(alice: Login) -> None:
     alice.host.job('every = "1h"')
     alice.host("install")
     argv = ("init", "daily", "--offline", "--base-url", "http://localhost", "--cron", "0 7 * * *")
@@ -202,7 +202,7 @@ def test_a_job_of_root_does_not_stand_for_a_users_own_of_the_same_name(alice: Lo
     assert rows() == [roots]
 
 
-def test_what_a_users_run_could_not_tell_its_handler_tells(alice: Login) -> None:
+def test_failure_handler_of_a_user_job_reports_what_the_run_could_not(alice: Login) -> None:
     home = "/home/alice/.config/dify-job"
     with Receiver() as receiver:
         config = (

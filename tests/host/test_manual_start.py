@@ -1,4 +1,4 @@
-"""`systemctl start` is a person's wish: what holds the timer's starts back does not hold it back."""
+"""`systemctl start` runs a job at once: max_late and intervals hold back starts of the timer alone."""
 
 import time
 
@@ -8,7 +8,7 @@ from .conftest import Host
 
 
 @pytest.mark.since(252)  # TRIGGER_UNIT
-def test_a_start_by_hand_runs_at_once_whatever_max_late_says(host: Host) -> None:
+def test_manual_start_ignores_max_late(host: Host) -> None:
     host.job('calendar = "*-*-* 00:00:00 UTC"\nmax_late = "1min"')
     assert "systemctl start dify-job-daily.service" in host("install").stdout
     host.run("systemctl", "start", "dify-job-daily.service")
@@ -17,7 +17,7 @@ def test_a_start_by_hand_runs_at_once_whatever_max_late_says(host: Host) -> None
 
 
 @pytest.mark.since(252)
-def test_a_start_by_hand_runs_at_once_though_the_interval_is_not_due(host: Host) -> None:
+def test_manual_start_ignores_an_interval_that_is_not_due(host: Host) -> None:
     host.job('every = "7h"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")
@@ -26,7 +26,7 @@ def test_a_start_by_hand_runs_at_once_though_the_interval_is_not_due(host: Host)
 
 
 @pytest.mark.since(252)
-def test_the_timer_of_an_interval_that_is_not_due_starts_no_run(host: Host) -> None:
+def test_timer_of_an_interval_that_is_not_due_starts_no_run(host: Host) -> None:
     host.job('every = "7h"')
     host("install")
     host.machine.write(

@@ -1,4 +1,4 @@
-"""The nasty cases that need a booted host, by number; the others are in tests/integration."""
+"""What people and other packages do to units, keys and configs is reported and kept, never overwritten."""
 
 import json
 import time
@@ -20,7 +20,7 @@ def drop_in(host: Host, unit: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"])
-def test_nasty_12_a_unit_of_somebody_else_is_refused_named_and_left(host: Host, place: str) -> None:
+def test_foreign_unit_is_refused_named_and_kept(host: Host, place: str) -> None:
     host.job('every = "1h"')
     theirs = f"{place}/{SERVICE}"
     host.machine.write("/srv/theirs", "[Service]\nExecStart=/bin/true\n")
@@ -34,7 +34,7 @@ def test_nasty_12_a_unit_of_somebody_else_is_refused_named_and_left(host: Host, 
     host.run("sh", "-c", f"rm {theirs}; systemctl daemon-reload")
 
 
-def test_nasty_12_the_same_name_in_the_other_scope_is_another_job(host: Host) -> None:
+def test_same_name_in_the_other_scope_is_another_job(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     assert host.status("daily", user="alice")["scope"] == "system"
@@ -45,7 +45,7 @@ def test_nasty_12_the_same_name_in_the_other_scope_is_another_job(host: Host) ->
 
 @pytest.mark.parametrize("backend", ["systemd", "cron"])
 @pytest.mark.parametrize("command", ["pause", "resume", "uninstall"])
-def test_who_may_not_touch_a_job_of_the_machine_is_told_whose_it_is_and_the_command(
+def test_changing_a_system_job_as_user_is_denied_with_the_command(
     host: Host, backend: str, command: str
 ) -> None:
     host.job('every = "1h"')
@@ -64,7 +64,7 @@ def test_who_may_not_touch_a_job_of_the_machine_is_told_whose_it_is_and_the_comm
     }[command]
 
 
-def test_nasty_13_an_edit_a_lost_header_and_a_copied_one_are_told_apart(host: Host) -> None:
+def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     whole = host.machine.read(f"{UNITS}/{TIMER}")
@@ -84,7 +84,7 @@ def test_nasty_13_an_edit_a_lost_header_and_a_copied_one_are_told_apart(host: Ho
 
 
 @pytest.mark.parametrize("verb", ["disable --now", "stop", "mask --now"])
-def test_nasty_14_what_an_administrator_put_to_rest_stays_so(host: Host, verb: str) -> None:
+def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str) -> None:
     host.job('every = "1h"')
     host("install")
     if verb == "mask --now":  # where our own file stands systemctl refuses to mask it
@@ -105,7 +105,7 @@ def test_nasty_14_what_an_administrator_put_to_rest_stays_so(host: Host, verb: s
     assert "masked" in status if "mask" in verb else "paused" in status
 
 
-def test_nasty_15_an_override_is_named_kept_and_its_second_schedule_told(host: Host) -> None:
+def test_drop_in_is_reported_and_kept(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     path = drop_in(host, TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
@@ -119,7 +119,7 @@ def test_nasty_15_an_override_is_named_kept_and_its_second_schedule_told(host: H
     host.run("rm", "-r", f"{UNITS}/{TIMER}.d")
 
 
-def test_nasty_15_a_broken_override_is_told_and_the_install_taken_back(host: Host) -> None:
+def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     before = host.machine.read(f"{UNITS}/{TIMER}")
@@ -136,7 +136,7 @@ def test_nasty_15_a_broken_override_is_told_and_the_install_taken_back(host: Hos
     assert "daily is enabled" in host("install").stdout
 
 
-def test_nasty_16_uninstall_in_mid_run_stops_the_run_on_the_server(host: Host) -> None:
+def test_uninstall_during_a_run_stops_it_on_the_server(host: Host) -> None:
     host.job('every = "1h"', key="app-slow")
     host("install")
     host.run("systemctl", "start", "--no-block", SERVICE)
@@ -148,7 +148,7 @@ def test_nasty_16_uninstall_in_mid_run_stops_the_run_on_the_server(host: Host) -
 
 
 @pytest.mark.parametrize("state", ["auto-restart", "start-limit-hit"])
-def test_nasty_16_a_service_that_waits_or_has_given_up_is_no_obstacle(host: Host, state: str) -> None:
+def test_install_over_a_service_in_auto_restart_or_start_limit_hit(host: Host, state: str) -> None:
     host.job('every = "1h"', key="app-off")
     host("install")
     more = {
@@ -177,9 +177,7 @@ def test_nasty_16_a_service_that_waits_or_has_given_up_is_no_obstacle(host: Host
 
 
 @pytest.mark.parametrize("year", ["1970-01-02", "2098-01-01"])
-def test_nasty_17_a_stamp_from_a_wrong_clock_starts_nothing_and_holds_nothing_back(
-    host: Host, year: str
-) -> None:
+def test_timer_stamp_from_a_wrong_clock_changes_nothing(host: Host, year: str) -> None:
     stamp = f"/var/lib/systemd/timers/stamp-{TIMER}"
     host.run("sh", "-c", f"mkdir -p /var/lib/systemd/timers; touch -d {year} {stamp}")
     host.job('calendar = "*-*-* *:00:00 UTC"\ncatch_up = true')
@@ -193,7 +191,7 @@ def test_nasty_17_a_stamp_from_a_wrong_clock_starts_nothing_and_holds_nothing_ba
     assert 0 <= int(until) - time.time() <= 1860, status
 
 
-def test_nasty_27_a_config_that_is_gone_or_moved_keeps_status_and_uninstall(host: Host) -> None:
+def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("mv", "/etc/dify-job/config.toml", "/etc/dify-job/renamed.toml")
@@ -222,9 +220,7 @@ def test_nasty_27_a_config_that_is_gone_or_moved_keeps_status_and_uninstall(host
         ("echo LoadCredential=", 78, "cannot be read"),
     ],
 )
-def test_nasty_29_each_fault_of_a_credential_has_its_message(
-    host: Host, make: str, status: int, words: str
-) -> None:
+def test_each_credential_fault_has_its_message(host: Host, make: str, status: int, words: str) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("sh", "-c", make.replace("KEY", KEY))
@@ -256,7 +252,7 @@ def test_nasty_29_each_fault_of_a_credential_has_its_message(
         ),
     ],
 )
-def test_nasty_29_install_refuses_a_key_file_that_no_run_could_use(host: Host, make: str, words: str) -> None:
+def test_install_refuses_an_unusable_key_file(host: Host, make: str, words: str) -> None:
     host.job('every = "1h"')
     host.run("sh", "-c", make.replace("KEY", KEY))
     refused = host("install", check=False)
@@ -266,7 +262,7 @@ def test_nasty_29_install_refuses_a_key_file_that_no_run_could_use(host: Host, m
     host.run("sh", "-c", f"rm -rf {KEY} /home/mallory/key")
 
 
-def test_nasty_30_status_without_root_tells_the_end_and_the_journal_says_who_may_read_it(host: Host) -> None:
+def test_status_as_user_shows_the_outcome_and_the_journal_group(host: Host) -> None:
     host.job('every = "1h"', key="app-fails")
     host("install")
     host.run("systemctl", "start", SERVICE, check=False)

@@ -1,4 +1,4 @@
-"""The life of the Debian package on a booted host: installed, upgraded, removed, installed again, purged."""
+"""The Debian package on a booted host: install, upgrade, remove, reinstall, purge."""
 
 import json
 import runpy
@@ -78,7 +78,7 @@ def configure(machine: Machine, server: StandIn) -> None:
     machine.write("/etc/dify-job/credentials/daily.key", KEY, 0o600)
 
 
-def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
+def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
     before = everything(fresh)
     with StandIn(APPS) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
@@ -117,7 +117,7 @@ def test_it_installs_runs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert len(server.runs) == 2
 
 
-def test_an_upgrade_in_the_middle_of_a_run_lets_it_end_and_starts_none(fresh: Machine) -> None:
+def test_upgrade_during_a_run_lets_it_end_and_starts_none(fresh: Machine) -> None:
     with StandIn([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
         configure(fresh, server)
@@ -142,7 +142,7 @@ def test_an_upgrade_in_the_middle_of_a_run_lets_it_end_and_starts_none(fresh: Ma
         assert (shown, len(server.runs)) == (started, 1)
 
 
-def test_dpkg_refuses_it_beside_a_python_that_it_was_not_made_for(fresh: Machine) -> None:
+def test_dpkg_refuses_an_unsupported_python(fresh: Machine) -> None:
     fresh.run("dpkg", "--force-depends", "-i", python3(fresh, "3.15.0-1"))
     refused = fresh.run("dpkg", "-i", "/srv/0.1.0.deb", check=False)
     assert refused.code == 1
@@ -152,7 +152,7 @@ def test_dpkg_refuses_it_beside_a_python_that_it_was_not_made_for(fresh: Machine
     assert fresh.run("dify-job", "--version").code == 0
 
 
-def test_a_virtual_environment_in_its_place_is_not_mixed_with_it(fresh: Machine) -> None:
+def test_package_refuses_a_virtual_environment_in_its_place(fresh: Machine) -> None:
     fresh.run("python3", "-m", "venv", "--without-pip", "/opt/dify-job")
     refused = fresh.run("dpkg", "-i", "/srv/0.1.0.deb", check=False)
     assert refused.code == 1
@@ -167,7 +167,7 @@ def test_a_virtual_environment_in_its_place_is_not_mixed_with_it(fresh: Machine)
     assert not fresh.exists("/opt/dify-job")
 
 
-def test_modules_are_compiled_for_the_hosts_python_and_again_when_it_changes(fresh: Machine) -> None:
+def test_modules_are_compiled_for_the_python_of_the_host_and_again_when_it_changes(fresh: Machine) -> None:
     tag = fresh.run("python3", "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
     assert compiled(fresh) == {tag}, "those of the Python that made the package are not in it"
@@ -179,7 +179,7 @@ def test_modules_are_compiled_for_the_hosts_python_and_again_when_it_changes(fre
     assert not fresh.exists("/opt/dify-job")
 
 
-def test_what_goes_into_the_package_is_the_same_for_each_python(fresh: Machine) -> None:
+def test_package_contents_suit_every_supported_python(fresh: Machine) -> None:
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
     told = fresh.run("dpkg-query", "-W", "-f", "${Depends}", "dify-job").stdout
     oldest, too_new = (int(part.split("3.")[1].split(")")[0].rstrip("~")) for part in told.split(",")[:2])

@@ -1,4 +1,4 @@
-"""No install, edit, reload or reinstall starts a run that nobody asked for."""
+"""No install, edit, reload or reinstall starts a run that nobody requested."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ def _times(edit: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("catch_up", [False, True], ids=["no-catch-up", "catch-up"])
-def test_the_whole_matrix_starts_no_run(host: Host, catch_up: bool) -> None:
+def test_no_sequence_of_installs_edits_and_reloads_starts_a_run(host: Host, catch_up: bool) -> None:
     names = [f"{e}-{s}".replace(" ", "-") for e, s in itertools.product(EDITS, STEPS)]
     edits = dict(zip(names, (e for e, _ in itertools.product(EDITS, STEPS)), strict=True))
     tail = f"catch_up = {str(catch_up).lower()}\n"
@@ -78,7 +78,7 @@ def test_the_whole_matrix_starts_no_run(host: Host, catch_up: bool) -> None:
         assert host.show(f"dify-job-{name}.service", "ExecMainStartTimestamp") == ""
 
 
-def test_a_catch_up_run_is_made_up_for_after_a_reboot_once(host: Host) -> None:
+def test_missed_run_is_caught_up_once_after_a_reboot(host: Host) -> None:
     past = datetime.now(UTC) - timedelta(hours=2)
     host.job(f'calendar = "*-*-* {past:%H:%M}:00 UTC"\ncatch_up = true')
     host("install")

@@ -1,4 +1,4 @@
-"""What bounds a unit: its deadline, its user, what it can reach; and the administrator's own commands."""
+"""Limits of a unit: its deadline, its user, its sandbox; and systemctl on it."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from .conftest import Host
 SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
 
 
-def test_our_own_deadline_comes_before_systemds_and_stops_the_run(host: Host) -> None:
+def test_timeout_of_the_job_comes_before_that_of_systemd_and_stops_the_run(host: Host) -> None:
     host.job('every = "1h"\ntimeout = "3s"', key="app-slow")
     host("install")
     assert host.show(SERVICE, "TimeoutStartUSec") == "1min 3s"
@@ -25,7 +25,7 @@ def test_our_own_deadline_comes_before_systemds_and_stops_the_run(host: Host) ->
     assert line["PRIORITY"] == "3"
 
 
-def test_debug_invocation_is_debug_logging(host: Host) -> None:
+def test_debug_invocation_enables_debug_logging(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "start", SERVICE)
@@ -39,7 +39,7 @@ def test_debug_invocation_is_debug_logging(host: Host) -> None:
     host.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d")
 
 
-def test_an_interpreter_below_root_is_refused_before_anything_is_written(host: Host) -> None:
+def test_interpreter_in_the_home_of_root_is_refused_before_anything_is_written(host: Host) -> None:
     host.job('every = "1h"')
     host.run("sh", "-ec", "mkdir -p /root/venv && cp -a /opt/dify-job/. /root/venv/")
     refused = host.run("/root/venv/bin/python", "-m", "dify_job", "install", check=False)
@@ -53,7 +53,7 @@ def test_an_interpreter_below_root_is_refused_before_anything_is_written(host: H
 
 @pytest.mark.parametrize("place", ["/var/lib/dify-job", "/srv/out"])
 @pytest.mark.parametrize(("fault", "mend"), [("full", "df -h"), ("ro", "findmnt -T")])
-def test_a_disk_that_takes_nothing_is_told_with_what_shows_it(
+def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
     host: Host, place: str, fault: str, mend: str
 ) -> None:
     host.job(f'every = "1h"\noutput = {{ file = "{place}/o.json" }}')
@@ -71,7 +71,7 @@ def test_a_disk_that_takes_nothing_is_told_with_what_shows_it(
     assert host.server.runs == []
 
 
-def test_run_as_is_the_user_who_reads_writes_and_owns_the_state(host: Host) -> None:
+def test_run_as_user_reads_writes_and_owns_the_state(host: Host) -> None:
     host.run("install", "-d", "-o", "alice", "-m", "700", "/home/alice/out")
     host.job(
         'every = "1h"\nrun_as = "alice"\n'
@@ -93,7 +93,7 @@ def test_run_as_is_the_user_who_reads_writes_and_owns_the_state(host: Host) -> N
     host.run("rm", "-r", "/home/alice/out")
 
 
-def test_a_relative_output_file_is_below_the_state_directory(host: Host) -> None:
+def test_relative_output_file_is_written_in_the_state_directory(host: Host) -> None:
     host.job('every = "1h"\noutput = { file = "reports/last.json" }\ninputs = { topic = "sales" }')
     host("install")
     host.run("systemctl", "start", SERVICE)
@@ -103,7 +103,7 @@ def test_a_relative_output_file_is_below_the_state_directory(host: Host) -> None
     assert "sales" in host.run("cat", found.strip()).stdout
 
 
-def test_an_output_directory_is_made_writable_and_one_that_is_not_is_refused(host: Host) -> None:
+def test_output_directory_is_made_writable_or_refused(host: Host) -> None:
     host.run("install", "-d", "-m", "1777", "/srv/out")
     host.job('every = "1h"\noutput = { file = "/srv/out/daily.json" }\ninputs = { topic = "sales" }')
     host("install")
@@ -118,7 +118,7 @@ def test_an_output_directory_is_made_writable_and_one_that_is_not_is_refused(hos
     assert "/srv/out\n" in host.machine.read(f"/etc/systemd/system/{SERVICE}"), "as it was"
 
 
-def test_a_ca_file_that_the_unit_cannot_read_is_refused(host: Host) -> None:
+def test_unreadable_ca_file_is_refused(host: Host) -> None:
     host.run("sh", "-ec", "cp /etc/ssl/certs/ca-certificates.crt /srv/ca.pem; chmod 600 /srv/ca.pem")
     host.job('every = "1h"\nca_file = "/srv/ca.pem"')
     refused = host("install", check=False)
@@ -130,7 +130,7 @@ def test_a_ca_file_that_the_unit_cannot_read_is_refused(host: Host) -> None:
     assert host.show(SERVICE, "Result") == "success"
 
 
-def test_the_unit_is_as_tight_as_promised(host: Host) -> None:
+def test_exposure_level_of_the_unit_is_at_most_1_5(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     told = host.run("systemd-analyze", "security", "--no-pager", SERVICE, check=False).stdout
@@ -138,7 +138,7 @@ def test_the_unit_is_as_tight_as_promised(host: Host) -> None:
     assert float(overall.partition(":")[2].split()[0]) <= 1.5
 
 
-def test_the_commands_of_an_administrator_do_what_he_expects(host: Host) -> None:
+def test_systemctl_and_journalctl_show_the_job(host: Host) -> None:
     host.job('every = "1h"\njitter = "90s"', key="app-two-seconds")
     host("install")
     [line] = [
@@ -169,7 +169,7 @@ def test_the_commands_of_an_administrator_do_what_he_expects(host: Host) -> None
 
 
 @pytest.mark.since(257)
-def test_a_tick_that_falls_into_a_run_is_dropped(host: Host) -> None:
+def test_timer_event_during_a_run_is_dropped(host: Host) -> None:
     host.job('calendar = "*:*:0/2"', key="app-three-seconds")
     slow = next(app for app in APPS if app.key == "app-two-seconds")
     nodes = tuple(replace(node, seconds=node.seconds * 1.5) for node in slow.nodes)

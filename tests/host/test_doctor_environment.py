@@ -1,4 +1,4 @@
-"""The lines of doctor about what is around a job: this shell, other scopes, other machines."""
+"""Checks of doctor about what surrounds a job: the shell of the caller, other scopes, the machine."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def call_it(ward: Ward, url: str) -> None:  # noqa: F811
     ward.host.machine.write("/etc/dify-job/config.toml", "\n".join(text) + "\n")
 
 
-def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa: F811
+def test_interpreter_of_the_unit_without_apprise(ward: Ward) -> None:  # noqa: F811
     """doctor's own interpreter has it, and the job was installed from another."""
     other, urls = "/opt/other/bin/python", "/etc/dify-job/notify.urls"
     ward.host.machine.write(urls, "json://127.0.0.1:9\n", 0o600)
@@ -74,7 +74,7 @@ def test_apprise_that_the_units_interpreter_has_not(ward: Ward) -> None:  # noqa
     ward.host.run("rm", "-r", "/opt/other")
 
 
-def test_doctor_from_another_place_judges_the_units_own(ward: Ward) -> None:  # noqa: F811
+def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(ward: Ward) -> None:  # noqa: F811
     """Its own interpreter is root's alone; the unit's is where its user gets to it."""
     ward.host.run("sh", "-ec", (
         "mkdir -m 700 /root/own; /opt/dify-job/bin/python -m venv --without-pip /root/own/venv; "
@@ -94,7 +94,7 @@ def test_doctor_from_another_place_judges_the_units_own(ward: Ward) -> None:  # 
         ("root", 'output = {{ file = "{}/r.json" }}', "output", "belongs to alice"),
     ],
 )
-def test_what_a_unit_keeps_from_its_user_is_refused_and_told(
+def test_paths_that_the_sandbox_hides_are_refused_and_reported(
     ward: Ward,  # noqa: F811
     run_as: str,
     line: str,
@@ -121,7 +121,7 @@ def test_what_a_unit_keeps_from_its_user_is_refused_and_told(
     ward.host.run("rm", "-r", place)
 
 
-def test_a_proxy_that_only_this_shell_has(ward: Ward, named: str) -> None:  # noqa: F811
+def test_proxy_that_only_the_shell_of_the_caller_has(ward: Ward, named: str) -> None:  # noqa: F811
     call_it(ward, named)
     with Proxy() as proxy:
         ward.sees(
@@ -135,7 +135,7 @@ def test_a_proxy_that_only_this_shell_has(ward: Ward, named: str) -> None:  # no
     ward.host.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d")
 
 
-def test_a_key_that_travels_in_the_open(ward: Ward, named: str) -> None:  # noqa: F811
+def test_key_sent_unencrypted(ward: Ward, named: str) -> None:  # noqa: F811
     """The line names the place in the config, where a person writes another address."""
     before = ward.host.server.base_url
     told = ward.sees(
@@ -148,7 +148,7 @@ def test_a_key_that_travels_in_the_open(ward: Ward, named: str) -> None:  # noqa
     assert told == "set base_url to https:// (/etc/dify-job/config.toml:2)"
 
 
-def test_on_a_machine_that_is_not_booted_with_systemd_cron_takes_over(ward: Ward) -> None:  # noqa: F811
+def test_host_not_booted_with_systemd_uses_cron(ward: Ward) -> None:  # noqa: F811
     ward.inside = WITHOUT_SYSTEMD
     level, said, mend = ward.doctor()["backend"]
     assert (level, said) == ("fail", "systemd is not the service manager that this machine was booted with")
@@ -172,7 +172,7 @@ if os.fork() == 0:
 """
 
 
-def test_a_log_that_neither_a_journal_nor_a_syslog_takes(by_cron: Ward) -> None:  # noqa: F811
+def test_no_journal_and_no_syslog(by_cron: Ward) -> None:  # noqa: F811
     """The run is as cron starts it, and logs where doctor says."""
     machine, by_cron.inside = by_cron.host.machine, WITHOUT_SYSTEMD
     machine.write("/srv/syslog.py", SYSLOG)
@@ -202,7 +202,7 @@ def test_a_log_that_neither_a_journal_nor_a_syslog_takes(by_cron: Ward) -> None:
     by_cron.host.run("sh", "-ec", back)
 
 
-def test_a_journal_that_takes_or_keeps_nothing(ward: Ward) -> None:  # noqa: F811
+def test_journal_that_is_stopped_or_stores_nothing(ward: Ward) -> None:  # noqa: F811
     halt = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service"
     ward.sees("journal", "warn", "journald does not run", ward.sh(halt))
     drop_in = "/etc/systemd/journald.conf.d/none.conf"
@@ -212,7 +212,7 @@ def test_a_journal_that_takes_or_keeps_nothing(ward: Ward) -> None:  # noqa: F81
     ward.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
 
 
-def test_a_crontab_that_mails_nobody(host: Host, alice: Login) -> None:  # noqa: F811
+def test_empty_mailto_in_a_crontab(host: Host, alice: Login) -> None:  # noqa: F811
     _tidy(host)
     host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
     alice.configure()
@@ -229,7 +229,7 @@ def test_a_crontab_that_mails_nobody(host: Host, alice: Login) -> None:  # noqa:
     host.run("rm", "/usr/sbin/sendmail", "/srv/editor")
 
 
-def test_a_job_that_is_the_machines_and_a_users_at_once(host: Host, alice: Login) -> None:  # noqa: F811
+def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa: F811
     """From one config; to its user doctor says so, and whose the command is."""
     _tidy(host)
     host.job('every = "1h"\nrun_as = "alice"')
@@ -247,7 +247,7 @@ def test_a_job_that_is_the_machines_and_a_users_at_once(host: Host, alice: Login
     assert not host.machine.exists(f"/etc/systemd/system/{TIMER}")
 
 
-def test_a_manager_that_hangs_keeps_doctor_and_status_for_less_than_half_a_minute(ward: Ward) -> None:  # noqa: F811
+def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(ward: Ward) -> None:  # noqa: F811
     """PID 1 of the host is stopped, as a frozen one is; each question to nss-systemd(8) waits 45 s for it."""
     ward.host.job('every = "1h"\nrun_as = "alice"')
     ward.host.run("chown", "alice", "/etc/dify-job/credentials/daily.key")
