@@ -1,5 +1,6 @@
 import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("tls")
     key, cert = directory / "key.pem", directory / "cert.pem"
     authority = trustme.CA()
-    server = authority.issue_cert("localhost")
+    server = authority.issue_cert("localhost", not_after=datetime.now(UTC) + timedelta(days=2))
     server.private_key_pem.write_to_path(key)
     for pem in (*server.cert_chain_pems, authority.cert_pem):
         pem.write_to_path(cert, append=True)

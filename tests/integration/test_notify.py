@@ -24,7 +24,7 @@ from dify_job.run.notification import is_told_by_run
 from dify_job.schedulers.unit_names import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
-from tests.support.home import Ran
+from tests.support.ran import Ran
 from tests.support.receivers import Receiver
 from tests.support.scripted import STARTED, Scripted, answer, finished, stream
 

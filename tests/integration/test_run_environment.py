@@ -12,7 +12,7 @@ import pytest
 
 from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command
-from tests.support.home import Ran
+from tests.support.ran import Ran
 from tests.support.scripted import (
     Scripted,
 )

@@ -14,7 +14,7 @@ import pytest
 from dify_job.demo.apps import App
 from dify_job.demo.server import StandIn
 from tests.support.command import APPS, KEY, Command
-from tests.support.home import Ran
+from tests.support.ran import Ran
 from tests.support.scripted import (
     NOT_FOUND,
     PING,

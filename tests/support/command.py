@@ -13,7 +13,8 @@ from typing import Any
 
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
-from tests.support.home import Ran
+from tests.support.forked import fork_server, starts_afresh
+from tests.support.ran import Ran
 
 KEY = "app-canary-0123456789abcdef"
 
@@ -32,17 +33,49 @@ APPS = (
 )
 
 
+# Pauses between two tries. A shorter one changes no outcome, so every forked command has them.
+PAUSES: dict[str, Any] = {
+    "first_poll": 0.5,
+    "recovery_polls": (0.05, 0.5),
+    "stop_poll": 0.1,
+    "turn_polls": (0.05, 0.5),
+    "retry_pauses": (0.05, 0.5),
+    "network_retry": 0.1,
+    "existing_run_pause": 0.05,
+}
+
+
 @dataclass
 class Command:
-    """dify-job as a process, in a home of its own."""
+    """dify-job in a home of its own.
+
+    Attributes:
+        home: its working directory and its HOME.
+        env: what it has in its environment besides.
+        limits: those of RunLimits that differ, for forked commands.
+        patches: `module:name` -> value, for forked commands.
+    """
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=PAUSES.copy)
+    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifiers:_PAUSE": 0.05})
+
+    def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The whole environment of a command."""
+        kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "STATE_DIRECTORY": str(self.home / "state"),
+            **self.env,
+            **(env or {}),
+        }
 
     def start(
         self, *args: str, env: Mapping[str, str] | None = None, **settings: Any
     ) -> "subprocess.Popen[str]":
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        """Start a process of its own."""
         settings = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
@@ -50,19 +83,25 @@ class Command:
         } | settings
         return subprocess.Popen(
             [sys.executable, "-m", "dify_job", *args],
-            env={
-                **kept,
-                "HOME": str(self.home),
-                "STATE_DIRECTORY": str(self.home / "state"),
-                **self.env,
-                **(env or {}),
-            },
+            env=self.environ(env),
             cwd=self.home,
             text=True,
             **settings,
         )
 
     def __call__(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
+        """Run a fork of a process that is ready, or a process of its own where Python must start afresh."""
+        environ = self.environ(env)
+        if "preexec_fn" in settings or starts_afresh(environ):
+            return self.process(*args, env=env, **settings)
+        order: dict[str, Any] = {"args": args, "env": environ, "cwd": str(self.home)}
+        order |= {"limits": self.limits, "patches": self.patches}
+        if "umask" in settings:
+            order["umask"] = settings.pop("umask")
+        return fork_server().run(order, **settings)
+
+    def process(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
+        """Run a process of its own."""
         stdin = settings.pop("input", None)
         if stdin is not None:
             settings["stdin"] = subprocess.PIPE

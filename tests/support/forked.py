@@ -1,30 +1,43 @@
 """dify-job as a process of its own without the time that Python takes to start: a fork of one that is ready.
 
-Each has its own exit status, stdout and state directory, and goes the whole way of the command. Run as a
-module it is the process that is ready: an order a line on stdin, an end a line on stdout.
+Each fork has its own exit status, descriptors, environment and working directory, and goes the whole way of
+the command. Run as a module this is the process that is ready: an order and its descriptors come as one
+message on stdin; the process id and the exit code go back through the last descriptor.
 """
 
+import atexit
+import contextlib
 import importlib
 import json
 import os
 import select
+import selectors
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
-from dify_job.cli import main
-from dify_job.cli import run as command
-from dify_job.run.run_spec import RunLimits
-from tests.support.home import Ran
+from tests.support.ran import Ran
 
+ROOT = Path(__file__).parents[2]
 HUNG = -9
 _HANGS = 20.0  # seconds beyond its deadline that no process may take
+_READY = ("cli.run", "cli.install", "cli.status", "cli.history", "cli.doctor", "cli.init", "cli.secret")
+_LARGEST = 1024 * 1024  # bytes of an order
+_OF_THE_START = ("LANG", "LC_", "LD_", "PYTHON", "TZ")  # what Python reads when it starts
+
+
+def starts_afresh(environ: Mapping[str, str]) -> bool:
+    """Whether a command with this environment must be a process of its own."""
+    return any(name.startswith(_OF_THE_START) for name in environ)
 
 
 @dataclass
@@ -34,26 +47,151 @@ class Ended(Ran):
     home: Path
 
 
+class ForkedProcess:
+    """A fork that runs; its standard descriptors are the caller's."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self.pid: int = struct.unpack("<i", os.read(status, 4))[0]
+        self.returncode: int | None = None
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the exit code.
+
+        Raises:
+            TimeoutError: it runs still.
+        """
+        if self.returncode is None:
+            if not select.select([self._status], [], [], seconds)[0]:
+                raise TimeoutError(f"process {self.pid} runs after {seconds} s")
+            self.returncode = struct.unpack("<i", os.read(self._status, 4))[0]
+            os.close(self._status)
+        return self.returncode
+
+
+class ForkServer:
+    """Starts forks of one process that has imported everything."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
+        self._socket = ours
+        self._lock = threading.Lock()
+        env = {name: os.environ[name] for name in os.environ if name == "PATH" or name.startswith("COV")}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__], stdin=theirs, env=env, cwd=ROOT, start_new_session=True
+            )
+
+    def close(self) -> None:
+        """End the process; forks that run are left alone."""
+        self._socket.close()
+        self._process.wait(30)
+
+    def start(self, order: Mapping[str, Any], stdin: int, stdout: int, stderr: int) -> ForkedProcess:
+        """Fork.
+
+        Args:
+            order: args, env, cwd, and perhaps umask, limits (of RunLimits), patches (`module:name` -> value)
+                and first (statements).
+            stdin: a descriptor of the caller, which keeps it.
+            stdout: likewise.
+            stderr: likewise.
+        """
+        status, theirs = os.pipe()
+        message = json.dumps({**order}).encode()
+        with self._lock:
+            socket.send_fds(self._socket, [message], [stdin, stdout, stderr, theirs])
+        os.close(theirs)
+        return ForkedProcess(status)
+
+    def run(self, order: Mapping[str, Any], seconds: float = 60.0, **files: Any) -> Ran:
+        """Run to the end, with what is printed.
+
+        Args:
+            order: as for start.
+            seconds: how long it may take; it is killed then.
+            files: input, a text; or stdin, stdout, stderr, each a descriptor or a file.
+        """
+        with contextlib.ExitStack() as opened:
+            feed: IO[bytes] | None = None
+            stdin = files.get("stdin")
+            if "input" in files:
+                stdin, feed = _pipe(opened)
+            elif stdin is None:
+                stdin = opened.enter_context(Path(os.devnull).open("rb"))
+            readers, ends = {}, {}
+            for name in ("stdout", "stderr"):
+                ends[name] = files.get(name)
+                if ends[name] is None:
+                    readers[name], ends[name] = _pipe(opened)
+            process = self.start(
+                order, *(_descriptor(end) for end in (stdin, ends["stdout"], ends["stderr"]))
+            )
+            for name in readers:
+                ends[name].close()
+            if feed is not None:
+                stdin.close()
+                threading.Thread(target=_feed, args=(feed, files["input"].encode()), daemon=True).start()
+            got = _read_all(readers, seconds)
+            try:
+                code = process.wait(seconds)
+            except TimeoutError:
+                os.kill(process.pid, 9)
+                raise
+            return Ran(code, got.get("stdout", ""), got.get("stderr", ""))
+
+
+def _pipe(opened: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    reader, writer = os.pipe()
+    return (
+        opened.enter_context(os.fdopen(reader, "rb", buffering=0)),
+        opened.enter_context(os.fdopen(writer, "wb", buffering=0)),
+    )
+
+
+def _descriptor(given: int | IO[bytes]) -> int:
+    return given if isinstance(given, int) else given.fileno()
+
+
+def _feed(file: IO[bytes], content: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError), file:
+        for at in range(0, len(content), 65536):
+            file.write(content[at : at + 65536])
+
+
+def _read_all(readers: Mapping[str, IO[bytes]], seconds: float) -> dict[str, str]:
+    got: dict[str, bytes] = dict.fromkeys(readers, b"")
+    until = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for name, reader in readers.items():
+            selector.register(reader, selectors.EVENT_READ, name)
+        while selector.get_map() and (left := until - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                content = os.read(key.fd, 1024 * 1024)
+                got[key.data] += content
+                if not content:
+                    selector.unregister(key.fileobj)
+    return {name: content.decode().replace("\r\n", "\n") for name, content in got.items()}
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The server of this test process, started on first use."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
 class Forks:
-    """Starts processes; a context manager that ends them all."""
+    """Runs commands in new homes, with limits of their own, many at once."""
 
     def __enter__(self) -> "Forks":
-        self._ready = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._waiting: dict[str, Future[int]] = {}
-        self._lock = threading.Lock()
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._ready.stdin is not None
-        self._ready.stdin.close()
-        self._ready.wait(30)
-        self._hearing.join(30)
-        assert self._ready.stdout is not None
-        self._ready.stdout.close()
+        """Leave the server to the next one."""
 
     def run(
         self,
@@ -64,98 +202,107 @@ class Forks:
         limit: float,
         patches: Mapping[str, Any] | None = None,
     ) -> Ended:
-        """Run a command in a home; limit: seconds.
+        """Run a command in a home, where its output and its process id are kept as files.
 
-        limits: those of RunLimits that differ. patches: `module:name` -> value, set before it; {"path": TEXT}
-        is a Path, {"returns": VALUE} is a function that returns VALUE.
+        Args:
+            home: its working directory and its HOME.
+            args: the command line.
+            env: what it has in its environment besides.
+            limits: those of RunLimits that differ.
+            limit: seconds.
+            patches: `module:name` -> value, set before it; {"path": TEXT} is a Path, {"returns": VALUE} is a
+                function that returns VALUE.
         """
         home.mkdir(parents=True, exist_ok=True)
         order = {
-            "home": str(home),
             "args": args,
-            "env": dict(env),
+            "env": {"HOME": str(home), "STATE_DIRECTORY": str(home / "state"), **env},
+            "cwd": str(home),
             "limits": dict(limits),
             "patches": dict(patches or {}),
-            "limit": limit + _HANGS,
         }
-        end: Future[int] = Future()
-        with self._lock:
-            assert self._ready.stdin is not None
-            self._waiting[str(home)] = end
-            self._ready.stdin.write(json.dumps(order) + "\n")
-            self._ready.stdin.flush()
-        code = end.result(limit + 3 * _HANGS)
+        with (home / "stdout").open("wb") as out, (home / "stderr").open("wb") as err:
+            with Path(os.devnull).open("rb") as nothing:
+                process = fork_server().start(order, nothing.fileno(), out.fileno(), err.fileno())
+            try:
+                code = process.wait(limit + _HANGS)
+            except TimeoutError:
+                os.kill(process.pid, 9)
+                code = process.wait(_HANGS)
         return Ended(code, (home / "stdout").read_text(), (home / "stderr").read_text(), home)
 
-    def _hear(self) -> None:
-        assert self._ready.stdout is not None
-        for line in self._ready.stdout:
-            told = json.loads(line)
-            self._waiting.pop(told["home"]).set_result(told["code"])
+
+# The process that is ready
 
 
 def serve() -> None:
-    """Fork for each order, and tell each end."""
-    children: dict[int, tuple[int, str, float]] = {}  # pidfd: pid, home, when it is over
+    """Fork for each order, and send back each exit code."""
+    for name in _READY:
+        importlib.import_module(f"dify_job.{name}")
+    for name in ("requests", "jinja2.sandbox", "structlog", "oncalendar", "cronsim"):
+        importlib.import_module(name).__dict__  # noqa: B018 - executes what is imported lazily
+    orders = socket.socket(fileno=os.dup(0))
+    children: dict[int, tuple[int, int]] = {}  # pidfd: pid, where its exit code goes
     poll = select.poll()
-    poll.register(0, select.POLLIN)
-    orders = b""
+    poll.register(orders, select.POLLIN)
     while True:
-        for fd, _ in poll.poll(200):
-            if fd == 0:
-                received = os.read(0, 65536)
-                if not received:
-                    return
-                *whole, orders = (orders + received).split(b"\n")
-                for order in whole:
-                    pid, pidfd, told = begin(json.loads(order))
-                    children[pidfd] = (pid, told["home"], time.monotonic() + told["limit"])
-                    poll.register(pidfd, select.POLLIN)
+        for fd, _ in poll.poll():
+            if fd == orders.fileno():
+                message, descriptors, _, _ = socket.recv_fds(orders, _LARGEST, 4)
+                if not message:
+                    os._exit(0)
+                *standard, status = descriptors
+                pid = os.fork()
+                if pid == 0:
+                    orders.close()
+                    _become(json.loads(message), standard)
+                for descriptor in standard:
+                    os.close(descriptor)
+                os.write(status, struct.pack("<i", pid))
+                pidfd = os.pidfd_open(pid)
+                children[pidfd] = (pid, status)
+                poll.register(pidfd, select.POLLIN)
             else:
                 poll.unregister(fd)
-                pid, home, _ = children.pop(fd)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                pid, status = children.pop(fd)
                 os.close(fd)
-                os.write(1, json.dumps({"home": home, "code": code}).encode() + b"\n")
-        for pid, _, until in children.values():
-            if time.monotonic() > until:
-                os.kill(pid, 9)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(status, struct.pack("<i", code))
+                os.close(status)
 
 
-def begin(order: dict[str, Any]) -> tuple[int, int, dict[str, Any]]:
-    pid = os.fork()
-    if pid == 0:
-        become(order)
-    return pid, os.pidfd_open(pid), order
+def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
+    try:
+        # The tests themselves need no command.
+        from dify_job.cli import main, run  # noqa: PLC0415
+        from dify_job.run.run_spec import RunLimits  # noqa: PLC0415
 
-
-def become(order: dict[str, Any]) -> NoReturn:
-    home = Path(order["home"])
-    for fd, name, flags in (
-        (0, "/dev/null", os.O_RDONLY),
-        (1, "stdout", os.O_WRONLY),
-        (2, "stderr", os.O_WRONLY),
-    ):
-        file = os.open(home / name, flags | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, fd)
-        os.close(file)
-    os.chdir(home)
-    os.environ.clear()
-    os.environ.update({"HOME": str(home), "STATE_DIRECTORY": str(home / "state"), **order["env"]})
-    for where, value in order["patches"].items():
-        module, _, name = where.partition(":")
-        setattr(importlib.import_module(module), name, _patch(value))
-    limits = {name: tuple(one) if isinstance(one, list) else one for name, one in order["limits"].items()}
-    command._LIMITS = RunLimits(**limits)
-    command._BEGAN = time.monotonic()
-    (home / "pid").write_text(str(os.getpid()))
-    main.main(order["args"])
-
-
-def _patch(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Path(value["path"]) if "path" in value else lambda *_: value["returns"]
-    return tuple(value) if isinstance(value, list) else value
+        for fd, descriptor in enumerate(standard):
+            os.dup2(descriptor, fd)
+        os.closerange(3, 1024)
+        os.setsid()
+        os.chdir(order["cwd"])
+        if "umask" in order:
+            os.umask(order["umask"])
+        os.environ.clear()
+        os.environ.update(order["env"])
+        time.tzset()
+        for where, value in order.get("patches", {}).items():
+            module, _, name = where.partition(":")
+            setattr(importlib.import_module(module), name, tuple(value) if isinstance(value, list) else value)
+        exec(order.get("first", ""), {})
+        limits = order.get("limits", {})
+        run._LIMITS = RunLimits(
+            **{name: tuple(one) if isinstance(one, list) else one for name, one in limits.items()}
+        )
+        run._BEGAN = time.monotonic()
+        sys.argv = ["dify-job", *order["args"]]
+        main.main(order["args"])
+    except BaseException:  # noqa: BLE001 - nothing of the server may run in the fork
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

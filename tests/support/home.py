@@ -1,14 +1,15 @@
 """A user's home on a host whose systemd and cron are stand-ins."""
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.support.fake_manager import FakeCrontab, FakeManager, install_programs
+from tests.support.forked import fork_server, starts_afresh
+from tests.support.ran import Ran
 
 CONFIG = """
 [jobs.daily]
@@ -16,17 +17,6 @@ base_url = "http://127.0.0.1:9"
 api_key_file = "{home}/key"
 every = "2h"
 """
-
-
-@dataclass
-class Ran:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return json.loads(self.stdout)
 
 
 @dataclass
@@ -53,18 +43,23 @@ class Home:
         file.write_text(text.replace("{home}", str(self.path)))
 
     @property
-    def command(self) -> list[str]:
+    def begin(self) -> str:
+        """The statements that a command here begins with."""
         booted = "/" if self.booted else "/nowhere"
-        code = (
+        return (
             "import sys; from pathlib import Path; from dify_job.schedulers import systemctl\n"
             f"systemctl._BOOTED = Path({booted!r})\n{self.first}\n"
-            "from dify_job.cli.main import main; main(sys.argv[1:])"
         )
-        return [sys.executable, "-c", code]
+
+    @property
+    def command(self) -> list[str]:
+        """The beginning of a command line, for a process of its own."""
+        return [sys.executable, "-c", self.begin + "from dify_job.cli.main import main; main(sys.argv[1:])"]
 
     @property
     def environ(self) -> dict[str, str]:
         return {
+            **{name: value for name, value in os.environ.items() if name.startswith("COV")},
             "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.path),
             "XDG_CONFIG_HOME": str(self.path / "config"),
@@ -75,11 +70,19 @@ class Home:
         }
 
     def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Ran:
+        """Run a fork of a process that is ready, or a process of its own where Python must start afresh."""
         environ = self.environ | dict(env or {})
-        done = subprocess.run(
-            [*self.command, *words], env=environ, cwd=self.path, capture_output=True, text=True, check=False
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        if starts_afresh(environ):
+            done = subprocess.run(
+                [*self.command, *words],
+                env=environ,
+                cwd=self.path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return Ran(done.returncode, done.stdout, done.stderr)
+        return fork_server().run({"args": words, "env": environ, "cwd": str(self.path), "first": self.begin})
 
     def everything(self) -> dict[str, bytes]:
         """All files that are not the stand-ins' own."""
