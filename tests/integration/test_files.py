@@ -149,7 +149,8 @@ def test_a_file_that_cannot_be_read_is_66_before_any_call(
         case "unreadable":
             path.symlink_to("/proc/self/mem/x")
         case "socket":
-            socket.socket(socket.AF_UNIX).bind(str(path))
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(str(path))
     configure(dify_job, newest)
     ran = dify_job("run", "--file", "doc=in")
     assert ran.code == 66, ran.stderr

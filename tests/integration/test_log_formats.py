@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,14 +80,23 @@ def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> Non
 
 
 @pytest.fixture
-def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     path = tmp_path / "socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     server.bind(str(path))
     server.settimeout(2)
     monkeypatch.setattr(journal, "_SOCKET", str(path))
     monkeypatch.setattr(journal, "_DRAIN", 0.05)
-    return server
+    with server:
+        yield server
+
+
+@pytest.fixture
+def log_to_journal(journald: socket.socket) -> Iterator[journal.Journal]:
+    assert journald.fileno() >= 0
+    made = journal.Journal()
+    yield made
+    made.socket.close()
 
 
 def entry(data: bytes) -> dict[str, str]:
@@ -102,8 +112,8 @@ def entry(data: bytes) -> dict[str, str]:
     return found
 
 
-def test_a_journal_entry_has_its_fields(journald: socket.socket) -> None:
-    journal.Journal().error(
+def test_a_journal_entry_has_its_fields(journald: socket.socket, log_to_journal: journal.Journal) -> None:
+    log_to_journal.error(
         event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80, level="error"
     )
     assert entry(journald.recv(65536)) == {
@@ -116,15 +126,16 @@ def test_a_journal_entry_has_its_fields(journald: socket.socket) -> None:
     }
 
 
-def test_a_value_too_long_for_a_datagram_is_cut(journald: socket.socket) -> None:
-    journal.Journal().info(event="x" * 1_000_000)
+def test_a_value_too_long_for_a_datagram_is_cut(
+    journald: socket.socket, log_to_journal: journal.Journal
+) -> None:
+    log_to_journal.info(event="x" * 1_000_000)
     assert 40_000 < len(entry(journald.recv(1_000_000))["MESSAGE"]) < 64_000
 
 
-@pytest.mark.usefixtures("journald")
-def test_a_journal_that_nobody_reads_does_not_hold_a_run() -> None:
+def test_a_journal_that_nobody_reads_does_not_hold_a_run(log_to_journal: journal.Journal) -> None:
     began = time.monotonic()
-    journal.Journal().info(event="x")
+    log_to_journal.info(event="x")
     assert time.monotonic() - began < 1
 
 

@@ -224,6 +224,7 @@ class Forks:
         with (home / "stdout").open("wb") as out, (home / "stderr").open("wb") as err:
             with Path(os.devnull).open("rb") as nothing:
                 process = fork_server().start(order, nothing.fileno(), out.fileno(), err.fileno())
+            (home / "pid").write_text(str(process.pid))
             try:
                 code = process.wait(limit + _HANGS)
             except TimeoutError:
@@ -290,7 +291,7 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
         time.tzset()
         for where, value in order.get("patches", {}).items():
             module, _, name = where.partition(":")
-            setattr(importlib.import_module(module), name, tuple(value) if isinstance(value, list) else value)
+            setattr(importlib.import_module(module), name, _patch(value))
         exec(order.get("first", ""), {})
         limits = order.get("limits", {})
         run._LIMITS = RunLimits(
@@ -303,6 +304,12 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _patch(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Path(value["path"]) if "path" in value else lambda *_: value["returns"]
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
