@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def dify_job(tmp_path: Path) -> Command:
-    return Command(tmp_path)
+def dify_job(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path)
+    yield command
+    command.close()
 
 
 @pytest.fixture

@@ -94,9 +94,9 @@ def test_a_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
 
 
 def test_the_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_included(run: Runs) -> None:
-    server = Scripted()
-    server.base_url = "http://127.0.0.1:1/v1"
-    ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
+    with Scripted() as server:
+        server.base_url = "http://127.0.0.1:1/v1"
+        ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
     assert (ended.code, ended.result["attempts"]) == (69, 0)
     assert ended.result["duration_s"] < 10
 

@@ -1,5 +1,6 @@
 """dify-job as a process, the apps of the demo server that tests call, and their key."""
 
+import contextlib
 import os
 import signal
 import ssl
@@ -54,12 +55,14 @@ class Command:
         env: what it has in its environment besides.
         limits: those of RunLimits that differ, for forked commands.
         patches: `module:name` -> value, for forked commands.
+        started: its processes.
     """
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
     patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifiers:_PAUSE": 0.05})
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a command."""
@@ -81,13 +84,26 @@ class Command:
             "stderr": subprocess.PIPE,
             "stdin": subprocess.DEVNULL,
         } | settings
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "dify_job", *args],
             env=self.environ(env),
             cwd=self.home,
             text=True,
             **settings,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started, and close its pipes."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
     def __call__(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
         """Run a fork of a process that is ready, or a process of its own where Python must start afresh."""
