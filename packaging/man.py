@@ -4,7 +4,6 @@
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import click
 
 from dify_job import __version__
 from dify_job.cli.main import cli
+from dify_job.config.schema import SETTINGS
 from dify_job.exit_codes import TABLE
 
-KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+KEYS = {setting.name: setting for setting in SETTINGS}
 _GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose"}
 
 _FILES = (
@@ -86,8 +86,9 @@ def dify_job_toml_5() -> str:
         ),
         ".SH KEYS",
     ]
-    for key, told in KEYS.items():
-        lines += [".TP", rf"\fB{_text(key)}\fR = {_text(told['form'])}", _text(told["text"])]
+    for setting in SETTINGS:
+        name, form = _text(setting.name), _text(setting.form)
+        lines += [".TP", rf"\fB{name}\fR = {form}", _text(setting.text)]
     lines += [".SH EXAMPLE", ".nf", ".RS"]
     lines += [_verbatim(line) for line in _example()]
     lines += [".RE", ".fi", ".SH SEE ALSO", ".BR dify-job (1)"]

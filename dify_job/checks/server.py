@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from .. import log
 from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
-from ..config.schema import host_in_the_open
+from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers
 from ..dify.app_info import CALL_LIMIT, AppProbe, look
 from ..exit_codes import Outcome

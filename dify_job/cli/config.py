@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from ..config.loader import load_config, pick_usable
-from ..config.model import Config, Job, Origin, ScheduleConfig, Source
+from ..config.model import Config, Job, Origin, Source
 from ..config.permissions import check_ca_file
-from ..config.schema import SCHEDULE_KINDS
+from ..config.schema import KEY_KINDS, SCHEDULE_KINDS, SETTINGS
 from ..config.secrets import read_headers, read_key, read_urls
-from ..config.toml_writer import as_written, toml
+from ..config.toml_writer import toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
@@ -31,7 +31,6 @@ from .output import echo, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
 _HIDDEN = "…"
-_NOT_A_SETTING = {"name", "key", "schedule", "origins"}
 
 
 @click.group(name="config")
@@ -147,19 +146,16 @@ def _check_directory(directory: Path | None) -> None:
 
 
 def _rows(job: Job) -> list[tuple[str, str, Any, str]]:
-    values = {
-        field.name: getattr(job, field.name) for field in fields(job) if field.name not in _NOT_A_SETTING
-    }
-    values |= {field.name: getattr(job.schedule, field.name) for field in fields(ScheduleConfig)}
-    written = {key: _plain(as_written(key, value)) for key, value in values.items() if value is not None}
-    written["headers"] = {
-        name: value if isinstance(value, dict) else _HIDDEN for name, value in written["headers"].items()
-    }
-    rows = [
-        (job.name, key, value, str(job.origins.get(key, _BUILT_IN)))
-        for key, value in written.items()
-        if value not in ([], {})
-    ]
+    rows: list[tuple[str, str, Any, str]] = []
+    for setting in SETTINGS:
+        value = setting.value(job)
+        if setting.name not in KEY_KINDS and value is not None:
+            written = _plain(setting.write(value))
+            if setting.name == "headers":
+                written = {name: one if isinstance(one, dict) else _HIDDEN for name, one in written.items()}
+            if written not in ([], {}):
+                origin = job.origins.get(setting.name, _BUILT_IN)
+                rows.append((job.name, setting.name, written, str(origin)))
     place = job.key.file or job.key.encrypted or job.key.env or job.key.origin
     return [*rows, (job.name, "api_key", _masked(job), str(place))]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..config import managed, schema
+from ..config import managed, readers
 from ..config.discovery import valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Config, Job, ScheduleConfig, Secret
@@ -171,7 +171,7 @@ def _base_url(given: str | None, place: _Place) -> str:
     if given is None and interactive():
         return _asked_base_url(default)
     try:
-        return str(schema.base_url(default))
+        return str(readers.base_url(default))
     except ValueError as error:
         raise JobError(
             Outcome.USAGE, msg("--base-url {error}", error=error), msg("dify-job init --help")
@@ -181,7 +181,7 @@ def _base_url(given: str | None, place: _Place) -> str:
 def _asked_base_url(default: str) -> str:
     while True:
         try:
-            return str(schema.base_url(asked(msg("Dify's address"), default)))
+            return str(readers.base_url(asked(msg("Dify's address"), default)))
         except ValueError as error:
             echo_err(msg("  the address {error}", error=error))
 

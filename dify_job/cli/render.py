@@ -11,7 +11,7 @@ import click
 from ..config import managed
 from ..config.loader import load_config, pick_all
 from ..config.model import Config, Job, KeySource
-from ..config.schema import is_this_machine
+from ..config.readers import is_this_machine
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg

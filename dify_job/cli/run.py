@@ -238,7 +238,7 @@ def _expecting(job: Job, path: str | None) -> Job:
     """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
     if path is None:
         return job
-    from ..config.assertions import run_path  # noqa: PLC0415 - for --print
+    from ..config.readers import run_path  # noqa: PLC0415 - for --print
 
     try:
         return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))

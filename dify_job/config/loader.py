@@ -13,10 +13,9 @@ from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
-from .schema import FIELDS, SCHEDULE_KINDS
+from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS
 
 DEFAULT_BASE_URL = "http://localhost/v1"
-_KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
 _EXAMPLES = {
     "base_url": "DIFY_BASE_URL=https://dify.example.com/v1",
     "inputs": 'DIFY_INPUTS=\'{"name": "value"}\'',
@@ -255,7 +254,7 @@ def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
         fault = _fault_of(key, value)
         if fault is not None:
             mistakes.append(f"{layer.document.place((*layer.below, key))}: {fault}")
-    for kinds in (SCHEDULE_KINDS, _KEY_KINDS):
+    for kinds in (SCHEDULE_KINDS, KEY_KINDS):
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             place = layer.document.place((*layer.below, given[1]))
@@ -278,7 +277,7 @@ def _fault_of(key: str, value: Any) -> str | None:
 
 def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Key by key, tables into tables; the later one wins, its schedule or key source replaces others."""
-    replaced = {key for kinds in (SCHEDULE_KINDS, _KEY_KINDS) if values.keys() & kinds for key in kinds}
+    replaced = {key for kinds in (SCHEDULE_KINDS, KEY_KINDS) if values.keys() & kinds for key in kinds}
     merged = {key: value for key, value in below.items() if key not in replaced}
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -299,8 +298,8 @@ def _build(
     values = {field: FIELDS[field](value) for field, value in merged.items()}
     told = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
     origins = {field: told[field] for field in merged}
-    kind = next((kind for kind in _KEY_KINDS if kind in merged), None)
-    file, encrypted, env = (values.pop(kind, None) for kind in _KEY_KINDS)
+    kind = next((kind for kind in KEY_KINDS if kind in merged), None)
+    file, encrypted, env = (values.pop(kind, None) for kind in KEY_KINDS)
     if kind is not None or key is None:
         key = KeySource(file, encrypted, env, origin=origins.get(kind or "", _BUILT_IN))
     schedule = ScheduleConfig(**{field: values.pop(field) for field in _SCHEDULE & values.keys()})

@@ -17,9 +17,10 @@ from ..messages.message import msg
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import FileState, look, marked
 from ..system.paths import config_home
+from .document import schedule_keys
 from .model import Job, ScheduleConfig, Secret
 from .permissions import check_place_of_secret
-from .toml_writer import schedule_keys, toml
+from .toml_writer import toml
 
 _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"

@@ -1,392 +1,425 @@
-"""The keys of a job: their names, how each is read, and what is wrong with a value.
+"""The settings of a job: one row for each key of the configuration.
 
-Readers raise ValueError with the end of the sentence `KEY ...`.
+Loader, `config show`, manual, TOML writer and the fingerprint of installed files are made from this table.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
-from ..messages.message import msg
-from ..system import json_text
-from ..system.timespan import positive_timespan, timespan
-from .model import URL_FILE, Downloads, Metrics, Notify, Output, RetryPolicy
+from ..system.timespan import positive_timespan, timespan, timespan_text
+from . import readers, toml_writer
+from .model import Job, Metrics, Notify, Output, RetryPolicy, ScheduleConfig
 
-Reader = Callable[[Any], Any]
-
-_SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
-_SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
-_LOOPBACK = r"localhost|127(\.\d{1,3}){3}|(0\.){3}0|::1?"
-_UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
-_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd takes 31
-_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
-_HEADER_VALUE = r"[!-~](?:[ -~]*[!-~])?"
-_OUR_HEADERS = frozenset(
-    {
-        "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
-        "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
-    }
-)  # fmt: skip
-_MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 SCHEDULE_KINDS = ("every", "calendar", "cron")
+KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
 
 
-def text(value: Any) -> str:
-    """A string that is not empty."""
-    if not isinstance(value, str):
-        raise ValueError(msg("must be a string"))
-    if not value.strip():
-        raise ValueError(msg("must not be empty"))
+def _same(value: Any) -> Any:
     return value
 
 
-def line(value: Any) -> str:
-    """A text on one line, as units, crontabs and manifests take it."""
-    if not _is_printable(text(value)):
-        raise ValueError(msg("must be one line without control characters"))
-    return str(value)
-
-
-def description(value: Any) -> str:
-    """A title on one line; what cannot be printed is a replacement character."""
-    return re.sub(_UNPRINTABLE, "\ufffd", " ".join(text(value).split()))
-
-
-def user_name(value: Any) -> str:
-    """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
-    if not re.fullmatch(_USER, text(value)):
-        raise ValueError(
-            msg(
-                "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "
-                "first a letter, a digit or _",
-                value=value,
-            )
-        )
-    return str(value)
-
-
-def _is_printable(value: str) -> bool:
-    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
-    return value.isprintable() or not re.search(_UNPRINTABLE, value)
-
-
-def base_url(value: Any) -> str:
-    """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
-    url = line(value).strip()
-    try:
-        parts = urlsplit(url)
-        port_ok = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(
-            msg("{url!r} is not an address; write it as https://dify.example.com/v1", url=url)
-        ) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise ValueError(
-            msg("{url!r} is not an http or https address; write it as https://dify.example.com/v1", url=url)
-        )
-    if parts.username or parts.password:
-        raise ValueError(msg("must not hold a user or password; the app's key is the login"))
-    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ValueError(msg("must be the plain address, without ?, # or spaces"))
-    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}/v1"
-
-
-def is_this_machine(url: str) -> bool:
-    """True for an address on loopback."""
-    host = urlsplit(url).hostname or ""
-    return re.fullmatch(_LOOPBACK, host) is not None
-
-
-def host_in_the_open(url: str) -> str | None:
-    """The host to which a key would go unencrypted; None where that is this machine, or with https."""
-    parts = urlsplit(url)
-    return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
-
-
-def choice(*allowed: str) -> Reader:
-    """One of some words."""
-
-    def read(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(msg("must be one of {allowed}", allowed=", ".join(allowed)))
-        return str(value)
-
-    return read
-
-
-def boolean(value: Any) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise ValueError(msg("must be true or false"))
-    return value
-
-
-def path(value: Any) -> Path:
-    """A path; ~ is the user's home."""
-    try:
-        return Path(line(value)).expanduser()
-    except RuntimeError as error:  # ~nobody-of-this-name
-        raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
-
-
-def absolute_path(value: Any) -> Path:
-    """A path that means the same for whoever reads it."""
-    if not (found := path(value)).is_absolute():
-        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
-    return found
-
-
-def table(value: Any) -> Mapping[str, Any]:
-    """A table with any keys."""
-    if not isinstance(value, dict):
-        raise ValueError(msg("must be a table: {{ key = value }}"))
-    json_text.check(value)
-    return value
-
-
-def user(value: Any) -> str:
-    """An end user's id."""
-    if len(line(value)) > _MAX_USER:
-        raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
-    return str(value)
-
-
-def size(value: Any) -> int:
-    """Bytes from "2kB"; false is none."""
-    if value is False:
-        return 0
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(msg('must be a size such as "2kB", or false'))
-    return int(found[1]) * _SIZES[found[2]]
-
-
-def strings(value: Any) -> tuple[str, ...]:
-    """A string, or a list of them."""
-    if isinstance(value, str):
-        return (line(value),)
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise ValueError(msg("must be a string or a list of strings"))
-    if not all(map(_is_printable, value)):
-        raise ValueError(msg("must have lines without control characters"))
-    return tuple(value)
-
-
-def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
-    """Input name -> path or URL, or a list of them."""
-    read: dict[str, str | tuple[str, ...]] = {}
-    for key, item in table(value).items():
-        read[key] = item if isinstance(item, str) else strings(item)
-        if not _is_printable(item if isinstance(item, str) else ""):
-            raise ValueError(msg(".{key} must be one line without control characters", key=key))
-    return read
-
-
-def timezone(value: Any) -> str:
-    """A zone of the machine's zone data."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for jobs with a zone
-
-    try:
-        ZoneInfo(text(value))
-    except (OSError, ValueError, KeyError):
-        raise ValueError(
-            msg("{value!r} is not a time zone of this machine, such as Asia/Shanghai", value=value)
-        ) from None
-    return str(value)
-
-
-def structure(cls: type, **readers: Reader) -> Reader:
-    """A table that becomes a frozen value; unknown keys are refused."""
-    names = list(cls.__annotations__)
-
-    def read(value: Any) -> Any:
-        for key in table(value):
-            if key not in names:
-                raise ValueError(msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(names)))
-        built = {}
-        for key, item in value.items():
-            try:
-                built[key] = readers[key](item)
-            except ValueError as error:
-                gap = "" if str(error).startswith(".") else " "
-                raise ValueError(f".{key}{gap}{error}") from None
-        return cls(**built)
-
-    return read
-
-
-def attempts(value: Any) -> int:
-    """A count of POSTs, the first included."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(msg("must be a whole number from 1"))
-    return value
-
-
-def expect(value: Any) -> Any:
-    """Path in the run -> what must hold there."""
-    from . import assertions  # noqa: PLC0415 - for jobs that expect something
-
-    table(value)
-    return assertions.expectations(value)
-
-
-def run_path(value: Any) -> str:
-    """A dotted path in a run, such as outputs.result."""
-    from . import assertions  # noqa: PLC0415 - for jobs that select a value
-
-    return assertions.run_path(value)
-
-
-def names_of_variables(value: Any) -> tuple[str, ...]:
-    """Names of environment variables that templates may read."""
-    for name in (found := strings(value)):
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
-        if name == "DIFY_API_KEY":
-            raise ValueError(msg("names DIFY_API_KEY; the key is no input"))
-    return found
-
-
-def mode(value: Any) -> int:
-    """A file's mode as chmod(1) writes it in octal: "0640"."""
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError(msg('must be a mode in octal, as a string: "0640"'))
-    return int(value, 8)
-
-
-def downloads(value: Any) -> Downloads | None:
-    """True, false, or a table with the limits."""
-    if isinstance(value, bool):
-        return Downloads() if value else None
-    read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
-    return read
-
-
-def web_address(value: Any) -> str:
-    """An http or https address, with whatever path and query it has."""
-    url = line(value).strip()
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or re.search(r"[\s\x00-\x1f\\#]", url):
-        raise ValueError(
-            msg("must be an http or https address")
-        )  # not quoted: who knows a ping address can ping
-    return url
-
-
-def url_files(value: Any) -> tuple[str, ...]:
-    """Names of files with apprise URLs: they hold passwords, and a config file is for everybody to read."""
-    for item in strings(value):
-        if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
-            raise ValueError(
-                msg(
-                    "must name a file with one apprise URL a line, mode 0600: "
-                    "{url_file}/etc/dify-job/notify.urls",
-                    url_file=URL_FILE,
-                )
-            )
-    return strings(value)
-
-
-def prometheus_file(value: Any) -> Path:
-    """A path for node_exporter's textfile collector, which reads *.prom alone."""
-    found = path(value)
-    if not found.is_absolute() or found.suffix != ".prom":
-        raise ValueError(msg("must be an absolute path that ends in .prom"))
-    return found
-
-
-def headers(value: Any) -> Mapping[str, str | Path]:
-    """Request header -> a value that everybody may know, or `{ file = PATH }`."""
-    read: dict[str, str | Path] = {}
-    for name, item in table(value).items():
-        if not re.fullmatch(_HEADER_NAME, name):
-            raise ValueError(msg("has {name!r}, which is no name of a request header", name=name))
-        if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
-            raise ValueError(msg("has {name}, which dify-job sets itself", name=name))
-        if name.lower() in (other.lower() for other in read):
-            raise ValueError(msg("has {name} twice", name=name))
-        read[name] = _header_value(name, item)
-    return read
-
-
-def _header_value(name: str, item: Any) -> str | Path:
-    if isinstance(item, Path):
-        return item
-    if isinstance(item, dict):
-        if item.keys() != {"file"}:
-            raise ValueError(msg('.{name} must be a string or {{ file = "/path" }}', name=name))
-        try:
-            return absolute_path(item["file"])
-        except ValueError as error:
-            raise ValueError(msg(".{name}.file {error}", name=name, error=error)) from None
-    if not isinstance(item, str) or not is_header_value(item):
-        raise ValueError(
-            msg(
-                '.{name} must be printable ASCII on one line, or {{ file = "/path" }} for what is secret',
-                name=name,
-            )
-        )
-    return item
-
-
-def is_header_value(text: str) -> bool:
-    """Return whether a text can be sent as the value of a header, as it is."""
-    return re.fullmatch(_HEADER_VALUE, text) is not None
-
-
-FIELDS: Mapping[str, Reader] = {
-    "base_url": base_url,
-    "api_key_file": path,
-    "api_key_credential": path,
-    "api_key_env": line,
-    "mode": choice("streaming", "blocking"),
-    "workflow_id": line,
-    "end_user": user,
-    "timeout": positive_timespan,
-    "connect_timeout": positive_timespan,
-    "idle_timeout": positive_timespan,
-    "wait_network": timespan,
-    "queue_time": timespan,
-    "ca_file": path,
-    "inputs": table,
-    "files": files,
-    "headers": headers,
-    "env": names_of_variables,
-    "overlap": choice("fail", "skip", "wait"),
-    "partial": choice("failure", "success"),
-    "retry": structure(RetryPolicy, attempts=attempts, max_wait=timespan),
-    "output": structure(
-        Output, file=line, select=run_path, format=choice("text", "json"), mode=mode, downloads=downloads
+class Setting(NamedTuple):
+    """One key of the configuration.
+
+    Attributes:
+        name: The key.
+        read: Makes the value of what a config file or a flag says. Raises ValueError.
+        form: What the manual calls the value.
+        text: What the manual says of it; `code` in backquotes.
+        write: Makes of the value what a config file says.
+        installed: The part of an installed file's fingerprint that the value is in; empty where the value
+            reaches no installed file, so that a change needs no `install`.
+        in_pod: The value goes into the configuration of a Kubernetes job. Otherwise the manifest or the
+            cluster says it.
+    """
+
+    name: str
+    read: readers.Reader
+    form: str
+    text: str
+    write: Callable[[Any], Any] = _same
+    installed: str = ""
+    in_pod: bool = True
+
+    def value(self, job: Job) -> Any:
+        """Return the value that a job has."""
+        if self.name in KEY_KINDS:
+            kinds = (job.key.file, job.key.encrypted, job.key.env)
+            return dict(zip(KEY_KINDS, kinds, strict=True))[self.name]
+        return getattr(job.schedule if self.name in ScheduleConfig.__annotations__ else job, self.name)
+
+
+SETTINGS = (
+    Setting(
+        "base_url",
+        readers.base_url,
+        "address",
+        ("Dify's address, with or without `/v1` and a trailing slash. Default `http://localhost/v1`."),
+        in_pod=False,
     ),
-    "expect": expect,
-    "notify": structure(
-        Notify,
-        healthchecks=web_address,
-        on_failure=url_files,
-        on_success=url_files,
-        on_recovery=url_files,
+    Setting(
+        "api_key_file",
+        readers.path,
+        "path",
+        (
+            "The file that holds the app's key, alone: a regular file, yours or root's, that others "
+            "cannot read, in a directory that others cannot write. What stands in "
+            "`$CREDENTIALS_DIRECTORY` wins over it."
+        ),
+        installed="key",
+        in_pod=False,
     ),
-    "metrics": structure(Metrics, textfile=prometheus_file),
-    "console_url": web_address,
-    "state": choice("disk", "none"),
-    "log_outputs": size,
-    "log_file": absolute_path,
-    "run_as": user_name,
-    "description": description,
-    "every": positive_timespan,
-    "calendar": strings,
-    "cron": line,
-    "timezone": timezone,
-    "jitter": timespan,
-    "catch_up": boolean,
-    "max_late": timespan,
-}
+    Setting(
+        "api_key_credential",
+        readers.path,
+        "path",
+        (
+            "The key encrypted by systemd-creds(1), as `dify-job secret set JOB --encrypt` writes it, "
+            "instead of a plain file. systemd (250 or newer) decrypts it for a system unit; by hand "
+            "only root can."
+        ),
+        installed="key",
+        in_pod=False,
+    ),
+    Setting(
+        "api_key_env",
+        readers.line,
+        "name",
+        (
+            "The environment variable that holds the key, instead of a file. No timer sees the "
+            "variables of a shell: `install` stores the key in a file."
+        ),
+        in_pod=False,
+    ),
+    Setting(
+        "mode",
+        readers.choice("streaming", "blocking"),
+        "`streaming` or `blocking`",
+        (
+            "How the server answers. Only a streamed run names its task before its end, so only that "
+            "can be stopped. Default `streaming`."
+        ),
+    ),
+    Setting(
+        "workflow_id",
+        readers.line,
+        "id",
+        "A published version of the workflow, instead of the newest one.",
+    ),
+    Setting(
+        "end_user",
+        readers.user,
+        "text",
+        (
+            "The end user that Dify files the run under. By default one is made for each run, so that "
+            "a run can be found again when the connection broke; with a fixed one it cannot."
+        ),
+    ),
+    Setting(
+        "timeout",
+        positive_timespan,
+        "time span",
+        (
+            "Deadline of the whole run, from the start of the process: waiting, retries and recovery "
+            "count, jitter does not. When it passes, the run is stopped on the server. Default "
+            "`30min`."
+        ),
+        write=timespan_text,
+        installed="timeout",
+    ),
+    Setting(
+        "connect_timeout",
+        positive_timespan,
+        "time span",
+        "For the connection to each address of the server. Default `10s`.",
+        write=timespan_text,
+    ),
+    Setting(
+        "idle_timeout",
+        positive_timespan,
+        "time span",
+        (
+            "How long not a byte may come before the stream is given up and the run is looked for on "
+            "the server; pings count as bytes. Default `5min 30s`."
+        ),
+        write=timespan_text,
+    ),
+    Setting(
+        "wait_network",
+        timespan,
+        "time span",
+        (
+            "How long the server may be unreachable before the first request. Default `60s` for "
+            "scheduled runs, 0 by hand."
+        ),
+        write=timespan_text,
+    ),
+    Setting(
+        "queue_time",
+        timespan,
+        "time span",
+        (
+            "How long after its deadline a run whose end is not known may still wait in Dify's queue, "
+            "or go on: so long no other run of the job is started, unless its record shows that it "
+            "has ended. Default `20min`."
+        ),
+        write=timespan_text,
+    ),
+    Setting(
+        "ca_file",
+        readers.path,
+        "path",
+        "Certificates to trust instead of the usual ones. TLS is always verified.",
+        installed="ca_file",
+    ),
+    Setting(
+        "inputs",
+        readers.table,
+        "table",
+        (
+            "The inputs of the workflow. A text with `{{ }}` is a Jinja template; it can use `now`, "
+            "`today`, `last_success` (when the last good run began, or none), `timedelta`, `job`, "
+            '`hostname` and `env("NAME")` for the variables that `env` names. The app is asked for '
+            "its input form only where a job has `files`, or an input is a table or a list, a text "
+            "that reads as one in JSON, or `true` or `false` as a text; all else Dify itself reads as "
+            "its form says."
+        ),
+    ),
+    Setting(
+        "files",
+        readers.files,
+        "table",
+        (
+            "Inputs that are files: a path or an http(s) address, or a list of them, for each input; "
+            "each can be a template. A relative path counts from the config's directory. Local files "
+            "are checked before any call and uploaded when it is the run's turn; addresses are "
+            "fetched by Dify itself. An empty text is no file."
+        ),
+        installed="files",
+    ),
+    Setting(
+        "headers",
+        readers.headers,
+        "table",
+        (
+            "Extra request headers, for gateways in front of Dify: a value that everybody may know, "
+            'or `{ file = "/path" }` for one that is secret (a private file, as for the key). They '
+            "are sent to the server of `base_url` alone, and shown nowhere."
+        ),
+        write=toml_writer.written_headers,
+        installed="headers",
+    ),
+    Setting(
+        "env",
+        readers.names_of_variables,
+        "list of names",
+        (
+            'The environment variables that templates may read with `env("NAME")`, or `env("NAME", '
+            '"default")`.'
+        ),
+    ),
+    Setting(
+        "overlap",
+        readers.choice("fail", "skip", "wait"),
+        "`fail`, `skip` or `wait`",
+        (
+            "What to do while another run of the job is under way: leave with 75, leave with 0, or "
+            "wait for it until the deadline. Default `fail`."
+        ),
+    ),
+    Setting(
+        "partial",
+        readers.choice("failure", "success"),
+        "`failure` or `success`",
+        (
+            "What `partial-succeeded` is: a node failed and its fail branch or default value took "
+            "over. Default `failure`."
+        ),
+    ),
+    Setting(
+        "retry",
+        readers.structure(RetryPolicy, attempts=readers.attempts, max_wait=timespan),
+        "table",
+        (
+            "`attempts` counts requests, the first included (default 3); `max_wait` bounds the sum of "
+            "the pauses (default `2min`). Repeated is only what the server provably did not start."
+        ),
+        write=toml_writer.written_table,
+    ),
+    Setting(
+        "output",
+        readers.structure(
+            Output,
+            file=readers.line,
+            select=readers.run_path,
+            format=readers.choice("text", "json"),
+            mode=readers.mode,
+            downloads=readers.downloads,
+        ),
+        "table",
+        (
+            "`file` is where the result of a successful run goes, and can be a template; a relative "
+            "one stands in the state directory. `select` takes one value, such as `outputs.result`; "
+            "`format` is `text` (a text as it is) or `json`; `mode` is that of the files written, "
+            'such as `"0640"`. `downloads = true` fetches the files that the workflow returned into '
+            'the same directory, or `{ max_files = 20, max_size = "100MB" }` with other limits.'
+        ),
+        write=toml_writer.written_table,
+        installed="output",
+    ),
+    Setting(
+        "expect",
+        readers.expect,
+        "table",
+        (
+            "What must hold for a run to be a success, by path, else the exit status is 84: "
+            '`"outputs.result" = "nonempty"` (or `"present"`), or a table with `equals`, `regex` '
+            "(found anywhere in the text, within 5 s) and `type` (of JSON; several with `|`)."
+        ),
+        write=toml_writer.written_expectations,
+    ),
+    Setting(
+        "notify",
+        readers.structure(
+            Notify,
+            healthchecks=readers.web_address,
+            on_failure=readers.url_files,
+            on_success=readers.url_files,
+            on_recovery=readers.url_files,
+        ),
+        "table",
+        (
+            "Whom to tell: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
+            "`on_recovery` name apprise targets, from a file: `apprise-url-from-file:PATH`."
+        ),
+        write=toml_writer.written_table,
+        installed="notify",
+    ),
+    Setting(
+        "metrics",
+        readers.structure(Metrics, textfile=readers.prometheus_file),
+        "table",
+        (
+            "Where to leave figures of the last run: `textfile` is a path that ends in `.prom`, in "
+            "the directory of the textfile collector of Prometheus's node_exporter."
+        ),
+        write=toml_writer.written_table,
+        installed="metrics",
+    ),
+    Setting(
+        "console_url",
+        readers.web_address,
+        "address",
+        "The app's page in the Dify console, for `dify-job history` and for messages.",
+    ),
+    Setting(
+        "state",
+        readers.choice("disk", "none"),
+        "`disk` or `none`",
+        (
+            "`none` keeps neither lock nor history nor in-flight record: for containers without a "
+            "disk. Default `disk`."
+        ),
+        in_pod=False,
+    ),
+    Setting(
+        "log_outputs",
+        readers.size,
+        "size",
+        'How much of the outputs to log, such as `"2kB"`. Default none.',
+    ),
+    Setting(
+        "log_file",
+        readers.absolute_path,
+        "path",
+        (
+            "Where cron's runs log on a machine that has neither journald nor syslog; cut at 1 MB, "
+            "the one before kept as `FILE.1`. `dify-job logs` shows it."
+        ),
+        in_pod=False,
+    ),
+    Setting(
+        "run_as",
+        readers.user_name,
+        "user",
+        (
+            "The user of system units and of lines in `/etc/cron.d`. Default: a dynamic user under "
+            "systemd, root under cron."
+        ),
+        installed="run_as",
+        in_pod=False,
+    ),
+    Setting(
+        "description",
+        readers.description,
+        "text",
+        "A title for people; the job's name is for machines.",
+        installed="description",
+    ),
+    Setting(
+        "every",
+        positive_timespan,
+        "time span",
+        ("Run each `2h`, `30min`, `1d`. One that does not divide a day ticks more often and runs when due."),
+        write=timespan_text,
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "calendar",
+        readers.strings,
+        "expression or list",
+        "Run at calendar times as of systemd.time(7): `Mon..Fri 07:30`.",
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "cron",
+        readers.line,
+        "five fields",
+        "Run at the times of a crontab line: `30 7 * * 1-5`.",
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "timezone",
+        readers.timezone,
+        "zone",
+        "The zone of `calendar` and `cron`, such as `Asia/Shanghai`. Default: the machine's.",
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "jitter",
+        timespan,
+        "time span",
+        "Start up to that much later, the same each time for a job on a host. Default 0.",
+        write=timespan_text,
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "catch_up",
+        readers.boolean,
+        "`true` or `false`",
+        (
+            "Make up for a run that was missed while the machine was off, once. It is a paid run. "
+            "Default `false`."
+        ),
+        installed="schedule",
+        in_pod=False,
+    ),
+    Setting(
+        "max_late",
+        timespan,
+        "time span",
+        (
+            "Skip a scheduled run that would begin later than this: after suspend, a clock jump, or a "
+            "long run before it."
+        ),
+        write=timespan_text,
+        installed="schedule",
+        in_pod=False,
+    ),
+)
+FIELDS: Mapping[str, readers.Reader] = {setting.name: setting.read for setting in SETTINGS}

@@ -12,7 +12,7 @@ from ..messages.message import msg
 from ..system.fingerprint import fingerprint
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
-from .schema import is_header_value
+from .readers import is_header_value
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
 _LARGEST = 64 * 1024

@@ -1,8 +1,7 @@
-"""A job as TOML again, for a place that is not this machine: what differs from built in."""
+"""Values as TOML."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -11,45 +10,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.timespan import timespan_text
-from .model import Expectation, Job, ScheduleConfig
-
-_TIMES = frozenset(
-    {
-        "timeout",
-        "connect_timeout",
-        "idle_timeout",
-        "wait_network",
-        "queue_time",
-        "every",
-        "jitter",
-        "max_late",
-    }
-)
-# What the other place says in its own words: its scheduler, its user, its key, and where state and log are.
-_LEFT_OUT = frozenset({"name", "base_url", "key", "schedule", "run_as", "state", "log_file", "origins"})
-
-
-def job_document(job: Job, **others: Any) -> str:
-    """A whole config with this one job; others: keys of the job that say something else there."""
-    values: dict[str, Any] = {"base_url": job.base_url}
-    plain = Job(name=job.name, base_url=job.base_url, key=job.key)
-    for field in fields(Job):
-        value = getattr(job, field.name)
-        if field.name not in _LEFT_OUT and value != getattr(plain, field.name):
-            values[field.name] = as_written(field.name, value)
-    values |= others
-    return f"[jobs.{job.name}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
-
-
-def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
-    """The keys that say when a job runs, as a config file has them; jitter and such are others."""
-    given = {
-        "every": None if schedule.every is None else timespan_text(schedule.every),
-        "cron": schedule.cron,
-        "calendar": list(schedule.calendar) or None,
-        "timezone": schedule.timezone,
-    }
-    return {key: value for key, value in given.items() if value is not None}
+from .model import Expectation
 
 
 def toml(value: Any) -> str:
@@ -79,20 +40,26 @@ def bare_or_quoted(key: str) -> str:
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
 
 
-def as_written(key: str, value: Any) -> Any:
-    """The value of a key as a config file has it."""
-    if key in _TIMES and value is not None:
-        return timespan_text(value)
-    if key == "headers":
-        return {name: {"file": str(item)} if isinstance(item, Path) else item for name, item in value.items()}
-    if key == "expect":
-        return {path: _expected(wanted) for path, wanted in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        told = {name: item for name, item in asdict(value).items() if item not in (None, ())}
-        if told.get("mode") is not None:
-            told["mode"] = f"{told['mode']:04o}"
-        return told | {"max_wait": timespan_text(value.max_wait)} if key == "retry" else told
-    return value
+def written_table(value: Any) -> dict[str, Any]:
+    """Return a structured value as a table, without what is not set."""
+    table = {name: item for name, item in vars(value).items() if item not in (None, ())}
+    if table.get("downloads") is not None:
+        table["downloads"] = dict(vars(table["downloads"]))
+    if table.get("mode") is not None:
+        table["mode"] = f"{table['mode']:04o}"
+    if "max_wait" in table:
+        table["max_wait"] = timespan_text(value.max_wait)
+    return table
+
+
+def written_headers(headers: Mapping[str, str | Path]) -> dict[str, Any]:
+    """Return request headers as a config file has them."""
+    return {name: {"file": str(item)} if isinstance(item, Path) else item for name, item in headers.items()}
+
+
+def written_expectations(expectations: Mapping[str, Expectation]) -> dict[str, Any]:
+    """Return expectations as a config file has them."""
+    return {path: _expected(wanted) for path, wanted in expectations.items()}
 
 
 def _expected(wanted: Expectation) -> Any:

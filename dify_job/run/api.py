@@ -17,7 +17,7 @@ from .. import log
 from ..config.loader import load_config, pick
 from ..config.model import Job, Metrics, Notify, Secret
 from ..config.permissions import check_ca_file
-from ..config.schema import host_in_the_open
+from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers, read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError

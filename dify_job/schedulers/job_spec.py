@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config.model import Job, Notify, ScheduleConfig
-from ..config.schema import user_name
+from ..config.readers import user_name
+from ..config.schema import SETTINGS
 from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -17,6 +19,7 @@ from ..messages.message import msg
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import is_missing
 
+_NOTHING = object()  # a part that is left out of the fingerprint
 _RUN = " -P -m dify_job run "
 
 
@@ -107,26 +110,28 @@ def _local_files(job: Job) -> tuple[Path, ...]:
 
 
 def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
-    """Of what reaches a file; the same from release to release, or all that is installed is out of date."""
-    told = {
+    """Return a digest of the values that reach a file, by the settings table.
+
+    It is the same from release to release: else all that is installed would be out of date.
+    """
+    parts: dict[str, Any] = {
         "schedule": asdict(job.times),
         "timeout": job.timeout,
-        "key": msg("encrypted {encrypted}", encrypted=job.key.encrypted)
-        if job.key.encrypted
-        else str(job.key.file),
+        "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
         "run_as": job.run_as,
         "description": job.description,
         "files": sorted(map(str, reads)),
         "output": job.output.file,
         "ca_file": str(job.ca_file),
         "notify": asdict(job.notify),
-        "python": str(interpreter),
+        "headers": sorted(map(str, job.header_files)) or _NOTHING,
+        "metrics": str(job.metrics.textfile) if job.metrics.textfile is not None else _NOTHING,
     }
-    if job.header_files:
-        told["headers"] = sorted(map(str, job.header_files))
-    if job.metrics.textfile is not None:
-        told["metrics"] = str(job.metrics.textfile)
-    return fingerprint(json.dumps(told, sort_keys=True, default=str))
+    named = dict.fromkeys(setting.installed for setting in SETTINGS if setting.installed)
+    values = {part: parts[part] for part in named if parts[part] is not _NOTHING} | {
+        "python": str(interpreter)
+    }
+    return fingerprint(json.dumps(values, sort_keys=True, default=str))
 
 
 def constant_parent(output: str) -> Path | None:

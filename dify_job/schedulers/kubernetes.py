@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
+from ..config.document import job_document
 from ..config.model import Job, ScheduleConfig
-from ..config.toml_writer import job_document, toml
+from ..config.toml_writer import toml
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg

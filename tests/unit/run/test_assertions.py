@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.config.assertions import expectations
 from dify_job.config.loader import load_config
 from dify_job.config.model import Expectation
+from dify_job.config.readers import expect as expectations
 from dify_job.dify.models import WorkflowRun
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError

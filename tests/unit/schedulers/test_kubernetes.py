@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kubernetes_validate import utils as schemas
 
 from dify_job.cli.main import cli
+from dify_job.config.document import job_document
 from dify_job.config.loader import load_config
 from dify_job.config.model import (
     Downloads,
@@ -28,7 +29,6 @@ from dify_job.config.model import (
     RetryPolicy,
     ScheduleConfig,
 )
-from dify_job.config.toml_writer import job_document
 from dify_job.exit_codes import TABLE, RetrySafety
 from dify_job.messages.errors import JobError
 from dify_job.schedule import upcoming

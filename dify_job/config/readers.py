@@ -1,0 +1,420 @@
+"""Readers of configuration values: what a key takes, and what is wrong with a value.
+
+Readers raise ValueError with the end of the sentence `KEY ...`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..messages.message import msg
+from ..system import json_text
+from .model import JSON_TYPES, URL_FILE, Downloads, Expectation
+
+Reader = Callable[[Any], Any]
+
+_STEPS = ("outputs", "status", "error", "elapsed_time", "total_tokens", "total_steps")
+_WORDS = {"nonempty": Expectation(nonempty=True), "present": Expectation()}
+
+_SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
+_SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
+_LOOPBACK = r"localhost|127(\.\d{1,3}){3}|(0\.){3}0|::1?"
+_UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
+_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd takes 31
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
+_HEADER_VALUE = r"[!-~](?:[ -~]*[!-~])?"
+_OUR_HEADERS = frozenset(
+    {
+        "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
+        "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+_MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
+
+
+def text(value: Any) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str):
+        raise ValueError(msg("must be a string"))
+    if not value.strip():
+        raise ValueError(msg("must not be empty"))
+    return value
+
+
+def line(value: Any) -> str:
+    """A text on one line, as units, crontabs and manifests take it."""
+    if not _is_printable(text(value)):
+        raise ValueError(msg("must be one line without control characters"))
+    return str(value)
+
+
+def description(value: Any) -> str:
+    """A title on one line; what cannot be printed is a replacement character."""
+    return re.sub(_UNPRINTABLE, "\ufffd", " ".join(text(value).split()))
+
+
+def user_name(value: Any) -> str:
+    """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
+    if not re.fullmatch(_USER, text(value)):
+        raise ValueError(
+            msg(
+                "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "
+                "first a letter, a digit or _",
+                value=value,
+            )
+        )
+    return str(value)
+
+
+def _is_printable(value: str) -> bool:
+    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
+    return value.isprintable() or not re.search(_UNPRINTABLE, value)
+
+
+def base_url(value: Any) -> str:
+    """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
+    url = line(value).strip()
+    try:
+        parts = urlsplit(url)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(
+            msg("{url!r} is not an address; write it as https://dify.example.com/v1", url=url)
+        ) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
+        raise ValueError(
+            msg("{url!r} is not an http or https address; write it as https://dify.example.com/v1", url=url)
+        )
+    if parts.username or parts.password:
+        raise ValueError(msg("must not hold a user or password; the app's key is the login"))
+    if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ValueError(msg("must be the plain address, without ?, # or spaces"))
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}/v1"
+
+
+def is_this_machine(url: str) -> bool:
+    """True for an address on loopback."""
+    host = urlsplit(url).hostname or ""
+    return re.fullmatch(_LOOPBACK, host) is not None
+
+
+def host_in_the_open(url: str) -> str | None:
+    """The host to which a key would go unencrypted; None where that is this machine, or with https."""
+    parts = urlsplit(url)
+    return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
+
+
+def choice(*allowed: str) -> Reader:
+    """One of some words."""
+
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(msg("must be one of {allowed}", allowed=", ".join(allowed)))
+        return str(value)
+
+    return read
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(msg("must be true or false"))
+    return value
+
+
+def path(value: Any) -> Path:
+    """A path; ~ is the user's home."""
+    try:
+        return Path(line(value)).expanduser()
+    except RuntimeError as error:  # ~nobody-of-this-name
+        raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
+
+
+def absolute_path(value: Any) -> Path:
+    """A path that means the same for whoever reads it."""
+    if not (found := path(value)).is_absolute():
+        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
+    return found
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """A table with any keys."""
+    if not isinstance(value, dict):
+        raise ValueError(msg("must be a table: {{ key = value }}"))
+    json_text.check(value)
+    return value
+
+
+def user(value: Any) -> str:
+    """An end user's id."""
+    if len(line(value)) > _MAX_USER:
+        raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
+    return str(value)
+
+
+def size(value: Any) -> int:
+    """Bytes from "2kB"; false is none."""
+    if value is False:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(msg('must be a size such as "2kB", or false'))
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A string, or a list of them."""
+    if isinstance(value, str):
+        return (line(value),)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ValueError(msg("must be a string or a list of strings"))
+    if not all(map(_is_printable, value)):
+        raise ValueError(msg("must have lines without control characters"))
+    return tuple(value)
+
+
+def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
+    """Input name -> path or URL, or a list of them."""
+    read: dict[str, str | tuple[str, ...]] = {}
+    for key, item in table(value).items():
+        read[key] = item if isinstance(item, str) else strings(item)
+        if not _is_printable(item if isinstance(item, str) else ""):
+            raise ValueError(msg(".{key} must be one line without control characters", key=key))
+    return read
+
+
+def timezone(value: Any) -> str:
+    """A zone of the machine's zone data."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for jobs with a zone
+
+    try:
+        ZoneInfo(text(value))
+    except (OSError, ValueError, KeyError):
+        raise ValueError(
+            msg("{value!r} is not a time zone of this machine, such as Asia/Shanghai", value=value)
+        ) from None
+    return str(value)
+
+
+def structure(cls: type, **readers: Reader) -> Reader:
+    """A table that becomes a frozen value; unknown keys are refused."""
+    names = list(cls.__annotations__)
+
+    def read(value: Any) -> Any:
+        for key in table(value):
+            if key not in names:
+                raise ValueError(msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(names)))
+        built = {}
+        for key, item in value.items():
+            try:
+                built[key] = readers[key](item)
+            except ValueError as error:
+                gap = "" if str(error).startswith(".") else " "
+                raise ValueError(f".{key}{gap}{error}") from None
+        return cls(**built)
+
+    return read
+
+
+def attempts(value: Any) -> int:
+    """A count of POSTs, the first included."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(msg("must be a whole number from 1"))
+    return value
+
+
+def run_path(value: Any) -> str:
+    """A dotted path in a run, such as outputs.result or outputs.items.0.name."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(msg('must be a path in the run, such as "outputs.result"'))
+    steps = value.split(".")
+    if steps[0] not in _STEPS:
+        raise ValueError(
+            msg(
+                "names {value!r}, which no run has; a path begins with {steps}",
+                value=value,
+                steps=", ".join(_STEPS),
+            )
+        )
+    if not all(steps):
+        raise ValueError(msg("names {value!r}, which has an empty step", value=value))
+    return value
+
+
+def expect(value: Any) -> Mapping[str, Expectation]:
+    """Path in the run -> what must hold there."""
+    if not isinstance(value, dict):
+        raise ValueError(msg('must be a table: {{ "outputs.result" = "nonempty" }}'))
+    read = {}
+    for path, wanted in value.items():
+        run_path(path)
+        try:
+            read[path] = _expectation(wanted)
+        except ValueError as error:
+            raise ValueError(msg("of {path} {error}", path=path, error=error)) from None
+    return read
+
+
+def _expectation(wanted: Any) -> Expectation:
+    if isinstance(wanted, Expectation):
+        return wanted
+    if isinstance(wanted, str):
+        if wanted not in _WORDS:
+            raise ValueError(
+                msg(
+                    "is {wanted!r}; it can be {map}, or a table with equals, regex or type",
+                    wanted=wanted,
+                    map=" or ".join(map(repr, _WORDS)),
+                )
+            )
+        return _WORDS[wanted]
+    if not isinstance(wanted, dict) or not wanted:
+        raise ValueError(msg('must be "nonempty" or a table such as {{ regex = "^OK" }}'))
+    for key in wanted:
+        if key not in ("nonempty", "equals", "regex", "type"):
+            raise ValueError(msg("has no check {key!r}; there are nonempty, equals, regex and type", key=key))
+    nonempty = wanted.get("nonempty", False)
+    if not isinstance(nonempty, bool):
+        raise ValueError(msg(".nonempty must be true or false"))
+    return Expectation(
+        nonempty=nonempty,
+        equals=(_plain(wanted["equals"]),) if "equals" in wanted else (),
+        regex=_regex(wanted["regex"]) if "regex" in wanted else None,
+        types=_types(wanted["type"]) if "type" in wanted else (),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """TOML has dates, and JSON has them as texts."""
+    return value.isoformat() if isinstance(value, (date, time)) else value
+
+
+def _regex(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(msg(".regex must be a string"))
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(
+            msg(".regex {value!r} is no regular expression: {error}", value=value, error=error)
+        ) from None
+    return value
+
+
+def _types(value: Any) -> tuple[str, ...]:
+    words = value.split("|") if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(word in JSON_TYPES for word in words):
+        raise ValueError(
+            msg(
+                ".type must be one of {json_types}, or several with | between them",
+                json_types=", ".join(JSON_TYPES),
+            )
+        )
+    return tuple(words)
+
+
+def names_of_variables(value: Any) -> tuple[str, ...]:
+    """Names of environment variables that templates may read."""
+    for name in (found := strings(value)):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
+        if name == "DIFY_API_KEY":
+            raise ValueError(msg("names DIFY_API_KEY; the key is no input"))
+    return found
+
+
+def mode(value: Any) -> int:
+    """A file's mode as chmod(1) writes it in octal: "0640"."""
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError(msg('must be a mode in octal, as a string: "0640"'))
+    return int(value, 8)
+
+
+def downloads(value: Any) -> Downloads | None:
+    """True, false, or a table with the limits."""
+    if isinstance(value, bool):
+        return Downloads() if value else None
+    read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
+    return read
+
+
+def web_address(value: Any) -> str:
+    """An http or https address, with whatever path and query it has."""
+    url = line(value).strip()
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\x00-\x1f\\#]", url):
+        raise ValueError(
+            msg("must be an http or https address")
+        )  # not quoted: who knows a ping address can ping
+    return url
+
+
+def url_files(value: Any) -> tuple[str, ...]:
+    """Names of files with apprise URLs: they hold passwords, and a config file is for everybody to read."""
+    for item in strings(value):
+        if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
+            raise ValueError(
+                msg(
+                    "must name a file with one apprise URL a line, mode 0600: "
+                    "{url_file}/etc/dify-job/notify.urls",
+                    url_file=URL_FILE,
+                )
+            )
+    return strings(value)
+
+
+def prometheus_file(value: Any) -> Path:
+    """A path for node_exporter's textfile collector, which reads *.prom alone."""
+    found = path(value)
+    if not found.is_absolute() or found.suffix != ".prom":
+        raise ValueError(msg("must be an absolute path that ends in .prom"))
+    return found
+
+
+def headers(value: Any) -> Mapping[str, str | Path]:
+    """Request header -> a value that everybody may know, or `{ file = PATH }`."""
+    read: dict[str, str | Path] = {}
+    for name, item in table(value).items():
+        if not re.fullmatch(_HEADER_NAME, name):
+            raise ValueError(msg("has {name!r}, which is no name of a request header", name=name))
+        if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
+            raise ValueError(msg("has {name}, which dify-job sets itself", name=name))
+        if name.lower() in (other.lower() for other in read):
+            raise ValueError(msg("has {name} twice", name=name))
+        read[name] = _header_value(name, item)
+    return read
+
+
+def _header_value(name: str, item: Any) -> str | Path:
+    if isinstance(item, Path):
+        return item
+    if isinstance(item, dict):
+        if item.keys() != {"file"}:
+            raise ValueError(msg('.{name} must be a string or {{ file = "/path" }}', name=name))
+        try:
+            return absolute_path(item["file"])
+        except ValueError as error:
+            raise ValueError(msg(".{name}.file {error}", name=name, error=error)) from None
+    if not isinstance(item, str) or not is_header_value(item):
+        raise ValueError(
+            msg(
+                '.{name} must be printable ASCII on one line, or {{ file = "/path" }} for what is secret',
+                name=name,
+            )
+        )
+    return item
+
+
+def is_header_value(text: str) -> bool:
+    """Return whether a text can be sent as the value of a header, as it is."""
+    return re.fullmatch(_HEADER_VALUE, text) is not None
