@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from dify_job import __version__
+from dify_job.cli.examples import EXAMPLES
 from dify_job.cli.main import cli
 from dify_job.config.schema import SETTINGS
 from dify_job.exit_codes import TABLE
@@ -120,7 +121,13 @@ def _command(path: tuple[str, ...], command: click.Command, context: click.Conte
     lines = [f".SS {_text(' '.join([title, *arguments]))}"]
     lines += [line for paragraph in _paragraphs(command) for line in (paragraph, ".PP")]
     own = [p for p in command.params if isinstance(p, click.Option) and p.name not in _GLOBALS]
-    return lines[:-1] + [line for option in own for line in _option(option)]
+    lines = lines[:-1] + [line for option in own for line in _option(option)]
+    examples = [(example, str(meaning)) for example, meaning in EXAMPLES.get(" ".join(path), ())]
+    return lines + [line for example, meaning in examples for line in _example_of(example, meaning)]
+
+
+def _example_of(example: str, meaning: str) -> list[str]:
+    return [".PP", _text(meaning), ".br", rf"\fB{_text(example)}\fR"]
 
 
 def _paragraphs(command: click.Command) -> list[str]:

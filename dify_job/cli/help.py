@@ -6,9 +6,23 @@ from collections.abc import Iterable
 import click
 
 from ..messages.i18n import translate_constant
-from ..report.text import wrapped
+from ..report.text import columns_of, wrapped
+from .examples import examples_text
 
 _EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
+
+
+def formatter_of(context: click.Context) -> "Formatter":
+    """Return the formatter of a command's help page, and give the command its examples.
+
+    Args:
+        context: Of the command.
+
+    """
+    formatter = Formatter(width=context.terminal_width, max_width=context.max_content_width)
+    _, _, path = context.command_path.partition(" ")
+    context.command.epilog = examples_text(path, formatter.width)
+    return formatter
 
 
 class Formatter(click.HelpFormatter):
@@ -21,17 +35,20 @@ class Formatter(click.HelpFormatter):
         super().write_heading(translate_constant(heading))
 
     def write_text(self, text: str) -> None:  # noqa: D102
-        paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
         indent = " " * self.current_indent
-        for number, paragraph in enumerate(paragraphs):
-            lines = wrapped(translate_constant(paragraph), self.width - self.current_indent)
+        for number, paragraph in enumerate(text.split("\n\n")):
+            if paragraph.startswith("\b\n"):  # laid out already
+                lines = paragraph.split("\n")[1:]
+            else:
+                whole = translate_constant(" ".join(paragraph.split()))
+                lines = wrapped(whole, self.width - self.current_indent)
             self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
 
     def write_dl(  # noqa: D102
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         rows = list(rows)
-        longest = min(max(len(first) for first, _ in rows), col_max)
+        longest = min(max(columns_of(first) for first, _ in rows), col_max)
         column = self.current_indent + longest + col_spacing
         for first, second in rows:
             head = " " * self.current_indent + first

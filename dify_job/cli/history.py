@@ -12,6 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
 from ..schedulers.backend import InstalledJob
@@ -85,7 +86,7 @@ def history(
             if (line := durations_line(runs, terminal)) is not None:
                 echo_data(line)
             if histories[0].console_url:
-                echo(msg("console    {url}", url=histories[0].console_url))
+                echo(msg("console    {url}", url=one_line(histories[0].console_url)))
     if unreadable:
         hidden = ", ".join(each.job for each in unreadable)
         again = command("dify-job", "history", needs_root=True)

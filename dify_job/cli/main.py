@@ -35,32 +35,38 @@ from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log
 sys.modules |= dict.fromkeys(("chardet", "charset_normalizer"))  # type: ignore[arg-type] # None: not installed
 warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
 
-# name: module, attribute, the line of `--help`; a command's module is imported when it is called.
-_COMMANDS: dict[str, tuple[str, str, str]] = {
-    "doctor": ("doctor", "doctor", msg("What could stop the next run, with the command that mends it.")),
-    "init": ("init", "init", msg("Write a commented config for a job and store its key.")),
-    "run": ("run", "run", msg("Run a job's workflow once; the exit status tells how it ended.")),
-    "install": (
-        "install",
-        "install",
-        msg("Install timers or crontab entries; the system does the scheduling."),
-    ),
-    "uninstall": ("uninstall", "uninstall", msg("Remove what install made, and nothing else.")),
-    "status": ("status", "status", msg("Installed as configured? armed? last result? next runs?")),
-    "history": ("history", "history", msg("Past runs of a job: outcome, duration, tokens, run id.")),
-    "notify": ("notify", "notify", msg("Send a test message to everybody whom a job names.")),
-    "next": ("next_runs", "next_runs", msg("The coming runs, with zone and clock changes.")),
-    "pause": ("pause", "pause", msg("Let a job rest, across reboots.")),
-    "resume": ("pause", "resume", msg("Arm a paused job again.")),
-    "report": ("report", "report", msg("Write an HTML page about all jobs.")),
-    "logs": ("logs", "logs", msg("The log of a job: hands over to journalctl.")),
-    "render": ("render", "render", msg("Print the units or crontab entries for another host.")),
-    "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
-    "config": ("config", "config_group", msg("Show the configuration with its sources, or validate it.")),
-    "http": ("http", "http", msg("Answer one HTTP request, for the unit of install --http.")),
-    "exit-codes": ("exit_codes", "exit_codes", msg("Print the table of exit codes.")),
-    "demo": ("demo", "demo", msg("Run a workflow against the built-in stand-in Dify: no server, no key.")),
+# By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
+_GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
+    msg("Run"): {
+        "run": ("run", "run", msg("Run a job's workflow once; the exit status tells how it ended.")),
+        "demo": ("demo", "demo", msg("Run a workflow against the built-in server: no Dify, no key.")),
+    },
+    msg("Schedule"): {
+        "install": ("install", "install", msg("Install timers or crontab entries.")),
+        "uninstall": ("uninstall", "uninstall", msg("Remove what install made, and nothing else.")),
+        "pause": ("pause", "pause", msg("Disable the schedule of a job, across reboots.")),
+        "resume": ("pause", "resume", msg("Enable the schedule of a paused job.")),
+        "render": ("render", "render", msg("Print units, crontab entries or manifests for another host.")),
+        "http": ("http", "http", msg("Answer one HTTP request, for the unit of install --http.")),
+    },
+    msg("Look"): {
+        "status": ("status", "status", msg("Show what failed, why, and what runs next.")),
+        "history": ("history", "history", msg("Show past runs, with what failed and why.")),
+        "logs": ("logs", "logs", msg("Show the log.")),
+        "next": ("next_runs", "next_runs", msg("Show upcoming runs and clock changes.")),
+        "report": ("report", "report", msg("Write an HTML page about all jobs.")),
+        "doctor": ("doctor", "doctor", msg("Check for what would prevent the next run, and suggest fixes.")),
+        "exit-codes": ("exit_codes", "exit_codes", msg("Print the table of exit codes.")),
+    },
+    msg("Set up"): {
+        "init": ("init", "init", msg("Write the configuration of a job and store its key.")),
+        "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
+        "config": ("config", "config_group", msg("Show the configuration with its sources, or validate it.")),
+        "notify": ("notify", "notify", msg("Send a test message to everybody whom a job names.")),
+    },
 }
+_WIDEST = max(len(name) for commands in _GROUPS.values() for name in commands)
+_COMMANDS = {name: entry for commands in _GROUPS.values() for name, entry in commands.items()}
 
 
 class _Commands(click.Group):
@@ -79,8 +85,9 @@ class _Commands(click.Group):
         return add_globals(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+        for heading, commands in _GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(_WIDEST), text) for name, (_, _, text) in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -106,7 +113,7 @@ class _Commands(click.Group):
 def cli(ctx: click.Context) -> None:
     """Run Dify workflows on the operating system's own scheduler.
 
-    One call per process, no daemon; the exit status tells the truth (dify-job exit-codes).
+    One call per process, no daemon; each outcome has an exit status of its own (dify-job exit-codes).
     """
     ctx.ensure_object(Globals)
 

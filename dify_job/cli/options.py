@@ -9,7 +9,6 @@ import click
 
 from .. import log
 from ..messages.errors import JobError
-from ..messages.i18n import is_chinese
 from ..messages.message import msg
 
 if TYPE_CHECKING:
@@ -39,8 +38,15 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
         setattr(ctx.ensure_object(Globals), str(parameter.name), value)
 
 
+class _GlobalOption(click.Option):
+    """Listed once, in the help page of the program."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return super().get_help_record(ctx) if ctx.parent is None else None
+
+
 def _option(*names: str, **settings: Any) -> click.Option:
-    return click.Option(names, callback=_keep, expose_value=False, **settings)
+    return _GlobalOption(names, callback=_keep, expose_value=False, **settings)
 
 
 def _options() -> list[click.Option]:
@@ -78,11 +84,9 @@ class _Context(click.Context):
         return super().__exit__(kind, error, traceback)
 
     def make_formatter(self) -> click.HelpFormatter:
-        if not is_chinese():
-            return super().make_formatter()
-        from .help import Formatter  # noqa: PLC0415 - the only one who pays is who reads it
+        from .help import formatter_of  # noqa: PLC0415 - only who reads a help page pays for it
 
-        return Formatter(width=self.terminal_width, max_width=self.max_content_width)
+        return formatter_of(self)
 
 
 class _JobName(click.types.StringParamType):

@@ -36,6 +36,7 @@ _SIGNS = {
 _UNKNOWN = frozenset({Outcome.UNKNOWN.value, "killed", "crashed"})
 _INDENT = 4
 _LONGEST_REASON = 400  # characters
+_LONGEST_OUTCOME = 40  # characters; what a state directory holds need not be ours
 _MISTAKES = 3  # lines of a configuration's error
 
 
@@ -57,7 +58,7 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     heads = ["  JOB", "LAST RUN", "AGE", padded("RECENT", RECENT_RUNS), "NEXT RUN"]
     laid_out = _laid_out([heads, *rows], terminal.columns)
     width = max(columns_of(line) for cells in laid_out for line in cells)
-    lines.append(_totals(status, width))
+    lines += _totals(status, width, terminal.columns)
     lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
     for row, cells in zip(status.jobs, laid_out[1:], strict=True):
         lines += cells
@@ -82,6 +83,7 @@ def outcome_text(outcome: str, exit_code: int | None) -> str:
         exit_code: None for a process that was killed.
 
     """
+    outcome = one_line(outcome, _LONGEST_OUTCOME)
     return outcome if exit_code in (0, None) else f"{outcome} ({exit_code})"
 
 
@@ -115,7 +117,7 @@ def _config_errors(status: HostStatus) -> Iterator[str]:
             yield msg("  {hint}", hint=error.hint)
 
 
-def _totals(status: HostStatus, width: int) -> str:
+def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
     """`10 jobs: 3 failing, 1 running, 6 ok`, and when this was seen; of the table's width where it fits."""
     count = {health: sum(row.health is health for row in status.jobs) for health in Health}
     counts = (
@@ -131,7 +133,9 @@ def _totals(status: HostStatus, width: int) -> str:
     else:
         text = msg("{number} jobs: {counts}", number=len(status.jobs), counts=named)
     left, seen = translate(text), local_time_text(status.at)
-    return f"{left}{' ' * max(width - columns_of(left) - columns_of(seen), 2)}{seen}"
+    space = max(width - columns_of(left) - columns_of(seen), 2)
+    whole = f"{left}{' ' * space}{seen}"
+    return [whole] if columns_of(whole) <= columns else [left, seen]
 
 
 def _cells(row: JobStatus, now: datetime, terminal: Terminal) -> list[str]:

@@ -1,0 +1,62 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dify_job.report.past_runs import (
+    JobHistory,
+    distinct,
+    failures_since,
+    has_failed,
+    in_order,
+    job_history,
+    newest_first,
+)
+from dify_job.state.history import RunRecord
+from tests.support.past import record, write_history
+
+NOW = datetime(2026, 1, 31, 7, 30, tzinfo=UTC)
+
+
+def run(minutes_ago: float, outcome: str = "succeeded", run_id: str | None = None) -> RunRecord:
+    told = record(NOW - timedelta(minutes=minutes_ago), outcome)
+    return RunRecord.of(told | ({"workflow_run_id": run_id} if run_id else {}))
+
+
+def test_a_run_that_was_settled_later_stands_at_its_own_time() -> None:
+    settled, younger = run(60, "unknown"), run(30)
+    assert in_order([younger, settled]) == (settled, younger)
+
+
+def test_history_of_several_jobs_is_newest_first(tmp_path: Path) -> None:
+    write_history(tmp_path / "a", [record(NOW - timedelta(hours=hours)) for hours in (3, 1)])
+    write_history(tmp_path / "b", [record(NOW - timedelta(hours=2), "failed")])
+    histories = [job_history(job, tmp_path / job) for job in ("a", "b")]
+    assert [one.job for one in newest_first(histories)] == ["a", "b", "a"]
+    assert [one.job for one in newest_first(histories, failed=True)] == ["b"]
+    assert [one.job for one in newest_first(histories, since=NOW - timedelta(minutes=90))] == ["a"]
+
+
+def test_a_record_without_a_time_is_the_oldest_and_never_since() -> None:
+    undated = RunRecord(call_time="nonsense", outcome="failed", exit_code=80, message="x")
+    history = JobHistory("a", Path("/"), (run(5), undated))
+    assert newest_first([history])[-1].run is undated
+    assert newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))[0].run.outcome == "succeeded"
+    assert len(newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))) == 1
+
+
+def test_two_records_of_one_run_are_one_failure() -> None:
+    killed, settled = run(60, "killed", "r"), run(60, "failed", "r")
+    assert distinct([killed, settled]) == [settled]
+    assert failures_since([killed, settled, run(30)], NOW - timedelta(hours=2)) == [settled]
+
+
+def test_skips_and_successes_are_no_failures() -> None:
+    runs = [run(60, "skipped"), run(50), run(40, "timeout"), run(30, "killed")]
+    assert [one.outcome for one in runs if has_failed(one)] == ["timeout", "killed"]
+
+
+def test_a_history_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").mkdir()
+    unreadable = job_history("a", tmp_path)
+    assert unreadable.error is not None
+    assert unreadable.runs == ()
+    assert job_history("a", tmp_path / "absent").error is None

@@ -1,0 +1,145 @@
+"""What `status` shows, 80 columns wide, in both languages."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+from dify_job.messages.problem import Reader
+from dify_job.report.job_status import Health, JobStatus, configured_status
+from dify_job.report.status import HostStatus
+from dify_job.report.status_text import status_lines
+from dify_job.report.text import Terminal, columns_of
+from dify_job.schedulers.backend import Sync
+from tests.support.pages import NOW, host, installed, job_status, records
+from tests.support.past import record
+
+LONG = "a-job-with-a-name-of-forty-eight-characters-here"
+
+
+@pytest.fixture(autouse=True)
+def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def lines_of(*jobs: JobStatus, **more: Any) -> list[str]:
+    seen = HostStatus(at=NOW, jobs=jobs, **more)
+    return status_lines(seen, Terminal(columns=80), Reader(lacks_root=True))
+
+
+def text_of(*jobs: JobStatus, **more: Any) -> str:
+    return "\n".join(lines_of(*jobs, **more))
+
+
+def past(*outcomes: str) -> list[dict[str, Any]]:
+    """Records an hour apart, the last one an hour old."""
+    return [
+        record(NOW - timedelta(hours=len(outcomes) - place), outcome)
+        for place, outcome in enumerate(outcomes)
+    ]
+
+
+@pytest.mark.parametrize("language", ["C", "zh_CN.UTF-8"])
+def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    jobs = (
+        *host(10).jobs,
+        job_status("running", records("running", 20), running=True, running_since=NOW - timedelta(minutes=2)),
+        job_status("paused", records("p", 20), installed=installed("paused", paused=True)),
+        job_status(LONG[:-1], past("cannot-write"), sync=Sync.OUTDATED, found=("x " * 80,)),
+        configured_status("absent", None),
+    )
+    text = text_of(
+        *jobs, config_errors=(("/etc/dify-job/config.d/x.toml", JobError(Outcome.CONFIG, "y " * 90)),)
+    )
+    assert [line for line in text.split("\n") if columns_of(line) > 80] == []
+    assert LONG in text
+    assert ("未安装" in text) == language.startswith("zh")
+
+
+def test_a_failing_job_says_why_since_when_and_what_to_do() -> None:
+    text = text_of(job_status("invoices", past("succeeded", "failed", "failed")))
+    assert "✗ invoices  failed (80)  1h " in text
+    assert 'failed at "Summarise" (llm): [Errno 111] Connection refused' in text
+    assert "2 failures in a row; last success: 2026-01-31 04:30:00" in text
+    assert "    sudo dify-job logs invoices" in text.split("\n")
+    assert "       ✓✗✗" in text
+
+
+def test_a_failure_since_yesterday_needs_attention_though_the_last_run_succeeded() -> None:
+    row = job_status("mails", past("failed", "succeeded"))
+    assert (row.health, row.healthy) == (Health.ATTENTION, False)
+    text = text_of(row)
+    assert "! mails  succeeded" in text
+    assert "a run failed at 2026-01-31 05:30:00" in text
+    assert "sudo dify-job history mails --failed --since yesterday" in text
+
+
+def test_the_worst_are_counted_first() -> None:
+    text = text_of(job_status("a", past("failed")), job_status("b", past("succeeded")))
+    assert text.startswith("2 jobs: 1 failing, 1 ok  ")
+    assert text.split("\n")[0].endswith(f"{NOW.astimezone():%Y-%m-%d %H:%M:%S %Z}")
+
+
+def test_a_running_job_shows_elapsed_and_usual_time() -> None:
+    row = job_status("a", past("succeeded"), running=True, running_since=NOW - timedelta(seconds=125))
+    assert row.health is Health.RUNNING
+    assert "running for 2min 5s, usually 12.3s" in text_of(row)
+    assert "a run is in progress" in text_of(replace(row, running_since=None))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"sync": Sync.OUTDATED}, "sudo dify-job install a"),
+        ({"sync": Sync.EDITED}, "sudo dify-job install a --diff"),
+        ({"sync": Sync.ORPHAN}, "sudo dify-job uninstall a"),
+        ({"found": ("its timer is masked",)}, "its timer is masked"),
+        ({"config_error": "broken"}, "its configuration has a mistake, see above"),
+        ({"installed": installed("a", paused=True)}, "paused"),
+        ({"installed": installed("a", enabled=False)}, "not enabled"),
+    ],
+)
+def test_each_state_says_what_to_do(more: dict[str, Any], words: str) -> None:
+    assert words in text_of(job_status("a", past("succeeded"), **more))
+
+
+def test_a_broken_configuration_is_said_once_on_top() -> None:
+    rows = [job_status(name, past("succeeded"), config_error="bad key") for name in ("a", "b", "c")]
+    text = text_of(*rows, config_errors=(("/c.toml", JobError(Outcome.CONFIG, "/c.toml:3: bad key")),))
+    assert text.startswith("! the configuration /c.toml has a mistake: /c.toml:3: bad key\n")
+    assert text.count("bad key") == 1
+
+
+def test_colours_are_only_where_the_terminal_has_them() -> None:
+    seen = HostStatus(at=NOW, jobs=(job_status("a", past("failed", "succeeded", "unknown")),))
+    plain = status_lines(seen, Terminal(columns=80), Reader())
+    colourful = status_lines(seen, Terminal(columns=80, colours=True), Reader())
+    assert "\x1b" not in "".join(plain)
+    assert [columns_of(line) for line in colourful] == [columns_of(line) for line in plain]
+    assert "\x1b[31m✗\x1b[0m" in "".join(colourful)
+    ascii_only = status_lines(seen, Terminal(columns=80, utf8=False), Reader())
+    assert "".join(ascii_only).isascii()
+
+
+def test_escapes_of_a_state_directory_are_shown_and_not_sent() -> None:
+    bad = record(NOW - timedelta(hours=1), "failed") | {"outcome": "\x1b[2Jx\x9b", "message": "\x1b]0;x\x07"}
+    text = text_of(job_status("a", [bad]))
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert "\\x1b]0;x\\x07" in text
+
+
+def test_the_json_has_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = host(3)
+    english = seen.as_json()
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert seen.as_json() == english
+    row = english["jobs"][1]
+    assert row["job"] == "invoices"
+    assert row["last"]["failed_node"]["title"] == "Summarise"
+    assert (row["health"], row["enabled"], row["failures_since_yesterday"]) == ("failing", True, 3)
+    assert len(row["recent"]) == 10
