@@ -8,11 +8,13 @@ import click
 from ..config.loader import load_config, pick_usable
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..messages.problem import command, for_reader
+from ..messages.problem import Command, command, for_reader
 from ..report.text import Terminal, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
+from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..system.timespan import timespan_text
+from .common_options import scope_options
 from .options import Globals
 from .output import echo_data, echo_json, reader
 from .terminal import terminal_of_stdout
@@ -28,16 +30,26 @@ from .terminal import terminal_of_stdout
     show_default=True,
     help=msg("How many runs to show."),
 )
+@scope_options
 @click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 @click.pass_context
-def next_runs(ctx: click.Context, /, *, jobs: tuple[str, ...], count: int, as_json: bool) -> None:
+def next_runs(
+    ctx: click.Context,
+    /,
+    *,
+    jobs: tuple[str, ...],
+    count: int,
+    scope: str | None,
+    backend: str,
+    as_json: bool,
+) -> None:
     """Show the upcoming runs of all jobs or of some, the earliest first.
 
     Warns where a clock change skips or repeats a run.
     """
     options = ctx.ensure_object(Globals)
     chosen = pick_usable(load_config(options.config_path, options.env_file), jobs)
-    there = {one.job: one for _, one in reversed(installed_jobs(visible("auto", None)))}
+    there = {one.job: one for _, one in reversed(installed_jobs(visible(backend, scope)))}
     now = datetime.now(UTC)
     each = [upcoming_runs(job, there.get(job.name), now, count) for job in chosen]
     if as_json:
@@ -54,8 +66,11 @@ def _lines(each: Sequence[UpcomingRuns], count: int, terminal: Terminal) -> Iter
     if max(map(len, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])
     yield from lines
-    for text in (*_not_run(each), *_clock_changes(each)):
-        yield from indented(translate(for_reader(text, reader())), terminal.columns, 0)
+    for text, fix in _not_run(each):
+        yield from indented(translate(text), terminal.columns, 0)
+        yield f"    {for_reader(fix, reader())}"
+    for text in _clock_changes(each):
+        yield from indented(translate(text), terminal.columns, 0)
 
 
 def _schedule(one: UpcomingRuns) -> str:
@@ -65,24 +80,24 @@ def _schedule(one: UpcomingRuns) -> str:
     return msg("{schedule}, up to {jitter} later", schedule=one.schedule, jitter=timespan_text(jitter))
 
 
-def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[str]:
-    """Why some of these runs will not take place."""
+def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
+    """Why some of these runs will not take place, and the command that changes it."""
     absent = [one.job.name for one in each if one.installed is None]
-    paused = [one.job.name for one in each if one.installed is not None and one.installed.paused]
-    others = [
-        one.job.name
-        for one in each
-        if one.installed is not None and one.installed.enabled is False and not one.installed.paused
-    ]
+    there = [(one.job.name, one.installed) for one in each if one.installed is not None]
+    paused = [job for job, one in there if one.paused]
+    others = [job for job, one in there if one.enabled is False and not one.paused]
     if absent:
-        fix = command("dify-job", "install", *absent)
-        yield msg("not installed, so not started: {jobs}: {command}", jobs=", ".join(absent), command=fix)
+        fix = command("dify-job", "install", *(absent if len(absent) < len(each) else ()))
+        yield msg("not installed, so not started: {jobs}", jobs=", ".join(absent)), fix
     if paused:
-        fix = command("dify-job", "resume", *paused)
-        yield msg("paused, so not started: {jobs}: {command}", jobs=", ".join(paused), command=fix)
+        root = any(one.scope is Scope.SYSTEM for job, one in there if job in paused)
+        fix = command("dify-job", "resume", *paused, needs_root=root)
+        yield msg("paused, so not started: {jobs}", jobs=", ".join(paused)), fix
     if others:
-        fix = command("dify-job", "status", *others)
-        yield msg("not enabled, so not started: {jobs}: {command}", jobs=", ".join(others), command=fix)
+        yield (
+            msg("not enabled, so not started: {jobs}", jobs=", ".join(others)),
+            command("dify-job", "status", *others),
+        )
 
 
 def _clock_changes(each: Sequence[UpcomingRuns]) -> Iterator[str]:

@@ -1,0 +1,281 @@
+"""What failed last night, why, and what runs next: the commands that answer it, as processes."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dify_job.report.text import columns_of
+from tests.support.home import Home
+from tests.support.past import JOBS, hourly, ten_jobs, write_history
+
+LANGUAGES = ("C.UTF-8", "zh_CN.UTF-8")
+
+
+@pytest.fixture(scope="module")
+def _night(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return ten_jobs(Home(tmp_path_factory.mktemp("night")), datetime.now(UTC))
+
+
+@pytest.fixture
+def night(_night: Home) -> Home:
+    _night.env = {"COLUMNS": "80", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return _night
+
+
+def test_one_command_answers_what_failed_why_and_what_runs_next(night: Home) -> None:
+    done = night("status", "--user")
+    assert done.code == 1
+    lines = done.stdout.split("\n")
+    assert lines[0].startswith("10 jobs: 2 failing, 1 to look at, 6 ok, 1 paused")
+    order = [line.split()[1] for line in lines if line[:2] in ("✗ ", "! ", "✓ ", "- ")]
+    assert order[:3] == ["daily-report", "invoices", "translate-mails"]
+    assert order[-1] == "paused"
+    assert 'failed at "Summarise" (llm): [Errno 111] Connection refused' in done.stdout
+    assert "https://dify.example.com/v1 could not be reached" in done.stdout
+    assert f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%d %H:00:00 UTC}" in done.stdout
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--user"),
+        ("status", "--user", "invoices"),
+        ("history", "--user"),
+        ("history", "--user", "--failed"),
+        ("history", "--user", "invoices", "-n", "5"),
+        ("next",),
+        ("next", "--user"),
+        ("exit-codes",),
+    ],
+    ids=" ".join,
+)
+def test_each_answer_fits_80_columns(night: Home, words: tuple[str, ...], language: str) -> None:
+    done = subprocess.run(
+        [*night.command, *words],
+        env=night.environ | {"LC_ALL": language},
+        cwd=night.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout
+    assert [line for line in done.stdout.split("\n") if columns_of(line) > 80] == []
+
+
+def test_times_have_one_form_with_the_zone_everywhere(night: Home) -> None:
+    form = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d\S*(?: \S+)?")
+    for words in (("status", "--user"), ("history", "--user"), ("next",)):
+        found = form.findall(night(*words).stdout)
+        assert found, words
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", at.rstrip(":")) for at in found), words
+
+
+def test_failed_runs_since_yesterday_with_job_message_node_and_run_id(night: Home) -> None:
+    done = night("history", "--user", "--failed", "--since", "2h")
+    assert done.code == 0
+    assert done.stdout.count("✗") == 2
+    assert "invoices" in done.stdout
+    assert 'failed at "Summarise" (llm)' in done.stdout
+    ids = [line.strip() for line in done.stdout.split("\n") if line.count("-") == 4 and "T" not in line]
+    assert [len(each) for each in ids] == [36, 36], "whole, on lines of their own"
+    told = night("history", "--user", "--failed", "--since", "2h", "--json").result
+    assert {run["job"] for run in told["runs"]} == {"invoices", "daily-report"}
+    (node,) = [run["failed_node"] for run in told["runs"] if run["failed_node"]]
+    assert node == {"title": "Summarise", "type": "llm", "error": "[Errno 111] Connection refused"}
+    assert all(set(run["workflow_run_id"]) <= set("0123456789abcdef-") for run in told["runs"])
+
+
+def test_history_of_several_jobs_is_merged_by_time(night: Home) -> None:
+    told = night("history", "--user", "news", "crawl", "-n", "6", "--json").result["runs"]
+    assert {run["job"] for run in told} == {"news", "crawl"}
+    assert [run["call_time"] for run in told] == sorted((run["call_time"] for run in told), reverse=True)
+
+
+def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Home) -> None:
+    done = night("next", "--user", "-n", "12")
+    assert done.code == 0
+    times = [line[:19] for line in done.stdout.split("\n")[1:13]]
+    assert times == sorted(times)
+    assert "paused, so not started: paused\n    dify-job resume paused\n" in done.stdout
+    assert "not installed, so not started: " in night("next", "--system").stdout
+    told = night("next", "--json", "-n", "3").result
+    assert len(told["runs"]) == 3
+    assert {job["job"] for job in told["jobs"]} == set(JOBS)
+
+
+@pytest.mark.parametrize("words", [("history", "--since", "soon"), ("logs", "--since", "+2h")], ids=" ".join)
+def test_a_time_that_nobody_understands_is_refused_with_examples(night: Home, words: tuple[str, ...]) -> None:
+    done = night(*words)
+    assert (done.code, done.stdout) == (64, "")
+    assert "write it as yesterday, 2h, 2026-01-31" in done.stderr
+
+
+# logs
+
+
+@pytest.fixture
+def journal(night: Home) -> Path:
+    """A journalctl that prints its arguments."""
+    program = night.path / "bin/journalctl"
+    program.write_text('#!/bin/sh\nfor word; do echo "<$word>"; done\n')
+    program.chmod(0o755)
+    night.first = (
+        f"import dify_job.cli.logs as l; l._JOURNAL = Path({str(program)!r}); l._SYSLOG = Path('/nowhere')"
+    )
+    return program
+
+
+@pytest.mark.parametrize(
+    ("words", "handed"),
+    [
+        (["--user"], ["--user", "-u", "dify-job-*.service"]),
+        (["--user", "news"], ["--user", "-u", "dify-job-news.service"]),
+        (["news", "--user", "--failed"], ["--user", "-u", "dify-job-news.service", "-p", "err"]),
+        (["--user", "news", "-n", "5", "-f"], ["--user", "-u", "dify-job-news.service", "-f", "-n", "5"]),
+        (["--user", "news", "--", "-o", "json"], ["--user", "-u", "dify-job-news.service", "-o", "json"]),
+        (["--user", "news", "--since", "2026-01-31 07:00 UTC"],
+         ["--user", "-u", "dify-job-news.service", "--since", "2026-01-31 07:00:00 UTC"]),
+        (["--user", "--since", "@1769814000", "--", "news"],
+         ["--user", "-u", "dify-job-*.service", "--since", "2026-01-30 23:00:00 UTC", "news"]),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("journal")
+def test_logs_hands_over_to_journalctl(night: Home, words: list[str], handed: list[str]) -> None:
+    done = night("logs", *words)
+    assert done.code == 0, done.stderr
+    assert [line.strip("<>") for line in done.stdout.split("\n") if line] == handed
+
+
+@pytest.mark.usefixtures("journal")
+def test_logs_today_is_a_time_and_nothing_to_match(night: Home) -> None:
+    done = night("logs", "--user", "--since", "today")
+    assert f"<{datetime.now(UTC):%Y-%m-%d} 00:00:00 UTC>" in done.stdout
+    assert "<today>" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["nosuch"], ["news", "nosuch"], ["nosuch", "--since", "today"]])
+@pytest.mark.usefixtures("journal")
+def test_logs_of_no_job_starts_nothing(night: Home, words: list[str]) -> None:
+    done = night("logs", "--user", *words)
+    assert (done.code, done.stdout) == (78, "")
+    assert "there is no job 'nosuch'" in done.stderr
+
+
+@pytest.mark.usefixtures("journal")
+def test_an_option_of_journalctl_is_asked_to_go_after_the_dashes(night: Home) -> None:
+    done = night("logs", "-p", "err")
+    assert (done.code, done.stdout) == (64, "")
+    assert "dify-job logs -- -p" in done.stderr
+
+
+# On a terminal
+
+
+def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tuple[bytes, int]:
+    """What a terminal gets, until the process ends or Ctrl-C ends it after so many seconds."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(home.path)
+        os.execve(home.command[0], [*home.command, *words], home.environ | {"TERM": "xterm"} | env)
+    shown, until, stopped = b"", time.monotonic() + seconds, False
+    while True:
+        if not stopped and time.monotonic() > until:
+            os.kill(pid, signal.SIGINT)
+            stopped = True
+        if not select.select([terminal], [], [], 0.2)[0]:
+            continue
+        try:
+            came = os.read(terminal, 65536)
+        except OSError:  # it has left the terminal
+            break
+        if not came:
+            break
+        shown += came
+    os.close(terminal)
+    return shown, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize(
+    ("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_are_off_where_nobody_wants_or_shows_them(
+    night: Home, env: dict[str, str], coloured: bool
+) -> None:
+    shown, code = on_terminal(night, "status", "--user", **env)
+    assert code == 1
+    assert (b"\x1b[31m" in shown) == coloured
+    assert b"\x1b" in shown or not coloured
+
+
+def test_watch_renews_the_status_until_ctrl_c(night: Home) -> None:
+    night.first = "import dify_job.cli.status as s; s._RENEW = 0.2"
+    shown, code = on_terminal(night, "status", "--user", "--watch")
+    night.first = ""
+    assert shown.count(b"10 jobs: 2 failing") >= 2
+    assert code == 1, "the state that it showed last"
+
+
+def test_watch_prints_once_where_there_is_no_terminal(night: Home) -> None:
+    done = night("status", "--user", "--watch")
+    assert done.code == 1
+    assert done.stdout.count("10 jobs: ") == 1
+    assert "\x1b" not in done.stdout
+    assert night("status", "--watch", "--json").code == 64
+
+
+# report
+
+
+def test_report_writes_a_page_to_a_file_or_a_pipe(night: Home) -> None:
+    page = night.path / "report.html"
+    assert night("report", "--user", "--output", str(page)).code == 0
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert all(f'id="job-{job}"' in text for job in JOBS)
+    assert "[Errno 111] Connection refused" in text
+    piped = night("report", "--user", "invoices", "--days", "2")
+    assert piped.code == 0
+    assert 'id="job-news"' not in piped.stdout
+    assert night("report", "--user", "--output", "-").stdout.startswith("<!DOCTYPE html>")
+    assert not (night.path / "-").exists()
+
+
+def test_report_refuses_a_terminal_and_a_place_that_takes_no_file(night: Home) -> None:
+    shown, code = on_terminal(night, "report", "--user")
+    assert code == 64
+    assert b"dify-job report --output report.html" in shown
+    done = night("report", "--user", "--output", "/proc/nowhere/x.html")
+    assert done.code == 73
+    assert "/proc/nowhere/x.html cannot be written" in done.stderr
+    directory = night.path / "taken"
+    directory.mkdir()
+    assert night("report", "--user", "--output", str(directory)).code == 73
+
+
+@pytest.mark.slow
+def test_page_of_100_jobs_with_1000_runs_each_is_made_in_2_seconds_and_is_below_2_megabytes(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    job = '[jobs.job-{n}]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{{home}}/key"\nevery = "1h"\n'
+    home.configure("".join(job.format(n=n) for n in range(100)))
+    assert home("install", "--user").code == 0
+    now = datetime.now(UTC)
+    past = hourly(now, 1000, lambda ago: "failed" if ago % 9 == 0 else "succeeded")
+    for number in range(100):
+        write_history(tmp_path / f"state/dify-job/job-{number}", past)
+    before = os.times()
+    assert home("report", "--user", "--output", str(tmp_path / "page.html")).code == 0
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used < 2.0, "seconds of CPU"
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
