@@ -24,7 +24,7 @@ from ..state.history import RunRecord, Summary, summary
 from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
 from ..state.store import InFlight
 from ..system.managed_files import is_missing
-from .past_runs import JobHistory, distinct, failures_since, job_history
+from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
 from .since import parse_since
 
 RECENT_RUNS = 10
@@ -54,7 +54,7 @@ class JobStatus:
         schedule: When it runs, in words; None where its config cannot be read.
         next_runs: Upcoming runs, at most three; empty where the schedule is not enabled.
         last: How the last start ended; None where nothing is known of any.
-        history: Its past runs; None where it is not installed.
+        history: Its past runs.
         past: What they come to; None where they cannot be read.
         failures: Failed runs since yesterday, oldest first.
         running_since: When the run that is in progress began; None where none is, or it is not known.
@@ -153,22 +153,33 @@ class JobStatus:
         }
 
 
-def configured_status(name: str, config: Config | None) -> JobStatus:
-    """Return the status of a job that is not installed.
+def configured_status(name: str, config: Config | None, now: datetime) -> JobStatus:
+    """Return the status of a job that is not installed, and may have been run by hand.
 
     Args:
         name: Its name.
         config: The caller's configuration, which need not have the job; None where there is none.
+        now: The current time, aware.
 
     """
+    state = state_of(name, None, config, None)
     job = config.jobs.get(name) if config is not None else None
     broken = broken_job(name, config) if config is not None else None
     mistake = msg(
         "its configuration has a mistake: {command}", command=command("dify-job", "config", "validate")
     )
+    past = job_history(name, state, job.console_url if job is not None else None)
+    runs = past.runs if past.error is None else None
+    running, since = _running(state, None, read_in_flight(state), now)
     return JobStatus(
         job=name,
         sync=Sync.MISSING,
+        last=latest_run(read_last(state), runs, None, None),
+        history=past,
+        past=summary(runs) if runs is not None else None,
+        failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),
+        running=running,
+        running_since=since,
         config_error=mistake if broken is not None else None,
         description=job.description if job is not None else None,
         schedule=schedule_lines.in_words(job.times) if job is not None else None,
@@ -196,7 +207,7 @@ def installed_status(
     in_flight = read_in_flight(one.state)
     missed = check_missed_runs(one, job, runs, now)
     missed_texts = () if missed is None else (_with_fix(missed.message, missed.fix),)
-    running, since = _running(one, in_flight, now)
+    running, since = _running(one.state, one, in_flight, now)
     return JobStatus(
         job=one.job,
         sync=_sync(one, job, callers),
@@ -242,17 +253,20 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
     )
 
 
-def _running(one: InstalledJob, in_flight: InFlight | None, now: datetime) -> tuple[bool, datetime | None]:
+def _running(
+    state: Path, one: InstalledJob | None, in_flight: InFlight | None, now: datetime
+) -> tuple[bool, datetime | None]:
     """Whether a run is in progress, and since when; cron does not know, but the lock does."""
-    if not one.running and lock_holder(one.state, now) is None:
+    by_manager = one is not None and one.running
+    if not by_manager and lock_holder(state, now) is None:
         return False, None
     try:
         began = datetime.fromisoformat(in_flight.started) if in_flight is not None else None
     except ValueError:
         began = None
-    if began is None:
-        return True, one.ending.began if one.running and one.ending is not None else None
-    return True, began if began.tzinfo else began.astimezone()
+    if began is None and one is not None and one.ending is not None and by_manager:
+        return True, one.ending.began
+    return True, began if began is None or began.tzinfo else began.astimezone()
 
 
 def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -> tuple[datetime, ...]:

@@ -82,7 +82,7 @@ def host_status(
     rows = [installed_status(one, configs.of(one), callers, now) for one in installed]
     there = {one.job for one in installed if jobs or every_scope or _is_of(one, callers)}
     wanted = jobs or (callers.names if callers is not None else ())
-    rows += [configured_status(job, callers) for job in wanted if job not in there]
+    rows += [configured_status(job, callers, now) for job in wanted if job not in there]
     rows.sort(key=lambda row: (_ORDER.index(row.health), row.job))
     return HostStatus(at=now, jobs=tuple(rows), http=tuple(http), config_errors=configs.errors())
 

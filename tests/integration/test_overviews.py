@@ -279,3 +279,15 @@ def test_page_of_100_jobs_with_1000_runs_each_is_made_in_2_seconds_and_is_below_
     used = after.children_user + after.children_system - before.children_user - before.children_system
     assert used < 2.0, "seconds of CPU"
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+def test_status_shows_runs_by_hand_of_a_job_that_is_not_installed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    write_history(
+        tmp_path / "state/dify-job/daily",
+        hourly(datetime.now(UTC), 3, lambda ago: "failed" if ago == 1 else ""),
+    )
+    home.env = {"STATE_DIRECTORY": str(tmp_path / "state/dify-job/daily")}
+    done = home("status", "--user")
+    assert "configured, but not installed" in done.stdout
+    assert "[Errno 111] Connection refused" in done.stdout

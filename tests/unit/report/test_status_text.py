@@ -50,7 +50,7 @@ def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) 
         job_status("running", records("running", 20), running=True, running_since=NOW - timedelta(minutes=2)),
         job_status("paused", records("p", 20), installed=installed("paused", paused=True)),
         job_status(LONG[:-1], past("cannot-write"), sync=Sync.OUTDATED, found=("x " * 80,)),
-        configured_status("absent", None),
+        configured_status("absent", None, NOW),
     )
     text = text_of(
         *jobs, config_errors=(("/etc/dify-job/config.d/x.toml", JobError(Outcome.CONFIG, "y " * 90)),)
