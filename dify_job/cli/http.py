@@ -1,14 +1,18 @@
-"""`dify-job http`: answer the one request on standard input, a socket that systemd accepted, and leave."""
+"""`dify-job http`: answer the requests that come to the socket on standard input, and leave."""
 
 import os
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from .. import log
-from ..compat.auth import Guard
+from ..compat.auth import Guard, Peer
 from ..compat.http_request import HttpRefusal, Request
+from ..compat.listener import is_listening, listen
 from ..compat.peer_credentials import peer_of
 from ..compat.server import Answer, Handle, exchange
 from ..config.secrets import read_token
@@ -17,6 +21,8 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from .options import Globals
 from .output import log_traceback
+
+_QUIET = 10.0  # seconds between two notes of one peer
 
 
 @click.command()
@@ -32,7 +38,10 @@ from .output import log_traceback
 def http(
     ctx: click.Context, /, *, jobs: tuple[str, ...], uids: tuple[int, ...], token_file: Path | None
 ) -> None:
-    """Answer one HTTP request on standard input, for the jobs named; the unit of install --http starts it."""
+    """Answer HTTP requests for the jobs named; the unit of install --http starts it.
+
+    Standard input is the listening socket that systemd holds, or one connection.
+    """
     options = ctx.ensure_object(Globals)
     log.set_up(face=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs))
     if options.config_path is None:
@@ -41,14 +50,50 @@ def http(
         )
     config = options.config_path
     try:
-        connection = socket.socket(fileno=os.dup(0))
-        peer = peer_of(connection)
+        given = socket.socket(fileno=os.dup(0))
+        peer = None if is_listening(given) else peer_of(given)
     except OSError as error:
         raise JobError(
             Outcome.USAGE,
             msg("standard input is no connection: {strerror}", strerror=error.strerror),
             msg("dify-job install --http"),
         ) from None
+    if peer is None:
+        noted = _Noted()
+        open_to = None if token_file is not None else Guard(frozenset({0, *uids}))
+        listen(
+            given,
+            lambda peer: open_to.admit(peer) if open_to is not None else None,
+            lambda connection, peer: _answer_and_leave(
+                lambda: _exchange(connection, peer, jobs, config, uids, token_file)
+            ),
+            noted.turned_away,
+        )
+        return
+    _exchange(given, peer, jobs, config, uids, token_file)
+
+
+def _answer_and_leave(answer: Callable[[], None]) -> NoReturn:
+    """Answer in a process of its own, which ends without the clean-up of the one that it was forked from."""
+    code = 1
+    try:
+        answer()
+        code = 0
+    except Exception:  # noqa: BLE001 - a fault of ours must not reach the listener's loop
+        log_traceback()
+    finally:
+        os._exit(code)
+
+
+def _exchange(
+    connection: socket.socket,
+    peer: Peer,
+    jobs: tuple[str, ...],
+    config: Path,
+    uids: tuple[int, ...],
+    token_file: Path | None,
+) -> None:
+    """Answer one request, and note it in the log."""
 
     def admit() -> Handle:
         guard = _guard(uids, token_file)
@@ -58,6 +103,20 @@ def http(
     asked, status, why = exchange(connection, admit)
     tell = log.info if why is None else log.warning
     tell(f"{asked}: {status}" + (f", {why}" if why else ""), peer=peer.address, uid=peer.uid)
+
+
+class _Noted:
+    """Notes peers that were turned away, each once in a while: a flood must not fill the log."""
+
+    def __init__(self) -> None:
+        self._last: dict[object, float] = {}
+
+    def turned_away(self, peer: Peer, refused: HttpRefusal) -> None:
+        """Note a peer."""
+        now, who = time.monotonic(), (peer.uid, peer.address, refused.status)
+        if now - self._last.get(who, -_QUIET) >= _QUIET:
+            self._last[who] = now
+            log.warning(f"-: {refused.status}, {refused.message}", peer=peer.address, uid=peer.uid)
 
 
 def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:

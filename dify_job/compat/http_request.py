@@ -1,11 +1,14 @@
-"""HTTP/1.1 requests, read strictly: what two readers could read differently is refused. Pure.
+"""HTTP/1.1 requests by the standard library's http.server, after a strict look at their grammar. Pure.
 
 RFC 9112; of its leniencies none is taken: no bare LF, no folded lines, no space before a colon, no chunks.
+What two readers could read differently never reaches the parser.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl
 
 from ..messages.message import msg
@@ -15,9 +18,11 @@ LARGEST_BODY = 16 * 1024
 _MOST_FIELDS = 64
 _MOST_PARAMETERS = 8
 _END = b"\r\n\r\n"
-_LINE = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.([01])")
-# The blanks around a value are stripped afterwards: a pattern for them takes the cube of their number.
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\x20-\x7e\x80-\xff\t]*)")
+# A value's blanks are stripped afterwards: a pattern for them takes the cube of their number.
+_HEAD = re.compile(
+    rb"[A-Z]{1,16} /[\x21-\x7e]* HTTP/1\.[01]\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\x20-\x7e\x80-\xff\t]*\r\n)*\r\n"
+)
 _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fetch-site", "expect"})
 
 
@@ -60,24 +65,45 @@ def end_of_head(data: bytes) -> int | None:
 
 
 def read_head(head: bytes) -> Request:
-    """The request of a whole head. Raises Refused."""
-    first, *lines = head.removesuffix(_END).split(b"\r\n")
-    line = _LINE.fullmatch(first)
-    if line is None:
-        raise HttpRefusal(400, msg("the first line is no request of HTTP/1.1 for a path"))
-    if len(lines) > _MOST_FIELDS:
-        raise HttpRefusal(431, msg("the head has more than {most_fields} fields", most_fields=_MOST_FIELDS))
+    """Read the request of a whole head.
+
+    Args:
+        head: the bytes up to and with the empty line.
+
+    Raises:
+        HttpRefusal: for what is no request, or could be read in two ways.
+    """
+    if _HEAD.fullmatch(head) is None:
+        raise HttpRefusal(400, msg("the head is not one of HTTP/1.1"))
+    if head.count(b"\r\n") - 2 > _MOST_FIELDS:
+        raise HttpRefusal(431, msg("the head has more than {most} fields", most=_MOST_FIELDS))
+    parsed = _Parser(head)
     fields: dict[str, str] = {}
-    for each in lines:
-        field = _FIELD.fullmatch(each)
-        if field is None:
-            raise HttpRefusal(400, msg("a field of the head is malformed"))
-        name, value = field[1].decode().lower(), field[2].strip(b" \t").decode("latin-1")
+    for given, value in parsed.headers.items():
+        name, text = given.lower(), value.strip(" \t")
         if name in fields and name in _ONCE:
             raise HttpRefusal(400, msg("{name} is given twice", name=name))
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    path, question, query = line[2].decode().partition("?")
-    return Request(line[1].decode(), path, _query(query) if question else {}, fields, _length(fields))
+        fields[name] = f"{fields[name]}, {text}" if name in fields else text
+    target = parsed.requestline.split(" ")[1]  # parsed.path has lost a second slash at its beginning
+    path, question, query = target.partition("?")
+    return Request(parsed.command, path, _query(query) if question else {}, fields, _length(fields))
+
+
+class _Parser(BaseHTTPRequestHandler):
+    """The standard library's handler, used to parse one head."""
+
+    def __init__(self, head: bytes) -> None:
+        self.rfile = io.BytesIO(head)
+        self.raw_requestline = self.rfile.readline()
+        self.parse_request()
+
+    def handle_expect_100(self) -> bool:
+        """The body is asked for when somebody is to read it."""
+        return True
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what the parser refuses."""
+        raise HttpRefusal(code, message or explain or "")
 
 
 def _length(fields: Mapping[str, str]) -> int:

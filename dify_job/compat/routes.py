@@ -2,20 +2,28 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..config.loader import load_config
+from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..report.page import render_page
+from ..report.status import host_status
+from ..schedulers.detect import installed_jobs, visible
 from . import run_unit, service
 from .http_request import HttpRefusal, Request
 from .openapi import DOCS, openapi
 from .server import Answer, as_json
 
 _STATUSES = {Outcome.USAGE: 422, Outcome.REJECTED: 422, Outcome.BUSY: 409}
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _HOURS = re.compile(r"[1-9][0-9]{0,5}")
 
 
@@ -33,6 +41,7 @@ class Routes:
             "/api/dify/scheduler/start": ("POST", self._start),
             "/api/dify/scheduler/stop": ("POST", self._stop),
             "/api/dify/scheduler/status": ("GET", self._status),
+            "/": ("GET", self._page),
             "/openapi.json": ("GET", lambda _: as_json(openapi(self.jobs))),
             "/docs": ("GET", lambda _: Answer(200, DOCS, msg("text/html; charset=utf-8"))),
         }
@@ -47,6 +56,17 @@ class Routes:
         except JobError as error:
             hint = f"; {error.hint}" if error.hint else ""
             raise HttpRefusal(_STATUSES.get(error.outcome, 500), error.message + hint) from None
+
+    def _page(self, _request: Request) -> Answer:
+        """The overview of these jobs."""
+        try:
+            config: Config | JobError = load_config(self.config)
+        except JobError as error:
+            config = error
+        installed = [one for _, one in installed_jobs(visible("auto", None), tuple(self.jobs))]
+        status = host_status(installed, config, datetime.now(UTC), jobs=self.jobs)
+        page = render_page(status, host=socket.gethostname()).encode(errors="backslashreplace")
+        return Answer(200, page, "text/html; charset=utf-8", {"Content-Security-Policy": _PAGE_POLICY})
 
     def _call(self, request: Request) -> Answer:
         called = run_unit.call(self._job(request), self.config)

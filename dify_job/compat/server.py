@@ -1,11 +1,12 @@
 """One request in, one answer out, over a connected socket, with a limit on every wait; then it is closed."""
 
 import contextlib
+import io
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ..messages.message import msg
@@ -17,6 +18,12 @@ _BODY_WITHIN = 5.0
 _WRITE_WITHIN = 10.0
 _LINGER = (1.0, 1024 * 1024)  # seconds and bytes that are read and dropped, so that the answer is not reset
 _CHUNK = 4096
+_FIELDS = {
+    "Connection": "close",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Answer:
     status: int
     body: bytes
     kind: str = "application/json"
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 Handle = Callable[[Request, bytes], Answer]
@@ -67,6 +74,22 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
     return asked, answer.status, why
 
 
+def turn_away(connection: socket.socket, refused: HttpRefusal) -> None:
+    """Refuse a connection before anything of it is read, without a wait: who may not ask costs nothing.
+
+    Args:
+        connection: the accepted connection, which is closed.
+        refused: the answer.
+    """
+    answer = refusal(refused)
+    with contextlib.suppress(OSError):
+        connection.setblocking(False)
+        connection.send(_Writer().head_of(answer) + answer.body)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(_LINGER[1])  # what has come already; unread, it would take the answer back
+    connection.close()
+
+
 def _read_head(connection: socket.socket) -> tuple[Request, bytes]:
     until, data = time.monotonic() + _HEAD_WITHIN, b""
     while (end := end_of_head(data)) is None:
@@ -96,19 +119,26 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
 
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:
-    fields = {
-        "Content-Type": answer.kind,
-        "Content-Length": str(len(answer.body)),
-        "Connection": "close",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        **answer.fields,
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    head = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n{lines}\r\n"
     connection.settimeout(_WRITE_WITHIN)
-    connection.sendall(head.encode("latin-1") + (b"" if bodiless else answer.body))
+    connection.sendall(_Writer().head_of(answer) + (b"" if bodiless else answer.body))
+
+
+class _Writer(BaseHTTPRequestHandler):
+    """The standard library's handler, used to write the head of an answer."""
+
+    protocol_version = request_version = "HTTP/1.1"
+
+    def __init__(self) -> None:
+        self._head = self.wfile = io.BytesIO()
+
+    def head_of(self, answer: Answer) -> bytes:
+        """Status line and fields."""
+        self.send_response_only(answer.status)
+        fields = _FIELDS | {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))}
+        for name, value in (fields | answer.fields).items():
+            self.send_header(name, value)
+        self.end_headers()
+        return self._head.getvalue()
 
 
 def _close(connection: socket.socket) -> None:

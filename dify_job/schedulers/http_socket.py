@@ -23,7 +23,8 @@ from .reconcile import Action, Execution
 from .systemctl import Manager, SystemdPaths
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
-SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http@.service"
+SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http.service"
+_PRIVATE_TMP = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - what PrivateTmp= replaces
 OWNER = "http"  # in the first lines, where files of jobs name theirs
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
 _JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
@@ -92,11 +93,21 @@ def render_http_socket(
             msg("{address} can be reached from other machines, and there is no token", address=address),
             msg("name a file with one in --http-token-file, or listen on 127.0.0.1"),
         )
+    hidden = config.token_file
+    if scope is Scope.SYSTEM and hidden is not None and any(map(hidden.is_relative_to, _PRIVATE_TMP)):
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "the service cannot see the token file {path}: it has a /tmp of its own",
+                path=hidden,
+            ),
+            msg("put it elsewhere: /etc/dify-job/http.token"),
+        )
     listen = f"[{address}]:{port}" if family.version == 6 else f"{address}:{port}"
+    read = [config.python, config.config_path, *([config.token_file] if config.token_file else [])]
     values = {
         "jobs": " ".join(config.jobs),
         "listen": listen,
-        "by_token": config.token_file is not None,
         "command": " ".join(units.quoted(word) for word in _command(config)),
         "system": scope is Scope.SYSTEM,
         "since": lambda needed: version >= needed,
@@ -109,7 +120,7 @@ def render_http_socket(
                 paths.stamps,
             )
         ],
-        "protect_home": "read-only" if in_home(config.python) or in_home(config.config_path) else "yes",
+        "protect_home": "read-only" if any(map(in_home, read)) else "yes",
     }
     print_of = fingerprint(repr(replace(config, listen=listen, jobs=[*config.jobs])))
     socket, service = (

@@ -23,7 +23,7 @@ def line(
 @pytest.mark.parametrize(
     ("line", "body", "status"),
     [
-        ("GET / HTTP/1.1", b"", 404),
+        ("GET /index.html HTTP/1.1", b"", 404),
         ("GET /api/dify/call HTTP/1.1", b"", 405),
         ("POST /api/dify/scheduler/status HTTP/1.1", b"", 405),
         ("POST /api/dify/call/ HTTP/1.1", b"", 404),

@@ -1,0 +1,98 @@
+"""The listening socket: one process for each request, and none where the peer may not ask or has too many.
+
+systemd starts the listener with the first connection. It ends when nothing has come for a while.
+"""
+
+import os
+import select
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..messages.message import msg
+from .auth import Peer
+from .http_request import HttpRefusal
+from .peer_credentials import peer_of
+from .server import turn_away
+
+MOST, MOST_PER_PEER = 32, 8  # requests at once
+_IDLE = 2.0  # seconds
+_REAP = 0.2
+
+
+def is_listening(connection: socket.socket) -> bool:
+    """True for a socket that accepts connections."""
+    try:
+        return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+
+
+def listen(
+    listening: socket.socket,
+    admit: Callable[[Peer], object],
+    answer: Callable[[socket.socket, Peer], NoReturn],
+    turned_away: Callable[[Peer, HttpRefusal], None],
+    *,
+    idle: float = _IDLE,
+) -> None:
+    """Accept connections until none has come for a while and all requests are answered.
+
+    A peer is a user of this machine, or an address. Each has a limit of its own, so none keeps others out.
+
+    Args:
+        listening: the socket that systemd holds.
+        admit: raises HttpRefusal for a peer that may not ask, whatever the request is.
+        answer: answers one connection in a process of its own, and ends that process.
+        turned_away: notes a peer that was refused.
+        idle: seconds without a connection after which it ends.
+    """
+    children: dict[int, object] = {}
+    waited = 0.0
+    while True:
+        _reap(children)
+        wait = _REAP if children else idle
+        if not select.select([listening], [], [], wait)[0]:
+            waited = 0.0 if children else waited + wait
+            if waited >= idle:
+                return
+            continue
+        waited = 0.0
+        try:
+            connection, _ = listening.accept()
+            peer = peer_of(connection)
+        except OSError:
+            continue
+        try:
+            admit(peer)
+            _check_room(children, peer)
+        except HttpRefusal as refused:
+            turn_away(connection, refused)
+            turned_away(peer, refused)
+            continue
+        child = os.fork()
+        if child == 0:
+            listening.close()
+            answer(connection, peer)
+        children[child] = _source(peer)
+        connection.close()
+
+
+def _check_room(children: dict[int, object], peer: Peer) -> None:
+    if Counter(children.values())[_source(peer)] >= MOST_PER_PEER:
+        raise HttpRefusal(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
+    if len(children) >= MOST:
+        raise HttpRefusal(503, msg("{most} requests are under way; try again later", most=MOST))
+
+
+def _source(peer: Peer) -> object:
+    """Whose limit counts: a user of this machine, else an address."""
+    return peer.address if peer.uid is None else peer.uid
+
+
+def _reap(children: dict[int, object]) -> None:
+    """Forget the processes that have ended."""
+    for child in list(children):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            del children[child]

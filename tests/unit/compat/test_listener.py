@@ -1,0 +1,120 @@
+"""The listener: peers that may not ask cost nothing, and nobody keeps others out."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+
+from dify_job.compat import listener
+from dify_job.compat.auth import Peer
+from dify_job.compat.http_request import HttpRefusal
+from dify_job.compat.listener import MOST_PER_PEER, is_listening, listen
+
+GOOD, BAD = 1000, 2000
+
+
+class Served:
+    """A listener in a thread, for which the test says who a peer is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.uids: dict[int, int] = {}
+        self.turned_away: list[int] = []
+        self._gate_read, self._gate = os.pipe()
+        monkeypatch.setattr(listener, "peer_of", self._peer)
+        self.thread = threading.Thread(target=self._go, daemon=True)
+        self.thread.start()
+
+    def _peer(self, connection: socket.socket) -> Peer:
+        return Peer("127.0.0.1", self.uids.get(connection.getpeername()[1], GOOD))
+
+    def _go(self) -> None:
+        def admit(peer: Peer) -> None:
+            if peer.uid == BAD:
+                raise HttpRefusal(403, "not you")
+
+        def answer(connection: socket.socket, _peer: Peer) -> NoReturn:
+            try:
+                if connection.recv(10) == b"wait":
+                    os.read(self._gate_read, 1)
+                connection.sendall(b"done")
+            finally:
+                os._exit(0)
+
+        listen(
+            self.socket, admit, answer, lambda _, refused: self.turned_away.append(refused.status), idle=0.5
+        )
+
+    def connect(self, uid: int, send: bytes = b"") -> socket.socket:
+        client = socket.socket()
+        client.bind(("127.0.0.1", 0))
+        self.uids[client.getsockname()[1]] = uid
+        client.settimeout(15)
+        client.connect(self.socket.getsockname())
+        if send:
+            client.sendall(send)
+        return client
+
+    def open_gate(self, count: int) -> None:
+        os.write(self._gate, bytes(count))
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    one = Served(monkeypatch)
+    yield one
+    one.thread.join(20)
+    one.socket.close()
+
+
+def everything(client: socket.socket) -> bytes:
+    data = b""
+    with client:
+        while part := client.recv(4096):
+            data += part
+    return data
+
+
+def test_connections_of_another_user_do_not_hold_up_the_one_who_may(served: Served) -> None:
+    others = [served.connect(BAD) for _ in range(100)]  # they send nothing and stay
+    began = time.monotonic()
+    assert everything(served.connect(GOOD, b"go")) == b"done"
+    assert time.monotonic() - began < 10
+    for other in others:
+        assert b" 403 " in everything(other)
+    assert served.turned_away == [403] * 100
+
+
+def test_each_user_has_a_limit_of_its_own(served: Served) -> None:
+    waiting = [served.connect(GOOD, b"wait") for _ in range(MOST_PER_PEER)]
+    assert b" 429 " in everything(served.connect(GOOD, b"go"))
+    assert everything(served.connect(GOOD + 1, b"go")) == b"done"
+    served.open_gate(MOST_PER_PEER)
+    assert [everything(client) for client in waiting] == [b"done"] * MOST_PER_PEER
+    assert _soon(lambda: everything(served.connect(GOOD, b"go")) == b"done")
+
+
+def test_it_ends_when_nothing_comes(served: Served) -> None:
+    assert everything(served.connect(GOOD, b"go")) == b"done"
+    served.thread.join(20)
+    assert not served.thread.is_alive()
+
+
+def test_what_listens_is_told_from_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert is_listening(server)
+        with socket.create_connection(server.getsockname()) as client:
+            assert not is_listening(client)
+
+
+def _soon(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 15
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
