@@ -87,7 +87,7 @@ def _asked(field: FormField, default: Any) -> Any:
 
 def _note(field: FormField) -> str:
     words = [field.kind, "required" if field.required else "optional"]
-    if field.max_length is not None:
+    if field.max_length is not None and field.kind != "file":  # a file's is that of texts, and does not count
         what = "files" if field.takes_files else "characters"
         words.append(msg("at most {max_length} {what}", max_length=field.max_length, what=what))
     if field.options:

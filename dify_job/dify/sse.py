@@ -36,7 +36,7 @@ def content_of(head: bytes) -> Content:
         return Content.JSON
     if start.startswith(_FIELDS):
         return Content.EVENTS
-    may_follow = any(field.startswith(start) for field in _FIELDS) and len(head) < _LONGEST_HEAD
+    may_follow = any(known.startswith(start) for known in (_BOM, *_FIELDS)) and len(head) < _LONGEST_HEAD
     return Content.UNDECIDED if may_follow else Content.OTHER
 
 

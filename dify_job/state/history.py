@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,9 @@ class RunRecord:
         """When it began, aware; None where the record does not say."""
         try:
             at = datetime.fromisoformat(self.call_time)
-        except ValueError:
+            return at if at.tzinfo else at.astimezone()
+        except (ValueError, OverflowError):
             return None
-        return at if at.tzinfo else at.astimezone()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,13 @@ class Summary:
 
 
 def read_history(directory: Path) -> tuple[RunRecord, ...]:
-    """All runs that are kept, oldest first; a damaged line is passed over. Raises OSError but for absence."""
+    """All runs that are kept, in the order in which they began; a damaged line is passed over.
+
+    A run that a later process settled has its record after those of later runs.
+
+    Raises:
+        OSError: The file is there and cannot be read.
+    """
     try:
         content = read_own(directory / "history.jsonl")
     except FileNotFoundError:
@@ -111,7 +118,16 @@ def read_history(directory: Path) -> tuple[RunRecord, ...]:
     for line in content.decode(errors="replace").split("\n"):
         with contextlib.suppress(ValueError):
             found.append(RunRecord.of(loads_whole(line)))
-    return tuple(found)
+    return _in_order(found)
+
+
+def _in_order(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    """Sort runs by their times; one without a time stays where it is."""
+    times, last = [], datetime.min.replace(tzinfo=UTC)
+    for run in runs:
+        last = run.began or last
+        times.append(last)
+    return tuple(run for _, run in sorted(zip(times, runs, strict=True), key=itemgetter(0)))
 
 
 def summary(runs: Sequence[RunRecord]) -> Summary:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job.dify.models import IRRELEVANT_LINES, Event, read_event
-from dify_job.dify.sse import Parser, ServerSentEvent
+from dify_job.dify.sse import Content, Parser, ServerSentEvent, content_of
 
 
 def parse(*chunks: bytes) -> list[tuple[str, bytes]]:
@@ -164,3 +164,37 @@ def test_one_large_event_costs_twice_its_size_at_most() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.2 * size
+
+
+@pytest.mark.parametrize("line", [b"data: " + b"x" * 60_000, b"data:", b"data"])
+def test_all_lines_of_an_event_count(line: bytes) -> None:
+    parser = Parser()
+    before = 0
+    for _ in range(50):
+        assert list(parser.feed(line + b"\n")) == []
+        assert parser.pending >= before + len(line)
+        before = parser.pending
+    assert len(list(parser.feed(b"\n"))) == 1
+    assert parser.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "content"),
+    [
+        (b"", Content.UNDECIDED),
+        (b"\xef\xbb", Content.UNDECIDED),
+        (b"\xef\xbb\xbf\r\n da", Content.UNDECIDED),
+        (b"da", Content.UNDECIDED),
+        (b"data: {", Content.EVENTS),
+        (b"event: ping\n\n", Content.EVENTS),
+        (b": comment", Content.EVENTS),
+        (b"\xef\xbb\xbfid:1", Content.EVENTS),
+        (b'\n {"data": 1}', Content.JSON),
+        (b"[1]", Content.JSON),
+        (b"<html>", Content.OTHER),
+        (b"database: down", Content.OTHER),
+        (b"\n" * 5000, Content.OTHER),
+    ],
+)
+def test_content_is_known_by_its_first_bytes(head: bytes, content: Content) -> None:
+    assert content_of(head) is content
