@@ -12,13 +12,15 @@ from unicodedata import east_asian_width
 from ..dify.models import Event
 from ..messages.message import msg
 from ..messages.sanitize import one_line
+from ..run.observers import RunObserver
+from ..run.result import Result
 from ..system.timespan import format_timespan
 
 _TICK = 0.2
 _CLEAR = "\r\x1b[2K"
 
 
-class LiveLine:
+class LiveLine(RunObserver):
     """A stream for the log that redraws one line below it."""
 
     def __init__(self, stream: TextIO, has_room: Callable[[], bool] = lambda: True) -> None:
@@ -47,7 +49,7 @@ class LiveLine:
                 self._stream.write(_CLEAR)
                 self._stream.flush()
 
-    def progress(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         """Show where the run is."""
         with self._lock:
             if event.kind == "node_started" and event.node:
@@ -55,6 +57,10 @@ class LiveLine:
             elif event.kind == "node_finished":
                 self._done += 1
                 self._tokens += event.tokens
+
+    def finished(self, _result: Result) -> None:
+        """Take the line away: the result stands."""
+        self.stop()
 
     def write(self, text: str) -> int:
         """A log line: above the live one."""

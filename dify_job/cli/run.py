@@ -19,6 +19,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
+from ..run.observers import Observers, RunObserver
 from ..run.result import Result, log_result
 from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
 from ..run.run_spec import RunLimits
@@ -31,7 +32,6 @@ from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
     from ..state.store import JobState
-    from .progress import LiveLine
 
 _BEGAN = time.monotonic()
 _LIMITS = RunLimits()
@@ -105,8 +105,8 @@ def run(  # noqa: PLR0913 - one argument an option
     inbox = EventQueue()
     signals = Signals(inbox)
     stderr = logging_setup.never_wait_for_stderr()
-    ended = _Ended(signals)
-    start = RunContext(began=_BEGAN, inbox=inbox, ended=ended, limits=_LIMITS)
+    final_code = _FinalCode(signals)
+    start = RunContext(began=_BEGAN, inbox=inbox, observers=(final_code,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name)
@@ -129,9 +129,8 @@ def run(  # noqa: PLR0913 - one argument an option
         )
         given = inputs_of(pairs, inputs_json)
         if live is not None:
-            ended.live = live
             live.start()
-            start = replace(start, progress=live.progress)
+            start = replace(start, observers=(live, final_code))
         signals.begin()
         result = run_workflow(chosen, given, start=start)
     except JobError as error:
@@ -141,7 +140,7 @@ def run(  # noqa: PLR0913 - one argument an option
         signals.begin()
         told = msg("cancelled; no run had been started")
         result = not_started(name, start, Outcome.CANCELLED, told, signum=cancelled.signum)
-        ended(result)
+        Observers(start.observers).finished(result)
     except MemoryError:
         signals.begin()
         result = _refused(no_memory(), chosen, name, start)
@@ -149,7 +148,7 @@ def run(  # noqa: PLR0913 - one argument an option
         signals.begin()
         log_traceback()
         result = fault(name, error, start)
-        ended(result)
+        Observers(start.observers).finished(result)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
         _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
@@ -173,7 +172,7 @@ def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> 
         log_result(result)
     else:
         echo_error(error)
-    start.ended(result)
+    Observers(start.observers).finished(result)
     if job is not None:
         tell(job, result, start)
     return result
@@ -197,17 +196,14 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
     _print(refusal(str(ctx.params.get("job") or ""), error, RunContext(began=_BEGAN)))
 
 
-class _Ended:
-    """Take note of a result that stands: no signal changes its code, and the live line goes."""
+class _FinalCode(RunObserver):
+    """Let no signal change the exit code of a result that stands."""
 
     def __init__(self, signals: Signals) -> None:
-        self.live: LiveLine | None = None
         self._signals = signals
 
-    def __call__(self, result: Result) -> None:
+    def finished(self, result: Result) -> None:
         self._signals.code = result.exit_code
-        if self.live is not None:
-            self.live.stop()
 
 
 def _show(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:

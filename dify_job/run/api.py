@@ -26,7 +26,8 @@ from ..state.store import JobState, LockHeld, cannot_write, directory_of
 from ..system.values import replace
 from .event_queue import Interrupted
 from .inputs import Templates, secrets_in
-from .result import Result, log_result
+from .observers import LogObserver, Observers, RunObserver
+from .result import Result
 from .run_context import RunContext, fault, no_memory, not_started, refusal
 from .run_spec import RunSpec
 
@@ -86,6 +87,8 @@ class _Workflow:
         self._start = start
         self._state: JobState | None = None
         self._telling = _telling(job, start)
+        announced = () if self._telling is None else (_Announced(self._telling),)
+        self._observers = Observers((LogObserver(job), *announced, *start.observers))
         self._began = start.began
         self._templates = Templates(
             job, self._last_success, until=lambda: self._began + job.timeout, pause=self._pause
@@ -110,8 +113,7 @@ class _Workflow:
             self._keep(result)
             self._tell(result)
             raise
-        log_result(result, outputs=self._job.log_outputs)
-        self._start.ended(result)
+        self._observers.finished(result)
         self._tell(result)
         return result
 
@@ -122,14 +124,11 @@ class _Workflow:
 
     # Where those are told who want to know; nothing here may change the result
 
-    def _begins(self, request: RunSpec) -> RunSpec:
+    def _prepare(self, request: RunSpec) -> RunSpec:
         """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
         if self._templates.renew():
             request = replace(request, inputs=self._rendered(), files=self._files())
         self._import_ahead()
-        log.info(msg("run started"), message_id="started", job=self._job.name)
-        if self._telling is not None:
-            self._telling.begins()
         return request
 
     def _tell(self, result: Result) -> None:
@@ -166,7 +165,7 @@ class _Workflow:
         from .engine import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
 
         result = run_job(
-            request, self._state, inbox=start.inbox, progress=start.progress, begins=self._begins
+            request, self._state, inbox=start.inbox, observer=self._observers, prepare=self._prepare
         )
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
             from .delivery import deliver  # noqa: PLC0415 - for jobs with an output file
@@ -257,6 +256,16 @@ class _Workflow:
                 self._state.remember(result.as_record())
             else:
                 self._state.finish(result.as_record())
+
+
+class _Announced(RunObserver):
+    """Notifies of the start; the end is notified of when the lock is free."""
+
+    def __init__(self, notifications: Notifications) -> None:
+        self._notifications = notifications
+
+    def started(self) -> None:
+        self._notifications.begins()
 
 
 def _checked_run_id(job: Job, start: RunContext) -> str:

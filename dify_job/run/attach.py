@@ -5,16 +5,16 @@ has none while it is queued. So where an earlier process is known to be lost, no
 """
 
 import time
-from collections.abc import Callable
 
 from .. import log
 from ..dify.client import DifyClient
-from ..dify.models import Event, RunNotFound, WorkflowRun
+from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..system.values import dataclass
 from .event_queue import Cancel, EventQueue
 from .monitor import RunMonitor
+from .observers import RunObserver
 from .outcome import RunOutcome, connection_error_hint, decide, unknown
 from .poller import RunPoller, Unreadable
 from .run_spec import CallOptions
@@ -26,7 +26,7 @@ class ExistingRunLookup:
     """What is needed to find and follow such a run. Times are monotonic.
 
     lost: an earlier process ended without a word, so its run may exist. run_id: the id that it left behind.
-    noted, progress: as of RunMonitor.
+    observer: as of RunMonitor.
     """
 
     dify: DifyClient
@@ -35,8 +35,7 @@ class ExistingRunLookup:
     lost: bool
     run_id: str | None = None
     network_until: float
-    noted: Callable[[str | None, str | None, bool], None]
-    progress: Callable[[Event], None]
+    observer: RunObserver
 
     def take(self) -> RunOutcome | None:
         """The end of the run that was begun earlier; None where there is none, and a POST may begin it."""
@@ -55,7 +54,7 @@ class ExistingRunLookup:
         log.info(
             msg("an earlier process began this run; none is started"), user=self.options.user, run=run_id
         )
-        monitor = RunMonitor(self.dify, self.inbox, self.options, noted=self.noted, progress=self.progress)
+        monitor = RunMonitor(self.dify, self.inbox, self.options, self.observer)
         return monitor.resume(run_id, msg("an earlier process of this run was lost"))
 
     def _look(self) -> WorkflowRun | RunNotFound | RunOutcome:

@@ -3,7 +3,6 @@
 The same function serves the command and Python users: no printing, no signal handlers, no exit.
 """
 
-import contextlib
 import random
 import time
 import uuid
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..dify.client import DifyClient
-from ..dify.models import Event
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..state.store import InFlight, JobState, boot_id, cannot_write
+from ..state.store import InFlight, JobState, boot_id
 from ..system.values import replace
 from . import retry
 from .concurrency import ConcurrencyGuard
 from .event_queue import EventQueue
 from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
+from .observers import Observers, RunObserver, StateObserver
 from .outcome import Next, RunOutcome, unknown
 from .result import Result, now_as_text, result_of
 from .run_spec import RunSpec
@@ -37,16 +36,20 @@ def run_job(
     state: JobState | None,
     *,
     inbox: EventQueue | None = None,
-    progress: Callable[[Event], None] = lambda _event: None,
-    begins: Callable[[RunSpec], RunSpec] = lambda request: request,
+    observer: RunObserver | None = None,
+    prepare: Callable[[RunSpec], RunSpec] = lambda request: request,
 ) -> Result:
-    """Run the job once and tell how it ended; every outcome is a Result, our own faults are raised.
+    """Run the job once; every outcome is a Result, our own faults are raised.
 
-    state: the job's opened state directory, None for `state = "none"`. inbox: what a signal handler cancels.
-    begins: called when it is this run's turn, before anything is sent for it; gives the run as it is then.
+    Args:
+        request: The run.
+        state: The job's opened state directory; None for `state = "none"`.
+        inbox: What a signal handler cancels.
+        observer: Sees the run, but not its result: that is the caller's to pass on.
+        prepare: Called when it is this run's turn, before anything is sent; returns the run as it is then.
     """
     check_sendable(request.inputs)
-    return _Runner(request, state, inbox or EventQueue(), progress, begins).run()
+    return _Runner(request, state, inbox or EventQueue(), observer or RunObserver(), prepare).run()
 
 
 class _Runner:
@@ -55,19 +58,19 @@ class _Runner:
         request: RunSpec,
         state: JobState | None,
         inbox: EventQueue,
-        progress: Callable[[Event], None],
-        begins: Callable[[RunSpec], RunSpec],
+        observer: RunObserver,
+        prepare: Callable[[RunSpec], RunSpec],
     ) -> None:
         self._named = bool(request.run)
         self._request = replace(request, run=request.run or uuid.uuid4().hex[:12])
         self._job = request.job
         self._state = state
         self._inbox = inbox
-        self._progress = progress
-        self._begins = begins
+        self._kept = StateObserver(state)
+        self._observers = Observers((self._kept, observer))
+        self._prepare = prepare
         self._call_time = now_as_text()
         self._attempts = 0
-        self._record: InFlight | None = None
         self._preparation: InputUploader | None = None
         key = request.key.reveal()
         log.hide(key, is_key=True)
@@ -84,15 +87,16 @@ class _Runner:
         verdict = self._turn()
         ours = verdict is None
         if verdict is None:
-            self._request = self._begins(self._request)
+            self._request = self._prepare(self._request)
             check_sendable(self._request.inputs)
+            self._observers.started()
             verdict = self._carry_out()
         if self._job.expect:
             from .assertions import apply_assertions  # noqa: PLC0415 - for jobs that expect something
 
             verdict = apply_assertions(verdict, self._job.expect)
         result = self._result(verdict)
-        self._keep(result, verdict, ours=ours)
+        self._kept.keep(result, our_turn=ours, unsettled=verdict.unsettled)
         return result
 
     def _turn(self) -> RunOutcome | None:
@@ -113,15 +117,14 @@ class _Runner:
             lost=request.lost or ours is not None,
             run_id=ours.workflow_run_id if ours is not None else None,
             network_until=request.network_until,
-            noted=self._noted,
-            progress=self._progress,
+            observer=self._observers,
         ).take()
 
     def _carry_out(self) -> RunOutcome:
         try:
             return (self._adopt() if self._named else None) or self._submit()
         except MemoryError:
-            if self._record is None:
+            if self._kept.record is None:
                 raise
             return unknown(msg("the server's answer does not fit into memory"))
 
@@ -136,7 +139,7 @@ class _Runner:
             verdict = self._attempt()
             if verdict.next is not Next.RETRY:
                 return verdict
-            self._clear()
+            self._kept.not_submitted()
             now = time.monotonic()
             if verdict.unsent and now < self._request.network_until:
                 pause: float | None = self._request.limits.network_retry
@@ -174,7 +177,7 @@ class _Runner:
         if isinstance(prepared, RunOutcome):
             return prepared
         left = request.deadline - time.monotonic()
-        self._put(
+        self._kept.submitting(
             InFlight(
                 run=request.run,
                 user=request.user,
@@ -185,9 +188,7 @@ class _Runner:
                 boot_deadline=time.clock_gettime(time.CLOCK_BOOTTIME) + left,
             )
         )
-        monitor = RunMonitor(
-            self._dify, self._inbox, request.call_options, noted=self._noted, progress=self._progress
-        )
+        monitor = RunMonitor(self._dify, self._inbox, request.call_options, self._observers)
         call = self._dify.run(prepared, request.user, mode=self._job.mode, workflow_id=self._job.workflow_id)
         verdict = monitor.follow(call)
         if verdict.next is not Next.RETRY:
@@ -205,33 +206,6 @@ class _Runner:
             self._preparation = InputUploader(request, self._dify, self._inbox)
         return self._preparation.ready() or self._preparation.inputs
 
-    def _put(self, record: InFlight) -> None:
-        self._record = record
-        if self._state is None:
-            return
-        try:
-            self._state.put_in_flight(record)
-        except OSError as error:
-            raise cannot_write(self._state.directory, error) from None
-
-    def _clear(self) -> None:
-        """The attempt started nothing: a process that is killed before the next one leaves no run."""
-        if self._state is not None:
-            with contextlib.suppress(OSError):
-                self._state.clear_in_flight()
-
-    def _noted(self, run_id: str | None, task_id: str | None, stopped: bool) -> None:
-        if self._record is None or self._state is None:
-            return
-        self._record = replace(self._record, workflow_run_id=run_id, task_id=task_id, stopped=stopped)
-        try:
-            self._state.put_in_flight(self._record)
-        except OSError as error:
-            log.warning(msg("the run's id could not be kept"), reason=error.strerror, run=run_id)
-        log.debug("the server named the run", workflow_run_id=run_id, task_id=task_id)
-
-    # After the outcome: nothing here may change it
-
     def _result(self, verdict: RunOutcome) -> Result:
         return result_of(
             verdict,
@@ -240,22 +214,3 @@ class _Runner:
             attempts=self._attempts,
             duration=time.monotonic() - self._request.began,
         )
-
-    def _keep(self, result: Result, verdict: RunOutcome, *, ours: bool) -> None:
-        """Keep the result; where it was not our turn only as a line, since another process holds the lock."""
-        if self._state is None:
-            return
-        try:
-            if not ours:
-                self._state.remember(result.as_record())
-                return
-            self._state.finish(result.as_record())
-            # Last: after a kill in between the next run enters the end, where it is not there.
-            if not verdict.unsettled:
-                self._state.clear_in_flight()
-            elif self._record is not None:
-                self._state.put_in_flight(replace(self._record, reported=str(verdict.outcome)))
-        except OSError as error:
-            log.warning(
-                msg("the result could not be kept"), reason=error.strerror, path=str(self._state.directory)
-            )

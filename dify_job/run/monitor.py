@@ -5,7 +5,6 @@ A single loop over an inbox with alarms. Four kinds of call report to it: the PO
 """
 
 import time
-from collections.abc import Callable
 
 from ..dify import models
 from ..dify.client import (
@@ -23,6 +22,7 @@ from ..dify.nodes import NodeTracker
 from ..messages.message import msg
 from ..system.values import replace
 from .event_queue import Cancel, EventQueue
+from .observers import RunIds, RunObserver
 from .outcome import Next, NotSent, RunOutcome, decide, ended_by_stop, refused_run
 from .poller import RunPoller
 from .run_spec import CallOptions
@@ -34,8 +34,7 @@ _EVENTS_ENDPOINT = (1, 14)
 class RunMonitor:
     """Follow one run to its outcome: one that was just begun, or one that was begun before.
 
-    noted: called with run id, task id and whether the server took a stop, each time one of them is new and
-    before anything else waits: the caller puts them on disk. progress: called with each event.
+    observer: sees each event, and the run's ids before anything else waits.
     """
 
     def __init__(
@@ -43,15 +42,12 @@ class RunMonitor:
         dify: DifyClient,
         inbox: EventQueue,
         options: CallOptions,
-        *,
-        noted: Callable[[str | None, str | None, bool], None],
-        progress: Callable[[Event], None],
+        observer: RunObserver,
     ) -> None:
         self._dify = dify
         self._inbox = inbox
         self._options = options
-        self._noted = noted
-        self._progress = progress
+        self._observer = observer
         self._records = RunPoller(dify, options)
         self._run_id: str | None = None
         self._task_id: str | None = None
@@ -163,7 +159,7 @@ class RunMonitor:
         if self._stop is not None and call is self._stop.call:
             self._stop.hear(message)
             if self._stop.accepted:
-                self._noted(self._run_id, self._task_id, True)
+                self._observer.ids(RunIds(self._run_id, self._task_id, stop_accepted=True))
         return None
 
     def _hear_post(self, message: CallMessage) -> RunOutcome | None:
@@ -190,7 +186,7 @@ class RunMonitor:
             self._known_running = True
         if self._stop is None and self._doubted is None:  # such a stream may never bring the end
             self._records.poll_beside_stream()
-        self._progress(event)
+        self._observer.event(event)
         if event.run is not None:
             return self._doubt(event.run) if event.unconfirmed else self._conclude(event.run)
         if event.refusal is not None:
@@ -267,7 +263,7 @@ class RunMonitor:
         if known == (self._run_id, self._task_id):
             return
         self._run_id, self._task_id = known
-        self._noted(self._run_id, self._task_id, False)
+        self._observer.ids(RunIds(self._run_id, self._task_id))
         if self._run_id is not None:
             self._records.learn_run_id(self._run_id)
             if self._call is None or self._stop is not None:

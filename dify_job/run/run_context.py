@@ -15,15 +15,12 @@ from ..messages.message import msg
 from ..state.store import JobState
 from ..system.values import dataclass, field
 from .event_queue import EventQueue
+from .observers import RunObserver
 from .result import Result, now_as_text
 from .run_spec import RunLimits
 
 if TYPE_CHECKING:
-    from ..dify.models import Event
-
-
-def _log_event(event: Event) -> None:
-    log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +28,10 @@ class RunContext:
     """How a run came about: what the command knows, and a Python program need not say.
 
     began: monotonic, from which the deadline counts. call_time: RFC 3339. config_path: whence the job came.
-    run_id, lost: as run and lost of Request. wait_network, jitter: seconds; jitter is waited first and is no
+    run_id, lost: as run and lost of RunSpec. wait_network, jitter: seconds; jitter is waited first and is no
     part of the deadline. inbox: what a signal handler cancels. held_back: asked first why nothing is to be
-    started now. progress: gets each event. ended: called with the result once it is kept, before anybody else
-    is told. by_unit: a unit with a handler started it, which tells of what `run` leaves to it.
+    started now. observers: see the run; its result once it is kept, before anybody is notified. by_unit: a
+    unit with a handler started it, which notifies of what `run` leaves to it.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -46,8 +43,7 @@ class RunContext:
     jitter: float = 0.0
     inbox: EventQueue = field(default_factory=EventQueue)
     held_back: Callable[[Job, JobState | None], str | None] = lambda _job, _state: None
-    progress: Callable[[Event], None] = _log_event
-    ended: Callable[[Result], None] = lambda _result: None
+    observers: tuple[RunObserver, ...] = ()
     by_unit: bool = False
     limits: RunLimits = field(default_factory=RunLimits)
 
