@@ -168,7 +168,7 @@ class _Workflow:
             request, self._state, inbox=start.inbox, observer=self._observers, prepare=self._prepare
         )
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
-            from .delivery import deliver  # noqa: PLC0415 - for jobs with an output file
+            from .output import deliver  # noqa: PLC0415 - for jobs with an output file
 
             deliver(target, result, request, start.inbox)
         return result
@@ -226,7 +226,7 @@ class _Workflow:
         needed = {
             "run.assertions": bool(job.expect),
             "system.subprocesses": any(one.regex is not None for one in job.expect.values()),
-            "run.delivery": job.output.file is not None,
+            "run.output": job.output.file is not None,
             "run.downloads": job.output.downloads is not None,
             "run.metrics": job.metrics.textfile is not None,
             "state.request_file": state is not None and (state.directory / "wish.json").exists(),

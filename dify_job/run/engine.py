@@ -3,7 +3,6 @@
 The same function serves the command and Python users: no printing, no signal handlers, no exit.
 """
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -166,7 +165,7 @@ class _Runner:
             waited=sum(pauses),
             last=pauses[-1] if pauses else None,
             retry_after=retry.seconds_of(refused.retry_after, datetime.now(UTC)),
-            uniform=random.uniform,
+            uniform=self._request.limits.uniform,
         )
         pauses += [] if pause is None else [pause]
         return pause

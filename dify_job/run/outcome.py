@@ -310,60 +310,50 @@ def _of_error_event(refusal: ApiError) -> RunOutcome:
     )
 
 
-def _of_http_status(refusal: ApiError) -> RunOutcome:  # noqa: PLR0911 - one return per status is the table
-    status = refusal.status
-    said = f"HTTP {status}" + (f" ({refusal.message})" if refusal.message else "")
-    whose = "Dify" if refusal.from_dify else msg("a proxy or another server")
+def _of_http_status(error: ApiError) -> RunOutcome:
+    status = error.status
+    said = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
+    who = "Dify" if error.from_dify else msg("a proxy or another server")
+    answered = msg("{whose} answered {said}", whose=who, said=said)
     match status:
         case 429:
-            return RunOutcome(
-                Outcome.BUSY,
-                msg("{whose} answered {said}", whose=whose, said=said),
-                msg("let the job run later or less often"),
-                next=Next.RETRY,
-            )
+            hint = msg("let the job run later or less often")
+            return RunOutcome(Outcome.BUSY, answered, hint, next=Next.RETRY)
         case 503:
-            # A proxy gives it without passing the request on; Dify's own is not repeated (issue 3).
-            return RunOutcome(
-                Outcome.UNREACHABLE,
-                msg("{whose} answered {said}", whose=whose, said=said),
-                msg("the service is down or overloaded; try later"),
-                next=Next.FINAL if refusal.from_dify else Next.RETRY,
-            )
-        case 401 if refusal.from_dify:
-            return RunOutcome(
-                Outcome.DENIED, msg("{denied}: {message}", denied=_DENIED, message=refusal.message), _KEY_HINT
-            )
-        case 401:
-            return RunOutcome(
-                Outcome.DENIED,
-                msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)"),
-                msg("let the API path of base_url pass without that login"),
-            )
-        case 403 if refusal.from_dify:
-            return RunOutcome(
-                Outcome.DENIED,
-                msg("Dify refused access: {message}", message=refusal.message),
-                msg("check the app in Dify"),
-            )
-        case 403:
-            return RunOutcome(
-                Outcome.DENIED,
-                msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)"),
-                msg(
-                    "allow this client; firewalls dislike inputs that look like code. The key was not judged"
-                ),
-            )
-        case 407:
-            return RunOutcome(
-                Outcome.DENIED, msg("the proxy asks for a login (HTTP 407)"), msg("set it in HTTPS_PROXY")
-            )
-        case 413 | 422 | 400 if refusal.from_dify or status == 413:
+            # A proxy gives it without passing the request on; Dify's own is not repeated.
+            hint = msg("the service is down or overloaded; try later")
+            following = Next.FINAL if error.from_dify else Next.RETRY
+            return RunOutcome(Outcome.UNREACHABLE, answered, hint, next=following)
+        case 401 | 403 | 407:
+            return _denied(error)
+        case 413 | 422 | 400 if error.from_dify or status == 413:
             return _rejected(said)
         # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
         case _ if status < 200 or (status >= 500 and status != 511):
-            return unknown(msg("{whose} answered {said}", whose=whose, said=said))
-    return _not_dify(refusal, said)
+            return unknown(answered)
+    return _not_dify(error, said)
+
+
+def _denied(error: ApiError) -> RunOutcome:
+    match error.status, error.from_dify:
+        case 401, True:
+            message = msg("{denied}: {message}", denied=_DENIED, message=error.message)
+            hint = _KEY_HINT
+        case 401, False:
+            message = msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)")
+            hint = msg("let the API path of base_url pass without that login")
+        case 403, True:
+            message = msg("Dify refused access: {message}", message=error.message)
+            hint = msg("check the app in Dify")
+        case 403, False:
+            message = msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)")
+            hint = msg(
+                "allow this client; firewalls dislike inputs that look like code. The key was not judged"
+            )
+        case _:
+            message = msg("the proxy asks for a login (HTTP 407)")
+            hint = msg("set it in HTTPS_PROXY")
+    return RunOutcome(Outcome.DENIED, message, hint)
 
 
 def _not_dify(refusal: ApiError, said: str) -> RunOutcome:

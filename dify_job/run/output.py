@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.model import Output
@@ -12,6 +12,35 @@ from ..messages.message import msg
 from ..system.json_text import RawJson, dumps, loads_whole
 from .output_path import OutputPath
 from .result import Result
+
+if TYPE_CHECKING:
+    from .event_queue import EventQueue
+    from .run_spec import RunSpec
+
+
+def deliver(place: OutputPath, result: Result, request: "RunSpec", inbox: "EventQueue") -> None:
+    """Write the output file, and fetch the files that the workflow returned beside it, if the job wants them.
+
+    The outcome is known, and nothing may change it: whatever fails here is a warning.
+
+    Args:
+        place: Where the file goes.
+        result: Of a run that succeeded.
+        request: The run.
+        inbox: A cancel ends the fetching.
+    """
+    settings = request.job.output
+    try:
+        write(place, result, settings)
+    except Exception as error:  # noqa: BLE001 - see above
+        log.warning(msg("the output file could not be written"), path=str(place.path), reason=str(error))
+    if settings.downloads is not None and result.run is not None:
+        from .downloads import Downloader  # noqa: PLC0415 - for jobs that want the files
+
+        try:
+            Downloader(request, settings.downloads, inbox).beside(place, result.run)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
 
 
 def check_writable(place: OutputPath) -> None:

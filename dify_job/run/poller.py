@@ -1,6 +1,5 @@
 """What the server's records say of a run: run detail, or the log as long as the run has no id."""
 
-import random
 import time
 
 from ..dify import models
@@ -174,7 +173,7 @@ class RunPoller:
         """Take the answer to a look: the run as run detail or its log row shows it."""
         self.call = None
         self._pause = min(self._longest, 2 * self._pause)
-        self.look_at = time.monotonic() + self._pause * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+        self.look_at = time.monotonic() + self._limits.uniform(0.8, 1.0) * self._pause
         if not isinstance(message, Reply):
             reason = message.reason if isinstance(message, ConnectionLost) else msg("no answer came")
             return self._miss(reason)

@@ -1,6 +1,7 @@
 """What one run of a job is made of, complete before it is its turn, and the limits that it keeps."""
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..config.model import Job, Secret
@@ -32,6 +33,7 @@ class RunLimits:
     network_retry: float = 2.0  # between tries to connect
     existing_run_polls: int = 3  # tries to ask whether a named run exists
     existing_run_pause: float = 1.0  # between those
+    uniform: Callable[[float, float], float] = random.uniform  # draws a pause between two limits
 
 
 @dataclass(frozen=True, kw_only=True)

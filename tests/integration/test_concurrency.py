@@ -155,22 +155,24 @@ def test_of_commands_started_at_once_one_runs_at_a_time(
 
 def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
     """Kill a run `moment` seconds after its start, or after the server's; the next one settles it, and starts
-    no other in its place.
+    no other in its place. One that was killed before it was sent is waited for as one in Dify's queue.
     """
     home.mkdir()
     command = Command(home)
-    env = {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url}
+    config = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nqueue_time = "3s"\n'
+    (home / "c.toml").write_text(config)
+    env = {"K": key, "DIFY_JOB_CONFIG": str(home / "c.toml")}
 
     def created() -> list[str]:
         return [run.run_id for run in server.runs if run.app.key == key]
 
-    first = command.start("run", env=env)
+    first = command.start("run", "--timeout", "6s", env=env)
     while under_way and not created() and first.poll() is None:
         time.sleep(0.01)
     time.sleep(moment)
     first.kill()
     first.communicate()
-    second = command("run", "--overlap", "wait", env=env)
+    second = command("run", "--overlap", "wait", "--timeout", "50s", env=env)
     assert second.code == 0, second.stderr
     runs = created()
     own = second.result["response_data"]["workflow_run_id"]
