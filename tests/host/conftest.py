@@ -156,8 +156,11 @@ class Host:
         return [json.loads(line, object_hook=_once) for line in told.splitlines()]
 
     def status(self, *args: str, **settings: Any) -> dict[str, Any]:
-        """The first row of status --json."""
-        return json.loads(self("status", "--json", *args, check=False, **settings).stdout)["jobs"][0]
+        """The row of status --json of the named job, or of the first one that is installed."""
+        rows = json.loads(self("status", "--json", *args, check=False, **settings).stdout)["jobs"]
+        wanted = [row for row in rows if row["job"] in args or (row["backend"] and not args)]
+        found: dict[str, Any] = (wanted or rows)[0]
+        return found
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ class Machine:
         self._nspawn = subprocess.Popen(
             [
                 "sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup),
+                "setpriv", "--pdeathsig=TERM",  # a host does not outlive tests that are killed
                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit",
                 "--link-journal=no", "--console=pipe", "--timezone=off", f"--machine={self._name}",
             ],

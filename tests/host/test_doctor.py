@@ -278,12 +278,12 @@ def test_run_that_was_killed(ward: Ward) -> None:
     ward.host.run("systemctl", "kill", "--signal=KILL", SERVICE)
     ward.host.wait(lambda: ward.host.show(SERVICE, "ActiveState") == "failed")
     lines = ward.doctor()
-    assert lines["last-run"][:2] == ("warn", "systemd ended it (signal): the process was killed")
+    assert lines["last-run"][0] == "warn"
+    assert "killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
     ward.paste(command_in(lines["last-run"][2]))
     ward.host.job('every = "1h"')
-    words = str(lines["in-flight"][2])
-    ward.paste(words[words.index("dify-job run daily") :].removesuffix(" settles it"))
+    ward.host("run", "daily")
     assert "in-flight" not in ward.doctor()
 
 
@@ -424,7 +424,7 @@ def test_history_of_another_user_is_not_read_and_the_hint_shows_it(ward: Ward) -
     ward.host.run("systemctl", "start", SERVICE)
     refused = ward.host("history", "daily", user="mallory", check=False)
     assert refused.code == 77
-    assert "is not yours to read" in refused.stderr
+    assert "permission denied" in refused.stderr
     command = refused.stderr.splitlines()[-1].strip()
     assert command == "sudo dify-job history daily --system"
     told = ward.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
@@ -463,8 +463,7 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     host.run(
         "/root/d/v/bin/python", "-m", "dify_job", "--config", "/root/d/c.toml", "install", "--backend", "cron"
     )
-    status = host("status", "--json", user="mallory", check=False)
-    assert json.loads(status.stdout)["jobs"][0]["sync"] == "as configured"
+    assert host.status("daily", user="mallory")["sync"] == "as configured"
     doctor = host("doctor", "daily", "--json", user="mallory", check=False)
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
     assert lines["interpreter"]["message"] == "/root/d/v/bin/python is not for you to look at"

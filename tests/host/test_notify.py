@@ -217,7 +217,7 @@ def test_doctor_reports_a_run_ended_by_systemd_until_the_next_success(
         return line["level"], line["message"]
 
     level, said = last_run()
-    assert (level, f"systemd ended it ({result})" in said) == ("warn", True), said
+    assert (level, f"systemd says {result}" in said) == ("warn", True), said
     told.host.job(told.text, key=CANARY)
     told.start()
     assert last_run()[0] == "ok"
@@ -248,7 +248,7 @@ def test_failure_handler_is_installed_with_notify_and_removed_without(told: Told
     score = told.host.run("systemd-analyze", "security", HANDLER, check=False).stdout.splitlines()[-1]
     assert float(score.split(": ")[1].split()[0]) <= 1.5, score
     told.host.run("rm", f"/etc/systemd/system/{HANDLER}")
-    assert "the unit that tells of its failures is missing" in told.host("status", check=False).stdout
+    assert "the unit that reports its failures is missing" in told.host("status", check=False).stdout
     told.host("install")
     assert told.host.status()["sync"] == "as configured"
     told.host.job('every = "1h"')
