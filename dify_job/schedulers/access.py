@@ -1,13 +1,21 @@
-"""Whether the user of a service can reach a path: judged by modes and owners, before anything is written."""
+"""Check which paths the user of a service has access to, before anything is written.
 
+Root becomes that user in a child process and tries, so that access control lists count. Others, and root in a
+sandbox, compare modes and owners.
+"""
+
+import contextlib
+import json
 import os
 import pwd
 import shlex
 import stat
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -17,14 +25,21 @@ from ..system.managed_files import is_missing
 from .job_spec import JobSpec
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-_PRIVATE_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what PrivateTmp= hides
+_PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
+_PACKAGE = Path(__file__).parents[1] / "__init__.py"
+_DYNAMIC_UID = 65_519  # the last of those that systemd gives dynamic users: it owns nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a job runs as; a dynamic user owns nothing and is in no group.
+    """The user that a job runs as.
 
-    confined: in a unit of the system manager, which leaves root no capabilities, and gives a /tmp of its own.
+    Attributes:
+        name: The user's name, for messages.
+        uid: None for a dynamic user, who owns nothing and is in no group.
+        groups: All groups, the primary one included.
+        confined: In a unit of the system manager, with a /tmp of its own, and no capabilities for root.
+
     """
 
     name: str
@@ -43,33 +58,33 @@ DYNAMIC = Account(msg("the unit's dynamic user"), None, confined=True)
 
 
 def account_of(name: str, *, confined: bool = False) -> Account:
-    """A user of this machine. Raises JobError (config)."""
+    """Return a user of this machine. Raises JobError (config) where there is none of that name."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:
         raise JobError(
             Outcome.CONFIG,
             msg("run_as names {name}, who is no user of this machine", name=name),
-            msg("useradd --system {name}", name=name),
+            msg("useradd --system {name}", name=shlex.quote(name)),
         ) from None
     return Account(name, found.pw_uid, _groups_of(name) | {found.pw_gid}, confined)
 
 
 @cache
 def _groups_of(name: str) -> frozenset[int]:
-    """By a program, which can be left: a manager that hangs keeps nss-systemd(8) for 45 s."""
+    """Ask a program, which can be left: a manager that hangs keeps nss-systemd(8) for 45 s."""
     done = subprocesses.run(["id", "-G", "--", name], limit=5.0)
     return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
 
 
 def caller() -> Account:
-    """Who runs this process."""
+    """Return the user of this process."""
     uid = os.geteuid()
     return Account(name_of(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
 
 
 def name_of(uid: int) -> str:
-    """The user's name, or the number of one without."""
+    """Return a user's name, or the number of one that has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -77,9 +92,16 @@ def name_of(uid: int) -> str:
 
 
 def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
-    """Raise JobError (config) for the first thing that the job's user cannot reach.
+    """Raise an error for the first path that the job's user has no access to.
 
-    key_by_manager: the service manager reads the key (LoadCredential), so the user need not.
+    Args:
+        plan: The job.
+        account: Its user.
+        key_by_manager: The service manager reads the key (LoadCredential=), so the user need not.
+
+    Raises:
+        JobError: What is missing or denied (config, no-input, cannot-write).
+
     """
     _check_program(plan, account)
     mend = msg(
@@ -99,8 +121,6 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
 
 
 def _check_program(plan: JobSpec, account: Account) -> None:
-    import dify_job  # noqa: PLC0415 - its own place on disk is asked for
-
     ways_out = msg(
         "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
         "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
@@ -112,7 +132,7 @@ def _check_program(plan: JobSpec, account: Account) -> None:
     _demand(
         Path(sys.prefix), msg("the environment of the interpreter"), account, os.R_OK, ways_out, public=True
     )
-    _demand(Path(dify_job.__file__), msg("dify-job itself"), account, os.R_OK, ways_out, public=True)
+    _demand(_PACKAGE, msg("dify-job itself"), account, os.R_OK, ways_out, public=True)
 
 
 def _check_files(plan: JobSpec, account: Account, mend: str) -> None:
@@ -130,7 +150,7 @@ def _check_files(plan: JobSpec, account: Account, mend: str) -> None:
             raise JobError(
                 Outcome.CANNOT_WRITE,
                 msg("the output directory {path} of job {job} does not exist", path=path, job=plan.job),
-                msg("mkdir -p {path}", path=path),
+                msg("mkdir -p {path}", path=shlex.quote(str(path))),
             )
         ways_out = msg("make it writable for that user, or set run_as in the job to one who can write there")
         if path == plan.figures:
@@ -156,9 +176,9 @@ def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> 
         own = plan.config_path.parent / f"{plan.job}.key"
         mend = msg(
             "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
-            name=account.name,
-            key_file=plan.key_file,
-            own=own,
+            name=shlex.quote(account.name),
+            key_file=shlex.quote(str(plan.key_file)),
+            own=shlex.quote(str(own)),
         )
         _demand(plan.key_file, msg("the key file"), account, os.R_OK, mend)
 
@@ -177,35 +197,114 @@ def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> N
                 msg("the secret file"),
                 account,
                 os.R_OK,
-                msg("chown {name} {path}", name=account.name, path=path),
+                msg("chown {name} {path}", name=shlex.quote(account.name), path=shlex.quote(str(path))),
             )
 
 
 def obstacle(path: Path, account: Account, need: int) -> str | None:
-    """What keeps the account from a path, as the end of a sentence; None where it can be reached."""
+    """Return why the account has no access to a path, as the end of a sentence; None where it has.
+
+    Args:
+        path: The path.
+        account: The user.
+        need: What is needed: os.R_OK, os.W_OK or os.X_OK.
+
+    """
     barrier = _barrier(path, account, need)
     if barrier is not None:
-        return _told(barrier)
+        return _denied(barrier, account, need if barrier == path else os.X_OK)
     return msg("a service has a /tmp of its own") if is_hidden(path, account) else None
 
 
 def is_hidden(path: Path, account: Account) -> bool:
-    """True below what PrivateTmp= puts another directory over."""
+    """Return whether a path is below what PrivateTmp= replaces."""
     return account.confined and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP)
 
 
 def _barrier(path: Path, account: Account, need: int) -> Path | None:
-    """The path itself, or the first directory above it, that keeps the account out."""
+    """Return the first directory above the path, or the path itself, that denies access."""
     if account.uid == 0 and not account.confined:
         return None
-    for directory in reversed(path.parents):
-        if not _allowed(directory, account, os.X_OK):
-            return directory
-    return None if _allowed(path, account, need) else path
+    checks = [*((directory, os.X_OK) for directory in reversed(path.parents)), (path, need)]
+    if os.geteuid() == 0 and account.uid != 0:
+        with contextlib.suppress(OSError, ValueError), session() as children:
+            if account not in children:
+                children[account] = _Child(account)
+            denied = children[account].first_denied(checks)
+            return checks[denied][0] if denied is not None else None
+    return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
+
+
+class _Child:
+    """A child process that has become a user, and tries access for it."""
+
+    def __init__(self, account: Account) -> None:
+        asked, self._ask = os.pipe()
+        answers, answered = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _try_access(account, asked, answered)
+        os.close(asked)
+        os.close(answered)
+        self._answers: BinaryIO = os.fdopen(answers, "rb")
+
+    def first_denied(self, checks: Sequence[tuple[Path, int]]) -> int | None:
+        """Return the index of the first path to which access is denied. Raises OSError, ValueError."""
+        line = json.dumps([(os.fspath(path), mode) for path, mode in checks]).encode() + b"\n"
+        os.write(self._ask, line)
+        index = int(self._answers.readline())
+        return index if index >= 0 else None
+
+    def close(self) -> None:
+        """End the process."""
+        os.close(self._ask)
+        self._answers.close()
+        os.waitpid(self._pid, 0)
+
+
+def _try_access(account: Account, asked: int, answered: int) -> NoReturn:
+    """Become the user, and answer until nobody asks any more. Never returns: this is the child process."""
+    code, last = 1, 2
+    try:
+        for descriptor in (*sorted((asked, answered)), os.sysconf("SC_OPEN_MAX")):
+            os.closerange(last + 1, descriptor)  # the writing end of its own pipe would keep it alive
+            last = descriptor
+        uid = _DYNAMIC_UID if account.uid is None else account.uid
+        try:
+            gid = pwd.getpwuid(uid).pw_gid
+        except KeyError:
+            gid = uid
+        os.setgroups(sorted(account.groups))
+        os.setgid(gid)
+        os.setuid(uid)
+        with os.fdopen(asked, "rb") as questions:
+            for line in questions:
+                denied = (at for at, (path, mode) in enumerate(json.loads(line)) if not os.access(path, mode))
+                os.write(answered, b"%d\n" % next(denied, -1))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+_sessions: list[dict[Account, _Child]] = []
+
+
+@contextlib.contextmanager
+def session() -> Iterator[dict[Account, _Child]]:
+    """Keep the child processes of all checks within; without it each check starts one."""
+    if _sessions:
+        yield _sessions[0]
+        return
+    _sessions.append({})
+    try:
+        yield _sessions[0]
+    finally:
+        for child in _sessions.pop().values():
+            child.close()
 
 
 def in_home(path: Path) -> bool:
-    """True below what ProtectHome= closes."""
+    """Return whether a path is below what ProtectHome= closes."""
     return any(path.is_relative_to(home) for home in _HOMES)
 
 
@@ -234,7 +333,7 @@ def _demand(
         )
 
 
-def _allowed(path: Path, account: Account, need: int) -> bool:
+def _mode_allows(path: Path, account: Account, need: int) -> bool:
     try:
         found = path.stat()
     except OSError:
@@ -247,11 +346,13 @@ def _allowed(path: Path, account: Account, need: int) -> bool:
     return bool(found.st_mode >> shift & need)
 
 
-def _told(path: Path) -> str:
+def _denied(path: Path, account: Account, need: int) -> str:
     try:
         found = path.stat()
     except OSError as error:
         return f"{path}: {error.strerror}"
+    if _mode_allows(path, account, need):
+        return msg("the access control list of {path}, or its file system, denies it", path=path)
     return msg(
         "{path} has mode {s_imode:04o} and belongs to {name_of}",
         path=path,

@@ -160,11 +160,12 @@ class Cron(Backend):
         return RenderedFile(self._place(spec.job), text)
 
     def _access_refusals(self, specs: Sequence[JobSpec]) -> Iterator[JobError]:
-        for spec in specs if self.scope is Scope.SYSTEM else ():
-            try:
-                access.check_plan(spec, access.account_of(spec.run_as or "root"), key_by_manager=False)
-            except JobError as error:
-                yield error
+        with access.session():
+            for spec in specs if self.scope is Scope.SYSTEM else ():
+                try:
+                    access.check_plan(spec, access.account_of(spec.run_as or "root"), key_by_manager=False)
+                except JobError as error:
+                    yield error
 
     def _result(self, job: str, after: bytes | None, *, changed: bool, note: str = "") -> InstallResult:
         """Return what happens to a job; nothing is enabled where no daemon runs."""

@@ -138,15 +138,15 @@ class Systemd(Backend):
         if self.scope is not Scope.SYSTEM:
             return
         by_manager = units.key_by_manager(self.scope, self.version)
-        for spec in specs:
-            try:
-                dynamic = units.is_dynamic(spec, self.scope, self.version)
-                account = (
-                    access.DYNAMIC if dynamic else access.account_of(spec.run_as or "root", confined=True)
-                )
-                access.check_plan(spec, account, key_by_manager=by_manager)
-            except JobError as error:
-                yield error
+        with access.session():
+            for spec in specs:
+                try:
+                    dynamic = units.is_dynamic(spec, self.scope, self.version)
+                    name = spec.run_as or "root"
+                    account = access.DYNAMIC if dynamic else access.account_of(name, confined=True)
+                    access.check_plan(spec, account, key_by_manager=by_manager)
+                except JobError as error:
+                    yield error
 
     def _manager_refusals(self) -> Iterator[JobError]:
         why_not = self.manager.why_not() if self.scope is Scope.USER and systemctl.is_booted() else None

@@ -1,0 +1,109 @@
+"""Access of a service user, tried as that user: access control lists count."""
+
+import os
+import pwd
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dify_job.schedulers import access
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+NOBODY = pwd.getpwnam("daemon")
+USER = access.Account("daemon", NOBODY.pw_uid, frozenset({NOBODY.pw_gid}))
+_USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 1, 2, 4, 16, 32  # <linux/posix_acl.h>
+_NO_ID = 0xFFFFFFFF
+
+
+def give_acl(path: Path, uid: int, mode: int) -> None:
+    """Set what `setfacl -m u:UID:MODE` does (acl(5))."""
+    own = path.stat().st_mode
+    entries = [
+        (_USER_OBJ, own >> 6 & 7, _NO_ID),
+        (_USER, mode, uid),
+        (_GROUP_OBJ, own >> 3 & 7, _NO_ID),
+        (_MASK, 7, _NO_ID),
+        (_OTHER, own & 7, _NO_ID),
+    ]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", packed)
+    except OSError as error:
+        pytest.skip(f"the file system has no access control lists: {error.strerror}")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """One that others can enter, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def test_access_control_list_lets_a_user_in(directory: Path) -> None:
+    file = directory / "input.pdf"
+    file.touch(0o600)
+    why = access.obstacle(file, USER, os.R_OK)
+    assert why == f"{file} has mode 0600 and belongs to root"
+    give_acl(file, NOBODY.pw_uid, 4)
+    assert access.obstacle(file, USER, os.R_OK) is None
+    assert access.obstacle(file, USER, os.W_OK) is not None
+    assert access.obstacle(file, access.DYNAMIC, os.R_OK) is not None
+
+
+def test_access_control_list_keeps_a_user_out(directory: Path) -> None:
+    below = directory / "closed"
+    below.mkdir(0o755)
+    file = below / "input.pdf"
+    file.touch(0o644)
+    assert access.obstacle(file, USER, os.R_OK) is None
+    give_acl(below, NOBODY.pw_uid, 0)
+    why = access.obstacle(file, USER, os.R_OK)
+    assert why == f"the access control list of {below}, or its file system, denies it"
+
+
+def test_dynamic_user_is_in_no_group_and_owns_nothing(directory: Path) -> None:
+    file = directory / "input.pdf"
+    file.touch(0o640)
+    os.chown(file, 0, NOBODY.pw_gid)
+    assert access.obstacle(file, USER, os.R_OK) is None
+    assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is not None
+    file.chmod(0o644)
+    assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is None
+
+
+def test_many_checks_of_a_session_take_one_process_for_each_user(directory: Path) -> None:
+    file = directory / "input.pdf"
+    file.touch(0o644)
+    other = access.Account("dynamic", None)
+    before = set(Path("/proc/self/fd").iterdir())
+    began = time.process_time()
+    with access.session() as children:
+        for _ in range(500):
+            assert access.obstacle(file, USER, os.R_OK) is None
+            assert access.obstacle(file, other, os.W_OK) is not None
+        assert len(children) == 2
+    assert time.process_time() - began < 5
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_where_no_user_can_be_become_modes_are_compared(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_groups: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setgroups", refuse)
+    file = directory / "input.pdf"
+    file.touch(0o600)
+    assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
+    file.chmod(stat.S_IRUSR | stat.S_IROTH)
+    assert access.obstacle(file, USER, os.R_OK) is None
