@@ -108,11 +108,12 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
         "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
     )
     for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
+        planned = is_missing(config)  # install is about to write it, for everybody to read
         _demand(
-            config,
+            _existing(config) if planned else config,
             msg("the configuration"),
             account,
-            os.R_OK,
+            os.X_OK if planned else os.R_OK,
             msg("{mend} (it holds no key)", mend=mend),
             public=True,
         )
@@ -180,7 +181,16 @@ def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> 
             key_file=shlex.quote(str(plan.key_file)),
             own=shlex.quote(str(own)),
         )
-        _demand(plan.key_file, msg("the key file"), account, os.R_OK, mend)
+        planned = (
+            is_missing(plan.key_file) and account.uid == os.geteuid()
+        )  # install writes it for its caller
+        there = _existing(plan.key_file) if planned else plan.key_file
+        _demand(there, msg("the key file"), account, os.X_OK if planned else os.R_OK, mend)
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest directory above a path that is there."""
+    return next(directory for directory in path.parents if not is_missing(directory))
 
 
 def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:

@@ -227,17 +227,12 @@ class Manager:
 
     def _failed(self, verb: str, units: Sequence[str], done: subprocesses.Completed) -> JobError:
         who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
-        shown = " ".join(units[:3]) + (" ..." if len(units) > 3 else "")
+        command = " ".join([who, verb, *units[:3], *(["..."] if len(units) > 3 else [])])
+        reason = done.complaint or done.text.strip() or done.code
         return JobError(
             Outcome.CANNOT_WRITE,
-            msg(
-                "{who} {verb} {shown} failed: {value}",
-                who=who,
-                verb=verb,
-                shown=shown,
-                value=done.complaint or done.text.strip() or done.code,
-            ),
-            f"look at it: {who} status {units[0] if units else ''}".rstrip(),
+            msg("{command} failed: {reason}", command=command, reason=reason),
+            " ".join([who, "status", *units[:1]]),
         )
 
 

@@ -75,7 +75,9 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
     refused = host("install", "--overwrite-edits", check=False)
     assert (refused.code, "is not dify-job's" in refused.stderr) == (78, True)
     host.machine.write(f"{UNITS}/{TIMER}", whole)
-    host.run("systemctl", "daemon-reload")
+    unread = host("install", "--check", check=False)
+    assert (unread.code, unread.stdout) == (1, f"{TIMER} changed on disk since systemd read it\n")
+    host("install")
     assert host("install", "--check").code == 0
     host.machine.write(f"{UNITS}/dify-job-other.service", host.machine.read(f"{UNITS}/{SERVICE}"))
     rows = json.loads(host("status", "--json", check=False).stdout)["jobs"]

@@ -256,7 +256,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
     assert "dify-job install --http renews it" in host("install").stdout
     edited = host("install", "--http", check=False)
     assert edited.code == 78
-    assert "was edited by hand" in edited.stderr
+    assert f"{unit} was edited by hand" in edited.stderr
     host.run("rm", unit)
     assert "listening" in http().stdout
 

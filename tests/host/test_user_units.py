@@ -139,7 +139,7 @@ def test_user_timer_runs_and_pause_survives_a_reboot_with_lingering(alice: Login
 def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallory: Login) -> None:
     mallory.configure()
     told = mallory("install", "--env-file", ".env").stdout
-    assert "runs only while you are logged in; for always: sudo loginctl enable-linger mallory" in told
+    assert "runs only while you are logged in. To run always: sudo loginctl enable-linger mallory" in told
 
 
 def test_missing_user_bus_is_reported_with_its_fix(alice: Login) -> None:

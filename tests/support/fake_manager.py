@@ -59,6 +59,15 @@ class FakeManager:
         with self._log.open("a") as log:
             log.write(" ".join([verb, *names]) + "\n")
         match verb:
+            case "show" if "--property=UnitPath" in words:
+                own = (
+                    self.units.with_name("user.control"),
+                    Path("/run/user/1/systemd/user.control"),
+                    self.units,
+                )
+                data = self.stamps.with_name("user")
+                shown = (*own, Path("/etc/systemd/user"), data, Path("/usr/lib/systemd/user"))
+                return 0, f"UnitPath={' '.join(map(str, shown))}\n", ""
             case "show":
                 state, enabled = self._read(), self.enabled()
                 return 0, "\n".join(self._shown(name, state, name in enabled) for name in names), ""

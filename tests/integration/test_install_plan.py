@@ -1,0 +1,250 @@
+"""--check, --diff and --dry-run print the plan that install executes; what names of jobs are asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.home import CONFIG, Home
+
+pytestmark = pytest.mark.timeout(600)  # on a loaded machine
+TIMER = "dify-job-daily.timer"
+
+
+def interrupt(home: Home) -> None:
+    """Leave what an install that was killed before it enabled the timer leaves."""
+    assert home("install", "--user").code == 0
+    for verb in ("disable", "stop"):
+        home.manager.main([verb, TIMER])
+    record = home.path / "state/dify-job/install-unfinished.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"enable": [TIMER], "start": [TIMER]}))
+
+
+def without_stamps(home: Home) -> dict[str, bytes]:
+    """A timer that is started again gets a stamp of now, so that it has missed nothing."""
+    return {path: content for path, content in home.everything().items() if "/stamp-" not in path}
+
+
+def test_interrupted_install_is_shown_and_then_completed(home: Home) -> None:
+    interrupt(home)
+    check = home("install", "--user", "--check")
+    assert (check.code, check.stdout) == (1, f"{TIMER} is not enabled\n{TIMER} is not started\n")
+    diff = home("install", "--user", "--diff")
+    assert diff.stdout == f"# systemctl enable {TIMER}\n# systemctl start {TIMER}\n"
+    assert home.manager.active() == set(), "to look changes nothing"
+    assert home("install", "--user").stdout.splitlines()[-1] == "daily is enabled"
+    assert home.manager.active() == home.manager.enabled() == {TIMER}
+    assert (home("install", "--user", "--check").code, home("install", "--user", "--diff").stdout) == (0, "")
+
+
+def test_timer_that_was_stopped_by_hand_is_no_difference(home: Home) -> None:
+    assert home("install", "--user").code == 0
+    home.manager.main(["stop", TIMER])
+    assert home("install", "--user", "--check").code == 0
+    assert "paused, and left so" in home("install", "--user").stdout
+    assert home("install", "--user", "--start", "--check").code == 1
+
+
+@pytest.mark.parametrize("why", ["foreign", "edited", "other scheduler", "later file"])
+def test_what_only_looks_refuses_as_install_does(why: str, home: Home) -> None:
+    words = ["install", "--user"]
+    match why:
+        case "foreign":
+            home.manager.units.mkdir(parents=True)
+            (home.manager.units / TIMER).write_text("[Timer]\nOnCalendar=daily\n")
+        case "edited":
+            assert home(*words).code == 0
+            timer = home.manager.units / TIMER
+            timer.write_text(timer.read_text() + "# mine\n")
+        case "other scheduler":
+            assert home(*words, "--backend", "cron").code == 0
+        case "later file":
+            later = home.path / "config/dify-job/config.d/zz.toml"
+            later.parent.mkdir()
+            later.write_text('[jobs.daily]\nevery = "5h"\n')
+            words += ["--every", "3h"]
+    before = home.everything()
+    done = {flag: home(*words, *flag) for flag in ((), ("--check",), ("--diff",), ("--dry-run",))}
+    assert {ran.code for ran in done.values()} == {78}
+    assert len({ran.stderr for ran in done.values()}) == 1, "the same refusal"
+    assert home.everything() == before
+    assert "# Managed by dify-job" in done["--dry-run",].stdout, "shown before it is refused"
+    if why == "edited":
+        assert "-# mine" in done["--diff",].stdout
+
+
+def test_key_of_the_environment_is_named_in_a_diff_and_never_shown(home: Home) -> None:
+    for file in (home.path / "config/dify-job").iterdir():
+        file.unlink()
+    (home.path / ".env").write_text("DIFY_API_KEY=app-canary-env-0123456\n")
+    words = ("install", "--user", "--every", "2h", "--env-file", ".env")
+    first = home(*words, "--diff").stdout
+    assert "+(the API key)" in first
+    assert home(*words).code == 0
+    assert home(*words, "--check").code == 0
+    (home.path / ".env").write_text("DIFY_API_KEY=app-canary-other-012345\n")
+    changed = home(*words, "--diff")
+    assert "credentials/default.key: (the API key)" in changed.stdout
+    assert "canary" not in first + changed.stdout + home(*words, "--dry-run").stdout
+    assert home(*words, "--check").code == 1
+
+
+def test_installed_brings_up_to_date_what_is_there_and_nothing_else(home: Home) -> None:
+    home.configure("".join(CONFIG.replace("daily", job) for job in ("one", "two", "three")))
+    assert home("install", "--user").code == 0
+    assert home("uninstall", "two", "--user").code == 0
+    assert home("pause", "three", "--user").code == 0
+    home.configure(
+        "".join(CONFIG.replace("daily", job).replace("2h", "3h") for job in ("one", "two", "three"))
+    )
+    assert home("install", "--user", "--installed", "--check").code == 1
+    done = home("install", "--user", "--installed")
+    assert (done.code, "two" in done.stdout) == (0, False), done.stderr
+    assert home.manager.active() == {"dify-job-one.timer"}
+    assert "00,03" in (home.manager.units / "dify-job-one.timer").read_text()
+    assert "00,03" in (home.manager.units / "dify-job-three.timer").read_text()
+    assert not (home.manager.units / "dify-job-two.timer").exists()
+    assert home("install", "--user", "--installed", "--check").code == 0
+
+
+def test_installed_takes_each_job_with_the_scheduler_that_has_it(home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "daily", "--user").code == 0
+    assert home("install", "weekly", "--user", "--backend", "cron").code == 0
+    home.configure((CONFIG + CONFIG.replace("daily", "weekly")).replace("2h", "3h"))
+    done = home("install", "--user", "--installed")
+    assert done.code == 0, done.stderr
+    assert home.manager.active() == {TIMER}
+    assert b"0 0,3,6" in home.table.read_bytes()
+
+
+def test_installed_with_nothing_there_installs_nothing(home: Home) -> None:
+    done = home("install", "--user", "--installed")
+    assert (done.code, done.stdout) == (0, "no job of this configuration is installed\n")
+    assert home.manager.active() == set()
+    assert home("install", "daily", "--user", "--installed").code == 64
+
+
+@pytest.mark.parametrize("command", ["uninstall", "pause", "resume"])
+def test_command_that_changes_jobs_needs_names_or_all(command: str, home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user").code == 0
+    before = (home.everything(), home.manager.active())
+    refused = home(command, "--user")
+    assert (refused.code, f"{command} needs the names of jobs, or --all" in refused.stderr) == (64, True)
+    assert home(command, "daily", "--all", "--user").code == 64
+    assert (home.everything(), home.manager.active()) == before
+    if command == "resume":
+        home("pause", "--all", "--user")
+    done = home(command, "--all", "--user")
+    assert (done.code, done.stdout.count("daily"), done.stdout.count("weekly") > 0) == (0, 1, True) or (
+        command == "uninstall" and done.code == 0
+    )
+    assert len(home.manager.active()) == (2 if command == "resume" else 0)
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron"])
+def test_pause_of_all_and_resume_of_all_leave_the_files_as_they_were(kind: str, home: Home) -> None:
+    home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user", "--backend", kind).code == 0
+    before = home.everything()
+    assert home("pause", "--all", "--user").stdout == "daily: paused\nweekly: paused\n"
+    home("resume", "--all", "--user")
+    assert without_stamps(home) == before
+    assert home.manager.runs() == []
+
+
+def test_quiet_install_prints_nothing_and_warns_on_stderr(home: Home) -> None:
+    done = home("-q", "install", "--user")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert home("-q", "install", "--user", "--check").stdout == ""
+    home("pause", "daily", "--user", "-q")
+    assert home("install", "--user", "-q").stderr.startswith("dify-job: daily: paused, and left so")
+    assert home("uninstall", "daily", "--user", "-q").stdout == ""
+
+
+def test_many_jobs_get_a_line_each_and_the_commands_once(home: Home) -> None:
+    home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(9)))
+    told = home("install", "--user").stdout.splitlines()
+    assert [line.partition(":")[0] for line in told[:9]] == [f"job-{number}" for number in range(9)]
+    assert all(", enabled, next 2" in line for line in told[:9])
+    for what in ("  run now", "  watch", "  stop", "  remove"):
+        assert len([line for line in told if line.startswith(what)]) == 1, what
+    assert told[-1] == "9 of 9 enabled"
+    assert len(told) < 18
+
+
+def test_user_units_go_where_the_manager_looks_for_them(home: Home) -> None:
+    """XDG_CONFIG_HOME is set in this shell only."""
+    home.env = {
+        "XDG_CONFIG_HOME": str(home.path / "elsewhere"),
+        "XDG_DATA_HOME": str(home.path / "else-data"),
+    }
+    config = home.path / "elsewhere/dify-job/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG.replace("{home}", str(home.path)))
+    done = home("install", "--user")
+    assert done.code == 0, done.stderr
+    assert (home.manager.units / TIMER).exists()
+    assert not (home.path / "elsewhere/systemd").exists()
+    home.env = {}
+    assert home("status", "daily", "--user", "--json").result["jobs"][0]["config"] == str(config)
+    assert home("uninstall", "daily", "--user").code == 0
+    assert not list(home.manager.units.glob("dify-job-*"))
+
+
+def test_purge_of_all_takes_the_state_of_jobs_that_went_earlier_and_their_metrics(home: Home) -> None:
+    metrics = home.path / "daily.prom"
+    home.configure(CONFIG + f'metrics = {{ textfile = "{metrics}" }}\n' + CONFIG.replace("daily", "weekly"))
+    assert home("install", "--user").code == 0
+    metrics.write_text('# HELP dify_job_last_run_success x\ndify_job_last_run_success{job="daily"} 1.0\n')
+    state = home.path / "state/dify-job"
+    (state / "daily").mkdir(parents=True)
+    (state / "daily/history.jsonl").touch()
+    foreign = state / "not-a-job"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("mine")
+    assert home("uninstall", "daily", "--user").code == 0
+    assert (state / "daily").is_dir(), "kept without --purge"
+    assert home("uninstall", "--all", "--purge", "--user").code == 0
+    assert not (state / "daily").exists()
+    assert not metrics.exists()
+    assert (foreign / "notes.txt").exists()
+
+
+def test_purge_leaves_a_metrics_file_that_no_run_of_the_job_wrote(home: Home) -> None:
+    metrics = home.path / "node.prom"
+    metrics.write_text('# HELP dify_job_last_run_success x\ndify_job_last_run_success{job="other"} 1.0\n')
+    home.configure(CONFIG + f'metrics = {{ textfile = "{metrics}" }}\n')
+    assert home("install", "--user").code == 0
+    assert home("uninstall", "daily", "--purge", "--user").code == 0
+    assert metrics.exists()
+
+
+def test_failed_uninstall_leaves_timers_as_they_were(home: Home) -> None:
+    assert home("install", "--user").code == 0
+    before = home.everything()
+    wrapper = home.path / "bin/systemctl"
+    real = wrapper.rename(home.path / "bin/systemctl.real")
+    wrapper.write_text(
+        f'#!/bin/sh\ncase "$*" in *daemon-reload*) [ -e {home.path}/bin/once ] || '
+        f'{{ touch {home.path}/bin/once; echo "Failed: timed out" >&2; exit 1; }};; esac\nexec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    failed = home("uninstall", "daily", "--user")
+    assert (failed.code, "daemon-reload failed" in failed.stderr) == (73, True)
+    assert without_stamps(home) == before
+    assert home.manager.active() == home.manager.enabled() == {TIMER}
+    assert home.manager.runs() == []
+    assert home("uninstall", "daily", "--user").code == 0
+    assert home.manager.active() == set()
+
+
+@pytest.mark.parametrize("user", ["john doe", "a\nb", "a%b", "a b:c"])
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+def test_run_as_that_is_no_user_name_reaches_no_file(user: str, backend: str, home: Home) -> None:
+    done = home("install", "--user", "--run-as", user, "--backend", backend, "--dry-run")
+    assert done.code in (64, 65, 78), done.stderr
+    assert "User=" not in done.stdout
+    assert not Path(home.path / "crontab.table").exists()
