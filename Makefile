@@ -85,7 +85,7 @@ bench: $(INSTALLED) ## Measure against the peers, into bench/RESULTS.md
 package: $(INSTALLED) ## Build wheel and sdist into dist/, the same bytes from the same commit
 	$(BIN)/python packaging/build.py
 
-deb: package ## Build a .deb into dist/ that serves Debian 12 and newer
+deb: $(INSTALLED) ## Build a .deb into dist/ that serves Debian 12 and newer
 	$(BIN)/python packaging/deb.py
 
 clean: ## Remove what the other targets made

@@ -1,4 +1,4 @@
-"""Build the .deb from the wheel in dist/: a virtual environment under /opt, for Python 3.11 to 3.14.
+"""Build the .deb of this checkout: a virtual environment under /opt, for Python 3.11 to 3.14.
 
 Only Python code goes in, so that one package serves each architecture and each
 Debian: the optional C parts of its libraries are left out.
@@ -123,5 +123,15 @@ def _gzip(path: Path, content: bytes) -> None:
     _put(path, gzip.compress(content, mtime=0))
 
 
+def build(output: Path) -> Path:
+    """Build the wheel of this checkout and pack that one, whatever else is in the directory."""
+    output.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dify-job-wheel-") as scratch:
+        command = [sys.executable, str(_ROOT / "packaging/build.py"), str(_ROOT), scratch]
+        subprocess.run(command, check=True)
+        (wheel,) = Path(scratch).glob("*.whl")
+        return main(wheel, output)
+
+
 if __name__ == "__main__":
-    print(main(max((_ROOT / "dist").glob("*.whl")), _ROOT / "dist"))
+    print(build(_ROOT / "dist"))

@@ -39,6 +39,7 @@ warnings.filterwarnings("ignore", "Unable to find acceptable character detection
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     msg("Run"): {
         "run": ("run", "run", msg("Run a job's workflow once; the exit status tells how it ended.")),
+        "stop": ("stop", "stop", msg("Stop the run of a job that is under way.")),
         "demo": ("demo", "demo", msg("Run a workflow against the built-in server: no Dify, no key.")),
     },
     msg("Schedule"): {
@@ -95,6 +96,11 @@ class _Commands(click.Group):
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
 
+            from .redirects import redirect  # noqa: PLC0415 - the same
+
+            if (hint := redirect(args)) is not None:
+                told = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
+                raise click.UsageError(told, ctx)
             close = get_close_matches(args[0], _COMMANDS, 1)
             meant = (
                 msg(" Did you mean {close}?", close=close[0])

@@ -1,0 +1,90 @@
+"""`dify-job stop`: end the run that is under way, whoever started it; Dify stops it, too."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+from ..messages.problem import command
+from ..schedulers.detect import chosen_scope, installed_jobs, visible
+from ..schedulers.unit_names import unit_names
+from ..state.reader import lock_holder
+from .common_options import check_not_roots, reporter, scope_options
+from .options import Globals
+
+_PATIENCE = (
+    45.0  # seconds; as TimeoutStopSec= of the units: the run asks Dify to stop, which takes at most 20
+)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True)
+@scope_options
+@click.pass_context
+def stop(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+    """Stop the runs of jobs that are under way, in Dify too; their schedules stay enabled.
+
+    It ends a run by systemd, by cron or by hand, and waits until it has ended.
+    """
+    where = chosen_scope(scope)
+    there = installed_jobs(visible(backend, where.value), jobs)
+    say = reporter(ctx.ensure_object(Globals))
+    unknown = [
+        job for job in jobs if job not in {one.job for _, one in there} and not _holder(where.base / job)
+    ]
+    check_not_roots("stop", unknown, scope, backend)
+    for job in jobs:
+        services = [scheduler for scheduler, one in there if one.job == job and one.running]
+        for scheduler in services:
+            scheduler.manager.tell("stop", unit_names(job)[:1])
+        by_process = _stop_process(job, where.base / job)
+        say(msg("{job}: stopped", job=job) if services or by_process else msg("{job}: not running", job=job))
+
+
+def _holder(directory: Path) -> str | None:
+    found = lock_holder(directory, datetime.now(UTC))
+    return found[0] if found is not None else None
+
+
+def _stop_process(job: str, directory: Path) -> bool:
+    """End the process that holds the job's lock, and return whether there was one.
+
+    Raises:
+        JobError: It is another user's (denied), or does not end (busy).
+
+    """
+    holder = _holder(directory)
+    words: Sequence[str] = holder.split() if holder else ()
+    if holder is None or not words[-1].isdigit():
+        return False
+    try:
+        os.kill(int(words[-1]), signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        raise JobError(
+            Outcome.DENIED,
+            msg("the run of job {job} ({holder}) is another user's", job=job, holder=holder),
+            command("dify-job", "stop", job, needs_root=True),
+        ) from None
+    until = time.monotonic() + _PATIENCE
+    while _holder(directory) == holder:
+        if time.monotonic() > until:
+            raise JobError(
+                Outcome.BUSY,
+                msg(
+                    "the run of job {job} ({holder}) has been asked to stop, and goes on",
+                    job=job,
+                    holder=holder,
+                ),
+                command("dify-job", "status", job),
+            )
+        time.sleep(0.1)
+    return True

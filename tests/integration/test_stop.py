@@ -1,0 +1,82 @@
+"""`dify-job stop`, and the names of other tools' commands."""
+
+import socket
+import subprocess
+
+import pytest
+
+from tests.support.home import CONFIG, Home
+
+pytestmark = pytest.mark.timeout(600)  # on a loaded machine
+
+
+@pytest.fixture
+def hanging(home: Home) -> socket.socket:
+    """A server that takes connections and never answers; the job calls it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    home.configure(CONFIG.replace("127.0.0.1:9", f"127.0.0.1:{port}") + 'timeout = "10min"\n')
+    base = home.path / "state/dify-job"
+    home.first = f"from dify_job.state import store; store._SYSTEM_BASE = Path({str(base)!r})"
+    return listener
+
+
+def test_run_that_cron_or_a_person_started_is_stopped(home: Home, hanging: socket.socket) -> None:
+    with hanging:
+        run = subprocess.Popen(
+            [*home.command, "run", "daily"],
+            env=home.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        connection, _ = hanging.accept()
+        with connection:
+            done = home("stop", "daily")
+            assert (done.code, done.stdout) == (0, "daily: stopped\n"), done.stderr
+            assert run.wait(60) == 143
+    again = home("stop", "daily")
+    assert (again.code, again.stdout) == (0, "daily: not running\n")
+
+
+def test_lock_of_a_process_that_ended_stops_nobody(home: Home, hanging: socket.socket) -> None:
+    with hanging, subprocess.Popen(["sleep", "60"]) as other:
+        lock = home.path / "state/dify-job/daily/lock"
+        lock.parent.mkdir(parents=True)
+        lock.write_text(f"process {other.pid}\n")
+        assert home("stop", "daily").stdout == "daily: not running\n"
+        assert other.poll() is None
+        other.kill()
+
+
+def test_service_that_runs_is_stopped_by_systemd(home: Home) -> None:
+    assert home("install", "--user").code == 0
+    state = home.manager._read()
+    home.manager._write(state | {"active": [*state["active"], "dify-job-daily.service"]})
+    done = home("stop", "daily", "--user")
+    assert (done.code, done.stdout) == (0, "daily: stopped\n"), done.stderr
+    assert home.manager.active() == {"dify-job-daily.timer"}, "the schedule stays enabled"
+    assert "stop dify-job-daily.service" in home.manager.log()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("list",), "dify-job status"),
+        (("start", "daily"), "systemctl start dify-job-daily.service"),
+        (("enable", "daily"), "dify-job resume daily"),
+        (("disable", "daily"), "dify-job pause daily"),
+        (("remove", "daily"), "dify-job uninstall daily"),
+        (("edit", "daily"), "dify-job config show daily"),
+    ],
+)
+def test_command_of_another_tool_is_answered_with_ours(words: tuple[str, ...], hint: str, home: Home) -> None:
+    refused = home(*words)
+    assert (refused.code, refused.stdout) == (64, "")
+    assert hint in refused.stderr
+    assert home.manager.runs() == []
+
+
+def test_units_name_the_manual(home: Home) -> None:
+    assert home("install", "--user").code == 0
+    for file in home.manager.units.glob("dify-job-*"):
+        assert "\nDocumentation=man:dify-job(1)\n" in file.read_text(), file.name
