@@ -21,6 +21,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("dify-job demo", msg("Run a workflow against the built-in server.")),
         ("dify-job demo --serve 8080", msg("Leave the server running.")),
     ),
+    "stop": (
+        ("sudo dify-job stop daily", msg("Stop its run, in Dify too.")),
+        ("dify-job stop --user daily weekly", msg("Stop runs of your own jobs.")),
+    ),
     "install": (
         ("sudo dify-job install daily --every 2h", msg("Run it every two hours.")),
         ("sudo dify-job install", msg("All jobs, as configured.")),
