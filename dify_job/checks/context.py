@@ -8,6 +8,7 @@ from pathlib import Path
 from ..config.model import Config, Job
 from ..messages.errors import JobError
 from ..messages.problem import Command
+from ..run.job_state import state_directory
 from ..schedulers import access, units
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
@@ -15,7 +16,6 @@ from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import Manager
 from ..schedulers.systemd import Systemd
-from ..state.store import directory_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,4 +128,4 @@ class CheckContext:
         """The job's state directory, whether it is there or not."""
         if self.one is not None and not os.environ.get("STATE_DIRECTORY"):
             return self.one.state
-        return directory_of(self.job.name, self.config.path)
+        return state_directory(self.job, self.config.path)

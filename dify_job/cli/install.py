@@ -15,12 +15,14 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..schedule import upcoming
 from ..schedulers import installation
-from ..schedulers.backend import InstalledJob
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place, visible
 from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
+from ..state.store import cannot_write, pin
+from ..system.paths import state_home
 from . import install_report
 from .common_options import reporter, scope_options
 from .http_options import http_options, http_socket_config, remind_of_http_socket, report_http_socket
@@ -79,6 +81,8 @@ def install(ctx: click.Context, /, **given: Any) -> int:
         reporter(options)(msg("no job of this configuration is installed"))
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
+        if request.scheduler.scope is Scope.USER:
+            _pin_state(request)
     return 0
 
 
@@ -194,6 +198,14 @@ def _installed(
         if there := [config.jobs[job] for job in sorted(jobs) if job in config.jobs]:
             found.append((scheduler, there))
     return found
+
+
+def _pin_state(request: _Request) -> None:
+    for prepared in request.ready:
+        try:
+            pin(prepared.job.name)
+        except OSError as error:
+            raise cannot_write(state_home({}) / "dify-job", error) from None
 
 
 def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> None:

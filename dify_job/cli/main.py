@@ -9,7 +9,7 @@ gc.disable()
 from ..system.lazy_import import lazy_import  # noqa: E402
 
 lazy_import(
-    *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors"),
+    *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex"),
     *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
 )
 

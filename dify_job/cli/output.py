@@ -36,6 +36,11 @@ def echo_data(text: str) -> None:
     _put(log.redact(text))
 
 
+def echo_value(text: str) -> None:
+    """Write what a server sent to stdout: as it is, and on a terminal without control sequences."""
+    _put(visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text))
+
+
 def _put(text: str) -> None:
     if sys.stdout is None:
         raise UnprintedError(msg("it is closed"))

@@ -27,7 +27,7 @@ from ..system.values import replace
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
-from .output import UnprintedError, echo_data, echo_err, echo_error, echo_json, log_traceback
+from .output import UnprintedError, echo_err, echo_error, echo_json, echo_value, log_traceback
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _print_value(result: Result, path: str) -> None:
     try:
         value = value_at(told["data"], path)
         if isinstance(value, str):
-            echo_data(value.removesuffix("\n"))
+            echo_value(value.removesuffix("\n"))
         else:
             echo_json(value)
     except (UnprintedError, LookupError, ValueError) as error:

@@ -17,7 +17,7 @@ from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.reconcile import Backend, InstallResult, Plan
-from ..state.store import OWN_FILES, JobState, LockHeld, private_of
+from ..state.store import OWN_FILES, JobState, LockHeld, places_of, private_of, unpin
 from ..system.transaction import locked, removing
 from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
 from .options import Globals
@@ -63,6 +63,9 @@ def uninstall(
             _uninstall(options, scheduler, mine, with_http=with_http)
     for job in absent:
         reporter(options)(msg("{job}: not installed", job=job))
+    if where is Scope.USER:
+        for _, one in there:
+            unpin(one.job)
     if purge:
         purged = {one.job for _, one in there} | set(jobs)
         if all_jobs:
@@ -159,13 +162,14 @@ def _purge(options: Globals, scope: Scope, jobs: Sequence[str], metrics: Iterabl
 
 def _purge_job(job: str, base: Path, say: Callable[[str], None]) -> str | None:
     """Remove a job's state; where a run holds it, its holder: without the lock a second run could begin."""
-    if (base / job).is_dir():
-        with contextlib.closing(JobState(base / job)) as state:
+    places = places_of(job, base)
+    for directory in [path for path in places if path.is_dir()][:1]:
+        with contextlib.closing(JobState(directory)) as state:
             try:
                 state.lock()
             except LockHeld as locked_by:
                 return locked_by.holder
-    for path in (base / job, private_of(base) / job):  # StateDirectory= of a dynamic user is a link
+    for path in places:  # StateDirectory= of a dynamic user is a link
         if path.is_symlink():
             path.unlink()
         elif path.is_dir():

@@ -107,6 +107,7 @@ class Output:
     format: str = "text"
     mode: int | None = None
     downloads: Downloads | None = None
+    download_hosts: tuple[str, ...] = ()
 
 
 JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")

@@ -344,6 +344,14 @@ def downloads(value: Any) -> Downloads | None:
     return read
 
 
+def host_names(value: Any) -> tuple[str, ...]:
+    """Names or addresses of hosts, without scheme and port."""
+    for name in (found := strings(value)):
+        if not re.fullmatch(r"[A-Za-z0-9._:-]+", name) or "//" in name:
+            raise ValueError(msg("names {name!r}, which is no host; leave out https:// and /", name=name))
+    return found
+
+
 def web_address(value: Any) -> str:
     """An http or https address, with whatever path and query it has."""
     url = line(value).strip()

@@ -255,6 +255,7 @@ SETTINGS = (
             format=readers.choice("text", "json"),
             mode=readers.mode,
             downloads=readers.downloads,
+            download_hosts=readers.host_names,
         ),
         "table",
         (
@@ -262,7 +263,10 @@ SETTINGS = (
             "one stands in the state directory. `select` takes one value, such as `outputs.result`; "
             "`format` is `text` (a text as it is) or `json`; `mode` is that of the files written, "
             'such as `"0640"`. `downloads = true` fetches the files that the workflow returned into '
-            'the same directory, or `{ max_files = 20, max_size = "100MB" }` with other limits.'
+            'the same directory, or `{ max_files = 20, max_size = "100MB" }` with other limits. They come '
+            "from public addresses and from the server's own host; hosts of a private network only where the "
+            "server is on one, or where `download_hosts` names them. A file that no earlier run of the job "
+            "made is never written over."
         ),
         write=toml_writer.written_table,
         installed="output",

@@ -1,6 +1,7 @@
 """Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -10,6 +11,7 @@ import requests
 from ..messages.message import msg
 from . import transport
 from .client import ConnectionLost, Message, PendingCall, Reply
+from .download_hosts import DownloadHosts
 
 _CHUNK = 65536
 _SILENCE = 30.0  # seconds without a byte
@@ -21,6 +23,7 @@ def download(
     *,
     tell: Callable[[PendingCall, Message], None],
     largest: int,
+    hosts: DownloadHosts,
     ca_file: Path | None,
     connect_timeout: float,
     headers: Mapping[str, str] | None = None,
@@ -32,7 +35,7 @@ def download(
 
     def exchange(call: PendingCall) -> Iterator[Message]:
         with transport.session(call.witness, None) as session:
-            response = _get(session, url, ca_file, connect_timeout, dict(headers or {}))
+            response = _get(session, url, hosts, call.witness, ca_file, connect_timeout, dict(headers or {}))
             if isinstance(response, ConnectionLost):
                 yield response
                 return
@@ -48,6 +51,8 @@ def download(
 def _get(
     session: requests.Session,
     url: str,
+    hosts: DownloadHosts,
+    tracker: transport.ConnectionTracker,
     ca_file: Path | None,
     connect_timeout: float,
     headers: dict[str, str],
@@ -57,6 +62,11 @@ def _get(
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return ConnectionLost(sent=False, reason=msg("its address is neither http nor https"))
+        host = parts.hostname
+        if not hosts.allows_host(host):
+            return ConnectionLost(sent=False, reason=_on_private_network(host))
+        by_proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) is not None
+        tracker.allows_peer = None if by_proxy else partial(hosts.allows_peer, host)
         response = transport.send(
             session, "GET", url, ca_file=ca_file, timeout=(connect_timeout, _SILENCE), headers=headers
         )
@@ -72,6 +82,14 @@ def _get(
     return ConnectionLost(
         sent=True,
         reason=msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS),
+    )
+
+
+def _on_private_network(host: str) -> str:
+    return msg(
+        "its host {host} is on a private network or this machine; if that is meant, name it in "
+        "output.download_hosts",
+        host=host,
     )
 
 

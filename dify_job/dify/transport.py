@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ class Unreadable(Exception):  # noqa: N818 - what the file is
     """A file that is to be sent cannot be read; the text says why."""
 
 
+class ForbiddenAddressError(OSError):
+    """A connection came out at an address that must not be asked."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, msg("its host is on a private network"))
+
+
 class TooLargeError(OSError):
     """An answer that would fill the memory."""
 
@@ -66,6 +74,7 @@ class ConnectionTracker:
 
     def __init__(self) -> None:
         self.connected = False
+        self.allows_peer: Callable[[str], bool] | None = None  # asked before anything is sent
         self.since = 0.0  # monotonic, when it came to stand
         self.certificate: dict[str, Any] | None = None
         self._socket: socket.socket | None = None
@@ -73,6 +82,9 @@ class ConnectionTracker:
 
     def saw(self, sock: Any) -> None:
         """Called by the connection when it stands."""
+        if self.allows_peer is not None and not self.allows_peer(sock.getpeername()[0]):
+            sock.close()
+            raise ForbiddenAddressError
         self.since = time.monotonic()
         self.connected = True
         if isinstance(sock, ssl.SSLSocket):

@@ -91,6 +91,12 @@ def as_json(value: Any, *, indent: int | None = None, to_file: bool = False) -> 
     return text
 
 
+def redacted(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without the secrets that hide() was told, and with numbers that JSON has."""
+    value: dict[str, Any] = _fit_for_json(record, _secrets)
+    return value
+
+
 def _fit_for_json(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.model import Config
+from ..run.job_state import state_directory
 from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import config_place
@@ -114,7 +115,11 @@ def state_of(job: str, installed: InstalledJob | None, config: Config | None, sc
         return installed.state
     if scope is not None:
         return base_of(system=scope == "system") / job
-    own = directory_of(job, config.path if config is not None else None)
+    own = (
+        state_directory(config.jobs[job], config.path)
+        if config is not None and job in config.jobs
+        else directory_of(job, config.path if config is not None else None)
+    )
     system = base_of(system=True) / job
     return system if is_missing(own) and os.path.lexists(system) else own
 

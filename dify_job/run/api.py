@@ -22,10 +22,11 @@ from ..config.secrets import read_headers, read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.store import JobState, LockHeld, cannot_write, directory_of
+from ..state.store import JobState, LockHeld, before_the_run, cannot_write
 from ..system.values import replace
 from .event_queue import Interrupted
 from .inputs import Templates, secrets_in
+from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers, RunObserver
 from .result import Result
 from .run_context import RunContext, fault, no_memory, not_started, refusal
@@ -77,7 +78,7 @@ def tell(job: Job, result: Result, start: RunContext) -> None:
     """Tell those whom the job names of a result that came about before run_workflow was called."""
     telling = _telling(job, start)
     if telling is not None:
-        telling.ends(result, directory_of(job.name, start.config_path), start.inbox)
+        telling.ends(result, state_directory(job, start.config_path), start.inbox)
 
 
 class _Workflow:
@@ -152,7 +153,9 @@ class _Workflow:
         check_ca_file(job.ca_file)
         _warn_of_plain_http(job)
         self._open_state()
-        if (why := start.held_back(job, self._state)) is not None:
+        with before_the_run(self._state):
+            why = start.held_back(job, self._state)
+        if why is not None:
             return not_started(job.name, start, Outcome.SKIPPED, msg("skipped: {why}", why=why))
         if start.jitter:
             log.info(msg("waiting for the job's jitter"), seconds=round(start.jitter))
@@ -170,7 +173,7 @@ class _Workflow:
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
             from .output import deliver  # noqa: PLC0415 - for jobs with an output file
 
-            deliver(target, result, request, start.inbox)
+            deliver(target, result, request, start.inbox, self._state)
         return result
 
     def _request(self, key: Secret, headers: Mapping[str, Secret], began: float) -> RunSpec:
@@ -206,7 +209,8 @@ class _Workflow:
         return inputs
 
     def _last_success(self) -> datetime | None:
-        return self._state.last_success() if self._state is not None else None
+        with before_the_run(self._state):
+            return self._state.last_success() if self._state is not None else None
 
     def _files(self) -> Mapping[str, tuple[InputFile, ...]]:
         if not self._job.files:
@@ -237,7 +241,9 @@ class _Workflow:
     def _open_state(self) -> None:
         if self._job.state == "none":
             return
-        directory = directory_of(self._job.name, self._start.config_path)
+        directory = state_directory(self._job, self._start.config_path)
+        if (note := elsewhere_note(self._job, self._start.config_path)) is not None:
+            log.warning(note)
         try:
             self._state = JobState(directory)
         except OSError as error:

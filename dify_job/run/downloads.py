@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -11,8 +11,10 @@ from .. import log
 from ..config.model import Downloads
 from ..dify.client import ConnectionLost, InternalError, Message, PendingCall, Reply
 from ..dify.download import download
+from ..dify.download_hosts import DownloadHosts
 from ..dify.models import WorkflowRun
 from ..messages.message import msg
+from ..state.store import JobState
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
 from .event_queue import Cancel, EventQueue
@@ -36,9 +38,13 @@ class ReturnedFile:
 class Downloader:
     """The fetching of one run's files. inbox: a cancel ends it."""
 
-    def __init__(self, request: RunSpec, limits: Downloads, inbox: EventQueue) -> None:
+    def __init__(
+        self, request: RunSpec, limits: Downloads, inbox: EventQueue, state: JobState | None
+    ) -> None:
         self._job = request.job
         self._headers = request.plain_headers
+        self._state = state
+        self._hosts = DownloadHosts(request.job.base_url, request.job.output.download_hosts)
         self._limits = limits
         self._inbox = inbox
         self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
@@ -67,7 +73,7 @@ class Downloader:
             name = _free(safe_name(file.name), taken)
             taken.add(name)
             try:
-                why = self._save(file, directory, name)
+                why = self._save_own(file, directory, place.path.parent / name)
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
@@ -76,6 +82,18 @@ class Downloader:
                 log.info(msg("file saved"), path=str(place.path.parent / name))
             else:
                 log.warning(msg("a file that the workflow returned was not saved: {why}", why=why), file=name)
+
+    def _save_own(self, file: ReturnedFile, directory: Directory, path: Path) -> str | None:
+        """Save one file, and remember that the job made it; return why not, or None."""
+        made = self._state.downloads() if self._state is not None else {}
+        there = directory.identity(path.name)
+        if there is not None and made.get(str(path)) != there:
+            return msg("{path} is there, and no earlier run of this job made it; move it away", path=path)
+        why = self._save(file, directory, path.name)
+        if why is None and self._state is not None:
+            made.pop(str(path), None)
+            self._state.put_downloads(made | {str(path): directory.identity(path.name) or ""})
+        return why
 
     def _save(self, file: ReturnedFile, directory: Directory, name: str) -> str | None:
         """Save one file; why not, or None."""
@@ -90,6 +108,7 @@ class Downloader:
                 temporary,
                 tell=self._inbox.tell,
                 largest=largest,
+                hosts=self._hosts,
                 ca_file=self._job.ca_file if own else None,
                 connect_timeout=self._job.connect_timeout,
                 headers=self._headers if own else None,

@@ -13,7 +13,7 @@ from .. import log
 from ..dify.client import DifyClient
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..state.store import InFlight, JobState, boot_id
+from ..state.store import InFlight, JobState, before_the_run, boot_id
 from ..system.values import replace
 from . import retry
 from .concurrency import ConcurrencyGuard
@@ -101,13 +101,15 @@ class _Runner:
     def _turn(self) -> RunOutcome | None:
         if self._state is None:
             return None
-        return ConcurrencyGuard(self._request, self._state, self._dify, self._inbox).take()
+        with before_the_run(self._state):
+            return ConcurrencyGuard(self._request, self._state, self._dify, self._inbox).take()
 
     def _adopt(self) -> RunOutcome | None:
         from .attach import ExistingRunLookup  # noqa: PLC0415 - where the caller names its runs
 
         request = self._request
-        left = self._state.in_flight() if self._state is not None else None
+        with before_the_run(self._state):
+            left = self._state.in_flight() if self._state is not None else None
         ours = left if left is not None and left.run == request.run else None
         return ExistingRunLookup(
             dify=self._dify,

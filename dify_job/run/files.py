@@ -4,7 +4,6 @@ What Dify takes for which type, and what it refuses, is its api/factories/file_f
 recordings `upload-*`, `error-upload-*` and `error-file-*`.
 """
 
-import mimetypes
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -34,6 +33,34 @@ _BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "docum
 # Documents where the server reads files with Unstructured (ETL_TYPE), of type custom where it does not.
 _DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
 _UNKNOWN = "application/octet-stream"
+# What an upload is sent as. A table of our own: the machine's (/etc/mime.types) and Python's differ, and the
+# server takes the type of a file by this one where the extension is in none of its lists.
+_MIME_TYPES = {
+    "image": {"jpg": "jpeg", "jpeg": "jpeg", "svg": "svg+xml", "tif": "tiff", "tiff": "tiff", "ico": "x-icon"}
+    | {name: name for name in ("png", "webp", "gif", "bmp", "heic", "heif", "avif")},
+    "video": {"mp4": "mp4", "mov": "quicktime", "avi": "x-msvideo", "mkv": "x-matroska"}
+    | {name: name for name in ("mpeg", "webm")},
+    "audio": {"mp3": "mpeg", "mpga": "mpeg", "m4a": "mp4", "aif": "x-aiff"}
+    | {name: name for name in ("wav", "amr", "aac", "ogg", "opus", "flac")},
+    "text": {
+        "md": "markdown",
+        "mdx": "markdown",
+        "markdown": "markdown",
+        "htm": "html",
+        "tsv": "tab-separated-values",
+    }
+    | {"js": "javascript", "mjs": "javascript", "py": "x-python", "ics": "calendar", "vcf": "vcard"}
+    | {name: name for name in ("html", "xml", "css", "csv", "vtt")}
+    | dict.fromkeys(("txt", "text", "log", "properties", "conf", "ini", "c", "h", "bat"), "plain"),
+    "application": {"doc": "msword", "xls": "vnd.ms-excel", "ppt": "vnd.ms-powerpoint"}
+    | {"msg": "vnd.ms-outlook", "epub": "epub+zip", "gz": "gzip", "tgz": "gzip"}
+    | {"docx": "vnd.openxmlformats-officedocument.wordprocessingml.document"}
+    | {"xlsx": "vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+    | {"pptx": "vnd.openxmlformats-officedocument.presentationml.presentation"}
+    | {name: name for name in ("pdf", "json", "zip", "rtf", "yaml", "toml")},
+    "message": {"eml": "rfc822"},
+}
+_MIME_TYPE_OF = {name: f"{kind}/{sub}" for kind, names in _MIME_TYPES.items() for name, sub in names.items()}
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,11 @@ class InputFile:
         return Part(self.path, self.mime_type)
 
 
+def mime_type_of(name: str) -> str:
+    """Return the MIME type that a file is sent as, by its name alone."""
+    return _MIME_TYPE_OF.get(PurePosixPath(name).suffix.lstrip(".").lower(), _UNKNOWN)
+
+
 def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Find every file before any call is made. Raises JobError (no-input, config)."""
     return {key: tuple(_look_at(key, name) for name in names) for key, names in files.items()}
@@ -71,8 +103,8 @@ def type_of(file: InputFile, field: FormField) -> str:
     if extension in _DEPENDS:
         return "custom" if f".{extension}" in _lower(field.allowed_extensions) else "document"
     found = next((kind for word, kind in _BY_MIME.items() if word in file.mime_type), None)
-    if found is None and file.url and not extension:
-        # The address does not tell, and Dify looks at what it gets there.
+    if found is None and file.url:
+        # The address does not show it, and Dify looks at what it gets there.
         found = next((kind for kind in field.allowed_types if kind != "custom"), None)
     return found or "custom"
 
@@ -167,7 +199,7 @@ def _look_at(key: str, name: str) -> InputFile:
         for secret in (parts.query, parts.password or ""):
             log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
         base = unquote(PurePosixPath(parts.path).name)
-        return InputFile(key, base, mimetypes.guess_type(base)[0] or _UNKNOWN, url=name)
+        return InputFile(key, base, mime_type_of(base), url=name)
     path = Path(name).expanduser()
     if not path.is_absolute():
         raise JobError(
@@ -180,7 +212,7 @@ def _look_at(key: str, name: str) -> InputFile:
             size = os.fstat(file.fileno()).st_size
     except Unreadable as error:
         raise no_input(key, path, str(error)) from None
-    return InputFile(key, path.name, mimetypes.guess_type(path.name)[0] or _UNKNOWN, path, size)
+    return InputFile(key, path.name, mime_type_of(path.name), path, size)
 
 
 def no_input(key: str, path: Path, why: str) -> JobError:

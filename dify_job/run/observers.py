@@ -118,7 +118,10 @@ class StateObserver(RunObserver):
         if self.record is None or self._state is None:
             return
         self.record = replace(
-            self.record, workflow_run_id=ids.run_id, task_id=ids.task_id, stopped=ids.stop_accepted
+            self.record,
+            workflow_run_id=_no_secret(ids.run_id),
+            task_id=_no_secret(ids.task_id),
+            stopped=ids.stop_accepted,
         )
         try:
             self._state.put_in_flight(self.record)
@@ -149,3 +152,8 @@ class StateObserver(RunObserver):
             log.warning(
                 msg("the result could not be kept"), reason=error.strerror, path=str(self._state.directory)
             )
+
+
+def _no_secret(identifier: str | None) -> str | None:
+    """Return an id for the record of the run; None for one that has the key in it."""
+    return identifier if identifier is None or log.redact(identifier) == identifier else None

@@ -14,11 +14,16 @@ from .output_path import OutputPath
 from .result import Result
 
 if TYPE_CHECKING:
+    from ..state.store import JobState
     from .event_queue import EventQueue
     from .run_spec import RunSpec
 
+_LEFTOVER_AGE = 3600.0  # seconds after which no process still writes the file
 
-def deliver(place: OutputPath, result: Result, request: "RunSpec", inbox: "EventQueue") -> None:
+
+def deliver(
+    place: OutputPath, result: Result, request: "RunSpec", inbox: "EventQueue", state: "JobState | None"
+) -> None:
     """Write the output file, and fetch the files that the workflow returned beside it, if the job wants them.
 
     The outcome is known, and nothing may change it: whatever fails here is a warning.
@@ -28,6 +33,7 @@ def deliver(place: OutputPath, result: Result, request: "RunSpec", inbox: "Event
         result: Of a run that succeeded.
         request: The run.
         inbox: A cancel ends the fetching.
+        state: Remembers which files the job made.
     """
     settings = request.job.output
     try:
@@ -38,7 +44,7 @@ def deliver(place: OutputPath, result: Result, request: "RunSpec", inbox: "Event
         from .downloads import Downloader  # noqa: PLC0415 - for jobs that want the files
 
         try:
-            Downloader(request, settings.downloads, inbox).beside(place, result.run)
+            Downloader(request, settings.downloads, inbox, state).beside(place, result.run)
         except Exception as error:  # noqa: BLE001 - see above
             log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
 
@@ -67,6 +73,7 @@ def _try_out(place: OutputPath) -> None:
         # The file is put under its name when it is whole: root would replace /dev/stdout by it.
         raise OSError(0, msg("it is no regular file (for a pipe there is --print)"))
     with place.opened() as directory:
+        directory.remove_leftovers({place.path.name}, older=_LEFTOVER_AGE)
         directory.try_out()
 
 

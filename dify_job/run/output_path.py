@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.model import Job, Source
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state.store import OWN_FILES
 from ..system.secure_dir import Directory
@@ -45,9 +47,15 @@ class OutputPath:
 
 def place_of(job: Job, name: str, state: Path | None) -> OutputPath:
     """Where the file goes: a relative name counts from the state directory, one of a flag from here."""
-    path = Path(name).expanduser()
     given = job.origins.get("output")
     by_flag = given is not None and given.source is Source.FLAG
+    if name == "-":
+        raise JobError(
+            Outcome.USAGE if by_flag else Outcome.CONFIG,
+            msg("the output file cannot be -: the result goes to standard output without it"),
+            msg("leave it out; dify-job run --print outputs.NAME prints one value alone"),
+        )
+    path = Path(name).expanduser()
     if path.is_absolute() or by_flag or state is None:
         return OutputPath(path)
     return OutputPath(state / path, state)

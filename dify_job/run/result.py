@@ -63,7 +63,7 @@ class Result:
         told = self.as_json()
         del told["response_data"]
         run = self.run or WorkflowRun()
-        return told | {
+        told |= {
             "workflow_run_id": run.run_id,
             "task_id": run.task_id,
             "status": run.status,
@@ -71,6 +71,7 @@ class Result:
             "total_tokens": run.total_tokens,
             "total_steps": run.total_steps,
         }
+        return log.redacted(told)  # a server can send the key back as an id
 
 
 def response_of(run: WorkflowRun) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..messages.message import msg
-from ..state.store import base_of
+from ..state.store import base_of, pinned_elsewhere
 from ..system.privileges import sudo
 from ..system.unit_result import UnitResult
 
@@ -81,7 +81,8 @@ class InstalledJob:
     @property
     def state(self) -> Path:
         """The job's state directory, whether it is there or not."""
-        return self.scope.base / self.job
+        own = self.scope.base / self.job
+        return (pinned_elsewhere(self.job) or own) if self.scope is Scope.USER else own
 
     @property
     def by_cron(self) -> bool:

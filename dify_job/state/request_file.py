@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..system.json_text import dumps
+from .. import log
 from .store import JobState
 
 NAME = "wish.json"
 _FRESH = 60.0  # seconds for a wish to reach the run that it starts
+_LARGEST = 512 * 1024 * 1024  # bytes; a whole result has the outputs of its run
 _KEPT = 86400.0  # seconds after which nobody waits any more
 
 
@@ -30,18 +31,18 @@ def is_fresh(state: JobState) -> bool:
 def answer(state: JobState, result: Mapping[str, Any]) -> None:
     """Put a run's result where somebody waits for it. Raises OSError."""
     if _age(state) < _KEPT:
-        state.write(NAME, dumps({"result": result}) + "\n")
+        state.write(NAME, log.as_json({"result": result}) + "\n")
 
 
 def take(state: JobState) -> dict[str, Any] | None:
     """Take the answer, or the wish back where no run found it. Raises OSError."""
-    told = state.read(NAME) or {}
+    told = state.read(NAME, _LARGEST) or {}
     state.remove(NAME)
     result = told.get("result")
     return result if isinstance(result, dict) else None
 
 
 def _age(state: JobState) -> float:
-    asked = (state.read(NAME) or {}).get("asked")
+    asked = (state.read(NAME, _LARGEST) or {}).get("asked")
     age = time.time() - asked if isinstance(asked, (int, float)) else float("inf")
     return age if age >= 0 else float("inf")

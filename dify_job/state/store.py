@@ -4,12 +4,14 @@ BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.js
 hand, timer and cron.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,23 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
-from ..system.paths import state_home
+from ..system.paths import account_home, state_home
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
 
 OWN_FILES = frozenset(
-    {"lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl", "wish.json"}
+    {
+        *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
+        *("wish.json", "downloads.json", "installed"),
+    }
 )
+_WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
+_LEFTOVER_AGE = 60.0  # seconds after which nobody writes the file any more
+_LARGEST = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
 _SYSTEM_BASE = Path("/var/lib/dify-job")
 _END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
+_PINNED = "installed"
+_MOST_DOWNLOADS = 10_000
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
@@ -100,7 +110,72 @@ def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] 
     system = base_of(system=True) / job
     if os.geteuid() == 0 or (_is_roots(config_path) and os.access(system, os.F_OK)):
         return system
-    return base_of(system=False, environ=environ) / job
+    return pinned_elsewhere(job, environ) or base_of(system=False, environ=environ) / job
+
+
+def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where an installed job of a user has its state, if not where the caller's variables say.
+
+    A unit or crontab entry has neither the XDG_STATE_HOME nor the HOME of the shell that asks, so what
+    install pinned below the plain home directory wins.
+    """
+    if environ.get("STATE_DIRECTORY") or os.geteuid() == 0:
+        return None
+    own = base_of(system=False, environ=environ) / job
+    for base in _plain_bases():
+        place = base / job
+        if place != own and (place / _PINNED).exists() and not _is_same(place, own):
+            return place
+    return None
+
+
+def _plain_bases() -> list[Path]:
+    """Return the bases without XDG_STATE_HOME: below HOME, and below the home of the account."""
+    homes = [state_home({}), *([home / ".local/state"] if (home := account_home()) is not None else [])]
+    return [home / "dify-job" for home in homes]
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def pin(job: str) -> None:
+    """Let an installed job of this user have one state, whatever variables the process that asks has.
+
+    The place that XDG_STATE_HOME names, the one below HOME and the one below the account's home become the
+    same directory, with a mark in it. Raises OSError.
+    """
+    if os.geteuid() == 0:
+        return
+    own, *others = dict.fromkeys(base / job for base in (base_of(system=False), *_plain_bases()))
+    real = next((place for place in (own, *others) if place.is_dir()), own)
+    make_base(real.parent)
+    real.mkdir(mode=0o700, exist_ok=True)
+    (real / _PINNED).touch()
+    for place in (own, *others):
+        if not os.path.lexists(place):
+            with contextlib.suppress(OSError):  # an account's home need not be there
+                make_base(place.parent)
+                place.symlink_to(real)
+
+
+def unpin(job: str) -> None:
+    """Let a job that is no longer installed follow the variables of its caller again."""
+    if os.geteuid() != 0:
+        for base in _plain_bases():
+            with contextlib.suppress(OSError):
+                (base / job / _PINNED).unlink(missing_ok=True)
+
+
+def places_of(job: str, base: Path) -> list[Path]:
+    """Return every place at which a job has state: below a base, and where its state was pinned."""
+    bases = [base] if base == _SYSTEM_BASE or os.geteuid() == 0 else [base, *_plain_bases()]
+    found = [path for one in bases for path in (one / job, private_of(one) / job)]
+    targets = [path.resolve() for path in found if path.is_symlink() and path.is_dir()]
+    return list(dict.fromkeys([*found, *targets]))
 
 
 def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
@@ -185,6 +260,8 @@ class JobState:
             os.close(fd)
             raise
         self._lock = fd
+        self._files.remove_leftovers(_WRITTEN_UNDER_LOCK, older=0.0)
+        self._files.remove_leftovers(OWN_FILES - _WRITTEN_UNDER_LOCK, older=_LEFTOVER_AGE)
 
     def in_flight(self) -> InFlight | None:
         """The run that an earlier process left without an end; an unreadable record is None."""
@@ -213,13 +290,24 @@ class JobState:
         except (KeyError, ValueError):
             return None
 
+    def downloads(self) -> dict[str, str]:
+        """Return the files that the job saved: path to identity, as `put_downloads` got them."""
+        told = self.read("downloads.json") or {}
+        return {path: identity for path, identity in told.items() if isinstance(identity, str)}
+
+    def put_downloads(self, files: Mapping[str, str]) -> None:
+        """Remember which files the job saved; of very many the last ones."""
+        last = dict(list(files.items())[-_MOST_DOWNLOADS:])
+        self.write("downloads.json", json.dumps(last) + "\n")
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Keep a result as a line of the history and as the last one; the caller holds the lock."""
         self.remember(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
-        kept = self._text("history.jsonl")
-        if kept.count("\n") > _HISTORY_LINES + _HISTORY_SLACK:
-            self.write("history.jsonl", "\n".join(kept.split("\n")[-_HISTORY_LINES - 1 :]))
+        kept = self._text("history.jsonl").split("\n")
+        if len(kept) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
+            # Of a file without line ends nothing is kept but what this run appended.
+            self.write("history.jsonl", "\n".join(kept[1:][-_HISTORY_LINES - 1 :]))
 
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
@@ -242,17 +330,27 @@ class JobState:
         lines = self._text("history.jsonl").split("\n")  # not splitlines: U+2028 is data
         return [entry for line in lines if (entry := record_in(line)) is not None]
 
-    def read(self, name: str) -> dict[str, Any] | None:
-        """A record by its file's name; None where there is none, or a damaged one."""
-        return record_in(self._text(name))
+    def read(self, name: str, largest: int = _LARGEST) -> dict[str, Any] | None:
+        """A record by its file's name; None where there is none, or a damaged one; largest: bytes."""
+        return record_in(self._text(name, largest))
 
-    def _text(self, name: str) -> str:
+    def _text(self, name: str, largest: int = _LARGEST) -> str:
+        """The file, or of a larger one its end."""
         try:
             fd = self._files.open(name, os.O_RDONLY)
         except FileNotFoundError:
             return ""
-        with os.fdopen(fd, encoding="utf-8", errors="replace", newline="\n") as file:
-            return file.read()
+        with os.fdopen(fd, "rb") as file:
+            file.seek(max(0, os.fstat(fd).st_size - largest))
+            return file.read(largest).decode(errors="replace")
+
+    def _size(self, name: str) -> int:
+        try:
+            fd = self._files.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return 0
+        with os.fdopen(fd, "rb"):
+            return os.fstat(fd).st_size
 
     def write(self, name: str, text: str, *, sync: bool = False) -> None:
         """A whole record, old or new; sync: on disk before it returns."""
@@ -279,11 +377,23 @@ def _link_to_private(directory: Path) -> None:
             directory.symlink_to(Path("..", *private.parts[-3:]))
 
 
+@contextlib.contextmanager
+def before_the_run(state: JobState | None) -> Iterator[None]:
+    """Report whatever is wrong with the state, before anything is sent, as JobError (cannot-write)."""
+    try:
+        yield
+    except OSError as error:
+        if state is None:
+            raise
+        raise cannot_write(state.directory, error) from None
+
+
 def cannot_write(directory: Path, error: OSError) -> JobError:
     """The error for a state directory that takes no lock or record; found before the call."""
+    place = directory / error.filename if isinstance(error.filename, str) else directory
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
     away = (
-        msg("mv {directory} {directory}.old", directory=directory)
+        msg("mv {place} {place}.old", place=shlex.quote(str(place)))
         if error.errno == errno.EEXIST
         else msg("make it writable for you")
     )

@@ -1,6 +1,7 @@
 """A user's own directories, by the XDG base directory rules."""
 
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,13 +16,22 @@ def data_home(environ: Mapping[str, str] = os.environ) -> Path:
     return _directory("XDG_DATA_HOME", ".local/share", environ)
 
 
+def account_home() -> Path | None:
+    """Return the home directory that the user's account has, whatever HOME says; None without an account."""
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return None
+
+
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Where a user's state is."""
     return _directory("XDG_STATE_HOME", ".local/state", environ)
 
 
 def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
-    if given := environ.get(variable):
+    given = environ.get(variable, "")
+    if Path(given).is_absolute():  # a relative path is invalid, by the specification, and ignored
         return Path(given)
     try:
         return Path.home() / below

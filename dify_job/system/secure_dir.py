@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,12 +49,32 @@ class Directory:
         if flags & os.O_CREAT:
             with contextlib.suppress(FileExistsError):
                 return self._new(name, flags, 0o600)
-        fd = os.open(name, flags & ~os.O_CREAT | _PLAIN, dir_fd=self._fd)
+        try:
+            fd = os.open(name, flags & ~os.O_CREAT | _PLAIN, dir_fd=self._fd)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise _no_file(name) from None
+            raise
         found = os.fstat(fd)
         if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
             os.close(fd)
-            raise OSError(errno.EPERM, msg("not a plain file of its own"), name)
+            raise _no_file(name)
         return fd
+
+    def remove_leftovers(self, names: Collection[str], older: float) -> None:
+        """Remove what a killed process left of new files.
+
+        Args:
+            names: The names that the files were to have.
+            older: Seconds that have passed since a file was last written.
+        """
+        before = time.time() - older
+        for entry in os.scandir(self._fd):
+            if any(_is_temporary(entry.name, name) for name in names):
+                with contextlib.suppress(OSError):
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(found.st_mode) and found.st_mtime <= before:
+                        os.unlink(entry.name, dir_fd=self._fd)
 
     @contextlib.contextmanager
     def replacing(self, name: str, mode: int | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
@@ -64,7 +86,7 @@ class Directory:
         with contextlib.suppress(FileNotFoundError):
             there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
             if not stat.S_ISREG(there) and not stat.S_ISLNK(there):
-                raise OSError(errno.EEXIST, msg("there is something named {name} that is no file", name=name))
+                raise _no_file(name)
         temporary = _temporary(name)
         try:
             with os.fdopen(self._new(temporary, os.O_WRONLY, mode), "wb") as file:
@@ -77,6 +99,14 @@ class Directory:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._fd)
             raise
+
+    def identity(self, name: str) -> str | None:
+        """Return what tells a file from another one of the same name; None where there is none."""
+        try:
+            found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}"
 
     def remove(self, name: str) -> None:
         """Remove a file, or nothing."""
@@ -107,6 +137,22 @@ class Directory:
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
+def _no_file(name: str) -> OSError:
+    return OSError(
+        errno.EEXIST,
+        msg("{name} is no regular file with one name; dify-job leaves it alone", name=name),
+        name,
+    )
+
+
 def _temporary(name: str) -> str:
     """Begins with a dot and ends in none of .service, .timer, .toml or .prom: nobody reads half a file."""
-    return f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}.{os.urandom(6).hex()}.new"
+    return f".{_part_of(name)}.{os.urandom(6).hex()}.new"
+
+
+def _is_temporary(entry: str, name: str) -> bool:
+    return re.fullmatch(rf"\.{re.escape(_part_of(name))}\.[0-9a-f]{{12}}\.new", entry) is not None
+
+
+def _part_of(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:_LONGEST])

@@ -344,17 +344,56 @@ def test_names_that_are_taken_in_this_run_get_a_number(dify_job: Command, dify: 
     assert files == {"result-2.json": b"1", "a.txt": b"2", "a-2.txt": b"3", "a-3.txt": b"4"}
 
 
-def test_the_files_of_the_next_run_replace_those_of_the_last_and_links_are_not_followed(
+def test_files_of_the_next_run_replace_those_of_the_last_and_no_others(
     dify_job: Command, dify: StandIn
 ) -> None:
     downloading(dify_job, dify)
+    out = dify_job.home / "out"
     (dify_job.home / "precious").write_text("kept")
-    (dify_job.home / "out" / "a.txt").symlink_to("../precious")
+    (out / "a.txt").symlink_to("../precious")
+    (out / "b.txt").write_text("mine")
     for content in (b"1", b"2"):
-        serve_files(dify, [("a.txt", content)])
-        assert dify_job("run").code == 0
-        assert saved(dify_job)["a.txt"] == content
+        serve_files(dify, [("a.txt", content), ("b.txt", content), ("c.txt", content)])
+        ran = dify_job("run")
+        assert ran.code == 0
+        assert ran.stderr.count("no earlier run of this job made it") == 2
+        assert saved(dify_job)["c.txt"] == content
+        assert (out / "b.txt").read_text() == "mine"
+        assert (out / "a.txt").is_symlink()
+    (out / "c.txt").unlink()
+    (out / "c.txt").write_text("mine, too")
+    assert dify_job("run").code == 0
+    assert (out / "c.txt").read_text() == "mine, too"
     assert (dify_job.home / "precious").read_text() == "kept"
+
+
+def test_an_address_on_another_private_network_is_fetched_where_it_is_named_alone(
+    dify_job: Command, dify: StandIn
+) -> None:
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
+    with Saying(redirect) as raw:
+        for url in ("http://169.254.169.254/meta", f"{raw.address}/file"):
+            dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
+            downloading(dify_job, dify)
+            began = time.monotonic()
+            ran = dify_job("run")
+            assert ran.code == 0
+            assert "output.download_hosts" in ran.stderr
+            assert time.monotonic() - began < 8
+            assert saved(dify_job).keys() == {"result.json"}
+    serve_files(dify, [("a.txt", b"x")])
+    downloading(dify_job, dify.base_url, more=', download_hosts = ["127.0.0.1"]')
+    assert dify_job("run").code == 0
+    assert saved(dify_job)["a.txt"] == b"x"
+
+
+@pytest.mark.parametrize("way", ["flag", "config"])
+def test_a_dash_is_no_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
+    configure(dify_job, dify, 'output = { file = "-" }' if way == "config" else "")
+    ran = dify_job("run", *(("--output", "-") if way == "flag" else ()))
+    assert ran.code == (64 if way == "flag" else 78)
+    assert "standard output" in ran.result["message"]
+    assert not dify.runs
 
 
 def test_count_and_size_are_bounded(dify_job: Command, dify: StandIn) -> None:

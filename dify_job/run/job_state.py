@@ -1,0 +1,46 @@
+"""Where a job keeps its state: one place, whatever the variables of the shell that asks say."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..config.model import Job
+from ..config.secrets import read_key
+from ..messages.errors import JobError
+from ..messages.message import Message, msg
+from ..state.store import directory_of, pinned_elsewhere
+
+
+def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the state directory of a job.
+
+    The job of the environment has one for each server and key, so that two shells with different keys do not
+    hinder each other.
+
+    Args:
+        job: The job.
+        config_path: The configuration that it comes from; None for the job of the environment.
+        environ: The variables of the caller.
+    """
+    name = job.name
+    if config_path is None and name == "default":
+        try:
+            key = read_key(job).reveal()
+        except JobError:
+            key = ""
+        if key:
+            name += "-" + hashlib.sha256(f"{job.base_url}\0{key}".encode()).hexdigest()[:12]
+    return directory_of(name, config_path, environ)
+
+
+def elsewhere_note(job: Job, config_path: Path | None) -> Message | None:
+    """Return a note where an installed job keeps its state elsewhere than this shell's variables say."""
+    place = pinned_elsewhere(job.name)
+    if place is None or place != directory_of(job.name, config_path):
+        return None
+    return msg(
+        "job {job} is installed and keeps its state in {place}, whatever HOME and XDG_STATE_HOME say here",
+        job=job.name,
+        place=place,
+    )

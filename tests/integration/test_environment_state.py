@@ -1,0 +1,35 @@
+"""The job of the environment has a state for each server and key."""
+
+import time
+
+from dify_job.demo.apps import App, Node
+from dify_job.demo.server import StandIn
+from tests.support.command import Command
+
+SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 4.0), Node("End")))
+QUICK = App("app-quick")
+
+
+def test_two_keys_are_two_jobs(dify_job: Command) -> None:
+    with StandIn((SLOW, QUICK)) as server:
+        common = {"DIFY_BASE_URL": server.base_url, "STATE_DIRECTORY": ""}
+        base = dify_job.home / "var"
+        (dify_job.home / "sitecustomize.py").write_text(
+            f"import pathlib, dify_job.state.store as s\ns._SYSTEM_BASE = pathlib.Path({str(base)!r})\n"
+        )
+        common["PYTHONPATH"] = str(dify_job.home)
+        slow, quick = common | {"DIFY_API_KEY": "app-slow"}, common | {"DIFY_API_KEY": "app-quick"}
+        process = dify_job.start("run", env=slow)
+        until = time.monotonic() + 20
+        while not server.runs and time.monotonic() < until:
+            time.sleep(0.01)
+        assert dify_job("run", env=quick).code == 0
+        assert dify_job("run", env=slow).code == 75
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert len(list(base.iterdir())) == 2
+        assert "app-" not in " ".join(path.name for path in base.iterdir())
+        for env, count in ((slow, 2), (quick, 1)):
+            shown = dify_job("history", env=env).stdout
+            assert shown.count("succeeded") == 1
+            assert len([line for line in shown.splitlines() if "default" in line or "20" in line]) >= count

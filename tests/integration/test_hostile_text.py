@@ -1,0 +1,78 @@
+"""A key that the server sends back, and control sequences, reach neither records nor a terminal."""
+
+import json
+import os
+import pty
+
+from tests.support.command import Command
+from tests.support.scripted import Scripted, answer, blocking, finished, stream
+
+KEY = "app-secret-0123456789"
+
+
+def terminal(dify_job: Command, *args: str, env: dict[str, str]) -> str:
+    master, slave = pty.openpty()
+    process = dify_job.start(*args, env=env, stdout=slave)
+    os.close(slave)
+    shown = b""
+    try:
+        while data := os.read(master, 65536):
+            shown += data
+    except OSError:
+        pass
+    process.communicate(timeout=30)
+    return shown.decode()
+
+
+def test_key_that_the_server_returns_as_an_id_is_kept_nowhere(dify_job: Command) -> None:
+    event = finished("failed", error=f"the key {KEY} is wrong")
+    event["task_id"] = event["workflow_run_id"] = event["data"]["id"] = KEY
+    config = dify_job.home / "c.toml"
+    metrics = dify_job.home / "m.prom"
+    with Scripted(post=stream(event)) as server:
+        config.write_text(
+            f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nlog_outputs = "1kB"\n'
+            f'[jobs.daily.metrics]\ntextfile = "{metrics}"\n'
+        )
+        settings = ("daily", "--config", str(config))
+        for _ in range(2):
+            done = dify_job("run", *settings, "-v", env={"K": KEY})
+            assert KEY not in done.stdout + done.stderr
+        shown = dify_job("history", *settings, env={"K": KEY})
+        assert KEY not in shown.stdout + shown.stderr
+    kept = {path: path.read_bytes() for path in dify_job.home.rglob("*") if path.is_file()}
+    assert metrics in kept
+    assert [path for path, content in kept.items() if KEY.encode() in content] == []
+
+
+def test_printed_value_has_no_control_sequences_on_a_terminal(dify_job: Command) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2Jtext\u009b31m"
+    with Scripted(post=answer(200, blocking("succeeded", outputs={"x": evil}))) as server:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
+        words = ("run", "-q", "--mode", "blocking", "--print", "outputs.x")
+        shown = terminal(dify_job, *words, env=env)
+        assert "\x1b" not in shown
+        assert "\u009b" not in shown
+        assert "text" in shown
+        assert dify_job(*words, env=env).stdout == evil + "\n"
+
+
+def test_history_has_no_control_sequences_of_a_record(dify_job: Command) -> None:
+    state = dify_job.home / "state"
+    state.mkdir()
+    record = {
+        "success": False,
+        "message": "\x1b[2J\x1b]0;owned\x07",
+        "call_time": "2026-01-31T07:00:00+00:00",
+        "outcome": "\x1b[31mfailed",
+        "exit_code": 80,
+        "hint": "\x1b[1A",
+        "workflow_run_id": "\x1b[5m",
+        "failed_node": {"title": "\x1b[2J", "type": "\x1b[2J", "error": "\x1b[2J"},
+    }
+    (state / "history.jsonl").write_text(json.dumps(record) + "\n")
+    (state / "last.json").write_text(json.dumps(record) + "\n")
+    env = {"DIFY_API_KEY": KEY, "NO_COLOR": "1"}
+    for words in (("history",), ("status",), ("history", "--json")):
+        assert "\x1b[2J" not in terminal(dify_job, *words, env=env), words
+        assert "\x1b]0" not in terminal(dify_job, *words, env=env), words

@@ -1,0 +1,102 @@
+"""Whatever stands at a place of the state: refused with 73 before the call, and bounded."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import Command
+
+NAMES = ("in-flight.json", "lock")
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def second_name(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_text("{}")
+    os.link(other, path)
+
+
+@pytest.mark.parametrize("place", [link, loop, fifo, directory, second_name])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_file_is_refused_before_the_call(
+    dify_job: Command, server: StandIn, environ: dict[str, str], place: Callable[[Path], None], name: str
+) -> None:
+    state = dify_job.home / "state"
+    state.mkdir()
+    place(state / name)
+    done = dify_job("run", env=environ)
+    assert done.code == 73, done.stderr
+    assert name in done.result["message"]
+    assert str(state / name) in done.result["hint"]
+    assert not server.runs
+    assert Path("/etc/passwd").read_text()
+
+
+@pytest.mark.parametrize("place", [link, fifo, directory])
+def test_a_template_that_asks_for_the_last_success_is_refused(
+    dify_job: Command, server: StandIn, place: Callable[[Path], None]
+) -> None:
+    config = dify_job.home / "c.toml"
+    config.write_text(
+        f'[jobs.d]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n'
+        'inputs = { a = "{{ last_success }}" }\n'
+    )
+    (dify_job.home / "state").mkdir()
+    place(dify_job.home / "state/last-success.json")
+    done = dify_job("run", "--config", str(config), env={"K": "app-k"})
+    assert done.code == 73
+    assert not server.runs
+
+
+@pytest.mark.parametrize("place", [link, fifo, directory])
+@pytest.mark.parametrize("name", ["history.jsonl", "last.json", "last-success.json"])
+def test_outcome_stands_where_the_result_cannot_be_kept(
+    dify_job: Command, environ: dict[str, str], place: Callable[[Path], None], name: str
+) -> None:
+    (dify_job.home / "state").mkdir()
+    place(dify_job.home / "state" / name)
+    assert dify_job("run", env=environ).code == 0
+    for command in ("history", "status", "doctor"):
+        assert "Traceback" not in dify_job(command, env=environ).stderr
+
+
+def test_history_without_line_ends_is_cut(dify_job: Command, environ: dict[str, str]) -> None:
+    history = dify_job.home / "state/history.jsonl"
+    history.parent.mkdir()
+    with history.open("wb") as file:
+        file.truncate(100 * 1024 * 1024)
+    assert dify_job("run", env=environ).code == 0
+    assert history.stat().st_size < 10_000
+    [line] = history.read_text().splitlines()
+    assert json.loads(line)["outcome"] == "succeeded"
+
+
+def test_what_a_killed_process_left_is_removed(dify_job: Command, environ: dict[str, str]) -> None:
+    state = dify_job.home / "state"
+    state.mkdir()
+    for name in ("in-flight.json", "last.json", "history.jsonl"):
+        (state / f".{name}.0123456789ab.new").write_text("{")
+    (state / ".tick.json.0123456789ab.new").write_text("{")
+    os.utime(state / ".tick.json.0123456789ab.new", (1, 1))
+    (state / ".mine.0123456789ab.new").write_text("{")
+    assert dify_job("run", env=environ).code == 0
+    assert [entry.name for entry in state.glob(".*.new")] == [".mine.0123456789ab.new"]

@@ -1,0 +1,33 @@
+import mimetypes
+from pathlib import Path
+
+import pytest
+
+from dify_job.dify.form import FormField, Limits
+from dify_job.run.files import InputFile, fault_of, look_at, mime_type_of, type_of
+
+DOCUMENTS = FormField(
+    variable="f", kind="file", allowed_types=("document",), allowed_methods=("local_file", "remote_url")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.xml", "document"), ("a.js", "document"), ("a.py", "document"), ("a.bin", "custom"), ("a", "custom")],
+)
+def test_type_does_not_depend_on_the_tables_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
+) -> None:
+    (tmp_path / name).write_text("x")
+    [file] = look_at({"f": [str(tmp_path / name)]})["f"]
+    for table in ({}, {".xml": "application/xml", ".js": "application/javascript", ".bin": "text/plain"}):
+        monkeypatch.setattr(mimetypes, "types_map", table)
+        monkeypatch.setattr(mimetypes, "guess_type", lambda *_: ("application/x-other", None))
+        assert look_at({"f": [str(tmp_path / name)]})["f"] == (file,)
+        assert type_of(file, DOCUMENTS) == kind
+        assert (fault_of(file, DOCUMENTS, Limits()) is None) == (kind == "document")
+
+
+def test_server_judges_an_address_whose_extension_is_in_no_list() -> None:
+    file = InputFile("f", "a.rst", mime_type_of("a.rst"), url="https://example.com/a.rst")
+    assert fault_of(file, DOCUMENTS, Limits()) is None
