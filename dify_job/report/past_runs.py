@@ -82,7 +82,7 @@ def job_history(
         runs = with_unit_result(read_history(directory), ending, read_in_flight(directory))
     except OSError as error:
         return JobHistory(job, directory, error=error, console_url=console_url)
-    return JobHistory(job, directory, in_order(runs), console_url=console_url)
+    return JobHistory(job, directory, runs, console_url=console_url)
 
 
 def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None) -> InstalledJob | None:
@@ -142,16 +142,6 @@ def newest_first(
         if (not failed or has_failed(run)) and (since is None or began_since(run, since))
     ]
     return sorted(merged, key=lambda one: one.run.began or _UNDATED, reverse=True)
-
-
-def in_order(runs: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
-    """Return runs in the order of their times: a run that was settled later is recorded after younger ones.
-
-    Args:
-        runs: Records in any order; those without a time come first.
-
-    """
-    return tuple(sorted(runs, key=lambda run: run.began or _UNDATED))
 
 
 def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
