@@ -16,6 +16,7 @@ import pytest
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
 from dify_job.state.store import InFlight, JobState, LockHeld
+from tests.support.campaign import Campaign
 from tests.support.command import Command
 
 
@@ -105,8 +106,8 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
 
 
 @pytest.mark.timeout(600)  # 4,000 forks of a process that has grown by all the tests before
-def test_of_a_thousand_races_for_the_lock_each_has_one_winner(tmp_path: Path) -> None:
-    racers, races = 4, 1000
+def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaign) -> None:
+    racers, races = 4, 1000 if campaign.whole else 40
 
     def race(gate: int, told: int, won: int) -> None:
         os.read(gate, 1)
@@ -186,9 +187,11 @@ def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
-def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(tmp_path: Path, version: str) -> None:
+def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(
+    tmp_path: Path, version: str, campaign: Campaign
+) -> None:
     draw = random.Random(version)
-    kills = 25
+    kills = 25 if campaign.whole else 4
     apps = [App(f"app-{number}", nodes=(Node("Think", 0.4),)) for number in range(kills)]
     with StandIn(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
         futures = []
@@ -199,7 +202,8 @@ def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(tmp_path: Path, 
             futures.append(pool.submit(killed_and_run_again, *case, under_way=under_way))
         for future in futures:
             future.result()
-        assert len(server.runs) > kills + kills // 4, "too few were killed in mid-run to show anything"
+        if campaign.whole:
+            assert len(server.runs) > kills + kills // 4, "too few were killed in mid-run to show anything"
 
 
 def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: StandIn) -> None:

@@ -15,6 +15,7 @@ from tests.support.command import KEY, Command
 
 from .test_transport import HEAD, event
 
+pytestmark = pytest.mark.slow  # each test measures a process of its own
 BENCH = Path(__file__).parents[2] / "bench"
 MIB = 2**20
 

@@ -45,11 +45,23 @@ def is_left_over(path: str) -> bool:
 @pytest.mark.parametrize(
     ("backend", "scenario"),
     [
-        *((backend, each) for backend in BACKENDS for each in ("fresh", "change", "paused", "uninstall")),
-        ("systemd", "service"),
-        ("systemd", "start"),
-        ("systemd", "env-file"),
-        ("crontab", "env-file"),
+        ("systemd", "change"),
+        ("crontab", "fresh"),
+        *(
+            pytest.param(backend, each, marks=pytest.mark.slow)
+            for backend in BACKENDS
+            for each in ("fresh", "change", "paused", "uninstall")
+            if (backend, each) not in {("systemd", "change"), ("crontab", "fresh")}
+        ),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("systemd", "service"),
+                ("systemd", "start"),
+                ("systemd", "env-file"),
+                ("crontab", "env-file"),
+            )
+        ),
     ],
 )
 def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_completes_it(
@@ -70,9 +82,21 @@ def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_com
     assert len(found) > (4 if campaign.whole else 1)
 
 
-@pytest.mark.parametrize("fault", ["full", "failing"])
-@pytest.mark.parametrize("scenario", ["fresh", "change", "start", "env-file"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "scenario", "fault"),
+    [
+        ("systemd", "change", "full"),
+        ("crontab", "change", "failing"),
+        *(
+            pytest.param(backend, scenario, fault, marks=pytest.mark.slow)
+            for backend in BACKENDS
+            for scenario in ("fresh", "change", "start", "env-file")
+            for fault in ("full", "failing")
+            if (backend, scenario, fault)
+            not in {("systemd", "change", "full"), ("crontab", "change", "failing")}
+        ),
+    ],
+)
 def test_full_disk_or_failing_program_at_any_operation_is_rolled_back_and_reported(
     backend: str, scenario: str, fault: str, tmp_path: Path, campaign: Campaign
 ) -> None:

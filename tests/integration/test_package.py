@@ -11,11 +11,15 @@ import time
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from dify_job.demo.server import StandIn
 from dify_job.log.journal import MESSAGE_IDS
 from dify_job.state.store import JobState
 
 from ..conftest import ROOT, build, tracked
+
+pytestmark = pytest.mark.packaging
 
 
 def expected() -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.accepting import Accepting, Saying, read_request
+from tests.support.campaign import Campaign
 from tests.support.command import KEY
 from tests.support.forked import Ended, Forks
 from tests.support.recordings import Recording
@@ -185,7 +186,9 @@ def fault_of(server: WildServer, ended: Ended) -> str | None:
 
 
 @pytest.mark.timeout(300)
-def test_whatever_a_server_does_the_exit_code_is_honest(forks: Forks, tmp_path: Path) -> None:
+def test_whatever_a_server_does_the_exit_code_is_honest(
+    forks: Forks, tmp_path: Path, campaign: Campaign
+) -> None:
     def wild(seed: int) -> tuple[int, int, str | None]:
         with WildServer(seed) as server:
             home = tmp_path / str(seed)
@@ -196,10 +199,11 @@ def test_whatever_a_server_does_the_exit_code_is_honest(forks: Forks, tmp_path: 
             return seed, ended.code, fault and f"{fault}: exit {ended.code}, {ended.stderr[-500:]}"
 
     with ThreadPoolExecutor(24) as pool:
-        told = list(pool.map(wild, range(400)))
+        told = list(pool.map(wild, campaign.pick(range(400), 40)))
     assert not [one for one in told if one[2]]
     seen = {code for _, code, _ in told}
-    assert {*HONEST.values(), 74, 124} <= seen, "the servers are not wild enough"
+    if campaign.whole:
+        assert {*HONEST.values(), 74, 124} <= seen, "the servers are not wild enough"
 
 
 # Answers in which bytes are wrong
@@ -227,7 +231,9 @@ def mangled(recording: Recording, draw: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(300)
-def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(forks: Forks, tmp_path: Path) -> None:
+def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(
+    forks: Forks, tmp_path: Path, campaign: Campaign
+) -> None:
     recordings = [
         one for version in ("1.11.2", "1.14.2") for one in recorded_runs(version) if len(one.bytes) < 50_000
     ]
@@ -243,4 +249,4 @@ def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(forks: Forks, tmp_path: P
         return None if good else f"{seed} {recording.name}: exit {ended.code}, {ended.stderr[-800:]}"
 
     with ThreadPoolExecutor(24) as pool:
-        assert not [fault for fault in pool.map(answered, range(600)) if fault]
+        assert not [fault for fault in pool.map(answered, campaign.pick(range(600), 60)) if fault]
