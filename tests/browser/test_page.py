@@ -14,7 +14,8 @@ import pytest
 
 from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus
-from tests.support.pages import NOW, host, job_status, record
+from tests.support.pages import NOW, host, job_status
+from tests.support.past import record
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,8 @@ def look(tmp_path_factory: pytest.TempPathFactory) -> Look:
             timeout=100,
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
 
     return run
 

@@ -240,7 +240,7 @@ def play(forks: Forks, home: Path, outcome: str) -> Ended:
     post, keys, words = RUNS[outcome]
     with Scripted(post=post or NOT_FOUND, detail=answer(200, run_of("running"), version="1.14.2")) as server:
         player = Player(forks, home, config_of(server.base_url, keys))
-        more: dict[str, Any] = STATES.get(outcome, {})
+        more: Any = STATES.get(outcome, {})
         words = ("--log-format=json", "run", "daily", *words)
         return player(*words, env=more.get("env"), patches=more.get("patches"), limits=IMPATIENT)
 
@@ -259,7 +259,7 @@ def test_results_of_runs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
 
 def play_at_once(forks: Forks, home: Path) -> dict[str, Ended]:
     """Runs that are interrupted, and what runs beside them do."""
-    ended = {}
+    ended: dict[str, Any] = {}
     with Scripted(post=stream(STARTED, then="hold"), detail=NOT_FOUND) as server:
         first = Player(forks, home / "first", config_of(server.base_url))
         second = Player(forks, home / "second", config_of(server.base_url))

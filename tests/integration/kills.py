@@ -118,8 +118,8 @@ class Home:
         self.table = FakeCrontab(directory)
         self.faults = Faults("none", 0)
         subprocesses.run = self.run  # type: ignore[assignment]
-        subprocesses.found = lambda _name: True
-        systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
+        subprocesses.found = lambda _name: True  # type: ignore[assignment]
+        systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign, assignment]
         crond.is_running = lambda: True
         directory.mkdir(parents=True)
         if backend == "cron.d":
@@ -235,8 +235,8 @@ def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> di
         leave(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     after = home.world()
-    error = directory / "error"
-    told = error.read_text() if error.exists() else ""
+    said = directory / "error"
+    told = said.read_text() if said.exists() else ""
     act(home, scenario)
     return {
         "aim": aim,

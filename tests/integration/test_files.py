@@ -260,7 +260,7 @@ def test_an_upload_that_is_redirected_is_sent_whole_again(dify_job: Command, tmp
         "/v1/files/moved": (201, {}, b'{"id": "1"}'),
         "/v1/workflows/run": (400, {"X-Version": "1.11.2"}, b'{"code": "invalid_param", "message": "no"}'),
     }
-    with Scripted(answers) as server:
+    with Scripted(dict[str, object](answers)) as server:
         configure(dify_job, server.base_url)
         assert dify_job("run", "--file", "doc=a.txt").code == 65
     sent = dict(zip(server.paths, server.requests, strict=True))

@@ -28,7 +28,7 @@ def ask(config: Path) -> Iterator[Callable[..., tuple[bytes, int, str]]]:
         def send(data: bytes, *flags: str) -> tuple[bytes, int, str]:
             with socket.create_connection(server.getsockname()) as client:
                 accepted, _ = server.accept()
-                handler = subprocess.Popen(
+                handler = subprocess.Popen(  # type: ignore[call-overload] # a socket has a fileno
                     [
                         sys.executable,
                         "-m",
@@ -136,7 +136,7 @@ def test_a_standard_input_that_is_no_connection_is_a_wrong_usage(config: Path) -
     for stdin in (subprocess.DEVNULL, theirs):
         done = subprocess.run(
             [sys.executable, "-m", "dify_job", "http", "--config", str(config), "daily"],
-            stdin=stdin,
+            stdin=stdin,  # type: ignore[arg-type] # a socket has a fileno
             capture_output=True,
             text=True,
             check=False,

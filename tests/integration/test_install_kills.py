@@ -27,7 +27,7 @@ def ended_everywhere(
     environ = {**os.environ, "TZ": "UTC"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
     assert found[-1]["code"] == 99, "the last one met no operation"
     return found
 

@@ -61,7 +61,7 @@ def test_quiet_says_nothing_of_a_success(dify_job: Command, environ: dict[str, s
 def test_a_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
     dify_job: Command, environ: dict[str, str], closed: tuple[int, ...]
 ) -> None:
-    ran = dify_job("run", env=environ, preexec_fn=lambda: [os.close(descriptor) for descriptor in closed])
+    ran = dify_job("run", env=environ, preexec_fn=lambda: list(map(os.close, closed)))
     assert ran.code == 0
     assert closed != (2,) or ran.result["outcome"] == "succeeded"
     past = json.loads(dify_job("history", "--json", env=environ).stdout)["runs"]

@@ -339,9 +339,9 @@ def test_names_that_are_taken_in_this_run_get_a_number(dify_job: Command, dify: 
     serve_files(dify, files)
     downloading(dify_job, dify)
     assert dify_job("run").code == 0
-    files = saved(dify_job)
-    assert json.loads(files.pop("result.json"))["success"] is True
-    assert files == {"result-2.json": b"1", "a.txt": b"2", "a-2.txt": b"3", "a-3.txt": b"4"}
+    found = saved(dify_job)
+    assert json.loads(found.pop("result.json"))["success"] is True
+    assert found == {"result-2.json": b"1", "a.txt": b"2", "a-2.txt": b"3", "a-3.txt": b"4"}
 
 
 def test_files_of_the_next_run_replace_those_of_the_last_and_no_others(

@@ -211,7 +211,7 @@ def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tu
 def test_colours_are_off_where_nobody_wants_or_shows_them(
     night: Home, env: dict[str, str], coloured: bool
 ) -> None:
-    shown, code = on_terminal(night, "status", "--user", **env)
+    shown, code = on_terminal(night, "status", "--user", **env)  # type: ignore[arg-type]
     assert code == 1
     assert (b"\x1b[31m" in shown) == coloured
     assert b"\x1b" in shown or not coloured

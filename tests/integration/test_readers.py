@@ -12,8 +12,7 @@ import time
 import pytest
 
 from dify_job.demo.server import StandIn
-
-from .conftest import Command
+from tests.support.command import Command
 
 F_SETPIPE_SZ = 1031
 

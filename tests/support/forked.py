@@ -81,7 +81,11 @@ class ForkServer:
         env = {name: os.environ[name] for name in os.environ if name == "PATH" or name.startswith("COV")}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__], stdin=theirs, env=env, cwd=ROOT, start_new_session=True
+                [sys.executable, "-m", __name__],
+                stdin=theirs.fileno(),
+                env=env,
+                cwd=ROOT,
+                start_new_session=True,
             )
 
     def close(self) -> None:
@@ -116,12 +120,13 @@ class ForkServer:
         """
         with contextlib.ExitStack() as opened:
             feed: IO[bytes] | None = None
-            stdin = files.get("stdin")
+            stdin: Any = files.get("stdin")
             if "input" in files:
                 stdin, feed = _pipe(opened)
             elif stdin is None:
                 stdin = opened.enter_context(Path(os.devnull).open("rb"))
-            readers, ends = {}, {}
+            readers: dict[str, IO[bytes]] = {}
+            ends: dict[str, Any] = {}
             for name in ("stdout", "stderr"):
                 ends[name] = files.get(name)
                 if ends[name] is None:
@@ -293,10 +298,8 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
             module, _, name = where.partition(":")
             setattr(importlib.import_module(module), name, _patch(value))
         exec(order.get("first", ""), {})
-        limits = order.get("limits", {})
-        run._LIMITS = RunLimits(
-            **{name: tuple(one) if isinstance(one, list) else one for name, one in limits.items()}
-        )
+        limits: dict[str, Any] = order.get("limits", {})
+        run._LIMITS = RunLimits(**{name: _patch(one) for name, one in limits.items()})
         run._BEGAN = time.monotonic()
         sys.argv = ["dify-job", *order["args"]]
         main.main(order["args"])

@@ -71,5 +71,5 @@ def host(jobs: int, runs: int = 200) -> HostStatus:
     last = {"invoices": "failed", "daily-report": "unreachable"}
     rows = [job_status(name, records(name, runs, last=last.get(name, "succeeded"))) for name in names]
     return HostStatus(
-        at=NOW, jobs=tuple(sorted(rows, key=lambda row: list(type(row.health)).index(row.health)))
+        at=NOW, jobs=tuple(sorted(rows, key=lambda row: list(row.health.__class__).index(row.health)))
     )

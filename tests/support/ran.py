@@ -16,4 +16,5 @@ class Ran:
     @property
     def result(self) -> dict[str, Any]:
         """The JSON on stdout."""
-        return json.loads(self.stdout)
+        result: dict[str, Any] = json.loads(self.stdout)
+        return result

@@ -59,5 +59,11 @@ def random_field(chance: random.Random, low: int, high: int, names: list[str]) -
 
 
 def random_cron(chance: random.Random) -> str:
-    fields = ((0, 59, []), (0, 23, []), (1, 31, []), (1, 12, MONTHS), (0, 6, DAYS))
+    fields: tuple[tuple[int, int, list[str]], ...] = (
+        (0, 59, []),
+        (0, 23, []),
+        (1, 31, []),
+        (1, 12, MONTHS),
+        (0, 6, DAYS),
+    )
     return " ".join(random_field(chance, low, high, names) for low, high, names in fields)

@@ -152,7 +152,7 @@ def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
         return AppProbe(broken="no answer") if "gone" in base_url else AppProbe(version="1.14.2")
 
     monkeypatch.setattr(server, "look", look)
-    monkeypatch.setattr(server.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
     assert servers.look(job("https://gone"), key) == AppProbe(broken="no answer")
@@ -231,7 +231,7 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
 ) -> None:
     """root runs doctor, and the job's run_as user owns the virtual environment."""
     ran: list[object] = []
-    monkeypatch.setattr(program.subprocesses, "run", lambda *argv, **_: ran.append(argv))
+    monkeypatch.setattr("dify_job.checks.program.subprocesses.run", lambda *argv, **_: ran.append(argv))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)

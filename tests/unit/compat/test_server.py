@@ -13,11 +13,11 @@ from tests.support.http_calls import CALL
 
 
 def served(
-    pair: tuple[socket.socket, socket.socket], handle: object = None
+    pair: tuple[socket.socket, socket.socket], handle: Handle | None = None
 ) -> list[tuple[str, int, str | None]]:
     told: list[tuple[str, int, str | None]] = []
-    answer = handle or (lambda _request, body: as_json({"got": len(body)}))
-    threading.Thread(target=lambda: told.append(exchange(pair[1], lambda: answer)), daemon=True).start()  # type: ignore[arg-type]
+    answer: Handle = handle or (lambda _request, body: as_json({"got": len(body)}))
+    threading.Thread(target=lambda: told.append(exchange(pair[1], lambda: answer)), daemon=True).start()
     return told
 
 

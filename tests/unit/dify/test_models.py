@@ -55,7 +55,8 @@ def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
     rows = models.read_logs(body, "u")
     refusal = models.read_refusal(status, {"X-Version": "1.²"}, body)
     runs = [event and event.run, answer, found, *(rows or ())]
-    for end in [refusal, *(run for run in runs if isinstance(run, WorkflowRun))]:
+    ends: list[ApiError | WorkflowRun] = [refusal, *(run for run in runs if isinstance(run, WorkflowRun))]
+    for end in ends:
         result = result_of(decide(end), "j", call_time="", attempts=1, duration=0)
         json.dumps(result.as_json(), allow_nan=True)
         assert len(result.message) <= 1000

@@ -11,7 +11,7 @@ from dify_job.dify.sse import Content, Parser, ServerSentEvent, content_of
 
 def parse(*chunks: bytes) -> list[tuple[str, bytes]]:
     parser = Parser()
-    return [tuple(event) for chunk in chunks for event in parser.feed(chunk)]
+    return [(kind, data) for chunk in chunks for kind, data in parser.feed(chunk)]
 
 
 # The examples of the WHATWG page, and what Dify's streams add to them.
@@ -123,7 +123,7 @@ def test_passing_over_changes_no_event_wherever_it_is_cut(
 
 
 def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = []
+    decoded: list[object] = []
     monkeypatch.setattr("dify_job.dify.models.loads_whole", decoded.append)
     event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
     assert list(Parser(skip=IRRELEVANT_LINES).feed(event * 1000)) == []

@@ -104,7 +104,8 @@ def test_lost_lines_are_reported(pipe: tuple[int, int], monkeypatch: pytest.Monk
     for name in ("_logger", "_sink", "_level"):
         monkeypatch.setattr(log, name, getattr(log, name))
     writer = NonBlockingWriter(fd)
-    log.set_up(face="json", level=log.INFO, job="daily", stream=io.TextIOWrapper(writer, write_through=True))
+    stream = io.TextIOWrapper(writer, write_through=True)  # type: ignore[type-var]
+    log.set_up(face="json", level=log.INFO, job="daily", stream=stream)
     for number in range(3000):
         log.info("a line of some length " * 5, number=number)
     lost = writer.lost

@@ -55,12 +55,11 @@ def test_what_is_sent_is_what_the_form_asks_for_or_it_is_refused_before_the_post
     parameters = form_of(version)
     app = App("k", form=tuple(json.loads(FORMS[version])["user_input_form"]))
     inputs.setdefault("text", text)
+    refused: JobError | None = None
     try:
         sent = fitted(inputs, parameters, VERSIONS[version], {})
     except JobError as error:
         refused = error
-    else:
-        refused = None
     if refused is not None:
         assert refused.outcome is Outcome.REJECTED
         assert refused.hint
@@ -80,7 +79,7 @@ def means_the_same(given: Any, got: Any, field: FormField | None) -> bool:
     """No value is changed silently: what the workflow gets is what the person wrote."""
     assert field is not None
     if given is None:
-        return got == field.default
+        return bool(got == field.default)
     match field.kind:
         case "number":
             if isinstance(given, str):
@@ -90,7 +89,7 @@ def means_the_same(given: Any, got: Any, field: FormField | None) -> bool:
             words = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
             return got is given or str(given).strip().lower() in words[got]
         case "json_object":
-            return got == (json.loads(given) if isinstance(given, str) else given)
+            return bool(got == (json.loads(given) if isinstance(given, str) else given))
     return bool(got == given)
 
 

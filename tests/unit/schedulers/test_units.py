@@ -14,7 +14,8 @@ from dify_job.schedulers import units
 
 def unquoted(line: str) -> list[str]:
     """Words of ExecStart=, by systemd.service(5): quotes, C escapes, then specifiers, then $ in arguments."""
-    words, word, quote, at = [], None, "", 0
+    words: list[str] = []
+    word, quote, at = None, "", 0
     escapes = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
     while at < len(line):
         char = line[at]

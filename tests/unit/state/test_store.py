@@ -10,7 +10,7 @@ from dify_job.state.store import InFlight, JobState, LockHeld, boot_id
 def record(**changed: object) -> InFlight:
     values = {"run": "r", "user": "u", "base_url": "b", "started": "s", "deadline": 0.0,
               "boot": boot_id(), "boot_deadline": 1e12}  # fmt: skip
-    return InFlight(**{**values, **changed})
+    return InFlight(**{**values, **changed})  # type: ignore[arg-type]
 
 
 def test_a_record_in_flight_comes_back(tmp_path: Path) -> None:

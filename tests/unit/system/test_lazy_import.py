@@ -35,15 +35,15 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
     lazy_import("asked_late", "asked_parent")
-    import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
-    import asked_parent.child  # type: ignore[import-not-found] # noqa: PLC0415
+    import asked_late  # noqa: PLC0415
+    import asked_parent.child  # noqa: PLC0415
 
     assert "told" not in vars(asked_late)
     assert "asked_elsewhere" not in sys.modules
     assert asked_parent.child.name == "child"
     assert asked_parent.name == "parent"
 
-    from asked_late import twice  # type: ignore[import-not-found] # noqa: PLC0415
+    from asked_late import twice  # noqa: PLC0415
 
     assert (twice(2), asked_late.told, asked_late.__file__) == (4, [1], asked_late.__spec__.origin)
     assert type(asked_late) is type(sys)
@@ -53,7 +53,7 @@ def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
 
 def test_a_module_that_was_interrupted_is_executed_again() -> None:
     lazy_import("asked_late")
-    import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
+    import asked_late  # noqa: PLC0415
 
     def interrupt(_signum: int, _frame: object) -> None:
         raise InterruptedError
@@ -68,7 +68,7 @@ def test_a_module_that_was_interrupted_is_executed_again() -> None:
 
 def test_threads_that_ask_at_once_all_get_the_whole_module() -> None:
     lazy_import("asked_late")
-    import asked_late  # type: ignore[import-not-found] # noqa: PLC0415
+    import asked_late  # noqa: PLC0415
 
     answers: list[int] = []
     threads = [threading.Thread(target=lambda: answers.append(asked_late.twice(2))) for _ in range(4)]
@@ -85,4 +85,4 @@ def test_what_is_imported_already_and_what_is_not_there_stay_as_they_are() -> No
     lazy_import("json", "asked_nowhere")
     assert sys.modules["json"] is before
     with pytest.raises(ModuleNotFoundError, match="asked_nowhere"):
-        import asked_nowhere  # type: ignore[import-not-found] # noqa: F401, PLC0415
+        import asked_nowhere  # noqa: F401, PLC0415
