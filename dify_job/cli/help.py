@@ -28,13 +28,12 @@ def formatter_of(context: click.Context) -> "Formatter":
 class Formatter(click.HelpFormatter):
     """click's, with each text put into the reader's language before it is laid out."""
 
-    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:  # noqa: D102 - click's
-        super().write_usage(prog, args, prefix)
-
-    def write_heading(self, heading: str) -> None:  # noqa: D102
+    def write_heading(self, heading: str) -> None:
+        """Write a heading."""
         super().write_heading(translate_constant(heading))
 
-    def write_text(self, text: str) -> None:  # noqa: D102
+    def write_text(self, text: str) -> None:
+        """Write paragraphs."""
         indent = " " * self.current_indent
         for number, paragraph in enumerate(text.split("\n\n")):
             if paragraph.startswith("\b\n"):  # laid out already
@@ -44,9 +43,8 @@ class Formatter(click.HelpFormatter):
                 lines = wrapped(whole, self.width - self.current_indent)
             self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
 
-    def write_dl(  # noqa: D102
-        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
-    ) -> None:
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names with what each means."""
         rows = list(rows)
         longest = min(max(columns_of(first) for first, _ in rows), col_max)
         column = self.current_indent + longest + col_spacing

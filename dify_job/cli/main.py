@@ -1,39 +1,21 @@
 """The entry point and the one boundary: parse, dispatch, turn errors into messages and exit codes."""
 
 import gc
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
 
-# Nothing made while importing is garbage: without collections 0.06 of the CPU time of `import requests` less.
-gc.disable()
+import click
 
-# What click, requests and what they stand on import, and no run asks: 0.05 of `import requests` less.
-from ..system.lazy_import import lazy_import  # noqa: E402
-
-lazy_import(
-    *("csv", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex"),
-    *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
-)
-
-import os  # noqa: E402
-import sys  # noqa: E402
-import warnings  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from importlib import import_module  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
-
-import click  # noqa: E402
-
-from .. import __version__  # noqa: E402
-from ..exit_codes import Outcome, code_of  # noqa: E402
-from ..messages.errors import JobError  # noqa: E402
-from ..messages.i18n import translate_clicks_texts  # noqa: E402
-from ..messages.message import msg  # noqa: E402
-from .options import Globals, add_globals  # noqa: E402
-from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback  # noqa: E402
-
-# requests does without a detector of charsets, which Response.text alone asks and nobody reads, but warns:
-# 0.1 of `import requests` and 3 MiB less.
-sys.modules |= dict.fromkeys(("chardet", "charset_normalizer"))  # type: ignore[arg-type] # None: not installed
-warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
+from .. import __version__
+from ..exit_codes import Outcome, code_of
+from ..messages.errors import JobError
+from ..messages.i18n import translate_clicks_texts
+from ..messages.message import msg
+from .options import Globals, add_globals
+from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
 
 # By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -73,10 +55,10 @@ _COMMANDS = {name: entry for commands in _GROUPS.values() for name, entry in com
 class _Commands(click.Group):
     """Loads a command when it is called, so that `run` does not pay for the others."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
         module, attribute, _ = _COMMANDS[cmd_name]
@@ -85,7 +67,7 @@ class _Commands(click.Group):
         gc.enable()
         return add_globals(command)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in _GROUPS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(_WIDEST), text) for name, (_, _, text) in commands.items()])
@@ -132,9 +114,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     _occupy_standard_descriptors()
     translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
-        from .completion import set_up  # noqa: PLC0415 - a shell asks
-
-        set_up()
+        import_module(".completion", __package__).set_up()
     code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -188,9 +168,9 @@ def _usage_error(error: click.UsageError) -> int:
     path = error.ctx.command_path if error.ctx else "dify-job"
     message, mend = error.format_message(), f"{path} --help"
     if error.ctx is not None and error.ctx.info_name == "run":
-        from .arguments import as_inputs  # noqa: PLC0415 - `run` prints a result whatever happens
-        from .run import print_refusal  # noqa: PLC0415 - the same
-
+        # `run` prints a result whatever happens.
+        as_inputs = import_module(".arguments", __package__).as_inputs
+        print_refusal = import_module(".run", __package__).print_refusal
         mend = as_inputs(message, error.ctx.params.get("job")) or mend
         print_refusal(JobError(Outcome.USAGE, message, mend), error.ctx)
     echo_err(msg("dify-job: {message}", message=message))
