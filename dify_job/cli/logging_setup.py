@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _JOURNAL = Path("/run/systemd/journal/socket")
 
 
-def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
-    """Choose the log's face; on a terminal give the live line, which is the log's stream then."""
+def set_up(options: Globals, job: Job, *, scheduled: bool, without_result: bool = False) -> LiveLine | None:
+    """Choose the log's format; on a terminal give the live line, which is the log's stream then."""
     level = options.log_level
     if level is None:
         # DEBUG_INVOCATION: systemd.exec(5), RestartMode=debug
@@ -41,7 +41,14 @@ def set_up(options: Globals, job: Job, *, scheduled: bool) -> LiveLine | None:
     elif cron and not _JOURNAL.exists():
         stream = _syslog() or _file_of(job) or NullSink()
     face = "journal" if cron and _JOURNAL.exists() else options.log_format
-    log.set_up(face=face, level=log.level_of(level), stream=live or stream, job=job.name, journal=cron)
+    log.set_up(
+        face=face,
+        level=log.level_of(level),
+        stream=live or stream,
+        job=job.name,
+        journal=cron,
+        without_result=without_result,
+    )
     return None if scheduled else live
 
 

@@ -30,6 +30,7 @@ class LiveLine(RunObserver):
         self._began = time.monotonic()
         self._node: str = msg("waiting for the server")
         self._tokens = 0
+        self.usual: float | None = None  # seconds that such a run takes
         self._done = 0
         self._drawn = False
         self._lock = threading.Lock()
@@ -90,11 +91,13 @@ class LiveLine(RunObserver):
                     continue
                 elapsed = format_timespan(float(int(time.monotonic() - self._began)))
                 tokens = f" · {self._tokens} tokens" if self._tokens else ""
+                usual = "" if self.usual is None else format_timespan(max(1.0, float(round(self.usual))))
                 line = msg(
-                    "{node} · {done} nodes done · {elapsed}{tokens}",
+                    "{node} · {done} nodes done · {elapsed}{of_usual}{tokens}",
                     node=self._node,
                     done=self._done,
                     elapsed=elapsed,
+                    of_usual=msg(" of usually {usual}", usual=usual) if usual else "",
                     tokens=tokens,
                 )
                 try:

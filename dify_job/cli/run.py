@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,9 +17,11 @@ from ..config.loader import load_config, pick
 from ..config.model import Config, Expectation, Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.i18n import translate
 from ..messages.message import msg
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
+from ..run.job_state import state_directory
 from ..run.observers import Observers, RunObserver
 from ..run.result import Result, log_result
 from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
@@ -27,10 +30,11 @@ from ..system.values import replace
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
-from .output import UnprintedError, echo_err, echo_error, echo_json, echo_value, log_traceback
+from .output import UnprintedError, echo_data, echo_err, echo_error, echo_json, echo_value, log_traceback
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
+    from ..log.sinks import NonBlockingWriter
     from ..state.store import JobState
 
 _BEGAN = time.monotonic()
@@ -77,6 +81,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     envvar="DIFY_JOB_LOST",
     help=msg("How many processes of this run id ended without a word; with any, none is started."),
 )
+@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON on a terminal, too."))
 @click.option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
 @click.option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
 @click.pass_context
@@ -94,6 +99,7 @@ def run(  # noqa: PLR0913 - one argument an option
     lost: int,
     scheduled: bool,
     if_due: bool,
+    as_json: bool = False,
     **flags: str | None,
 ) -> int:
     """Run a job's workflow once.
@@ -105,6 +111,7 @@ def run(  # noqa: PLR0913 - one argument an option
     inbox = EventQueue()
     signals = Signals(inbox)
     stderr = logging_setup.never_wait_for_stderr()
+    in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
     final_code = _FinalCode(signals)
     start = RunContext(began=_BEGAN, inbox=inbox, observers=(final_code,), limits=_LIMITS)
     chosen, name = None, job or ""
@@ -115,7 +122,7 @@ def run(  # noqa: PLR0913 - one argument an option
         )
         chosen = _expecting(pick(config, job), print_path)
         name = chosen.name
-        live = logging_setup.set_up(options, chosen, scheduled=scheduled)
+        live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
         _warn(config, chosen, scheduled=scheduled)
         start = replace(
             start,
@@ -129,6 +136,7 @@ def run(  # noqa: PLR0913 - one argument an option
         )
         given = inputs_of(pairs, inputs_json)
         if live is not None:
+            live.usual = _usual_duration(chosen, config)
             live.start()
             start = replace(start, observers=(live, final_code))
         signals.begin()
@@ -151,11 +159,46 @@ def run(  # noqa: PLR0913 - one argument an option
         Observers(start.observers).finished(result)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
-        _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
-        log.finish(_STDERR_READER)
-        if stderr is not None:
-            stderr.drain(0.1)
+        if in_words and log.is_set_up():
+            _print_in_words(result)
+        else:
+            _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
+        _wait_for_stderr(stderr)
     return result.exit_code
+
+
+def _wait_for_stderr(stderr: NonBlockingWriter | None) -> None:
+    log.finish(_STDERR_READER)
+    if stderr is not None:
+        stderr.drain(0.1)
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _usual_duration(job: Job, config: Config) -> float | None:
+    """Return the mean of the runs that succeeded, in seconds; None where none is known."""
+    try:
+        history = import_module("dify_job.state.history")
+        past = history.read_history(state_directory(job, config.path))
+        duration: float | None = history.summary(past).mean_duration
+    except OSError:
+        return None
+    return duration
+
+
+def _print_in_words(result: Result) -> None:
+    """Show a result to a person at a terminal."""
+    report = import_module("dify_job.report.run_text")
+    terminal = import_module("dify_job.cli.terminal").terminal_of_stdout()
+    record = import_module("dify_job.state.history").RunRecord.of(result.as_record())
+    outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
+    try:
+        for line in report.run_lines(result.job, record, outputs, terminal):
+            echo_data(translate(line))
+    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
+        log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)
 
 
 def _warn(config: Config, job: Job, *, scheduled: bool) -> None:

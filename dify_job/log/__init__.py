@@ -126,10 +126,27 @@ def is_set_up() -> bool:
     return _logger is not None
 
 
-def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, journal: bool = False) -> str:
-    """Choose the face ("auto": by what stderr is) and the lowest level shown; returns the face chosen.
+def set_up(
+    *,
+    face: str,
+    level: int,
+    job: str,
+    stream: Stream | None = None,
+    journal: bool = False,
+    without_result: bool = False,
+) -> str:
+    """Choose the format and the lowest level of the log.
 
-    journal: send to the journal's socket even where stderr is something else (cron).
+    Args:
+        face: The format; "auto" chooses by what stderr is.
+        level: The lowest level that is logged.
+        job: The job that every line names.
+        stream: Where lines go; stderr by default.
+        journal: Send to the journal's socket even where stderr is something else (cron).
+        without_result: Leave out of the console how the run ended: the command shows it itself.
+
+    Returns:
+        The format chosen.
     """
     global _logger, _level, _sink  # noqa: PLW0603 - one process, one log
     stream = stream or sys.stderr
@@ -143,18 +160,27 @@ def set_up(*, face: str, level: int, job: str, stream: Stream | None = None, jou
 
         try:
             journal_logger = Journal()
-            _logger = _Pipeline(journal_logger, (_add_level, _speak, _fit), context)
+            _logger = _Pipeline(journal_logger, (_add_level, _speak, _name_job, _fit), context)
             _sink = journal_logger.socket
         except OSError:
             face = "json"
     if face == "json":
-        _logger = _Pipeline(_Lines(stream), (_add_level, _fit, _add_time, _json_line), context)
-    elif face == "console":  # a person knows which job it is
+        _logger = _Pipeline(_Lines(stream), (_add_level, _drop_line, _fit, _add_time, _json_line), context)
+    elif face == "console":
         import structlog  # noqa: PLC0415 - see _Pipeline
 
         colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        processors = (structlog.processors.format_exc_info, _speak, _fit, _console_line(colors=colors))
-        _logger = structlog.wrap_logger(_Lines(stream), processors=processors)
+        processors = (
+            *([_drop_result] if without_result else []),
+            structlog.processors.format_exc_info,
+            _speak,
+            _name_job,
+            _fit,
+            _console_line(colors=colors),
+        )
+        _logger = structlog.wrap_logger(_Lines(stream), processors=processors, context_class=dict).bind(
+            job=job
+        )
     return face
 
 
@@ -281,8 +307,28 @@ def _shown(value: Any) -> Any:
 
 def _speak(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """What people read, in the language of the locale; JSON lines are for programs."""
-    spoken = {key: translate(event[key]) for key in ("event", "hint") if event.get(key)}
+    spoken = {key: translate(event[key]) for key in ("event", "hint", "line") if event.get(key)}
     return {**event, **spoken}
+
+
+def _drop_line(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is worded for people: programs read the fields."""
+    return {key: value for key, value in event.items() if key != "line"}
+
+
+def _name_job(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin the message with the job, so that the lines of many jobs can be read together."""
+    told = _drop_line(_logger, _method, event)
+    text = event.get("line") or event["event"]
+    return told | {"event": f"{event['job']}: {text}" if event.get("job") else text}
+
+
+def _drop_result(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if event.get("message_id") in ("finished", "failed", "skipped"):
+        from structlog import DropEvent  # noqa: PLC0415 - loaded with the console
+
+        raise DropEvent
+    return event
 
 
 def _console_line(*, colors: bool) -> Any:
@@ -292,6 +338,7 @@ def _console_line(*, colors: bool) -> Any:
     def line(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         text = str(event.pop("event"))
         event.pop("message_id", None)
+        event.pop("job", None)
         traceback = event.pop("exception", None)
         told = "  ".join(f"{key}={value}" for key, value in event.items())
         start, end = (paint[method], "\x1b[0m") if method in paint else ("", "")

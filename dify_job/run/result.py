@@ -7,7 +7,7 @@ from typing import Any
 from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
-from ..messages.message import Message
+from ..messages.message import Message, msg
 from ..messages.sanitize import one_line
 from ..system.json_text import dumps
 from ..system.values import dataclass, replace
@@ -160,7 +160,18 @@ def log_result(result: Result, *, outputs: int = 0) -> None:
     }
     tell = log.info if result.success else log.error
     kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
-    tell(result.message, message_id=kind, **fields)
+    tell(result.message, message_id=kind, line=_line(result), **fields)
+
+
+def _line(result: Result) -> Message | None:
+    """Return how a run that succeeded ended, for people; of others the message says it."""
+    if not result.success or result.outcome is Outcome.SKIPPED:
+        return None
+    tokens = result.run.total_tokens if result.run is not None else None
+    seconds = round(result.duration, 1)
+    if tokens:
+        return msg("succeeded in {seconds} s, {tokens:,} tokens", seconds=seconds, tokens=tokens)
+    return msg("succeeded in {seconds} s", seconds=seconds)
 
 
 def _cut(outputs: Mapping[str, Any], limit: int) -> str:

@@ -37,7 +37,7 @@ def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: di
     stdout, _ = process.communicate(timeout=10)
     assert json.loads(stdout)["success"] is True
     assert "Think · 1 nodes done · 1s" in shown.decode()
-    assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("workflow succeeded")
+    assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("default: succeeded in")
 
 
 def test_elsewhere_each_line_is_json(dify_job: Command, environ: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> Non
     os.close(slave)
     process.communicate(timeout=10)
     shown = os.read(master, 65536)
-    assert b"error: workflow failed" in shown
+    assert b"error: default: workflow failed" in shown
     assert b"\x1b[3" not in shown
 
 
@@ -170,7 +170,7 @@ def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
     log.set_up(face="journal", level=log.INFO, job="a")
     log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
     told = entry(journald.recv(65536))
-    assert told["MESSAGE"] == "failed: \\x1b[2J\\x00 [hidden]"
+    assert told["MESSAGE"] == "a: failed: \\x1b[2J\\x00 [hidden]"
     assert told["DIFY_NODE"] == "\\x9b31m"
 
 

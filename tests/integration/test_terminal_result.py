@@ -1,0 +1,73 @@
+"""On a terminal a run ends with words, elsewhere and with --json with JSON; every log line names the job."""
+
+import json
+import os
+import pty
+import re
+
+import pytest
+
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY, Command
+
+
+def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:
+    config = dify_job.home / "c.toml"
+    config.write_text(f'[jobs.invoices]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
+    master, slave = pty.openpty()
+    env = {"K": key, "TERM": "xterm", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+    words = ("run", "--config", str(config), *args)
+    process = dify_job.start(*words, env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    process.communicate(timeout=30)
+    os.close(master)
+    return process.returncode, re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
+
+
+def test_run_at_a_terminal_ends_with_one_line_and_its_outputs(dify_job: Command, server: StandIn) -> None:
+    code, shown = at_terminal(dify_job, server, "-i", "topic=sales", "-i", "text=one\ntwo")
+    assert code == 0
+    [ending] = [line for line in shown.splitlines() if line.startswith("✓")]
+    assert re.fullmatch(r"✓ invoices: succeeded in [\d.]+s", ending)
+    assert "  topic: sales\n" in shown
+    assert "  text:\n    one\n    two\n" in shown
+    assert "workflow succeeded" not in shown
+    assert '"success"' not in shown
+
+
+def test_failed_run_at_a_terminal_names_node_and_reason(dify_job: Command, server: StandIn) -> None:
+    code, shown = at_terminal(dify_job, server, key="app-fails")
+    assert code == 80
+    assert re.search(r'^✗ invoices: failed \(80\) at "Ask the service" in [\d.]+s', shown, re.MULTILINE)
+    assert "Connection refused" in shown
+
+
+@pytest.mark.parametrize("words", [("--json",), ("--print", "outputs.topic")])
+def test_json_and_print_are_as_ever_at_a_terminal(
+    dify_job: Command, server: StandIn, words: tuple[str, ...]
+) -> None:
+    code, shown = at_terminal(dify_job, server, "-q", "-i", "topic=sales", *words)
+    assert code == 0
+    assert "✓" not in shown
+    if words == ("--json",):
+        assert json.loads(shown[shown.index("{") :])["outcome"] == "succeeded"
+    else:
+        assert shown.rstrip().endswith("sales")
+
+
+def test_every_line_for_people_names_the_job(dify_job: Command, environ: dict[str, str]) -> None:
+    for key in (KEY, "app-fails"):
+        done = dify_job("run", "-v", "--log-format", "console", env=environ | {"DIFY_API_KEY": key})
+        lines = done.stderr.splitlines()
+        assert lines
+        assert all(re.match(r"(error: |warning: )?default: ", line) for line in lines), done.stderr
+    assert re.search(r"error: default: workflow failed .*Ask the service", done.stderr)
