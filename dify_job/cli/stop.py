@@ -43,7 +43,7 @@ def stop(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, bac
     for job in jobs:
         services = [scheduler for scheduler, one in there if one.job == job and one.running]
         for scheduler in services:
-            scheduler.manager.tell("stop", unit_names(job)[:1])
+            scheduler.manager.call("stop", unit_names(job)[:1])
         by_process = _stop_process(job, where.base / job)
         say(msg("{job}: stopped", job=job) if services or by_process else msg("{job}: not running", job=job))
 

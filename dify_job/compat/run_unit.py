@@ -53,7 +53,7 @@ def call(name: str, config: Path) -> CallResult:
         raise _busy(name)
     with _asking(job, scope) as state:
         with contextlib.suppress(JobError):
-            manager.tell("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
+            manager.call("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
         told = _taken(state)
     if told is None:

@@ -146,7 +146,7 @@ def _installed(name: str) -> tuple[Backend, InstalledJob] | None:
 
 
 def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetime | None:
-    """Cron tells nothing: the next time by the schedule in the config that the installation names."""
+    """Return the next run by the schedule in the config that the installation names: cron has none."""
     try:
         job: Job = pick(load_config(Path(one.source)), name)
     except JobError:

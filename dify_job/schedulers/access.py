@@ -104,7 +104,7 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
 
     """
     _check_program(plan, account)
-    mend = msg(
+    hint = msg(
         "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
     )
     for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
@@ -114,10 +114,10 @@ def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None
             msg("the configuration"),
             account,
             os.X_OK if planned else os.R_OK,
-            msg("{mend} (it holds no key)", mend=mend),
+            msg("{hint} (it holds no key)", hint=hint),
             public=True,
         )
-    _check_files(plan, account, mend)
+    _check_files(plan, account, hint)
     _check_secrets(plan, account, key_by_manager=key_by_manager)
 
 
@@ -129,15 +129,15 @@ def _check_program(plan: JobSpec, account: Account) -> None:
     _demand(plan.python, msg("the interpreter"), account, os.X_OK, ways_out, public=True)
     _demand(plan.python.resolve(), msg("the interpreter"), account, os.X_OK, ways_out, public=True)
     if plan.python != Path(sys.executable):
-        return  # doctor looks at a unit with another one, whose dify-job stands elsewhere
+        return  # doctor looks at a unit with another one, and its dify-job is elsewhere
     _demand(
         Path(sys.prefix), msg("the environment of the interpreter"), account, os.R_OK, ways_out, public=True
     )
     _demand(_PACKAGE, msg("dify-job itself"), account, os.R_OK, ways_out, public=True)
 
 
-def _check_files(plan: JobSpec, account: Account, mend: str) -> None:
-    """Inputs and outputs; mend: of what cannot be read."""
+def _check_files(plan: JobSpec, account: Account, hint: str) -> None:
+    """Check inputs and outputs; hint: for what cannot be read."""
     for path in plan.reads:
         if is_missing(path):
             raise JobError(
@@ -145,7 +145,7 @@ def _check_files(plan: JobSpec, account: Account, mend: str) -> None:
                 msg("{path} of job {job} does not exist", path=path, job=plan.job),
                 msg("create it first"),
             )
-        _demand(path, msg("the file"), account, os.R_OK, mend)
+        _demand(path, msg("the file"), account, os.R_OK, hint)
     for path in plan.writes:
         if is_missing(path, stat.S_ISDIR):
             raise JobError(
@@ -175,7 +175,7 @@ def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> 
     _check_notify(plan, account, key_by_manager=key_by_manager)
     if plan.key_file is not None and not key_by_manager:
         own = plan.config_path.parent / f"{plan.job}.key"
-        mend = msg(
+        hint = msg(
             "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
             name=shlex.quote(account.name),
             key_file=shlex.quote(str(plan.key_file)),
@@ -185,7 +185,7 @@ def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> 
             is_missing(plan.key_file) and account.uid == os.geteuid()
         )  # install writes it for its caller
         there = _existing(plan.key_file) if planned else plan.key_file
-        _demand(there, msg("the key file"), account, os.X_OK if planned else os.R_OK, mend)
+        _demand(there, msg("the key file"), account, os.X_OK if planned else os.R_OK, hint)
 
 
 def _existing(path: Path) -> Path:

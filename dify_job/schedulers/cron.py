@@ -107,7 +107,7 @@ class Cron(Backend):
         return self._plan({job: with_pause(seen.jobs[job], job, paused=paused) for job in jobs}, seen)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
-        """Return what is installed, by the headers; cron itself tells nothing of its jobs."""
+        """Return what is installed, by the headers; cron itself knows nothing of its jobs."""
         wanted = None if jobs is None else set(jobs)
         found = [one for one in self._all() if wanted is None or one.job in wanted]
         if (down := crond.why_down()) is not None:
@@ -248,7 +248,7 @@ class CronFiles(Cron):
             changed = after != before if after is not None else there.is_ours
             if changed:
                 changes.append(FileChange(path=self._place(job), before=before, after=after))
-            foreign = msg("{path} is not ours and was left", path=self._place(job))
+            foreign = msg("{path} is not managed by dify-job and was left", path=self._place(job))
             if after is None:
                 note = foreign if there.is_foreign else ""
             results.append(self._result(job, after, changed=changed, note=note))
@@ -394,7 +394,7 @@ def _refusals(path: Path, seen: FileStatus, options: InstallOptions) -> Iterator
         yield JobError(
             Outcome.CONFIG,
             msg("{what} was edited by hand", what=what),
-            msg("see what differs with dify-job install --diff; --overwrite-edits puts ours in its place"),
+            msg("see what differs with dify-job install --diff; --overwrite-edits replaces it"),
         )
 
 

@@ -146,7 +146,7 @@ def _unescaped(listed: bytes) -> bytes:
 
 
 def _write_table(table: bytes) -> None:
-    """Give the table to cron; an empty one is one that had nothing but ours."""
+    """Give the table to cron; an empty one is removed, since it had nothing but managed blocks."""
     if not table:
         done = subprocesses.run(["crontab", "-r"])
     else:

@@ -1,4 +1,4 @@
-"""A user's crontab as bytes: our marked blocks in it, and every other byte as it was. Pure.
+"""A user's crontab as bytes: the managed blocks in it, and every other byte as it was. Pure.
 
 python-crontab is not used: it rewrites lines that it does not understand.
 """
@@ -33,7 +33,7 @@ class Block:
 
 
 def blocks(table: bytes) -> list[Block]:
-    """Our blocks. Raises JobError (config) where a marker has no partner: what is ours is unclear then."""
+    """Return the managed blocks. Raises JobError (config) where a marker has no partner."""
     begins = [(found.start(), found[1].decode(), True) for found in _BEGIN.finditer(table)]
     ends = [(found.start(), found[1].decode(), False) for found in _END.finditer(table)]
     found: list[Block] = []
@@ -102,8 +102,8 @@ def hostile_above(table: bytes, block: Block) -> str | None:
 
 def is_mailed(table: bytes, block: Block) -> bool:
     """False where MAILTO is empty above the block: what a failure says goes to nobody (crontab(5))."""
-    told = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
-    return not told or told[-1] != ""
+    values = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
+    return not values or values[-1] != ""
 
 
 def _settings(table: bytes) -> list[tuple[int, str, str]]:
@@ -130,8 +130,8 @@ def _unbalanced(job: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
         msg(
-            "the marks of job {job} in the crontab are damaged, so that its lines cannot be told from others",
+            "the markers of job {job} in the crontab are damaged, so its lines cannot be found",
             job=job,
         ),
-        msg("mend or delete that block by hand: crontab -e"),
+        msg("repair or delete that block by hand: crontab -e"),
     )

@@ -171,13 +171,13 @@ class HttpSocket:
                 yield error
 
     def jobs(self) -> tuple[str, ...]:
-        """The jobs that the units name; none where there are none of ours."""
+        """Return the jobs that the units name; none where the units are not managed."""
         seen = look(self._paths.units / SERVICE, OWNER)
         found = _JOBS.search(seen.text) if seen.mark is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> HttpSocketStatus | None:
-        """How the interface stands; None where there is nothing of ours."""
+        """Return the state of the interface; None where it is not installed."""
         seen = [look(self._paths.units / name, OWNER) for name in (SOCKET, SERVICE)]
         if not any(one.mark for one in seen):
             return None
@@ -204,7 +204,7 @@ class HttpSocket:
             return []
 
     def names(self, python: Path) -> bool:
-        """True where there are no units of ours, or they start this interpreter."""
+        """Return whether the units start this interpreter, or are not there."""
         seen = look(self._paths.units / SERVICE, OWNER)
         return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
@@ -250,21 +250,21 @@ def _command(config: HttpSocketConfig) -> tuple[str, ...]:
 
 
 def _read_config(socket: str, service: str) -> HttpSocketConfig | None:
-    """A config from its units; None where they lack what tells it."""
+    """Return the configuration from the text of its units; None where it cannot be read from them."""
     listen, start = _LISTENS.search(socket), _START.search(service)
     if listen is None or start is None:
         return None
     try:
         words = shlex.split(start[1].replace("%%", "%").replace("$$", "$"))
         flags, jobs = words[5 : words.index("--")], words[words.index("--") + 1 :]
-        told = dict(zip(flags[::2], flags[1::2], strict=True))
+        options = dict(zip(flags[::2], flags[1::2], strict=True))
         return HttpSocketConfig(
             listen=listen[1],
             jobs=jobs,
-            config_path=Path(told["--config"]),
+            config_path=Path(options["--config"]),
             python=Path(words[0]),
-            uid=int(told["--allow-uid"]) if "--allow-uid" in told else None,
-            token_file=Path(told["--token-file"]) if "--token-file" in told else None,
+            uid=int(options["--allow-uid"]) if "--allow-uid" in options else None,
+            token_file=Path(options["--token-file"]) if "--token-file" in options else None,
         )
     except (ValueError, KeyError):
         return None

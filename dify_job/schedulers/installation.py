@@ -229,7 +229,7 @@ def _forget_directories(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
 
 
 def _missing_records(scheduler: Backend, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
-    """Yield a refusal for each job whose schedule needs the state that it does not keep."""
+    """Yield a refusal for each job whose schedule needs state, and that keeps none."""
     for each in ready:
         ticks = schedule_lines.ticks_of(each.spec.schedule, by_cron=scheduler.by_cron)
         if ticks.if_due and each.job.state == "none":

@@ -28,7 +28,7 @@ class JobSpec:
     """One job as a scheduler needs it. timeout: seconds. reads and writes: what the service must reach.
 
     secrets: files of notify and headers, by the name of the credential made of each. figures: the metrics'
-    directory. notify: whom the job tells, as JSON; empty where nobody is told.
+    directory. notify: whom the job notifies, as JSON; empty where nobody is notified.
 
     fingerprint: of the config values that reach a file, so that an edited input needs no reinstall.
     """
@@ -71,8 +71,8 @@ class JobSpec:
 
     def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
         """What OnFailure= of a unit starts; user: it is a unit of the user manager."""
-        whose = ("--user",) if user else ()
-        handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *whose)
+        scope = ("--user",) if user else ()
+        handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *scope)
         return (str(self.python), *handle, "--config", str(self.config_path), self.job)
 
 

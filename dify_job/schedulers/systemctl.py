@@ -1,4 +1,4 @@
-"""Asking and telling a systemd manager: `systemctl show` and a few verbs, which are the same from 239 on."""
+"""Ask a systemd manager, and change its units: `systemctl show` and verbs that are the same from 239 on."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ class Unit:
 
     @property
     def active(self) -> bool:
-        """True for an armed timer, and for a service that runs."""
+        """Whether a timer waits, or a service runs."""
         return self["ActiveState"] in ("active", "activating", "reloading")
 
     @property
@@ -192,11 +192,11 @@ class Manager:
             environ=self._environ,
             limit=_PATIENCE,
         )
-        told = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
-        if shown.code != 0 or told.get("EnvironmentFiles"):
+        shown_values = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
+        if shown.code != 0 or shown_values.get("EnvironmentFiles"):
             return None
         try:
-            return {pair.partition("=")[0] for pair in shlex.split(told.get("Environment", ""))}
+            return {pair.partition("=")[0] for pair in shlex.split(shown_values.get("Environment", ""))}
         except ValueError:  # control characters in a value are quoted as in bash alone
             return None
 
@@ -204,7 +204,7 @@ class Manager:
         """Let the manager read all units again."""
         self._do("daemon-reload")
 
-    def tell(self, verb: str, units: Iterable[str], *flags: str) -> None:
+    def call(self, verb: str, units: Iterable[str], *flags: str) -> None:
         """enable, disable, start, stop or reset-failed some units, in one call."""
         named = sorted(set(units))
         for start in range(0, len(named), _AT_ONCE):

@@ -83,7 +83,7 @@ class Pending:
 
 
 class PendingFile:
-    """The durable record of a scope: it tells what an install had still to enable from what was disabled."""
+    """The durable record of a scope: what an install had still to enable, not what was disabled."""
 
     def __init__(self, base: Path) -> None:
         self._path = base / "install-unfinished.json"
@@ -177,7 +177,7 @@ class Stop(Action):
     def execute(self, run: Execution) -> None:
         """Stop them; if the plan fails, they start again after the old files are back."""
         run.on_failure(lambda: _start(run, self.units, self.stamps))
-        run.manager.tell("stop", self.units)
+        run.manager.call("stop", self.units)
 
     def changes(self) -> Iterator[Change]:
         """Yield those that stay stopped."""
@@ -197,8 +197,8 @@ class Systemctl(Action):
     def execute(self, run: Execution) -> None:
         """Call it for all units at once."""
         if self.undo:
-            run.on_failure(lambda: run.manager.tell(self.undo, self.units, *self.flags))
-        run.manager.tell(self.verb, self.units, *self.flags)
+            run.on_failure(lambda: run.manager.call(self.undo, self.units, *self.flags))
+        run.manager.call(self.verb, self.units, *self.flags)
 
     def changes(self) -> Iterator[Change]:
         """Yield the activations."""
@@ -239,7 +239,7 @@ class Start(Action):
 
     def execute(self, run: Execution) -> None:
         """Start, never restart. Raises JobError (config) for one that is not active afterwards."""
-        run.on_failure(lambda: run.manager.tell("stop", self.units))
+        run.on_failure(lambda: run.manager.call("stop", self.units))
         _start(run, self.units, self.stamps)
         for name, unit in run.manager.ask(self.units).items():
             if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
@@ -266,7 +266,7 @@ def _start(run: Execution, units: Iterable[str], stamps: Iterable[Path]) -> None
         with contextlib.suppress(OSError):
             stamp.parent.mkdir(parents=True, exist_ok=True)
             stamp.touch()
-    run.manager.tell("start", units)
+    run.manager.call("start", units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class ResetFailed(Action):
     def execute(self, run: Execution) -> None:
         """Reset those that are failed."""
         left = run.manager.show(self.units)
-        run.manager.tell("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
+        run.manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,23 +456,23 @@ def _masked(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, paths: tuple[
     commands = unmask_commands(one.trigger, one.name, seen.scope)
     shown = " && ".join(commands)
     if one.files is None and one.activation is Activation.ENABLED:
-        told = msg("{unit} is masked by the administrator", unit=one.trigger)
-        steps.refusals.append(JobError(Outcome.CONFIG, told, shown))
+        message = msg("{unit} is masked by the administrator", unit=one.trigger)
+        steps.refusals.append(JobError(Outcome.CONFIG, message, shown))
     note = msg("masked by the administrator, and left so: {commands}", commands=shown)
     return InstallResult(job=one.name, paths=paths, enable_commands=commands, notes=(note,))
 
 
 def _remove(one: DesiredUnits, seen: ObservedUnits, steps: _Steps) -> InstallResult:
     """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
-    ours = [path for path in one.places if seen.found(path).is_ours]
+    managed = [path for path in one.places if seen.found(path).is_ours]
     notes = [
-        msg("{path} is not ours and was left", path=path)
+        msg("{path} is not managed by dify-job and was left", path=path)
         for path in one.places
         if seen.found(path).is_foreign
     ]
     steps.decided.add(one.trigger)
-    if ours:
-        names = [path.name for path in ours]
+    if managed:
+        names = [path.name for path in managed]
         loaded = [name for name in names if seen.running and ("@." in name or seen.unit(name).loaded)]
         if one.trigger in loaded:
             steps.disable += [one.trigger] if seen.is_enabled(one.trigger) else []
@@ -481,17 +481,20 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, steps: _Steps) -> InstallRes
         trigger = next(path for path in one.places if path.name == one.trigger)
         if seen.found(trigger).found is not FileState.FOREIGN:
             steps.traces += [enabling_link(trigger), seen.stamp(one.trigger)]
-        for path in ours:
+        for path in managed:
             directory = path.with_name(f"{path.name}.d")
             if seen.drop_ins.get(directory) is True:
                 notes.append(
-                    msg("{directory} holds drop-ins that are not ours and was left", directory=directory)
+                    msg(
+                        "{directory} has drop-ins that dify-job did not write, and was left",
+                        directory=directory,
+                    )
                 )
             elif directory in seen.drop_ins:
                 steps.directories.append(directory)
-        steps.files += [_removal(seen, path) for path in ours]
+        steps.files += [_removal(seen, path) for path in managed]
         steps.removed += [name for name in names if "@." not in name]
-    return InstallResult(job=one.name, paths=tuple(ours), changed=bool(ours), notes=tuple(notes))
+    return InstallResult(job=one.name, paths=tuple(managed), changed=bool(managed), notes=tuple(notes))
 
 
 def enabling_link(trigger: Path) -> Path:

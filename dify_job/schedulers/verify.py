@@ -37,7 +37,7 @@ def verify(
             raise JobError(
                 Outcome.REJECTED,
                 msg("systemd refuses the schedule: {complaint}", complaint=done.complaint),
-                msg("man systemd.time tells the form"),
+                msg("man systemd.time shows the form"),
             )
     with _scratch() as scratch:
         files = []

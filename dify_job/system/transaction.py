@@ -100,7 +100,7 @@ class FileTransaction:
 
 @contextlib.contextmanager
 def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
-    """A writer whose files are taken back when something fails within.
+    """Give a writer, and roll its files back when something fails within.
 
     place and otherwise: what is written to, and what mends it, as for mend_of_disk. Raises JobError
     (cannot-write).

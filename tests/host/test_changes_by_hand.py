@@ -117,7 +117,7 @@ def test_drop_in_is_reported_and_kept(host: Host) -> None:
     host.job('every = "2h"')
     host("install")
     told = host("uninstall", "daily").stdout
-    assert f"{UNITS}/{TIMER}.d holds drop-ins that are not ours and was left" in told
+    assert f"{UNITS}/{TIMER}.d has drop-ins that dify-job did not write, and was left" in told
     assert host.machine.exists(path)
     host.run("rm", "-r", f"{UNITS}/{TIMER}.d")
 
