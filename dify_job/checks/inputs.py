@@ -6,6 +6,7 @@ from typing import Any
 
 from ..config.model import Job
 from ..dify.app_info import AppProbe
+from ..dify.form import empty_required
 from ..dify.models import version_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -55,6 +56,32 @@ def check_inputs(
         of_another=_of_another(job),
     )
     return ok("inputs", told)
+
+
+def refuse_empty_inputs(job: Job, seen: AppProbe | None) -> None:
+    """Refuse a job that could only fail, or run on nothing, where the app's form is known.
+
+    Args:
+        job: The job, whose templates need not be rendered: a template is something.
+        seen: What its server told; None where it was not asked.
+
+    Raises:
+        JobError: Required inputs are missing or empty (config).
+    """
+    if seen is None or seen.parameters is None:
+        return
+    empty = empty_required(seen.parameters.form, {**job.inputs, **job.files})
+    if empty and job.workflow_id is None:  # another version can have another form
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "the app {app!r} requires inputs that job {job} leaves empty: {inputs}",
+                app=seen.name,
+                job=job.name,
+                inputs=", ".join(empty),
+            ),
+            msg("fill them in: edit inputs in {place}", place=place_of(job, "inputs")),
+        )
 
 
 def _of_another(job: Job) -> str:

@@ -25,10 +25,14 @@ _CERTIFICATE_WARNING = timedelta(days=14)
 
 
 class Servers:
-    """The apps of several jobs, each asked for once, in bounded time."""
+    """The apps of several jobs, each asked for once, in bounded time.
 
-    def __init__(self) -> None:
-        self._until = time.monotonic() + _BUDGET
+    Args:
+        budget: Seconds for all of them.
+    """
+
+    def __init__(self, budget: float = _BUDGET) -> None:
+        self._until = time.monotonic() + budget
         self._seen: dict[tuple[str, str, Path | None], AppProbe] = {}
         self._gone: dict[str, AppProbe] = {}
 

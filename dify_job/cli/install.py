@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
-from ..config.loader import load_config, pick_all
+from ..checks.inputs import refuse_empty_inputs
+from ..checks.server import Servers
+from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
+from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -29,6 +32,8 @@ from .http_options import http_options, http_socket_config, remind_of_http_socke
 from .options import Globals
 from .output import echo_err
 from .schedule_options import schedule_of_flags, schedule_options
+
+_PATIENCE = 5.0  # seconds for the questions to all servers
 
 
 @click.command()
@@ -74,11 +79,13 @@ def install(ctx: click.Context, /, **given: Any) -> int:
             install_report.print_plan(plan, say, dry_run=flags.dry_run, diff=flags.as_diff)
         for plan in plans:
             plan.check()
+        _refuse_empty_inputs(config, requests)
         return 1 if flags.check and any(plan.changes() for plan in plans) else 0
     for warning in config.warnings:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
         reporter(options)(msg("no job of this configuration is installed"))
+    _refuse_empty_inputs(config, requests)
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
         if request.scheduler.scope is Scope.USER:
@@ -179,6 +186,19 @@ def _requests(flags: _Flags, config: Config) -> list[_Request]:
     ]
 
 
+def _refuse_empty_inputs(config: Config, requests: Iterable[_Request]) -> None:
+    """Refuse jobs that leave required inputs empty; a server that does not answer is no obstacle.
+
+    Raises:
+        JobError: A job has such inputs (config).
+
+    """
+    servers = Servers(_PATIENCE)
+    for prepared in (prepared for request in requests for prepared in request.ready):
+        job = config.jobs[prepared.job.name]
+        refuse_empty_inputs(job, servers.look(job, read_key(job)))
+
+
 def _check_one(jobs: Sequence[Job]) -> None:
     if len(jobs) != 1:
         raise JobError(
@@ -195,7 +215,7 @@ def _installed(
     found: list[tuple[Backend, Sequence[Job]]] = []
     for scheduler in backends:
         jobs = [job for job, source in scheduler.sources().items() if source == str(place)]
-        if there := [config.jobs[job] for job in sorted(jobs) if job in config.jobs]:
+        if there := [pick(config, job) for job in sorted(jobs) if job in config.names]:
             found.append((scheduler, there))
     return found
 

@@ -1,7 +1,7 @@
 """The input form of an app, as `GET /parameters` tells it. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..messages.message import msg
@@ -75,6 +75,17 @@ def read_parameters(body: bytes) -> Parameters | None:
             video=_bytes(sizes.get("video_file_size_limit")),
         ),
     )
+
+
+def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the required inputs of a form for which nothing is given.
+
+    Args:
+        form: The fields of the app's form.
+        given: Inputs and files by name. Dify takes an empty text as a value; here it is nothing.
+    """
+    filled = {name for name, value in given.items() if value not in (None, "", (), [], {})}
+    return tuple(field.variable for field in form if field.required and field.variable not in filled)
 
 
 def fault_of(field: FormField, value: Any) -> str | None:

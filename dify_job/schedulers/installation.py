@@ -267,9 +267,12 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
 def _is_overruled(file: managed.ManagedFile, job: str) -> bool:
     own = tomllib.loads(file.content.decode())["jobs"][job]
     for later in sorted(file.path.parent.glob("*.toml")):
-        if later.name <= file.path.name or later.name.startswith("."):
+        if later.stem <= file.path.stem or later.name.startswith("."):
             continue
-        table = tomllib.loads(later.read_text(encoding="utf-8")).get("jobs", {}).get(job, {})
+        try:
+            table = tomllib.loads(later.read_text(encoding="utf-8")).get("jobs", {}).get(job, {})
+        except (OSError, ValueError, RecursionError):  # jobs that need it were refused before
+            continue
         other_schedule = table.keys() & SCHEDULE_KINDS and own.keys() & SCHEDULE_KINDS
         if other_schedule or any(table.get(key, value) != value for key, value in own.items()):
             return True

@@ -1,0 +1,48 @@
+"""install refuses a job that could only fail, or pay for nothing, where it can know."""
+
+from pathlib import Path
+
+import pytest
+
+from dify_job.demo.apps import App
+from dify_job.demo.server import StandIn
+from tests.support.command import KEY, Command
+
+FORM = (
+    {"text-input": {"variable": "topic", "label": "topic", "required": True, "max_length": 48}},
+    {"text-input": {"variable": "note", "label": "note", "required": False}},
+)
+
+
+def configure(dify_job: Command, base_url: str, more: str) -> Path:
+    key = dify_job.home / "a.key"
+    key.write_text(KEY)
+    key.chmod(0o600)
+    path = dify_job.home / ".config/dify-job/config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'[jobs.a]\nbase_url = "{base_url}"\napi_key_file = "{key}"\n{more}\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ("", 78),
+        ('inputs = { topic = "" }', 78),
+        ('inputs = { note = "x" }', 78),
+        ('inputs = { topic = "sales" }', 0),
+        ('inputs = { topic = "{{ today }}" }', 0),
+        ('workflow_id = "one"', 0),
+    ],
+)
+def test_a_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, more: str, code: int) -> None:
+    with StandIn((App(KEY, "Report", form=FORM),)) as server:
+        configure(dify_job, server.base_url, more)
+        done = dify_job("install", "a", "--dry-run", "--backend", "cron")
+        assert (done.code, "leaves empty: topic" in done.stderr) == (code, code == 78)
+        assert server.runs == []
+
+
+def test_a_server_that_is_not_there_is_no_obstacle(dify_job: Command) -> None:
+    configure(dify_job, "http://127.0.0.1:1", "")
+    assert dify_job("install", "a", "--dry-run", "--backend", "cron").code == 0
