@@ -1,6 +1,7 @@
 """`dify-job secret set`: a job's key, from a prompt or a pipe into a file that its owner alone can read."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -174,7 +175,7 @@ def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
         echo(msg("  the units must learn where it is: dify-job install {name}", name=job.name))
         old = job.key.file or job.key.encrypted
         if old is not None and not is_missing(old):
-            echo(msg("  the old one is still in {old}: shred -u {old}", old=old))
+            echo(msg("  the old one is still in {old}: shred -u {name}", old=old, name=shlex.quote(str(old))))
 
 
 def _places(job: Job) -> tuple[Path | None, ...]:

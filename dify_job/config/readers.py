@@ -32,6 +32,7 @@ _OUR_HEADERS = frozenset(
         "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 
 
@@ -319,10 +320,17 @@ def _types(value: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
+def variable(value: Any) -> str:
+    """The name of an environment variable."""
+    if not re.fullmatch(_VARIABLE, text(value)):  # not shown: some put the key itself there
+        raise ValueError(msg("must be the name of an environment variable, such as DIFY_API_KEY_DAILY"))
+    return str(value)
+
+
 def names_of_variables(value: Any) -> tuple[str, ...]:
     """Names of environment variables that templates may read."""
     for name in (found := strings(value)):
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        if not re.fullmatch(_VARIABLE, name):
             raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
         if name == "DIFY_API_KEY":
             raise ValueError(msg("names DIFY_API_KEY; the key is no input"))

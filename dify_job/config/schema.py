@@ -83,7 +83,7 @@ SETTINGS = (
     ),
     Setting(
         "api_key_env",
-        readers.line,
+        readers.variable,
         "name",
         (
             "The environment variable that holds the key, instead of a file. No timer sees the "

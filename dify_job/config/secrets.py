@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def read_token(path: Path) -> Secret:
                 path=path,
                 shortest_token=_SHORTEST_TOKEN,
             ),
-            msg("openssl rand -hex 32 > {path}", path=path),
+            msg("openssl rand -hex 32 > {path}", path=shlex.quote(str(path))),
         )
     return Secret(token)
 

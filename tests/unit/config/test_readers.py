@@ -135,6 +135,13 @@ def test_a_user_name_is_taken(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 
 
+def test_a_key_in_place_of_a_variables_name_is_refused_and_not_shown() -> None:
+    for value in ("app-canary-0123456789", "$KEY", "A B", "1A"):
+        with pytest.raises(ValueError, match="name of an environment variable") as raised:
+            FIELDS["api_key_env"](value)
+        assert "canary" not in str(raised.value)
+
+
 def test_a_title_of_several_lines_is_one_line() -> None:
     assert FIELDS["description"]("Daily\n  report\n") == "Daily report"
     assert FIELDS["description"]("a\x1b]0;x\x07\0") == "a\ufffd]0;x\ufffd\ufffd"
