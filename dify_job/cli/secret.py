@@ -74,7 +74,7 @@ def set_key(
     if not no_check:
         _check(chosen, key)
     with locked(base_of(system=os.geteuid() == 0)):
-        _store(config, chosen, key, encrypted=encrypted)
+        _store(config, config.path.absolute(), chosen, key, encrypted=encrypted)
 
 
 def _check(job: Job, key: Secret) -> None:
@@ -141,9 +141,7 @@ def _encrypted(key: Secret) -> bytes:
     return done.stdout
 
 
-def _store(config: Config, job: Job, key: Secret, *, encrypted: bool) -> None:
-    assert config.path is not None  # noqa: S101 - for mypy
-    place = config.path.absolute()
+def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: bool) -> None:
     if encrypted:
         path = job.key.encrypted or _STORE / f"dify-job.{job.name}.{CREDENTIAL}"
         content = _encrypted(key)

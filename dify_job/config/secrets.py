@@ -1,6 +1,7 @@
 """Reading what is secret: systemd credential, file, environment; with the checks that keep it so."""
 
 import os
+import pwd
 import re
 import shlex
 from collections.abc import Mapping
@@ -238,8 +239,6 @@ def _user_of(job: Job) -> int | None:
     """Who else may own the job's key where root asks: its `run_as`, who reads it under cron."""
     if job.run_as is None or os.geteuid() != 0:
         return None
-    import pwd  # noqa: PLC0415 - for such jobs alone
-
     try:
         return pwd.getpwnam(job.run_as).pw_uid
     except KeyError:
