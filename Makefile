@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q
 FAST := not slow and not host and not packaging
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rest test-host test-matrix test-newest test-newest-libraries test-oldest \
+.PHONY: help demo test test-all test-slow test-host test-matrix test-newest test-newest-libraries test-oldest \
 	coverage lint format constraints contract golden messages bench package deb clean
 
 help: ## List the targets
@@ -23,16 +23,15 @@ demo: $(INSTALLED) ## Run a workflow against the built-in stand-in Dify: no serv
 test: $(INSTALLED) ## Run the tests that need no root, no other programs and no minutes
 	$(PYTEST) -n $(WORKERS) -m "$(FAST)" $(TESTS)
 
-test-all: test test-rest ## Run every test: also whole campaigns, packages and booted hosts (root for those)
+test-all: test test-slow test-host ## Run every test: also whole campaigns, packages and booted hosts (root)
 
-test-rest: $(INSTALLED) # what test-all runs after test
+test-slow: $(INSTALLED) ## Run whole campaigns, and the tests of the packages and the manual
 	@tests/needs
-	$(PYTEST) -rs -n $(WORKERS) --campaign=whole -m "slow or packaging" $(TESTS)
-	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
+	$(PYTEST) -rs -n $(WORKERS) -m "(slow or packaging) and not host" $(TESTS)
 
 test-host: $(INSTALLED) ## Run the tests of a booted host (root; systemd-container, cron)
 	@tests/needs
-	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
+	$(PYTEST) -rs -m host $(TESTS)
 
 test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
 	@tests/matrix

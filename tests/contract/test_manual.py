@@ -28,6 +28,7 @@ def test_a_page_is_what_the_code_makes(name: str, request: pytest.FixtureRequest
     compare(ROOT / "docs" / "man" / name, generator()["MADE"][name](), request)
 
 
+@pytest.mark.packaging
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_has_no_mistakes_of_form(name: str) -> None:
     command = ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-z", str(ROOT / "docs" / "man" / name)]

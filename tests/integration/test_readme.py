@@ -66,7 +66,7 @@ def test_make_has_the_targets_and_lists_them() -> None:
     done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = {line.split()[0] for line in done.stdout.splitlines()}
     assert targets == {
-        "help", "demo", "test", "test-all", "test-host", "test-matrix", "test-newest",
+        "help", "demo", "test", "test-all", "test-slow", "test-host", "test-matrix", "test-newest",
         "test-newest-libraries", "test-oldest", "coverage", "lint", "format", "constraints", "contract",
         "messages", "bench", "package", "deb", "clean",
     }  # fmt: skip
