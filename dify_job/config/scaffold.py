@@ -64,7 +64,7 @@ def written(draft: Draft) -> str:
     lines += [
         msg('# timeout = "30min"       # the run is stopped on the server then'),
         msg('# overlap = "skip"        # while another run is under way: fail, skip or wait'),
-        msg('# output = {{ file = "/srv/out/{{{{ today }}}}.json" }}'),
+        msg('# output = {{ file = "reports/{{{{ today }}}}.json" }}'),
     ]
     lines += _table(
         draft.job,
