@@ -1,11 +1,14 @@
 """What the checks of one job have before them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
-from ..config.model import Config, Job
+from ..config.model import Config, Job, Secret
+from ..config.secrets import read_key
+from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..messages.problem import Command
 from ..run.job_state import state_directory
@@ -16,13 +19,22 @@ from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import Manager
 from ..schedulers.systemd import Systemd
+from ..state.history import RunRecord, read_history
+from .server import Servers, check_trust
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckContext:
-    """One job on this host. installed: where it stands now, mostly once or not at all.
+@dataclass(frozen=True, kw_only=True)
+class HostContext:
+    """One job on this host, and what checks ask of both, each once.
 
-    scheduler: the scheduler that has it, else the one that install would take.
+    Attributes:
+        job: The job.
+        config: The configuration that names it.
+        scheduler: The scheduler that has it, else the one that install would take.
+        now: The current time, aware.
+        installed: Where it is installed, mostly once or not at all.
+        servers: Answers of the servers, shared by the jobs of one look.
+
     """
 
     job: Job
@@ -30,6 +42,7 @@ class CheckContext:
     scheduler: Backend
     now: datetime
     installed: tuple[tuple[Backend, InstalledJob], ...] = ()
+    servers: Servers = field(default_factory=Servers)
 
     @classmethod
     def of(
@@ -41,7 +54,8 @@ class CheckContext:
         *,
         backend: str = "auto",
         scope: Scope | None = None,
-    ) -> "CheckContext":
+        servers: Servers | None = None,
+    ) -> "HostContext":
         """A job with what is installed of it. backend and scope: asked for, where nothing is."""
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
         # A user's job and one of the machine can have one name: of this config are those that say so.
@@ -49,7 +63,40 @@ class CheckContext:
         mine = own or named
         scope = scope or (Scope.SYSTEM if os.geteuid() == 0 else Scope.USER)
         scheduler = mine[0][0] if mine else likely_backend(backend, scope)
-        return cls(job=job, config=config, scheduler=scheduler, now=now, installed=mine)
+        return cls(
+            job=job,
+            config=config,
+            scheduler=scheduler,
+            now=now,
+            installed=mine,
+            servers=servers or Servers(),
+        )
+
+    @cached_property
+    def key(self) -> Secret | JobError | None:
+        """The job's key, or why it cannot be used; None where only root may read it, as it should be."""
+        place = self.job.key.file or self.job.key.encrypted
+        if place is not None and os.geteuid() != 0 and self.system and not os.access(place, os.R_OK):
+            return None
+        try:
+            return read_key(self.job)
+        except JobError as error:
+            return error
+
+    @cached_property
+    def app(self) -> AppProbe | None:
+        """What the server says of the app; None where it cannot be asked, or no time is left for it."""
+        if not isinstance(self.key, Secret) or check_trust(self.job) is not None:
+            return None
+        return self.servers.look(self.job, self.key)
+
+    @cached_property
+    def history(self) -> tuple[RunRecord, ...] | None:
+        """The job's past runs; None where they cannot be read."""
+        try:
+            return read_history(self.state)
+        except OSError:
+            return None
 
     @property
     def one(self) -> InstalledJob | None:

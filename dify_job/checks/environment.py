@@ -11,58 +11,58 @@ from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..messages.message import msg
 from ..messages.problem import Problem
 from ..schedulers.unit_names import unit_names
-from .context import CheckContext
+from .context import HostContext
 from .finding import ok, place_of, warn
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 
 
-def check_environment(case: CheckContext) -> Iterator[Problem]:
+def check_environment(context: HostContext) -> Iterator[Problem]:
     """Nothing where the job needs none of them."""
-    wanted = {*case.job.env, *_proxy_variables(case.job.base_url), *_bundle_variable(case.job)}
+    wanted = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
     if not wanted:
         return
-    service = unit_names(case.job.name)[0]
-    names = set[str]() if case.by_cron else case.manager.variables(service)
+    service = unit_names(context.job.name)[0]
+    names = set[str]() if context.by_cron else context.manager.variables(service)
     missing = sorted(wanted - names) if names is not None else []
     if missing:
         told = msg(
             "{missing}: a shell may have it, and nothing sets it when the job runs by itself",
             missing=", ".join(missing),
         )
-        yield warn("environment", told, _mend(case, missing, service))
+        yield warn("environment", told, _mend(context, missing, service))
     else:
         yield ok("environment", msg("set for the service: {sorted}", sorted=", ".join(sorted(wanted))))
 
 
-def _mend(case: CheckContext, missing: Sequence[str], service: str) -> str:
+def _mend(context: HostContext, missing: Sequence[str], service: str) -> str:
     for name in missing:
         if name in (*_BUNDLES, "SSL_CERT_FILE"):
             return msg(
                 'set ca_file = "{environ}" in {place_of}',
                 environ=os.environ[name],
-                place_of=place_of(case.job, "ca_file"),
+                place_of=place_of(context.job, "ca_file"),
             )
-    if case.by_cron:
-        again = case.command("install", case.job.name, "--backend", "systemd")
+    if context.by_cron:
+        again = context.command("install", context.job.name, "--backend", "systemd")
         return msg("{again} (cron gives a job no variables; a unit can have them)", again=again)
-    if (case.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
+    if (context.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
         return msg(
             "{command} ([Service] Environment={missing}=...)",
-            command=case.systemctl("edit", service),
+            command=context.systemctl("edit", service),
             missing=missing[0],
         )
-    return _drop_in(case, missing, service)
+    return _drop_in(context, missing, service)
 
 
-def _drop_in(case: CheckContext, missing: Sequence[str], service: str) -> str:
+def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
     """Puts values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
-    [unit] = [path for path in case.one.paths if path.name == service] if case.one else []
+    [unit] = [path for path in context.one.paths if path.name == service] if context.one else []
     place = shlex.quote(f"{unit}.d")
     pairs = " ".join(f'"{name}=${name}"' for name in missing)
     quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
     write = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]' >{place}/environment.conf"
-    reload = case.systemctl("daemon-reload")
+    reload = context.systemctl("daemon-reload")
     return msg("mkdir -p {place} && {write} && {reload}", place=place, write=write, reload=reload)
 
 

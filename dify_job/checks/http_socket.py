@@ -11,18 +11,18 @@ from ..schedulers import access
 from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocket, HttpSocketConfig, HttpSocketStatus
 from ..system.managed_files import is_missing
-from .context import CheckContext
+from .context import HostContext
 from .finding import fail, ok, warn
 
 
-def check_http_socket(case: CheckContext) -> Problem | None:
+def check_http_socket(context: HostContext) -> Problem | None:
     """None where no interface serves the job."""
-    state = HttpSocket(case.scheduler.scope).state() if not case.by_cron else None
-    if state is None or case.job.name not in state.jobs:
+    state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
+    if state is None or context.job.name not in state.jobs:
         return None
     if state.config is None or state.edited or not state.kept:
         return _check_units(state)
-    return _check_answers(state, state.config) or _check_listens(case, state, state.config)
+    return _check_answers(state, state.config) or _check_listens(context, state, state.config)
 
 
 def _check_units(state: HttpSocketStatus) -> Problem:
@@ -49,13 +49,13 @@ def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Problem |
     return None
 
 
-def _check_listens(case: CheckContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Problem:
+def _check_listens(context: HostContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Problem:
     if state.listening is False:
         told = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
-        return fail("http", told, case.systemctl("enable", "--now", SOCKET))
+        return fail("http", told, context.systemctl("enable", "--now", SOCKET))
     if not state.enabled:
         told = msg("it listens until the next boot only: its socket is not enabled")
-        return warn("http", told, case.systemctl("enable", SOCKET))
+        return warn("http", told, context.systemctl("enable", SOCKET))
     if state.listening is None:
         return ok(
             "http", msg("systemd is to listen on {listen} for {who}", listen=door.listen, who=_who(door))

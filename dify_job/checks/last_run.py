@@ -1,15 +1,14 @@
 """How the last run of a job ended, and whether an earlier one has an open end."""
 
-import os
 from collections.abc import Iterator
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run, why_not_started
-from ..state.history import RunRecord, read_history
+from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_last
-from .context import CheckContext
+from .context import HostContext
 from .finding import ok, warn
 from .machine import is_hidden
 
@@ -21,50 +20,41 @@ _NO_PROCESS = {
 }
 
 
-def check_last_run(case: CheckContext) -> Iterator[Problem]:
+def check_last_run(context: HostContext) -> Iterator[Problem]:
     """The last run by its own record, or by the service manager where it left none."""
-    ending = case.one.ending if case.one is not None else None
-    left = read_in_flight(case.state)
-    last = latest_run(read_last(case.state), _runs(case), ending, left)
+    ending = context.one.ending if context.one is not None else None
+    left = read_in_flight(context.state)
+    last = latest_run(read_last(context.state), context.history, ending, left)
     if ending is not None and ending.result in _NO_PROCESS:
         told = msg(
             "systemd did not start it ({result}): {no_process}",
             result=ending.result,
             no_process=_NO_PROCESS[ending.result],
         )
-        yield warn("last-run", told, case.systemctl("status", ending.unit))
+        yield warn("last-run", told, context.systemctl("status", ending.unit))
     elif last is not None:
-        yield _judge(case, last)
-    elif is_hidden(case):
-        yield ok("last-run", msg("{state} is not for you to read", state=case.state))
+        yield _judge(context, last)
+    elif is_hidden(context):
+        yield ok("last-run", msg("{state} is not for you to read", state=context.state))
     else:
         yield ok("last-run", msg("none is recorded"))
-    if left is not None and lock_holder(case.state, case.now) is None:
+    if left is not None and lock_holder(context.state, context.now) is None:
         run = left.workflow_run_id or msg("without an id")
         told = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
         yield warn("in-flight", told, msg("look for it in the app's Logs in Dify; the next run settles it"))
 
 
-def _runs(case: CheckContext) -> tuple[RunRecord, ...] | None:
-    if is_hidden(case) or not os.access(case.state.parent, os.X_OK):
-        return None
-    try:
-        return read_history(case.state)
-    except OSError:
-        return None
-
-
-def _judge(case: CheckContext, last: RunRecord) -> Problem:
+def _judge(context: HostContext, last: RunRecord) -> Problem:
     if last.outcome in _GOOD:
         return ok("last-run", msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
-    job = case.job.name
+    job = context.job.name
     if (why := why_not_started(last.exit_code)) is not None:
         mends = {
-            203: case.command("install", job),
-            217: case.command("install", job, "--run-as", "USER"),
-            243: case.command("secret", "set", job),
+            203: context.command("install", job),
+            217: context.command("install", job, "--run-as", "USER"),
+            243: context.command("secret", "set", job),
         }
-        look = case.systemctl("cat", f"dify-job-{job}.service")
+        look = context.systemctl("cat", f"dify-job-{job}.service")
         return warn(
             "last-run",
             msg("systemd could not start it: status {why}", why=why),

@@ -17,7 +17,7 @@ from ..state.reader import lock_holder
 from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
-from .context import CheckContext
+from .context import HostContext
 from .finding import by_root, fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
@@ -58,10 +58,10 @@ def _synchronised() -> bool | None:
     return {"yes": True, "no": False}.get(done.text.strip()) if done.code == 0 else None
 
 
-def check_journal(case: CheckContext) -> Problem:
+def check_journal(context: HostContext) -> Problem:
     """Whether the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
-        return _check_without_journal(case)
+        return _check_without_journal(context)
     if not _listens(_JOURNAL):
         again = by_root("systemctl restart systemd-journald.socket systemd-journald")
         return warn("journal", msg("journald does not run: the log of a run goes nowhere"), again)
@@ -72,18 +72,20 @@ def check_journal(case: CheckContext) -> Problem:
         return warn(
             "journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), mend
         )
-    if os.geteuid() == 0 or not case.system or _in_group():
-        return ok("journal", msg("dify-job logs {name} shows it", name=case.job.name))
+    if os.geteuid() == 0 or not context.system or _in_group():
+        return ok("journal", msg("dify-job logs {name} shows it", name=context.job.name))
     name = access.name_of(os.geteuid())
     told = msg("{name} cannot read the journal of the machine's units", name=name)
     return warn("journal", told, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
 
 
-def _check_without_journal(case: CheckContext) -> Problem:
+def _check_without_journal(context: HostContext) -> Problem:
     """Runs of cron log to syslog, else to the job's log_file."""
-    file = case.job.log_file
-    if not case.by_cron or _listens(_SYSLOG):
-        return ok("journal", msg("none here; the log goes to syslog") if case.by_cron else msg("none here"))
+    file = context.job.log_file
+    if not context.by_cron or _listens(_SYSLOG):
+        return ok(
+            "journal", msg("none here; the log goes to syslog") if context.by_cron else msg("none here")
+        )
     if file is None:
         told = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
         mend = msg("{by_root} (or set log_file in the job)", by_root=by_root("apt-get install rsyslog"))
@@ -94,15 +96,20 @@ def _check_without_journal(case: CheckContext) -> Problem:
             msg("the directory of log_file {file} does not exist", file=file),
             command("mkdir", "-p", str(file.parent)),
         )
-    if case.account is not None and (why := access.obstacle(file.parent, case.account, os.W_OK)) is not None:
-        told = msg("{name} cannot write log_file {file}: {why}", name=case.account.name, file=file, why=why)
+    if (
+        context.account is not None
+        and (why := access.obstacle(file.parent, context.account, os.W_OK)) is not None
+    ):
+        told = msg(
+            "{name} cannot write log_file {file}: {why}", name=context.account.name, file=file, why=why
+        )
         own = file.parent / "dify-job"
         return warn(
             "journal",
             told,
             msg(
                 "{command} and set log_file to a file in it",
-                command=command("install", "-d", "-o", case.account.name, str(own), needs_root=True),
+                command=command("install", "-d", "-o", context.account.name, str(own), needs_root=True),
             ),
         )
     return ok("journal", msg("none here; the log goes to {file}", file=file))
@@ -132,43 +139,43 @@ def _in_group() -> bool:
     return False
 
 
-def check_state(case: CheckContext) -> Problem:
+def check_state(context: HostContext) -> Problem:
     """Whether lock and records can be kept, and who holds the lock."""
-    if case.job.state == "none":
+    if context.job.state == "none":
         return ok("state", msg('none is kept (state = "none")'))
-    directory = case.state
-    if is_hidden(case):
+    directory = context.state
+    if is_hidden(context):
         return ok("state", msg("{directory} is not for you to read", directory=directory))
     there = _nearest(directory)
-    if (bad := _cannot_be_written(case, there)) is not None:
+    if (bad := _cannot_be_written(context, there)) is not None:
         return bad
     if there != directory:
         return ok("state", msg("{directory} is made at the first run", directory=directory))
-    held = lock_holder(directory, case.now)
+    held = lock_holder(directory, context.now)
     if held is None:
         return ok("state", msg("{directory}, its lock is free", directory=directory))
     who, since = held
-    if since > case.job.timeout + 300:
+    if since > context.job.timeout + 300:
         told = msg(
             "the lock is held by {who} for {value:.0f} min, longer than the timeout",
             who=who,
             value=since / 60,
         )
-        return warn("state", told, _stop(case, who))
+        return warn("state", told, _stop(context, who))
     return ok("state", msg("{directory}; a run is under way ({who})", directory=directory, who=who))
 
 
-def _cannot_be_written(case: CheckContext, there: Path) -> Problem | None:
+def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
     """there: the state directory, or what there is of its path."""
-    directory = case.state
-    if (strange := _in_its_place(case, there)) is not None:
+    directory = context.state
+    if (strange := _in_its_place(context, there)) is not None:
         return fail(
             "state",
             strange,
             command("mv", str(there), f"{there}.old"),
         )
-    account = case.account
-    name = account.name if account is not None else case.job.run_as
+    account = context.account
+    name = account.name if account is not None else context.job.run_as
     if os.statvfs(there).f_flag & os.ST_RDONLY:
         writable = by_root(
             f"sh -c 'mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})'"
@@ -177,8 +184,8 @@ def _cannot_be_written(case: CheckContext, there: Path) -> Problem | None:
         return fail(
             "state", told, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
         )
-    by_systemd = case.system and not case.by_cron  # StateDirectory= makes it, and gives it to its user
-    writer = access.ROOT if there != directory and case.system else account
+    by_systemd = context.system and not context.by_cron  # StateDirectory= makes it, and gives it to its user
+    writer = access.ROOT if there != directory and context.system else account
     why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
         mine = ("chown", "-R", str(name), str(there))
@@ -188,11 +195,11 @@ def _cannot_be_written(case: CheckContext, there: Path) -> Problem | None:
     return None
 
 
-def _in_its_place(case: CheckContext, there: Path) -> str | None:
+def _in_its_place(context: HostContext, there: Path) -> str | None:
     if is_missing(there, stat.S_ISDIR):
         return msg("{there} is not a directory", there=there)
     private = private_of(there.parent) / there.name
-    if not case.system or there != case.state or there.is_symlink() or not os.path.lexists(private):
+    if not context.system or there != context.state or there.is_symlink() or not os.path.lexists(private):
         return None
     return msg(
         "{there} and {private} are both there: systemd does not start the unit (238)",
@@ -201,17 +208,17 @@ def _in_its_place(case: CheckContext, there: Path) -> str | None:
     )
 
 
-def is_hidden(case: CheckContext) -> bool:
+def is_hidden(context: HostContext) -> bool:
     """True for the state of a job of the machine that the caller may not look at."""
-    there = os.path.lexists(case.state)
-    return case.system and os.geteuid() != 0 and there and not os.access(case.state, os.R_OK | os.X_OK)
+    there = os.path.lexists(context.state)
+    return context.system and os.geteuid() != 0 and there and not os.access(context.state, os.R_OK | os.X_OK)
 
 
-def _stop(case: CheckContext, who: str) -> str:
-    if case.one is not None and case.one.running:
-        return case.systemctl("stop", f"dify-job-{case.job.name}.service")
+def _stop(context: HostContext, who: str) -> str:
+    if context.one is not None and context.one.running:
+        return context.systemctl("stop", f"dify-job-{context.job.name}.service")
     pid = who.removeprefix("process ")
-    return command("kill", pid) if pid.isdecimal() else command("fuser", "-k", str(case.state / "lock"))
+    return command("kill", pid) if pid.isdecimal() else command("fuser", "-k", str(context.state / "lock"))
 
 
 def _nearest(path: Path) -> Path:
@@ -220,10 +227,10 @@ def _nearest(path: Path) -> Path:
     return path
 
 
-def check_disk(case: CheckContext) -> Problem:
+def check_disk(context: HostContext) -> Problem:
     """Room for records and output."""
-    places = {_nearest(case.state)} if case.job.state != "none" else set()
-    output = case.job.output.file
+    places = {_nearest(context.state)} if context.job.state != "none" else set()
+    output = context.job.output.file
     if output and Path(output).is_absolute() and "{" not in output:
         places.add(_nearest(Path(output).parent))
     least: tuple[int, Path] | None = None

@@ -16,24 +16,24 @@ from ..schedulers import access, units
 from ..schedulers.backend import Scope
 from ..system import subprocesses
 from ..system.managed_files import is_missing
-from .context import CheckContext
+from .context import HostContext
 from .finding import fail, ok, warn
 
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
 
 
-def check_program(case: CheckContext) -> Iterator[Problem]:
+def check_program(context: HostContext) -> Iterator[Problem]:
     """The interpreter, and, where it is good, whether the service gets to the code and finds it compiled."""
-    yield (interpreter := _check_interpreter(case))
-    if interpreter.severity is Severity.OK and case.python is not None:
-        yield from _check_reach(case)
-        yield _check_bytecode(case, case.python)
+    yield (interpreter := _check_interpreter(context))
+    if interpreter.severity is Severity.OK and context.python is not None:
+        yield from _check_reach(context)
+        yield _check_bytecode(context, context.python)
 
 
-def missing_module(case: CheckContext, module: str) -> bool:
+def missing_module(context: HostContext, module: str) -> bool:
     """True where the interpreter that the job has, or would get, has no such module."""
-    python = case.python or Path(sys.executable)
+    python = context.python or Path(sys.executable)
     if python == Path(sys.executable):
         return find_spec(module) is None
     return os.access(python, os.X_OK) and _distrust(python) is None and _lacks(python, module)
@@ -44,12 +44,12 @@ def _lacks(python: Path, module: str) -> bool:
     return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
 
 
-def _check_interpreter(case: CheckContext) -> Problem:
-    job, python = case.job.name, case.python
-    again = msg("{command} (with this dify-job's own interpreter)", command=case.command("install", job))
+def _check_interpreter(context: HostContext) -> Problem:
+    job, python = context.job.name, context.python
+    again = msg("{command} (with this dify-job's own interpreter)", command=context.command("install", job))
     if python is None:
         return warn("interpreter", msg("no line of ours starts it"), again)
-    if case.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
+    if context.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
         return warn(
             "interpreter",
             msg("{python} is not for you to look at", python=python),
@@ -88,14 +88,16 @@ def _distrust(python: Path) -> str | None:
     return fault_of_directories(beside) or fault_of_directories(python)
 
 
-def _check_reach(case: CheckContext) -> Iterator[Problem]:
+def _check_reach(context: HostContext) -> Iterator[Problem]:
     """What install refuses: the service's user must get to code and config."""
-    account = case.account
-    if not case.system or account is None:
+    account = context.account
+    if not context.system or account is None:
         return
-    by_manager = case.systemd_version is not None and units.key_by_manager(Scope.SYSTEM, case.systemd_version)
-    plan = replace(case.plan, reads=(), writes=())  # files and output have lines of their own
-    if os.geteuid() != 0 and not os.access(case.config_path, os.R_OK):
+    by_manager = context.systemd_version is not None and units.key_by_manager(
+        Scope.SYSTEM, context.systemd_version
+    )
+    plan = replace(context.plan, reads=(), writes=())  # files and output have lines of their own
+    if os.geteuid() != 0 and not os.access(context.config_path, os.R_OK):
         return
     try:
         access.check_plan(plan, account, key_by_manager=by_manager)
@@ -105,12 +107,12 @@ def _check_reach(case: CheckContext) -> Iterator[Problem]:
     yield ok("reach", msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
 
 
-def _check_bytecode(case: CheckContext, python: Path) -> Problem:
+def _check_bytecode(context: HostContext, python: Path) -> Problem:
     """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
     if python != Path(sys.executable):
         return ok("bytecode", msg("of another interpreter, not looked at"))
     missing = list(_uncompiled())
-    if not case.system:  # the run leaves them itself, where it may
+    if not context.system:  # the run leaves them itself, where it may
         missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
     if missing:
         roots = sorted({str(_root_of(source)) for source in missing})

@@ -13,7 +13,7 @@ from ..schedulers.systemctl import Unit
 from ..schedulers.unit_names import unit_names
 from ..system import subprocesses
 from ..system.managed_files import FileState, look
-from .context import CheckContext
+from .context import HostContext
 from .environment import check_environment
 from .finding import by_root, fail, ok, place_of, warn
 from .program import check_program
@@ -22,17 +22,17 @@ _LINGER = Path("/var/lib/systemd/linger")
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 
 
-def check_backend(case: CheckContext) -> Problem:
+def check_backend(context: HostContext) -> Problem:
     """Whether the scheduler itself is alive; only a warning where nothing is installed with it yet."""
-    bad = fail if case.one is not None else warn
-    if case.by_cron:
+    bad = fail if context.one is not None else warn
+    if context.by_cron:
         if crond.is_running():
             return ok("backend", msg("the cron daemon runs"))
         return bad("backend", msg("the cron daemon does not run"), crond.start_command())
-    manager = case.manager
+    manager = context.manager
     why_not = manager.why_not()
     if why_not is None and manager.silent:
-        told = msg("the {scope} manager of systemd does not answer", scope=case.scheduler.scope)
+        told = msg("the {scope} manager of systemd does not answer", scope=context.scheduler.scope)
         return bad(
             "backend",
             told,
@@ -43,69 +43,69 @@ def check_backend(case: CheckContext) -> Problem:
             "backend",
             msg(
                 "systemd {systemd_version}, the {scope} manager",
-                systemd_version=case.systemd_version,
-                scope=case.scheduler.scope,
+                systemd_version=context.systemd_version,
+                scope=context.scheduler.scope,
             ),
         )
-    if not case.system and systemctl.is_booted():
+    if not context.system and systemctl.is_booted():
         return bad(
             "backend",
             why_not,
             command("loginctl", "enable-linger", access.name_of(os.geteuid()), needs_root=True),
         )
-    by_cron = case.command("install", case.job.name, "--backend", "cron")
-    if case.one is None:
+    by_cron = context.command("install", context.job.name, "--backend", "cron")
+    if context.one is None:
         return bad("backend", why_not, by_cron)
     # with both it would run twice, and install refuses
-    return bad("backend", why_not, join(" && ", (_uninstall(case, case.one), by_cron)))
+    return bad("backend", why_not, join(" && ", (_uninstall(context, context.one), by_cron)))
 
 
-def check_service(case: CheckContext, *, alive: bool) -> Iterator[Problem]:
+def check_service(context: HostContext, *, alive: bool) -> Iterator[Problem]:
     """The installed files, from being there to being armed; what follows a failure is left out.
 
     alive: the back end can be asked.
     """
-    job, one = case.job.name, case.one
+    job, one = context.job.name, context.one
     if one is None:
-        install = case.command("install", job, *_where_asked(case))
+        install = context.command("install", job, *_where_asked(context))
         yield warn("units", msg("not installed: nothing starts it by itself"), install)
         return
-    if len(case.installed) > 1:
-        where = " and ".join(f"{each.backend} ({each.scope})" for _, each in case.installed)
-        mend = _uninstall(case, case.installed[1][1])
+    if len(context.installed) > 1:
+        where = " and ".join(f"{each.backend} ({each.scope})" for _, each in context.installed)
+        mend = _uninstall(context, context.installed[1][1])
         yield fail("units", msg("installed twice, in {where}: it runs twice", where=where), mend)
         return
-    shown = case.manager.show(unit_names(job)) if not case.by_cron else {}
-    files = _check_units(case, one, shown) if not case.by_cron else _check_cron_file(case, one)
+    shown = context.manager.show(unit_names(job)) if not context.by_cron else {}
+    files = _check_units(context, one, shown) if not context.by_cron else _check_cron_file(context, one)
     yield files
     if files.severity is Severity.FAIL:
         return
-    yield _check_mail(case) if case.by_cron else _check_overrides(case, list(shown.values()))
+    yield _check_mail(context) if context.by_cron else _check_overrides(context, list(shown.values()))
     if alive:
-        yield _check_armed(case, one, shown)
-    yield from check_environment(case)
-    yield from check_program(case)
-    if not case.by_cron and not case.system:
+        yield _check_armed(context, one, shown)
+    yield from check_environment(context)
+    yield from check_program(context)
+    if not context.by_cron and not context.system:
         yield _check_linger()
 
 
 # The files
 
 
-def _uninstall(case: CheckContext, one: InstalledJob) -> Command:
-    words = ("uninstall", case.job.name, "--backend", one.backend, f"--{one.scope}")
+def _uninstall(context: HostContext, one: InstalledJob) -> Command:
+    words = ("uninstall", context.job.name, "--backend", one.backend, f"--{one.scope}")
     return command("dify-job", *words, needs_root=one.scope is Scope.SYSTEM)
 
 
-def _where_asked(case: CheckContext) -> tuple[str, ...]:
+def _where_asked(context: HostContext) -> tuple[str, ...]:
     """The flags by which install goes where the caller looked, and would not go by itself."""
-    backend = ("--backend", "cron") if case.by_cron and systemctl.is_booted() else ()
-    return backend if case.system == (os.geteuid() == 0) else (*backend, f"--{case.scheduler.scope}")
+    backend = ("--backend", "cron") if context.by_cron and systemctl.is_booted() else ()
+    return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
 
 
-def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
-    job = case.job.name
-    again = case.command("install", job)
+def _check_units(context: HostContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
+    job = context.job.name
+    again = context.command("install", job)
     there = {path.name: look(path, job) for path in one.paths}
     for name in unit_names(job):
         seen = there.get(name)
@@ -115,7 +115,7 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
             return fail(
                 "units",
                 told,
-                join(" && ", (case.systemctl("unmask", name), case.command("install", job, "--start"))),
+                join(" && ", (context.systemctl("unmask", name), context.command("install", job, "--start"))),
             )
         if seen is None:
             return fail("units", msg("{name} is missing", name=name), again)
@@ -124,41 +124,41 @@ def _check_units(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
             return fail(
                 "units",
                 told,
-                _without(case, shown[name]["DropInPaths"].split()) or _overwrite(case),
+                _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context),
             )
     if one.edited:
         return warn(
             "units",
             msg("edited by hand, so that install refuses to change them"),
-            _overwrite(case),
+            _overwrite(context),
         )
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
         told = msg("changed on disk since systemd read them")
-        return warn("units", told, case.systemctl("daemon-reload"))
-    if (drift := _drift(case, one)) is not None:
+        return warn("units", told, context.systemctl("daemon-reload"))
+    if (drift := _drift(context, one)) is not None:
         return drift
-    if case.python is not None:
-        rendered = case.scheduler.render(case.plan)
+    if context.python is not None:
+        rendered = context.scheduler.render(context.plan)
         if any(look(artifact.path, job).content != artifact.text.encode() for artifact in rendered):
             told = msg("written by another version of dify-job, or for another systemd")
             return warn("units", told, again)
     return ok("units", msg("{sorted}: as configured", sorted=", ".join(sorted(there))))
 
 
-def _overwrite(case: CheckContext) -> str:
-    by = ("--backend", "cron") if case.by_cron else ()
-    again = case.command("install", case.job.name, *by, "--overwrite-edits")
+def _overwrite(context: HostContext) -> str:
+    by = ("--backend", "cron") if context.by_cron else ()
+    again = context.command("install", context.job.name, *by, "--overwrite-edits")
     return msg("{command} (--diff in its place shows the edits)", command=again)
 
 
-def _without(case: CheckContext, drop_ins: Sequence[str]) -> str | None:
+def _without(context: HostContext, drop_ins: Sequence[str]) -> str | None:
     """What takes drop-ins away; None where there are none."""
     if not drop_ins:
         return None
-    return join(" && ", (case.as_owner("rm", *drop_ins), case.systemctl("daemon-reload")))
+    return join(" && ", (context.as_owner("rm", *drop_ins), context.systemctl("daemon-reload")))
 
 
-def _check_cron_file(case: CheckContext, one: InstalledJob) -> Problem:
+def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem:
     [path] = one.paths
     where = str(path) if path.is_absolute() else msg("the crontab")
     if path.is_absolute():
@@ -176,30 +176,30 @@ def _check_cron_file(case: CheckContext, one: InstalledJob) -> Problem:
             )
     if one.edited:
         told = msg("{where} was edited by hand, so that install refuses to change it", where=where)
-        return warn("units", told, _overwrite(case))
-    return _drift(case, one) or ok("units", msg("{where}: as configured", where=where))
+        return warn("units", told, _overwrite(context))
+    return _drift(context, one) or ok("units", msg("{where}: as configured", where=where))
 
 
-def _drift(case: CheckContext, one: InstalledJob) -> Problem | None:
+def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; another interpreter is told elsewhere."""
-    if case.config.path is not None and one.source and Path(one.source) != case.config.path.absolute():
+    if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
         told = msg(
             "installed from {source}, and what you look at is {path}",
             source=one.source,
-            path=case.config.path,
+            path=context.config.path,
         )
         return warn(
             "units",
             told,
-            command("dify-job", "--config", one.source, "doctor", case.job.name),
+            command("dify-job", "--config", one.source, "doctor", context.job.name),
         )
-    if case.python is not None and case.plan.fingerprint != one.fingerprint:
+    if context.python is not None and context.plan.fingerprint != one.fingerprint:
         told = msg("the config has changed since it was installed")
-        return warn("units", told, case.command("install", case.job.name))
+        return warn("units", told, context.command("install", context.job.name))
     return None
 
 
-def _check_overrides(case: CheckContext, shown: list[Unit]) -> Problem:
+def _check_overrides(context: HostContext, shown: list[Unit]) -> Problem:
     paths = [Path(path) for unit in shown for path in unit["DropInPaths"].split()]
     if not paths:
         return ok("override", msg("no drop-ins"))
@@ -211,12 +211,14 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Problem:
             return warn(
                 "override",
                 msg("{path} cannot be read: {strerror}", path=path, strerror=error.strerror),
-                command("dify-job", "doctor", case.job.name, needs_root=True),
+                command("dify-job", "doctor", context.job.name, needs_root=True),
             )
-    found = dropins.effects(texts, timeout=case.job.timeout, catch_up=case.job.schedule.catch_up)
+    found = dropins.effects(texts, timeout=context.job.timeout, catch_up=context.job.schedule.catch_up)
     where = ", ".join(map(str, paths))
     if found:
-        mend = msg("{without} (if that is not meant)", without=_without(case, [str(path) for path in paths]))
+        mend = msg(
+            "{without} (if that is not meant)", without=_without(context, [str(path) for path in paths])
+        )
         return warn("override", msg("by {where}: {found}", where=where, found="; ".join(found)), mend)
     return ok("override", msg("{where}: nothing that the job relies on", where=where))
 
@@ -224,10 +226,10 @@ def _check_overrides(case: CheckContext, shown: list[Unit]) -> Problem:
 # Armed
 
 
-def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
-    job = case.job.name
+def _check_armed(context: HostContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
+    job = context.job.name
     if one.paused and not one.enabled:
-        return warn("armed", msg("paused: it does not run by itself"), case.command("resume", job))
+        return warn("armed", msg("paused: it does not run by itself"), context.command("resume", job))
     if one.enabled is None:
         return warn(
             "armed",
@@ -237,7 +239,7 @@ def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
     timer = unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:
         told = msg("armed until the next boot only: its timer is not enabled")
-        return warn("armed", told, case.systemctl("enable", timer))
+        return warn("armed", told, context.systemctl("enable", timer))
     when = (
         msg(", next at {astimezone:%Y-%m-%d %H:%M:%S %Z}", astimezone=one.next_run.astimezone())
         if one.next_run
@@ -249,13 +251,13 @@ def _check_armed(case: CheckContext, one: InstalledJob, shown: Mapping[str, Unit
 # Around it
 
 
-def _check_mail(case: CheckContext) -> Problem:
+def _check_mail(context: HostContext) -> Problem:
     """Cron mails what a failed run prints."""
     notify, or_notify = (
-        case.job.notify,
-        msg("or set notify in {place_of}", place_of=place_of(case.job, "notify")),
+        context.job.notify,
+        msg("or set notify in {place_of}", place_of=place_of(context.job, "notify")),
     )
-    mailed = case.system or _is_mailed(case.job.name)
+    mailed = context.system or _is_mailed(context.job.name)
     mailer = subprocesses.found("sendmail") or any(Path(mailer).exists() for mailer in _MAILERS)
     if mailed and mailer:
         return ok("mail", msg("cron can mail what a failed run says"))

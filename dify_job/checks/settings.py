@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
 
-from ..config.model import Config, Job, Secret
+from ..config.model import Config, Job
 from ..config.schema import SCHEDULE_KINDS
-from ..config.secrets import read_key, read_urls
+from ..config.secrets import read_urls
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Command, Problem, command
@@ -18,7 +18,7 @@ from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
-from .context import CheckContext
+from .context import HostContext
 from .finding import by_root, fail, ok, place_of, warn
 from .program import missing_module
 
@@ -48,19 +48,17 @@ def check_config(config: Config) -> Problem:
     return ok("config", f"{config.path}" + (msg(" and {more} in config.d", more=more) if more else ""))
 
 
-def check_key(case: CheckContext) -> tuple[Problem, Secret | None]:
-    """Where the key is and who can read it; the key, where it is good."""
-    job = case.job
-    place = job.key.file or job.key.encrypted
-    if place is not None and os.geteuid() != 0 and case.system and not os.access(place, os.R_OK):
+def check_key(context: HostContext) -> Problem:
+    """Where the key is and who can read it."""
+    job, key = context.job, context.key
+    if key is None:
         told = msg(
-            "{place} is not for you to read, as it should be; so the server was not asked", place=place
+            "{place} is not for you to read, as it should be; so the server was not asked",
+            place=job.key.file or job.key.encrypted,
         )
-        return warn("key", told, command("dify-job", "doctor", job.name, needs_root=True)), None
-    try:
-        key = read_key(job)
-    except JobError as error:
-        return fail("key", error.message, _new_key(case, error)), None
+        return warn("key", told, command("dify-job", "doctor", job.name, needs_root=True))
+    if isinstance(key, JobError):
+        return fail("key", key.message, _new_key(context, key))
     if job.key.file is not None:
         seen = job.key.file.stat()
         return ok(
@@ -71,45 +69,45 @@ def check_key(case: CheckContext) -> tuple[Problem, Secret | None]:
                 value=seen.st_mode & 0o777,
                 name_of=access.name_of(seen.st_uid),
             ),
-        ), key
+        )
     if job.key.encrypted is not None:
-        return ok("key", msg("{encrypted}, encrypted for this machine", encrypted=job.key.encrypted)), key
+        return ok("key", msg("{encrypted}, encrypted for this machine", encrypted=job.key.encrypted))
     if job.key.env is not None:
-        return ok("key", msg("the variable {env}; install keeps it in a file", env=job.key.env)), key
-    return ok("key", msg("{origin}; install keeps it in a file", origin=job.key.origin)), key
+        return ok("key", msg("the variable {env}; install keeps it in a file", env=job.key.env))
+    return ok("key", msg("{origin}; install keeps it in a file", origin=job.key.origin))
 
 
-def _new_key(case: CheckContext, error: JobError) -> str | None:
+def _new_key(context: HostContext, error: JobError) -> str | None:
     """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
-    if case.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
+    if context.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
-    encrypt = ("--encrypt",) if case.job.key.encrypted is not None else ()
-    store = case.command("secret", "set", case.job.name, *encrypt)
+    encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
+    store = context.command("secret", "set", context.job.name, *encrypt)
     return msg("{command} ({hint})", command=store, hint=error.hint) if error.hint else store
 
 
-def check_output(case: CheckContext, account: access.Account) -> Problem | None:
+def check_output(context: HostContext, account: access.Account) -> Problem | None:
     """The directories of output file and metrics; None where the result goes nowhere else."""
-    directories = case.plan.writes
+    directories = context.plan.writes
     for directory in directories:
         if is_missing(directory, stat.S_ISDIR):
             told = msg("the output directory {directory} does not exist", directory=directory)
-            return fail("output", told, case.as_owner("mkdir", "-p", str(directory)))
+            return fail("output", told, context.as_owner("mkdir", "-p", str(directory)))
         if (why := access.obstacle(directory, account, os.W_OK)) is not None:
             told = msg(
                 "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
             )
             mend = grant_access_command(directory, account, os.W_OK)
             if access.is_hidden(directory, account):
-                key = "metrics" if directory == case.plan.figures else "output"
+                key = "metrics" if directory == context.plan.figures else "output"
                 mend = msg(
                     "edit {key} in {place_of}: another directory, below /srv for example",
                     key=key,
-                    place_of=place_of(case.job, key),
+                    place_of=place_of(context.job, key),
                 )
             other = msg(
                 "set run_as in {place_of} to a user who can write there",
-                place_of=place_of(case.job, "run_as"),
+                place_of=place_of(context.job, "run_as"),
             )
             return fail("output", told, mend or other)
     if directories:
@@ -118,8 +116,8 @@ def check_output(case: CheckContext, account: access.Account) -> Problem | None:
             msg("{name} can write to {map}", name=account.name, map=", ".join(map(str, directories))),
         )
     return (
-        ok("output", msg("{file}, below the state directory", file=case.job.output.file))
-        if case.job.output.file
+        ok("output", msg("{file}, below the state directory", file=context.job.output.file))
+        if context.job.output.file
         else None
     )
 
@@ -145,9 +143,9 @@ def _belongs_to_others(path: Path) -> bool:
     return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)
 
 
-def check_notify(case: CheckContext) -> Problem | None:
+def check_notify(context: HostContext) -> Problem | None:
     """Whether somebody can be told; None where nobody is to be."""
-    notify = case.job.notify
+    notify = context.job.notify
     if not notify.files:
         return ok("notify", msg("a healthchecks URL")) if notify.healthchecks else None
     for file in notify.files:
@@ -158,37 +156,37 @@ def check_notify(case: CheckContext) -> Problem | None:
                 return warn(
                     "notify",
                     msg("nobody will be told: {message}", message=error.message),
-                    _addresses(case, file, error),
+                    _addresses(context, file, error),
                 )
-    if missing_module(case, "apprise"):
-        python = case.python or Path(sys.executable)
+    if missing_module(context, "apprise"):
+        python = context.python or Path(sys.executable)
         of_python3 = ("python3", "-m", "pip", "--python", str(python))
-        pip = of_python3 if missing_module(case, "pip") else (str(python), "-m", "pip")
+        pip = of_python3 if missing_module(context, "pip") else (str(python), "-m", "pip")
         told = msg("nobody will be told: {python} has no apprise", python=python)
-        return warn("notify", told, case.as_owner(*pip, "install", "apprise"))
+        return warn("notify", told, context.as_owner(*pip, "install", "apprise"))
     return ok("notify", msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
 
 
-def _addresses(case: CheckContext, file: Path, error: JobError) -> str | None:
+def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
     return msg(
         "{command} (and write one apprise URL a line there; or edit notify in {place})",
-        command=case.as_owner("install", "-m", "600", "/dev/null", str(file)),
-        place=place_of(case.job, "notify"),
+        command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),
+        place=place_of(context.job, "notify"),
     )
 
 
-def check_schedule(case: CheckContext) -> Problem:
+def check_schedule(context: HostContext) -> Problem:
     """Whether the times come at all, and what is odd about them."""
-    times = case.job.times
+    times = context.job.times
     words = schedule_lines.in_words(times)
-    key = next((kind for kind in SCHEDULE_KINDS if kind in case.job.origins), "every")
-    edit = msg("edit {key} in {place_of}", key=key, place_of=place_of(case.job, key))
+    key = next((kind for kind in SCHEDULE_KINDS if kind in context.job.origins), "every")
+    edit = msg("edit {key} in {place_of}", key=key, place_of=place_of(context.job, key))
     try:
-        upcoming.check(times, case.now)
-        ticks = schedule_lines.ticks_of(times, by_cron=case.by_cron)
-        runs = list(islice(upcoming.coming(times, case.now, by_cron=case.by_cron), 50))
+        upcoming.check(times, context.now)
+        ticks = schedule_lines.ticks_of(times, by_cron=context.by_cron)
+        runs = list(islice(upcoming.coming(times, context.now, by_cron=context.by_cron), 50))
     except JobError as error:
         return fail("schedule", error.message, msg("{edit}; {hint}", edit=edit, hint=error.hint))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
@@ -201,16 +199,16 @@ def check_schedule(case: CheckContext) -> Problem:
                 timespan_text=timespan_text(times.jitter),
                 timespan_text2=timespan_text(gap),
             ),
-            msg("make jitter less in {place_of}", place_of=place_of(case.job, "jitter")),
+            msg("make jitter less in {place_of}", place_of=place_of(context.job, "jitter")),
         )
-    if changes := upcoming.clock_warnings(times, case.now, by_cron=case.by_cron):
+    if changes := upcoming.clock_warnings(times, context.now, by_cron=context.by_cron):
         mend = msg(
             "{edit} to a time outside that hour; {command} shows the coming runs",
             edit=edit,
-            command=command("dify-job", "next", case.job.name),
+            command=command("dify-job", "next", context.job.name),
         )
         return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), mend)
-    default = "" if times == case.job.schedule else msg(", the default")
+    default = "" if times == context.job.schedule else msg(", the default")
     why = f"; {ticks.why}" if ticks.why else ""
     return ok("schedule", msg("{words}{default}{why}", words=words, default=default, why=why))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..checks.context import CheckContext
+from ..checks.context import HostContext
 from ..checks.registry import examine
 from ..checks.server import Servers
 from ..config.loader import load_config, pick_usable
@@ -69,11 +69,14 @@ def examined(
         return [(job or "", [error.problem("config").for_reader(reader(options))])]
     installed = installed_jobs(visible(backend, scope), tuple(one.name for one in jobs))
     asked = Scope(scope) if scope else None
-    cases = [CheckContext.of(one, config, installed, now, backend=backend, scope=asked) for one in jobs]
+    contexts = [
+        HostContext.of(one, config, installed, now, backend=backend, scope=asked, servers=servers)
+        for one in jobs
+    ]
     found: list[tuple[str, Sequence[Problem]]] = [
         (name, [error.problem("config")]) for name, error in config.broken.items() if job is None
     ]
-    found += [(case.job.name, list(examine(case, servers))) for case in cases]
+    found += [(context.job.name, list(examine(context))) for context in contexts]
     return [(name, [check.for_reader(reader(options)) for check in checks]) for name, checks in found]
 
 

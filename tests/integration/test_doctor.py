@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.checks.context import CheckContext
+from dify_job.checks.context import HostContext
 from dify_job.checks.service import check_backend
 from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
@@ -646,7 +646,7 @@ def test_a_manager_that_hangs_is_waited_for_once_and_told(
     assert manager.show(["b.service"]) == {}
     assert manager.variables("c.service") is None
     assert time.monotonic() - began < 5
-    case = CheckContext.of(
+    case = HostContext.of(
         pick(load_config(patient.config), "daily"),
         load_config(patient.config),
         [],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.checks import environment, machine, program, server, service, settings
-from dify_job.checks.context import CheckContext
+from dify_job.checks.context import HostContext
 from dify_job.checks.finding import place_of
 from dify_job.checks.server import Servers, check_transport
 from dify_job.config.model import Config, Job, KeySource, Notify, Origin, ScheduleConfig, Secret, Source
@@ -95,7 +95,7 @@ def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     assert machine.check_clock(AppProbe(clock_ahead=ahead)).severity is level
 
 
-def case_of(told: Job, python: Path | None = None) -> CheckContext:
+def case_of(told: Job, python: Path | None = None) -> HostContext:
     scheduler = UserCrontab(Scope.USER)
     one = InstalledJob(
         job=told.name,
@@ -107,7 +107,7 @@ def case_of(told: Job, python: Path | None = None) -> CheckContext:
         python=python,
     )
     config = Config(path=None, files=(), jobs={})
-    return CheckContext(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
+    return HostContext(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
 
 
 def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     config = Config(path=None, files=(), jobs={})
 
     def check(log_file: Path | None) -> Severity:
-        case = CheckContext(
+        case = HostContext(
             job=job(log_file=log_file), config=config, scheduler=UserCrontab(Scope.USER), now=NOW
         )
         return machine.check_journal(case).severity
@@ -258,13 +258,13 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
 
     mine = installed(Scope.USER, path)
     machines = installed(Scope.SYSTEM, Path("/etc/dify-job/config.toml"))
-    case = CheckContext.of(job(), config, [mine, machines], NOW)
+    case = HostContext.of(job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
-    both = CheckContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
+    both = HostContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
     [check] = service.check_service(both, alive=True)
     assert check.severity is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
-    elsewhere = CheckContext.of(job(), config, [machines], NOW)
+    elsewhere = HostContext.of(job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
 
 
@@ -281,7 +281,7 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
     config = Config(path=None, files=(), jobs={})
 
     def checks(told: Job) -> list[tuple[str, str | None]]:
-        case = CheckContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
+        case = HostContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
         return [(check.name, check.fix) for check in environment.check_environment(case)]
 
     mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]
