@@ -242,7 +242,8 @@ SETTINGS = (
         "table",
         (
             "`attempts` counts requests, the first included (default 3); `max_wait` bounds the sum of "
-            "the pauses (default `2min`). Repeated is only what the server provably did not start."
+            "the pauses (default `2min`). Repeated is only what the server provably did not start. A "
+            "server that is busy is asked until `max_wait` is used up, unless `attempts` is 1."
         ),
         write=toml_writer.written_table,
     ),

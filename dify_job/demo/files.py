@@ -34,13 +34,14 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file that came."""
+    """One file that came. user: None and key: empty where anybody may use it."""
 
     name: str
     mime_type: str
     size: int
     user: str | None
     content: bytes
+    key: str = ""
 
 
 @dataclass(slots=True)
@@ -59,7 +60,16 @@ class Uploads:
         }
     )
 
-    def take(self, content_type: str | None, raw: bytes) -> Mapping[str, Any]:
+    def of(self, user: str, key: str) -> "Uploads":
+        """The uploads that a run of this user and app may use (`file-of-another-user`, 1.16)."""
+        own = {
+            upload_id: upload
+            for upload_id, upload in self.found.items()
+            if upload.user in (None, user) and upload.key in ("", key)
+        }
+        return Uploads(own, self.blocked, self.limits)
+
+    def take(self, content_type: str | None, raw: bytes, key: str = "") -> Mapping[str, Any]:
         """The answer to one upload, `upload-txt`. Raises Refused, as the recordings `error-upload-*`."""
         form = f"Content-Type: {content_type}\r\n\r\n".encode() + raw
         parts = [part for part in BytesParser(policy=HTTP).parsebytes(form).walk() if not part.is_multipart()]
@@ -90,7 +100,7 @@ class Uploads:
         user = named.get("user")
         told = str(user.get_payload()) if user is not None else None
         mime_type, upload_id = part.get_content_type(), str(uuid.uuid4())
-        self.found[upload_id] = Upload(name, mime_type, len(content), told, content)
+        self.found[upload_id] = Upload(name, mime_type, len(content), told, content, key)
         return {
             "id": upload_id,
             "name": name,

@@ -51,8 +51,8 @@ def _select(name: str, kind: str, value: Any, control: Mapping[str, Any], *_: An
 
 
 def _number(name: str, _kind: str, value: Any, *_: Any) -> Any:
-    if isinstance(value, (list, dict)):  # `error-input-number-is-list`
-        message = "The server encountered an internal error and was unable to complete your request."
+    if isinstance(value, (list, dict)):  # `error-input-number-is-list`, whose stream says this from 1.15
+        message = f"expected value type int, float or str, got {type(value)}, value: {value}"
         raise Refused(500, "internal_server_error", message)
     if not isinstance(value, str):
         return value

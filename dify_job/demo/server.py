@@ -122,8 +122,8 @@ class _Routes(Wire):
             case "GET", ["v1", "workflow", run_id, "events"] if self.server_of_apps.engine.in_worker:
                 self._join(self._app(), run_id, query)
             case "POST", ["v1", "files", "upload"]:
-                self._app()
-                self.send_json(201, self.server_of_apps.uploads.take(self.headers.get("Content-Type"), raw))
+                key, kind = self._app().key, self.headers.get("Content-Type")
+                self.send_json(201, self.server_of_apps.uploads.take(kind, raw, key))
             case "GET", ["v1", "info"]:
                 app = self._app()
                 self.send_json(
@@ -169,11 +169,7 @@ class _Routes(Wire):
         streaming = body.get("response_mode") == "streaming"
         if engine.is_full(app, streaming=streaming):
             raise Refused(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
-        mistake, inputs = "", dict(body["inputs"])
-        try:
-            inputs = taken(app, inputs, self.server_of_apps.uploads, engine.version)
-        except Mistake as found:
-            mistake = str(found)
+        mistake, inputs = self._taken(app, body, streaming=streaming)
         if mistake and not (streaming and engine.in_worker):
             raise Refused(400, "invalid_param", mistake)
         if (mistake or app.refuses) and engine.refuses_by_run:
@@ -192,6 +188,21 @@ class _Routes(Wire):
             self.send_events(engine.events(listener, ping, queued=engine.in_worker))
         else:
             self.send_json(200, engine.answer(run, engine.events(listener, ping)))
+
+    def _taken(self, app: App, body: Mapping[str, Any], *, streaming: bool) -> tuple[str, dict[str, Any]]:
+        """What is wrong with the inputs, and the inputs as the workflow gets them."""
+        engine, uploads = self.server_of_apps.engine, self.server_of_apps.uploads
+        inputs = dict(body["inputs"])
+        if engine.refuses_by_run:
+            uploads = uploads.of(str(body["user"]), app.key)
+        try:
+            return "", taken(app, inputs, uploads, engine.version)
+        except Mistake as found:
+            return str(found), inputs
+        except Refused as refused:
+            if not (streaming and engine.refuses_by_run):
+                raise
+            return refused.message, inputs
 
     def _detail(self, app: App, run_id: str) -> None:
         engine = self.server_of_apps.engine

@@ -248,3 +248,38 @@ def test_an_upload_is_answered_as_recorded(server: StandIn, name: str, files: ob
 
 def test_it_listens_on_loopback_alone(server: StandIn) -> None:
     assert server.base_url.startswith("http://127.0.0.1:")
+
+
+def test_upload_belongs_to_its_user_and_app_from_1_15_on(server: StandIn) -> None:
+    def upload(user: str, key: str) -> str:
+        files = {"file": ("a.txt", b"x", "text/plain")}
+        answer = call(server, "POST", "/v1/files/upload", key, files=files, data={"user": user})
+        return str(answer.json()["id"])
+
+    def code(upload_id: str) -> int:
+        file = {"type": "document", "transfer_method": "local_file", "upload_file_id": upload_id}
+        return run(server, "app-document", "blocking", "u", doc=file).status_code
+
+    server.apps["app-document"] = App(
+        "app-document", form=({"file": {"variable": "doc", "allowed_file_types": ["document"]}},)
+    )
+    refused = 400 if server.engine.refuses_by_run else 200
+    assert code(upload("u", "app-document")) == 200
+    assert code(upload("another", "app-document")) == refused
+    assert code(upload("u", KEY)) == refused
+
+
+def test_number_that_is_a_list_is_refused_by_a_run_that_does_not_exist(server: StandIn) -> None:
+    if not server.engine.refuses_by_run:
+        pytest.skip("older servers refuse with an HTTP status")
+    server.apps["app-number"] = App("app-number", form=({"number": {"variable": "n"}},))
+    with run(server, "app-number", "streaming", n=[1]) as answer:
+        told = events(answer)
+    assert [one["event"] for one in told] == ["workflow_started", "workflow_finished"]
+    recorded_events = [
+        json.loads(line[6:])
+        for line in recorded(server, "error-input-number-is-list-streaming").bytes.splitlines()
+        if line.startswith(b"data: ")
+    ]
+    assert shape(told) == shape(recorded_events)
+    assert told[1]["data"]["error"] == recorded_events[1]["data"]["error"]  # type: ignore[index]
