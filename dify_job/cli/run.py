@@ -81,6 +81,12 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     envvar="DIFY_JOB_LOST",
     help=msg("How many processes of this run id ended without a word; with any, none is started."),
 )
+@click.option(
+    "--dry-run",
+    "as_dry_run",
+    is_flag=True,
+    help=msg("Show the inputs and check them against the app's form; start nothing."),
+)
 @click.option("--json", "as_json", is_flag=True, help=msg("Print JSON on a terminal, too."))
 @click.option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
 @click.option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
@@ -100,12 +106,15 @@ def run(  # noqa: PLR0913 - one argument an option
     scheduled: bool,
     if_due: bool,
     as_json: bool = False,
+    as_dry_run: bool = False,
     **flags: str | None,
 ) -> int:
     """Run a job's workflow once.
 
     The result is one JSON object on stdout; the exit status tells how it ended (dify-job exit-codes).
     """
+    if as_dry_run:
+        return _dry_run(ctx, job, _settings(flags, output_file, files), pairs, inputs_json)
     gc.disable()  # until all is imported, as in main
     options = ctx.ensure_object(Globals)
     inbox = EventQueue()
@@ -165,6 +174,24 @@ def run(  # noqa: PLR0913 - one argument an option
             _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
         _wait_for_stderr(stderr)
     return result.exit_code
+
+
+def _dry_run(
+    ctx: click.Context,
+    name: str | None,
+    settings: Mapping[str, Any],
+    pairs: tuple[str, ...],
+    inputs_json: str | None,
+) -> int:
+    """Show what a run would send. Raises JobError for what it would fail of."""
+    options = ctx.ensure_object(Globals)
+    check_job(name or "")
+    config = load_config(options.config_path, options.env_file, flags=settings)
+    job = pick(config, name)
+    logging_setup.set_up(options, job, scheduled=True)
+    given = inputs_of(pairs, inputs_json)
+    echo_json(import_module("dify_job.run.dry_run").dry_run(job, given, config.path))
+    return 0
 
 
 def _wait_for_stderr(stderr: NonBlockingWriter | None) -> None:

@@ -69,6 +69,26 @@ def look(
         seen = replace(seen, name=info["name"], mode=mode if isinstance(mode, str) else None)
     elif reply.status != 404 or seen.version is None:  # Dify, without /info
         return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
+    return _ask_for_form(seen, client, limit)
+
+
+def look_at_form(
+    base_url: str,
+    key: str,
+    *,
+    ca_file: Path | None = None,
+    headers: Mapping[str, str] | None = None,
+    limit: float = CALL_LIMIT,
+) -> AppProbe:
+    """Ask for the form of a key's app alone, without starting anything; the arguments are those of `look`."""
+
+    def client(tell: Tell) -> DifyClient:
+        return DifyClient(base_url, key, tell=tell, ca_file=ca_file, headers=headers, connect_timeout=limit)
+
+    return _ask_for_form(AppProbe(), client, limit)
+
+
+def _ask_for_form(seen: AppProbe, client: Callable[[Tell], DifyClient], limit: float) -> AppProbe:
     seen, reply = _ask(seen, client, "/parameters", limit)
     if reply is None:
         return seen
