@@ -1,0 +1,113 @@
+"""Whether others can write a file: a group without other members is not others."""
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from dify_job.config.permissions import check_place_of_secret, fault_of_directories, fault_of_file
+from dify_job.exit_codes import Outcome
+from dify_job.messages.errors import JobError
+
+OWNER, OTHER, GROUP = 61000, 61001, 62000
+
+
+class Accounts:
+    """The users and groups of a machine, in place of the real ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.users = {"dana": (OWNER, GROUP), "eve": (OTHER, OTHER), "root": (0, 0)}
+        self.group, self.members = "dana", list[str]()
+        monkeypatch.setattr(grp, "getgrgid", self._group)
+        monkeypatch.setattr(pwd, "getpwnam", self._user)
+        monkeypatch.setattr(pwd, "getpwall", lambda: [self._user(name) for name in self.users])
+        monkeypatch.setattr(
+            pwd, "getpwuid", lambda uid: next(one for one in pwd.getpwall() if one.pw_uid == uid)
+        )
+
+    def _group(self, gid: int) -> grp.struct_group:
+        if gid != GROUP:
+            raise KeyError(gid)
+        return grp.struct_group((self.group, "x", gid, self.members))
+
+    def _user(self, name: str) -> pwd.struct_passwd:
+        uid, gid = self.users[name]
+        return pwd.struct_passwd((name, "x", uid, gid, "", "/home", "/bin/sh"))
+
+
+@pytest.fixture
+def accounts(monkeypatch: pytest.MonkeyPatch) -> Accounts:
+    monkeypatch.setattr(os, "geteuid", lambda: OWNER)
+    return Accounts(monkeypatch)
+
+
+def fault(tmp_path: Path, mode: int, *, private: bool = False) -> str | None:
+    path = tmp_path / "file"
+    path.touch()
+    real = path.stat()
+    values = list(real)
+    values[0], values[4], values[5] = (real.st_mode & ~0o7777) | mode, OWNER, GROUP
+    return fault_of_file(os.stat_result(values), path, private=private)
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o660, 0o644])
+def test_a_private_group_may_write(accounts: Accounts, tmp_path: Path, mode: int) -> None:
+    accounts.members = ["dana", "root"]
+    assert fault(tmp_path, mode) is None
+
+
+def test_the_world_may_not_write(accounts: Accounts, tmp_path: Path) -> None:
+    assert accounts.members == []
+    assert fault(tmp_path, 0o666) == "can be written by others"
+
+
+def test_a_group_with_another_member_is_others(accounts: Accounts, tmp_path: Path) -> None:
+    accounts.members = ["eve"]
+    assert fault(tmp_path, 0o664) == "can be written by others"
+    accounts.members = ["nobody-knows"]
+    assert fault(tmp_path, 0o664) == "can be written by others"
+
+
+def test_a_group_that_is_anothers_primary_one_is_others(accounts: Accounts, tmp_path: Path) -> None:
+    accounts.users["eve"] = (OTHER, GROUP)
+    assert fault(tmp_path, 0o664) == "can be written by others"
+
+
+def test_a_primary_group_of_another_name_may_have_members_that_nobody_lists(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    accounts.group = "domain users"
+    assert fault(tmp_path, 0o664) == "can be written by others"
+    accounts.users["dana"] = (OWNER, 61000)  # it is not her primary group, so its members are listed
+    accounts.members = ["dana"]
+    assert fault(tmp_path, 0o664) is None
+
+
+def test_an_access_control_list_may_name_others(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert accounts.members == []
+    monkeypatch.setattr(os, "listxattr", lambda _: ["system.posix_acl_access"])
+    assert fault(tmp_path, 0o664) == "can be written by others"
+
+
+def test_no_group_reads_a_private_file(accounts: Accounts, tmp_path: Path) -> None:
+    assert accounts.members == []
+    assert fault(tmp_path, 0o640, private=True) == "can be read by others"
+    assert fault(tmp_path, 0o600, private=True) is None
+
+
+def test_a_place_where_a_key_could_be_replaced_is_refused_with_the_command(tmp_path: Path) -> None:
+    place = tmp_path / "open dir"
+    place.mkdir()
+    place.chmod(0o777)
+    key = place / "not yet there" / "a.key"
+    assert "which others can write" in str(fault_of_directories(key))
+    with pytest.raises(JobError) as raised:
+        check_place_of_secret(key)
+    assert raised.value.outcome is Outcome.CONFIG
+    assert f"chmod go-w '{place}'" in str(raised.value.hint)
+    place.chmod(0o1777)
+    check_place_of_secret(key)
