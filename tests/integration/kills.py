@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dify_job.schedulers import crond, installation, systemctl
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import CronFiles, UserCrontab
 from dify_job.schedulers.job_spec import JobSpec
-from dify_job.schedulers.reconcile import Backend, InstallOptions
+from dify_job.schedulers.reconcile import Backend, InstallOptions, Plan
 from dify_job.schedulers.systemd import Systemd
 from dify_job.system import subprocesses
 from tests.support.fake_manager import TWO_DAYS, FakeCrontab, FakeManager
@@ -180,42 +181,38 @@ def prepare(home: Home, scenario: str) -> None:
     (home.directory / ".env").write_text("DIFY_API_KEY=app-canary-0123456789\n")
     if scenario in ("fresh", "env-file"):
         return
-    install(home, plans(new=False))
+    scheduler = home.scheduler()
+    installation.carry_out(scheduler, partial(scheduler.plan_install, plans(new=False), InstallOptions()))
     for stamp in home.manager.units.glob("*.timer"):
         path = home.manager.stamps / f"stamp-{stamp.name}"
         if path.exists():
             os.utime(path, (time.time() - TWO_DAYS, time.time() - TWO_DAYS))
     if scenario in ("paused", "start", "resume"):
-        pause(home, paused=True)
+        scheduler = home.scheduler()
+        installation.carry_out(scheduler, partial(scheduler.plan_pause, ["weekly"], paused=True))
 
 
-def install(home: Home, wanted: list[JobSpec], *, start: bool | None = None) -> None:
+def plan_of(home: Home, scenario: str) -> tuple[Backend, Callable[[], Plan]]:
+    """The scheduler, and what makes the plan of the command that is interrupted."""
     scheduler = home.scheduler()
-    installation.carry_out(scheduler, lambda: scheduler.plan_install(wanted, InstallOptions(start=start)))
-
-
-def pause(home: Home, *, paused: bool) -> None:
-    scheduler = home.scheduler()
-    installation.carry_out(scheduler, lambda: scheduler.plan_pause(["weekly"], paused=paused))
+    match scenario:
+        case "uninstall":
+            return scheduler, partial(scheduler.plan_uninstall, ["daily", "weekly"])
+        case "pause" | "resume":
+            return scheduler, partial(scheduler.plan_pause, ["weekly"], paused=scenario == "pause")
+        case "env-file":  # with its config, its key and its schedule
+            config = load_config(env_file=home.directory / ".env")
+            flags = ScheduleConfig(every=7200.0)
+            ready = installation.prepare(config, config.jobs["default"], flags, None, Scope.USER)
+            place = ready.spec.config_path
+            return scheduler, partial(installation.plan_install, scheduler, [ready], place, InstallOptions())
+    wanted = plans(new=True, service_alone=scenario == "service")
+    options = InstallOptions(start=True if scenario == "start" else None)
+    return scheduler, partial(scheduler.plan_install, wanted, options)
 
 
 def act(home: Home, scenario: str) -> None:
-    if scenario == "uninstall":
-        scheduler = home.scheduler()
-        installation.carry_out(scheduler, lambda: scheduler.plan_uninstall(["daily", "weekly"]))
-    elif scenario in ("pause", "resume"):
-        pause(home, paused=scenario == "pause")
-    elif scenario == "env-file":  # with its config, its key and its schedule
-        config = load_config(env_file=home.directory / ".env")
-        flags = ScheduleConfig(every=7200.0)
-        ready = installation.prepare(config, config.jobs["default"], flags, None, Scope.USER)
-        scheduler, place = home.scheduler(), ready.spec.config_path
-        installation.carry_out(
-            scheduler, lambda: installation.plan_install(scheduler, [ready], place, InstallOptions())
-        )
-    else:
-        wanted = plans(new=True, service_alone=scenario == "service")
-        install(home, wanted, start=True if scenario == "start" else None)
+    installation.carry_out(*plan_of(home, scenario))
 
 
 def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:
@@ -237,11 +234,14 @@ def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> di
     after = home.world()
     said = directory / "error"
     told = said.read_text() if said.exists() else ""
+    _, make_plan = plan_of(home, scenario)
+    shown = bool(make_plan().changes())
     act(home, scenario)
     return {
         "aim": aim,
         "code": code,
         "error": told,
+        "shown": shown,
         "before": before,
         "after": after,
         "end": home.world(),

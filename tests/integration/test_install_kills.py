@@ -50,7 +50,7 @@ def is_left_over(path: str) -> bool:
         *(
             pytest.param(backend, each, marks=pytest.mark.slow)
             for backend in BACKENDS
-            for each in ("fresh", "change", "paused", "uninstall")
+            for each in ("fresh", "change", "paused", "uninstall", "pause", "resume")
             if (backend, each) not in {("systemd", "change"), ("crontab", "fresh")}
         ),
         *(
@@ -77,6 +77,11 @@ def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_com
             assert path in each["after"]["files"], f"{path} is gone at {each['aim']}"
         assert each["end"] == found[-1]["end"], each["aim"]
         assert each["runs"] == [], f"a run was started at {each['aim']}"
+        same = all(
+            named(each["after"]) == named(each["end"]) and each["after"][what] == each["end"][what]
+            for what in ("active", "enabled", "unread")
+        )
+        assert each["shown"] is not same, f"--check says otherwise at {each['aim']}"
     assert not [path for path in found[-1]["end"]["files"] if is_left_over(path)]
     assert found[-1]["end"]["unread"] == []
     assert len(found) > (4 if campaign.whole else 1)
