@@ -241,7 +241,12 @@ def _barrier(path: Path, account: Account, need: int) -> Path | None:
             if account not in children:
                 children[account] = _Child(account)
             denied = children[account].first_denied(checks)
-            return checks[denied][0] if denied is not None else None
+            if denied is None:
+                return None
+            where, mode = checks[denied]
+            target = where.resolve()
+            behind = _barrier(target, account, mode) if target != where else None  # what a link leads to
+            return behind or where
     return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
 
 

@@ -7,11 +7,14 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dify_job.messages.errors import JobError
 from dify_job.schedulers import access
+from tests.support.plans import plan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("daemon")
@@ -68,6 +71,18 @@ def test_access_control_list_keeps_a_user_out(directory: Path) -> None:
     assert why == f"the access control list of {below}, or its file system, denies it"
 
 
+def test_link_into_a_closed_directory_names_that_directory(directory: Path) -> None:
+    closed = directory / "closed"
+    closed.mkdir(0o700)
+    (closed / "python").touch(0o755)
+    link = directory / "python"
+    link.symlink_to(closed / "python")
+    assert access.obstacle(link, USER, os.X_OK) == f"{closed} has mode 0700 and belongs to root"
+    (directory / "venv").symlink_to(closed)
+    why = access.obstacle(directory / "venv/python", USER, os.X_OK)
+    assert why == f"{closed} has mode 0700 and belongs to root"
+
+
 def test_dynamic_user_is_in_no_group_and_owns_nothing(directory: Path) -> None:
     file = directory / "input.pdf"
     file.touch(0o640)
@@ -107,3 +122,20 @@ def test_where_no_user_can_be_become_modes_are_compared(
     assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
     file.chmod(stat.S_IRUSR | stat.S_IROTH)
     assert access.obstacle(file, USER, os.R_OK) is None
+
+
+def test_config_that_install_is_about_to_write_is_no_obstacle(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_PRIVATE_TMP", ())
+    python = Path("/usr/bin/env")  # there on every machine, and not this interpreter
+    spec = plan(python=python, config_path=directory / "dify-job/config.toml")
+    key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
+    access.check_plan(spec, access.DYNAMIC, key_by_manager=True)
+    access.check_plan(key, access.DYNAMIC, key_by_manager=True)
+    access.check_plan(key, replace(access.ROOT, confined=True), key_by_manager=False)
+    with pytest.raises(JobError, match="daemon cannot reach the key file"):
+        access.check_plan(key, USER, key_by_manager=False)
+    directory.chmod(0o700)
+    with pytest.raises(JobError, match="cannot reach the configuration"):
+        access.check_plan(spec, access.DYNAMIC, key_by_manager=True)
