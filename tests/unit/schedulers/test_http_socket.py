@@ -49,3 +49,26 @@ def test_the_units_say_what_the_handler_may() -> None:
     assert "RestrictAddressFamilies=AF_UNIX\n" in service
     assert "dify_job http --config /etc/dify-job/config.toml --allow-uid 1000 -- daily\n" in service
     assert "# jobs: daily\n" in service
+
+
+@pytest.mark.parametrize(
+    ("token", "protect"),
+    [("/root/http.token", "read-only"), ("/home/dana/t", "read-only"), ("/etc/dify-job/t", "yes")],
+)
+def test_token_file_below_a_home_can_be_read_by_the_service(token: str, protect: str) -> None:
+    config = replace(DOOR, token_file=Path(token))
+    service = render_http_socket(config, Scope.SYSTEM, 252, PLACES)[1].text
+    assert f"ProtectHome={protect}\n" in service
+
+
+def test_token_file_that_the_service_cannot_see_is_refused() -> None:
+    for path in ("/tmp/http.token", "/var/tmp/t"):
+        with pytest.raises(JobError, match="has a /tmp of its own"):
+            render_http_socket(replace(DOOR, token_file=Path(path)), Scope.SYSTEM, 252, PLACES)
+
+
+def test_listener_is_started_by_the_socket_however_often() -> None:
+    socket_unit, service = (one.text for one in render_http_socket(DOOR, Scope.SYSTEM, 252, PLACES))
+    assert "TriggerLimitIntervalSec=0\n" in socket_unit
+    assert "StartLimitIntervalSec=0\n" in service
+    assert "StandardInput=socket\n" in service
