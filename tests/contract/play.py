@@ -70,9 +70,10 @@ class Player:
 
 _MACHINE: dict[str, Any] = {
     "sys:executable": "/opt/dify-job/bin/python",
-    "dify_job.schedule.zones:_LOCALTIME": {"path": "/nonexistent"},  # the zone is UTC
+    "dify_job.schedule.zones:_LOCALTIME": {"path": f"{HOME}/no-localtime"},  # the zone is UTC
+    "dify_job.schedulers.crond:is_running": {"returns": True},
     "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
-    "dify_job.state.store:_SYSTEM_BASE": {"path": "/nonexistent/dify-job"},
+    "dify_job.state.store:_SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
 }
 if os.geteuid() == 0:
     _MACHINE |= {name: {"returns": NOBODY} for name in ("os:getuid", "os:geteuid")}

@@ -296,7 +296,9 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
         time.tzset()
         for where, value in order.get("patches", {}).items():
             module, _, name = where.partition(":")
-            setattr(importlib.import_module(module), name, _patch(value))
+            patched = importlib.import_module(module)
+            getattr(patched, name)  # a patch of what is no longer there would change nothing
+            setattr(patched, name, _patch(value))
         exec(order.get("first", ""), {})
         limits: dict[str, Any] = order.get("limits", {})
         run._LIMITS = RunLimits(**{name: _patch(one) for name, one in limits.items()})

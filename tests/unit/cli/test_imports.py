@@ -27,7 +27,7 @@ def test_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     env = {
         "DIFY_API_KEY": "x",
         "DIFY_BASE_URL": "http://127.0.0.1:1",
-        "HOME": "/nonexistent",
+        "HOME": str(tmp_path),
         "COLUMNS": "80",
     }
     state = tmp_path / "state"
