@@ -9,7 +9,7 @@ from ..config.loader import load_config, pick_usable
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Command, command, for_reader
-from ..report.text import Terminal, indented, table, time_text
+from ..report.text import Terminal, columns_of, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
@@ -60,10 +60,10 @@ def next_runs(
 
 
 def _lines(each: Sequence[UpcomingRuns], count: int, terminal: Terminal) -> Iterator[str]:
-    rows = [["NEXT RUN", "JOB", "SCHEDULE"]]
+    rows = [[translate(head) for head in (msg("NEXT RUN"), msg("JOB"), msg("SCHEDULE"))]]
     rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merged(each, count)]
     lines = table(rows)
-    if max(map(len, lines)) > terminal.columns:
+    if max(map(columns_of, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])
     yield from lines
     for text, fix in _not_run(each):

@@ -11,7 +11,8 @@ from .status_text import failure_text, outcome_text, run_sign
 from .text import Terminal, columns_of, duration_text, indented, local_time_text, table
 
 _SPARKS = 60  # runs
-_HEADS = ("  WHEN", "JOB", "OUTCOME", "DURATION", "TOKENS", "RUN", "MESSAGE")
+_HEADS = (msg("WHEN"), msg("JOB"), msg("OUTCOME"), msg("DURATION"), msg("TOKENS"), msg("RUN"), msg("MESSAGE"))
+_WITH_JOB = 7  # columns
 _INDENT = 4
 
 
@@ -23,13 +24,15 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
         terminal: The reader's. Where a line is too long for it, run id and message have lines of their own.
 
     """
-    rows = [list(_HEADS), *(_cells(one, terminal) for one in runs)]
+    when, *others = map(translate, _HEADS)
+    rows = [[f"  {when}", *others], *(_cells(one, terminal) for one in runs)]
     if len({one.job for one in runs}) == 1:
         rows = [[when, *rest] for when, _, *rest in rows]
-    whole = table(rows, right=_numbers(rows[0]))
+    numbers = (3, 4) if len(rows[0]) == _WITH_JOB else (2, 3)  # duration and tokens
+    whole = table(rows, right=numbers)
     if max(map(columns_of, whole)) <= terminal.columns:
         return whole
-    head, *lines = _narrow([row[:-2] for row in rows], terminal.columns)
+    head, *lines = _narrow([row[:-2] for row in rows], terminal.columns, numbers)
     below = [
         [line for line in (run_id,) if line != "-"] + indented(message, terminal.columns - _INDENT, 0)
         for *_, run_id, message in rows[1:]
@@ -40,11 +43,10 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
     ]
 
 
-def _narrow(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
+def _narrow(rows: Sequence[Sequence[str]], columns: int, right: Sequence[int]) -> list[list[str]]:
     """The lines of each row; the name of a job that is too long for the line has one of its own."""
-    right = _numbers(rows[0])
     lines = table(rows, right=right)
-    if max(map(columns_of, lines)) <= columns or "JOB" not in rows[0]:
+    if max(map(columns_of, lines)) <= columns or len(rows[0]) < _WITH_JOB - 2:
         return [[line] for line in lines]
     room = columns - 2 - max(map(columns_of, table([[when, *rest] for when, _, *rest in rows])))
     names = [name if columns_of(name) <= room else "" for _, name, *_ in rows]
@@ -84,10 +86,6 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
             longest=longest,
         )
     )
-
-
-def _numbers(heads: Sequence[str]) -> list[int]:
-    return [heads.index("DURATION"), heads.index("TOKENS")]
 
 
 def _cells(one: JobRun, terminal: Terminal) -> list[str]:

@@ -55,7 +55,9 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
 
     lines = [terminal.paint(line, Colour.YELLOW) for text in _config_errors(status) for line in put(text)]
     rows = [_cells(row, status.at, terminal) for row in status.jobs]
-    heads = ["  JOB", "LAST RUN", "AGE", padded("RECENT", RECENT_RUNS), "NEXT RUN"]
+    names = (msg("JOB"), msg("LAST RUN"), msg("AGE"), msg("RECENT"), msg("NEXT RUN"))
+    job, last, age, recent, next_run = map(translate, names)
+    heads = [f"  {job}", last, age, padded(recent, RECENT_RUNS), next_run]
     laid_out = _laid_out([heads, *rows], terminal.columns)
     width = max(columns_of(line) for cells in laid_out for line in cells)
     lines += _totals(status, width, terminal.columns)
