@@ -14,6 +14,7 @@ from ..compat.auth import Guard, Peer
 from ..compat.http_request import HttpRefusal, Request
 from ..compat.listener import is_listening, listen
 from ..compat.peer_credentials import peer_of
+from ..compat.routes import Routes
 from ..compat.server import Answer, Handle, exchange
 from ..config.secrets import read_token
 from ..exit_codes import Outcome
@@ -121,8 +122,6 @@ class _Noted:
 
 def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:
     guard.check(request)
-    from ..compat.routes import Routes  # noqa: PLC0415 - a refusal is cheap
-
     try:
         return Routes(jobs, config).answer(request, body)
     except HttpRefusal:

@@ -19,6 +19,8 @@ from ..messages.message import msg
 from ..run.notification import Notification, is_told_by_run
 from ..run.notifications import notifier_of, past_of, report_of, rid_of, write_metrics
 from ..run.unit_result import record_of
+from ..schedulers.backend import Scope
+from ..schedulers.systemctl import Manager
 from ..state.history import RunRecord
 from ..state.store import JobState, directory_of
 from ..system.unit_result import UnitResult
@@ -96,9 +98,6 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
 
 def _asked(unit: str, *, user: bool) -> UnitResult:
     """How a unit ended, by its manager: systemd before 251 tells a handler nothing."""
-    from ..schedulers.backend import Scope  # noqa: PLC0415 - for old systemd alone
-    from ..schedulers.systemctl import Manager  # noqa: PLC0415
-
     shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
     return UnitResult.of_properties(unit, shown.properties if shown is not None else {})
 
