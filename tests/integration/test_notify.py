@@ -361,6 +361,7 @@ def test_an_address_in_the_config_is_refused_and_not_repeated(job: Job, server: 
     assert "s3cret" not in ran.stdout + ran.stderr
 
 
+@pytest.mark.filterwarnings("default")  # apprise is imported here, and its warnings are its own
 def test_a_python_program_tells_as_well(
     job: Job, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
