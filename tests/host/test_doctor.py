@@ -281,7 +281,6 @@ def test_run_that_was_killed(ward: Ward) -> None:
     assert lines["last-run"][0] == "warn"
     assert "killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
-    ward.paste(command_in(lines["last-run"][2]))
     ward.host.job('every = "1h"')
     ward.host("run", "daily")
     assert "in-flight" not in ward.doctor()

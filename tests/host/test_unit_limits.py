@@ -61,8 +61,10 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
     host.run("sh", "-c", f"yes >{place}/fill; [ {fault} = full ] || mount -o remount,ro {place}", check=False)
     refused = host("run", "daily", check=False)
     hint = json.loads(refused.stdout)["hint"] or "true"
+    command = hint.partition(" names the file system")[0].partition(";")[0]
+    shown = host.run("sh", "-c", command, check=False)
     host.run("umount", place)
-    host.run("sh", "-c", hint.partition(" names the file system")[0].partition(";")[0])
+    assert shown.code == 0, shown
     if (fault, place) == ("full", "/srv/out"):  # what is tried out before the call takes no room
         assert (refused.code, "could not be written" in refused.stderr) == (0, True)
         return
