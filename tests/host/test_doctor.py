@@ -282,8 +282,8 @@ def test_run_that_was_killed(ward: Ward) -> None:
     assert "killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
     ward.host.job('every = "1h"')
-    ward.host("run", "daily")
-    assert "in-flight" not in ward.doctor()
+    assert ward.host("run", "daily", check=False).code == 75, "the earlier run may still be in the queue"
+    assert ward.doctor()["in-flight"][0] == "warn"
 
 
 def test_run_as_user_that_is_gone(host: Host) -> None:
