@@ -26,11 +26,11 @@ def check_environment(context: HostContext) -> Iterator[Problem]:
     names = set[str]() if context.by_cron else context.manager.variables(service)
     missing = sorted(wanted - names) if names is not None else []
     if missing:
-        told = msg(
+        text = msg(
             "{missing}: a shell may have it, and nothing sets it when the job runs by itself",
             missing=", ".join(missing),
         )
-        yield warn("environment", told, _mend(context, missing, service))
+        yield warn("environment", text, _mend(context, missing, service))
     else:
         yield ok("environment", msg("set for the service: {sorted}", sorted=", ".join(sorted(wanted))))
 

@@ -29,9 +29,9 @@ def _check_units(state: HttpSocketStatus) -> Problem:
     again = _again(state)
     if state.edited:
         there = [str(path) for path in state.edited]
-        told = msg("edited by hand, so that install refuses to change them: {there}", there=" ".join(there))
+        text = msg("edited by hand, so that install refuses to change them: {there}", there=" ".join(there))
         remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
-        return warn("http", told, join(" && ", (remove, again)))
+        return warn("http", text, join(" && ", (remove, again)))
     if state.config is None:
         return fail("http", msg("one of its two units is missing"), again)
     return warn("http", msg("its units are of another version of dify-job, or for another systemd"), again)
@@ -40,8 +40,8 @@ def _check_units(state: HttpSocketStatus) -> Problem:
 def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Problem | None:
     """None where a request gets an answer."""
     if not os.access(door.python, os.X_OK):
-        told = msg("{python}, which answers, is gone or cannot be run", python=door.python)
-        return fail("http", told, _again(state))
+        text = msg("{python}, which answers, is gone or cannot be run", python=door.python)
+        return fail("http", text, _again(state))
     if (fault := _fault_of_token(door)) is not None:
         return fail(
             "http", msg("nobody is let in: {message}", message=fault.message), _token(door) or fault.hint
@@ -51,11 +51,11 @@ def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Problem |
 
 def _check_listens(context: HostContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Problem:
     if state.listening is False:
-        told = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
-        return fail("http", told, context.systemctl("enable", "--now", SOCKET))
+        text = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
+        return fail("http", text, context.systemctl("enable", "--now", SOCKET))
     if not state.enabled:
-        told = msg("it listens until the next boot only: its socket is not enabled")
-        return warn("http", told, context.systemctl("enable", SOCKET))
+        text = msg("it listens until the next boot only: its socket is not enabled")
+        return warn("http", text, context.systemctl("enable", SOCKET))
     if state.listening is None:
         return ok(
             "http", msg("systemd is to listen on {listen} for {who}", listen=door.listen, who=_who(door))
@@ -91,13 +91,13 @@ def _who(door: HttpSocketConfig) -> str:
 
 def _again(state: HttpSocketStatus) -> Command:
     """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
-    door, needs_root = state.config, state.scope is Scope.SYSTEM
-    if door is None:
+    http_socket, needs_root = state.config, state.scope is Scope.SYSTEM
+    if http_socket is None:
         return command("dify-job", "install", *state.jobs, "--http", needs_root=needs_root)
-    words = ["dify-job", "--config", str(door.config_path), "install", *door.jobs, "--http"]
-    words += ["--http-listen", door.listen]
-    if door.token_file is not None:
-        words += ["--http-token-file", str(door.token_file)]
-    if door.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(door.uid):
-        words = ["env", f"SUDO_UID={door.uid}", *words]
+    words = ["dify-job", "--config", str(http_socket.config_path), "install", *http_socket.jobs, "--http"]
+    words += ["--http-listen", http_socket.listen]
+    if http_socket.token_file is not None:
+        words += ["--http-token-file", str(http_socket.token_file)]
+    if http_socket.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(http_socket.uid):
+        words = ["env", f"SUDO_UID={http_socket.uid}", *words]
     return command(*words, needs_root=needs_root)

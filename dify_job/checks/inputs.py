@@ -33,29 +33,29 @@ def check_inputs(
         return None
     version = version_of({"X-Version": seen.version or ""})
     form = [field.variable for field in seen.parameters.form]
-    mend = msg(
+    fix = msg(
         "edit inputs in {place}; the app's inputs: {value}", place=place, value=", ".join(form) or "none"
     )
     try:
         coercion.fitted(inputs, seen.parameters, version, files)
     except JobError as error:
         held = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
-        return (fail if held else warn)("inputs", f"{error.message}{_of_another(job)}", mend)
+        return (fail if held else warn)("inputs", f"{error.message}{_of_another(job)}", fix)
     if unknown := sorted(set(inputs) - set(form)):
-        told = msg(
+        text = msg(
             "the app has no input {unknown}: Dify drops it without a word{of_another}",
             unknown=", ".join(unknown),
             of_another=_of_another(job),
         )
-        return warn("inputs", told, mend)
+        return warn("inputs", text, fix)
     required = sum(field.required for field in seen.parameters.form)
-    told = msg(
+    text = msg(
         "fit the app's form: {value} given, {required} required{of_another}",
         value=len(inputs) + len(files),
         required=required,
         of_another=_of_another(job),
     )
-    return ok("inputs", told)
+    return ok("inputs", text)
 
 
 def refuse_empty_inputs(job: Job, seen: AppProbe | None) -> None:
@@ -125,13 +125,13 @@ def check_files(
         return fail("files", error.message, edit)
     for file in (file for given in found.values() for file in given):
         if file.path is not None and (why := access.obstacle(file.path, account, os.R_OK)) is not None:
-            mend = grant_access_command(file.path, account, os.R_OK)
+            fix = grant_access_command(file.path, account, os.R_OK)
             if access.is_hidden(file.path, account):
-                mend = msg("edit files in {place}: another directory, below /srv for example", place=place)
+                fix = msg("edit files in {place}: another directory, below /srv for example", place=place)
             return fail(
                 "files",
                 msg("{name} cannot read {path}: {why}", name=account.name, path=file.path, why=why),
-                mend
+                fix
                 or msg("edit files in {place}: a copy that {name} can read", place=place, name=account.name),
             )
     return ok("files", msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))

@@ -26,12 +26,12 @@ def check_last_run(context: HostContext) -> Iterator[Problem]:
     left = read_in_flight(context.state)
     last = latest_run(read_last(context.state), context.history, ending, left)
     if ending is not None and ending.result in _NO_PROCESS:
-        told = msg(
+        text = msg(
             "systemd did not start it ({result}): {no_process}",
             result=ending.result,
             no_process=_NO_PROCESS[ending.result],
         )
-        yield warn("last-run", told, context.systemctl("status", ending.unit))
+        yield warn("last-run", text, context.systemctl("status", ending.unit))
     elif last is not None:
         yield _judge(context, last)
     elif is_hidden(context):
@@ -40,8 +40,8 @@ def check_last_run(context: HostContext) -> Iterator[Problem]:
         yield ok("last-run", msg("none is recorded"))
     if left is not None and lock_holder(context.state, context.now) is None:
         run = left.workflow_run_id or msg("without an id")
-        told = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
-        yield warn("in-flight", told, msg("look for it in the app's Logs in Dify; the next run settles it"))
+        text = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
+        yield warn("in-flight", text, msg("look for it in the app's Logs in Dify; the next run settles it"))
 
 
 def _judge(context: HostContext, last: RunRecord) -> Problem:
@@ -49,7 +49,7 @@ def _judge(context: HostContext, last: RunRecord) -> Problem:
         return ok("last-run", msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
     job = context.job.name
     if (why := why_not_started(last.exit_code)) is not None:
-        mends = {
+        fixes = {
             203: context.command("install", job),
             217: context.command("install", job, "--run-as", "USER"),
             243: context.command("secret", "set", job),
@@ -58,14 +58,14 @@ def _judge(context: HostContext, last: RunRecord) -> Problem:
         return warn(
             "last-run",
             msg("systemd could not start it: status {why}", why=why),
-            mends.get(last.exit_code or 0, look),
+            fixes.get(last.exit_code or 0, look),
         )
     outcome = last.outcome if last.exit_code is None else f"{last.outcome} ({last.exit_code})"
     again = next((row.again for row in TABLE if row.code == last.exit_code), None)
     if again is RetrySafety.SAFE:
-        told = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message)
+        text = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message)
     elif again is RetrySafety.NOT_SAFE:
-        told = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message)
+        text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message)
     else:
-        told = msg("{outcome}: {message}", outcome=outcome, message=last.message)
-    return warn("last-run", told, last.hint or command("dify-job", "logs", job))
+        text = msg("{outcome}: {message}", outcome=outcome, message=last.message)
+    return warn("last-run", text, last.hint or command("dify-job", "logs", job))

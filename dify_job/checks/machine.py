@@ -33,10 +33,10 @@ def check_clock(seen: AppProbe | None) -> Problem:
     ahead = seen.clock_ahead if seen is not None else None
     if ahead is not None and abs(ahead) > _MOST_SKEW:
         way = msg("ahead of") if ahead > 0 else "behind"
-        told = msg("this machine's clock is {abs:.0f} s {way} the server's", abs=abs(ahead), way=way)
+        text = msg("this machine's clock is {abs:.0f} s {way} the server's", abs=abs(ahead), way=way)
         return warn(
             "clock",
-            told,
+            text,
             msg("{by_root} (on the machine that is wrong)", by_root=by_root("timedatectl set-ntp true")),
         )
     synchronised = _synchronised()
@@ -68,15 +68,13 @@ def check_journal(context: HostContext) -> Problem:
     if _keeps_nothing():
         there = "/etc/systemd/journald.conf.d"
         keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
-        mend = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
-        return warn(
-            "journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), mend
-        )
+        fix = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
+        return warn("journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), fix)
     if os.geteuid() == 0 or not context.system or _in_group():
         return ok("journal", msg("dify-job logs {name} shows it", name=context.job.name))
     name = access.name_of(os.geteuid())
-    told = msg("{name} cannot read the journal of the machine's units", name=name)
-    return warn("journal", told, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
+    text = msg("{name} cannot read the journal of the machine's units", name=name)
+    return warn("journal", text, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
 
 
 def _check_without_journal(context: HostContext) -> Problem:
@@ -87,9 +85,9 @@ def _check_without_journal(context: HostContext) -> Problem:
             "journal", msg("none here; the log goes to syslog") if context.by_cron else msg("none here")
         )
     if file is None:
-        told = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
-        mend = msg("{by_root} (or set log_file in the job)", by_root=by_root("apt-get install rsyslog"))
-        return warn("journal", told, mend)
+        text = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
+        fix = msg("{by_root} (or set log_file in the job)", by_root=by_root("apt-get install rsyslog"))
+        return warn("journal", text, fix)
     if is_missing(file.parent, stat.S_ISDIR):
         return warn(
             "journal",
@@ -100,13 +98,13 @@ def _check_without_journal(context: HostContext) -> Problem:
         context.account is not None
         and (why := access.obstacle(file.parent, context.account, os.W_OK)) is not None
     ):
-        told = msg(
+        text = msg(
             "{name} cannot write log_file {file}: {why}", name=context.account.name, file=file, why=why
         )
         own = file.parent / "dify-job"
         return warn(
             "journal",
-            told,
+            text,
             msg(
                 "{command} and set log_file to a file in it",
                 command=command("install", "-d", "-o", context.account.name, str(own), needs_root=True),
@@ -118,8 +116,8 @@ def _check_without_journal(context: HostContext) -> Problem:
 @cache
 def _keeps_nothing() -> bool:
     done = subprocesses.run(["systemd-analyze", "cat-config", "systemd/journald.conf"], limit=5.0)
-    told = re.findall(r"(?m)^Storage=(.*)$", done.text)
-    return told[-1:] == ["none"]
+    data = re.findall(r"(?m)^Storage=(.*)$", done.text)
+    return data[-1:] == ["none"]
 
 
 def _listens(address: Path) -> bool:
@@ -156,12 +154,12 @@ def check_state(context: HostContext) -> Problem:
         return ok("state", msg("{directory}, its lock is free", directory=directory))
     who, since = held
     if since > context.job.timeout + 300:
-        told = msg(
+        text = msg(
             "the lock is held by {who} for {value:.0f} min, longer than the timeout",
             who=who,
             value=since / 60,
         )
-        return warn("state", told, _stop(context, who))
+        return warn("state", text, _stop(context, who))
     return ok("state", msg("{directory}; a run is under way ({who})", directory=directory, who=who))
 
 
@@ -180,9 +178,9 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
         writable = by_root(
             f"sh -c 'mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})'"
         )
-        told = msg("{there} is on a file system that is mounted read-only", there=there)
+        text = msg("{there} is on a file system that is mounted read-only", there=there)
         return fail(
-            "state", told, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
+            "state", text, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
         )
     by_systemd = context.system and not context.by_cron  # StateDirectory= makes it, and gives it to its user
     writer = access.ROOT if there != directory and context.system else account
@@ -190,8 +188,8 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
     if why is not None:
         mine = ("chown", "-R", str(name), str(there))
         anew = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
-        told = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
-        return fail("state", told, command(*(mine if there == directory else anew), needs_root=True))
+        text = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
+        return fail("state", text, command(*(mine if there == directory else anew), needs_root=True))
     return None
 
 
@@ -244,13 +242,13 @@ def check_disk(context: HostContext) -> Problem:
     if least is None:
         return ok("disk", msg("nothing is written"))
     free, place = least
-    told = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
+    text = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
     if free < _LEAST_FREE:
         return fail(
             "disk",
-            msg("{told}: records cannot be kept", told=told),
+            msg("{told}: records cannot be kept", told=text),
             msg("df -h {place}; df -i {place}", place=place),
         )
     if free < _LITTLE_FREE:
-        return warn("disk", told, msg("df -h {place}; df -i {place}", place=place))
-    return ok("disk", told)
+        return warn("disk", text, msg("df -h {place}; df -i {place}", place=place))
+    return ok("disk", text)

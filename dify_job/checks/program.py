@@ -66,10 +66,10 @@ def _check_interpreter(context: HostContext) -> Problem:
         return ok("interpreter", msg("{python}; not tried, for it {why}", python=python, why=why))
     done = _tried(python)
     if done.code != 0:
-        told = msg(
+        text = msg(
             "{python} has no dify-job: {value}", python=python, value=done.complaint[-200:] or done.code
         )
-        return fail("interpreter", told, again)
+        return fail("interpreter", text, again)
     other = "" if python == Path(sys.executable) else msg("; this is {executable}", executable=sys.executable)
     return ok(
         "interpreter", msg("{python}, {strip}{other}", python=python, strip=done.text.strip(), other=other)
@@ -116,11 +116,11 @@ def _check_bytecode(context: HostContext, python: Path) -> Problem:
         missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
     if missing:
         roots = sorted({str(_root_of(source)) for source in missing})
-        told = msg(
+        text = msg(
             "{len} modules are not compiled: each run compiles them anew (1.8 times the CPU)",
             len=len(missing),
         )
-        return warn("bytecode", told, command(str(python), "-m", "compileall", "-q", *roots))
+        return warn("bytecode", text, command(str(python), "-m", "compileall", "-q", *roots))
     return ok("bytecode", "compiled")
 
 

@@ -77,8 +77,8 @@ def _connection(context: HostContext) -> Iterator[Problem]:
     """How the key travels, and what the server says to it."""
     distrust = check_trust(context.job)
     if isinstance(context.key, Secret) and distrust is None and context.app is None:
-        told = msg("not asked: the servers of the other jobs used up the time")
-        yield warn("server", told, command("dify-job", "doctor", context.job.name))
+        text = msg("not asked: the servers of the other jobs used up the time")
+        yield warn("server", text, command("dify-job", "doctor", context.job.name))
     yield distrust or check_transport(context.job, context.app, context.now)
     if context.app is not None:
         yield from check_server(context.job, context.app)
@@ -150,5 +150,5 @@ def _rendered(render: Callable[[], _T]) -> _T | JobError:
 
 def _last_success(context: HostContext) -> datetime | None:
     last = read_last(context.state) or {}
-    told = last.get("call_time") if last.get("outcome") == "succeeded" else None
-    return datetime.fromisoformat(told) if isinstance(told, str) else None
+    text = last.get("call_time") if last.get("outcome") == "succeeded" else None
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

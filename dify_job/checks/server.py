@@ -63,11 +63,11 @@ def check_trust(job: Job) -> Problem | None:
     try:
         check_ca_file(job.ca_file)
     except JobError as error:
-        told = msg(
+        text = msg(
             "edit ca_file in {place_of}: a PEM file, or none for this machine's own",
             place_of=place_of(job, "ca_file"),
         )
-        return fail("tls", error.message, told)
+        return fail("tls", error.message, text)
     return None
 
 
@@ -86,10 +86,10 @@ def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Problem:
     end = seen.certificate_ends if seen is not None else None
     if end is None:
         return ok("tls", msg("https; certificates are verified"))
-    told = msg("the certificate of {host} is good until {end:%Y-%m-%d}", host=host, end=end)
+    text = msg("the certificate of {host} is good until {end:%Y-%m-%d}", host=host, end=end)
     if end - now.astimezone(UTC) < _CERTIFICATE_WARNING:
-        return warn("tls", told, msg("renew it on {host}; after that day no run starts", host=host))
-    return ok("tls", told)
+        return warn("tls", text, msg("renew it on {host}; after that day no run starts", host=host))
+    return ok("tls", text)
 
 
 def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:

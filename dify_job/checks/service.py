@@ -32,10 +32,10 @@ def check_backend(context: HostContext) -> Problem:
     manager = context.manager
     why_not = manager.why_not()
     if why_not is None and manager.silent:
-        told = msg("the {scope} manager of systemd does not answer", scope=context.scheduler.scope)
+        text = msg("the {scope} manager of systemd does not answer", scope=context.scheduler.scope)
         return bad(
             "backend",
-            told,
+            text,
             msg("{by_root} (a frozen one needs a reboot)", by_root=by_root("journalctl -b -p err _PID=1")),
         )
     if why_not is None:
@@ -72,8 +72,8 @@ def check_service(context: HostContext, *, alive: bool) -> Iterator[Problem]:
         return
     if len(context.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in context.installed)
-        mend = _uninstall(context, context.installed[1][1])
-        yield fail("units", msg("installed twice, in {where}: it runs twice", where=where), mend)
+        fix = _uninstall(context, context.installed[1][1])
+        yield fail("units", msg("installed twice, in {where}: it runs twice", where=where), fix)
         return
     shown = context.manager.show(unit_names(job)) if not context.by_cron else {}
     files = _check_units(context, one, shown) if not context.by_cron else _check_cron_file(context, one)
@@ -111,19 +111,19 @@ def _check_units(context: HostContext, one: InstalledJob, shown: Mapping[str, Un
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
-            told = msg("{name} is masked by the administrator", name=name)
+            text = msg("{name} is masked by the administrator", name=name)
             return fail(
                 "units",
-                told,
+                text,
                 join(" && ", (context.systemctl("unmask", name), context.command("install", job, "--start"))),
             )
         if seen is None:
             return fail("units", msg("{name} is missing", name=name), again)
         if state not in ("", "loaded"):
-            told = msg("systemd does not load {name}: {state}", name=name, state=state)
+            text = msg("systemd does not load {name}: {state}", name=name, state=state)
             return fail(
                 "units",
-                told,
+                text,
                 _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context),
             )
     if one.edited:
@@ -133,15 +133,15 @@ def _check_units(context: HostContext, one: InstalledJob, shown: Mapping[str, Un
             _overwrite(context),
         )
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
-        told = msg("changed on disk since systemd read them")
-        return warn("units", told, context.systemctl("daemon-reload"))
+        text = msg("changed on disk since systemd read them")
+        return warn("units", text, context.systemctl("daemon-reload"))
     if (drift := _drift(context, one)) is not None:
         return drift
     if context.python is not None:
         rendered = context.scheduler.render(context.plan)
         if any(look(artifact.path, job).content != artifact.text.encode() for artifact in rendered):
-            told = msg("written by another version of dify-job, or for another systemd")
-            return warn("units", told, again)
+            text = msg("written by another version of dify-job, or for another systemd")
+            return warn("units", text, again)
     return ok("units", msg("{sorted}: as configured", sorted=", ".join(sorted(there))))
 
 
@@ -175,27 +175,27 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem:
                 join(" && ", (by_root(f"chown root {path}"), by_root(f"chmod 644 {path}"))),
             )
     if one.edited:
-        told = msg("{where} was edited by hand, so that install refuses to change it", where=where)
-        return warn("units", told, _overwrite(context))
+        text = msg("{where} was edited by hand, so that install refuses to change it", where=where)
+        return warn("units", text, _overwrite(context))
     return _drift(context, one) or ok("units", msg("{where}: as configured", where=where))
 
 
 def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; another interpreter is told elsewhere."""
     if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
-        told = msg(
+        text = msg(
             "installed from {source}, and what you look at is {path}",
             source=one.source,
             path=context.config.path,
         )
         return warn(
             "units",
-            told,
+            text,
             command("dify-job", "--config", one.source, "doctor", context.job.name),
         )
     if context.python is not None and context.plan.fingerprint != one.fingerprint:
-        told = msg("the config has changed since it was installed")
-        return warn("units", told, context.command("install", context.job.name))
+        text = msg("the config has changed since it was installed")
+        return warn("units", text, context.command("install", context.job.name))
     return None
 
 
@@ -216,10 +216,10 @@ def _check_overrides(context: HostContext, shown: list[Unit]) -> Problem:
     found = dropins.effects(texts, timeout=context.job.timeout, catch_up=context.job.schedule.catch_up)
     where = ", ".join(map(str, paths))
     if found:
-        mend = msg(
+        fix = msg(
             "{without} (if that is not meant)", without=_without(context, [str(path) for path in paths])
         )
-        return warn("override", msg("by {where}: {found}", where=where, found="; ".join(found)), mend)
+        return warn("override", msg("by {where}: {found}", where=where, found="; ".join(found)), fix)
     return ok("override", msg("{where}: nothing that the job relies on", where=where))
 
 
@@ -238,8 +238,8 @@ def _check_armed(context: HostContext, one: InstalledJob, shown: Mapping[str, Un
         )
     timer = unit_names(job)[1]
     if timer in shown and not shown[timer].enabled:
-        told = msg("armed until the next boot only: its timer is not enabled")
-        return warn("armed", told, context.systemctl("enable", timer))
+        text = msg("armed until the next boot only: its timer is not enabled")
+        return warn("armed", text, context.systemctl("enable", timer))
     when = (
         msg(", next at {astimezone:%Y-%m-%d %H:%M:%S %Z}", astimezone=one.next_run.astimezone())
         if one.next_run
@@ -264,16 +264,16 @@ def _check_mail(context: HostContext) -> Problem:
     if notify.files or notify.healthchecks:
         return ok("mail", msg("none, and notify tells who wants to know"))
     if not mailed:
-        told = msg("MAILTO is empty above its lines: cron mails nobody what a failed run says")
+        text = msg("MAILTO is empty above its lines: cron mails nobody what a failed run says")
         return warn(
             "mail",
-            told,
+            text,
             msg("crontab -e (give MAILTO a value, or put it below them; {or_notify})", or_notify=or_notify),
         )
-    told = msg("cron mails what a failed run says, and this machine has no mailer: nobody will know")
+    text = msg("cron mails what a failed run says, and this machine has no mailer: nobody will know")
     return warn(
         "mail",
-        told,
+        text,
         msg(
             "{by_root} (and set it up; {or_notify})",
             by_root=by_root("apt-get install msmtp-mta"),
@@ -291,5 +291,5 @@ def _check_linger() -> Problem:
     name = access.name_of(os.geteuid())
     if (_LINGER / name).exists():
         return ok("linger", msg("{name}'s units run without a login", name=name))
-    told = msg("its timer runs only while you are logged in")
-    return warn("linger", told, command("loginctl", "enable-linger", name, needs_root=True))
+    text = msg("its timer runs only while you are logged in")
+    return warn("linger", text, command("loginctl", "enable-linger", name, needs_root=True))

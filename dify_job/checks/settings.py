@@ -52,11 +52,11 @@ def check_key(context: HostContext) -> Problem:
     """Where the key is and who can read it."""
     job, key = context.job, context.key
     if key is None:
-        told = msg(
+        text = msg(
             "{place} is not for you to read, as it should be; so the server was not asked",
             place=job.key.file or job.key.encrypted,
         )
-        return warn("key", told, command("dify-job", "doctor", job.name, needs_root=True))
+        return warn("key", text, command("dify-job", "doctor", job.name, needs_root=True))
     if isinstance(key, JobError):
         return fail("key", key.message, _new_key(context, key))
     if job.key.file is not None:
@@ -91,16 +91,16 @@ def check_output(context: HostContext, account: access.Account) -> Problem | Non
     directories = context.plan.writes
     for directory in directories:
         if is_missing(directory, stat.S_ISDIR):
-            told = msg("the output directory {directory} does not exist", directory=directory)
-            return fail("output", told, context.as_owner("mkdir", "-p", str(directory)))
+            text = msg("the output directory {directory} does not exist", directory=directory)
+            return fail("output", text, context.as_owner("mkdir", "-p", str(directory)))
         if (why := access.obstacle(directory, account, os.W_OK)) is not None:
-            told = msg(
+            text = msg(
                 "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
             )
-            mend = grant_access_command(directory, account, os.W_OK)
+            fix = grant_access_command(directory, account, os.W_OK)
             if access.is_hidden(directory, account):
                 key = "metrics" if directory == context.plan.figures else "output"
-                mend = msg(
+                fix = msg(
                     "edit {key} in {place_of}: another directory, below /srv for example",
                     key=key,
                     place_of=place_of(context.job, key),
@@ -109,7 +109,7 @@ def check_output(context: HostContext, account: access.Account) -> Problem | Non
                 "set run_as in {place_of} to a user who can write there",
                 place_of=place_of(context.job, "run_as"),
             )
-            return fail("output", told, mend or other)
+            return fail("output", text, fix or other)
     if directories:
         return ok(
             "output",
@@ -162,8 +162,8 @@ def check_notify(context: HostContext) -> Problem | None:
         python = context.python or Path(sys.executable)
         of_python3 = ("python3", "-m", "pip", "--python", str(python))
         pip = of_python3 if missing_module(context, "pip") else (str(python), "-m", "pip")
-        told = msg("nobody will be told: {python} has no apprise", python=python)
-        return warn("notify", told, context.as_owner(*pip, "install", "apprise"))
+        text = msg("nobody will be told: {python} has no apprise", python=python)
+        return warn("notify", text, context.as_owner(*pip, "install", "apprise"))
     return ok("notify", msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
 
 
@@ -202,12 +202,12 @@ def check_schedule(context: HostContext) -> Problem:
             msg("make jitter less in {place_of}", place_of=place_of(context.job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, context.now, by_cron=context.by_cron):
-        mend = msg(
+        fix = msg(
             "{edit} to a time outside that hour; {command} shows the coming runs",
             edit=edit,
             command=command("dify-job", "next", context.job.name),
         )
-        return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), mend)
+        return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), fix)
     default = "" if times == context.job.schedule else msg(", the default")
     why = f"; {ticks.why}" if ticks.why else ""
     return ok("schedule", msg("{words}{default}{why}", words=words, default=default, why=why))
@@ -218,15 +218,15 @@ def check_zone(job: Job, now: datetime) -> Problem:
     names = sorted(_zones(job))
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
-            told = msg("{zoneinfo} has no {name}, by which the job is timed", zoneinfo=_ZONEINFO, name=name)
-            return fail("zone", told, by_root("apt-get install tzdata"))
+            text = msg("{zoneinfo} has no {name}, by which the job is timed", zoneinfo=_ZONEINFO, name=name)
+            return fail("zone", text, by_root("apt-get install tzdata"))
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
-        told = msg(
+        text = msg(
             "/etc/localtime points to {readlink}, which is not there: the clock is UTC",
             readlink=localtime.readlink(),
         )
-        return warn("zone", told, _set_zone())
+        return warn("zone", text, _set_zone())
     zone_names = (
         ", ".join(names) if names else msg("{local_name}, the machine's own", local_name=zones.local_name())
     )

@@ -16,8 +16,8 @@ _BOM = "\ufeff"  # Windows' editors and shells put it there
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
     """The inputs in -i KEY=VALUE and --inputs JSON|@FILE|-. Raises JobError (usage, no-input, rejected)."""
-    told = pairs_of(pairs, "-i", "run")
-    return ({} if text is None else _object(utf8(text))) | told
+    data = pairs_of(pairs, "-i", "run")
+    return ({} if text is None else _object(utf8(text))) | data
 
 
 def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
@@ -60,8 +60,8 @@ def check_job(name: str) -> None:
 
 def as_inputs(complaint: str, job: str | None) -> str | None:
     """The call that was meant where click complains of arguments KEY=VALUE; None where it was another."""
-    told = re.compile(r"unexpected extra arguments? \((.+)\)").search(complaint)
-    words = told[1].split() if told else []
+    data = re.compile(r"unexpected extra arguments? \((.+)\)").search(complaint)
+    words = data[1].split() if data else []
     if not words or not all("=" in word for word in words):
         return None
     from shlex import join  # noqa: PLC0415 - after a mistake only

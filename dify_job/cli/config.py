@@ -53,12 +53,12 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
             [{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows]
         )
         return
-    told = [
+    data = [
         (name, key, value if isinstance(value, str) else toml(value), origin)
         for name, key, value, origin in rows
     ]
-    widths = [max(len(row[column]) for row in told) for column in range(3)]
-    for name, key, value, origin in told:
+    widths = [max(len(row[column]) for row in data) for column in range(3)]
+    for name, key, value, origin in data:
         echo(
             msg(
                 "{name:<{width}}  {key:<{width2}}  {value:<{width3}}  {origin}",

@@ -66,10 +66,10 @@ def _serve(port: int) -> int:
     try:
         server = StandIn([DEMO], port=port)
     except OSError as error:
-        told = msg(
+        text = msg(
             "the stand-in cannot listen on 127.0.0.1:{port}: {strerror}", port=port, strerror=error.strerror
         )
-        raise JobError(Outcome.CANNOT_WRITE, told, msg("dify-job demo --serve 0")) from None
+        raise JobError(Outcome.CANNOT_WRITE, text, msg("dify-job demo --serve 0")) from None
     with server:
         echo(
             msg(

@@ -70,12 +70,12 @@ def install(ctx: click.Context, /, **given: Any) -> int:
         plans, say = [request.plan() for request in requests], reporter(options)
         for request, plan in zip(requests, plans, strict=True):
             for one in request.orphans if request.prune else ():
-                told = msg(
+                text = msg(
                     "{job} is no longer in {place}, and would be uninstalled",
                     job=one.job,
                     place=request.place,
                 )
-                say(told)
+                say(text)
             install_report.print_plan(plan, say, dry_run=flags.dry_run, diff=flags.as_diff)
         for plan in plans:
             plan.check()

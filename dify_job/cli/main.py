@@ -81,8 +81,8 @@ class _Commands(click.Group):
             from .redirects import redirect  # noqa: PLC0415 - the same
 
             if (hint := redirect(args)) is not None:
-                told = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
-                raise click.UsageError(told, ctx)
+                words = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
+                raise click.UsageError(words, ctx)
             close = get_close_matches(args[0], _COMMANDS, 1)
             meant = (
                 msg(" Did you mean {close}?", close=close[0])
@@ -166,13 +166,13 @@ def _usage_error(error: click.UsageError) -> int:
         echo_err(error.format_message())
         return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
-    message, mend = error.format_message(), f"{path} --help"
+    message, fix = error.format_message(), f"{path} --help"
     if error.ctx is not None and error.ctx.info_name == "run":
         # `run` prints a result whatever happens.
         as_inputs = import_module(".arguments", __package__).as_inputs
         print_refusal = import_module(".run", __package__).print_refusal
-        mend = as_inputs(message, error.ctx.params.get("job")) or mend
-        print_refusal(JobError(Outcome.USAGE, message, mend), error.ctx)
+        fix = as_inputs(message, error.ctx.params.get("job")) or fix
+        print_refusal(JobError(Outcome.USAGE, message, fix), error.ctx)
     echo_err(msg("dify-job: {message}", message=message))
-    echo_err(msg("  usage: {mend}", mend=mend))
+    echo_err(msg("  usage: {mend}", mend=fix))
     return code_of(Outcome.USAGE)

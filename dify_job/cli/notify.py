@@ -58,8 +58,8 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     run = RunRecord(
         call_time=now, outcome="test", exit_code=None, message=msg("a test message; nothing has failed")
     )
-    told = notifier.tries(Notification(job=chosen.name, run=run, console=chosen.console_url))
-    for what, fault in told.items():
+    data = notifier.tries(Notification(job=chosen.name, run=run, console=chosen.console_url))
+    for what, fault in data.items():
         echo(
             msg(
                 "{what}: {value}",
@@ -67,7 +67,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
                 value="ok" if fault is None else msg("failed: {fault}", fault=fault),
             )
         )
-    return 0 if all(fault is None for fault in told.values()) else 1
+    return 0 if all(fault is None for fault in data.values()) else 1
 
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
@@ -108,10 +108,10 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
         return pick(load_config(options.config_path, options.env_file), name), None
     except JobError as error:
         try:
-            told: Notify = FIELDS["notify"](json.loads(os.environ[_AS_INSTALLED]))
+            data: Notify = FIELDS["notify"](json.loads(os.environ[_AS_INSTALLED]))
         except (KeyError, ValueError):
             raise error from None
-        return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=told), error
+        return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=data), error
 
 
 def _kept_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | None:

@@ -155,8 +155,8 @@ def run(  # noqa: PLR0913 - one argument an option
         result = _refused(error, chosen, name, start)
     except Cancelled as cancelled:
         signals.begin()
-        told = msg("cancelled; no run had been started")
-        result = not_started(name, start, Outcome.CANCELLED, told, signum=cancelled.signum)
+        text = msg("cancelled; no run had been started")
+        result = not_started(name, start, Outcome.CANCELLED, text, signum=cancelled.signum)
         Observers(start.observers).finished(result)
     except MemoryError:
         signals.begin()
@@ -316,13 +316,13 @@ def _expecting(job: Job, path: str | None) -> Job:
 
 def _print_value(result: Result, path: str) -> None:
     """One value of a run that succeeded, a text as it is; else nothing, and the exit status tells."""
-    told = result.response_data
-    if not result.success or told is None:
+    data = result.response_data
+    if not result.success or data is None:
         return
     from ..run.output import value_at  # noqa: PLC0415 - for --print
 
     try:
-        value = value_at(told["data"], path)
+        value = value_at(data["data"], path)
         if isinstance(value, str):
             echo_value(value.removesuffix("\n"))
         else:

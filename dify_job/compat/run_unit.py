@@ -55,14 +55,14 @@ def call(name: str, config: Path) -> CallResult:
         with contextlib.suppress(JobError):
             manager.call("reset-failed", [unit])  # else the sixth start in 10 s is refused (StartLimitBurst=)
         complaint = manager.run(unit, job.timeout + job.schedule.jitter + _GRACE)
-        told = _taken(state)
-    if told is None:
+        data = _taken(state)
+    if data is None:
         return _by_exit_code(unit, manager.show([unit]).get(unit), complaint, call_time)
     return CallResult(
-        success=told.get("success") is True,
-        message=str(told.get("message")),
-        response_data=told.get("response_data"),
-        call_time=str(told.get("call_time")),
+        success=data.get("success") is True,
+        message=str(data.get("message")),
+        response_data=data.get("response_data"),
+        call_time=str(data.get("call_time")),
     )
 
 

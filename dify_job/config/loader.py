@@ -296,8 +296,8 @@ def _build(
     _check_flags(flags, merged)
     merged = _over(merged, flags)
     values = {field: FIELDS[field](value) for field, value in merged.items()}
-    told = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
-    origins = {field: told[field] for field in merged}
+    data = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
+    origins = {field: data[field] for field in merged}
     kind = next((kind for kind in KEY_KINDS if kind in merged), None)
     file, encrypted, env = (values.pop(kind, None) for kind in KEY_KINDS)
     if kind is not None or key is None:

@@ -63,7 +63,7 @@ def written_expectations(expectations: Mapping[str, Expectation]) -> dict[str, A
 
 
 def _expected(wanted: Expectation) -> Any:
-    told: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
-    told |= {"equals": wanted.equals[0]} if wanted.equals else {}
-    told |= {"regex": wanted.regex} if wanted.regex is not None else {}
-    return told | ({"type": "|".join(wanted.types)} if wanted.types else {}) or "present"
+    words: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
+    words |= {"equals": wanted.equals[0]} if wanted.equals else {}
+    words |= {"regex": wanted.regex} if wanted.regex is not None else {}
+    return words | ({"type": "|".join(wanted.types)} if wanted.types else {}) or "present"

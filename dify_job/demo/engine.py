@@ -128,8 +128,8 @@ class Engine:
             if run.task_id == task_id and not run.over and not run.stop_asked.is_set():
                 run.stop_asked.set()
                 if self.in_worker:
-                    told = "stopped" if self.refuses_by_run else "failed"
-                    self._end(run, "stopped", error="Aborted: User requested stop", told=told)
+                    text = "stopped" if self.refuses_by_run else "failed"
+                    self._end(run, "stopped", error="Aborted: User requested stop", told=text)
                 else:
                     self._finish_stream(run, "stopped", "Stopped by user.", {})
 

@@ -98,9 +98,9 @@ class Uploads:
         if len(content) > limit:
             raise Refused(413, "file_too_large", "File size exceeded. {message}")
         user = named.get("user")
-        told = str(user.get_payload()) if user is not None else None
+        text = str(user.get_payload()) if user is not None else None
         mime_type, upload_id = part.get_content_type(), str(uuid.uuid4())
-        self.found[upload_id] = Upload(name, mime_type, len(content), told, content, key)
+        self.found[upload_id] = Upload(name, mime_type, len(content), text, content, key)
         return {
             "id": upload_id,
             "name": name,

@@ -77,12 +77,12 @@ def _object(name: str, _kind: str, value: Any, _control: Any, _uploads: Any, ver
     if not isinstance(value, str):
         raise Mistake(f"{name} in input form must be a string")
     try:
-        told = json.loads(value)
+        data = json.loads(value)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        data = None
+    if not isinstance(data, dict):
         raise Mistake(f"{name} in input form must be a valid JSON object")
-    return told
+    return data
 
 
 def _file(name: str, _kind: str, value: Any, control: Mapping[str, Any], uploads: Uploads, *_: Any) -> Any:

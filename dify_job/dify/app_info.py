@@ -101,14 +101,14 @@ def _ask_for_form(seen: AppProbe, client: Callable[[Tell], DifyClient], limit: f
 def _ask(
     seen: AppProbe, client: Callable[[Tell], DifyClient], path: str, limit: float
 ) -> tuple[AppProbe, Reply | None]:
-    told: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    data: queue.SimpleQueue[Message] = queue.SimpleQueue()
 
     def tell(_call: PendingCall, message: Message) -> None:
-        told.put(message)
+        data.put(message)
 
     call = client(tell).get(path)
     try:
-        message = told.get(timeout=limit)
+        message = data.get(timeout=limit)
     except queue.Empty:
         call.hang_up()
         return replace(seen, broken=msg("no answer within {limit:.0f} s", limit=limit)), None

@@ -103,9 +103,9 @@ def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, lar
                 sent=True, reason=msg("it has more than max_size = {largest} bytes", largest=largest)
             )
         file.write(chunk)
-    told = response.headers.get("Content-Length", "")
-    if told.isdecimal() and "Content-Encoding" not in response.headers and int(told) != got:
+    data = response.headers.get("Content-Length", "")
+    if data.isdecimal() and "Content-Encoding" not in response.headers and int(data) != got:
         return ConnectionLost(
-            sent=True, reason=msg("it was cut off after {got} of {told} bytes", got=got, told=told)
+            sent=True, reason=msg("it was cut off after {got} of {told} bytes", got=got, told=data)
         )
     return Reply(response.status_code, response.headers, b"")

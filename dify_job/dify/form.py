@@ -61,13 +61,13 @@ class Parameters:
 
 def read_parameters(body: bytes) -> Parameters | None:
     """The answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
-    told = json_object(body)
-    if told is None or not isinstance(told.get("user_input_form"), list):
+    data = json_object(body)
+    if data is None or not isinstance(data.get("user_input_form"), list):
         return None
-    system = told.get("system_parameters")
+    system = data.get("system_parameters")
     sizes = system if isinstance(system, dict) else {}
     return Parameters(
-        form=tuple(field for entry in told["user_input_form"] for field in _fields(entry)),
+        form=tuple(field for entry in data["user_input_form"] for field in _fields(entry)),
         limits=Limits(
             document=_bytes(sizes.get("file_size_limit")),
             image=_bytes(sizes.get("image_file_size_limit")),

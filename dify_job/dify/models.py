@@ -135,10 +135,10 @@ class Event:
 def json_object(body: bytes) -> dict[str, Any] | None:
     """The object in a body; None where it holds none, or half of one."""
     try:
-        told = loads_whole(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+        found = loads_whole(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def read_event(raw: ServerSentEvent) -> Event | None:
@@ -148,17 +148,17 @@ def read_event(raw: ServerSentEvent) -> Event | None:
     """
     if raw.data.startswith(_IRRELEVANT):
         return None
-    told = json_object(raw.data)
-    if told is None:
+    found = json_object(raw.data)
+    if found is None:
         return None
-    kind = str(told.get("event") or raw.name)
-    data = told["data"] if isinstance(told.get("data"), dict) else {}
-    run_id = _identifier(told.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
-    task_id = _identifier(told.get("task_id"))
+    kind = str(found.get("event") or raw.name)
+    data = found["data"] if isinstance(found.get("data"), dict) else {}
+    run_id = _identifier(found.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
+    task_id = _identifier(found.get("task_id"))
     if kind == "error":
-        return Event(kind, run_id, task_id, refusal=replace(_error_event(told or data), in_stream=True))
+        return Event(kind, run_id, task_id, refusal=replace(_error_event(found or data), in_stream=True))
     if kind in ("workflow_finished", "workflow_paused"):
-        run = _run(data or told).with_ids(run_id, task_id)
+        run = _run(data or found).with_ids(run_id, task_id)
         if kind == "workflow_paused":
             run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
         unconfirmed = run.status == FAILED and "created_by" in data and _is_empty(data["created_by"])
@@ -180,14 +180,16 @@ def read_event(raw: ServerSentEvent) -> Event | None:
 
 def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
     """The blocking answer of a 200, an error object that came as one, or None for what is not Dify's."""
-    told = json_object(body)
-    if told is None:
+    found = json_object(body)
+    if found is None:
         return None
-    data = told.get("data")
-    if isinstance(data, dict) and ("status" in data or "workflow_run_id" in told):
-        return _run(data).with_ids(_identifier(told.get("workflow_run_id")), _identifier(told.get("task_id")))
-    if "message" in told and isinstance(told.get("code"), str):
-        return replace(_error_event(told), in_stream=True)
+    data = found.get("data")
+    if isinstance(data, dict) and ("status" in data or "workflow_run_id" in found):
+        return _run(data).with_ids(
+            _identifier(found.get("workflow_run_id")), _identifier(found.get("task_id"))
+        )
+    if "message" in found and isinstance(found.get("code"), str):
+        return replace(_error_event(found), in_stream=True)
     return None
 
 
@@ -207,14 +209,14 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
 
     A server to 1.12 says of a run that it does not know: 200 with every field null (`detail-unknown-id`).
     """
-    told = json_object(body)
-    if told is None:
+    found = json_object(body)
+    if found is None:
         return None
-    if status == 404 and told.get("code") == "not_found":
+    if status == 404 and found.get("code") == "not_found":
         return RunNotFound()
-    if status != 200 or "id" not in told or "status" not in told:
+    if status != 200 or "id" not in found or "status" not in found:
         return None
-    return RunNotFound() if told["id"] is None and told["status"] is None else _run(told)
+    return RunNotFound() if found["id"] is None and found["status"] is None else _run(found)
 
 
 def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
@@ -233,11 +235,11 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
     """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
-    told = json_object(body) or {}
+    found = json_object(body) or {}
     return replace(
-        _error_event(told),
+        _error_event(found),
         status=status,
-        from_dify=isinstance(told.get("code"), str) or "X-Version" in headers,
+        from_dify=isinstance(found.get("code"), str) or "X-Version" in headers,
         retry_after=headers.get("Retry-After"),
         url=url,
         version=version_of(headers),

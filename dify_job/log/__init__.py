@@ -198,14 +198,14 @@ class _Pipeline:
         self._context = context
 
     def _proceed(self, method: str, event: str, **fields: Any) -> None:
-        told: Any = {**self._context, **fields, "event": event}
+        data: Any = {**self._context, **fields, "event": event}
         for processor in self._processors:
-            told = processor(self._sink, method, told)
+            data = processor(self._sink, method, data)
         send = getattr(self._sink, method)
-        if isinstance(told, str):
-            send(told)
+        if isinstance(data, str):
+            send(data)
         else:
-            send(**told)
+            send(**data)
 
     debug = partialmethod(_proceed, "debug")
     info = partialmethod(_proceed, "info")
@@ -231,8 +231,8 @@ def _log(method: str, event: str, /, **fields: Any) -> None:
     if _logger is None or _LEVELS[method] < _level:
         return
     if method != "debug":
-        told = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
-        _recent.append(one_line(redact(told)))
+        data = "  ".join([f"{method}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
+        _recent.append(one_line(redact(data)))
     try:
         _report_lost_lines()
         getattr(_logger, method)(event, **fields)
@@ -318,9 +318,9 @@ def _drop_line(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[
 
 def _name_job(_logger: object, _method: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """Begin the message with the job, so that the lines of many jobs can be read together."""
-    told = _drop_line(_logger, _method, event)
+    data = _drop_line(_logger, _method, event)
     text = event.get("line") or event["event"]
-    return told | {"event": f"{event['job']}: {text}" if event.get("job") else text}
+    return data | {"event": f"{event['job']}: {text}" if event.get("job") else text}
 
 
 def _drop_result(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -340,12 +340,12 @@ def _console_line(*, colors: bool) -> Any:
         event.pop("message_id", None)
         event.pop("job", None)
         traceback = event.pop("exception", None)
-        told = "  ".join(f"{key}={value}" for key, value in event.items())
+        data = "  ".join(f"{key}={value}" for key, value in event.items())
         start, end = (paint[method], "\x1b[0m") if method in paint else ("", "")
         prefix = {"warning": "warning: ", "error": "error: "}.get(method, "")
         return (
             f"{start}{prefix}{text}{end}"
-            + (f"  {told}" if told else "")
+            + (f"  {data}" if data else "")
             + (f"\n{traceback}" if traceback else "")
         )
 

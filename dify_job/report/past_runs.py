@@ -154,13 +154,13 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     """
     seen: set[str] = set()
-    kept = []
+    stored = []
     for run in reversed(runs):
         names = {name for name in (run.run_id, run.call_time) if name}
         if not names & seen:
-            kept.append(run)
+            stored.append(run)
         seen |= names
-    return kept[::-1]
+    return stored[::-1]
 
 
 def has_failed(run: RunRecord) -> bool:

@@ -160,8 +160,8 @@ class _Workflow:
         if start.jitter:
             log.info(msg("waiting for the job's jitter"), seconds=round(start.jitter))
             if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
-                told = msg("cancelled before it began")
-                return not_started(job.name, start, Outcome.CANCELLED, told, signum=cancel.signum)
+                text = msg("cancelled before it began")
+                return not_started(job.name, start, Outcome.CANCELLED, text, signum=cancel.signum)
             self._began = time.monotonic()
         request = self._request(key, headers, self._began)
         target = self._target()

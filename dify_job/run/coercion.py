@@ -104,17 +104,17 @@ def _truth(value: Any) -> bool:
 
 
 def _object(value: Any, *, as_text: bool) -> Any:
-    told = value
+    data = value
     if isinstance(value, str):
         try:
-            told = loads(value)
+            data = loads(value)
         except ValueError as error:
             raise ValueError(msg("must be a JSON object, and is no JSON: {error}", error=error)) from None
-    if not isinstance(told, Mapping):
+    if not isinstance(data, Mapping):
         raise ValueError(msg("must be a JSON object: {{ key = value }}"))
     if not as_text:
-        return dict(told)
-    return value if isinstance(value, str) else json.dumps(told, ensure_ascii=False)
+        return dict(data)
+    return value if isinstance(value, str) else json.dumps(data, ensure_ascii=False)
 
 
 def _given_by_hand(field: FormField, value: Any) -> Any:

@@ -51,8 +51,8 @@ class InputUploader:
         for name, files in self._request.files.items():
             field = self._parameters.field(name)
             if field is not None and files:
-                told = [handed_over(file, field, self._uploaded.get(file)) for file in files]
-                sent[name] = told if field.kind == "file-list" else told[0]
+                data = [handed_over(file, field, self._uploaded.get(file)) for file in files]
+                sent[name] = data if field.kind == "file-list" else data[0]
         return sent
 
     def ready(self) -> RunOutcome | None:

@@ -146,7 +146,7 @@ def is_template(text: str) -> bool:
 def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
     """A JSON object given as inputs; where: the flag or the file, for the message. Raises JobError."""
     try:
-        told = loads(text)
+        data = loads(text)
     except BoundsError as error:
         raise JobError(
             Outcome.REJECTED,
@@ -159,13 +159,13 @@ def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
             msg("{where} is not JSON: {error}", where=where, error=error),
             msg('an object is needed: {{"name": "value"}}'),
         ) from None
-    if not isinstance(told, dict):
+    if not isinstance(data, dict):
         raise JobError(
             outcome,
             msg("{where} is JSON, but not an object", where=where),
             msg('an object is needed: {{"name": "value"}}'),
         )
-    return told
+    return data
 
 
 def check_sendable(inputs: Mapping[str, Any]) -> None:

@@ -371,8 +371,8 @@ def _not_dify(refusal: ApiError, said: str) -> RunOutcome:
         )
     asked = msg(" to {url}", url=refusal.url) if refusal.url else ""
     if refusal.from_dify:
-        told = msg("Dify answered {said}{asked}", said=said, asked=asked)
-        return RunOutcome(Outcome.PROTOCOL, told, msg("check base_url: /v1 stands at its end, once"))
+        text = msg("Dify answered {said}{asked}", said=said, asked=asked)
+        return RunOutcome(Outcome.PROTOCOL, text, msg("check base_url: /v1 stands at its end, once"))
     return RunOutcome(
         Outcome.PROTOCOL,
         msg("the answer{asked} ({said}) is not Dify's", asked=asked, said=said),

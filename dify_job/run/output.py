@@ -79,10 +79,10 @@ def _try_out(place: OutputPath) -> None:
 
 def write(place: OutputPath, result: Result, settings: Output) -> None:
     """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
-    told = loads_whole(log.as_json(result.as_json(), to_file=True))
-    value: Any = told
+    found = loads_whole(log.as_json(result.as_json(), to_file=True))
+    value: Any = found
     if settings.select is not None:
-        value = value_at(told["response_data"]["data"], settings.select)
+        value = value_at(found["response_data"]["data"], settings.select)
     text = as_text(value, quoted=settings.format == "json", indent=2)
     with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
         file.write(text.encode(errors="backslashreplace"))

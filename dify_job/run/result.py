@@ -60,10 +60,10 @@ class Result:
 
     def as_record(self) -> Mapping[str, Any]:
         """What the history keeps: the same without outputs, which can be large or private."""
-        told = self.as_json()
-        del told["response_data"]
+        data = self.as_json()
+        del data["response_data"]
         run = self.run or WorkflowRun()
-        told |= {
+        data |= {
             "workflow_run_id": run.run_id,
             "task_id": run.task_id,
             "status": run.status,
@@ -71,7 +71,7 @@ class Result:
             "total_tokens": run.total_tokens,
             "total_steps": run.total_steps,
         }
-        return log.redacted(told)  # a server can send the key back as an id
+        return log.redacted(data)  # a server can send the key back as an id
 
 
 def response_of(run: WorkflowRun) -> dict[str, Any]:

@@ -41,11 +41,11 @@ class WriteCrontab(Action):
             raise StalePlanError
         _write_table(self.after)
         try:
-            kept = read_table() == self.after
+            stored = read_table() == self.after
         except JobError:
             _write_table(self.before)
             raise
-        if not kept:
+        if not stored:
             raise StalePlanError
         run.on_failure(self._restore)
 

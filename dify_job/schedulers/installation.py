@@ -73,8 +73,8 @@ def prepare(
         job = replace(job, key=replace(job.key, file=job.key.file.absolute()))
     times = job.schedule
     if flags is not None:
-        kept = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
-        times = replace(flags, **kept, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
+        stored = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
+        times = replace(flags, **stored, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
     if flags is not None or run_as is not None or config.path is None:
         job = replace(job, schedule=times)
         files.append(managed.schedule_file(place, job.name, job.times, run_as))

@@ -142,11 +142,11 @@ def _times(plan: JobSpec) -> dict[str, object]:
 
 
 def _handler(plan: JobSpec, service: str, scope: Scope) -> dict[str, object]:
-    told = plan.notify.replace("$", "\\u0024")  # in JSON
+    data = plan.notify.replace("$", "\\u0024")  # in JSON
     return {
         "tells": bool(plan.notify),
         "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
-        "notify": quoted(f"DIFY_JOB_NOTIFY={told}"),
+        "notify": quoted(f"DIFY_JOB_NOTIFY={data}"),
     }
 
 

@@ -36,9 +36,9 @@ def answer(state: JobState, result: Mapping[str, Any]) -> None:
 
 def take(state: JobState) -> dict[str, Any] | None:
     """Take the answer, or the wish back where no run found it. Raises OSError."""
-    told = state.read(NAME, _LARGEST) or {}
+    data = state.read(NAME, _LARGEST) or {}
     state.remove(NAME)
-    result = told.get("result")
+    result = data.get("result")
     return result if isinstance(result, dict) else None
 
 

@@ -66,9 +66,9 @@ class InFlight:
     def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
         """The run from its record; None for a damaged one, and what another version adds does not count."""
         kinds = cls.__annotations__
-        told = (record or {}).items()
+        data = (record or {}).items()
         try:
-            return cls(**{key: value for key, value in told if isinstance(value, kinds.get(key, ()))})
+            return cls(**{key: value for key, value in data if isinstance(value, kinds.get(key, ()))})
         except TypeError:
             return None
 
@@ -196,10 +196,10 @@ def make_base(base: Path) -> None:
 def record_in(text: str) -> dict[str, Any] | None:
     """The record that a file holds; None for a damaged one."""
     try:
-        told = loads_whole(text)
+        data = loads_whole(text)
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    return data if isinstance(data, dict) else None
 
 
 def tick_in(record: Mapping[str, Any] | None) -> float | None:
@@ -292,8 +292,8 @@ class JobState:
 
     def downloads(self) -> dict[str, str]:
         """Return the files that the job saved: path to identity, as `put_downloads` got them."""
-        told = self.read("downloads.json") or {}
-        return {path: identity for path, identity in told.items() if isinstance(identity, str)}
+        data = self.read("downloads.json") or {}
+        return {path: identity for path, identity in data.items() if isinstance(identity, str)}
 
     def put_downloads(self, files: Mapping[str, str]) -> None:
         """Remember which files the job saved; of very many the last ones."""
@@ -304,10 +304,10 @@ class JobState:
         """Keep a result as a line of the history and as the last one; the caller holds the lock."""
         self.remember(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
-        kept = self._text("history.jsonl").split("\n")
-        if len(kept) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
+        stored = self._text("history.jsonl").split("\n")
+        if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
             # Of a file without line ends nothing is kept but what this run appended.
-            self.write("history.jsonl", "\n".join(kept[1:][-_HISTORY_LINES - 1 :]))
+            self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
     def remember(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""

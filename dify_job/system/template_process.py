@@ -93,10 +93,10 @@ def _lines(answered: int) -> list[bytes]:
 
 
 def _result(line: bytes) -> str | JobError:
-    told = json.loads(line)
-    if isinstance(told, str):
-        return told
-    message, hint = (msg(template, **values) for template, values in (told["message"], told["hint"]))
+    data = json.loads(line)
+    if isinstance(data, str):
+        return data
+    message, hint = (msg(template, **values) for template, values in (data["message"], data["hint"]))
     return JobError(Outcome.CONFIG, message, hint)
 
 

@@ -21,10 +21,10 @@ def work(order: Mapping[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     limit_memory()
     for result in render_each(order["templates"], order["names"]):
-        told: Any = result
+        found: Any = result
         if isinstance(result, JobError):
-            told = {"message": _parts(result.message), "hint": _parts(result.hint or "")}
-        _write(json.dumps(told).encode() + b"\n")
+            found = {"message": _parts(result.message), "hint": _parts(result.hint or "")}
+        _write(json.dumps(found).encode() + b"\n")
 
 
 def render_each(templates: Sequence[tuple[str, str]], told: Mapping[str, Any]) -> Iterator[str | JobError]:

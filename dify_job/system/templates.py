@@ -89,13 +89,13 @@ def _counting(template: nodes.Template) -> nodes.Template:
 
 
 def _joined(parts: Iterable[str]) -> str:
-    kept, length = [], 0
+    stored, length = [], 0
     for part in parts:
         length += len(part)
         if length > _LENGTH:
             raise SecurityError(msg("its text is longer than {length} characters", length=_LENGTH))
-        kept.append(part)
-    return "".join(kept)
+        stored.append(part)
+    return "".join(stored)
 
 
 def limit_memory() -> None:
