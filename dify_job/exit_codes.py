@@ -83,7 +83,8 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         74,
         Outcome.UNKNOWN,
-        "submitted, and nothing could tell how it ended: it may have run, or may run yet",
+        "submitted, but the outcome could not be determined; the run may have completed "
+        "or may still be in progress",
         RetrySafety.NOT_SAFE,
     ),
     ExitCode(
@@ -107,7 +108,7 @@ TABLE: tuple[ExitCode, ...] = (
     ExitCode(
         78,
         Outcome.CONFIG,
-        "config, key file or app settings are wrong; the message names the mend",
+        "invalid configuration, key file or app settings; see the message for the fix",
         RetrySafety.USELESS,
     ),
     ExitCode(80, Outcome.FAILED, "the workflow ran and failed", RetrySafety.POLICY),

@@ -27,7 +27,7 @@ def check_environment(context: HostContext) -> Iterator[Problem]:
     missing = sorted(wanted - names) if names is not None else []
     if missing:
         text = msg(
-            "{missing}: a shell may have it, and nothing sets it when the job runs by itself",
+            "{missing}: your shell may set it, but nothing sets it for a scheduled run",
             missing=", ".join(missing),
         )
         yield warn("environment", text, _mend(context, missing, service))

@@ -35,7 +35,7 @@ def check_last_run(context: HostContext) -> Iterator[Problem]:
     elif last is not None:
         yield _judge(context, last)
     elif is_hidden(context):
-        yield ok("last-run", msg("{state} is not for you to read", state=context.state))
+        yield ok("last-run", msg("permission denied: {state}", state=context.state))
     else:
         yield ok("last-run", msg("none is recorded"))
     if left is not None and lock_holder(context.state, context.now) is None:

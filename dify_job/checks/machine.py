@@ -69,12 +69,26 @@ def check_journal(context: HostContext) -> Problem:
         there = "/etc/systemd/journald.conf.d"
         keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
         fix = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
-        return warn("journal", msg("journald keeps nothing (Storage=none): dify-job logs shows nothing"), fix)
+        return warn(
+            "journal",
+            msg(
+                "journald keeps nothing (Storage=none): {command} shows nothing",
+                command=command("dify-job", "logs"),
+            ),
+            fix,
+        )
     if os.geteuid() == 0 or not context.system or _in_group():
-        return ok("journal", msg("dify-job logs {name} shows it", name=context.job.name))
+        return ok("journal", msg("{command} shows it", command=command("dify-job", "logs", context.job.name)))
     name = access.name_of(os.geteuid())
     text = msg("{name} cannot read the journal of the machine's units", name=name)
-    return warn("journal", text, msg("sudo usermod -aG systemd-journal {name} (and log in again)", name=name))
+    return warn(
+        "journal",
+        text,
+        msg(
+            "{command} (and log in again)",
+            command=command("usermod", "-aG", "systemd-journal", name, needs_root=True),
+        ),
+    )
 
 
 def _check_without_journal(context: HostContext) -> Problem:
@@ -143,12 +157,12 @@ def check_state(context: HostContext) -> Problem:
         return ok("state", msg('none is kept (state = "none")'))
     directory = context.state
     if is_hidden(context):
-        return ok("state", msg("{directory} is not for you to read", directory=directory))
+        return ok("state", msg("permission denied: {directory}", directory=directory))
     there = _nearest(directory)
     if (bad := _cannot_be_written(context, there)) is not None:
         return bad
     if there != directory:
-        return ok("state", msg("{directory} is made at the first run", directory=directory))
+        return ok("state", msg("{directory} will be created on the first run", directory=directory))
     held = lock_holder(directory, context.now)
     if held is None:
         return ok("state", msg("{directory}, its lock is free", directory=directory))

@@ -52,7 +52,7 @@ def _check_interpreter(context: HostContext) -> Problem:
     if context.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
         return warn(
             "interpreter",
-            msg("{python} is not for you to look at", python=python),
+            msg("permission denied: {python}", python=python),
             command("dify-job", "doctor", job, needs_root=True),
         )
     if not os.access(python, os.X_OK):

@@ -68,7 +68,7 @@ def check_service(context: HostContext, *, alive: bool) -> Iterator[Problem]:
     job, one = context.job.name, context.one
     if one is None:
         install = context.command("install", job, *_where_asked(context))
-        yield warn("units", msg("not installed: nothing starts it by itself"), install)
+        yield warn("units", msg("not installed: no scheduler starts it"), install)
         return
     if len(context.installed) > 1:
         where = " and ".join(f"{each.backend} ({each.scope})" for _, each in context.installed)
@@ -229,7 +229,7 @@ def _check_overrides(context: HostContext, shown: list[Unit]) -> Problem:
 def _check_armed(context: HostContext, one: InstalledJob, shown: Mapping[str, Unit]) -> Problem:
     job = context.job.name
     if one.paused and not one.enabled:
-        return warn("armed", msg("paused: it does not run by itself"), context.command("resume", job))
+        return warn("armed", msg("paused: its schedule is disabled"), context.command("resume", job))
     if one.enabled is None:
         return warn(
             "armed",

@@ -53,7 +53,7 @@ def check_key(context: HostContext) -> Problem:
     job, key = context.job, context.key
     if key is None:
         text = msg(
-            "{place} is not for you to read, as it should be; so the server was not asked",
+            "{place} is (correctly) not readable by you, so the server check was skipped",
             place=job.key.file or job.key.encrypted,
         )
         return warn("key", text, command("dify-job", "doctor", job.name, needs_root=True))

@@ -9,6 +9,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..run.inputs import parse_object
 
 _BOM = "\ufeff"  # Windows' editors and shells put it there
@@ -41,7 +42,7 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
             raise JobError(
                 Outcome.USAGE,
                 msg("--file {pair}: KEY=PATH or KEY=URL is needed", pair=pair),
-                msg("dify-job run --help"),
+                command("dify-job", "run", "--help"),
             )
         whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())
         listed.setdefault(key, []).append(whole)
@@ -54,7 +55,7 @@ def check_job(name: str) -> None:
         raise JobError(
             Outcome.USAGE,
             msg("{name} is an input, not a job", name=name),
-            msg("dify-job run -i {name}", name=name),
+            command("dify-job", "run", "-i", name),
         )
 
 

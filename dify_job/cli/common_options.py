@@ -13,6 +13,7 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..report.since import parse_since
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
@@ -74,7 +75,7 @@ def tick_of(state: Path) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)
 
 
-def check_names(command: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
+def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
     """Refuse a command that changes jobs and names neither any nor all.
 
     Raises:
@@ -84,12 +85,16 @@ def check_names(command: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
     if bool(jobs) == all_jobs:
         raise JobError(
             Outcome.USAGE,
-            msg("{command} needs the names of jobs, or --all", command=command),
-            msg("dify-job status shows the jobs; dify-job {command} JOB", command=command),
+            msg("{command} needs the names of jobs, or --all", command=name),
+            msg(
+                "{status} shows the jobs; {again}",
+                status=command("dify-job", "status"),
+                again=command("dify-job", name, "JOB"),
+            ),
         )
 
 
-def check_not_roots(command: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
+def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
     """Raises JobError (denied) for a job that the machine has, and this caller has not."""
     if not absent or scope is not None or os.geteuid() == 0:
         return
@@ -101,5 +106,5 @@ def check_not_roots(command: str, absent: Sequence[str], scope: str | None, back
                 job=one.job,
                 backend=one.backend,
             ),
-            msg("sudo dify-job {command} {job}", command=command, job=one.job),
+            command("dify-job", name, one.job, needs_root=True),
         )

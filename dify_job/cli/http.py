@@ -20,6 +20,7 @@ from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from .options import Globals
 from .output import log_traceback
 
@@ -28,12 +29,18 @@ _QUIET = 10.0  # seconds between two notes of one peer
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
-@click.option("--allow-uid", "uids", type=int, multiple=True, help=msg("A user who may ask, beside root."))
+@click.option(
+    "--allow-uid",
+    "uids",
+    type=int,
+    multiple=True,
+    help=msg("UID allowed to connect in addition to root (repeatable)."),
+)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help=msg("Let in who has the token in this file, and nobody else."),
+    help=msg("Require the bearer token in FILE."),
 )
 @click.pass_context
 def http(
@@ -57,7 +64,7 @@ def http(
         raise JobError(
             Outcome.USAGE,
             msg("standard input is no connection: {strerror}", strerror=error.strerror),
-            msg("dify-job install --http"),
+            command("dify-job", "install", "--http"),
         ) from None
     if peer is None:
         noted = _Noted()

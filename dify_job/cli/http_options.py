@@ -15,6 +15,7 @@ from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedulers.backend import Scope
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.reconcile import Backend
@@ -29,14 +30,17 @@ def http_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--http-token-file",
             type=click.Path(path_type=Path),
             metavar="PATH",
-            help=msg("Let in who has the token in this file, instead of you and root."),
+            help=msg(
+                "Require the bearer token in FILE, instead of restricting access to root and "
+                "the installing user."
+            ),
         ),
         click.option(
             "--http-listen",
             metavar="ADDRESS:PORT",
             default=_DEFAULT_LISTEN,
             show_default=True,
-            help=msg("Elsewhere than on loopback only with a token."),
+            help=msg("Address and port to listen on; a non-loopback address requires --http-token-file."),
         ),
         click.option(
             "--http", is_flag=True, help=msg("Also serve the original's HTTP calls, by a socket unit.")
@@ -88,9 +92,14 @@ def report_http_socket(
             who=_who(config),
         )
     )
-    say(msg("  it starts, stops and reads {jobs}, and nothing else", jobs=", ".join(config.jobs)))
+    say(msg("  it can only start, stop and query: {jobs}", jobs=", ".join(config.jobs)))
     if scope is Scope.SYSTEM:
-        say(msg("  each request is one process of root with two capabilities, which can open no connection"))
+        say(
+            msg(
+                "  each request runs in a sandboxed root process with two capabilities and "
+                "no outbound network"
+            )
+        )
     first = f"?job={config.jobs[0]}" if len(config.jobs) > 1 else ""
     bearer = (
         msg(' -H "Authorization: Bearer $(cat {quote})"', quote=shlex.quote(str(config.token_file)))
@@ -112,7 +121,12 @@ def report_http_socket(
 def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> None:
     """Print that the interface was made for another interpreter, which an upgrade may remove."""
     if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
-        say(msg("http: its unit starts another interpreter; dify-job install --http renews it"))
+        say(
+            msg(
+                "http: its unit starts another interpreter; {command} renews it",
+                command=command("dify-job", "install", "--http"),
+            )
+        )
 
 
 def _who(config: HttpSocketConfig) -> str:

@@ -22,7 +22,7 @@ from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
-from ..messages.problem import Command
+from ..messages.problem import Command, command
 from ..run.preflight import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
@@ -102,7 +102,7 @@ def init(  # noqa: PLR0913 - one argument an option
     trusted = ca_file.absolute() if ca_file is not None else None
     check_ca_file(trusted)
     url = _base_url(base_url, place)
-    key = given_key(key_file, msg("dify-job init {value}", value=job or "JOB"))
+    key = given_key(key_file, command("dify-job", "init", job or "JOB"))
     if offline:
         seen = AppProbe()
     else:
@@ -148,7 +148,7 @@ def _refuse_taken(place: _Place, job: str) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg("there is a job {job} already: {value}", job=job, value=where),
-            msg("edit it there; a new key: dify-job secret set {job}", job=job),
+            msg("edit it there; a new key: {command}", command=command("dify-job", "secret", "set", job)),
         )
     for path in (place.file(job), managed.key_path(place.config, job)):
         if not is_missing(path) or path.is_symlink():
@@ -174,7 +174,7 @@ def _base_url(given: str | None, place: _Place) -> str:
         return str(readers.base_url(default))
     except ValueError as error:
         raise JobError(
-            Outcome.USAGE, msg("--base-url {error}", error=error), msg("dify-job init --help")
+            Outcome.USAGE, msg("--base-url {error}", error=error), command("dify-job", "init", "--help")
         ) from None
 
 
@@ -274,7 +274,10 @@ def _about(seen: AppProbe, *, offline: bool) -> str:
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
-    hint = msg("sudo dify-job init for a job of the machine, or --user for one of your own")
+    hint = msg(
+        "{command} for a job of the machine, or --user for one of your own",
+        command=command("dify-job", "init", needs_root=True),
+    )
     with transaction(path, hint) as writer:
         writer.directory(path.parent)
         writer.directory(secret.path.parent, 0o700)

@@ -8,6 +8,7 @@ from ..dify.form import FormField, fault_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..run.coercion import coerce
 from ..run.inputs import is_template
 from .key_input import asked, interactive
@@ -56,7 +57,7 @@ def _of_field(field: FormField, given: str | None) -> DraftInput:
             raise JobError(
                 Outcome.USAGE,
                 msg("-i {variable} {error}", variable=field.variable, error=error),
-                msg("dify-job init --help"),
+                command("dify-job", "init", "--help"),
             ) from None
     elif given is None and field.required and not field.takes_files:
         value = _default(field)

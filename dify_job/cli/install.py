@@ -16,6 +16,7 @@ from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
@@ -238,10 +239,12 @@ def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> N
         else:
             say(
                 msg(
-                    "{job} is no longer in {place}, but still installed: {sudo}dify-job uninstall {job}",
+                    "{job} is no longer in {place}, but still installed: {command}",
                     job=one.job,
                     place=request.place,
-                    sudo=request.scheduler.scope.sudo,
+                    command=command(
+                        "dify-job", "uninstall", one.job, needs_root=request.scheduler.scope is Scope.SYSTEM
+                    ),
                 )
             )
     if request.http is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config import managed
 from ..config.model import Config
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
 from ..schedulers.backend import Scope
@@ -122,8 +123,8 @@ class JobReport:
         if not by_cron and self.scheduler.scope is Scope.USER and not (_LINGER / login).exists():
             notes.append(
                 msg(
-                    "runs only while you are logged in. To run always: sudo loginctl enable-linger {login}",
-                    login=login,
+                    "runs only while you are logged in. To run always: {command}",
+                    command=command("loginctl", "enable-linger", login, needs_root=True),
                 )
             )
         return tuple(notes)
@@ -153,7 +154,7 @@ class JobReport:
             msg("run now    {command}", command=by + start),
             msg("watch      {command}", command=by + watch),
             msg("stop       {command}", command=by + stop),
-            msg("remove     {command}", command=f"{by}dify-job uninstall {job}"),
+            msg("remove     {command}", command=command("dify-job", "uninstall", job, needs_root=bool(by))),
         )
 
 
@@ -164,8 +165,8 @@ def print_one(report: JobReport) -> None:
         echo(msg("  {note}", note=note))
     if runs := report.next_runs(3):
         echo(msg("  next runs  {runs}", runs=runs))
-    for command in report.commands:
-        echo(msg("  {command}", command=command))
+    for line in report.commands:
+        echo(msg("  {command}", command=line))
     echo(_summary([report]))
 
 
@@ -182,8 +183,8 @@ def print_many(reports: Sequence[JobReport]) -> None:
     for note in common:
         echo(note)
     echo(msg("the commands, for example for {job}:", job=reports[0].result.job))
-    for command in reports[0].commands:
-        echo(msg("  {command}", command=command))
+    for line in reports[0].commands:
+        echo(msg("  {command}", command=line))
     echo(_summary(reports))
 
 
@@ -192,14 +193,13 @@ def _summary(reports: Sequence[JobReport]) -> str:
     disabled = [report.result for report in reports if not report.result.enabled]
     if disabled and config.auto_start is False:
         return msg(
-            "not enabled, because AUTO_START_SCHEDULER is false: {by}dify-job resume {job}",
-            by=by,
-            job=disabled[0].job,
+            "not enabled, because AUTO_START_SCHEDULER is false: {command}",
+            command=command("dify-job", "resume", disabled[0].job, needs_root=bool(by)),
         )
     if len(reports) > 1:
         return msg("{enabled} of {all} enabled", enabled=len(reports) - len(disabled), all=len(reports))
     if disabled:
         commands = disabled[0].enable_commands or (f"dify-job resume {disabled[0].job}",)
-        shown = " && ".join(f"{by}{command.removeprefix(by)}" for command in commands)
+        shown = " && ".join(f"{by}{one.removeprefix(by)}" for one in commands)
         return msg("{job} is not enabled: {commands}", job=disabled[0].job, commands=shown)
     return msg("{job} is enabled", job=reports[0].result.job)

@@ -41,8 +41,9 @@ class _Logs(click.Command):
             option = error.option_name
             raise click.UsageError(
                 msg(
-                    "No such option {name}. An option of journalctl goes after --: dify-job logs -- {name}",
+                    "No such option {name}. An option of journalctl goes after --: {command}",
                     name=option,
+                    command=command("dify-job", "logs", "--", option),
                 ),
                 ctx,
             ) from None

@@ -26,7 +26,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     msg("Schedule"): {
         "install": ("install", "install", msg("Install timers or crontab entries.")),
-        "uninstall": ("uninstall", "uninstall", msg("Remove what install made, and nothing else.")),
+        "uninstall": ("uninstall", "uninstall", msg("Remove the units or crontab entries of jobs.")),
         "pause": ("pause", "pause", msg("Disable the schedule of a job, across reboots.")),
         "resume": ("pause", "resume", msg("Enable the schedule of a paused job.")),
         "render": ("render", "render", msg("Print units, crontab entries or manifests for another host.")),

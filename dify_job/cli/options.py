@@ -70,7 +70,7 @@ def _options() -> list[click.Option]:
             "--log-format",
             "log_format",
             type=click.Choice(log.faces()),
-            help=msg("Face of the log on stderr."),
+            help=msg("Log output format."),
         ),
         _option("-q", "--quiet", "quiet", is_flag=True, default=None, help=msg("Warnings and errors only.")),
         _option("-v", "--verbose", "verbose", is_flag=True, default=None, help=msg("Debug messages too.")),

@@ -9,6 +9,7 @@ from ..config.loader import pick
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.reconcile import Backend
@@ -24,7 +25,7 @@ from .options import Globals
 def pause(
     ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
 ) -> None:
-    """Disable the schedules of jobs, across reboots, until they are resumed; a run under way goes on."""
+    """Disable the schedule of one or more jobs, persistently. Does not affect a run in progress."""
     check_names("pause", jobs, all_jobs=all_jobs)
     _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=True)
 
@@ -37,7 +38,7 @@ def pause(
 def resume(
     ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
 ) -> None:
-    """Enable the schedules of paused jobs again, from their next time on."""
+    """Re-enable the schedule of paused jobs."""
     check_names("resume", jobs, all_jobs=all_jobs)
     _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=False)
 
@@ -53,7 +54,7 @@ def _set_paused(
         if (config := try_config(options)) is not None:
             pick(config, job)
         raise JobError(
-            Outcome.CONFIG, msg("job {job} is not installed", job=job), msg("dify-job install {job}", job=job)
+            Outcome.CONFIG, msg("job {job} is not installed", job=job), command("dify-job", "install", job)
         )
     by_scheduler: dict[Backend, list[str]] = {}
     for scheduler, one in there:

@@ -15,7 +15,7 @@ from ..config.readers import is_this_machine
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command
+from ..messages.problem import Command, command
 from ..run.inputs import secrets_in
 from ..schedulers.backend import RenderedFile, Scope
 from ..schedulers.cron import CronFiles, UserCrontab
@@ -49,7 +49,7 @@ from .output import echo, echo_data, echo_err, echo_error
 @click.option(
     "--output-dir", type=click.Path(path_type=Path), metavar="DIR", help=msg("Write the files there.")
 )
-@click.option("--systemd-version", type=int, metavar="N", help=msg("Of the host that they are for."))
+@click.option("--systemd-version", type=int, metavar="N", help=msg("systemd version of the target host."))
 @click.option("--user", "user", is_flag=True, help=msg("User units, or a block for a user's crontab."))
 @click.option("--image", metavar="REF", help=msg("Of a container with dify-job, for kubernetes."))
 @click.option("--namespace", metavar="NAME", help=msg("For kubernetes; kubectl's own where none is given."))
@@ -191,7 +191,13 @@ def _write_kustomization(output_dir: Path) -> None:
     artifact = kustomization(manifests)
     path = output_dir / artifact.path
     if path.exists() and not path.read_text(errors="replace").startswith(KUSTOMIZATION_HEADER):
-        echo_err(msg("{path} is not from dify-job render and was left as it is", path=path))
+        echo_err(
+            msg(
+                "{path} is not from {command} and was left as it is",
+                path=path,
+                command=command("dify-job", "render"),
+            )
+        )
         return
     with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
         writer.put(path, artifact.text.encode())

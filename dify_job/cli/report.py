@@ -54,7 +54,12 @@ def report(
     One HTML file that needs no script and no network. Everything that comes from a server is escaped in it.
     """
     if output is None and sys.stdout is not None and sys.stdout.isatty():
-        raise click.UsageError(msg("A terminal cannot show the page: dify-job report --output report.html"))
+        raise click.UsageError(
+            msg(
+                "A terminal cannot show the page: {command}",
+                command=command("dify-job", "report", "--output", "report.html"),
+            )
+        )
     options = ctx.ensure_object(Globals)
     config: Config | JobError
     try:

@@ -19,6 +19,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
+from ..messages.problem import command
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
 from ..run.job_state import state_directory
@@ -52,7 +53,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 )
 @click.option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("How the server answers."))
 @click.option("--workflow-id", metavar="ID", help=msg("A published version instead of the newest."))
-@click.option("--end-user", metavar="ID", help=msg("Instead of one made for this run."))
+@click.option("--end-user", metavar="ID", help=msg("Dify end-user ID to use (default: generated per run)."))
 @click.option("--timeout", metavar="DUR", help=msg("Deadline of the whole run, as 90s or 1h 30min."))
 @click.option(
     "--output", "output_file", metavar="FILE", help=msg("Write the result there when the run succeeds.")
@@ -64,14 +65,19 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     help=msg("Print outputs.NAME alone, and nothing unless the run succeeds."),
 )
 @click.option(
-    "--overlap", type=click.Choice(["fail", "skip", "wait"]), help=msg("While another run is under way.")
+    "--overlap",
+    type=click.Choice(["fail", "skip", "wait"]),
+    help=msg("What to do if another run of the job is in progress."),
 )
 @click.option(
     "--run-id",
     metavar="ID",
     default="",
     envvar="DIFY_JOB_RUN_ID",
-    help=msg("Name this run: one that the server already has is followed, and none is started."),
+    help=msg(
+        "Idempotency ID. If a run with this ID exists on the server, attach to it "
+        "instead of starting a new one."
+    ),
 )
 @click.option(
     "--lost",
@@ -79,7 +85,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     metavar="N",
     default=0,
     envvar="DIFY_JOB_LOST",
-    help=msg("How many processes of this run id ended without a word; with any, none is started."),
+    help=msg("Number of earlier attempts with this run ID that were lost. If > 0, only attach, never start."),
 )
 @click.option(
     "--dry-run",
@@ -310,7 +316,7 @@ def _expecting(job: Job, path: str | None) -> Job:
         return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
         raise JobError(
-            Outcome.USAGE, msg("--print {error}", error=error), msg("dify-job run --help")
+            Outcome.USAGE, msg("--print {error}", error=error), command("dify-job", "run", "--help")
         ) from None
 
 

@@ -11,6 +11,7 @@ from ..config.model import Config, Job, Notify
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..state.store import JobState, cannot_write
 from ..system.paths import config_home
 
@@ -123,8 +124,9 @@ def drift(config: Config, job: Job) -> str | None:
     for place in places:
         if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
             return msg(
-                "the config has changed since job {name} was installed: dify-job install {name}",
+                "the config has changed since job {name} was installed: {command}",
                 name=job.name,
+                command=command("dify-job", "install", job.name),
             )
     return None
 

@@ -15,6 +15,7 @@ from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..run.preflight import obstacle
 from ..run.result import for_job
 from ..schedulers import systemctl
@@ -65,12 +66,12 @@ def set_key(
             msg(
                 "there is no configuration file: the one job comes from the environment, and its key with it"
             ),
-            msg("dify-job init makes a job with a stored key"),
+            msg("{command} makes a job with a stored key", command=command("dify-job", "init")),
         )
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
         _check_encryption()
-    key = given_key(key_file, msg("dify-job secret set {name}", name=chosen.name))
+    key = given_key(key_file, command("dify-job", "secret", "set", chosen.name))
     if not no_check:
         _check(chosen, key)
     with locked(base_of(system=os.geteuid() == 0)):
@@ -136,7 +137,10 @@ def _encrypted(key: Secret) -> bytes:
         raise JobError(
             Outcome.CONFIG,
             msg("systemd-creds could not encrypt the key: {value}", value=done.complaint or done.code),
-            msg("it needs root and the machine's own secret: sudo systemd-creds setup"),
+            msg(
+                "it needs root and the machine's own secret: {command}",
+                command=command("systemd-creds", "setup", needs_root=True),
+            ),
         )
     return done.stdout
 
@@ -149,7 +153,10 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         path = job.key.file or managed.key_path(place, job.name)
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
-    hint = msg("the keys of system jobs are root's: sudo dify-job secret set {name}", name=job.name)
+    hint = msg(
+        "the keys of system jobs are root's: {command}",
+        command=command("dify-job", "secret", "set", job.name, needs_root=True),
+    )
     with transaction(path, hint) as writer:
         _put(writer, path.absolute(), content)
         if moved:
@@ -168,9 +175,14 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
     )
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
-        echo(msg("  it is the key of {sharing}, too, which names the same file", sharing=", ".join(sharing)))
+        echo(msg("  also used by: {sharing} (same file)", sharing=", ".join(sharing)))
     if moved:
-        echo(msg("  the units must learn where it is: dify-job install {name}", name=job.name))
+        echo(
+            msg(
+                "  update the units: {command}",
+                command=command("dify-job", "install", job.name),
+            )
+        )
         old = job.key.file or job.key.encrypted
         if old is not None and not is_missing(old):
             echo(msg("  the old one is still in {old}: shred -u {name}", old=old, name=shlex.quote(str(old))))
@@ -191,7 +203,7 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
                 value=place.parent / "config.d",
                 name=name,
             ),
-            msg("dify-job config show {name} names it", name=name),
+            msg("{command} names it", command=command("dify-job", "config", "show", name)),
         )
 
 

@@ -12,6 +12,7 @@ from ..config.model import Config
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
+from ..messages.problem import command
 from ..report.status import HostStatus, host_status, http_sockets
 from ..report.status_text import status_lines
 from ..report.text import Terminal
@@ -60,7 +61,10 @@ def status(
         echo_json(seen.as_json())
     elif not seen.jobs:
         echo(
-            msg("nothing is installed, and no job is configured: dify-job install --every 1h --env-file .env")
+            msg(
+                "nothing is installed, and no job is configured: {command}",
+                command=command("dify-job", "install", "--every", "1h", "--env-file", ".env"),
+            )
         )
     else:
         echo_data("\n".join(status_lines(seen, terminal_of_stdout(), reader())))

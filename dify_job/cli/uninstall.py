@@ -45,7 +45,7 @@ def uninstall(
 ) -> None:
     """Remove the units or crontab entries of the jobs that are named, or of all with --all.
 
-    A run under way is stopped, in Dify too. It works without the configuration. --all --purge
+    A run in progress is stopped, in Dify too. It works without the configuration. --all --purge
     also removes the state of jobs that were uninstalled earlier.
     """
     options = ctx.ensure_object(Globals)

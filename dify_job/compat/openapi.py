@@ -26,7 +26,7 @@ DOCS = b"""<!doctype html>
 <tr><td><code>POST /api/dify/call</code><td>runs the workflow once, now, and answers with its result
 <tr><td><code>POST /api/dify/scheduler/start?interval_hours=1</code>
 <td>lets the job run every so many hours from now on
-<tr><td><code>POST /api/dify/scheduler/stop</code><td>lets it not run by itself any more
+<tr><td><code>POST /api/dify/scheduler/stop</code><td>disables its schedule
 <tr><td><code>GET /api/dify/scheduler/status</code><td>tells whether it will run, and when next
 </table>
 <p>Where there are several jobs, <code>?job=NAME</code> says which.

@@ -14,6 +14,7 @@ from ..config.model import Job
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
@@ -47,7 +48,7 @@ def call(name: str, config: Path) -> CallResult:
         raise JobError(
             Outcome.CONFIG,
             msg("job {name} is not installed with systemd", name=name),
-            msg("dify-job install {name}", name=name),
+            command("dify-job", "install", name),
         )
     if shown.active:
         raise _busy(name)

@@ -12,6 +12,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.paths import config_home
@@ -19,8 +20,11 @@ from ..system.values import dataclass
 from .model import BrokenFile
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 
-VALIDATE = msg("fix it, then run: dify-job config validate")
-_QUOTES = msg('texts stand in quotes, as in every = "1h"; fix it, then run: dify-job config validate')
+VALIDATE = msg("fix it, then run: {command}", command=command("dify-job", "config", "validate"))
+_QUOTES = msg(
+    'texts stand in quotes, as in every = "1h"; fix it, then run: {command}',
+    command=command("dify-job", "config", "validate"),
+)
 _MANAGED = "# Managed by dify-job for job "
 _COMPANIONS = (".schedule.toml", ".key.toml")
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")

@@ -8,6 +8,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
+from ..messages.problem import command
 from ..system import json_text
 from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
@@ -109,7 +110,9 @@ def pick(config: Config, name: str | None) -> Job:
     names = ", ".join(config.names)
     if not config.names:
         raise JobError(
-            Outcome.CONFIG, msg("{path} has no job", path=config.path), msg("dify-job init NAME adds one")
+            Outcome.CONFIG,
+            msg("{path} has no job", path=config.path),
+            msg("{command} adds one", command=command("dify-job", "init", "NAME")),
         )
     if name is None and len(config.names) > 1:
         raise JobError(
@@ -125,7 +128,7 @@ def pick(config: Config, name: str | None) -> Job:
             if file.is_for(chosen):
                 raise file.error
         place = config.path or msg("the environment")
-        add = msg("dify-job init {value}", value=chosen if valid_name(chosen) else "NAME")
+        add = command("dify-job", "init", chosen if valid_name(chosen) else "NAME")
         raise JobError(
             Outcome.CONFIG,
             msg(
@@ -327,7 +330,7 @@ def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
             raise JobError(
                 Outcome.USAGE,
                 msg("--{replace} {error}", replace=flag.replace("_", "-"), error=error),
-                msg("dify-job run --help"),
+                command("dify-job", "run", "--help"),
             ) from None
 
 

@@ -74,9 +74,9 @@ def check_place_of_secret(path: Path) -> None:
         Outcome.CONFIG,
         msg("the key was not stored: {path} {fault}", path=target, fault=fault),
         msg(
-            "chmod go-w {directory}; or keep keys where nobody else can write: /etc/dify-job/credentials, or "
+            "{command}; or keep keys where nobody else can write: /etc/dify-job/credentials, or "
             "~/.config/dify-job",
-            directory=shlex.quote(str(open_directory)),
+            command=command("chmod", "go-w", str(open_directory)),
         ),
     )
 

@@ -242,7 +242,7 @@ SETTINGS = (
         "table",
         (
             "`attempts` counts requests, the first included (default 3); `max_wait` bounds the sum of "
-            "the pauses (default `2min`). Repeated is only what the server provably did not start. A "
+            "the pauses (default `2min`). Only requests that provably did not start a run are retried. A "
             "server that is busy is asked until `max_wait` is used up, unless `attempts` is 1."
         ),
         write=toml_writer.written_table,
@@ -408,7 +408,8 @@ SETTINGS = (
         readers.boolean,
         "`true` or `false`",
         (
-            "Make up for a run that was missed while the machine was off, once. It is a paid run. "
+            "Run once after boot if a scheduled run was missed while the machine was off. "
+            "This run is billed like any other. "
             "Default `false`."
         ),
         installed="schedule",

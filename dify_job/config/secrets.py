@@ -11,6 +11,7 @@ from .. import log
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.fingerprint import fingerprint
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
@@ -20,8 +21,9 @@ CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what 
 _LARGEST = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
-        "systemd gave the unit no credential: a drop-in empties LoadCredential= (systemctl cat "
-        "the unit), or /run is not shared in this container"
+        "systemd gave the unit no credential: a drop-in empties LoadCredential= ({command} "
+        "the unit), or /run is not shared in this container",
+        command=command("systemctl", "cat"),
     )
 )
 _SHORTEST_TOKEN = 16
@@ -64,9 +66,15 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         Outcome.CONFIG,
         msg("job {name} has no API key", name=job.name),
         # Beside a configuration file DIFY_API_KEY is not asked: its address would be another's.
-        msg("export DIFY_API_KEY=app-..., or dify-job init (the key is in Dify: API Access)")
+        msg(
+            "export DIFY_API_KEY=app-..., or {command} (the key is in Dify: API Access)",
+            command=command("dify-job", "init"),
+        )
         if source.origin.source is Source.ENVIRONMENT
-        else msg("dify-job secret set {name} (the key is in Dify: API Access)", name=job.name),
+        else msg(
+            "{command} (the key is in Dify: API Access)",
+            command=command("dify-job", "secret", "set", job.name),
+        ),
     )
 
 
@@ -228,8 +236,9 @@ def _decrypt(path: Path) -> str:
                 value=done.complaint or done.code,
             ),
             msg(
-                "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it anew: "
-                "dify-job secret set JOB --encrypt"
+                "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it "
+                "anew: {command}",
+                command=command("dify-job", "secret", "set", "JOB", "--encrypt"),
             ),
         )
     return done.text
@@ -257,7 +266,7 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
             _NO_CREDENTIAL
             if "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
             else msg(
-                "check {setting}; what a system job reads is read with sudo, or by its own user",
+                "check {setting}. Run the command with sudo if this is a system job",
                 setting=setting,
             ),
         ) from None

@@ -66,6 +66,20 @@ def command(*argv: str, needs_root: bool = False) -> Command:
     return Command(argv, needs_root=needs_root)
 
 
+def about_job(text: str, job: str) -> str:
+    """Return a message with the name of a job in its commands.
+
+    Args:
+        text: A message, or a command, in which the argument `JOB` stands for the job.
+        job: The job's name.
+    """
+    if isinstance(text, Command):
+        return Command([job if word == "JOB" else word for word in text.argv], needs_root=text.needs_root)
+    if isinstance(text, Message):
+        return text.map(lambda value: about_job(value, job))
+    return text
+
+
 class Reader(NamedTuple):
     """The person who reads a message, as far as commands in it depend on them."""
 

@@ -4,6 +4,7 @@ import socket
 
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.message import msg
+from ..messages.problem import command
 from ..state.history import RunRecord
 from ..system.values import dataclass
 
@@ -88,6 +89,6 @@ class Notification:
             ("tokens", None if run.tokens is None else str(run.tokens)),
             ("run", run.run_id),
             ("console", self.console),
-            ("more", msg("dify-job logs {job}", job=self.job)),
+            ("more", command("dify-job", "logs", self.job)),
         )
         return "\n".join(f"{name}: {text}" if name else text for name, text in lines if text)

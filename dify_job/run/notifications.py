@@ -37,7 +37,7 @@ class Notifications:
     def begins(self) -> None:
         """It is the run's turn."""
         if self._job.notify.on_recovery and self._job.state == "none":
-            log.warning(msg("on_recovery is never told: without state nothing is known of earlier runs"))
+            log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
         if self._notifier is not None:
             _harmless(self._notifier.begins)
 

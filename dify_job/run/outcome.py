@@ -10,6 +10,7 @@ from ..dify import models
 from ..dify.models import ApiError, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..messages.problem import command
 from ..messages.sanitize import one_line
 from ..system.values import dataclass, replace
 
@@ -35,8 +36,8 @@ _INPUTS_BY_RUN = (1, 15)  # from here on no `error` event is about inputs
 
 _DENIED = msg("the key was refused")
 _KEY_HINT = msg(
-    "check the key (in Dify: API Access) and where the job takes it from: dify-job config show {job}",
-    job="JOB",
+    "check the key (in Dify: API Access) and where the job takes it from: {command}",
+    command=command("dify-job", "config", "show", "JOB"),
 )
 _INPUTS_HINT = msg("compare the inputs with the form of the app's start node in Dify")
 
@@ -123,7 +124,10 @@ def connection_error_hint(why: str) -> str:
     if why.startswith("no thread can be started"):
         return msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
     if "certificate is not trusted" not in why:
-        return msg("check base_url (dify-job config show {job}), and that Dify is up", job="JOB")
+        return msg(
+            "check base_url ({command}), and that Dify is up",
+            command=command("dify-job", "config", "show", "JOB"),
+        )
     if "expired" in why:
         return msg("renew the certificate on the server")
     if "mismatch" in why:
@@ -365,8 +369,8 @@ def _not_dify(refusal: ApiError, said: str) -> RunOutcome:
                 said=said,
             ),
             msg(
-                "set base_url to the address that it redirects to (often https:// instead of http://); "
-                "where that is a login page, let the API's path pass without it"
+                "set base_url to the address that it redirects to (often https:// instead of http://). "
+                "If it redirects to a login page, exempt the API path from authentication"
             ),
         )
     asked = msg(" to {url}", url=refusal.url) if refusal.url else ""

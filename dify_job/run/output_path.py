@@ -9,6 +9,7 @@ from ..config.model import Job, Source
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..state.store import OWN_FILES
 from ..system.secure_dir import Directory
 from ..system.values import dataclass
@@ -53,7 +54,10 @@ def place_of(job: Job, name: str, state: Path | None) -> OutputPath:
         raise JobError(
             Outcome.USAGE if by_flag else Outcome.CONFIG,
             msg("the output file cannot be -: the result goes to standard output without it"),
-            msg("leave it out; dify-job run --print outputs.NAME prints one value alone"),
+            msg(
+                "leave it out; {command} prints one value alone",
+                command=command("dify-job", "run", "--print", "outputs.NAME"),
+            ),
         )
     path = Path(name).expanduser()
     if path.is_absolute() or by_flag or state is None:

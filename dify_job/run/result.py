@@ -8,6 +8,7 @@ from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
 from ..messages.message import Message, msg
+from ..messages.problem import about_job
 from ..messages.sanitize import one_line
 from ..system.json_text import dumps
 from ..system.values import dataclass, replace
@@ -134,8 +135,8 @@ def result_of(verdict: RunOutcome, job: str, *, call_time: str, attempts: int, d
 
 
 def for_job(hint: str, job: str) -> str:
-    """Return a hint with the name of the job in it."""
-    return hint.with_values(job=job) if isinstance(hint, Message) else hint
+    """Return a hint about this job; where it was made, the job was not known."""
+    return about_job(hint, job)
 
 
 def log_result(result: Result, *, outputs: int = 0) -> None:

@@ -11,7 +11,7 @@ from .event_queue import Cancel
 from .outcome import Next, NotSent, RunOutcome, decide, unknown
 from .run_spec import RunLimits
 
-_HINT_RUNNING = msg("look at the run in the app's Logs; the node that was running goes on to its end")
+_HINT_RUNNING = msg("check the run in the app's Logs; Dify finishes the node that is currently executing")
 _HINT_QUEUED = msg("look for the run in the app's Logs: one that waits in Dify's queue can begin later")
 
 

@@ -60,7 +60,7 @@ def read_cron(expression: str) -> CronTimes:
     if text.lower() == "@reboot":
         raise _refused(
             expression,
-            msg("it would start a run at each boot; catch_up = true makes up for what an outage missed"),
+            msg("it would start a run at each boot; catch_up = true runs once after an outage"),
         )
     if text.startswith("@"):
         raise _refused(

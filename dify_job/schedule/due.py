@@ -77,7 +77,7 @@ def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str |
     if next(upcoming.coming(config, since, by_cron=by_cron), now + timedelta(1)) <= now:
         return None
     return msg(
-        "the tick that started it is more than max_late = {timespan_text} ago",
+        "the scheduled time that started it is more than max_late = {timespan_text} ago",
         timespan_text=timespan_text(config.max_late),
     )
 

@@ -11,7 +11,10 @@ from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 from .model import Schedule
 
-_MADE_UP = msg("cron makes up for no missed run by itself: the line ticks more often, and the run decides")
+_MADE_UP = msg(
+    "cron does not catch up missed runs, so the crontab entry fires more often and dify-job decides "
+    "whether a run is due"
+)
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
 
@@ -63,7 +66,7 @@ def cron_ticks(schedule: Schedule) -> ScheduleLines:
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)
     if schedule.catch_up:
-        return _hourly(schedule, msg("cron makes up for no missed run by itself"))
+        return _hourly(schedule, msg("cron does not catch up missed runs"))
     if schedule.cron is not None:
         cron = cron_expr.read_cron(schedule.cron)
         if zones.same_zone(schedule.timezone, None):

@@ -9,6 +9,7 @@ from itertools import islice
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
 from .model import Schedule
 
@@ -45,7 +46,10 @@ def check(times: Schedule, now: datetime) -> None:
         raise JobError(
             Outcome.REJECTED,
             msg("{in_words} never comes again", in_words=schedule_lines.in_words(times)),
-            msg("give it a time that is still to come: dify-job next shows the coming runs"),
+            msg(
+                "give it a time that is still to come: {command} shows the coming runs",
+                command=command("dify-job", "next"),
+            ),
         )
 
 

@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .job_spec import JobSpec
@@ -170,7 +171,10 @@ def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> 
                 name=account.name,
                 key_credential=plan.key_credential,
             ),
-            msg("keep it in a 0600 file: dify-job secret set {job} --no-encrypt", job=plan.job),
+            msg(
+                "keep it in a 0600 file: {command}",
+                command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
+            ),
         )
     _check_notify(plan, account, key_by_manager=key_by_manager)
     if plan.key_file is not None and not key_by_manager:
@@ -207,7 +211,7 @@ def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> N
                 msg("the secret file"),
                 account,
                 os.R_OK,
-                msg("chown {name} {path}", name=shlex.quote(account.name), path=shlex.quote(str(path))),
+                command("chown", account.name, str(path)),
             )
 
 
@@ -336,10 +340,7 @@ def _demand(
         if public and barrier is not None and not is_missing(barrier) and not in_home(barrier):
             mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or need == os.X_OK else "a+r"
             ways_out = msg(
-                "chmod {mode} {quote}; or {ways_out}",
-                mode=mode,
-                quote=shlex.quote(str(barrier)),
-                ways_out=ways_out,
+                "{command}; or {ways_out}", ways_out=ways_out, command=command("chmod", mode, str(barrier))
             )
         raise JobError(
             outcome,

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..state.store import base_of, make_base, private_of
 from ..system import subprocesses
@@ -40,8 +41,14 @@ _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
 _CRONTAB = Path("crontab")
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
-_OPEN = msg("others can write in /etc/cron.d, and so decide what root runs: chmod go-w /etc/cron.d")
-_NOT_MAILED = msg("MAILTO is empty above its lines: a failure is mailed to nobody; dify-job status shows it")
+_OPEN = msg(
+    "others can write in /etc/cron.d, and so decide what root runs: {command}",
+    command=command("chmod", "go-w", "/etc/cron.d"),
+)
+_NOT_MAILED = msg(
+    "MAILTO is empty above its lines: a failure is mailed to nobody; {command} shows it",
+    command=command("dify-job", "status"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +182,9 @@ class Cron(Backend):
             return InstallResult(job=job, paths=paths, changed=changed, notes=tuple(notes))
         enabled = not is_paused(after)
         if not enabled and not changed:
-            notes.append(msg("paused, and left so; dify-job resume {job} enables it", job=job))
+            notes.append(
+                msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", job))
+            )
         commands: tuple[str, ...] = ()
         if (down := crond.why_down()) is not None:
             notes.append(down)
@@ -284,9 +293,9 @@ class UserCrontab(Cron):
         for block in found:
             setting = crontab.hostile_above(table, block)
             problem = msg(
-                "{setting} above its lines changes what they mean: dify-job install {job} moves them",
+                "{setting} above its lines changes what they mean: {command} moves them",
                 setting=setting,
-                job=block.job,
+                command=command("dify-job", "install", block.job),
             )
             yield self._installed(block.seen, block.mark, *([problem] if setting else []))
 
@@ -365,7 +374,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
         raise JobError(
             Outcome.CONFIG,
             msg("job {job} is not installed in cron", job=job),
-            msg("dify-job install {job}", job=job),
+            command("dify-job", "install", job),
         )
     first, _, body = seen.content.decode(errors="surrogateescape").partition("\n")
     lines = [line.removeprefix(PAUSED) for line in body.split("\n")]
@@ -394,7 +403,10 @@ def _refusals(path: Path, seen: FileStatus, options: InstallOptions) -> Iterator
         yield JobError(
             Outcome.CONFIG,
             msg("{what} was edited by hand", what=what),
-            msg("see what differs with dify-job install --diff; --overwrite-edits replaces it"),
+            msg(
+                "see what differs with {command}; --overwrite-edits replaces it",
+                command=command("dify-job", "install", "--diff"),
+            ),
         )
 
 

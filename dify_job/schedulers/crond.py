@@ -102,12 +102,12 @@ def start_command() -> str:
     """What starts the daemon of this machine, or installs one, as this caller has to give it."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
     if not there:
-        command: str = msg("apt-get install cron")
+        start: str = "apt-get install cron"
     elif systemctl.is_booted():
-        command = msg("systemctl enable --now {there}", there=there[0])
+        start = f"systemctl enable --now {there[0]}"
     else:
-        command = msg("service {there} start", there=there[0]) if _in_sbin("service") else there[0]
-    return f"{sudo()}{command}"
+        start = f"service {there[0]} start" if _in_sbin("service") else there[0]
+    return f"{sudo()}{start}"
 
 
 def _in_sbin(name: str) -> bool:

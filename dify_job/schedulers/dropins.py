@@ -52,7 +52,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     if "Unit" in said:
         found.append(msg("the timer starts {values}", values=" ".join(said["Unit"].values)))
     if not catch_up and _last(said, "Persistent") in _YES:
-        found.append(msg("Persistent= makes up for missed runs, which catch_up = false forbids"))
+        found.append(msg("Persistent= catches up missed runs, which catch_up = false forbids"))
     found += _bars(said)
     limit = _seconds(_last(said, "TimeoutStartSec"))
     if limit is not None and limit < timeout:

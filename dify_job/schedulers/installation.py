@@ -1,6 +1,5 @@
 """Install and uninstall jobs: their units or crontab lines together with the files of their configuration."""
 
-import shlex
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..system.transaction import FileTransaction, locked
 from .backend import InstalledJob, Scope
@@ -257,9 +257,8 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                         job=each.job.name,
                     ),
                     msg(
-                        "dify-job --config {path} config show {job} names it",
-                        path=shlex.quote(str(place)),
-                        job=each.job.name,
+                        "{command} names it",
+                        command=command("dify-job", "--config", str(place), "config", "show", each.job.name),
                     ),
                 )
 
@@ -301,10 +300,15 @@ def _installed_elsewhere(scheduler: Backend, place: Path, jobs: Sequence[str]) -
                         what=what,
                     ),
                     msg(
-                        "{sudo}dify-job uninstall {job} --backend {backend} --{scope}, or leave it as it is",
-                        sudo=scope.sudo,
-                        job=one.job,
-                        backend=one.backend,
-                        scope=scope.value,
+                        "{command}, or leave it as it is",
+                        command=command(
+                            "dify-job",
+                            "uninstall",
+                            one.job,
+                            "--backend",
+                            one.backend,
+                            f"--{scope.value}",
+                            needs_root=scope is Scope.SYSTEM,
+                        ),
                     ),
                 )

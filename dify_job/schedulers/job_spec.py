@@ -16,6 +16,7 @@ from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import is_missing
 
@@ -158,9 +159,9 @@ def missing_program(program: Path | None, job: str) -> tuple[str, ...]:
     if program is None or not is_missing(program):
         return ()
     problem = msg(
-        "{program} is gone, so that it cannot start: dify-job install {job}, from where dify-job is now",
+        "{program} is gone, so that it cannot start: {command}, from where dify-job is now",
         program=program,
-        job=job,
+        command=command("dify-job", "install", job),
     )
     return (problem,)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system import subprocesses, unit_result
 from ..system.paths import data_home
 from . import unit_names
@@ -141,9 +142,10 @@ class Manager:
             here = runtime / "systemd"
             if not _ours(runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return msg(
-                    "there is no user manager for you: {runtime} is not yours or has none (loginctl "
-                    "enable-linger, or log in by ssh)",
+                    "there is no user manager for you: {runtime} is not yours or has none ({command}, or "
+                    "log in by ssh)",
                     runtime=runtime,
+                    command=command("loginctl", "enable-linger"),
                 )
         return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
@@ -154,7 +155,10 @@ class Systemd(Backend):
             yield JobError(
                 Outcome.CONFIG,
                 msg("user units cannot be installed: {why_not}", why_not=why_not),
-                msg("sudo loginctl enable-linger $USER, or install with --backend cron"),
+                msg(
+                    "{command}, or install with --backend cron",
+                    command=command("loginctl", "enable-linger", "$USER", needs_root=True),
+                ),
             )
 
     def _verify(self, changed: Sequence[RenderedFile], files: Sequence[RenderedFile]) -> tuple[JobError, ...]:
@@ -220,9 +224,9 @@ class Systemd(Backend):
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
             silent = msg(
-                "the {scope} manager of systemd does not answer: dify-job doctor {job}",
+                "the {scope} manager of systemd does not answer: {command}",
                 scope=self.scope,
-                job=job,
+                command=command("dify-job", "doctor", job),
             )
             return (
                 replace(by_files, problems=(*by_files.problems, silent)) if self.manager.silent else by_files
@@ -247,7 +251,10 @@ class Systemd(Backend):
         failure_unit = self.paths.units / failure_unit_name(job)
         named = status is not None and b"\nOnFailure=dify-job-notify@" in status.content
         if named and look(failure_unit, job).found is FileState.ABSENT:  # masked, it is somebody's decision
-            yield msg("the unit that reports its failures is missing: dify-job install {job}", job=job)
+            yield msg(
+                "the unit that reports its failures is missing: {command}",
+                command=command("dify-job", "install", job),
+            )
         if any(one.found is FileState.MASKED for one in seen.values()):
             commands = " && ".join(unit_plan.unmask_commands(timer, job, self.scope))
             yield msg("masked by the administrator: {commands}", commands=commands)
@@ -262,6 +269,12 @@ def _problems_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
         yield msg("changed by {drop_ins}", drop_ins=drop_ins)
     for unit in (service, timer):
         if unit["LoadState"] not in ("loaded", "masked"):
-            yield msg("{unit} is not loaded: systemctl status {unit}", unit=unit["Id"])
+            yield msg(
+                "{unit} is not loaded: {command}",
+                unit=unit["Id"],
+                command=command("systemctl", "status", unit["Id"]),
+            )
     if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
-        yield msg("changed on disk since systemd read it: systemctl daemon-reload")
+        yield msg(
+            "changed on disk since systemd read it: {command}", command=command("systemctl", "daemon-reload")
+        )

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileTransaction
 from .backend import RenderedFile, Scope
@@ -251,7 +252,7 @@ class Start(Action):
                         loaded=unit["LoadState"],
                         active=unit["ActiveState"],
                     ),
-                    msg("systemctl status {name}", name=name),
+                    command("systemctl", "status", name),
                 )
 
     def changes(self) -> Iterator[Change]:
@@ -428,7 +429,9 @@ def _compare(
     result = InstallResult(job=one.name, paths=paths, changed=bool(changed), enabled=enabled)
     if enabled or new or one.activation is Activation.DISABLED:
         return result
-    return result.noting(msg("paused, and left so; dify-job resume {job} enables it", job=one.name))
+    return result.noting(
+        msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", one.name))
+    )
 
 
 def _activate(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, *, new: bool, touched: bool) -> bool:
@@ -537,9 +540,10 @@ def _refusals(path: Path, job: str, seen: ObservedUnits, *, overwrite_edits: boo
             Outcome.CONFIG,
             msg("{path} was edited by hand", path=path),
             msg(
-                "keep the edit as a drop-in (systemctl edit {name}) and install with --overwrite-edits; "
-                "dify-job install --diff shows it",
-                name=path.name,
+                "keep the edit as a drop-in ({command}) and install with --overwrite-edits; "
+                "{command2} shows it",
+                command=command("systemctl", "edit", path.name),
+                command2=command("dify-job", "install", "--diff"),
             ),
         )
     elif found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:

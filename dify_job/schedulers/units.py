@@ -8,6 +8,7 @@ from pathlib import Path
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import marked
@@ -89,7 +90,10 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
                 job=plan.job,
                 encrypted_since=ENCRYPTED_SINCE,
             ),
-            msg("keep it in a 0600 file: dify-job secret set {job} --no-encrypt", job=plan.job),
+            msg(
+                "keep it in a 0600 file: {command}",
+                command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
+            ),
         )
 
 
@@ -188,8 +192,9 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
     if can_be_held_back(plan) and version < _TRIGGER:
         found.append(
             msg(
-                "systemd {version} does not say who starts a unit: systemctl start may be not due, too",
+                "systemd {version} does not say who starts a unit: {command} may be not due, too",
                 version=version,
+                command=command("systemctl", "start"),
             )
         )
     return tuple(found)
