@@ -52,6 +52,7 @@ class Instant:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.active: set[str] = set()
+        self.enabled: set[str] = set()
 
     def run(self, argv: Sequence[str], **_: Any) -> subprocesses.Completed:
         if "--version" in argv:
@@ -65,14 +66,16 @@ class Instant:
         if verb == "enable":
             wants = Path(os.environ["XDG_CONFIG_HOME"], "systemd/user/timers.target.wants")
             wants.mkdir(parents=True, exist_ok=True)
+            self.enabled |= set(names)
             for name in names:
                 (wants / name).symlink_to(wants.parent / name)
         return subprocesses.Completed(0, b"", b"")
 
     def shown(self, name: str) -> str:
         state = "active" if name in self.active else "inactive"
+        at_boot = "enabled" if name in self.enabled else "disabled"
         return (
-            f"Id={name}\nLoadState=loaded\nActiveState={state}\nUnitFileState=enabled\nNeedDaemonReload=no\n"
+            f"Id={name}\nLoadState=loaded\nActiveState={state}\nUnitFileState={at_boot}\nNeedDaemonReload=no\n"
             "Result=success\nExecMainStatus=0\nExecMainExitTimestamp=n/a\nNextElapseUSecRealtime=n/a\n"
         )
 

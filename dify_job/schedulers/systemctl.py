@@ -114,6 +114,10 @@ def _is_shared(path: Path) -> bool:
     return any(path.is_relative_to(top) for top in ("/etc", "/run", "/usr", "/lib"))
 
 
+# What each manager answered: it cannot change while this process lives, and each command asks several times.
+_unit_paths: dict[Scope, tuple[Path, ...]] = {}
+
+
 class Manager:
     """One systemd manager: the system's or this user's. Its verbs raise JobError where systemctl fails."""
 
@@ -177,13 +181,18 @@ class Manager:
 
     def unit_path(self) -> tuple[Path, ...]:
         """Return the directories in which the manager looks for units; none where it cannot be asked."""
+        if self.scope in _unit_paths:
+            return _unit_paths[self.scope]
         if self.silent or self.why_not() is not None:
             return ()
         argv = [*self._argv, "show", "--property=UnitPath"]
         shown = subprocesses.run(argv, environ=self._environ, limit=_PATIENCE)
         self.silent = shown.code == 124
+        if shown.code != 0:
+            return ()
         _, _, value = shown.text.strip().partition("UnitPath=")
-        return tuple(map(Path, value.split())) if shown.code == 0 else ()
+        _unit_paths[self.scope] = tuple(map(Path, value.split()))
+        return _unit_paths[self.scope]
 
     def variables(self, unit: str) -> set[str] | None:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""

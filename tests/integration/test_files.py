@@ -306,7 +306,9 @@ def test_an_answer_cut_anywhere_before_the_post_is_69_and_starts_nothing(tmp_pat
 
 def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
-    configure(dify_job, newest, 'retry = { attempts = 9, max_wait = "30s" }', key="app-busy")
+    configure(
+        dify_job, newest, 'mode = "blocking"\nretry = { attempts = 9, max_wait = "30s" }', key="app-busy"
+    )
     first = dify_job.start("run", "a", env={"STATE_DIRECTORY": str(dify_job.home / "other")})
     while not newest.runs:
         time.sleep(0.01)

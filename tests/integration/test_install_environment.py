@@ -300,6 +300,7 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
     state.mkdir(parents=True, exist_ok=True)
     home.first = (
         "import errno, os, shutil\n"
+        "shutil.move  # executes the module, which dify-job imports lazily\n"
         "def refuse(path): raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))\n"
         "shutil.rmtree = refuse"
     )

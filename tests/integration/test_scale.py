@@ -22,7 +22,7 @@ def told() -> dict[str, Any]:
 
 def test_installing_many_jobs_is_one_reload_one_enable_and_one_start(told: dict[str, Any]) -> None:
     calls = told["install"]["calls"]
-    assert calls.pop("systemctl show") == 2
+    assert calls.pop("systemctl show") == 3  # unit path, units before, units after
     assert calls == {"systemctl enable": 1, "systemctl daemon-reload": 1, "systemctl start": 1}
     units = {line for line in told["install"]["writes"] if line.startswith("os.rename") and ".timer." in line}
     assert len(units) == JOBS

@@ -161,7 +161,7 @@ def test_a_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
 def test_a_key_that_other_jobs_share_is_told_with_their_names(job: Command) -> None:
     config = job.home / ".config/dify-job/config.toml"
     config.write_text(config.read_text() + f'[jobs.weekly]\napi_key_file = "{key_of(job)}"\n')
-    assert "it is the key of weekly, too" in job("secret", "set", "daily", input=NEW).stdout
+    assert "also used by: weekly" in job("secret", "set", "daily", input=NEW).stdout
 
 
 def test_without_a_config_file_there_is_no_job_to_give_a_key_to(dify_job: Command) -> None:

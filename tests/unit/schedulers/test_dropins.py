@@ -19,7 +19,7 @@ def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
         ("[Timer]\nOnCalendar=03:00\n", "OnCalendar adds to the schedule"),
         ("[Timer]\nOnBootSec=5min\n", "OnBootSec adds to the schedule"),
         ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
-        ("[Timer]\nPersistent=yes\n", "Persistent= makes up for missed runs"),
+        ("[Timer]\nPersistent=yes\n", "Persistent= catches up missed runs"),
         ("[Unit]\nConditionACPower=yes\nAssertUser=a\n", "AssertUser=, ConditionACPower= can keep it"),
         ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can keep it from starting"),
         ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
