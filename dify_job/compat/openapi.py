@@ -30,7 +30,7 @@ DOCS = b"""<!doctype html>
 <tr><td><code>GET /api/dify/scheduler/status</code><td>tells whether it will run, and when next
 </table>
 <p>Where there are several jobs, <code>?job=NAME</code> says which.
-The log: <code>journalctl -u dify-job-http</code>.</p>
+The log: <code>journalctl -u dify-job.http</code>.</p>
 </html>
 """
 

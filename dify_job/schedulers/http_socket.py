@@ -23,7 +23,8 @@ from .reconcile import Action, Execution
 from .systemctl import Manager, SystemdPaths
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
-SOCKET, SERVICE = "dify-job-http.socket", "dify-job-http.service"
+# A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
+SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
 _PRIVATE_TMP = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - what PrivateTmp= replaces
 OWNER = "http"  # in the first lines, where files of jobs name theirs
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")

@@ -96,7 +96,9 @@ def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         fresh.run("dpkg", "-i", "/srv/0.1.1.deb")
         time.sleep(2)
         assert len(server.runs) == 2
-        [row] = json.loads(fresh.run("dify-job", "status", "--json", check=False).stdout)["jobs"]
+        rows = json.loads(fresh.run("dify-job", "status", "--json", check=False).stdout)["jobs"]
+        assert [one["job"] for one in rows] == ["daily"]
+        [row] = rows
         assert (row["enabled"], row["healthy"]) == (True, True)
         assert fresh.run("systemctl", "is-active", "dify-job-http.socket").stdout.strip() == "active"
 

@@ -465,7 +465,7 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     assert host.status("daily", user="mallory")["sync"] == "as configured"
     doctor = host("doctor", "daily", "--json", user="mallory", check=False)
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
-    assert lines["interpreter"]["message"] == "/root/d/v/bin/python is not for you to look at"
+    assert lines["interpreter"]["message"] == "permission denied: /root/d/v/bin/python"
     assert lines["interpreter"]["fix"] == "sudo dify-job doctor daily"
     host("uninstall", "daily")
     host.run("rm", "-r", "/root/d")
@@ -474,12 +474,12 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
 def test_unprivileged_doctor_names_the_checks_that_need_sudo(ward: Ward) -> None:
     other = Ward(ward.host, "mallory")
     ward.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
-    assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily is made at the first run")
+    assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily will be created on the first run")
     ward.host("run", "daily")
     lines = other.doctor()
     told = ward.host("status", user="mallory").stdout
     assert told.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
-    assert lines["last-run"][1] == lines["state"][1] == "/var/lib/dify-job/daily is not for you to read"
+    assert lines["last-run"][1] == lines["state"][1] == "permission denied: /var/lib/dify-job/daily"
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"
     assert lines["journal"][0] == "warn"

@@ -127,7 +127,7 @@ def test_proxy_that_only_the_shell_of_the_caller_has(ward: Ward, named: str) -> 
         ward.sees(
             "environment",
             "warn",
-            "HTTP_PROXY: a shell may have it, and nothing sets it",
+            "HTTP_PROXY: your shell may set it, but nothing sets it",
             lambda: ward.env.update(HTTP_PROXY=proxy.url),
         )
         ward.host.run("systemctl", "start", SERVICE)

@@ -43,17 +43,17 @@ def http(host: Host) -> Iterator[Callable[..., Ran]]:
 
     yield install
     gone(host)
-    assert "dify-job-http" not in host.run("systemctl", "--failed", "--no-legend", "--plain").stdout
+    assert "http" not in host.run("systemctl", "--failed", "--no-legend", "--plain").stdout
     host("uninstall", "--all")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
-    assert not host.machine.exists("/etc/systemd/system/dify-job-http.service")
+    assert not host.machine.exists("/etc/systemd/system/dify-job.http.service")
     assert host.run("curl", "-s", "http://127.0.0.1:8000/docs", check=False).code == 7
 
 
 def gone(host: Host) -> None:
     """No process of ours, and no unit of a request, is there between two."""
     host.wait(lambda: host.run("pgrep", "-f", "[d]ify_job", check=False).stdout == "")
-    host.wait(lambda: host.show("dify-job-http.service", "ActiveState") == "inactive")
+    host.wait(lambda: host.show("dify-job.http.service", "ActiveState") == "inactive")
 
 
 def shell(host: Host, command: str, user: str = "alice") -> dict[str, Any]:
@@ -189,7 +189,7 @@ def test_other_users_are_refused(host: Host, http: Callable[..., Ran]) -> None:
     assert status_of(host, "-H", "Expect:", "--data-binary", "@/srv/ten", url) in (413, 0)
     host.run("rm", "/srv/ten")
     assert host.server.received == []
-    entries = host.journal("-u", "dify-job-http.service")
+    entries = host.journal("-u", "dify-job.http.service")
     assert any("403" in str(entry["MESSAGE"]) and entry.get("PRIORITY") == "4" for entry in entries)
 
 
@@ -226,7 +226,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]
     assert "for whoever has the token in /etc/dify-job/http.token" in told
     assert TOKEN not in told
     host.run("sh", "-c", told.partition("try it")[2].splitlines()[0])
-    assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job-http.service")
+    assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job.http.service")
     address = host.run("hostname", "-I").stdout.split()
     bearer = ["-H", f"Authorization: Bearer {TOKEN}"]
     for name in ["localhost", *address[:1]]:
@@ -253,7 +253,7 @@ def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable
 def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..., Ran]) -> None:
     http()
     assert "another interpreter" not in host("install").stdout
-    unit = "/etc/systemd/system/dify-job-http.service"
+    unit = "/etc/systemd/system/dify-job.http.service"
     host.run("sed", "-i", "s,ExecStart=[^ ]*,ExecStart=/opt/old/bin/python,", unit)
     assert "dify-job install --http renews it" in host("install").stdout
     edited = host("install", "--http", check=False)
@@ -332,10 +332,10 @@ def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., Ran
 
 def test_handler_is_sandboxed(host: Host, http: Callable[..., Ran]) -> None:
     http()
-    told = host.run("systemd-analyze", "security", "--no-pager", "dify-job-http.service", check=False).stdout
+    told = host.run("systemd-analyze", "security", "--no-pager", "dify-job.http.service", check=False).stdout
     [line] = [line for line in told.splitlines() if "Overall exposure level" in line]
     assert float(line.split(":")[1].split()[0]) <= 1.9, told
-    assert host.show("dify-job-http.service", "LimitCPU") == str(60)
+    assert host.show("dify-job.http.service", "LimitCPU") == str(60)
 
 
 def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) -> None:  # noqa: F811
