@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
-WORKERS ?= 2
+WORKERS ?= 6
 TESTS ?= tests
 LOCALE := dify_job/messages/locale
 PYTEST := $(BIN)/python -m pytest -q
@@ -31,7 +31,7 @@ test-slow: $(INSTALLED) ## Run whole campaigns, and the tests of the packages an
 
 test-host: $(INSTALLED) ## Run the tests of a booted host (root; systemd-container, cron)
 	@tests/needs
-	$(PYTEST) -rs -m host $(TESTS)
+	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
 
 test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
 	@tests/matrix
