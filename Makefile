@@ -31,7 +31,7 @@ test-slow: $(INSTALLED) ## Run whole campaigns, and the tests of the packages an
 
 test-host: $(INSTALLED) ## Run the tests of a booted host (root; systemd-container, cron)
 	@tests/needs
-	$(PYTEST) -rs -n $(WORKERS) --dist loadfile -m host $(TESTS)
+	$(PYTEST) -rs -n 2 --dist loadfile -m host $(TESTS)
 
 test-matrix: $(INSTALLED) ## Run the tests of booted hosts on systemd 247, 257 and 262 (root; debootstrap)
 	@tests/matrix
