@@ -1,7 +1,7 @@
 """`dify-job install`: bring the host to the configuration; from there the system does the scheduling."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _refuse_empty_inputs(config: Config, requests: Iterable[_Request]) -> None:
     """
     servers = Servers(_PATIENCE)
     for prepared in (prepared for request in requests for prepared in request.ready):
-        job = config.jobs[prepared.job.name]
+        job = replace(config.jobs[prepared.job.name], run_as=prepared.job.run_as)  # who may own the key file
         refuse_empty_inputs(job, servers.look(job, read_key(job)))
 
 

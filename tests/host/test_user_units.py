@@ -191,12 +191,13 @@ def test_job_of_root_does_not_stand_for_a_user_job_of_the_same_name(alice: Login
 
     def rows() -> list[tuple[str, str, str]]:
         told = alice.host("status", "--json", user="alice", env=bus, check=False).stdout
-        return [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(told)["jobs"]]
+        found = [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(told)["jobs"]]
+        return sorted(found, key=lambda row: row[0] or "")
 
     roots = ("system", "as configured", "every 1h")
-    assert rows() == [roots, (None, "not installed", "cron 0 7 * * *")]
+    assert rows() == [(None, "not installed", "cron 0 7 * * *"), roots]
     alice.host("install", user="alice", env=bus)
-    assert rows() == [("user", "as configured", "cron 0 7 * * *"), roots]
+    assert rows() == [roots, ("user", "as configured", "cron 0 7 * * *")]
     alice.host("uninstall", "--all", user="alice", env=bus)
     alice.host.run("rm", "-rf", "/home/alice/.config/dify-job", "/home/alice/.local/state/dify-job")
     assert rows() == [roots]
