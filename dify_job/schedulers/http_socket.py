@@ -5,6 +5,7 @@ import ipaddress
 import re
 import shlex
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from .systemctl import Manager, SystemdPaths
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
 # A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
+_LISTENER_ENDS = 6.0  # seconds
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
 _PRIVATE_TMP = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - what PrivateTmp= replaces
 OWNER = "http"  # in the first lines, where files of jobs name theirs
@@ -217,8 +219,20 @@ class CheckAddress(Action):
     listen: str
 
     def execute(self, _run: Execution) -> None:
-        """Try it. Raises JobError (config)."""
-        check_free(self.listen)
+        """Try it until the old listener, which ends when nothing comes, must have ended.
+
+        Raises:
+            JobError: The address is in use (config).
+
+        """
+        until = time.monotonic() + _LISTENER_ENDS
+        while True:
+            try:
+                return check_free(self.listen)
+            except JobError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.2)
 
 
 def check_free(listen: str) -> None:

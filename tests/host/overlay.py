@@ -78,6 +78,7 @@ _DIRECTORIES = {
     **dict.fromkeys(("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share/man"), 0o755),
     "var/tmp": 0o1777,
     "var/log": 0o755,
+    "var/log/journal": 0o2755,  # journald then keeps a file for each user, which the user can read
     "var/mail": 0o2775,
     "var/cache/apt/archives/partial": 0o755,
     "var/spool/cron/crontabs": 0o1730,
@@ -103,8 +104,10 @@ def fill(lower: Path, root: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(mode)
     _fill_etc(lower, root)
-    crontab = re.search(r"^crontab:[^:]*:(\d+):", (root / "etc/group").read_text(), re.MULTILINE)
-    os.chown(root / "var/spool/cron/crontabs", 0, int(crontab[1]) if crontab else 0)
+    groups = dict(re.findall(r"^([\w-]+):[^:]*:(\d+):", (root / "etc/group").read_text(), re.MULTILINE))
+    for name, group in (("var/spool/cron/crontabs", "crontab"), ("var/log/journal", "systemd-journal")):
+        os.chown(root / name, 0, int(groups.get(group, 0)))
+        (root / name).chmod(_DIRECTORIES[name])
     _hide_units(lower, root, _reduce_packages(lower, root))
     for name in _MAIL:
         (root / name).unlink(missing_ok=True)

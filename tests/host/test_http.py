@@ -39,7 +39,9 @@ def http(host: Host) -> Iterator[Callable[..., Ran]]:
     def install(*flags: str, **settings: Any) -> Ran:
         host.job('every = "1h"', **settings)
         uid = host.run("id", "-u", "alice").stdout.strip()
-        return host("install", "--http", *flags, env={"SUDO_UID": uid, "SUDO_USER": "alice"})
+        installed = host("install", "--http", *flags, env={"SUDO_UID": uid, "SUDO_USER": "alice"})
+        host.server.received.clear()  # install asks for the form of the app
+        return installed
 
     yield install
     gone(host)
