@@ -1,5 +1,6 @@
 """The socket that systemd holds for the original system's HTTP interface, and the service for one request."""
 
+import contextlib
 import errno
 import ipaddress
 import re
@@ -158,7 +159,7 @@ class HttpSocket:
             files=self.render(config) if config is not None else (),
             trigger=SOCKET,
             activation=Activation.ENABLED,
-            before_start=CheckAddress(config.listen) if config is not None else None,
+            before_start=CheckAddress(config.listen, self._manager) if config is not None else None,
         )
 
     def refusals(self, config: HttpSocketConfig) -> Iterator[JobError]:
@@ -217,22 +218,25 @@ class CheckAddress(Action):
     """See that systemd can listen there."""
 
     listen: str
+    manager: Manager
 
     def execute(self, _run: Execution) -> None:
-        """Try it until the old listener, which ends when nothing comes, must have ended.
+        """Wait until the address is free; the old listener ends when nothing comes.
 
         Raises:
-            JobError: The address is in use (config).
+            JobError: The address is in use, and not by the socket unit itself (config).
 
         """
+        if self.manager.ask([SOCKET])[SOCKET].active:
+            return
         until = time.monotonic() + _LISTENER_ENDS
-        while True:
-            try:
-                return check_free(self.listen)
-            except JobError:
-                if time.monotonic() > until:
-                    raise
+        while time.monotonic() < until:
+            with contextlib.suppress(JobError):
+                check_free(self.listen)
+                break
             time.sleep(0.2)
+        else:
+            check_free(self.listen)
 
 
 def check_free(listen: str) -> None:

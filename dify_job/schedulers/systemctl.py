@@ -115,7 +115,7 @@ def _is_shared(path: Path) -> bool:
 
 
 # What each manager answered: it cannot change while this process lives, and each command asks several times.
-_unit_paths: dict[Scope, tuple[Path, ...]] = {}
+_unit_paths: dict[tuple[object, ...], tuple[Path, ...]] = {}
 
 
 class Manager:
@@ -181,8 +181,12 @@ class Manager:
 
     def unit_path(self) -> tuple[Path, ...]:
         """Return the directories in which the manager looks for units; none where it cannot be asked."""
-        if self.scope in _unit_paths:
-            return _unit_paths[self.scope]
+        manager = (
+            self.scope,
+            *(os.environ.get(name) for name in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME")),
+        )
+        if manager in _unit_paths:
+            return _unit_paths[manager]
         if self.silent or self.why_not() is not None:
             return ()
         argv = [*self._argv, "show", "--property=UnitPath"]
@@ -191,8 +195,8 @@ class Manager:
         if shown.code != 0:
             return ()
         _, _, value = shown.text.strip().partition("UnitPath=")
-        _unit_paths[self.scope] = tuple(map(Path, value.split()))
-        return _unit_paths[self.scope]
+        _unit_paths[manager] = tuple(map(Path, value.split()))
+        return _unit_paths[manager]
 
     def variables(self, unit: str) -> set[str] | None:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
