@@ -41,14 +41,21 @@ def echo_value(text: str) -> None:
     _put(visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text))
 
 
+_WITH_LINE_END = 1_000_000  # bytes that are written with their line end at once
+
+
 def _put(text: str) -> None:
     if sys.stdout is None:
         raise UnprintedError(msg("it is closed"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
-    data = text.encode(errors="backslashreplace") + b"\n"
+    data = text.encode(errors="backslashreplace")
     try:
         sys.stdout.flush()
-        _write_all(sys.stdout, data)
+        if len(data) < _WITH_LINE_END:
+            _write_all(sys.stdout, data + b"\n")
+        else:  # not copied for its line end
+            _write_all(sys.stdout, data)
+            _write_all(sys.stdout, b"\n")
     except BrokenPipeError:
         raise BrokenStdoutError(msg("its reader is gone")) from None
     except OSError as error:
