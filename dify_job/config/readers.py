@@ -185,6 +185,8 @@ def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
     read: dict[str, str | tuple[str, ...]] = {}
     for key, item in table(value).items():
         read[key] = item if isinstance(item, str) else strings(item)
+        if not _is_printable(item if isinstance(item, str) else ""):
+            raise ValueError(msg(".{key} must be one line without control characters", key=key))
     return read
 
 

@@ -53,7 +53,7 @@ def paths(server: StandIn) -> list[str]:
     return [request.path.removeprefix("/v1") for request in server.received]
 
 
-NAMES = ["报告 ü.txt", 'a"b\\c:d?.txt', "line\nbreak.txt", "-dash.txt", "UPPER.TXT", "x" * 240 + ".txt"]
+NAMES = ["报告 ü.txt", 'a"b\\c:d?.txt', "-dash.txt", "UPPER.TXT", "x" * 240 + ".txt"]
 REMOTE = "https://example.com/d/e.pdf?sign=1"
 
 
