@@ -15,9 +15,8 @@ from ..dify.app_info import AppProbe, look
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import about_job, command
 from ..run.preflight import obstacle
-from ..run.result import for_job
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
 from ..state.store import base_of
@@ -101,7 +100,7 @@ def _check(job: Job, key: Secret) -> None:
         echo_err(
             msg("dify-job: the key is stored, but could not be tried: {message}", message=verdict.message)
         )
-        echo_err(msg("  {hint}", hint=for_job(verdict.hint or "", job.name)))
+        echo_err(msg("  {hint}", hint=about_job(verdict.hint or "", job.name)))
 
 
 def _is_wrong(seen: AppProbe) -> bool:

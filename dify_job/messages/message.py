@@ -43,15 +43,6 @@ class Message(str):
             {name: change(value) if isinstance(value, str) else value for name, value in self.values.items()},
         )
 
-    def with_values(self, **values: Any) -> "Message":
-        """Return the same message with other values.
-
-        Args:
-            **values: The new values; a name that the template does not have is ignored.
-        """
-        known = {name: value for name, value in values.items() if name in self.values}
-        return Message(self.template, self.values | known)
-
 
 def msg(template: str, /, **values: Any) -> Message:
     """Make a message.

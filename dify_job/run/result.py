@@ -126,17 +126,12 @@ def result_of(verdict: RunOutcome, job: str, *, call_time: str, attempts: int, d
         outcome=verdict.outcome,
         exit_code=code_of(verdict.outcome, verdict.signum or 0),
         message=one_line(log.redact(verdict.message)),
-        hint=one_line(log.redact(for_job(verdict.hint, job))) if verdict.hint else None,
+        hint=one_line(log.redact(about_job(verdict.hint, job))) if verdict.hint else None,
         call_time=call_time,
         attempts=attempts,
         duration=duration,
         run=_printable(verdict.run),
     )
-
-
-def for_job(hint: str, job: str) -> str:
-    """Return a hint about this job; where it was made, the job was not known."""
-    return about_job(hint, job)
 
 
 def log_result(result: Result, *, outputs: int = 0) -> None:
