@@ -269,9 +269,9 @@ def test_upload_belongs_to_its_user_and_app_from_1_15_on(server: StandIn) -> Non
     assert code(upload("u", KEY)) == refused
 
 
+@pytest.mark.parametrize("server", ["1.16.1"], indirect=True)
 def test_number_that_is_a_list_is_refused_by_a_run_that_does_not_exist(server: StandIn) -> None:
-    if not server.engine.refuses_by_run:
-        pytest.skip("older servers refuse with an HTTP status")
+    assert server.engine.refuses_by_run  # older servers refuse with an HTTP status
     server.apps["app-number"] = App("app-number", form=({"number": {"variable": "n"}},))
     with run(server, "app-number", "streaming", n=[1]) as answer:
         told = events(answer)
