@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -264,34 +264,43 @@ def ca_file_of_openssl() -> str | None:
 def no_proxy_to_loopback(url: str) -> dict[str, str]:
     """Return what requests must be told of proxies for a URL.
 
-    A proxy has a loopback of its own, and would be sent the key in the clear. NO_PROXY's forms for IPv6
-    (`[fd00::1]`, `[fd00::1]:8443`, `fd00::/8`) are known to curl(1) and Go, and not to requests.
+    A proxy has a loopback of its own, and would be sent the key in the clear. Some forms of NO_PROXY
+    (`10.0.0.1:8443`, `[fd00::1]`, `fd00::/8`, `0.0.0.0/0`, `*.example.com`) are known to curl(1) or Go, and
+    not to requests.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    host = (parts.hostname or "").partition("%")[0].rstrip(".")
     direct = re.fullmatch(r"localhost|127\.[\d.]+|(0\.){3}0", host) is not None
-    if ":" in host and not direct:
+    if not direct:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        direct = _goes_direct(host.partition("%")[0], port, listed)
+        direct = _goes_direct(host, port, listed)
     return {"no_proxy": "*"} if direct else {}
 
 
 def _goes_direct(host: str, port: int, listed: str) -> bool:
-    """True for an IPv6 address of this machine, and for one in a NO_PROXY list."""
-    address = ipaddress.ip_address(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    if address.is_loopback or address.is_unspecified or (mapped is not None and mapped.is_loopback):
+    """True for an address of this machine, and for what is in a NO_PROXY list."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return any(host == name or host.endswith(f".{name}") for name in _entries(listed, port))
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback or address.is_unspecified:
         return True
-    for entry in listed.split(","):
-        form = re.fullmatch(r"\s*(?:\[([^\]]*)\](/\d+)?(?::(\d+))?|([0-9A-Fa-f:.]+(?:/\d+)?))\s*", entry)
-        if form is None or (form[3] and int(form[3]) != port):
-            continue
+    for name in _entries(listed, port):
         with contextlib.suppress(ValueError):
-            named = form[4] or f"{form[1]}{form[2] or ''}"
-            if address in ipaddress.ip_network(named, strict=False):
+            if address in ipaddress.ip_network(name, strict=False):
                 return True
     return False
+
+
+def _entries(listed: str, port: int) -> Iterator[str]:
+    """The names, addresses and networks of a NO_PROXY list that count for a port."""
+    for entry in listed.lower().split(","):
+        form = re.fullmatch(r"\s*(?:\[([^\]]*)\](/\d+)?|([^\s:]+|[\da-f:.]+(?:/\d+)?))(?::(\d+))?\s*", entry)
+        if form is not None and form[4] in (None, str(port)):
+            name = form[3] or f"{form[1]}{form[2] or ''}"
+            yield name.removeprefix("*").strip(".")
 
 
 def reason_of(error: BaseException) -> str:

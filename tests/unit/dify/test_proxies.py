@@ -31,6 +31,16 @@ from dify_job.dify.transport import no_proxy_to_loopback
         ("http://[fe80::1%25eth0]/v1", "fe80::/10", True),
         ("http://[fd00::1]/v1", "fd00::/999,[],[/8],:,10.0.0.0/8", False),
         ("http://example.com/v1", "::/0", False),
+        ("http://[::ffff:10.9.8.7]/v1", "10.9.8.0/24", True),
+        ("http://10.9.8.7:8443/v1", "10.9.8.7:8443", True),
+        ("http://10.9.8.7:8443/v1", "10.9.8.7:80,11.0.0.0/8,::/0", False),
+        ("http://10.9.8.7/v1", "0.0.0.0/0", True),
+        ("http://10.9.8.7/v1", "[10.9.8.7]:80", True),
+        ("http://10.9.8.7/v1", "10.9.8,9.8.7", False),
+        ("http://dify.example.com/v1", "*.example.com", True),
+        ("http://Dify.Example.com./v1", "x, EXAMPLE.com. ", True),
+        ("http://dify.example.com:8443/v1", "*.example.com:8443", True),
+        ("http://dify.example.com/v1", "*.example.com:8443,ample.com,10.0.0.0/8,*.org", False),
     ],
 )
 def test_what_goes_past_a_proxy(
