@@ -122,6 +122,8 @@ def _mistakes(job: Job) -> Iterator[JobError]:
         checks.append(("output", partial(_check_directory, constant_parent(job.output.file))))
     if job.metrics.textfile is not None:
         checks.append(("metrics", partial(_check_directory, job.metrics.textfile.parent)))
+    if job.log_file is not None:
+        checks.append(("log_file", partial(_check_directory, job.log_file.parent)))
     places = {"api_key": job.key.origin, **job.origins}
     for key, check in checks:
         try:

@@ -12,7 +12,6 @@ from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..schedule import upcoming
 
 _SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
@@ -56,9 +55,7 @@ def schedule_of_flags(
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:
-        raise JobError(
-            Outcome.USAGE, msg("the schedule {error}", error=error), command("dify-job", "install", "--help")
-        ) from None
+        raise JobError(Outcome.USAGE, msg("the schedule {error}", error=error), _FORMS) from None
     return ScheduleConfig(**values)
 
 

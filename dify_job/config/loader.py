@@ -127,6 +127,16 @@ def pick(config: Config, name: str | None) -> Job:
         for file in config.broken_files:
             if file.is_for(chosen):
                 raise file.error
+        if config.broken_files:
+            raise JobError(
+                Outcome.CONFIG,
+                msg(
+                    "there is no job {chosen!r} in what can be read: {errors}",
+                    chosen=chosen,
+                    errors=_joined([file.error for file in config.broken_files]).message,
+                ),
+                config.broken_files[0].error.hint,
+            )
         place = config.path or msg("the environment")
         add = command("dify-job", "init", chosen if valid_name(chosen) else "NAME")
         raise JobError(
@@ -236,16 +246,26 @@ def _job(
     if len(mistakes) > before:
         return None
     job = _build(name, merged, origins, flags)
-    return replace(job, files=_from_there(job.files, documents[0].path.parent)) if job.files else job
+    return _located(job, documents[0].path.parent)
+
+
+def _located(job: Job, base: Path) -> Job:
+    """The job with relative paths taken from the config's directory; timers run in no other."""
+    there = base.absolute()
+    file, encrypted = (place and there / place for place in (job.key.file, job.key.encrypted))
+    return replace(
+        job,
+        key=replace(job.key, file=file, encrypted=encrypted),
+        ca_file=job.ca_file and there / job.ca_file,
+        files=_from_there(job.files, there),
+    )
 
 
 def _from_there(files: Mapping[str, str | tuple[str, ...]], base: Path) -> dict[str, str | tuple[str, ...]]:
-    """The input files with relative paths taken from the config's directory; timers run in no other."""
-
     def whole(name: str) -> str:
         if not name or "://" in name or name.startswith("{"):
             return name
-        return str(base.absolute() / Path(name).expanduser())
+        return str(base / Path(name).expanduser())
 
     return {
         key: whole(item) if isinstance(item, str) else tuple(map(whole, item)) for key, item in files.items()
@@ -348,7 +368,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
                 msg("correct it, for example: {examples}", examples=_EXAMPLES[key]),
             ) from None
     job = _build("default", values, origins, flags, environment.key)
-    job = replace(job, files=_from_there(job.files, Path()))
+    job = _located(job, Path())
     return Config(
         path=None,
         files=environment.files,

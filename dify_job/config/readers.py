@@ -59,7 +59,9 @@ def description(value: Any) -> str:
 
 def user_name(value: Any) -> str:
     """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
-    if not re.fullmatch(_USER, text(value)):
+    if text(value).isdigit():  # cron looks for a name, and useradd(8) makes none of digits alone
+        raise ValueError(msg("is {value!r}, a number; name the user: getent passwd {value}", value=value))
+    if not re.fullmatch(_USER, value):
         raise ValueError(
             msg(
                 "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "

@@ -63,8 +63,8 @@ SETTINGS = (
         "path",
         (
             "The file that holds the app's key, alone: a regular file, yours or root's, that others "
-            "cannot read, in a directory that others cannot write. What stands in "
-            "`$CREDENTIALS_DIRECTORY` wins over it."
+            "cannot read, in a directory that others cannot write. A relative path counts from the "
+            "config's directory. What stands in `$CREDENTIALS_DIRECTORY` wins over it."
         ),
         installed="key",
         in_pod=False,
@@ -169,7 +169,10 @@ SETTINGS = (
         "ca_file",
         readers.path,
         "path",
-        "Certificates to trust instead of the usual ones. TLS is always verified.",
+        (
+            "Certificates to trust instead of the usual ones; a relative path counts from the config's "
+            "directory. TLS is always verified."
+        ),
         installed="ca_file",
     ),
     Setting(

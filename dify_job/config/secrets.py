@@ -146,7 +146,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
         return None
     path = Path(directory, name)
     try:
-        return path.read_bytes()[:_LARGEST].decode(errors="replace")
+        return path.read_bytes()[:_LARGEST].decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -165,7 +165,7 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     content = _credential(url_credential(path), environ)
     if content is None:
         content = _read_private(path, msg("notify file"), "notify")
-    lines = (line.strip() for line in content.removeprefix("\ufeff").splitlines())
+    lines = (line.strip() for line in content.splitlines())
     urls = tuple(Secret(line) for line in lines if line and not line.startswith("#"))
     if not urls:
         raise JobError(
@@ -283,6 +283,6 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
                 msg("the {what} {path} {fault}", what=what, path=path, fault=fault),
                 permission_fix(path, private=True, user=user),
             )
-        return os.read(descriptor, _LARGEST).decode(errors="replace")
+        return os.read(descriptor, _LARGEST).decode("utf-8-sig", errors="replace")
     finally:
         os.close(descriptor)

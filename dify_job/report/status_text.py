@@ -207,9 +207,9 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
         Sync.OUTDATED: msg("the config has changed since it was installed"),
         Sync.EDITED: msg("its files were edited by hand"),
         Sync.ORPHAN: msg("its config is gone"),
-        Sync.MISSING: msg("configured, but not installed")
-        if row.schedule
-        else msg("neither installed nor configured"),
+        Sync.MISSING: msg("neither installed nor configured")
+        if row.schedule is None and row.config_error is None
+        else msg("configured, but not installed"),
     }
     if row.sync in texts:
         yield texts[row.sync]
@@ -238,6 +238,8 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
             yield command("dify-job", "install", job, "--diff", needs_root=root)
         case Sync.ORPHAN:
             yield command("dify-job", "uninstall", job, needs_root=root)
+        case Sync.MISSING if row.config_error is not None:
+            yield command("dify-job", "config", "validate")
         case Sync.MISSING:
             yield command("dify-job", "install", job) if row.schedule else command("dify-job", "status")
 

@@ -29,6 +29,7 @@ def _configured(dify_job: Command, text: str) -> None:
         ('files = { paper = ["https://h/x", "/nowhere.pdf"] }', "/nowhere.pdf of the input paper"),
         ('notify = { on_failure = "apprise-url-from-file:/nowhere.urls" }', "notify file /nowhere.urls"),
         ('output = { file = "/nowhere/{{ today }}.json" }', "the directory /nowhere does not exist"),
+        ('log_file = "/nowhere/x.log"', "the directory /nowhere does not exist"),
         ('metrics = { textfile = "/nowhere/x.prom" }', "the directory /nowhere does not exist"),
     ],
 )

@@ -89,6 +89,13 @@ def test_a_job_that_only_a_broken_file_can_have_is_answered_with_its_mistake(tmp
     assert pick(config, None).name == "good"
 
 
+def test_a_job_that_may_stand_in_an_unreadable_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    config = load(tmp_path, teams="garbage")
+    with pytest.raises(JobError, match=r"'reports'.*teams\.toml is not TOML") as raised:
+        pick(config, "reports")
+    assert "init" not in str(raised.value.hint)
+
+
 @pytest.mark.parametrize("kind", ["fifo", "directory", "dangling", "device"])
 def test_what_is_no_file_blocks_nothing_and_fails_nobody(tmp_path: Path, kind: str) -> None:
     (tmp_path / "config.d").mkdir()

@@ -30,6 +30,19 @@ def test_the_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> N
     assert str(job.origins["timeout"]) == "flag --timeout"
 
 
+@pytest.mark.parametrize("name", ["api_key_file", "api_key_credential", "ca_file"])
+def test_relative_path_counts_from_the_directory_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config(tmp_path, f'[jobs.a]\n{name} = "secrets/x"\n')
+    monkeypatch.chdir("/")
+    relative = Path(os.path.relpath(tmp_path, "/"), "config.toml")
+    for path in (tmp_path / "config.toml", relative):
+        job = load_config(path, environ={}).jobs["a"]
+        values = (job.key.file, job.key.encrypted, job.ca_file)
+        assert [value for value in values if value] == [tmp_path / "secrets/x"]
+
+
 @pytest.mark.parametrize("written", ['api_key_file = "/srv/key"\nevery = "1h"', ""])
 def test_a_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
     tmp_path: Path, written: str

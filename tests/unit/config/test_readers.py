@@ -123,6 +123,7 @@ def test_no_value_in_a_table_can_begin_a_line_of_its_own(value: str) -> None:
         "a\\",
         "",
         "a#b",
+        "1000",
     ],
 )
 def test_what_is_no_user_name_is_refused(name: str) -> None:
@@ -130,7 +131,7 @@ def test_what_is_no_user_name_is_refused(name: str) -> None:
         FIELDS["run_as"](name)
 
 
-@pytest.mark.parametrize("name", ["reports", "_apt", "john.doe", "svc-1", "1000", "machine$", "a@b.example"])
+@pytest.mark.parametrize("name", ["reports", "_apt", "john.doe", "svc-1", "7up", "machine$", "a@b.example"])
 def test_a_user_name_is_taken(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 

@@ -29,6 +29,17 @@ def test_a_key_file_is_read(key_file: Path) -> None:
     assert read_key(job_with(key_file), {}) == Secret("app-secret-canary-1")
 
 
+@pytest.mark.parametrize("place", ["file", "credential"])
+def test_byte_order_mark_of_a_windows_editor_is_no_part_of_the_key(key_file: Path, place: str) -> None:
+    content = "\ufeffapp-secret-canary-1\r\n".encode()
+    key_file.write_bytes(content)
+    environ = {}
+    if place == "credential":
+        (key_file.parent / "api_key").write_bytes(content)
+        environ["CREDENTIALS_DIRECTORY"] = str(key_file.parent)
+    assert read_key(job_with(key_file), environ) == Secret("app-secret-canary-1")
+
+
 def test_a_credential_wins_and_its_mode_is_not_checked(key_file: Path, tmp_path: Path) -> None:
     credential = tmp_path / "credentials" / "dify-job.a.api_key"
     credential.parent.mkdir()

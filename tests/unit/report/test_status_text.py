@@ -69,6 +69,13 @@ def test_a_failing_job_says_why_since_when_and_what_to_do() -> None:
     assert "       ✓✗✗" in text
 
 
+def test_a_job_with_a_mistake_in_its_config_is_configured() -> None:
+    row = replace(configured_status("bad", None, NOW), config_error="its configuration has a mistake")
+    text = text_of(row)
+    assert "neither" not in text
+    assert "    dify-job config validate" in text.split("\n")
+
+
 def test_a_failure_since_yesterday_needs_attention_though_the_last_run_succeeded() -> None:
     row = job_status("mails", past("failed", "succeeded"))
     assert (row.health, row.healthy) == (Health.ATTENTION, False)
