@@ -288,7 +288,7 @@ base_url = "{address}"
 api_key_file = "{HOME}/key"
 
 [jobs.daily]
-cron = "0 7 * * *"
+cron = "0 * * * *"  # with each run of hourly, so that their order does not depend on the time of day
 timezone = "UTC"
 console_url = "https://dify.example.com/app/1/logs"
 metrics.textfile = "{HOME}/daily.prom"
