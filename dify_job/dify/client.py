@@ -209,7 +209,7 @@ class DifyClient:
             response = self._send(session, method, self._base_url + path, body, read_timeout)
             call.last_byte = time.monotonic()
             with response:
-                if response.status_code == requests.codes.ok:
+                if 200 <= response.status_code < 300:
                     yield from _answer(call, response)
                 else:
                     body = _body(_chunks(call, response))

@@ -6,6 +6,7 @@ The shapes and their versions: tests/data/recordings, and Dify's own api/core/ap
 import codecs
 import re
 from collections.abc import Mapping
+from json import JSONDecodeError
 from typing import Any
 
 from ..system.json_text import dumps, loads_whole
@@ -25,6 +26,15 @@ UNDER_WAY = frozenset({RUNNING, SCHEDULED})
 _IDENTIFIER = re.compile(r"[!-~]{1,255}")
 _DIGITS = re.compile(r"[0-9]{1,6}")
 _BEYOND_NUMBERS = 1e18  # of seconds, tokens or steps; 1e999 is infinite to Python
+# Envoy answers 408 after its idle timeout; 499 is nginx's for a call that was given up.
+_MAY_BE_PASSED_ON = frozenset({408, 499})
+# A 503 of Envoy, which names the reason, and of Varnish; other proxies give it before they pass a request on.
+_PASSED_ON = re.compile(
+    rb"disconnect/reset before headers"
+    rb"(?!.*(?:connection failure|connection timeout|overflow|refused stream|overload))|Backend fetch failed",
+    re.DOTALL,
+)
+_LONGEST_PAGE = 4096  # bytes of a proxy's page that are looked at
 _TERMINAL = frozenset({"workflow_finished", "workflow_paused", "error"})
 # The server writes `event` first; what does not begin so is decoded like any other event.
 _IRRELEVANT = tuple(
@@ -91,7 +101,8 @@ class ApiError:
 
     from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
     url: what was asked, where somebody needs to know. version: of the server, where it is known.
-    in_stream: it came as an event, or as an answer with status 200.
+    in_stream: it came as an event, or as an answer with status 200. passed_on: a proxy says that it gave the
+    request to Dify and lost the answer.
     """
 
     status: int
@@ -102,6 +113,7 @@ class ApiError:
     url: str = ""
     version: tuple[int, int] | None = None
     in_stream: bool = False
+    passed_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,9 +145,13 @@ class Event:
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """The object in a body; None where it holds none, or half of one."""
+    """The object in a body, whatever a gateway put behind it; None where it holds none, or half of one."""
+    text = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
-        found = loads_whole(body.removeprefix(codecs.BOM_UTF8).decode(errors="replace"))
+        try:
+            found = loads_whole(text)
+        except JSONDecodeError as error:
+            found = loads_whole(text[: error.pos])
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
@@ -243,6 +259,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str 
         retry_after=headers.get("Retry-After"),
         url=url,
         version=version_of(headers),
+        passed_on=status in _MAY_BE_PASSED_ON or _PASSED_ON.search(body[:_LONGEST_PAGE]) is not None,
     )
 
 

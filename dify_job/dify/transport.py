@@ -335,6 +335,7 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (http.client.IncompleteRead, msg("the answer was cut off")),
     (http.client.BadStatusLine, msg("what answers there does not speak HTTP")),
     (http.client.HTTPException, msg("what the server sent cannot be read")),
+    (urllib3.exceptions.DecodeError, msg("what the server sent cannot be decompressed")),
     (urllib3.exceptions.ConnectTimeoutError, msg("no connection within the connect timeout")),
     (urllib3.exceptions.ReadTimeoutError, msg("no answer in time")),
     (TimeoutError, msg("no answer in time")),

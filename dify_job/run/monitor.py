@@ -23,7 +23,7 @@ from ..messages.message import msg
 from ..system.values import replace
 from .event_queue import Cancel, EventQueue
 from .observers import RunIds, RunObserver
-from .outcome import Next, NotSent, RunOutcome, decide, ended_by_stop, refused_run
+from .outcome import CallEnd, Next, NotSent, RunOutcome, decide, ended_by_stop, refused_run
 from .poller import RunPoller
 from .run_spec import CallOptions
 from .stop import Stop
@@ -58,7 +58,7 @@ class RunMonitor:
         self._stop: Stop | None = None
         self._nodes = NodeTracker()
         self._lost = ""  # why the POST can no longer tell
-        self._reported: ApiError | None = None  # an `error` event of a run that has an id
+        self._reported: CallEnd | None = None  # an `error` event, or an end without a status
         self._doubted: WorkflowRun | None = None  # a failure that the record has not confirmed
         self._settled: RunOutcome | None = None  # what the record says
         self._settled_at = float("inf")
@@ -111,7 +111,9 @@ class RunMonitor:
     @property
     def _refused(self) -> bool:
         """True where a stream said `failed` of a run of which nothing else was seen."""
-        return self._doubted is not None and self._task_id is None and not self._nodes.seen
+        if self._doubted is None or self._nodes.seen:
+            return False
+        return self._task_id is None or self._records.absent_for >= self._options.limits.first_ids
 
     # Alarms
 
@@ -208,7 +210,7 @@ class RunMonitor:
     def _hear_answer(self, reply: Reply) -> RunOutcome | None:
         self._records.learn_version(models.version_of(reply.headers))
         terms = self._options.terms
-        if reply.status != 200:
+        if not 200 <= reply.status < 300:
             outcome = decide(models.read_refusal(reply.status, reply.headers, reply.body, reply.url), terms)
             return self._lose(outcome.why) if outcome.next is Next.SEARCH else outcome
         match models.read_answer(reply.body):
@@ -274,6 +276,9 @@ class RunMonitor:
     def _conclude(self, run: WorkflowRun) -> RunOutcome | None:
         if run.under_way:
             return self._lose(msg("the answer says that the run is {status}", status=run.status))
+        if run.status is None and self._run_id is not None and self._reported is None:
+            self._reported = run
+            return self._lose(msg("the answer does not say how the run ended"))
         run = run.with_ids(self._run_id, self._task_id)
         run = replace(run, failed_node=self._nodes.failed_node(run))
         if self._stop is not None and ended_by_stop(run):

@@ -319,6 +319,8 @@ def _of_http_status(error: ApiError) -> RunOutcome:
     said = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
     who = "Dify" if error.from_dify else msg("a proxy or another server")
     answered = msg("{whose} answered {said}", whose=who, said=said)
+    if error.passed_on and not error.from_dify:
+        return unknown(answered)
     match status:
         case 429:
             hint = msg("let the job run later or less often")
@@ -330,7 +332,16 @@ def _of_http_status(error: ApiError) -> RunOutcome:
             return RunOutcome(Outcome.UNREACHABLE, answered, hint, next=following)
         case 401 | 403 | 407:
             return _denied(error)
-        case 413 | 422 | 400 if error.from_dify or status == 413:
+        case 413 if not error.from_dify:
+            return RunOutcome(
+                Outcome.REJECTED,
+                msg("a proxy in front of Dify refused the size of the request: {said}", said=said),
+                msg(
+                    "send less, or raise its limit (nginx: client_max_body_size, in Dify's .env "
+                    "NGINX_CLIENT_MAX_BODY_SIZE)"
+                ),
+            )
+        case 413 | 422 | 400 if error.from_dify:
             return _rejected(said)
         # 511 is a captive portal's (RFC 6585); after 1xx the answer itself is yet to come, and is lost to us.
         case _ if status < 200 or (status >= 500 and status != 511):

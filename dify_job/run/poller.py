@@ -92,6 +92,11 @@ class RunPoller:
         """True where run detail can be asked."""
         return self._run_id is not None
 
+    @property
+    def absent_for(self) -> float:
+        """Seconds for which the records have shown no run."""
+        return 0.0 if self._absent_since is None else time.monotonic() - self._absent_since
+
     def learn_version(self, version: tuple[int, int] | None) -> None:
         """Take the version that an answer told; the first one counts."""
         self.version = self.version or version
@@ -114,13 +119,12 @@ class RunPoller:
             )
         if self._absent_since is None or not self._searching:
             return None
-        absent_for = time.monotonic() - self._absent_since
-        if self._run_id is not None and absent_for > self._limits.absent:
+        if self._run_id is not None and self.absent_for > self._limits.absent:
             return unknown(
                 msg("{why}, and the server does not know run {run_id}", why=why, run_id=self._run_id)
             )
         impatient = not self.rows_come_late and not self._patient
-        if self._run_id is None and impatient and absent_for >= self._limits.search:
+        if self._run_id is None and impatient and self.absent_for >= self._limits.search:
             return unknown(self.found_nothing(why))
         return None
 

@@ -40,7 +40,7 @@ class Stop:
     def hear(self, message: Message) -> None:
         """Take the answer to the request."""
         match message:
-            case Reply(status=200):
+            case Reply(status=status) if 200 <= status < 300:
                 self.accepted = True
             case Reply(status=status):
                 self._trouble = msg("HTTP {status}", status=status)

@@ -38,7 +38,7 @@ def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
     return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
 
 
-@pytest.mark.parametrize("status", [502, 504, 524])
+@pytest.mark.parametrize("status", [408, 499, 502, 504, 524])
 @pytest.mark.parametrize(("end", "code"), [("succeeded", 0), ("failed", 80)])
 def test_a_proxys_timeout_after_the_post_is_looked_up(
     dify_job: Command, status: int, end: str, code: int
@@ -53,6 +53,87 @@ def test_a_proxys_timeout_after_the_post_is_looked_up(
     assert ran.code == code, ran.stderr
     assert ran.result["response_data"]["workflow_run_id"] == RUN_ID
     assert server.count("post") == 1
+
+
+_ENVOY = b"upstream connect error or disconnect/reset before headers. reset reason: "
+
+
+@pytest.mark.parametrize(
+    ("page", "posts"),
+    [
+        (_ENVOY + b"connection termination", 1),
+        (_ENVOY[:-15], 1),
+        (_ENVOY + b"protocol error", 1),
+        (b"<title>503 Backend fetch failed</title>", 1),
+        (_ENVOY + b"remote connection failure, transport failure reason: delayed connect error: 111", 2),
+        (_ENVOY + b"overflow", 2),
+        (b"no healthy upstream", 2),
+    ],
+)
+def test_503_of_a_proxy_that_passed_the_request_on_is_no_second_post(
+    dify_job: Command, page: bytes, posts: int
+) -> None:
+    with Scripted(
+        post=[answer(503, page), stream(STARTED, finished("succeeded"))],
+        logs=answer(200, logs("running")),
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        ran = run(dify_job, server)
+    assert (ran.code, server.count("post")) == (0, posts)
+
+
+@pytest.mark.parametrize("status", [201, 203, 206, 299])
+@pytest.mark.parametrize("mode", ["blocking", "streaming"])
+def test_any_2xx_of_a_gateway_is_read_as_the_answer(dify_job: Command, status: int, mode: str) -> None:
+    if mode == "blocking":
+        post = answer(status, blocking("succeeded"))
+    else:
+        post = stream(STARTED, finished("succeeded"))
+        head, *rest = post.parts
+        post = Say(((0.0, head[1].replace(b"200 OK", b"%d Fine" % status)), *rest))
+    with Scripted(post=post) as server:
+        ran = run(dify_job, server, "--mode", mode)
+    assert ran.code == 0, ran.stdout
+
+
+@pytest.mark.parametrize("behind", [b"\n<!-- added by a proxy -->", b"{}", b"\x00\x00", b"]"])
+def test_what_a_gateway_adds_behind_the_answer_does_not_matter(dify_job: Command, behind: bytes) -> None:
+    body = json.dumps(blocking("failed", error="boom")).encode() + behind
+    with Scripted(post=answer(200, body, {"Content-Type": "application/json"})) as server:
+        ran = run(dify_job, server, "--mode", "blocking")
+    assert (ran.code, ran.result["message"]) == (80, "workflow failed: boom")
+
+
+@pytest.mark.parametrize("mode", ["blocking", "streaming"])
+@pytest.mark.parametrize(("record", "code"), [(answer(200, run_of("succeeded")), 0), (NOT_FOUND, 76)])
+def test_an_end_without_a_status_is_looked_up(dify_job: Command, mode: str, record: Say, code: int) -> None:
+    end = finished("x")
+    end["data"] = {}
+    post = answer(200, blocking("x") | {"data": {}}) if mode == "blocking" else stream(STARTED, end)
+    with Scripted(post=post, detail=record) as server:
+        ran = run(dify_job, server, "--mode", mode)
+    assert ran.code == code, ran.stdout
+
+
+def test_a_proxys_limit_of_the_size_is_not_said_to_be_difys(dify_job: Command) -> None:
+    with Scripted(post=answer(413, b"<html>413 Request Entity Too Large</html>")) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 65
+    assert "proxy" in ran.result["message"]
+    assert "client_max_body_size" in ran.result["hint"]
+
+
+@pytest.mark.parametrize("creator", [{}, None, {"id": "", "user": None}])
+def test_a_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejection(
+    dify_job: Command, creator: object
+) -> None:
+    dify_job.limits |= {"first_ids": 0.3}
+    end = finished("failed", error="text is required in input form", created_by=creator, outputs=None)
+    with Scripted(post=stream(STARTED, end, version="1.16.1")) as server:
+        ran = run(dify_job, server)
+        assert (ran.code, server.count("post")) == (65, 1), ran.stdout
+        assert server.count("detail") > 1
+    assert run(dify_job, server).code == 69  # nothing is in flight
 
 
 def test_a_stream_of_pings_that_ends_without_a_result_is_looked_up(dify_job: Command) -> None:
