@@ -4,6 +4,7 @@ For Python programs: `run_workflow` is what the command `dify-job run` calls. It
 and leaves signals and logging alone.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,4 @@ if not TYPE_CHECKING:  # where it stood before a type checker, every name would 
         """Import what is asked for: the other commands do not pay for `run`."""
         if name not in _PUBLIC:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 - for programs that import from here
-
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)

@@ -12,10 +12,18 @@ from ..system.lazy_import import lazy_import
 # Nothing made while importing is garbage: without collections 0.06 of the CPU time of `import requests` less.
 gc.disable()
 
-# What click, requests and what they stand on import, and no run asks: 0.05 of `import requests` less.
+# Modules that only some commands or runs use (CONTRIBUTING.md, Imports).
 lazy_import(
+    # imported by click and requests, never used in an ordinary run: 0.05 of `import requests` less
     *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex"),
     *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
+    # imported by the modules of this package
+    *("click.shell_completion", "urllib.parse", "zoneinfo"),
+    *("dify_job.cli.arguments", "dify_job.cli.completion", "dify_job.cli.help", "dify_job.cli.progress"),
+    *("dify_job.cli.redirects", "dify_job.cli.run", "dify_job.cli.terminal", "dify_job.report.run_text"),
+    *("dify_job.run.dry_run", "dify_job.run.engine", "dify_job.run.output"),
+    *("dify_job.schedule.due", "dify_job.schedulers.job_spec", "dify_job.schedulers.unit_names"),
+    *("dify_job.state.history", "dify_job.state.request_file", "dify_job.system.managed_files"),
 )
 
 # requests does without a detector of charsets, which Response.text alone asks and nobody reads, but warns:

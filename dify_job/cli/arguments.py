@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,7 @@ def as_inputs(complaint: str, job: str | None) -> str | None:
     words = data[1].split() if data else []
     if not words or not all("=" in word for word in words):
         return None
-    from shlex import join  # noqa: PLC0415 - after a mistake only
-
-    return join(["dify-job", "run", job or "JOB", *(part for word in words for part in ("-i", word))])
+    return shlex.join(["dify-job", "run", job or "JOB", *(part for word in words for part in ("-i", word))])
 
 
 def utf8(argument: str) -> str:

@@ -6,38 +6,35 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import log
 from ..config.model import Job
 from ..log.sinks import LogFile, NonBlockingWriter, NullSink, Syslog
 from ..messages.message import msg
+from . import progress
 from .options import Globals
 from .output import echo_err
 from .schedule_guard import under_systemd
 
-if TYPE_CHECKING:
-    from .progress import LiveLine
-
 _JOURNAL = Path("/run/systemd/journal/socket")
 
 
-def set_up(options: Globals, job: Job, *, scheduled: bool, without_result: bool = False) -> LiveLine | None:
+def set_up(
+    options: Globals, job: Job, *, scheduled: bool, without_result: bool = False
+) -> progress.LiveLine | None:
     """Choose the log's format; on a terminal give the live line, which is the log's stream then."""
     level = options.log_level
     if level is None:
         # DEBUG_INVOCATION: systemd.exec(5), RestartMode=debug
         debug = options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
         level = "debug" if debug else "warning" if options.quiet else "info"
-    live: LiveLine | None = None
+    live: progress.LiveLine | None = None
     stream: log.Stream = sys.stderr
     cron = is_cron(options, scheduled=scheduled)
     if stream.isatty() and options.log_format == "auto" and not options.quiet:
-        from .progress import LiveLine  # noqa: PLC0415 - on a terminal alone
-
         writer = getattr(stream, "buffer", None)
         has_room = writer.has_room if isinstance(writer, NonBlockingWriter) else lambda: True
-        live = LiveLine(sys.stderr, has_room)
+        live = progress.LiveLine(sys.stderr, has_room)
     elif cron and not _JOURNAL.exists():
         stream = _syslog() or _file_of(job) or NullSink()
     face = "journal" if cron and _JOURNAL.exists() else options.log_format

@@ -1,5 +1,6 @@
 """The entry point and the one boundary: parse, dispatch, turn errors into messages and exit codes."""
 
+import difflib
 import gc
 import os
 import sys
@@ -14,6 +15,7 @@ from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
 from ..messages.i18n import translate_clicks_texts
 from ..messages.message import msg
+from . import arguments, completion, redirects, run
 from .options import Globals, add_globals
 from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
 
@@ -76,14 +78,10 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
-
-            from .redirects import redirect  # noqa: PLC0415 - the same
-
-            if (hint := redirect(args)) is not None:
+            if (hint := redirects.redirect(args)) is not None:
                 words = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
                 raise click.UsageError(words, ctx)
-            close = get_close_matches(args[0], _COMMANDS, 1)
+            close = difflib.get_close_matches(args[0], _COMMANDS, 1)
             meant = (
                 msg(" Did you mean {close}?", close=close[0])
                 if close
@@ -114,7 +112,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     _occupy_standard_descriptors()
     translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
-        import_module(".completion", __package__).set_up()
+        completion.set_up()
     code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -169,10 +167,8 @@ def _usage_error(error: click.UsageError) -> int:
     message, fix = error.format_message(), f"{path} --help"
     if error.ctx is not None and error.ctx.info_name == "run":
         # `run` prints a result whatever happens.
-        as_inputs = import_module(".arguments", __package__).as_inputs
-        print_refusal = import_module(".run", __package__).print_refusal
-        fix = as_inputs(message, error.ctx.params.get("job")) or fix
-        print_refusal(JobError(Outcome.USAGE, message, fix), error.ctx)
+        fix = arguments.as_inputs(message, error.ctx.params.get("job")) or fix
+        run.print_refusal(JobError(Outcome.USAGE, message, fix), error.ctx)
     echo_err(msg("dify-job: {message}", message=message))
     echo_err(msg("  usage: {mend}", mend=fix))
     return code_of(Outcome.USAGE)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click import shell_completion
 
 from .. import log
+from ..config import loader
 from ..messages.errors import JobError
 from ..messages.message import msg
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from . import help as help_page
 
 
 class Globals:
@@ -84,9 +84,7 @@ class _Context(click.Context):
         return super().__exit__(kind, error, traceback)
 
     def make_formatter(self) -> click.HelpFormatter:
-        from .help import formatter_of  # noqa: PLC0415 - only who reads a help page pays for it
-
-        return formatter_of(self)
+        return help_page.formatter_of(self)
 
 
 class _JobName(click.types.StringParamType):
@@ -97,18 +95,14 @@ class _JobName(click.types.StringParamType):
         ctx: click.Context,
         param: click.Parameter,  # noqa: ARG002 - click's signature
         incomplete: str,
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem  # noqa: PLC0415 - a shell asks, not a run
-
-        from ..config.loader import load_config  # noqa: PLC0415 - the same
-
+    ) -> list[shell_completion.CompletionItem]:
         options = ctx.ensure_object(Globals)
         try:
-            jobs = load_config(options.config_path, options.env_file).jobs
+            jobs = loader.load_config(options.config_path, options.env_file).jobs
         except JobError:
             return []
         return [
-            CompletionItem(name, help=job.description)
+            shell_completion.CompletionItem(name, help=job.description)
             for name, job in jobs.items()
             if name.startswith(incomplete)
         ]

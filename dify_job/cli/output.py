@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+import traceback
 from typing import Any, TextIO
 
 import click
@@ -131,7 +132,5 @@ def reader(options: Globals | None = None) -> Reader:
 
 def log_traceback() -> None:
     """The exception being handled, on stderr."""
-    import traceback  # noqa: PLC0415 - after a fault only
-
     echo_err(traceback.format_exc().rstrip())
     echo_err(msg("dify-job: this is a fault of dify-job itself; please report it with the lines above"))

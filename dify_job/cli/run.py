@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,11 +14,14 @@ import click
 from .. import log
 from ..config.loader import load_config, pick
 from ..config.model import Config, Expectation, Job
+from ..config.readers import run_path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import command
+from ..report import run_text
+from ..run import dry_run, engine, output
 from ..run.api import run_workflow, tell
 from ..run.event_queue import EventQueue
 from ..run.job_state import state_directory
@@ -27,8 +29,10 @@ from ..run.observers import Observers, RunObserver
 from ..run.result import Result, log_result
 from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
 from ..run.run_spec import RunLimits
+from ..state import history
+from ..system import lazy_import
 from ..system.values import replace
-from . import logging_setup, schedule_guard
+from . import logging_setup, schedule_guard, terminal
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
 from .output import UnprintedError, echo_data, echo_err, echo_error, echo_json, echo_value, log_traceback
@@ -196,7 +200,7 @@ def _dry_run(
     job = pick(config, name)
     logging_setup.set_up(options, job, scheduled=True)
     given = inputs_of(pairs, inputs_json)
-    echo_json(import_module("dify_job.run.dry_run").dry_run(job, given, config.path))
+    echo_json(dry_run.dry_run(job, given, config.path))
     return 0
 
 
@@ -213,7 +217,6 @@ def _on_terminal() -> bool:
 def _usual_duration(job: Job, config: Config) -> float | None:
     """Return the mean of the runs that succeeded, in seconds; None where none is known."""
     try:
-        history = import_module("dify_job.state.history")
         past = history.read_history(state_directory(job, config.path))
         duration: float | None = history.summary(past).mean_duration
     except OSError:
@@ -223,12 +226,11 @@ def _usual_duration(job: Job, config: Config) -> float | None:
 
 def _print_in_words(result: Result) -> None:
     """Show a result to a person at a terminal."""
-    report = import_module("dify_job.report.run_text")
-    terminal = import_module("dify_job.cli.terminal").terminal_of_stdout()
-    record = import_module("dify_job.state.history").RunRecord.of(result.as_record())
+    stdout = terminal.terminal_of_stdout()
+    record = history.RunRecord.of(result.as_record())
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
     try:
-        for line in report.run_lines(result.job, record, outputs, terminal):
+        for line in run_text.run_lines(result.job, record, outputs, stdout):
             echo_data(translate(line))
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
         log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)
@@ -258,8 +260,7 @@ def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: boo
     """Why nothing is to be started; where nothing holds it back, the rest is imported first."""
     why = schedule_guard.held_back(job, state, scheduled=scheduled, if_due=if_due)
     if why is None:
-        from ..run import engine  # noqa: F401, PLC0415 - what a run that is held back does not need
-
+        lazy_import.execute(engine)
         gc.freeze()
         gc.enable()
     return why
@@ -310,8 +311,6 @@ def _expecting(job: Job, path: str | None) -> Job:
     """The job, held to have what --print is to print: else a pipe would take nothing for an answer."""
     if path is None:
         return job
-    from ..config.readers import run_path  # noqa: PLC0415 - for --print
-
     try:
         return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
@@ -325,10 +324,8 @@ def _print_value(result: Result, path: str) -> None:
     data = result.response_data
     if not result.success or data is None:
         return
-    from ..run.output import value_at  # noqa: PLC0415 - for --print
-
     try:
-        value = value_at(data["data"], path)
+        value = output.value_at(data["data"], path)
         if isinstance(value, str):
             echo_value(value.removesuffix("\n"))
         else:

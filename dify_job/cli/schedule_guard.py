@@ -12,7 +12,11 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..schedule import due
+from ..schedulers import job_spec, unit_names
+from ..state import history, request_file
 from ..state.store import JobState, cannot_write
+from ..system import managed_files
 from ..system.paths import config_home
 
 _DAY = 86400
@@ -30,12 +34,8 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
         return None  # nearly every run: nothing of the scheduling wing is loaded
-    from ..state import request_file  # noqa: PLC0415 - start-up time
-
     if state is not None and request_file.is_fresh(state):
         return None  # a person asked for it, over HTTP
-    from ..schedule import due  # noqa: PLC0415 - start-up time
-
     times = job.times
     now = datetime.now(UTC)
     if not if_due:
@@ -62,10 +62,8 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
 
 def _record_skip(state: JobState, now: datetime, why: str) -> None:
     """A scheduled run that was skipped is no missed one."""
-    from ..state.history import RunRecord  # noqa: PLC0415 - for what came too late
-
     at = now.astimezone().isoformat(timespec="milliseconds")
-    run = RunRecord(
+    run = history.RunRecord(
         call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("skipped: {why}", why=why)
     )
     with contextlib.suppress(OSError):
@@ -93,8 +91,6 @@ def has_handler(job: Job) -> bool:
     """True in a unit whose handler tells what `run` leaves to it; a packager's own unit has none."""
     if job.notify == Notify() or not under_systemd():
         return False
-    from ..schedulers import unit_names  # noqa: PLC0415 - start-up time
-
     return unit_names.has_failure_unit(job.name)
 
 
@@ -102,8 +98,6 @@ def jitter(job: Job) -> float:
     """Seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=)."""
     if not job.schedule.jitter or under_systemd():
         return 0.0
-    from ..schedule import due  # noqa: PLC0415 - start-up time
-
     try:
         host = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -132,13 +126,10 @@ def drift(config: Config, job: Job) -> str | None:
 
 
 def _differs(place: Path, config: Config, job: Job) -> bool:
-    from ..schedulers.job_spec import job_spec  # noqa: PLC0415
-    from ..system.managed_files import look  # noqa: PLC0415 - after a change of the config only
-
-    mark = look(place, job.name).mark
+    mark = managed_files.look(place, job.name).mark
     if mark is None or config.path is None or mark.source != str(config.path.absolute()):
         return False
-    return mark.config != job_spec(job, config.path.absolute()).fingerprint
+    return mark.config != job_spec.job_spec(job, config.path.absolute()).fingerprint
 
 
 def _changed(path: Path) -> float | None:

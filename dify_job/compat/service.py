@@ -4,24 +4,29 @@ There is no daemon behind them: the schedule is the operating system's, as `dify
 the program that started it can end, and a reboot changes nothing.
 """
 
+import asyncio
+import signal
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..run.api import run_workflow
+from ..run.event_queue import EventQueue
+from ..run.result import Result
+from ..run.run_context import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place, installed_jobs, visible
 from ..schedulers.reconcile import Backend, InstallOptions
-
-if TYPE_CHECKING:
-    from ..run.result import Result
 
 _MOST_HOURS = 24 * 366
 
@@ -49,21 +54,12 @@ class SchedulerStatus(dict[str, Any]):
 
 async def manual_call_dify(
     job: str | None = None, inputs: Mapping[str, Any] | None = None, *, config: str | Path | None = None
-) -> "Result":
+) -> Result:
     """Run the job's workflow once, now; the result has success, message, response_data and call_time.
 
     job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
     Dify, too.
     """
-    import asyncio  # noqa: PLC0415 - the scheduler's names need none of these
-    import signal  # noqa: PLC0415
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-    from functools import partial  # noqa: PLC0415
-
-    from ..run.api import run_workflow  # noqa: PLC0415
-    from ..run.event_queue import EventQueue  # noqa: PLC0415
-    from ..run.run_context import RunContext  # noqa: PLC0415
-
     inbox = EventQueue()
     # A thread of its own: long runs must not take those of the loop, which looks up names with them.
     threads = ThreadPoolExecutor(1, "dify-job")

@@ -1,45 +1,102 @@
-"""Modules that others import and a run never asks for, executed when something in them is asked for.
+"""Load modules on first use, with ordinary imports at the top of the modules that use them.
 
-As Python 3.15 has it in the language (PEP 810). For importlib's LazyLoader the second import of a module is a
-question already.
+PEP 810 brings the same to the language (Python 3.15). importlib.util.LazyLoader does not serve: importing a
+module twice executes it, and on Python 3.11 two threads may see half a module.
 """
 
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Sequence
 from threading import RLock
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+# The import system itself reads these of a module that is in sys.modules already.
+_READ_BY_IMPORT = {"__spec__", "__path__", "__dict__", "__class__", "__name__", "__file__", "__loader__"}
 
 
 def lazy_import(*names: str) -> None:
-    """Have imports of these modules find them, and nothing more; what is imported already stays as it is."""
-    for name in names:
-        if name not in sys.modules and (spec := PathFinder.find_spec(name)) is not None:
-            sys.modules[name] = _Later(spec)
+    """Make later imports of these modules lazy: they are found, and executed when one of their names is used.
+
+    `from package import module` and `import module` stay lazy; `from module import name` uses the name.
+
+    Args:
+        names: Full module names. A module that is imported already, or that does not exist, is unaffected.
+    """
+    _finder.names.update(names)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
 
 
-class _Later(ModuleType):
-    """A module that is found and not executed."""
+def execute(module: ModuleType) -> None:
+    """Execute a lazy module now; any other module is unaffected.
 
-    def __init__(self, spec: ModuleSpec) -> None:
-        super().__init__(spec.name)
-        self.__spec__, self.__loader__ = spec, spec.loader
-        self.__file__, self.__package__ = spec.origin, spec.parent
-        if spec.submodule_search_locations is not None:
-            self.__path__ = spec.submodule_search_locations
-        spec.loader_state = [RLock(), spec.loader]
+    Args:
+        module: The module, as `import` returned it.
 
-    def __getattr__(self, name: str) -> Any:
-        """Called for what it does not have, as it has nothing before it is executed."""
-        spec: Any = self.__spec__
-        lock, loader = spec.loader_state
-        with lock:  # another thread that asks waits until all is there
-            if spec.loader_state[1] is not None:
-                spec.loader_state[1] = None  # what it imports may ask it in turn
-                try:
-                    loader.exec_module(self)
-                except BaseException:  # a signal's too: the next who asks has it executed again, as an import
-                    spec.loader_state[1] = loader
-                    raise
-                self.__class__ = ModuleType  # type: ignore[assignment] # an ordinary one now
+    Raises:
+        Exception: What executing the module raises. The next use executes it again, as an import would.
+    """
+    if type(module) is not LazyModule:
+        return
+    spec: Any = module.__spec__
+    lazy: _Loader = spec.loader_state
+    with lazy.lock:  # another thread waits until the module is complete
+        if lazy.executing or spec.loader is not lazy:
+            return  # a circular import, or another thread was first
+        lazy.executing = True
+        try:
+            lazy.loader.exec_module(module)
+        finally:  # also after the exception of a signal handler
+            lazy.executing = False
+        spec.loader = module.__loader__ = lazy.loader
+        module.__class__ = ModuleType  # type: ignore[assignment] # an ordinary one from now on
+
+
+class LazyModule(ModuleType):
+    """A module that was found and is not executed yet."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _READ_BY_IMPORT:
+            execute(self)
         return ModuleType.__getattribute__(self, name)
+
+
+class _Loader:
+    """Puts a LazyModule in the place of a module."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self.lock = RLock()
+        self.executing = False
+
+    def create_module(self, spec: "ModuleSpec") -> ModuleType:
+        return LazyModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        spec: Any = module.__spec__
+        spec.loader_state = self
+
+
+class _Finder:
+    """Finds modules as the other finders do, and replaces the loader of lazy ones."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> "ModuleSpec | None":
+        if name not in self.names:
+            return None
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment] # the two methods suffice
+                return spec
+        return None
+
+
+_finder = _Finder()

@@ -1,59 +1,100 @@
+"""Modules that are executed when they are first used."""
+
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import getsource
 from pathlib import Path
 
 import pytest
 
-from dify_job.system.lazy_import import lazy_import
+from dify_job.system.lazy_import import LazyModule, execute, lazy_import
 
 SLOW = """
-import time, asked_elsewhere
-told = []
+import time, lazy_client
+done = []
 time.sleep(0.2)
-told.append(1)
-def twice(number): return 2 * number
+done.append(1)
+def twice(number): return factor * number
+time.sleep(0.2)
+factor = 2
 """
-ELSEWHERE = "import asked_late\nassert not hasattr(asked_late, 'twice')\nhere = __name__\n"
+CLIENT = "import lazy_slow\nassert not hasattr(lazy_slow, 'twice')\nhere = __name__\n"
 
 
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module that takes its time, and one that it imports and that asks it back."""
-    (tmp_path / "asked_late.py").write_text(SLOW)
-    (tmp_path / "asked_elsewhere.py").write_text(ELSEWHERE)
-    (tmp_path / "asked_parent").mkdir()
-    (tmp_path / "asked_parent/__init__.py").write_text("name = 'parent'\n")
-    (tmp_path / "asked_parent/child.py").write_text("name = 'child'\n")
+    """A slow module, one that it imports and that uses it in turn, and a package."""
+    (tmp_path / "lazy_slow.py").write_text(SLOW)
+    (tmp_path / "lazy_client.py").write_text(CLIENT)
+    (tmp_path / "lazy_package").mkdir()
+    (tmp_path / "lazy_package/__init__.py").write_text("name = 'package'\n")
+    (tmp_path / "lazy_package/module.py").write_text("name = 'module'\n")
+    (tmp_path / "lazy_package/user.py").write_text(
+        "from . import module\nfrom lazy_package import module as again\ndef use(): return module.name\n"
+    )
+    (tmp_path / "lazy_package/taker.py").write_text("from .module import name\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    for name in [name for name in sys.modules if name.startswith("asked_")]:
+    for name in [name for name in sys.modules if name.startswith("lazy_")]:
         del sys.modules[name]
 
 
-def test_a_module_is_executed_once_something_in_it_is_asked_for() -> None:
-    lazy_import("asked_late", "asked_parent")
-    import asked_late  # noqa: PLC0415
-    import asked_parent.child  # noqa: PLC0415
-
-    assert "told" not in vars(asked_late)
-    assert "asked_elsewhere" not in sys.modules
-    assert asked_parent.child.name == "child"
-    assert asked_parent.name == "parent"
-
-    from asked_late import twice  # noqa: PLC0415
-
-    assert (twice(2), asked_late.told, asked_late.__file__) == (4, [1], asked_late.__spec__.origin)
-    assert type(asked_late) is type(sys)
-    with pytest.raises(AttributeError, match=r"asked_late.*nothing"):
-        _ = asked_late.nothing
+def executed(name: str) -> bool:
+    return name in sys.modules and type(sys.modules[name]) is not LazyModule
 
 
-def test_a_module_that_was_interrupted_is_executed_again() -> None:
-    lazy_import("asked_late")
-    import asked_late  # noqa: PLC0415
+def test_module_is_executed_at_first_use_of_a_name() -> None:
+    lazy_import("lazy_slow", "lazy_package")
+    slow, module = import_module("lazy_slow"), import_module("lazy_package.module")
+    assert import_module("lazy_slow") is slow
+    assert not executed("lazy_slow")
+    assert "lazy_client" not in sys.modules
+    assert module.name == "module"
+    assert not executed("lazy_package")
+    assert sys.modules["lazy_package"].name == "package"
+
+    assert (slow.twice(2), slow.done) == (4, [1])
+    assert type(slow) is type(sys)
+    assert getsource(slow) == SLOW
+    with pytest.raises(AttributeError, match=r"lazy_slow.*nothing"):
+        _ = slow.nothing
+
+
+def test_from_import_of_a_module_stays_lazy_and_of_a_name_does_not() -> None:
+    lazy_import("lazy_package.module")
+    user = import_module("lazy_package.user")
+    assert not executed("lazy_package.module")
+    assert sys.modules["lazy_package"].module is user.again
+    assert not executed("lazy_package.module")
+    assert user.use() == "module"
+    assert executed("lazy_package.module")
+
+    del sys.modules["lazy_package.module"]
+    assert import_module("lazy_package.taker").name == "module"
+
+
+def test_execute_loads_a_module_before_its_first_use() -> None:
+    lazy_import("lazy_package.module")
+    module = import_module("lazy_package.module")
+    Path(str(module.__file__)).unlink()
+    with pytest.raises(FileNotFoundError):
+        execute(module)
+    Path(str(module.__file__)).write_text("name = 'renewed'\n")
+    execute(module)
+    assert executed("lazy_package.module")
+    Path(str(module.__file__)).unlink()
+    execute(module)
+    execute(sys)
+    assert module.name == "renewed"
+
+
+def test_interrupted_module_is_executed_again() -> None:
+    lazy_import("lazy_slow")
+    slow = import_module("lazy_slow")
 
     def interrupt(_signum: int, _frame: object) -> None:
         raise InterruptedError
@@ -61,28 +102,27 @@ def test_a_module_that_was_interrupted_is_executed_again() -> None:
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     with pytest.raises(InterruptedError):
-        asked_late.twice(2)
+        slow.twice(2)
     signal.signal(signal.SIGALRM, before)
-    assert (asked_late.twice(2), asked_late.told) == (4, [1])
+    assert (slow.twice(2), slow.done) == (4, [1])
 
 
-def test_threads_that_ask_at_once_all_get_the_whole_module() -> None:
-    lazy_import("asked_late")
-    import asked_late  # noqa: PLC0415
-
+def test_threads_that_use_a_module_at_once_all_see_the_whole_module() -> None:
+    lazy_import("lazy_slow")
+    slow = import_module("lazy_slow")
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(asked_late.twice(2))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: answers.append(slow.twice(2))) for _ in range(4)]
     for thread in threads:
         thread.start()
-        time.sleep(0.01)
+        time.sleep(0.1)
     for thread in threads:
         thread.join(10)
-    assert (answers, asked_late.told) == ([4] * 4, [1])
+    assert (answers, slow.done) == ([4] * 4, [1])
 
 
-def test_what_is_imported_already_and_what_is_not_there_stay_as_they_are() -> None:
+def test_imported_and_missing_modules_are_unaffected() -> None:
     before = sys.modules["json"]
-    lazy_import("json", "asked_nowhere")
-    assert sys.modules["json"] is before
-    with pytest.raises(ModuleNotFoundError, match="asked_nowhere"):
-        import asked_nowhere  # noqa: F401, PLC0415
+    lazy_import("json", "lazy_missing")
+    assert import_module("json") is before
+    with pytest.raises(ModuleNotFoundError, match="lazy_missing"):
+        import_module("lazy_missing")
