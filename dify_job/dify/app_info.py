@@ -1,29 +1,37 @@
-"""What a server tells of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
+"""What a server says of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
 
+import email.utils
 import queue
 import re
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..messages.message import msg
-from ..system.values import dataclass, replace
-from .client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply, Tell
+from .client import CallEvent, ConnectionLost, DifyClient, InternalError, PendingCall, Reply
 from .form import Parameters, read_parameters
-from .models import ApiError, json_object, read_refusal
+from .models import ApiError, json_object, read_error
 
 _VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
 CALL_LIMIT = 10.0  # seconds for one question, DNS and handshake included
 
 
-@dataclass(frozen=True, kw_only=True)
-class AppProbe:
-    """A server and its app as far as it told; what follows an obstacle was not asked.
+class AppProbe(NamedTuple):
+    """What is known of a server and an app; what follows an obstacle was not asked.
 
-    broken: why no whole answer came. refusal: the first answer that was none. strange: a 200 that is
-    not Dify's. clock_ahead: seconds that this machine's clock is ahead of the server's.
+    Attributes:
+        version: Of the server.
+        name: Of the app.
+        mode: Of the app; None where an old server does not say.
+        parameters: The app's input form.
+        broken: Why no whole answer came.
+        error: The first answer that was an error.
+        strange: True where an answer with status 200 is not Dify's.
+        clock_ahead: Seconds that this machine's clock is ahead of the server's.
+        certificate_ends: When the server's certificate expires.
     """
 
     version: str | None = None
@@ -31,115 +39,105 @@ class AppProbe:
     mode: str | None = None
     parameters: Parameters | None = None
     broken: str | None = None
-    refusal: ApiError | None = None
+    error: ApiError | None = None
     strange: bool = False
     clock_ahead: float | None = None
     certificate_ends: datetime | None = None
 
 
-def look(
+def probe_app(
     base_url: str,
     key: str,
     *,
     ca_file: Path | None = None,
     headers: Mapping[str, str] | None = None,
     limit: float = CALL_LIMIT,
+    form_only: bool = False,
 ) -> AppProbe:
-    """Ask for the app of a key, without starting anything.
+    """Ask for the app of a key and its input form, without starting anything.
 
     Args:
         base_url: The server, ending in /v1.
         key: The app's key.
         ca_file: Certificates to trust instead of the usual ones.
         headers: Extra request headers.
-        limit: Seconds for each of the two questions.
+        limit: Seconds for each question.
+        form_only: Ask for the form alone: one request instead of two.
     """
-
-    def client(tell: Tell) -> DifyClient:
-        return DifyClient(base_url, key, tell=tell, ca_file=ca_file, headers=headers, connect_timeout=limit)
-
-    seen, reply = _ask(AppProbe(), client, "/info", limit)
-    if reply is None:
-        return seen
-    if reply.status == 200:
-        info = json_object(reply.body)
-        if info is None or not isinstance(info.get("name"), str):
-            return replace(seen, strange=True)
-        mode = info.get("mode")  # old servers do not tell it
-        seen = replace(seen, name=info["name"], mode=mode if isinstance(mode, str) else None)
-    elif reply.status != 404 or seen.version is None:  # Dify, without /info
-        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
-    return _ask_for_form(seen, client, limit)
-
-
-def look_at_form(
-    base_url: str,
-    key: str,
-    *,
-    ca_file: Path | None = None,
-    headers: Mapping[str, str] | None = None,
-    limit: float = CALL_LIMIT,
-) -> AppProbe:
-    """Ask for the form of a key's app alone, without starting anything; the arguments are those of `look`."""
-
-    def client(tell: Tell) -> DifyClient:
-        return DifyClient(base_url, key, tell=tell, ca_file=ca_file, headers=headers, connect_timeout=limit)
-
-    return _ask_for_form(AppProbe(), client, limit)
-
-
-def _ask_for_form(seen: AppProbe, client: Callable[[Tell], DifyClient], limit: float) -> AppProbe:
-    seen, reply = _ask(seen, client, "/parameters", limit)
-    if reply is None:
-        return seen
-    if reply.status != 200:
-        return replace(seen, refusal=read_refusal(reply.status, reply.headers, reply.body, reply.url))
-    parameters = read_parameters(reply.body)
-    return replace(seen, parameters=parameters, strange=parameters is None)
+    events: queue.SimpleQueue[tuple[PendingCall, CallEvent]] = queue.SimpleQueue()
+    client = DifyClient(
+        base_url,
+        key,
+        on_event=lambda call, event: events.put((call, event)),
+        ca_file=ca_file,
+        headers=headers,
+        connect_timeout=limit,
+    )
+    probe = AppProbe()
+    for path in ("/parameters",) if form_only else ("/info", "/parameters"):
+        call = client.get(path)
+        answer = _answer(events, call, time.monotonic() + limit)
+        if answer is None:
+            call.close()
+            return probe._replace(broken=msg("no answer within {limit:.0f} s", limit=limit))
+        if isinstance(answer, InternalError):
+            raise answer.error
+        if isinstance(answer, ConnectionLost):
+            return probe._replace(broken=answer.reason)
+        if not isinstance(answer, Reply):
+            return probe._replace(strange=True)
+        probe = probe._replace(
+            version=_version(answer.headers.get("X-Version")) or probe.version,
+            clock_ahead=_clock_ahead(answer.headers.get("Date")),
+            certificate_ends=_end_of(call.tracker.certificate),
+        )
+        if answer.status == 404 and path == "/info" and probe.version is not None:
+            continue  # Dify, without /info
+        if answer.status != 200:
+            error = read_error(answer.status, answer.headers, answer.body, answer.url)
+            return probe._replace(error=error)
+        probe = _with_info(probe, answer.body) if path == "/info" else _with_form(probe, answer.body)
+        if probe.strange:
+            break
+    return probe
 
 
-def _ask(
-    seen: AppProbe, client: Callable[[Tell], DifyClient], path: str, limit: float
-) -> tuple[AppProbe, Reply | None]:
-    data: queue.SimpleQueue[Message] = queue.SimpleQueue()
-
-    def tell(_call: PendingCall, message: Message) -> None:
-        data.put(message)
-
-    call = client(tell).get(path)
+def _answer(
+    events: "queue.SimpleQueue[tuple[PendingCall, CallEvent]]", call: PendingCall, until: float
+) -> CallEvent | None:
+    """The first event of a call; None at the monotonic time `until`."""
     try:
-        message = data.get(timeout=limit)
+        while (event := events.get(timeout=max(0.0, until - time.monotonic())))[0] is not call:
+            pass  # what an earlier call said after its answer
     except queue.Empty:
-        call.hang_up()
-        return replace(seen, broken=msg("no answer within {limit:.0f} s", limit=limit)), None
-    if isinstance(message, InternalError):
-        raise message.error
-    if isinstance(message, ConnectionLost):
-        return replace(seen, broken=message.reason), None
-    if not isinstance(message, Reply):
-        return replace(seen, strange=True), None
-    version = _version(message.headers.get("X-Version")) or seen.version
-    clock = _clock_ahead(message.headers.get("Date"))
-    return replace(
-        seen, version=version, clock_ahead=clock, certificate_ends=_end_of(call.witness.certificate)
-    ), message
+        return None
+    return event[1]
 
 
-def _version(told: str | None) -> str | None:
-    return told if told is not None and _VERSION.fullmatch(told) else None
+def _with_info(probe: AppProbe, body: bytes) -> AppProbe:
+    info = json_object(body)
+    if info is None or not isinstance(info.get("name"), str):
+        return probe._replace(strange=True)
+    mode = info.get("mode")
+    return probe._replace(name=info["name"], mode=mode if isinstance(mode, str) else None)
+
+
+def _with_form(probe: AppProbe, body: bytes) -> AppProbe:
+    parameters = read_parameters(body)
+    return probe._replace(parameters=parameters, strange=parameters is None)
+
+
+def _version(text: str | None) -> str | None:
+    return text if text is not None and _VERSION.fullmatch(text) else None
 
 
 def _clock_ahead(date: str | None) -> float | None:
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - not on the way of a run
-
     try:
-        return time.time() - parsedate_to_datetime(date or "").timestamp()
+        return time.time() - email.utils.parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
         return None
 
 
 def _end_of(certificate: dict[str, Any] | None) -> datetime | None:
-    from ssl import cert_time_to_seconds  # noqa: PLC0415 - not on the way of a run
-
     end = (certificate or {}).get("notAfter")
-    return datetime.fromtimestamp(cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if isinstance(end, str) else None

@@ -6,7 +6,7 @@ _LONGEST_LINE = 65536
 
 
 class Chunks:
-    """Feed it what came; it gives the body in it at once. ended: the last chunk has begun.
+    """Takes the chunks apart that have come; `ended`: the last one has begun.
 
     http.client takes three calls and two copies for a chunk, and Dify sends each event as one.
     """
@@ -18,7 +18,11 @@ class Chunks:
         self._before = b""  # what stands before that line: the line end of the last chunk
 
     def feed(self, data: bytes) -> bytes:
-        """The body in `data`. Raises ValueError where chunks are not as long as they say."""
+        """Return the body in `data`.
+
+        Raises:
+            ValueError: A chunk is not as long as it says.
+        """
         data = self._line + data
         parts = [data[: self._left]]
         at, before = self._left, self._before

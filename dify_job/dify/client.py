@@ -1,8 +1,10 @@
-"""The Service API over HTTP: each call runs in a thread of its own and tells what happens as frozen messages.
+"""The Service API over HTTP: each call runs in a thread and reports what happens as values.
 
 The caller waits on one queue for everything, so no DNS look-up, handshake or silent server can keep it from
 a deadline or a signal. What the endpoints do on which version: tests/data/recordings.
 """
+
+from __future__ import annotations
 
 import itertools
 import json
@@ -10,19 +12,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import requests
 
 from ..messages.message import msg
-from ..system.values import dataclass
 from . import transport
-from .models import IRRELEVANT_LINES, Event, read_event
+from .models import IRRELEVANT_LINES, Event, Failure, FailureCause, read_event
 from .sse import Content, Parser, content_of
 
 if TYPE_CHECKING:
-    from .multipart import Body, Part  # for runs that have files
+    from .multipart import Body, Part
 
 _CHUNK = 65536
 _LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
@@ -31,9 +32,8 @@ _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
 _KEEPS_METHOD = frozenset({307, 308})
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A whole answer that is not a stream. url: what was asked, redirects followed."""
+class Reply(NamedTuple):
+    """A whole answer that is not a stream; `url` is what was asked, redirects followed."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,109 +41,118 @@ class Reply:
     url: str = ""
 
 
-@dataclass(frozen=True)
-class StreamOpened:
+class StreamOpened(NamedTuple):
     """The head of a stream; from 1.13 it comes before any run exists."""
 
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class StreamEvent:
+class StreamEvent(NamedTuple):
     """An event of a stream that can matter."""
 
     event: Event
 
 
-@dataclass(frozen=True)
 class StreamClosed:
     """The stream ended in good order, which says nothing about the run."""
 
 
-@dataclass(frozen=True)
-class ConnectionLost:
-    """No answer, or half of one. sent: a byte of the request may have left, so a run may have begun."""
+class ConnectionLost(NamedTuple):
+    """No answer, or half of one; `sent`: a byte of the request may have left, so a run may have begun."""
 
     sent: bool
     reason: str
 
 
-@dataclass(frozen=True)
-class InternalError:
-    """Our own fault in a call's thread, for the main thread to raise."""
+class InternalError(NamedTuple):
+    """A fault of this program in a call's thread, for the main thread to raise."""
 
     error: Exception
 
 
-@dataclass(frozen=True)
-class UploadFailed:
+class UploadFailed(NamedTuple):
     """The file that was being sent could not be read to its end."""
 
     reason: str
 
 
-Message = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed | InternalError
-Tell = Callable[["PendingCall", Message], None]
+CallEvent = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed | InternalError
+OnEvent = Callable[["PendingCall", CallEvent], None]
 
 
 class PendingCall:
-    """One call under way. last_byte is the monotonic time of the last byte that came: pings count as life."""
+    """One call in progress.
 
-    def __init__(self, tell: Tell, exchange: Callable[["PendingCall"], Iterator[Message]]) -> None:
+    Attributes:
+        last_byte: Monotonic time of the last byte received; pings count.
+        tracker: What is known of its connection.
+    """
+
+    def __init__(self, on_event: OnEvent, exchange: Callable[[PendingCall], Iterator[CallEvent]]) -> None:
+        """Start the call in a thread.
+
+        Args:
+            on_event: Called from that thread with the call and each event, in order.
+            exchange: Makes the call.
+        """
         self.last_byte = time.monotonic()
-        self.witness = transport.ConnectionTracker()
-        self._tell = tell
+        self.tracker = transport.ConnectionTracker()
+        self._on_event = on_event
         self._exchange = exchange
         try:
             threading.Thread(target=self._work, daemon=True).start()
         except RuntimeError as error:
-            tell(
-                self,
-                ConnectionLost(sent=False, reason=msg("no thread can be started ({error})", error=error)),
-            )
+            reason = msg("no thread can be started ({error})", error=error)
+            failure = Failure.of(reason, FailureCause.NO_THREAD)
+            on_event(self, ConnectionLost(sent=False, reason=failure))
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the connection from outside; the run on the server goes on."""
-        self.witness.shut_down()
+        self.tracker.shut_down()
 
     def _work(self) -> None:
         try:
-            for message in self._exchange(self):
-                self._tell(self, message)
-        except transport.Unreadable as error:
-            self._tell(self, UploadFailed(str(error)))
+            for event in self._exchange(self):
+                self._on_event(self, event)
+        except transport.UnreadableFileError as error:
+            self._on_event(self, UploadFailed(str(error)))
         except MemoryError:
-            self._tell(
-                self, ConnectionLost(self.witness.connected, msg("the answer does not fit into memory"))
+            self._on_event(
+                self, ConnectionLost(self.tracker.connected, msg("the answer does not fit into memory"))
             )
         except transport.ERRORS as error:
-            self._tell(self, ConnectionLost(self.witness.connected, transport.reason_of(error)))
+            self._on_event(self, ConnectionLost(self.tracker.connected, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
-            self._tell(self, InternalError(error))
+            self._on_event(self, InternalError(error))
 
 
 class DifyClient:
-    """One app on one server.
-
-    base_url: as normalised by config, ending in /v1. connect_timeout: seconds for each address tried.
-    tell: called from the calls' threads with the call and each message, in order. headers: sent with every
-    request, to the base URL's own origin alone.
-    """
+    """One app on one server."""
 
     def __init__(
         self,
         base_url: str,
         key: str,
         *,
-        tell: Tell,
+        on_event: OnEvent,
         ca_file: Path | None = None,
         connect_timeout: float = 10.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        """Make a client; nothing is sent.
+
+        Args:
+            base_url: As normalised by config, ending in /v1.
+            key: The app's API key.
+            on_event: Called from the threads of the calls with the call and each event, in order.
+            ca_file: Certificates to trust instead of the usual ones.
+            connect_timeout: Seconds for each address tried.
+            headers: Sent with every request to the origin of base_url, and to no other.
+        """
         self._headers = dict(headers or {})
         self._base_url = base_url
         self._key = key
-        self._tell = tell
+        self._on_event = on_event
         self._ca_file = ca_file
         self._connect_timeout = connect_timeout
 
@@ -152,9 +161,8 @@ class DifyClient:
     ) -> PendingCall:
         """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2)."""
         path = f"/workflows/{quote(workflow_id, safe='')}/run" if workflow_id else "/workflows/run"
-        return self._post(
-            path, {"inputs": dict(inputs), "response_mode": mode, "user": user}, read_timeout=None
-        )
+        body = {"inputs": dict(inputs), "response_mode": mode, "user": user}
+        return self._post(path, body, read_timeout=None)
 
     def stop(self, task_id: str, user: str) -> PendingCall:
         """POST stop; the server says success whatever happens (`stop-unknown-task`)."""
@@ -162,65 +170,63 @@ class DifyClient:
 
     def detail(self, run_id: str) -> PendingCall:
         """GET run detail."""
-        return self._get(f"/workflows/run/{quote(run_id, safe='')}")
+        return self.get(f"/workflows/run/{quote(run_id, safe='')}")
 
     def logs(self, user: str) -> PendingCall:
         """GET the log rows of one end user (the filter is there since 1.5.0)."""
-        return self._get(
-            "/workflows/logs?" + urlencode({"created_by_end_user_session_id": user, "limit": 20})
-        )
+        query = urlencode({"created_by_end_user_session_id": user, "limit": 20})
+        return self.get(f"/workflows/logs?{query}")
 
     def join(self, run_id: str, user: str) -> PendingCall:
-        """GET the events of a run under way, its past included (1.14); the user must be the run's own."""
+        """GET the events of a run in progress, its past included (1.14); the user must be the run's own."""
         query = urlencode({"user": user, "include_state_snapshot": "true"})
-        return self._get(f"/workflow/{quote(run_id, safe='')}/events?{query}", read_timeout=None)
+        return self.get(f"/workflow/{quote(run_id, safe='')}/events?{query}", read_timeout=None)
 
-    def get(self, path: str) -> PendingCall:
-        """GET anything else below the base URL: /info, /parameters."""
-        return self._get(path)
+    def get(self, path: str, *, read_timeout: float | None = _SHORT_ANSWER) -> PendingCall:
+        """GET anything below the base URL, such as /info and /parameters.
 
-    def upload(self, part: "Part", user: str) -> PendingCall:
+        Args:
+            path: The path, with its query.
+            read_timeout: Seconds without a byte; None for as long as it takes.
+        """
+        return PendingCall(self._on_event, lambda call: self._exchange(call, "GET", path, None, read_timeout))
+
+    def upload(self, part: Part, user: str) -> PendingCall:
         """POST one file, read as it is sent; the user must be the run's own."""
 
-        def exchange(call: PendingCall) -> Iterator[Message]:
+        def exchange(call: PendingCall) -> Iterator[CallEvent]:
             with part.opened(user) as body:
                 yield from self._exchange(call, "POST", "/files/upload", body, _AFTER_UPLOAD)
 
-        return PendingCall(self._tell, exchange)
-
-    def _get(self, path: str, read_timeout: float | None = _SHORT_ANSWER) -> PendingCall:
-        return PendingCall(self._tell, lambda call: self._exchange(call, "GET", path, None, read_timeout))
+        return PendingCall(self._on_event, exchange)
 
     def _post(
         self, path: str, body: Mapping[str, Any], read_timeout: float | None = _SHORT_ANSWER
     ) -> PendingCall:
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        return PendingCall(self._tell, lambda call: self._exchange(call, "POST", path, data, read_timeout))
+        return PendingCall(
+            self._on_event, lambda call: self._exchange(call, "POST", path, data, read_timeout)
+        )
 
     def _exchange(
-        self,
-        call: PendingCall,
-        method: str,
-        path: str,
-        body: "bytes | Body | None",
-        read_timeout: float | None,
-    ) -> Iterator[Message]:
-        with transport.session(call.witness, self._key) as session:
+        self, call: PendingCall, method: str, path: str, body: bytes | Body | None, read_timeout: float | None
+    ) -> Iterator[CallEvent]:
+        with transport.session(call.tracker, self._key) as session:
             response = self._send(session, method, self._base_url + path, body, read_timeout)
             call.last_byte = time.monotonic()
             with response:
                 if 200 <= response.status_code < 300:
                     yield from _answer(call, response)
                 else:
-                    body = _body(_chunks(call, response))
-                    yield Reply(response.status_code, response.headers, body, response.url)
+                    content = _body(_chunks(call, response))
+                    yield Reply(response.status_code, response.headers, content, response.url)
 
     def _send(
         self,
         session: requests.Session,
         method: str,
         url: str,
-        body: "bytes | Body | None",
+        body: bytes | Body | None,
         read_timeout: float | None,
     ) -> requests.Response:
         """Send; a redirect is followed only where neither the method nor the origin changes."""
@@ -248,8 +254,8 @@ class DifyClient:
         return response
 
 
-def _answer(call: PendingCall, response: requests.Response) -> Iterator[Message]:
-    """A stream or a whole body: the first bytes tell, since gateways change the Content-Type."""
+def _answer(call: PendingCall, response: requests.Response) -> Iterator[CallEvent]:
+    """A stream or a whole body: the first bytes decide, since gateways change the Content-Type."""
     declared = _is_declared_stream(response)
     if declared:
         yield StreamOpened(response.headers)
@@ -270,7 +276,7 @@ def _answer(call: PendingCall, response: requests.Response) -> Iterator[Message]
         yield Reply(response.status_code, response.headers, _body(rest), response.url)
 
 
-def _events(chunks: Iterable[bytes]) -> Iterator[Message]:
+def _events(chunks: Iterable[bytes]) -> Iterator[CallEvent]:
     parser = Parser(skip=IRRELEVANT_LINES)
     for chunk in chunks:
         for raw in parser.feed(chunk):
@@ -281,12 +287,12 @@ def _events(chunks: Iterable[bytes]) -> Iterator[Message]:
                     return
         if parser.pending > _LARGEST:
             raise transport.TooLargeError
-        transport.make_room(parser.pending)
+        transport.tune_malloc(parser.pending)
     yield StreamClosed()
 
 
 def _chunks(call: PendingCall, response: requests.Response) -> Iterator[bytes]:
-    """What has come, chunked or not, each time that something has.
+    """The body, chunked or not, each time that something has come.
 
     read1, since iter_content waits for the end of an answer without chunks.
     """
@@ -301,7 +307,7 @@ def _body(chunks: Iterable[bytes]) -> bytes:
         body += chunk
         if len(body) > _LARGEST:
             raise transport.TooLargeError
-        transport.make_room(len(body))
+        transport.tune_malloc(len(body))
     return bytes(body)
 
 

@@ -1,6 +1,8 @@
 """Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
 
-from collections.abc import Callable, Iterator, Mapping
+import ipaddress
+import socket
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -10,32 +12,76 @@ import requests
 
 from ..messages.message import msg
 from . import transport
-from .client import ConnectionLost, Message, PendingCall, Reply
-from .download_hosts import DownloadHosts
+from .client import CallEvent, ConnectionLost, OnEvent, PendingCall, Reply
 
 _CHUNK = 65536
 _SILENCE = 30.0  # seconds without a byte
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class DownloadHosts:
+    """The hosts that a job may fetch files from.
+
+    Always: public addresses, and the host of the server itself. Private addresses where the server has one or
+    is on this machine; this machine where the server is on it. All else where output.download_hosts names it.
+    """
+
+    def __init__(self, base_url: str, named: Collection[str]) -> None:
+        """Resolve nothing yet.
+
+        Args:
+            base_url: Of the job's server.
+            named: The hosts of output.download_hosts.
+        """
+        self._server = (urlsplit(base_url).hostname or "").lower()
+        self._named = {name.lower() for name in named} | {self._server}
+        self._kinds: set[str] | None = None
+
+    def allows_host(self, host: str) -> bool:
+        """Resolve a host; return False where one of its addresses is not allowed."""
+        return host.lower() in self._named or all(map(self._allows, _addresses(host)))
+
+    def allows_peer(self, host: str, address: str) -> bool:
+        """Return False where a connection to a host came out at an address that is not allowed."""
+        return host.lower() in self._named or self._allows(_unwrapped(address))
+
+    def _allows(self, address: _Address) -> bool:
+        if self._kinds is None:
+            server = {_kind(one) for one in _addresses(self._server)}
+            self._kinds = {"public"} | (server & {"loopback"})
+            self._kinds |= {"private"} if server & {"private", "loopback"} else set()
+        return _kind(address) in self._kinds
 
 
 def download(
     url: str,
     file: BinaryIO,
     *,
-    tell: Callable[[PendingCall, Message], None],
+    on_event: OnEvent,
     largest: int,
     hosts: DownloadHosts,
     ca_file: Path | None,
     connect_timeout: float,
     headers: Mapping[str, str] | None = None,
 ) -> PendingCall:
-    """GET an address into a file; tells Reply (200: the file is whole) or Broken. largest: bytes.
+    """GET an address into a file; the call reports a Reply (200: the file is whole) or ConnectionLost.
 
-    ca_file and headers: for this address alone, not for where it redirects to.
+    Args:
+        url: The address.
+        file: Where the content goes.
+        on_event: As of DifyClient.
+        largest: Bytes that the file may have.
+        hosts: From where files may be fetched.
+        ca_file: Certificates to trust at this address, and not where it redirects to.
+        connect_timeout: Seconds for each address tried.
+        headers: Extra request headers for this address, and not for where it redirects to.
     """
 
-    def exchange(call: PendingCall) -> Iterator[Message]:
-        with transport.session(call.witness, None) as session:
-            response = _get(session, url, hosts, call.witness, ca_file, connect_timeout, dict(headers or {}))
+    def exchange(call: PendingCall) -> Iterator[CallEvent]:
+        with transport.session(call.tracker, None) as session:
+            response = _get(session, url, hosts, call.tracker, ca_file, connect_timeout, dict(headers or {}))
             if isinstance(response, ConnectionLost):
                 yield response
                 return
@@ -45,7 +91,7 @@ def download(
                     return
                 yield _receive(call, response, file, largest)
 
-    return PendingCall(tell, exchange)
+    return PendingCall(on_event, exchange)
 
 
 def _get(
@@ -64,7 +110,12 @@ def _get(
             return ConnectionLost(sent=False, reason=msg("its address is neither http nor https"))
         host = parts.hostname
         if not hosts.allows_host(host):
-            return ConnectionLost(sent=False, reason=_on_private_network(host))
+            reason = msg(
+                "its host {host} is on a private network or this machine; if that is meant, name it in "
+                "output.download_hosts",
+                host=host,
+            )
+            return ConnectionLost(sent=False, reason=reason)
         by_proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) is not None
         tracker.allows_peer = None if by_proxy else partial(hosts.allows_peer, host)
         response = transport.send(
@@ -79,33 +130,47 @@ def _get(
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
             return ConnectionLost(sent=True, reason=msg("its address redirects from https to what is not"))
         url, ca_file, headers = target, None, {}
-    return ConnectionLost(
-        sent=True,
-        reason=msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS),
-    )
+    reason = msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS)
+    return ConnectionLost(sent=True, reason=reason)
 
 
-def _on_private_network(host: str) -> str:
-    return msg(
-        "its host {host} is on a private network or this machine; if that is meant, name it in "
-        "output.download_hosts",
-        host=host,
-    )
-
-
-def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> Message:
+def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> CallEvent:
     got = 0
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         got += len(chunk)
         if got > largest:
-            call.hang_up()
-            return ConnectionLost(
-                sent=True, reason=msg("it has more than max_size = {largest} bytes", largest=largest)
-            )
+            call.close()
+            reason = msg("it has more than max_size = {largest} bytes", largest=largest)
+            return ConnectionLost(sent=True, reason=reason)
         file.write(chunk)
-    data = response.headers.get("Content-Length", "")
-    if data.isdecimal() and "Content-Encoding" not in response.headers and int(data) != got:
-        return ConnectionLost(
-            sent=True, reason=msg("it was cut off after {got} of {told} bytes", got=got, told=data)
-        )
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and "Content-Encoding" not in response.headers and int(length) != got:
+        reason = msg("it was cut off after {got} of {length} bytes", got=got, length=length)
+        return ConnectionLost(sent=True, reason=reason)
     return Reply(response.status_code, response.headers, b"")
+
+
+def _addresses(host: str) -> list[_Address]:
+    """Return the addresses of a host; none where it cannot be resolved, as behind a proxy."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [_unwrapped(str(one[4][0])) for one in found]
+
+
+def _unwrapped(text: str) -> _Address:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
+
+
+def _kind(address: _Address) -> str:
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    if address.is_link_local or address.is_multicast:
+        return "local"
+    return "public" if address.is_global else "private"

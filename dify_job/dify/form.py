@@ -1,23 +1,26 @@
-"""The input form of an app, as `GET /parameters` tells it. Pure."""
+"""The input form of an app, from `GET /parameters`. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..messages.message import msg
-from ..system.values import dataclass
 from .models import json_object
 
 FILE_KINDS = frozenset({"file", "file-list"})
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class FormField:
-    """One input. kind: text-input, paragraph, number, select, checkbox, json_object, file, file-list.
+class FormField(NamedTuple):
+    """One input.
 
-    max_length: characters of a text, files of a list. allowed_ is for files: types (image, document, audio,
-    video, custom), extensions with their dot, and ways to hand one over (local_file, remote_url).
+    Attributes:
+        variable: Its name in `inputs`.
+        kind: text-input, paragraph, number, select, checkbox, json_object, file or file-list.
+        max_length: Characters of a text, files of a list.
+        allowed_types: Of files: image, document, audio, video, custom.
+        allowed_extensions: Of files, with their dot.
+        allowed_methods: How a file can be given: local_file, remote_url.
     """
 
     variable: str
@@ -37,9 +40,8 @@ class FormField:
         return self.kind in FILE_KINDS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The server's largest file of each type in bytes, None where it does not tell."""
+class Limits(NamedTuple):
+    """The largest file of each type in bytes; None where the server does not say."""
 
     document: int | None = None
     image: int | None = None
@@ -47,20 +49,19 @@ class Limits:
     video: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parameters:
-    """What an app wants to be started with."""
+class Parameters(NamedTuple):
+    """The form of an app, and the limits of its server for files."""
 
     form: tuple[FormField, ...] = ()
     limits: Limits = Limits()
 
     def field(self, variable: str) -> FormField | None:
-        """The input of that name."""
+        """Return the input of that name."""
         return next((one for one in self.form if one.variable == variable), None)
 
 
 def read_parameters(body: bytes) -> Parameters | None:
-    """The answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
+    """Read the answer of `GET /parameters`; None for what is not Dify's (`parameters-echo`)."""
     data = json_object(body)
     if data is None or not isinstance(data.get("user_input_form"), list):
         return None
@@ -88,10 +89,13 @@ def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple
     return tuple(field.variable for field in form if field.required and field.variable not in filled)
 
 
-def fault_of(field: FormField, value: Any) -> str | None:
-    """What Dify refuses in the value of an input that takes no files, as the end of a sentence.
+def input_fault(field: FormField, value: Any) -> str | None:
+    """Return what Dify rejects in the value of an input that takes no files.
 
     By the recordings `error-input-*`: an empty text is a value, a number may be written as text.
+
+    Returns:
+        The end of the sentence `the input X ...`; None for a value that fits.
     """
     if value is None:
         return msg("is required by the app") if field.required else None

@@ -1,16 +1,18 @@
-"""What servers from 0.6 to 1.17 say, old shapes and new ones brought into one.
+"""Parse answers and events of Dify 0.6 to 1.17 into one model.
 
 The shapes and their versions: tests/data/recordings, and Dify's own api/core/app/entities.
 """
 
 import codecs
+import email.utils
 import re
 from collections.abc import Mapping
+from enum import Enum, auto
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+from ..messages.message import Message
 from ..system.json_text import dumps, loads_whole
-from ..system.values import dataclass, replace
 from .sse import ServerSentEvent
 
 SUCCEEDED = "succeeded"
@@ -45,8 +47,37 @@ _IRRELEVANT = tuple(
 IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedNode:
+class FailureCause(Enum):
+    """What kind of failure kept a call from being made, as far as that decides what fixes it."""
+
+    OTHER = auto()
+    PROXY = auto()
+    NO_THREAD = auto()
+    CERTIFICATE_UNTRUSTED = auto()
+    CERTIFICATE_EXPIRED = auto()
+    CERTIFICATE_NAME = auto()
+
+
+class Failure(Message):
+    """Why a call was not made, in words, and the kind of failure."""
+
+    __slots__ = ("cause",)
+    cause: FailureCause
+
+    @classmethod
+    def of(cls, text: str, cause: FailureCause = FailureCause.OTHER) -> Self:
+        """Make a failure.
+
+        Args:
+            text: Why, as a message.
+            cause: What kind it is.
+        """
+        failure = cls("{reason}", {"reason": text})
+        failure.cause = cause
+        return failure
+
+
+class FailedNode(NamedTuple):
     """A node at which a run failed or was stopped: its title, its type (llm, code, ...) and its error."""
 
     title: str
@@ -54,11 +85,13 @@ class FailedNode:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class WorkflowRun:
-    """One workflow run as the server told it last; times are seconds since 1970, elapsed_time seconds.
+class WorkflowRun(NamedTuple):
+    """One workflow run as the server described it last.
 
-    failed_node: the node at which it failed or was stopped, where an event named it.
+    Attributes:
+        elapsed_time: Seconds.
+        created_at: Seconds since 1970, as finished_at.
+        failed_node: The node at which it failed or was stopped, where an event named it.
     """
 
     run_id: str | None = None
@@ -86,23 +119,27 @@ class WorkflowRun:
         return self.status in UNDER_WAY
 
     def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
-        """The same run; ids that this telling of it lacks are filled in."""
-        return replace(self, run_id=self.run_id or run_id, task_id=self.task_id or task_id)
+        """Return the run with these ids where it has none."""
+        return self._replace(run_id=self.run_id or run_id, task_id=self.task_id or task_id)
 
 
-@dataclass(frozen=True)
 class RunNotFound:
     """Dify itself says that it knows no such run."""
 
 
-@dataclass(frozen=True)
-class ApiError:
-    """An answer that is not a run: an HTTP error, or an `error` event (then status is the event's own).
+class ApiError(NamedTuple):
+    """An answer that is not a run: an HTTP error, or an `error` event.
 
-    from_dify tells Dify's own JSON from a page that a proxy made. retry_after is the header as it came.
-    url: what was asked, where somebody needs to know. version: of the server, where it is known.
-    in_stream: it came as an event, or as an answer with status 200. passed_on: a proxy says that it gave the
-    request to Dify and lost the answer.
+    Attributes:
+        status: Of the answer, or of the event.
+        code: Dify's own, such as `invalid_param`.
+        message: Dify's own.
+        from_dify: False for a page that a proxy made.
+        retry_after: The header as it came.
+        url: What was asked, where that helps.
+        version: Of the server, where it is known.
+        in_stream: It came as an event, or as an answer with status 200.
+        passed_on: A proxy says that it gave the request to Dify and lost the answer.
     """
 
     status: int
@@ -116,13 +153,18 @@ class ApiError:
     passed_on: bool = False
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event of a stream: ids wherever it carries them, and what its kind adds.
 
-    unconfirmed: it says `failed` of a run that nobody created. From 1.15 on that is written of runs that do
-    not exist (`error-input-required-missing-streaming`), and of some that go on (`fallback-failed-mid-run`).
-    node: the title of the node that the event is about; node_id is empty where it is about none.
+    Attributes:
+        kind: Its name, such as `workflow_finished`.
+        run: The run that it describes.
+        unconfirmed: It says `failed` of a run that nobody created. From 1.15 on servers write that of runs that
+            do not exist (`error-input-required-missing-streaming`), and of some that go on
+            (`fallback-failed-mid-run`).
+        error: Of an `error` event.
+        node: Title of the node that it is about.
+        node_id: Empty where it is about none.
     """
 
     kind: str
@@ -130,7 +172,7 @@ class Event:
     task_id: str | None = None
     run: WorkflowRun | None = None
     unconfirmed: bool = False
-    refusal: ApiError | None = None
+    error: ApiError | None = None
     node: str | None = None
     node_id: str = ""
     node_type: str = ""
@@ -145,7 +187,7 @@ class Event:
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """The object in a body, whatever a gateway put behind it; None where it holds none, or half of one."""
+    """Return the object in a body, whatever a gateway put behind it; None where there is none, or half of one."""
     text = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
         try:
@@ -158,7 +200,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def read_event(raw: ServerSentEvent) -> Event | None:
-    """The event, or None for pings, chunks of text and speech, and what is no JSON object.
+    """Return the event; None for pings, chunks of text and speech, and what is no JSON object.
 
     Chunks are known by their first bytes and not decoded: they are most of a stream and decide nothing.
     """
@@ -172,11 +214,11 @@ def read_event(raw: ServerSentEvent) -> Event | None:
     run_id = _identifier(found.get("workflow_run_id")) or _identifier(data.get("workflow_run_id"))
     task_id = _identifier(found.get("task_id"))
     if kind == "error":
-        return Event(kind, run_id, task_id, refusal=replace(_error_event(found or data), in_stream=True))
+        return Event(kind, run_id, task_id, error=_error_event(found or data)._replace(in_stream=True))
     if kind in ("workflow_finished", "workflow_paused"):
         run = _run(data or found).with_ids(run_id, task_id)
         if kind == "workflow_paused":
-            run = replace(run, run_id=run_id or run.run_id, status=PAUSED)
+            run = run._replace(run_id=run_id or run.run_id, status=PAUSED)
         unconfirmed = run.status == FAILED and "created_by" in data and _is_empty(data["created_by"])
         return Event(kind, run.run_id, task_id, run=run, unconfirmed=unconfirmed)
     if kind == "workflow_started":
@@ -195,7 +237,7 @@ def read_event(raw: ServerSentEvent) -> Event | None:
 
 
 def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
-    """The blocking answer of a 200, an error object that came as one, or None for what is not Dify's."""
+    """Return the run or the error in an answer with status 200; None for what is not Dify's."""
     found = json_object(body)
     if found is None:
         return None
@@ -205,14 +247,14 @@ def read_answer(body: bytes) -> WorkflowRun | ApiError | None:
             _identifier(found.get("workflow_run_id")), _identifier(found.get("task_id"))
         )
     if "message" in found and isinstance(found.get("code"), str):
-        return replace(_error_event(found), in_stream=True)
+        return _error_event(found)._replace(in_stream=True)
     return None
 
 
 def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
-    """True for half an answer, even half a head, which http.client takes for a whole one.
+    """Return True for half an answer, even half a head, which http.client takes for a whole one.
 
-    False for what somebody else than Dify made.
+    An answer that another program than Dify made is no such half.
     """
     kind = headers.get("Content-Type", "")
     is_json = "json" in kind or body.lstrip().startswith(b"{")
@@ -221,9 +263,11 @@ def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
-    """Run detail; None where the answer is not Dify's word on it: a proxy's page, a refused key, a fault.
+    """Read run detail.
 
-    A server to 1.12 says of a run that it does not know: 200 with every field null (`detail-unknown-id`).
+    Returns:
+        The run; RunNotFound where Dify does not know it, which a server to 1.12 says with status 200 and every
+        field null (`detail-unknown-id`); None for other answers: a proxy's page, a rejected key, a fault.
     """
     found = json_object(body)
     if found is None:
@@ -236,9 +280,14 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
 
 
 def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
-    """One end user's runs on a page of /workflows/logs, newest first; they have no outputs.
+    """Read a page of /workflows/logs.
 
-    None where it is no such page. Before 1.5.0 the server gives the runs of all users.
+    Args:
+        body: The page. Before 1.5.0 it has the runs of all users.
+        user: The end user whose runs are wanted.
+
+    Returns:
+        The runs, newest first, without outputs; None where it is no such page.
     """
     rows = (json_object(body) or {}).get("data")
     if not isinstance(rows, list):
@@ -249,11 +298,10 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
     return tuple(_run(run) for run in runs if isinstance(run, dict) and _identifier(run.get("id")))
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
-    """An HTTP answer other than 200; Dify's own has its version in a header or a JSON object with a code."""
+def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
+    """Read an HTTP answer other than 200; Dify's own has a version header, or a JSON object with a code."""
     found = json_object(body) or {}
-    return replace(
-        _error_event(found),
+    return _error_event(found)._replace(
         status=status,
         from_dify=isinstance(found.get("code"), str) or "X-Version" in headers,
         retry_after=headers.get("Retry-After"),
@@ -264,23 +312,23 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, url: str 
 
 
 def version_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
-    """Major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
+    """Return major and minor of `X-Version`; None on a page that a proxy made, which has no such header."""
     major, _, rest = headers.get("X-Version", "").partition(".")
     minor = rest.partition(".")[0]
     return (int(major), int(minor)) if _DIGITS.fullmatch(major) and _DIGITS.fullmatch(minor) else None
 
 
-def _error_event(told: Mapping[str, Any]) -> ApiError:
-    message = told.get("message")
-    params = told.get("params")
+def _error_event(data: Mapping[str, Any]) -> ApiError:
+    message = data.get("message")
+    params = data.get("params")
     text = message if isinstance(message, str) else dumps(message) if message else ""
     if isinstance(params, str) and params:
         text = f"{text} ({params})"
-    details = told.get("details")
+    details = data.get("details")
     if isinstance(details, dict) and (request_id := _text(details.get("request_id"))):
         text = f"{text} (request_id {request_id})"  # `plugin_runtime_error`, 1.16
-    status = told.get("status")
-    return ApiError(status if isinstance(status, int) else 0, _text(told.get("code")) or "", text)
+    status = data.get("status")
+    return ApiError(status if isinstance(status, int) else 0, _text(data.get("code")) or "", text)
 
 
 def _is_empty(creator: Any) -> bool:
@@ -317,10 +365,8 @@ def _outputs(value: Any) -> Mapping[str, Any] | None:
 def _time(value: Any) -> int | float | None:
     """Seconds since 1970; an RFC 822 date before 1.2.0 (langgenius/dify#16821)."""
     if isinstance(value, str):
-        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - servers before 1.2.0 alone need it
-
         try:
-            return int(parsedate_to_datetime(value).timestamp())
+            return int(email.utils.parsedate_to_datetime(value).timestamp())
         except (ValueError, OverflowError):
             return None
     return _number(value)

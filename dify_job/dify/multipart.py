@@ -1,4 +1,4 @@
-"""One file as multipart/form-data, read from the disk as it is sent: 100 MB are not held in memory."""
+"""One file as multipart/form-data, read from the disk as it is sent: 100 MB are not in memory at once."""
 
 import contextlib
 import io
@@ -7,41 +7,46 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..messages.message import msg
-from ..system.values import dataclass
-from .transport import Unreadable
+from .transport import UnreadableFileError
 
 _REFUSED = dict.fromkeys([*map(ord, '/\\:*?"<>|'), *range(32), 127], "_")  # `error-upload-bad-filename-chars`
 
 
-@dataclass(frozen=True)
-class Part:
-    """One local file to be sent. mime_type: as the server is told it."""
+class Part(NamedTuple):
+    """One local file to be sent, with the MIME type to declare."""
 
     path: Path
     mime_type: str
 
     @property
     def name(self) -> str:
-        """The file's name with `_` for the characters that Dify refuses in one."""
+        """The file's name with `_` for the characters that Dify rejects in one."""
         return os.fsencode(self.path.name).decode(errors="replace").translate(_REFUSED)
 
     @contextlib.contextmanager
     def opened(self, user: str) -> "Iterator[Body]":
-        """The whole request body. Raises Unreadable."""
+        """Open the file and give the request body.
+
+        Args:
+            user: The end user of the run.
+
+        Raises:
+            UnreadableFileError: The file cannot be read.
+        """
         with open_plain(self.path) as file:
             size = os.fstat(file.fileno()).st_size
             yield Body(file, size, _fields(self.name, self.mime_type, user))
 
 
 class Body:
-    """What requests reads in pieces; its length is known, so nothing is chunked."""
+    """A request body that requests reads in pieces; its length is known, so nothing is chunked."""
 
     def __init__(self, file: BinaryIO, size: int, before: bytes) -> None:
         boundary = secrets.token_hex(16).encode()
-        self.content_type = msg("multipart/form-data; boundary={decode}", decode=boundary.decode())
+        self.content_type = f"multipart/form-data; boundary={boundary.decode()}"
         self._file = file
         self._size = size
         self._before = before.replace(b"--boundary", b"--" + boundary)
@@ -58,7 +63,11 @@ class Body:
         self._head, self._tail = io.BytesIO(self._before), io.BytesIO(self._after)
 
     def read(self, size: int = -1) -> bytes:
-        """The next piece, empty at the end. Raises Unreadable where the file shrank or broke."""
+        """Return the next piece, empty at the end.
+
+        Raises:
+            UnreadableFileError: The file became shorter, or cannot be read any more.
+        """
         if size < 0:
             size = len(self)
         if piece := self._head.read(size):
@@ -67,23 +76,27 @@ class Body:
             try:
                 piece = self._file.read(min(size, self._left))
             except OSError as error:
-                raise Unreadable(error.strerror or str(error)) from None
+                raise UnreadableFileError(error.strerror or str(error)) from None
             if not piece:
-                raise Unreadable(msg("it became shorter while it was sent"))
+                raise UnreadableFileError(msg("it became shorter while it was sent"))
             self._left -= len(piece)
             return piece
         return self._tail.read(size)
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a FIFO does not block. Raises Unreadable."""
+    """Open a regular file for reading; a FIFO does not block.
+
+    Raises:
+        UnreadableFileError: It cannot be opened, or is none.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise Unreadable(getattr(error, "strerror", None) or str(error)) from None
+        raise UnreadableFileError(getattr(error, "strerror", None) or str(error)) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Unreadable(msg("it is not a regular file"))
+        raise UnreadableFileError(msg("it is not a regular file"))
     return os.fdopen(descriptor, "rb")
 
 

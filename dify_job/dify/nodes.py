@@ -1,4 +1,4 @@
-"""Which node of a workflow run failed, from the events of its stream. Pure.
+"""The node at which a workflow run failed, from the events of its stream. Pure.
 
 What servers write into these events: `run-streaming-fail`, `run-streaming-partial`, `run-streaming-iteration`
 and `stop-streaming-stream` of tests/data/recordings.
@@ -12,7 +12,7 @@ _COMPLETED = frozenset({"node_finished", "iteration_completed", "loop_completed"
 
 
 class NodeTracker:
-    """Remembers the nodes of one run that are under way, and those that failed.
+    """The nodes of one run that are running, and those that failed.
 
     A node inside an iteration or a loop fails before its container does, so the first node with the run's own
     error is the cause.
@@ -30,7 +30,7 @@ class NodeTracker:
         return bool(self._running or self._failed or self._absorbed or self._completed)
 
     def observe(self, event: Event) -> None:
-        """Take one event of the run's stream, or of the snapshot of a joined one."""
+        """Record one event of the run's stream, or of the snapshot of a joined one."""
         if event.kind in _STARTED:
             self._running[event.node_id] = FailedNode(title=event.node or "", type=event.node_type)
         elif event.kind in _COMPLETED:
@@ -43,9 +43,9 @@ class NodeTracker:
                 self._absorbed.append(node)
 
     def failed_node(self, run: WorkflowRun) -> FailedNode | None:
-        """The node at which the run failed, failed in part or was stopped; None where no event names it.
+        """Return the node at which the run failed, failed in part or was stopped; None where no event names it.
 
-        Of a stopped run it is the node that was under way.
+        Of a stopped run it is the node that was running.
         """
         if run.status == models.PARTIAL:
             return next(iter(self._absorbed), None)

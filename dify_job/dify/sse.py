@@ -30,7 +30,7 @@ class Content(Enum):
 
 
 def content_of(head: bytes) -> Content:
-    """What an answer is that begins with `head`, whatever its Content-Type says."""
+    """Return what an answer is that begins with `head`, whatever its Content-Type says."""
     start = head[:_LONGEST_HEAD].removeprefix(_BOM).lstrip()
     if start.startswith((b"{", b"[")):
         return Content.JSON
@@ -41,27 +41,29 @@ def content_of(head: bytes) -> Content:
 
 
 class Parser:
-    """Feed it bytes cut anywhere; it gives each event as soon as the event's empty line is complete.
+    """Splits bytes, cut anywhere, into events; each is given as soon as its empty line is complete.
 
-    An event without its closing empty line is never given: that is how the grammar tells a cut stream.
+    An event without its closing empty line is never given: so the grammar shows that a stream was cut off.
     Lines are split as bytes, so U+2028 and its like inside the JSON stay where they are, and each line is
     joined once, so one event of 20 MB costs no more per byte than a small one.
-
-    skip: beginnings of lines; an event whose only line begins so may be passed over, and is where that saves
-    taking it apart.
     """
 
     def __init__(self, skip: tuple[bytes, ...] = ()) -> None:
+        """Begin a stream.
+
+        Args:
+            skip: Beginnings of lines; an event whose only line begins so is passed over where that is cheap.
+        """
         self._skip = skip
         self._line = bytearray()  # the line that has not ended yet
         self._data: list[bytes] = []
-        self._held = 0  # bytes of the lines in _data, with what a list takes for each
+        self._size = 0  # bytes of the lines in _data, with what a list takes for each
         self._name = ""
         self._after_cr = False
         self._head: bytes | None = b""  # up to three first bytes, until we know whether they are a BOM
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """Events completed by `chunk`, in order."""
+        """Give the events that `chunk` completes, in order."""
         chunk = self._with_plain_line_ends(chunk)
         at = 0
         while True:
@@ -77,7 +79,7 @@ class Parser:
                 line, self._line = bytes(self._line), bytearray()
             if line.startswith(b"data:"):  # nearly every line of a stream
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-                self._held += len(line) + _LIST_ENTRY
+                self._size += len(line) + _LIST_ENTRY
             elif line:
                 self._field(line)
             else:
@@ -88,11 +90,11 @@ class Parser:
 
     @property
     def pending(self) -> int:
-        """Bytes held of the event that has not ended yet: its whole lines, and the one under way."""
-        return self._held + len(self._line)
+        """Bytes in memory of the event that has not ended yet: its whole lines, and the unfinished one."""
+        return self._size + len(self._line)
 
     def _after_skipped(self, chunk: bytes, at: int) -> int:
-        """The place after the events of one line that begin with `skip`, from where an event begins."""
+        """Return the index after the events of one line that begin with `skip`; an event begins at `at`."""
         while chunk.startswith(self._skip, at):
             end = chunk.find(b"\n", at)
             if end < 0 or not chunk.startswith(b"\n", end + 1):
@@ -102,7 +104,7 @@ class Parser:
 
     def _event(self) -> ServerSentEvent | None:
         data, name = self._data, self._name
-        self._data, self._name, self._held = [], "", 0
+        self._data, self._name, self._size = [], "", 0
         if not data:
             return None
         return ServerSentEvent(name or "message", data[0] if len(data) == 1 else b"\n".join(data))
@@ -127,7 +129,7 @@ class Parser:
         name, _, value = line.partition(b":")
         if name == b"data":  # without a colon: an empty line of data
             self._data.append(b"")
-            self._held += _LIST_ENTRY
+            self._size += _LIST_ENTRY
         elif name == b"event":
             self._name = value.removeprefix(b" ").decode(errors="replace")
         # A comment, id, retry or unknown field: nothing here depends on them.

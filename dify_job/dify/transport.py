@@ -1,6 +1,7 @@
-"""What requests leaves open: whether a byte can have left, who closes the socket, and what an error means."""
+"""HTTP transport over requests: whether a byte was sent, closing a socket from another thread, errors in words."""
 
 import contextlib
+import ctypes
 import errno
 import http.client
 import ipaddress
@@ -24,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from .. import __version__
 from ..messages.message import msg
 from .chunked import Chunks
+from .models import Failure, FailureCause
 
 # ValueError: what a server writes into Location or Content-Length, requests and http.client take apart.
 ERRORS = (
@@ -47,7 +49,7 @@ _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kep
 )
 
 
-class Unreadable(Exception):  # noqa: N818 - what the file is
+class UnreadableFileError(Exception):
     """A file that is to be sent cannot be read; the text says why."""
 
 
@@ -66,22 +68,28 @@ class TooLargeError(OSError):
 
 
 class ConnectionTracker:
-    """Sees the connection being made.
+    """Observes the connection being made.
 
-    Until it stands (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the call
+    Until it is established (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the call
     provably started nothing; afterwards nobody can know.
+
+    Attributes:
+        connected: True from then on.
+        since: Monotonic time at which it was established.
+        allows_peer: Asked with the address before anything is sent.
+        certificate: Of the server.
     """
 
     def __init__(self) -> None:
         self.connected = False
-        self.allows_peer: Callable[[str], bool] | None = None  # asked before anything is sent
-        self.since = 0.0  # monotonic, when it came to stand
+        self.allows_peer: Callable[[str], bool] | None = None
+        self.since = 0.0
         self.certificate: dict[str, Any] | None = None
         self._socket: socket.socket | None = None
         self._shut = False
 
-    def saw(self, sock: Any) -> None:
-        """Called by the connection when it stands."""
+    def established(self, sock: Any) -> None:
+        """Record the connection; called by it before anything is sent."""
         if self.allows_peer is not None and not self.allows_peer(sock.getpeername()[0]):
             sock.close()
             raise ForbiddenAddressError
@@ -94,7 +102,7 @@ class ConnectionTracker:
             self.shut_down()
 
     def shut_down(self) -> None:
-        """Close the connection under a thread that reads from it."""
+        """Close the connection while another thread reads from it."""
         self._shut = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -136,12 +144,12 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Adapter(HTTPAdapter):
-    """Gives each pool connections that report to the witness (urllib3's ConnectionCls)."""
+    """Gives each pool connections that report to the tracker (urllib3's ConnectionCls)."""
 
-    # Before 2.32.2 requests had another hook: better no call at all than one without a witness.
+    # Before 2.32.2 requests had another hook: better no call at all than one without a tracker.
     overridden = HTTPAdapter.get_connection_with_tls_context
 
-    def __init__(self, witness: ConnectionTracker) -> None:
+    def __init__(self, tracker: ConnectionTracker) -> None:
         super().__init__(max_retries=0)
 
         class Http(HTTPConnection):
@@ -150,7 +158,7 @@ class _Adapter(HTTPAdapter):
 
             def connect(self) -> None:
                 super().connect()
-                witness.saw(self.sock)
+                tracker.established(self.sock)
 
         class Https(HTTPSConnection):
             response_class = _Response
@@ -158,7 +166,7 @@ class _Adapter(HTTPAdapter):
 
             def connect(self) -> None:
                 super().connect()
-                witness.saw(self.sock)
+                tracker.established(self.sock)
 
         self._http, self._https = Http, Https
 
@@ -179,23 +187,27 @@ class _Bearer(AuthBase):
         return request
 
 
-class _Nobody(AuthBase):
+class _NoAuth(AuthBase):
     """No login at all, not even one from ~/.netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
 
 
-def session(witness: ConnectionTracker, key: str | None) -> requests.Session:
-    """A session for one call on a fresh connection; key: None where it must not be sent.
+def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
+    """Make a session for one call on a fresh connection.
 
     The server closes idle ones after 2 s, which would make the outcome doubtful (`keepalive-idle-table`).
+
+    Args:
+        tracker: Observes the connection.
+        key: The app's API key; None where it must not be sent.
     """
     made = requests.Session()
-    adapter = _Adapter(witness)
+    adapter = _Adapter(tracker)
     made.mount("http://", adapter)
     made.mount("https://", adapter)
-    made.auth = _Bearer(key) if key is not None else _Nobody()
+    made.auth = _Bearer(key) if key is not None else _NoAuth()
     made.headers.update(
         {
             "User-Agent": f"dify-job/{__version__}",
@@ -206,11 +218,14 @@ def session(witness: ConnectionTracker, key: str | None) -> requests.Session:
     return made
 
 
-def make_room(size: int) -> None:
-    """Before so many bytes are held: where there are many, they go back to the system when they are freed.
+def tune_malloc(size: int) -> None:
+    """Have large blocks go back to the system when they are freed.
 
     Above which size glibc does that follows the largest block freed (mallopt(3)): an event of 20 MB costs 6
     times its size without this, and 3 times with it.
+
+    Args:
+        size: Bytes that are about to be in memory; few need no tuning.
     """
     if size > _LARGE:
         _return_large_blocks()
@@ -218,9 +233,7 @@ def make_room(size: int) -> None:
 
 @cache
 def _return_large_blocks() -> None:
-    with contextlib.suppress(ImportError, OSError, AttributeError):
-        import ctypes  # noqa: PLC0415 - for large answers alone
-
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, another libc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
@@ -234,9 +247,16 @@ def send(
     data: Any = None,
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """One request, whose answer is read as it comes; a redirect is the caller's to follow.
+    """Send one request, whose answer is read as it comes; a redirect is the caller's to follow.
 
-    timeout: seconds for each address tried, and without a byte of the answer.
+    Args:
+        session: As `session` made it.
+        method: GET or POST.
+        url: The address.
+        ca_file: Certificates to trust instead of the usual ones.
+        timeout: Seconds for each address tried, and without a byte of the answer.
+        data: The body.
+        headers: Extra request headers.
     """
     connect, read = timeout
     return session.request(
@@ -254,7 +274,7 @@ def send(
 
 
 def ca_file_of_openssl() -> str | None:
-    """SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
+    """Return SSL_CERT_FILE, which requests does not look at; None leaves the choice to requests."""
     given = os.environ.get("SSL_CERT_FILE")
     if any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
         return None
@@ -262,7 +282,7 @@ def ca_file_of_openssl() -> str | None:
 
 
 def no_proxy_to_loopback(url: str) -> dict[str, str]:
-    """Return what requests must be told of proxies for a URL.
+    """Return the `proxies` argument of requests for a URL.
 
     A proxy has a loopback of its own, and would be sent the key in the clear. Some forms of NO_PROXY
     (`10.0.0.1:8443`, `[fd00::1]`, `fd00::/8`, `0.0.0.0/0`, `*.example.com`) are known to curl(1) or Go, and
@@ -303,13 +323,27 @@ def _entries(listed: str, port: int) -> Iterator[str]:
             yield name.removeprefix("*").strip(".")
 
 
-def reason_of(error: BaseException) -> str:
-    """The cause in words, and the server's host and port: no URLs, a proxy's can hold a password."""
-    words = next((words for cause in _causes(error) if (words := _words(cause))), type(error).__name__)
+def reason_of(error: BaseException) -> Failure:
+    """Return the cause in words, with the server's host and port: no URLs, a proxy's can hold a password."""
+    causes = _causes(error)
+    words = next((words for one in causes if (words := _words(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
-        return msg("proxy: {words}", words=words)
+        return Failure.of(msg("proxy: {words}", words=words), FailureCause.PROXY)
+    cause = next((_kind(one) for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
     request = getattr(error, "request", None)
-    return f"{urlsplit(request.url).netloc.rpartition('@')[2]}: {words}" if request is not None else words
+    if request is not None:
+        host = urlsplit(request.url).netloc.rpartition("@")[2]
+        words = msg("{host}: {words}", host=host, words=words)
+    return Failure.of(words, cause or FailureCause.OTHER)
+
+
+def _kind(error: ssl.SSLCertVerificationError) -> FailureCause:
+    match error.verify_code:
+        case 10:  # X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h)
+            return FailureCause.CERTIFICATE_EXPIRED
+        case 62 | 64:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+            return FailureCause.CERTIFICATE_NAME
+    return FailureCause.CERTIFICATE_UNTRUSTED
 
 
 def _words(cause: BaseException) -> str | None:
@@ -320,7 +354,8 @@ def _words(cause: BaseException) -> str | None:
     if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return msg("no TLS is spoken there: an address in http:// needs none")
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed ({cause.reason or cause.strerror or 'no reason given'})"
+        reason = cause.reason or cause.strerror or msg("no reason given")
+        return msg("TLS failed ({reason})", reason=reason)
     for kind, words in _WORDS:
         if isinstance(cause, kind):
             return words
@@ -349,7 +384,7 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it wraps, innermost first."""
+    """Return the error and what it wraps, innermost first."""
     found: list[BaseException] = []
     queue: list[object] = [error]
     while queue:

@@ -1,6 +1,6 @@
 """A job from its configuration to its Result: what the command and Python programs both call.
 
-No printing, no exit, no signal handlers, no logging set-up: the log is silent until a caller gives it a face.
+No printing, no exit, no signal handlers, no logging set-up: the log is silent until a caller sets it up.
 """
 
 from __future__ import annotations
@@ -9,35 +9,33 @@ import contextlib
 import re
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.loader import load_config, pick
-from ..config.model import Job, Metrics, Notify, Secret
+from ..config.model import Job, Metrics, Notify
 from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers, read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.store import JobState, LockHeld, before_the_run, cannot_write
-from ..system.values import replace
-from .event_queue import Interrupted
+from ..state import request_file
+from ..state.store import JobState, LockHeldError, before_the_run, cannot_write
+from ..system import subprocesses
+from ..system.lazy_import import execute
+from . import assertions, downloads, engine, files, notifications, output
+from .event_queue import EventQueue, InterruptedRunError
 from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers, RunObserver
-from .result import Result
-from .run_context import RunContext, fault, no_memory, not_started, refusal
-from .run_spec import RunSpec
+from .outcome import RunOutcome, cancelled
+from .result import Result, internal_error, no_memory, not_started
+from .run_spec import RunContext, RunSpec
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from .files import InputFile
-    from .notifications import Notifications
-    from .output_path import OutputPath
 
 
 def run_workflow(
@@ -46,51 +44,61 @@ def run_workflow(
     *,
     config: str | Path | None = None,
     env_file: str | Path | None = None,
-    start: RunContext | None = None,
+    context: RunContext | None = None,
     **settings: Any,
 ) -> Result:
-    """Run a job's workflow once and tell how it ended; only a fault of dify-job itself is raised.
+    """Run a job's workflow once and return how it ended; only a fault of dify-job itself is raised.
 
     KeyboardInterrupt, or what another signal handler raises, stops the run in Dify, too, and is raised again
     once that was tried; a second one is at once.
 
-    job: its name, None for the only one, or a job already read. inputs: over those of the job. config and
-    env_file: as --config and --env-file. settings: keys of a job for this run alone, written as in the config
-    file: timeout="5min", end_user="me".
+    Args:
+        job: Its name, None for the only one, or a job already read.
+        inputs: Over those of the job.
+        config: As --config.
+        env_file: As --env-file.
+        context: How the run came about.
+        **settings: Keys of a job for this run alone, written as in the config file: timeout="5min",
+            end_user="me".
     """
-    start = start or RunContext()
+    context = context or RunContext(time.monotonic(), EventQueue())
     if not isinstance(job, Job):
         name = job
         try:
             found = load_config(_path(config), _path(env_file), flags=settings)
-            job, start = pick(found, name), replace(start, config_path=found.path)
+            job, context = pick(found, name), context._replace(config_path=found.path)
         except JobError as error:
-            return refusal(name or "", error, start)
-    workflow = _Workflow(job, inputs or {}, start)
+            return not_started(name or "", error, context)
+    workflow = _Workflow(job, inputs or {}, context)
     with contextlib.closing(workflow):
         result = workflow.run()
-    if start.inbox.interruption is not None:
-        raise start.inbox.interruption
+    if context.events.interruption is not None:
+        raise context.events.interruption
     return result
 
 
-def tell(job: Job, result: Result, start: RunContext) -> None:
-    """Tell those whom the job names of a result that came about before run_workflow was called."""
-    telling = _telling(job, start)
-    if telling is not None:
-        telling.ends(result, state_directory(job, start.config_path), start.inbox)
+def notify_of(job: Job, result: Result, context: RunContext) -> None:
+    """Notify of a result that came about before run_workflow was called.
+
+    Args:
+        job: The job.
+        result: How the run ended.
+        context: How it came about.
+    """
+    if (notifier := _notifier(job, context)) is not None:
+        notifier.finished(result, state_directory(job, context.config_path), context.events)
 
 
 class _Workflow:
-    def __init__(self, job: Job, inputs: Mapping[str, Any], start: RunContext) -> None:
+    def __init__(self, job: Job, inputs: Mapping[str, Any], context: RunContext) -> None:
         self._job = job
         self._inputs = inputs
-        self._start = start
+        self._context = context
         self._state: JobState | None = None
-        self._telling = _telling(job, start)
-        announced = () if self._telling is None else (_Announced(self._telling),)
-        self._observers = Observers((LogObserver(job), *announced, *start.observers))
-        self._began = start.began
+        self._notifier = _notifier(job, context)
+        announced = () if self._notifier is None else (_NotifyOfStart(self._notifier),)
+        self._observers = Observers((LogObserver(job), *announced, *context.observers))
+        self._began = context.began
         self._templates = Templates(
             job, self._last_success, until=lambda: self._began + job.timeout, pause=self._pause
         )
@@ -99,23 +107,17 @@ class _Workflow:
         try:
             result = self._result()
         except JobError as error:
-            result = refusal(self._job.name, error, self._start)
-            self._keep(result)
-        except Interrupted as stopped:
-            message = msg("cancelled; no run had been started")
-            signum = stopped.signum
-            result = not_started(self._job.name, self._start, Outcome.CANCELLED, message, signum=signum)
-            self._keep(result)
+            result = self._not_started(error)
+        except InterruptedRunError as interrupted:
+            result = self._not_started(cancelled(interrupted.signum))
         except MemoryError:
-            result = refusal(self._job.name, no_memory(), self._start)
-            self._keep(result)
+            result = self._not_started(no_memory())
         except Exception as error:
-            result = fault(self._job.name, error, self._start)
-            self._keep(result)
-            self._tell(result)
+            result = self._not_started(internal_error(error))
+            self._notify(result)
             raise
         self._observers.finished(result)
-        self._tell(result)
+        self._notify(result)
         return result
 
     def close(self) -> None:
@@ -123,84 +125,56 @@ class _Workflow:
             self._state.close()
             self._state = None
 
-    # Where those are told who want to know; nothing here may change the result
-
-    def _prepare(self, request: RunSpec) -> RunSpec:
-        """It is this run's turn, and nothing was sent yet; what was waited for may be the last success."""
-        if self._templates.renew():
-            request = replace(request, inputs=self._rendered(), files=self._files())
-        self._import_ahead()
-        return request
-
-    def _tell(self, result: Result) -> None:
-        """The result stands, is kept and is with the caller."""
-        if self._state is not None and (self._state.directory / "wish.json").exists():
-            from ..state import request_file  # noqa: PLC0415 - where somebody waits for the answer
-
-            with contextlib.suppress(OSError):
-                request_file.answer(self._state, result.as_json())
-        if self._telling is None:
-            return
-        directory = self._state.directory if self._state is not None else None
-        self.close()  # the next run need not wait until all are told
-        self._telling.ends(result, directory, self._start.inbox)
-
     # The run
 
     def _result(self) -> Result:
-        job, start = self._job, self._start
+        job, context = self._job, self._context
         key, headers = read_key(job), read_headers(job)
         check_ca_file(job.ca_file)
-        _warn_of_plain_http(job)
+        if (host := host_in_the_open(job.base_url)) is not None:
+            log.warning(
+                msg(
+                    "the key goes to {host} unencrypted; set base_url to https:// if the server has it",
+                    host=host,
+                )
+            )
         self._open_state()
         with before_the_run(self._state):
-            why = start.held_back(job, self._state)
+            why = context.skip_reason(job, self._state)
         if why is not None:
-            return not_started(job.name, start, Outcome.SKIPPED, msg("skipped: {why}", why=why))
-        if start.jitter:
-            log.info(msg("waiting for the job's jitter"), seconds=round(start.jitter))
-            if (cancel := start.inbox.pause(time.monotonic() + start.jitter)) is not None:
+            return not_started(job.name, RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why)), context)
+        if context.jitter:
+            log.info(msg("waiting for the job's jitter"), seconds=round(context.jitter))
+            if (cancel := context.events.pause(time.monotonic() + context.jitter)) is not None:
                 text = msg("cancelled before it began")
-                return not_started(job.name, start, Outcome.CANCELLED, text, signum=cancel.signum)
+                stopped = RunOutcome(Outcome.CANCELLED, text, signum=cancel.signum)
+                return not_started(job.name, stopped, context)
             self._began = time.monotonic()
-        request = self._request(key, headers, self._began)
-        target = self._target()
-        from .engine import run_job  # noqa: PLC0415 - a run that is held back needs no HTTP client
-
-        result = run_job(
-            request, self._state, inbox=start.inbox, observer=self._observers, prepare=self._prepare
-        )
-        if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
-            from .output import deliver  # noqa: PLC0415 - for jobs with an output file
-
-            deliver(target, result, request, start.inbox, self._state)
-        return result
-
-    def _request(self, key: Secret, headers: Mapping[str, Secret], began: float) -> RunSpec:
-        job, start = self._job, self._start
-        return RunSpec(
+        request = RunSpec(
             job=job,
             key=key,
             headers=headers,
             inputs=self._rendered(),
             files=self._files(),
-            began=began,
-            wait_network=job.wait_network if job.wait_network is not None else start.wait_network,
-            run=_checked_run_id(job, start),
-            lost=start.lost,
-            limits=start.limits,
+            began=self._began,
+            wait_network=job.wait_network if job.wait_network is not None else context.wait_network,
+            run=_checked_run_id(job, context),
+            lost=context.lost,
+            limits=context.limits,
         )
-
-    def _target(self) -> OutputPath | None:
-        """The place of the job's output file, which can be written. Raises JobError (cannot-write)."""
-        if (name := self._templates.output_file()) is None:
-            return None
-        from .output import check_writable  # noqa: PLC0415 - for jobs with an output file
-        from .output_path import place_of  # noqa: PLC0415
-
-        target = place_of(self._job, name, self._state.directory if self._state is not None else None)
-        check_writable(target)
-        return target
+        target = None
+        if (name := self._templates.output_file()) is not None:
+            target = output.output_path(job, name, self._state.directory if self._state is not None else None)
+            output.check_writable(target)
+        result = engine.run_job(
+            request, self._state, events=context.events, observer=self._observers, prepare=self._prepare
+        )
+        if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
+            output.deliver(target, result, job.output)
+            if job.output.downloads is not None and result.run is not None:
+                downloader = downloads.Downloader(request, job.output.downloads, context.events, self._state)
+                downloader.save_files(target, result.run)
+        return result
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)
@@ -208,75 +182,100 @@ class _Workflow:
             log.hide(secret)
         return inputs
 
+    def _files(self) -> Mapping[str, tuple[files.InputFile, ...]]:
+        return files.look_at(self._templates.files()) if self._job.files else {}
+
     def _last_success(self) -> datetime | None:
         with before_the_run(self._state):
             return self._state.last_success() if self._state is not None else None
 
-    def _files(self) -> Mapping[str, tuple[InputFile, ...]]:
-        if not self._job.files:
-            return {}
-        from .files import look_at  # noqa: PLC0415 - for jobs with files
-
-        return look_at(self._templates.files())
-
     def _pause(self, seconds: float) -> None:
-        """Wait for what is rendered. Raises Interrupted at a signal."""
-        if (cancel := self._start.inbox.pause(time.monotonic() + seconds)) is not None:
-            raise Interrupted(cancel.signum)
+        """Wait while templates are rendered. Raises InterruptedRunError at a signal."""
+        if (cancel := self._context.events.pause(time.monotonic() + seconds)) is not None:
+            raise InterruptedRunError(cancel.signum)
 
-    def _import_ahead(self) -> None:
-        """Import what is needed once the run has ended: an upgrade may replace our files meanwhile."""
-        job, state = self._job, self._state
+    def _prepare(self, request: RunSpec) -> RunSpec:
+        """Return the run as it is now that it is its turn: the run that was waited for may have succeeded."""
+        if self._templates.renew():
+            request = request._replace(inputs=self._rendered(), files=self._files())
+        self._load_ahead()
+        return request
+
+    def _load_ahead(self) -> None:
+        """Load what is needed once the run has ended: an upgrade may replace our files meanwhile."""
+        job = self._job
         needed = {
-            "run.assertions": bool(job.expect),
-            "system.subprocesses": any(one.regex is not None for one in job.expect.values()),
-            "run.output": job.output.file is not None,
-            "run.downloads": job.output.downloads is not None,
-            "run.metrics": job.metrics.textfile is not None,
-            "state.request_file": state is not None and (state.directory / "wish.json").exists(),
+            assertions: bool(job.expect),
+            subprocesses: any(one.regex is not None for one in job.expect.values()),
+            output: job.output.file is not None,
+            downloads: job.output.downloads is not None,
+            request_file: self._has_request(),
         }
         for module in (module for module, is_needed in needed.items() if is_needed):
-            import_module(f"dify_job.{module}")
+            execute(module)
 
     def _open_state(self) -> None:
         if self._job.state == "none":
             return
-        directory = state_directory(self._job, self._start.config_path)
-        if (note := elsewhere_note(self._job, self._start.config_path)) is not None:
+        directory = state_directory(self._job, self._context.config_path)
+        if (note := elsewhere_note(self._job, self._context.config_path)) is not None:
             log.warning(note)
         try:
             self._state = JobState(directory)
         except OSError as error:
             raise cannot_write(directory, error) from None
 
-    def _keep(self, result: Result) -> None:
-        """Keep what ended before its turn as well: to a timer it is a failure like any other."""
+    # What follows a result; nothing here may change it
+
+    def _not_started(self, why: JobError | RunOutcome) -> Result:
+        """Store what ended before its turn as well: to a timer it is a failure like any other."""
+        result = not_started(self._job.name, why, self._context)
         with contextlib.suppress(OSError, JobError):
             if self._state is None:
                 self._open_state()
-            if self._state is None:
-                return
-            try:
-                self._state.lock()
-            except LockHeld:
-                self._state.remember(result.as_record())
-            else:
-                self._state.finish(result.as_record())
+            if self._state is not None:
+                try:
+                    self._state.lock()
+                except LockHeldError:
+                    self._state.append_history(result.as_record())
+                else:
+                    self._state.record_result(result.as_record())
+        return result
+
+    def _has_request(self) -> bool:
+        return self._state is not None and (self._state.directory / "wish.json").exists()
+
+    def _notify(self, result: Result) -> None:
+        """The result is final, stored and with the caller."""
+        if self._state is not None and self._has_request():
+            with contextlib.suppress(OSError):
+                request_file.answer(self._state, result.as_json())
+        if self._notifier is None:
+            return
+        directory = self._state.directory if self._state is not None else None
+        self.close()  # the next run need not wait until all are notified
+        self._notifier.finished(result, directory, self._context.events)
 
 
-class _Announced(RunObserver):
-    """Notifies of the start; the end is notified of when the lock is free."""
+class _NotifyOfStart(RunObserver):
+    """Notifies of the start; a notification of the end is sent when the lock is free."""
 
-    def __init__(self, notifications: Notifications) -> None:
-        self._notifications = notifications
+    def __init__(self, notifier: notifications.Notifier) -> None:
+        self._notifier = notifier
 
     def started(self) -> None:
-        self._notifications.begins()
+        self._notifier.started()
 
 
-def _checked_run_id(job: Job, start: RunContext) -> str:
-    run_id = start.run_id
-    if start.lost and not run_id:
+def _notifier(job: Job, context: RunContext) -> notifications.Notifier | None:
+    if job.notify == Notify() and job.metrics == Metrics():
+        return None
+    return notifications.Notifier(job, by_unit=context.by_unit)
+
+
+def _checked_run_id(job: Job, context: RunContext) -> str:
+    run_id = context.run_id
+    if context.lost and not run_id:
         raise JobError(
             Outcome.USAGE,
             msg("--lost needs --run-id, by which the run is found"),
@@ -300,22 +299,5 @@ def _checked_run_id(job: Job, start: RunContext) -> str:
     return run_id
 
 
-def _telling(job: Job, start: RunContext) -> Notifications | None:
-    if job.notify == Notify() and job.metrics == Metrics():
-        return None
-    from .notifications import Notifications  # noqa: PLC0415 - start-up time; few jobs have anybody to tell
-
-    return Notifications(job, by_unit=start.by_unit)
-
-
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def _warn_of_plain_http(job: Job) -> None:
-    if (host := host_in_the_open(job.base_url)) is not None:
-        log.warning(
-            msg(
-                "the key goes to {host} unencrypted; set base_url to https:// if the server has it", host=host
-            )
-        )

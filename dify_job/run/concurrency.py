@@ -1,8 +1,7 @@
-"""Whose turn it is: the job's lock, and a run that an earlier process left without an end."""
+"""One run of a job at a time: the job's lock, and runs that an earlier process left without a known end."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from .. import log
 from ..dify import models
@@ -10,92 +9,149 @@ from ..dify.client import DifyClient
 from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..state.store import InFlight, JobState, LockHeld, cannot_write
-from ..system.values import dataclass, replace
+from ..state.store import InFlight, JobState, LockHeldError, before_the_run, cannot_write
+from . import assertions
 from .event_queue import Cancel, EventQueue
-from .outcome import CallTerms, Next, RunOutcome, connection_error_hint, decide, unknown
-from .poller import RunPoller, Unreadable
+from .monitor import RunMonitor
+from .observers import RunObserver
+from .outcome import Next, RunOutcome, cancelled, connection_error_hint, decide, unknown
+from .poller import Answer, RunPoller, Unreadable
 from .result import result_of
 from .run_spec import CallOptions, RunSpec
-from .stop import cancelled
-
-_POLICY = msg('let it end, or set overlap = "wait" or "skip" in the job')
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """The earlier run has ended, or is given up; outcome: as it enters the history."""
+class _Settled(NamedTuple):
+    """The earlier run has ended, or is given up: the outcome for the history."""
 
     outcome: RunOutcome
 
 
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     """The earlier run goes on, or may wait in a queue."""
 
     message: str
 
 
-_LookUp = _Settled | _Pending | Unreadable | RunOutcome  # RunOutcome: this start ends with it
-
-
-@dataclass(frozen=True)
 class ConcurrencyGuard:
-    """What it takes to wait for, or refuse, a run's turn; what is left of that run is not an earlier one."""
+    """Waits for a run's turn, or refuses it."""
 
-    request: RunSpec
-    state: JobState
-    dify: DifyClient
-    inbox: EventQueue
+    def __init__(self, request: RunSpec, state: JobState | None, dify: DifyClient, events: EventQueue) -> None:
+        """Wait for nothing yet.
 
-    def take(self) -> RunOutcome | None:
-        """Take the lock and settle an earlier run; None when it is our turn, else what the policy says.
-
-        The lock is held until the process ends, or the caller closes it. Raises JobError (cannot-write).
+        Args:
+            request: The run.
+            state: The job's state directory; None for `state = "none"`.
+            dify: The client.
+            events: Where its calls and signals report.
         """
-        pause, _ = self.request.limits.turn_polls
-        while True:
-            try:
-                self.state.lock()
-            except LockHeld as locked:
-                why = msg("another run of this job is under way ({holder})", holder=locked.holder)
-                if (outcome := self._held(why, pause, _POLICY)) is not None:
-                    return outcome
-            except OSError as error:
-                raise cannot_write(self.state.directory, error) from None
-            else:
-                return self._settle_earlier()
+        self._request = request
+        self._state = state
+        self._dify = dify
+        self._events = events
 
-    def _held(self, why: str, pause: float, hint: str) -> RunOutcome | None:
-        """The overlap policy's outcome; None after a wait: try again."""
-        if self.request.job.overlap == "skip":
-            return RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why))
-        now = time.monotonic()
-        if self.request.job.overlap == "fail" or now >= self.request.deadline:
-            return RunOutcome(Outcome.BUSY, why, hint)
-        cancel = self.inbox.pause(min(self.request.deadline, now + pause))
-        return cancelled(cancel) if cancel is not None else None
+    def acquire(self) -> RunOutcome | None:
+        """Take the lock and settle an earlier run; None when it is our turn, else the outcome of this start.
 
-    def _settle_earlier(self) -> RunOutcome | None:
-        earlier = self.state.in_flight()
-        if earlier is None or earlier.run == self.request.run:
+        The lock is held until the process ends, or the caller closes it.
+
+        Raises:
+            JobError: The lock or the history cannot be written (cannot-write).
+        """
+        if self._state is None:
             return None
-        pause, longest = self.request.limits.turn_polls
+        pause, _ = self._request.limits.turn_polls
+        hint = msg('let it end, or set overlap = "wait" or "skip" in the job')
+        with before_the_run(self._state):
+            while True:
+                try:
+                    self._state.lock()
+                except LockHeldError as held:
+                    why = msg("another run of this job is under way ({holder})", holder=held.holder)
+                    if (outcome := self._wait(why, pause, hint)) is not None:
+                        return outcome
+                else:
+                    earlier = self._state.in_flight()
+                    if earlier is None or earlier.run == self._request.run:
+                        return None
+                    return self._settle(self._state, earlier)
+
+    def follow_existing(self, observer: RunObserver) -> RunOutcome | None:
+        """Follow the run of this id that an earlier process may have started; None where a POST may start it.
+
+        What an absent row of the log proves depends on the server: before 1.10 rows come when a run ends, and
+        from 1.13 a run has none while it is queued. So where an earlier process is known to be lost, nothing
+        is started at all.
+
+        Args:
+            observer: As of RunMonitor.
+        """
+        request, options = self._request, self._request.call_options
+        with before_the_run(self._state):
+            left = self._state.in_flight() if self._state is not None else None
+        ours = left if left is not None and left.run == request.run else None
+        lost = request.lost or ours is not None
+        run_id = ours.workflow_run_id if ours is not None else None
+        if not options.searchable:
+            return unknown(msg("a process was lost, and a fixed end_user hides its run")) if lost else None
+        if run_id is None:
+            poller = RunPoller(self._dify, options)
+            until = max(request.network_until, time.monotonic() + options.limits.existing_run)
+            found = poller.poll_until(self._events, min(until, options.deadline), absent_is_final=True)
+            if poller.denied is not None:
+                return decide(poller.denied, options)
+            if isinstance(found, Cancel):
+                return cancelled(found.signum)
+            if isinstance(found, Unreadable):
+                message = msg(
+                    "the server could not be asked whether this run was begun before: {reason}; none was",
+                    reason=found.reason,
+                )
+                return RunOutcome(Outcome.UNREACHABLE, message, connection_error_hint(found.reason))
+            if isinstance(found, RunNotFound) and not lost:
+                return None
+            run_id = poller.run_id
+        log.info(msg("an earlier process began this run; none is started"), user=options.user, run=run_id)
+        monitor = RunMonitor(self._dify, self._events, options, observer)
+        return monitor.resume(run_id, msg("an earlier process of this run was lost"))
+
+    def _wait(self, why: str, pause: float, hint: str) -> RunOutcome | None:
+        """The overlap policy's outcome; None after a wait: try again."""
+        if self._request.job.overlap == "skip":
+            return RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why))
+        if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
+            return RunOutcome(Outcome.BUSY, why, hint)
+        return self._pause(pause)
+
+    def _pause(self, seconds: float) -> RunOutcome | None:
+        cancel = self._events.pause(min(self._request.deadline, time.monotonic() + seconds))
+        return cancelled(cancel.signum) if cancel is not None else None
+
+    # The run of an earlier process; it is never stopped
+
+    def _settle(self, state: JobState, earlier: InFlight) -> RunOutcome | None:
+        pause, longest = self._request.limits.turn_polls
         while True:
+            outcome: RunOutcome | None
             match self._look_up(earlier):
-                case _Settled(outcome):
-                    self._enter(earlier, outcome)
+                case _Settled(settled):
+                    self._record(state, earlier, settled)
                     break
                 case _Pending(message):
-                    if (held := self._held(message, pause, self._hint(earlier))) is not None:
-                        return held
+                    end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
+                    hint = msg(
+                        "it is waited for until {end} at the longest (its deadline and queue_time); "
+                        "stop it in the app's Logs in Dify if it is not wanted",
+                        end=end,
+                    )
+                    outcome = self._wait(message, pause, hint)
                     pause = min(longest, 2 * pause)
                 case Unreadable(reason):
-                    if (unread := self._unread(reason)) is not None:
-                        return unread
+                    outcome = self._on_unreadable(reason)
                 case RunOutcome() as outcome:
-                    return outcome
-        if time.monotonic() < self.request.deadline:
+                    pass
+            if outcome is not None:
+                return outcome
+        if time.monotonic() < self._request.deadline:
             return None
         return RunOutcome(
             Outcome.BUSY,
@@ -103,142 +159,81 @@ class ConcurrencyGuard:
             msg("the earlier run is settled: start the job again, or set a longer timeout"),
         )
 
-    def _unread(self, reason: str) -> RunOutcome | None:
+    def _on_unreadable(self, reason: str) -> RunOutcome | None:
         """The outcome where the server does not say how the earlier run stands; None after a wait."""
-        now = time.monotonic()
-        if now >= self.request.deadline:
-            return RunOutcome(
-                Outcome.BUSY,
-                msg(
-                    "the deadline passed while an earlier run of this job was looked up ({reason}); "
-                    "none was started",
-                    reason=reason,
-                ),
-                connection_error_hint(reason),
+        now, kind, message = time.monotonic(), Outcome.BUSY, ""
+        if now >= self._request.deadline:
+            message = msg(
+                "the deadline passed while an earlier run of this job was looked up ({reason}); "
+                "none was started",
+                reason=reason,
             )
-        if now >= self.request.network_until:
-            return RunOutcome(
-                Outcome.UNREACHABLE,
-                msg(
-                    "an earlier run of this job could not be looked up ({reason}); none was started",
-                    reason=reason,
-                ),
-                connection_error_hint(reason),
+        elif now >= self._request.network_until:
+            kind = Outcome.UNREACHABLE
+            message = msg(
+                "an earlier run of this job could not be looked up ({reason}); none was started", reason=reason
             )
-        cancel = self.inbox.pause(min(self.request.deadline, now + self.request.limits.network_retry))
-        return cancelled(cancel) if cancel is not None else None
+        if message:
+            return RunOutcome(kind, message, connection_error_hint(reason))
+        return self._pause(self._request.limits.network_retry)
 
-    def _hint(self, earlier: InFlight) -> str:
-        end = f"{earlier.overdue_at(self.request.job.queue_time):%Y-%m-%d %H:%M}"
-        return msg(
-            "it is waited for until {end} at the longest (its deadline and queue_time); "
-            "stop it in the app's Logs in Dify if it is not wanted",
-            end=end,
+    def _look_up(self, earlier: InFlight) -> _Settled | _Pending | Unreadable | RunOutcome:
+        job = self._request.job
+        overdue = earlier.overdue(job.queue_time)
+        ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None
+        if earlier.base_url != job.base_url:
+            why = msg("{ended}, and the job now calls another server", ended=earlier.ended)
+            server = msg(
+                "an earlier run of this job may still be under way at {server}", server=earlier.base_url
+            )
+            return _Settled(unknown(why)._replace(run=ids)) if overdue else _Pending(server)
+        until = min(self._request.deadline, time.monotonic() + self._request.limits.earlier_run)
+        options = CallOptions(
+            user=earlier.user,
+            deadline=until,
+            searchable=earlier.user.endswith(earlier.run),
+            limits=self._request.limits,
         )
-
-    def _look_up(self, earlier: InFlight) -> _LookUp:
-        """Find out about the run of an earlier process; it is never stopped."""
-        if earlier.base_url != self.request.job.base_url:
-            return self._elsewhere(earlier)
-        until = min(self.request.deadline, time.monotonic() + self.request.limits.earlier_run)
-        poller = RunPoller(self.dify, self._options(earlier, until))
-        if earlier.workflow_run_id is not None:
-            poller.learn_run_id(earlier.workflow_run_id)
-        poller.poll_alone(accepted=True)
-        found = self._look_until(poller, until)
+        poller = RunPoller(self._dify, options, earlier.workflow_run_id)
+        found = poller.poll_until(self._events, until, absent_is_final=False)
         if isinstance(found, Cancel):
-            return cancelled(found)
+            return cancelled(found.signum)
         if poller.denied is not None:
-            return replace(decide(poller.denied), next=Next.FINAL)
+            return decide(poller.denied)._replace(next=Next.FINAL)
         if isinstance(found, Unreadable) and poller.searchable:
             return found
-        return self._standing(earlier, found, poller)
-
-    def _standing(
-        self, earlier: InFlight, found: WorkflowRun | RunNotFound | Unreadable, poller: RunPoller
-    ) -> _Settled | _Pending:
         if isinstance(found, WorkflowRun) and (found.ended or found.status == models.PAUSED):
             run = found.with_ids(earlier.workflow_run_id, earlier.task_id)
-            return _Settled(decide(run, CallTerms(partial=self.request.job.partial)))
-        if self._is_overdue(earlier) or _is_given_up(earlier, found, poller):
-            return _Settled(replace(unknown(poller.found_nothing(earlier.ended)), run=_run_of(earlier)))
+            return _Settled(decide(run, CallOptions(partial=job.partial)))
+        if overdue or _is_given_up(earlier, found, poller):
+            return _Settled(unknown(poller.search_result(earlier.ended))._replace(run=ids))
         if isinstance(found, WorkflowRun):
             return _Pending(msg("run {run_id} of this job is still under way", run_id=found.run_id))
         return _Pending(msg("an earlier run of this job may still wait in Dify's queue, or be under way"))
 
-    def _elsewhere(self, earlier: InFlight) -> _Settled | _Pending:
-        if self._is_overdue(earlier):
-            why = msg("{ended}, and the job now calls another server", ended=earlier.ended)
-            return _Settled(replace(unknown(why), run=_run_of(earlier)))
-        server = earlier.base_url
-        return _Pending(msg("an earlier run of this job may still be under way at {server}", server=server))
-
-    def _is_overdue(self, earlier: InFlight) -> bool:
-        return earlier.overdue(self.request.job.queue_time)
-
-    def _look_until(self, poller: RunPoller, until: float) -> WorkflowRun | RunNotFound | Unreadable | Cancel:
-        """Look until the server says how the run stands; where absence is proof the run has time to show."""
-        while True:
-            found = poller.look(self.inbox, until)
-            if isinstance(found, WorkflowRun) and not poller.knows_run and found.run_id is not None:
-                poller.learn_run_id(found.run_id)
-                continue
-            absent = isinstance(found, RunNotFound) and poller.empty_log_is_proof
-            final = not (absent or isinstance(found, Unreadable)) or poller.denied is not None
-            if final or not poller.searchable:
-                return found
-            if (cancel := self.inbox.pause(min(until, poller.look_at))) is not None:
-                return cancel
-            if time.monotonic() >= until:
-                return found
-
-    def _options(self, earlier: InFlight, until: float) -> CallOptions:
-        return CallOptions(
-            user=earlier.user,
-            deadline=until,
-            idle=self.request.job.idle_timeout,
-            searchable=earlier.user.endswith(earlier.run),
-            limits=self.request.limits,
-        )
-
-    def _has_entered(self, record: Mapping[str, Any]) -> bool:
-        """True where the process that began a run had entered this end of it before it was killed."""
+    def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
+        """Add the earlier run's end to the history, unless its own process had done so before it was killed."""
+        if self._request.job.expect:
+            outcome = assertions.apply_assertions(outcome, self._request.job.expect)
+        kind = outcome.outcome
+        log.info(msg("an earlier run was settled"), run=earlier.workflow_run_id, outcome=kind.value)
+        duration = (outcome.run.elapsed_time if outcome.run else None) or 0.0
+        record = result_of(
+            outcome, self._request.job.name, call_time=earlier.started, attempts=1, duration=duration
+        ).as_record()
         same = ("workflow_run_id", "outcome")
-        return record["workflow_run_id"] is not None and any(
-            all(entry.get(key) == record[key] for key in same) for entry in self.state.history()[-2:]
+        has_record = record["workflow_run_id"] is not None and any(
+            all(entry.get(key) == record[key] for key in same) for entry in state.history()[-2:]
         )
-
-    def _enter(self, earlier: InFlight, verdict: RunOutcome) -> None:
-        """Enter the earlier run's end in the history; what is still running then will never be known."""
-        if self.request.job.expect:
-            from .assertions import apply_assertions  # noqa: PLC0415 - for jobs that expect something
-
-            verdict = apply_assertions(verdict, self.request.job.expect)
-        outcome = verdict.outcome
-        log.info(msg("an earlier run was settled"), run=earlier.workflow_run_id, outcome=outcome.value)
-        result = result_of(
-            verdict,
-            self.request.job.name,
-            call_time=earlier.started,
-            attempts=1,
-            duration=(verdict.run.elapsed_time if verdict.run else None) or 0.0,
-        )
-        record = result.as_record()
         try:
-            if not (outcome == earlier.reported or self._has_entered(record)):
-                self.state.remember(record)
-            self.state.clear_in_flight()
+            if not (kind == earlier.reported or has_record):
+                state.append_history(record)
+            state.clear_in_flight()
         except OSError as error:
-            raise cannot_write(self.state.directory, error) from None
+            raise cannot_write(state.directory, error) from None
 
 
-def _run_of(earlier: InFlight) -> WorkflowRun | None:
-    if earlier.workflow_run_id is None:
-        return None
-    return WorkflowRun(earlier.workflow_run_id, earlier.task_id)
-
-
-def _is_given_up(earlier: InFlight, found: WorkflowRun | RunNotFound | Unreadable, poller: RunPoller) -> bool:
+def _is_given_up(earlier: InFlight, found: Answer, poller: RunPoller) -> bool:
     """True where nothing more is to be expected: no row where that is proof, or a stop that no record shows.
 
     The record of a stopped run says `running` for ever to 1.12 (`stop-streaming-detail-after`), and later

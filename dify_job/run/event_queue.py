@@ -1,27 +1,24 @@
-"""The one place where everything that can happen to a run arrives: messages of calls, and signals."""
+"""The one queue in which everything arrives that can happen to a run: events of calls, and signals."""
 
 from __future__ import annotations
 
 import signal
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
-
-from ..system.values import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..dify.client import Message, PendingCall
+    from ..dify.client import CallEvent, PendingCall
 
 
-@dataclass(frozen=True)
-class Cancel:
-    """The user or the service manager wants the run stopped: SIGINT or SIGTERM."""
+class Cancel(NamedTuple):
+    """The user or the service manager wants the run stopped: the signal's number."""
 
     signum: int
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: the user wants it
-    """A signal ended what was done before anything was sent."""
+class InterruptedRunError(Exception):
+    """A signal came before anything was sent."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -29,26 +26,31 @@ class Interrupted(Exception):  # noqa: N818 - no error: the user wants it
 
 
 class EventQueue:
-    """A queue with deadlines. cancel() may be called from a signal handler: SimpleQueue.put is reentrant.
+    """A queue with deadlines.
 
-    interruption: what a signal handler of a Python program raised here, KeyboardInterrupt or the like; it was
-    taken as a Cancel. A second one is raised. The command's own handlers raise nothing.
+    Attributes:
+        interruption: What a signal handler of a Python program raised while the queue waited, KeyboardInterrupt
+            or the like; it counts as a Cancel, and a second one is raised. The command's own handlers raise
+            nothing.
     """
 
     def __init__(self) -> None:
         self.interruption: BaseException | None = None
-        self._queue: SimpleQueue[tuple[PendingCall, Message] | Cancel] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[PendingCall, CallEvent] | Cancel] = SimpleQueue()
 
-    def tell(self, call: PendingCall, message: Message) -> None:
-        """Called from the calls' threads."""
-        self._queue.put((call, message))
+    def put(self, call: PendingCall, event: CallEvent) -> None:
+        """Add an event; called from the calls' threads."""
+        self._queue.put((call, event))
 
     def cancel(self, signum: int) -> None:
-        """Ask for the end of the run; a second call asks to leave at once."""
+        """Ask for the end of the run; a second call asks to leave at once.
+
+        A signal handler may call it: SimpleQueue.put is reentrant.
+        """
         self._queue.put(Cancel(signum))
 
-    def get(self, until: float) -> tuple[PendingCall, Message] | Cancel | None:
-        """The next thing that happens, or None when the monotonic time `until` comes first."""
+    def get(self, until: float) -> tuple[PendingCall, CallEvent] | Cancel | None:
+        """Return the next thing that happens, or None when the monotonic time `until` comes first."""
         try:
             return self._queue.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
@@ -59,18 +61,18 @@ class EventQueue:
             self.interruption = error
             return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
-    def answer_of(self, call: PendingCall, until: float) -> Message | Cancel | None:
-        """The next message of one call, or a Cancel before it; None at the monotonic time `until`."""
-        while (heard := self.get(until)) is not None:
-            if isinstance(heard, Cancel):
-                return heard
-            if heard[0] is call:
-                return heard[1]
+    def answer_of(self, call: PendingCall, until: float) -> CallEvent | Cancel | None:
+        """Return the next event of one call, or a Cancel before it; None at the monotonic time `until`."""
+        while (event := self.get(until)) is not None:
+            if isinstance(event, Cancel):
+                return event
+            if event[0] is call:
+                return event[1]
         return None
 
     def pause(self, until: float) -> Cancel | None:
-        """Wait; messages of calls that are over do not matter, a Cancel ends the wait."""
-        while (heard := self.get(until)) is not None:
-            if isinstance(heard, Cancel):
-                return heard
+        """Wait until a monotonic time, or until a Cancel; events of calls that are over do not matter."""
+        while (event := self.get(until)) is not None:
+            if isinstance(event, Cancel):
+                return event
         return None

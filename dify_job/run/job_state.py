@@ -1,4 +1,4 @@
-"""Where a job keeps its state: one place, whatever the variables of the shell that asks say."""
+"""The state directory of a job: one place, whatever the variables of the shell that asks say."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, st
 
 
 def elsewhere_note(job: Job, config_path: Path | None) -> Message | None:
-    """Return a note where an installed job keeps its state elsewhere than this shell's variables say."""
+    """Return a note where an installed job has its state elsewhere than this shell's variables say."""
     place = pinned_elsewhere(job.name)
     if place is None or place != directory_of(job.name, config_path):
         return None

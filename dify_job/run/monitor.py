@@ -1,13 +1,14 @@
-"""One workflow run, from its POST or its id to its outcome: follow the stream, poll, recover, stop.
+"""Monitor one workflow run, from its POST or its id to its outcome: follow the stream, poll, recover, stop.
 
-A single loop over an inbox with alarms. Four kinds of call report to it: the POST, a joined stream of events
-(1.14), looks at the server's records, and stop. What servers do when things break: tests/data/recordings.
+A single event loop with timers. Four kinds of call report to it: the POST, a joined stream of events (1.14),
+polls of the server's records, and stop. What servers do when things break: tests/data/recordings.
 """
 
 import time
 
 from ..dify import models
 from ..dify.client import (
+    CallEvent,
     ConnectionLost,
     DifyClient,
     InternalError,
@@ -16,60 +17,59 @@ from ..dify.client import (
     StreamEvent,
     StreamOpened,
 )
-from ..dify.client import Message as CallMessage
-from ..dify.models import ApiError, Event, RunNotFound, WorkflowRun
+from ..dify.models import ApiError, Event, FailedNode, RunNotFound, WorkflowRun
 from ..dify.nodes import NodeTracker
+from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..system.values import replace
 from .event_queue import Cancel, EventQueue
 from .observers import RunIds, RunObserver
-from .outcome import CallEnd, Next, NotSent, RunOutcome, decide, ended_by_stop, refused_run
+from .outcome import Next, NotSent, RunOutcome, cancelled, decide, ended_by_stop, rejected_run, unknown
 from .poller import RunPoller
 from .run_spec import CallOptions
-from .stop import Stop
 
 _EVENTS_ENDPOINT = (1, 14)
 
 
 class RunMonitor:
-    """Follow one run to its outcome: one that was just begun, or one that was begun before.
-
-    observer: sees each event, and the run's ids before anything else waits.
-    """
+    """Monitor one run until its outcome is known: one that was just started, or one that was started before."""
 
     def __init__(
-        self,
-        dify: DifyClient,
-        inbox: EventQueue,
-        options: CallOptions,
-        observer: RunObserver,
+        self, dify: DifyClient, events: EventQueue, options: CallOptions, observer: RunObserver
     ) -> None:
+        """Monitor nothing yet.
+
+        Args:
+            dify: The client.
+            events: Where its calls and signals report.
+            options: Of the call.
+            observer: Sees each event, and the run's ids before anything else waits.
+        """
         self._dify = dify
-        self._inbox = inbox
+        self._events = events
         self._options = options
         self._observer = observer
-        self._records = RunPoller(dify, options)
+        self._poller = RunPoller(dify, options)
         self._run_id: str | None = None
         self._task_id: str | None = None
         self._known_running = False
         self._accepted = False
-        self._call: PendingCall | None = None  # the POST, as long as it can tell
+        self._call: PendingCall | None = None  # the POST, as long as it can bring the end
         self._joined: PendingCall | None = None
-        self._stop: Stop | None = None
+        self._stop: _Stop | None = None
         self._nodes = NodeTracker()
-        self._lost = ""  # why the POST can no longer tell
-        self._reported: CallEnd | None = None  # an `error` event, or an end without a status
+        self._lost = ""  # why the POST can no longer bring the end
+        self._reported: ApiError | WorkflowRun | None = None  # an `error` event, or an end without a status
         self._doubted: WorkflowRun | None = None  # a failure that the record has not confirmed
         self._settled: RunOutcome | None = None  # what the record says
         self._settled_at = float("inf")
 
     def follow(self, call: PendingCall) -> RunOutcome:
-        """Follow a POST that was just begun; ends at the latest 20 s after the deadline."""
+        """Follow a POST that was just sent; ends at the latest 20 s after the deadline."""
         self._call = call
         return self._loop(None)
 
     def resume(self, run_id: str | None, why: str) -> RunOutcome:
-        """Follow a run that an earlier process began, as one whose POST was lost.
+        """Follow a run that an earlier process started, as one whose POST was lost.
 
         Args:
             run_id: Its id; None to find it.
@@ -77,63 +77,55 @@ class RunMonitor:
         """
         self._accepted = True
         self._learn_ids(run_id, None)
-        return self._loop(self._lose(why))
+        return self._loop(self._on_lost(why))
 
     def _loop(self, outcome: RunOutcome | None) -> RunOutcome:
         try:
             while outcome is None:
-                heard = self._inbox.get(self._next_alarm())
-                if heard is None:
-                    outcome = self._alarm(time.monotonic())
-                elif isinstance(heard, Cancel):
-                    outcome = self._begin_stop(heard) if self._stop is None else self._leave(self._stop)
+                event = self._events.get(self._next_timer())
+                if event is None:
+                    outcome = self._on_timer(time.monotonic())
+                elif isinstance(event, Cancel):
+                    outcome = self._begin_stop(event) if self._stop is None else self._leave(self._stop)
                 else:
-                    outcome = self._hear(*heard)
+                    outcome = self._on_event(*event)
         finally:
-            for call in (self._call, self._joined, self._records.call):
+            for call in (self._call, self._joined, self._poller.call):
                 if call is not None:
-                    call.hang_up()
-        if outcome.run is None and self._exists:
+                    call.close()
+        if outcome.run is None and (self._run_id or self._task_id) and not self._is_rejected:
             run = WorkflowRun(
                 self._run_id,
                 self._task_id,
                 status=models.RUNNING if self._known_running else None,
                 failed_node=self._nodes.running_node if self._stop is not None else None,
             )
-            outcome = replace(outcome, run=run)
+            outcome = outcome._replace(run=run)
         return outcome
 
     @property
-    def _exists(self) -> bool:
-        """True where the server named the run, and did not deny it afterwards."""
-        return (self._run_id is not None or self._task_id is not None) and not self._refused
-
-    @property
-    def _refused(self) -> bool:
+    def _is_rejected(self) -> bool:
         """True where a stream said `failed` of a run of which nothing else was seen."""
         if self._doubted is None or self._nodes.seen:
             return False
-        return self._task_id is None or self._records.absent_for >= self._options.limits.first_ids
+        return self._task_id is None or self._poller.absent_for >= self._options.limits.first_ids
 
-    # Alarms
+    # Timers
 
-    def _next_alarm(self) -> float:
-        alarms = [self._records.look_at, self._settled_at]
-        alarms.append(self._stop.until if self._stop is not None else self._options.deadline)
-        if (idle_at := self._idle_at()) is not None:
-            alarms.append(idle_at)
-        return min(alarms)
+    def _next_timer(self) -> float:
+        until = self._stop.until if self._stop is not None else self._options.deadline
+        return min(self._poller.poll_at, self._settled_at, until, self._idle_at())
 
-    def _idle_at(self) -> float | None:
+    def _idle_at(self) -> float:
         """When a stream without a byte is given up; a blocking answer has none before its end."""
         call = self._call
         if self._stop is not None or call is None:
-            return None
-        if not (self._options.streaming and call.witness.connected):
-            return None
-        return max(call.last_byte, call.witness.since) + self._options.idle
+            return float("inf")
+        if not (self._options.streaming and call.tracker.connected):
+            return float("inf")
+        return max(call.last_byte, call.tracker.since) + self._options.idle
 
-    def _alarm(self, now: float) -> RunOutcome | None:
+    def _on_timer(self, now: float) -> RunOutcome | None:
         if now >= self._settled_at:
             return self._settled
         if self._stop is not None:
@@ -141,106 +133,105 @@ class RunMonitor:
                 return self._leave(self._stop)
         elif now >= self._options.deadline:
             return self._begin_stop(None)
-        elif (idle_at := self._idle_at()) is not None and now >= idle_at:
-            return self._lose(msg("not a byte came for {idle:.0f} s", idle=self._options.idle))
-        if now >= self._records.look_at:
-            self._records.ask()
+        elif now >= self._idle_at():
+            return self._on_lost(msg("not a byte came for {idle:.0f} s", idle=self._options.idle))
+        if now >= self._poller.poll_at:
+            self._poller.poll()
         return None
 
-    # What calls say
+    # Events of calls
 
-    def _hear(self, call: PendingCall, message: CallMessage) -> RunOutcome | None:
-        if isinstance(message, InternalError):
-            raise message.error
+    def _on_event(self, call: PendingCall, event: CallEvent) -> RunOutcome | None:
+        if isinstance(event, InternalError):
+            raise event.error
         if call is self._call:
-            return self._hear_post(message)
-        if call is self._records.call:
-            return self._hear_look(message)
-        if call is self._joined and isinstance(message, StreamEvent):
-            return self._hear_event(message.event)
+            return self._on_post(event)
+        if call is self._poller.call:
+            return self._on_poll(event)
+        if call is self._joined and isinstance(event, StreamEvent):
+            return self._on_stream_event(event.event)
         if self._stop is not None and call is self._stop.call:
-            self._stop.hear(message)
+            self._stop.on_answer(event)
             if self._stop.accepted:
                 self._observer.ids(RunIds(self._run_id, self._task_id, stop_accepted=True))
         return None
 
-    def _hear_post(self, message: CallMessage) -> RunOutcome | None:
-        match message:
+    def _on_post(self, event: CallEvent) -> RunOutcome | None:
+        match event:
             case StreamOpened(headers):
                 self._accepted = True
-                self._records.learn_version(models.version_of(headers))
-            case StreamEvent(event):
-                return self._hear_event(event)
+                self._poller.learn_version(models.version_of(headers))
+            case StreamEvent(stream_event):
+                return self._on_stream_event(stream_event)
             case Reply():
-                return self._hear_answer(message)
+                return self._on_reply(event)
             case ConnectionLost(sent=False, reason=reason):
                 return decide(NotSent(reason))
             case ConnectionLost(reason=reason):
-                return self._lose(msg("{reason}", reason=reason))
+                return self._on_lost(reason)
             case _:
-                return self._lose(msg("the stream ended without a result"))
+                return self._on_lost(msg("the stream ended without a result"))
         return None
 
-    def _hear_event(self, event: Event) -> RunOutcome | None:
+    def _on_stream_event(self, event: Event) -> RunOutcome | None:
         self._nodes.observe(event)
         self._learn_ids(event.run_id, event.task_id)
         if self._run_id or self._task_id:
             self._known_running = True
         if self._stop is None and self._doubted is None:  # such a stream may never bring the end
-            self._records.poll_beside_stream()
+            self._poller.on_stream_alive()
         self._observer.event(event)
         if event.run is not None:
-            return self._doubt(event.run) if event.unconfirmed else self._conclude(event.run)
-        if event.refusal is not None:
-            refusal = replace(event.refusal, version=self._records.version)
+            if not event.unconfirmed:
+                return self._conclude(event.run)
+            self._doubted = event.run  # it may be a rejection, or no failure at all: ask the record
+            why = msg(
+                "Dify reported a failure that its record did not confirm: {error}",
+                error=event.run.error or "",
+            )
+            return self._on_lost(why)
+        if event.error is not None:
+            error = event.error._replace(version=self._poller.version)
             if self._run_id is None:
-                return decide(refusal, self._options.terms)
-            self._reported = refusal
-            said = refusal.message or refusal.code
-            return self._lose(msg("Dify reported an error: {said}", said=said))
+                return decide(error, self._options)
+            self._reported = error
+            return self._on_lost(msg("Dify reported an error: {said}", said=error.message or error.code))
         return None
 
-    def _doubt(self, run: WorkflowRun) -> RunOutcome | None:
-        """Ask the record about a failure that may be a refusal, or none at all."""
-        self._doubted = run
-        return self._lose(
-            msg("Dify reported a failure that its record did not confirm: {error}", error=run.error or "")
-        )
-
-    def _hear_answer(self, reply: Reply) -> RunOutcome | None:
-        self._records.learn_version(models.version_of(reply.headers))
-        terms = self._options.terms
+    def _on_reply(self, reply: Reply) -> RunOutcome | None:
+        self._poller.learn_version(models.version_of(reply.headers))
         if not 200 <= reply.status < 300:
-            outcome = decide(models.read_refusal(reply.status, reply.headers, reply.body, reply.url), terms)
-            return self._lose(outcome.why) if outcome.next is Next.SEARCH else outcome
+            error = models.read_error(reply.status, reply.headers, reply.body, reply.url)
+            outcome = decide(error, self._options)
+            return self._on_lost(outcome.why) if outcome.next is Next.SEARCH else outcome
         match models.read_answer(reply.body):
             case WorkflowRun() as run:
                 self._learn_ids(run.run_id, run.task_id)
                 return self._conclude(run)
-            case ApiError() as refusal:
-                return decide(replace(refusal, version=self._records.version), terms)
+            case ApiError() as error:
+                return decide(error._replace(version=self._poller.version), self._options)
         if models.is_cut_off(reply.headers, reply.body):
-            return self._lose(msg("the answer was cut off"))
-        return decide(ApiError(reply.status, from_dify=False), terms)
+            return self._on_lost(msg("the answer was cut off"))
+        return decide(ApiError(reply.status, from_dify=False), self._options)
 
-    def _hear_look(self, message: CallMessage) -> RunOutcome | None:
-        match self._records.hear(message):
+    def _on_poll(self, event: CallEvent) -> RunOutcome | None:
+        match self._poller.on_answer(event):
             case RunNotFound():
-                return self._hear_absence()
+                return self._on_absent()
             case WorkflowRun() as run:
-                return self._hear_record(run)
+                return self._on_record(run)
         return None
 
-    def _hear_absence(self) -> RunOutcome | None:
-        if self._call is not None or self._run_id is None:
-            return self._records.give_up(self._lost) if self._call is None else None
-        if self._doubted is not None and self._refused:
-            return refused_run(self._doubted)
-        if self._reported is not None:
-            return decide(self._reported, self._options.terms)
-        return self._records.give_up(self._lost)
+    def _on_absent(self) -> RunOutcome | None:
+        if self._call is not None:
+            return None
+        if self._run_id is not None and self._doubted is not None and self._is_rejected:
+            return rejected_run(self._doubted)
+        if self._run_id is not None and self._reported is not None:
+            return decide(self._reported, self._options)
+        return self._poller.give_up(self._lost)
 
-    def _hear_record(self, run: WorkflowRun) -> RunOutcome | None:
+    def _on_record(self, run: WorkflowRun) -> RunOutcome | None:
         self._known_running = run.under_way
         if self._run_id is None:  # a row of the log, which has no outputs
             self._learn_ids(run.run_id, None)
@@ -257,7 +248,7 @@ class RunMonitor:
             self._settled_at = time.monotonic() + self._options.limits.last_event
         return None
 
-    # What follows from it
+    # What follows from them
 
     def _learn_ids(self, run_id: str | None, task_id: str | None) -> None:
         # In the snapshot of a resumed run the task id is the run id (`human-input-events-late-snapshot`).
@@ -267,41 +258,41 @@ class RunMonitor:
         self._run_id, self._task_id = known
         self._observer.ids(RunIds(self._run_id, self._task_id))
         if self._run_id is not None:
-            self._records.learn_run_id(self._run_id)
+            self._poller.learn_run_id(self._run_id)
             if self._call is None or self._stop is not None:
                 self._join()
         if self._stop is not None and self._stop.call is None and self._task_id is not None:
-            self._send_stop(self._stop, self._task_id)
+            self._stop.send(self._dify, self._task_id, self._options.user)
 
     def _conclude(self, run: WorkflowRun) -> RunOutcome | None:
         if run.under_way:
-            return self._lose(msg("the answer says that the run is {status}", status=run.status))
+            return self._on_lost(msg("the answer says that the run is {status}", status=run.status))
         if run.status is None and self._run_id is not None and self._reported is None:
             self._reported = run
-            return self._lose(msg("the answer does not say how the run ended"))
+            return self._on_lost(msg("the answer does not say how the run ended"))
         run = run.with_ids(self._run_id, self._task_id)
-        run = replace(run, failed_node=self._nodes.failed_node(run))
+        run = run._replace(failed_node=self._nodes.failed_node(run))
         if self._stop is not None and ended_by_stop(run):
             return self._stop.confirmed(run)
-        return decide(run, self._options.terms)
+        return decide(run, self._options)
 
-    def _lose(self, why: str) -> RunOutcome | None:
+    def _on_lost(self, why: str) -> RunOutcome | None:
         if self._call is not None:
-            self._call.hang_up()
+            self._call.close()
         self._call = None
         self._lost = why
         self._known_running = False
         if self._settled is not None:
             return self._settled
-        if (outcome := self._records.give_up(why)) is not None:
+        if (outcome := self._poller.give_up(why)) is not None:
             return outcome
-        self._records.poll_alone(accepted=self._accepted)
-        if not self._refused:
+        self._poller.on_stream_lost(accepted=self._accepted)
+        if not self._is_rejected:
             self._join()
         return None
 
     def _join(self) -> None:
-        """Join the events of the run; its pings prove nothing, so run detail is asked beside it.
+        """Join the events of the run; its pings prove nothing, so run detail is polled at the same time.
 
         Of a blocking run they never bring the end (`events-join-blocking-run`), but the task id for stop.
         """
@@ -309,39 +300,114 @@ class RunMonitor:
             return
         if not self._options.streaming and self._stop is None:
             return
-        if (self._records.version or _EVENTS_ENDPOINT) >= _EVENTS_ENDPOINT:
+        if (self._poller.version or _EVENTS_ENDPOINT) >= _EVENTS_ENDPOINT:
             self._joined = self._dify.join(self._run_id, self._options.user)
 
     # Stop
 
     def _begin_stop(self, cancel: Cancel | None) -> RunOutcome | None:
-        """Ask for the end of the run. Without a task id its names are looked for once more, for a moment."""
+        """Ask for the end of the run. Without a task id its ids are looked for once more, for a moment."""
         if self._settled is not None:
             return self._settled
-        stop = self._stop = Stop(cancel, self._options.limits, known_running=self._known_running)
-        if self._call is not None and not self._call.witness.connected:
-            self._call.hang_up()
-            if not self._call.witness.connected:  # shut before it stood: nothing can leave any more
-                return stop.before_anything_left()
-        self._lost = self._records.found_nothing(self._lost) if self._lost else self._lost
-        self._records.poll_for_end(at_once=self._call is None or self._task_id is None)
+        stop = self._stop = _Stop(cancel, self._options, known_running=self._known_running)
+        if self._call is not None and not self._call.tracker.connected:
+            self._call.close()
+            if not self._call.tracker.connected:  # shut before it was established: nothing can leave any more
+                if cancel is not None:
+                    return cancelled(cancel.signum)
+                return decide(NotSent(msg("no connection before the deadline")))._replace(next=Next.FINAL)
+        self._lost = self._poller.search_result(self._lost) if self._lost else self._lost
+        self._poller.await_stop(at_once=self._call is None or self._task_id is None)
         if self._task_id is not None:
-            self._send_stop(stop, self._task_id)
+            stop.send(self._dify, self._task_id, self._options.user)
         elif cancel is not None and not self._options.streaming:
             return self._leave(stop)
         else:
             self._join()
         return None
 
-    def _send_stop(self, stop: Stop, task_id: str) -> None:
-        stop.send(self._dify, task_id, self._options.user)
-
-    def _leave(self, stop: Stop) -> RunOutcome:
+    def _leave(self, stop: "_Stop") -> RunOutcome:
         if self._settled is not None:
             return self._settled
         return stop.unconfirmed(
-            streaming=self._options.streaming,
-            known_running=self._known_running,
-            lost=self._lost,
-            node=self._nodes.running_node,
+            known_running=self._known_running, lost=self._lost, node=self._nodes.running_node
         )
+
+
+class _Stop:
+    """One stop of one run.
+
+    Attributes:
+        accepted: The server answered it with success, which proves nothing (`stop-unknown-task`).
+        call: The request, once it is sent.
+        until: Monotonic time at which to leave even if nothing is confirmed.
+    """
+
+    def __init__(self, cancel: Cancel | None, options: CallOptions, *, known_running: bool) -> None:
+        """Send nothing yet.
+
+        Args:
+            cancel: The signal that asks for it; None where the deadline does.
+            options: Of the call.
+            known_running: The run is known to be running.
+        """
+        self._cancel = cancel
+        self._options = options
+        self._known_running = known_running
+        self._problem: str = msg("no task id was known yet")
+        self.accepted = False
+        self.call: PendingCall | None = None
+        self.until = time.monotonic() + options.limits.first_ids
+
+    def send(self, dify: DifyClient, task_id: str, user: str) -> None:
+        self._problem = msg("the server did not answer")
+        self.call = dify.stop(task_id, user)
+        self.until = time.monotonic() + self._options.limits.stop_confirmation
+
+    def on_answer(self, event: CallEvent) -> None:
+        match event:
+            case Reply(status=status) if 200 <= status < 300:
+                self.accepted = True
+            case Reply(status=status):
+                self._problem = msg("HTTP {status}", status=status)
+            case ConnectionLost(reason=reason):
+                self._problem = reason
+
+    def confirmed(self, run: WorkflowRun) -> RunOutcome:
+        """The run ended as a stopped one does."""
+        how = msg("stop was sent, and the server confirmed it")
+        outcome = self._outcome(how, run.failed_node, known_running=True)
+        return outcome._replace(run=run, unsettled=False)
+
+    def unconfirmed(self, *, known_running: bool, lost: str, node: FailedNode | None) -> RunOutcome:
+        """Nothing was confirmed in time; 124 only if the run was known to be running."""
+        known_running |= self._known_running
+        if self.call is None and not self._options.streaming:
+            how = msg("stop could not be asked: a blocking call never learns its task id; a run may go on")
+        elif self.call is None:
+            how = msg("stop could not be asked: {reason}; a run may go on", reason=self._problem)
+        elif not self.accepted:
+            how = msg("stop was sent, but not confirmed: {reason}; the run may go on", reason=self._problem)
+        else:
+            how = msg("stop was sent, but the server did not confirm it; the run may go on")
+        if self._cancel is None and not known_running:
+            return unknown(msg("{lost}; {how}", lost=lost or msg("the deadline passed"), how=how))
+        return self._outcome(how, node, known_running=known_running)
+
+    def _outcome(self, how: str, node: FailedNode | None, *, known_running: bool) -> RunOutcome:
+        hint = msg("look for the run in the app's Logs: one that waits in Dify's queue can begin later")
+        if known_running:
+            hint = msg(
+                "check the run in the app's Logs; Dify finishes the node that is currently executing"
+            )
+        if self._cancel is not None:
+            message = msg("cancelled; {how}", how=how)
+            return RunOutcome(
+                Outcome.CANCELLED, message, hint, signum=self._cancel.signum, unsettled=True
+            )
+        message = msg("the deadline passed; {how}", how=how)
+        if node is not None:
+            message = msg(
+                'the deadline passed at "{title}" ({kind}); {how}', title=node.title, kind=node.type, how=how
+            )
+        return RunOutcome(Outcome.TIMEOUT, message, hint, unsettled=True)

@@ -1,103 +1,264 @@
-"""Who is told of a run besides its caller: a ping, messages, figures. Nothing here changes how it ended."""
+"""Notifications and metrics after a run: pings as Healthchecks wants them, messages by apprise, a .prom file.
+
+All of it together is bounded, whatever the receiver does: each delivery has a thread that is left behind when
+the time is up. What fails is a warning, and never changes how the run ended.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
+import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import requests
 
 from .. import log
-from ..config.model import Job, Notify
-from ..exit_codes import Outcome
+from ..config.model import Job, Notify, Secret, file_of
+from ..config.secrets import read_urls
+from ..exit_codes import TABLE, Outcome, RetrySafety
+from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.history import RunRecord, read_history, summary
+from ..messages.problem import command
+from ..state.history import RunRecord, Summary, read_history, summary
+from ..system.transaction import write_whole
 from .event_queue import EventQueue
-from .notification import Notification, is_told_by_run
 from .result import Result
 
-if TYPE_CHECKING:
-    from .notifiers import Notifier
+LIMIT = 10.0  # seconds that all of it may take after the run
+_LONGEST_BODY = 10_000  # bytes; Healthchecks stores as much by default
+_ANSWER = 5.0  # seconds without a byte
+_PAUSE = 1.0  # before a second try
+_TICK = 0.02
+# Under systemd these come before a configuration or after an internal error: the unit's handler notifies.
+_BY_HANDLER = frozenset({Outcome.USAGE, Outcome.BUG, Outcome.CONFIG})
+_BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_HANDLER)
 
 
-class Notifications:
-    """What is told of one run of a job.
+def is_notified_by_run(exit_code: int) -> bool:
+    """Return True where a unit's `run` notifies, False where its failure handler does; by the status alone."""
+    return exit_code in _BY_RUN
 
-    by_unit: it was started by a unit of ours, whose handler tells what `run` leaves to it.
+
+class Notification(NamedTuple):
+    """One ended run, as notifications describe it.
+
+    Attributes:
+        job: Its name.
+        run: The run.
+        failures_before: In a row, just before this run.
+        console: The address of the app's log in Dify's console.
     """
 
-    def __init__(self, job: Job, *, by_unit: bool, environ: Mapping[str, str] = os.environ) -> None:
-        self._job = job
-        self._by_unit = by_unit
-        self._notifier = notifier_of(job, rid_of(environ.get("INVOCATION_ID") if by_unit else None))
+    job: str
+    run: RunRecord
+    failures_before: int = 0
+    console: str | None = None
 
-    def begins(self) -> None:
-        """It is the run's turn."""
-        if self._job.notify.on_recovery and self._job.state == "none":
-            log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
-        if self._notifier is not None:
-            _harmless(self._notifier.begins)
+    @property
+    def recovered(self) -> bool:
+        """True for the first success after failures."""
+        return self.run.succeeded and self.failures_before > 0
 
-    def ends(self, result: Result, directory: Path | None, inbox: EventQueue) -> None:
-        """The result stands, is kept in `directory` and is with the caller. A skip is nobody's news."""
-        if result.outcome is not Outcome.SKIPPED:
-            _harmless(lambda: self._end(result, directory, inbox))
+    @property
+    def ping(self) -> str:
+        """The last part of the ping's path: the exit status, or fail where the process had none."""
+        return "fail" if self.run.exit_code is None else str(self.run.exit_code)
 
-    def _end(self, result: Result, directory: Path | None, inbox: EventQueue) -> None:
-        job, run = self._job, RunRecord.of(result.as_record())
-        before = tuple(one for one in past_of(directory) if one.call_time != run.call_time)
-        write_metrics(job, run, before)
-        if self._notifier is None:
-            return
-        if self._by_unit and not is_told_by_run(result.exit_code):
-            self._notifier.leaves()
-            return
-        cancelled = result.outcome is Outcome.CANCELLED
-        self._notifier.ends(report_of(job, run, before), _leave_on(inbox, cancelled=cancelled))
+    @property
+    def title(self) -> str:
+        """One line; a recovery has its own."""
+        outcome: str = self.run.outcome
+        how: str = msg("failed: {outcome}", outcome=outcome)
+        if self.run.succeeded or outcome in (Outcome.FAILED, "killed"):
+            how = "succeeded" if self.run.succeeded else outcome
+        host = socket.gethostname()
+        return msg("dify-job: {job} {how} on {gethostname}", job=self.job, how=how, gethostname=host)
 
-
-def _harmless(tell: Callable[[], None]) -> None:
-    """Tell others; whatever goes wrong with it, the run and its result stand."""
-    try:
-        tell()
-    except Exception as error:  # noqa: BLE001 - a fault of ours in this must not become the run's
-        log.warning(msg("others could not be told: {name}: {error}", name=type(error).__name__, error=error))
-
-
-def rid_of(invocation: str | None) -> str:
-    """The UUID of a run: its unit's invocation, which the unit's handler knows as well, or a new one."""
-    try:
-        return str(uuid.UUID(invocation or ""))
-    except ValueError:
-        return str(uuid.uuid4())
-
-
-def report_of(job: Job, run: RunRecord, before: tuple[RunRecord, ...]) -> Notification:
-    """What others are told of a run, given those before it."""
-    failures = summary(before).failures_in_a_row
-    return Notification(job=job.name, run=run, failures_before=failures, console=job.console_url)
-
-
-def write_metrics(job: Job, run: RunRecord, before: tuple[RunRecord, ...]) -> None:
-    """Leave the figures of a run where the job wants them; what fails is a warning."""
-    if job.metrics.textfile is None:
-        return
-    from . import metrics  # noqa: PLC0415 - start-up time; few jobs have them
-
-    try:
-        metrics.write(job.metrics.textfile, job.name, run, summary((*before, run)))
-    except OSError as error:
-        log.warning(
-            msg("the metrics could not be written: {strerror}", strerror=error.strerror),
-            path=str(job.metrics.textfile),
+    @property
+    def title_of_recovery(self) -> str:
+        """The same for those who want to know of recoveries."""
+        return msg(
+            "dify-job: {job} succeeded after {times} on {gethostname}",
+            job=self.job,
+            times="a failure" if self.failures_before == 1 else f"{self.failures_before} failures",
+            gethostname=socket.gethostname(),
         )
 
+    @property
+    def body(self) -> str:
+        """A few lines for a person."""
+        run = self.run
+        retry = next((row.again for row in TABLE if row.code == run.exit_code), None)
+        count = "" if not run.attempts else f", {run.attempts} attempt{'s' * (run.attempts != 1)}"
+        took, status = "", run.outcome
+        if run.duration is not None:
+            took = msg(", took {duration:.1f} s{count}", duration=run.duration, count=count)
+        if run.exit_code is not None:
+            status = msg("{outcome}, exit status {exit_code}", outcome=run.outcome, exit_code=run.exit_code)
+        lines = (
+            ("", run.message),
+            ("", run.hint),
+            ("outcome", status),
+            (msg("a retry is"), retry if retry in (RetrySafety.SAFE, RetrySafety.NOT_SAFE) else None),
+            ("began", f"{run.call_time}{took}"),
+            ("tokens", None if run.tokens is None else str(run.tokens)),
+            ("run", run.run_id),
+            ("console", self.console),
+            ("more", command("dify-job", "logs", self.job)),
+        )
+        return "\n".join(f"{name}: {text}" if name else text for name, text in lines if text)
 
-def past_of(directory: Path | None) -> tuple[RunRecord, ...]:
-    """The history in a state directory; empty where there is none or it cannot be read."""
+
+class Notifier:
+    """Notifies those whom a job names, and writes its metrics."""
+
+    def __init__(
+        self, job: Job, *, by_unit: bool = False, invocation: str | None = None, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            job: The job.
+            by_unit: A unit of ours started it, whose handler notifies of what `run` leaves to it.
+            invocation: The unit's invocation, which its handler knows as well.
+            environ: Has it under INVOCATION_ID where by_unit is true.
+        """
+        self._job = job
+        self._notify = job.notify
+        self._by_unit = by_unit
+        self._start: _Delivery | None = None
+        try:
+            self._rid = str(uuid.UUID(invocation or (environ.get("INVOCATION_ID") if by_unit else None) or ""))
+        except ValueError:
+            self._rid = str(uuid.uuid4())
+        if self._notify.healthchecks:
+            _hide(self._notify.healthchecks)
+
+    def started(self) -> None:
+        """Ping that the run begins, without waiting for it."""
+        if self._notify.on_recovery and self._job.state == "none":
+            log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
+        _safely(self._ping_start)
+
+    def _ping_start(self) -> None:
+        if self._notify.healthchecks:
+            url = ping_url(self._notify.healthchecks, "start", self._rid)
+            self._start = _Delivery(msg("the start ping"), lambda: _ping(url, b"", time.monotonic() + LIMIT))
+
+    def finished(self, result: Result, directory: Path | None, events: EventQueue) -> None:
+        """Notify of a result that is final, stored and with the caller; of a skip nobody is notified.
+
+        Args:
+            result: How the run ended.
+            directory: The job's state directory.
+            events: A second signal ends the wait; so does a first SIGINT, while a first SIGTERM lets the
+                messages go out.
+        """
+        if result.outcome is Outcome.SKIPPED:
+            return
+        cancelled = result.outcome is Outcome.CANCELLED
+
+        def pause(seconds: float) -> bool:
+            cancel = events.pause(time.monotonic() + seconds)
+            return cancel is not None and (cancelled or cancel.signum == signal.SIGINT)
+
+        def notify() -> None:
+            run = RunRecord.of(result.as_record())
+            before = [one for one in past_runs(directory) if one.call_time != run.call_time]
+            by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
+            self.ended(run, before, pause, by_handler=by_handler)
+
+        _safely(notify)
+
+    def ended(
+        self,
+        run: RunRecord,
+        before: Sequence[RunRecord],
+        pause: Callable[[float], bool] | None = None,
+        *,
+        by_handler: bool = False,
+    ) -> None:
+        """Write the metrics of a run and notify, within LIMIT seconds.
+
+        Args:
+            run: The run.
+            before: The runs before it, oldest first.
+            pause: Waits some seconds; True when it is time to leave.
+            by_handler: The unit's handler notifies; the start ping must have arrived before.
+        """
+        _write_metrics(self._job, run, before)
+        if by_handler:
+            if self._start is not None:
+                self._start.wait(LIMIT)
+                self._start.warn()
+            return
+        failures = summary(before).failures_in_a_row
+        notification = Notification(self._job.name, run, failures, self._job.console_url)
+        until = time.monotonic() + LIMIT
+        occasions = [(notification.title, self._notify.on_failure)]
+        if run.succeeded:
+            recovery = self._notify.on_recovery if notification.recovered else ()
+            occasions = [
+                (notification.title_of_recovery, recovery),
+                (notification.title, self._notify.on_success),
+            ]
+        deliveries = _messages(occasions, notification)
+        if self._notify.healthchecks:
+            url = ping_url(self._notify.healthchecks, notification.ping, self._rid)
+            body = _bounded(notification.body, log.recent())
+            deliveries.append(_Delivery(msg("the ping"), lambda: self._ping_after_start(url, body, until)))
+        _wait(deliveries, until, pause)
+        for delivery in deliveries:
+            delivery.warn()
+
+    def test(self, notification: Notification) -> dict[str, str | None]:
+        """Send a test message to each address there is, and a ping that changes nothing.
+
+        Args:
+            notification: What the message says.
+
+        Returns:
+            Why each of them failed; None for one that arrived.
+        """
+        until = time.monotonic() + LIMIT
+        notify = self._notify
+        names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
+        unreadable = {str(file_of(name)): error for name in names if (error := _file_error(name)) is not None}
+        deliveries = _messages([(notification.title, names)], notification)
+        if notify.healthchecks:
+            url, body = ping_url(notify.healthchecks, "log", self._rid), notification.body.encode()
+            deliveries.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
+        _wait(deliveries, until)
+        return unreadable | {delivery.what: delivery.error for delivery in deliveries}
+
+    def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
+        if self._start is not None:  # a start that arrives after the end would be a run that never ends
+            self._start.wait(min(_ANSWER, until - time.monotonic()))  # and the end must have time, too
+            self._start.warn()
+        _ping(url, body, until)
+
+
+def _safely(notify: Callable[[], None]) -> None:
+    """Notify; whatever goes wrong with it, the run and its result stand."""
+    try:
+        notify()
+    except Exception as error:  # noqa: BLE001 - a fault here must not become the run's
+        log.warning(msg("no notification was sent: {name}: {error}", name=type(error).__name__, error=error))
+
+
+def past_runs(directory: Path | None) -> tuple[RunRecord, ...]:
+    """Return the history in a state directory; empty where there is none or it cannot be read."""
     try:
         return read_history(directory) if directory is not None else ()
     except OSError as error:
@@ -107,20 +268,235 @@ def past_of(directory: Path | None) -> tuple[RunRecord, ...]:
         return ()
 
 
-def notifier_of(job: Job, rid: str) -> Notifier | None:
-    """Who sends what the job's `notify` wants; None where it wants nothing."""
-    if job.notify == Notify():
-        return None
-    from .notifiers import Notifier  # noqa: PLC0415 - start-up time; few runs have anybody to tell
-
-    return Notifier(job.notify, rid)
+class _DeliveryError(Exception):
+    """Why a delivery failed, without any address in it."""
 
 
-def _leave_on(inbox: EventQueue, *, cancelled: bool) -> Callable[[float], bool]:
-    """A second signal leaves at once, and so does a person's; a first SIGTERM lets the messages go out."""
+class _Delivery:
+    """One message to one place, in a thread."""
 
-    def pause(seconds: float) -> bool:
-        heard = inbox.pause(time.monotonic() + seconds)
-        return heard is not None and (cancelled or heard.signum == signal.SIGINT)
+    def __init__(self, what: str, send: Callable[[], None]) -> None:
+        self.what = what
+        self._send = send
+        self._error: str | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True, name=what)
+        self._thread.start()
 
-    return pause
+    def _work(self) -> None:
+        try:
+            self._send()
+        except _DeliveryError as error:
+            self._error = error.args[0]
+        except Exception as error:  # noqa: BLE001 - whatever a library raises, it is a message that failed
+            self._error = type(error).__name__
+
+    @property
+    def pending(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        self._thread.join(max(0.0, seconds))
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed; None where it arrived."""
+        return msg("no answer in time") if self.pending else self._error
+
+    def warn(self) -> None:
+        if self.error is not None:
+            log.warning(msg("{what} failed: {fault}", what=self.what, fault=self.error))
+
+
+def _wait(
+    deliveries: Sequence[_Delivery], until: float, pause: Callable[[float], bool] | None = None
+) -> None:
+    while any(delivery.pending for delivery in deliveries) and time.monotonic() < until:
+        if pause is None:
+            time.sleep(_TICK)
+        elif pause(_TICK):
+            return
+
+
+def _messages(
+    occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification
+) -> list[_Delivery]:
+    """Send one message to each URL, whichever lists have it: the first of its titles."""
+    titles: dict[Secret, tuple[str, str]] = {}
+    for title, names in occasions:
+        for name in dict.fromkeys(names):
+            file = file_of(name)
+            for number, url in enumerate(_urls(file), 1):
+                what = msg("the message to line {number} of {file_of}", number=number, file_of=file)
+                titles.setdefault(url, (title, what))
+    body = log.redact(notification.body)
+    return [
+        _Delivery(what, _message(url, title, body, notification)) for url, (title, what) in titles.items()
+    ]
+
+
+def ping_url(base: str, what: str, rid: str) -> str:
+    """Return `BASE/what?rid=...`; the base may end in a slash, and keeps its query."""
+    parts = urlsplit(base)
+    query = "&".join(filter(None, (parts.query, urlencode({"rid": rid}))))
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{what}", query=query))
+
+
+def _ping(url: str, body: bytes, until: float) -> None:
+    """POST, and once more where the first certainly did not arrive."""
+    why = _post(url, body)
+    if why is not None and time.monotonic() + _PAUSE < until:
+        time.sleep(_PAUSE)
+        why = _post(url, body)
+    if why is not None:
+        raise _DeliveryError(why)
+
+
+def _post(url: str, body: bytes) -> str | None:
+    """None when a ping arrived, else why it certainly did not. Raises _DeliveryError where that is not sure."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
+    try:
+        with requests.post(url, data=body, headers=headers, timeout=_ANSWER, stream=True) as answer:
+            if not answer.ok:
+                raise _DeliveryError(f"HTTP {answer.status_code}")
+            said = next(answer.iter_content(200), b"")
+            if said.startswith(b"OK ("):  # Healthchecks: "OK (not found)", "OK (rate limited)"
+                text = said.decode(errors="replace")
+                raise _DeliveryError(msg("the receiver says {decode!r}", decode=text))
+    except requests.exceptions.SSLError:
+        raise _DeliveryError(msg("its TLS certificate is not trusted")) from None
+    except requests.exceptions.ConnectTimeout:
+        return msg("no connection")
+    except requests.exceptions.RequestException as error:
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        if type(reason).__name__ in ("NewConnectionError", "NameResolutionError"):
+            return msg("no connection")
+        raise _DeliveryError(msg("no whole answer ({name})", name=type(error).__name__)) from None
+    return None
+
+
+def _file_error(name: str) -> str | None:
+    """Why no message can go to the addresses of a file; None where it has some."""
+    try:
+        read_urls(file_of(name))
+    except JobError as error:
+        if error.hint:
+            return msg("{message}; {hint}", message=error.message, hint=error.hint)
+        return error.message
+    return None
+
+
+def _urls(file: Path) -> Sequence[Secret]:
+    try:
+        found = read_urls(file)
+    except JobError as error:
+        log.warning(msg("a message was not sent: {message}", message=error.message), hint=error.hint)
+        return ()
+    for url in found:
+        _hide(url.reveal())
+    return found
+
+
+def _message(url: Secret, title: str, body: str, notification: Notification) -> Callable[[], None]:
+    def send() -> None:
+        try:
+            apprise = import_module("apprise")  # an extra, and only for jobs with messages
+        except ImportError:
+            raise _DeliveryError(
+                msg("apprise is not installed beside dify-job: pip install apprise")
+            ) from None
+        _keep_apprise_discreet()
+        service = apprise.Apprise()  # one each: several in one would wait for one another
+        if not service.add(url.reveal()):
+            raise _DeliveryError(
+                msg("it is not a URL that apprise knows (https://github.com/caronc/apprise/wiki)")
+            )
+        kind = apprise.NotifyType.SUCCESS if notification.run.succeeded else apprise.NotifyType.FAILURE
+        if not service.notify(
+            body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT
+        ):
+            raise _DeliveryError(msg("apprise could not deliver it"))
+
+    return send
+
+
+@cache
+def _keep_apprise_discreet() -> None:
+    """What it logs goes to the log of the program that has one, without secrets, and never to stderr."""
+    logger = logging.getLogger("apprise")
+    logger.addHandler(logging.NullHandler())
+    logger.addFilter(_hide_secrets)
+
+
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = log.redact(record.getMessage()), ()
+    return True
+
+
+def _bounded(body: str, lines: Sequence[str]) -> bytes:
+    """The body and as many of the last lines of the log as fit, the newest of them."""
+    head = f"{log.redact(body)}\n\n".encode()[:_LONGEST_BODY]
+    tail = "\n".join(lines).encode()[-(_LONGEST_BODY - len(head)) :] if len(head) < _LONGEST_BODY else b""
+    return (head + tail).decode(errors="ignore").encode()
+
+
+def _hide(url: str) -> None:
+    """Hide an address and what is secret in it from the log: its logins, and what looks like a token."""
+    log.hide(url)
+    login, at, rest = url.partition("://")[2].rpartition("@")
+    for piece in (*re.split(r"[:/]", login if at else ""), *re.split(r"[/?&=#]", rest)):
+        if len(piece) >= 16 or (at and piece in login.split(":")):
+            log.hide(piece)
+
+
+def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord]) -> None:
+    """Write the figures of a run for Prometheus, readable for everybody; what fails is a warning."""
+    path = job.metrics.textfile
+    if path is None:
+        return
+    text = "".join(exposition(job.name, run, summary((*before, run))))
+    try:
+        write_whole(path, text.encode(errors="replace"), 0o644)
+    except OSError as error:
+        reason = msg("the metrics could not be written: {strerror}", strerror=error.strerror)
+        log.warning(reason, path=str(path))
+
+
+def exposition(job: str, run: RunRecord, past: Summary) -> Iterator[str]:
+    """Give the text format of Prometheus, one gauge after the other.
+
+    Args:
+        job: The job's name.
+        run: Its last run.
+        past: Of the history, this run included.
+    """
+    last_success = RunRecord(call_time=past.last_success or "", outcome="", exit_code=0, message="").began
+    gauges: tuple[tuple[str, str, float | None], ...] = (
+        ("last_run_timestamp_seconds", "When the last run began.", _seconds(run)),
+        ("last_run_success", "1 where it exited with 0, else 0.", float(run.exit_code == 0)),
+        ("last_run_exit_code", "Its exit status; absent where it was killed.", run.exit_code),
+        ("last_run_duration_seconds", "How long it took.", run.duration),
+        ("last_run_attempts", "How many requests to start it were sent.", run.attempts),
+        ("last_run_tokens", "The tokens that Dify counted.", run.tokens),
+        (
+            "last_success_timestamp_seconds",
+            "When the last run that succeeded began.",
+            last_success.timestamp() if last_success is not None else None,
+        ),
+        ("failures_in_a_row", "Runs that failed since the last success.", past.failures_in_a_row),
+    )
+    for name, text, value in gauges:
+        if value is not None:
+            yield f"# HELP dify_job_{name} {text}\n# TYPE dify_job_{name} gauge\n"
+            yield f'dify_job_{name}{{job="{_escaped(job)}"}} {value!r}\n'
+    yield "# HELP dify_job_last_run_info How the last run ended.\n# TYPE dify_job_last_run_info gauge\n"
+    labels = {"job": job, "outcome": run.outcome, "workflow_run_id": run.run_id or ""}
+    pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
+    yield f"dify_job_last_run_info{{{pairs}}} 1\n"
+
+
+def _seconds(run: RunRecord) -> float | None:
+    return run.began.timestamp() if run.began is not None else None
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

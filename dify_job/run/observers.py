@@ -1,20 +1,19 @@
-"""Who sees what becomes of a run; nothing that an observer does changes the outcome."""
+"""Observers of a run: its log, its state, and others that the caller has. None of them changes the outcome."""
 
 import contextlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from .. import log
 from ..config.model import Job
 from ..dify.models import Event
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, cannot_write
-from ..system.values import dataclass, replace
 from .result import Result, log_result
 
 
-@dataclass(frozen=True)
-class RunIds:
-    """What the server calls a run. stop_accepted: it took a request to stop the run."""
+class RunIds(NamedTuple):
+    """The ids that the server gave a run; `stop_accepted`: it accepted a request to stop the run."""
 
     run_id: str | None
     task_id: str | None
@@ -31,10 +30,10 @@ class RunObserver:
         """An event of the run's stream came."""
 
     def ids(self, ids: RunIds) -> None:
-        """The server named the run, or took a stop; nothing waits before this returns."""
+        """The server named the run, or accepted a stop; nothing waits before this returns."""
 
     def finished(self, result: Result) -> None:
-        """The result stands, and is kept in the job's state."""
+        """The result is final, and is stored in the job's state."""
 
 
 class Observers(RunObserver):
@@ -65,40 +64,46 @@ class Observers(RunObserver):
 
 
 class LogObserver(RunObserver):
-    """Writes the run into the log: its start, its events for who debugs, and its result in one line."""
+    """Logs the run: its start, its events at the debug level, and its result in one line."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def started(self) -> None:
-        """Write that the run began."""
+        """Log that the run began."""
         log.info(msg("run started"), message_id="started", job=self._job.name)
 
     def event(self, event: Event) -> None:
-        """Write the event, for who debugs."""
+        """Log the event."""
         log.debug(event.kind, node=event.node, status=event.node_status, workflow_run_id=event.run_id)
 
     def ids(self, ids: RunIds) -> None:
-        """Write what the server calls the run."""
+        """Log the ids of the run."""
         log.debug(msg("the server named the run"), workflow_run_id=ids.run_id, task_id=ids.task_id)
 
     def finished(self, result: Result) -> None:
-        """Write the result in one line."""
+        """Log the result."""
         log_result(result, outputs=self._job.log_outputs)
 
 
 class StateObserver(RunObserver):
-    """Keeps the run in the job's state: in flight as long as its end is not known, then in the history.
+    """Stores the run in the job's state: in flight as long as its end is not known, then in the history.
 
-    state: None for `state = "none"`. record: the attempt under way, None before the first.
+    Attributes:
+        record: The attempt in progress, None before the first.
     """
 
     def __init__(self, state: JobState | None) -> None:
+        """Store nothing yet; state is None for `state = "none"`."""
         self._state = state
         self.record: InFlight | None = None
 
     def submitting(self, record: InFlight) -> None:
-        """Put a run on disk before it is submitted. Raises JobError (cannot-write)."""
+        """Put a run on disk before it is submitted.
+
+        Raises:
+            JobError: It cannot be written (cannot-write).
+        """
         self.record = record
         if self._state is None:
             return
@@ -108,17 +113,16 @@ class StateObserver(RunObserver):
             raise cannot_write(self._state.directory, error) from None
 
     def not_submitted(self) -> None:
-        """The attempt started nothing: a process that is killed before the next one leaves no run."""
+        """Remove the record of an attempt that started nothing: a kill before the next one leaves no run."""
         if self._state is not None:
             with contextlib.suppress(OSError):
                 self._state.clear_in_flight()
 
     def ids(self, ids: RunIds) -> None:
-        """Put what the server calls the run on disk."""
+        """Put the ids of the run on disk."""
         if self.record is None or self._state is None:
             return
-        self.record = replace(
-            self.record,
+        self.record = self.record._replace(
             workflow_run_id=_no_secret(ids.run_id),
             task_id=_no_secret(ids.task_id),
             stopped=ids.stop_accepted,
@@ -126,32 +130,31 @@ class StateObserver(RunObserver):
         try:
             self._state.put_in_flight(self.record)
         except OSError as error:
-            log.warning(msg("the run's id could not be kept"), reason=error.strerror, run=ids.run_id)
+            log.warning(msg("the run's id could not be stored"), reason=error.strerror, run=ids.run_id)
 
-    def keep(self, result: Result, *, our_turn: bool, unsettled: bool) -> None:
-        """Keep the result.
+    def store(self, result: Result, *, our_turn: bool, unsettled: bool) -> None:
+        """Store the result.
 
         Args:
             result: How the run ended.
-            our_turn: This process holds the lock; else the result is a line of the history alone.
+            our_turn: This process has the lock; else the result is a line of the history alone.
             unsettled: A run may be left on the server, so that the in-flight record stays.
         """
         if self._state is None:
             return
         try:
             if not our_turn:
-                self._state.remember(result.as_record())
+                self._state.append_history(result.as_record())
                 return
-            self._state.finish(result.as_record())
+            self._state.record_result(result.as_record())
             # Last: after a kill in between the next run enters the end, where it is not there.
             if not unsettled:
                 self._state.clear_in_flight()
             elif self.record is not None:
-                self._state.put_in_flight(replace(self.record, reported=str(result.outcome)))
+                self._state.put_in_flight(self.record._replace(reported=str(result.outcome)))
         except OSError as error:
-            log.warning(
-                msg("the result could not be kept"), reason=error.strerror, path=str(self._state.directory)
-            )
+            path = str(self._state.directory)
+            log.warning(msg("the result could not be stored"), reason=error.strerror, path=path)
 
 
 def _no_secret(identifier: str | None) -> str | None:

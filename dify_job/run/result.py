@@ -1,26 +1,44 @@
 """The result of `run`: what stdout, the state directory and the log's last line are made from."""
 
+from __future__ import annotations
+
+import time
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
-from ..messages.message import Message, msg
+from ..messages.errors import JobError
+from ..messages.message import msg
 from ..messages.problem import about_job
 from ..messages.sanitize import one_line
+from ..messages.stored import as_data
 from ..system.json_text import dumps
-from ..system.values import dataclass, replace
 from .outcome import RunOutcome
+
+if TYPE_CHECKING:
+    from .run_spec import RunContext
 
 SCHEMA = 1
 _LONGEST_TITLE = 100  # characters of a node's title or type
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How a run of a job ended. call_time: RFC 3339 with offset; duration: seconds; attempts counts POSTs."""
+class Result(NamedTuple):
+    """How a run of a job ended.
+
+    Attributes:
+        job: Its name.
+        outcome: The row of the exit table.
+        exit_code: The exit status of the command.
+        message: What happened.
+        hint: What fixes it, or None.
+        call_time: When it began, RFC 3339 with offset.
+        attempts: POSTs that were sent.
+        duration: Seconds.
+        run: The run; None where none was started.
+    """
 
     job: str
     outcome: Outcome
@@ -39,11 +57,12 @@ class Result:
 
     @property
     def response_data(self) -> dict[str, Any] | None:
-        """Ids and data of the run, in one shape whatever told it; None where none was started."""
+        """Ids and data of the run, in one shape however it was learned; None where none was started."""
         return response_of(self.run) if self.run is not None else None
 
     def as_json(self) -> dict[str, Any]:
-        """The object on stdout: the first four keys are the original system's."""
+        """Return the object for stdout: the first four keys are the original system's."""
+        node = self.run.failed_node if self.run is not None else None
         return {
             "success": self.success,
             "message": self.message,
@@ -56,11 +75,14 @@ class Result:
             "attempts": self.attempts,
             "duration_s": round(self.duration, 3),
             "hint": self.hint,
-            "failed_node": _node_as_json(self.run.failed_node) if self.run is not None else None,
+            "failed_node": node and node._asdict(),
         }
 
     def as_record(self) -> Mapping[str, Any]:
-        """What the history keeps: the same without outputs, which can be large or private."""
+        """Return the line of the history: the same without outputs, which can be large or private.
+
+        Message and hint stand there as data, too, so that they can be shown in each reader's language.
+        """
         data = self.as_json()
         del data["response_data"]
         run = self.run or WorkflowRun()
@@ -71,106 +93,128 @@ class Result:
             "elapsed_time": run.elapsed_time,
             "total_tokens": run.total_tokens,
             "total_steps": run.total_steps,
+            "message_data": as_data(self.message),
+            "hint_data": as_data(self.hint),
         }
         return log.redacted(data)  # a server can send the key back as an id
 
 
 def response_of(run: WorkflowRun) -> dict[str, Any]:
-    """The `response_data` of a result: one shape whatever path the run came by."""
-    return {
-        "task_id": run.task_id,
-        "workflow_run_id": run.run_id,
-        "data": {
-            "id": run.run_id,
-            "workflow_id": run.workflow_id,
-            "status": run.status,
-            "outputs": dict(run.outputs or {}),
-            "error": run.error,
-            "elapsed_time": run.elapsed_time,
-            "total_tokens": run.total_tokens,
-            "total_steps": run.total_steps,
-            "created_at": run.created_at,
-            "finished_at": run.finished_at,
-        },
-    }
+    """Return the `response_data` of a result: one shape however the run was learned."""
+    data = run._asdict()
+    del data["task_id"], data["failed_node"]
+    data = {"id": data.pop("run_id")} | data | {"outputs": dict(run.outputs or {})}
+    return {"task_id": run.task_id, "workflow_run_id": run.run_id, "data": data}
 
 
-def _node_as_json(node: FailedNode | None) -> dict[str, Any] | None:
-    return None if node is None else {"title": node.title, "type": node.type, "error": node.error}
+def now_as_text(ago: float = 0.0) -> str:
+    """Return a call_time: RFC 3339 in local time.
+
+    Args:
+        ago: Seconds before now.
+    """
+    return (datetime.now().astimezone() - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
 
 
-def _printable(run: WorkflowRun | None) -> WorkflowRun | None:
-    """The run with its failed node fit for one line: the words are the server's."""
-    if run is None or run.failed_node is None:
-        return run
-    node = run.failed_node
-    return replace(
-        run,
-        failed_node=FailedNode(
+def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, duration: float) -> Result:
+    """Return the result of an outcome; a server's words can hold our key, colours and megabytes.
+
+    Args:
+        outcome: How the run ended.
+        job: Its name.
+        call_time: When it began.
+        attempts: POSTs that were sent.
+        duration: Seconds.
+    """
+    run = outcome.run
+    if run is not None and run.failed_node is not None:
+        node = run.failed_node
+        printable = FailedNode(
             title=one_line(log.redact(node.title), _LONGEST_TITLE),
             type=one_line(log.redact(node.type), _LONGEST_TITLE),
             error=one_line(log.redact(node.error)) if node.error else None,
-        ),
-    )
-
-
-def now_as_text() -> str:
-    """A call_time: RFC 3339 in local time."""
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
-
-
-def result_of(verdict: RunOutcome, job: str, *, call_time: str, attempts: int, duration: float) -> Result:
-    """The result that a verdict becomes; a server's words can hold our key, colours and megabytes."""
+        )
+        run = run._replace(failed_node=printable)
     return Result(
         job=job,
-        outcome=verdict.outcome,
-        exit_code=code_of(verdict.outcome, verdict.signum or 0),
-        message=one_line(log.redact(verdict.message)),
-        hint=one_line(log.redact(about_job(verdict.hint, job))) if verdict.hint else None,
+        outcome=outcome.outcome,
+        exit_code=code_of(outcome.outcome, outcome.signum or 0),
+        message=one_line(log.redact(outcome.message)),
+        hint=one_line(log.redact(about_job(outcome.hint, job or "JOB"))) if outcome.hint else None,
         call_time=call_time,
         attempts=attempts,
         duration=duration,
-        run=_printable(verdict.run),
+        run=run,
+    )
+
+
+def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Result:
+    """Return the result of a run for which nothing was sent.
+
+    Args:
+        job: Its name, as far as it is known.
+        why: Why not.
+        context: How the run came about.
+    """
+    outcome = RunOutcome(why.outcome, why.message, why.hint) if isinstance(why, JobError) else why
+    took = time.monotonic() - context.began
+    return result_of(outcome, job, call_time=now_as_text(took), attempts=0, duration=took)
+
+
+def no_memory() -> JobError:
+    """Return the error of a process that has too little memory to start a run."""
+    return JobError(
+        Outcome.UNREACHABLE,
+        msg("there is not enough memory to start the run; none was started"),
+        msg("raise the limit of this process: ulimit -v, MemoryMax= of the unit"),
+    )
+
+
+def internal_error(error: Exception) -> JobError:
+    """Return the error for a fault of the program; its traceback is the caller's to show."""
+    return JobError(
+        Outcome.BUG,
+        msg("a fault of dify-job itself: {name}", name=type(error).__name__),
+        msg("please report it with the traceback in the log; a run may have been started"),
     )
 
 
 def log_result(result: Result, *, outputs: int = 0) -> None:
-    """The canonical line of the run: everything that a reader of the log needs, once.
+    """Log the line of the run that has everything a reader of the log needs.
 
-    outputs: bytes of the outputs to log, none by default.
+    Args:
+        result: How the run ended.
+        outputs: Bytes of the outputs to log.
     """
-    run = result.run
+    run = result.run or WorkflowRun()
+    node = run.failed_node
     fields = {
         "outcome": result.outcome.value,
         "exit_code": result.exit_code,
         "elapsed_ms": round(result.duration * 1000),
         "attempt": result.attempts,
-        "workflow_run_id": run.run_id if run else None,
-        "task_id": run.task_id if run else None,
-        "total_tokens": run.total_tokens if run else None,
-        "failed_node": run.failed_node.title if run and run.failed_node else None,
-        "failed_node_type": run.failed_node.type if run and run.failed_node else None,
-        "failed_node_error": run.failed_node.error if run and run.failed_node else None,
+        "workflow_run_id": run.run_id,
+        "task_id": run.task_id,
+        "total_tokens": run.total_tokens,
+        "failed_node": node and node.title,
+        "failed_node_type": node and node.type,
+        "failed_node_error": node and node.error,
         "hint": result.hint,
-        "outputs": _cut(run.outputs, outputs) if run and run.outputs and outputs else None,
+        "outputs": _cut(run.outputs, outputs) if run.outputs and outputs else None,
     }
-    tell = log.info if result.success else log.error
-    kind = "skipped" if result.outcome is Outcome.SKIPPED else "finished" if result.success else "failed"
-    tell(result.message, message_id=kind, line=_line(result), **fields)
-
-
-def _line(result: Result) -> Message | None:
-    """Return how a run that succeeded ended, for people; of others the message says it."""
-    if not result.success or result.outcome is Outcome.SKIPPED:
-        return None
-    tokens = result.run.total_tokens if result.run is not None else None
-    seconds = round(result.duration, 1)
-    if tokens:
-        return msg("succeeded in {seconds} s, {tokens:,} tokens", seconds=seconds, tokens=tokens)
-    return msg("succeeded in {seconds} s", seconds=seconds)
+    if not result.success:
+        log.error(result.message, message_id="failed", line=None, **fields)
+        return
+    line, kind, seconds = None, "skipped", round(result.duration, 1)
+    if result.outcome is not Outcome.SKIPPED:
+        kind, line = "finished", msg("succeeded in {seconds} s", seconds=seconds)
+        if run.total_tokens:
+            tokens = run.total_tokens
+            line = msg("succeeded in {seconds} s, {tokens:,} tokens", seconds=seconds, tokens=tokens)
+    log.info(result.message, message_id=kind, line=line, **fields)
 
 
 def _cut(outputs: Mapping[str, Any], limit: int) -> str:
-    """Outputs as JSON in so many bytes; secrets go first, since half a secret would not be found."""
+    """Return outputs as JSON in so many bytes; secrets go first, since half a secret would not be found."""
     text = log.redact(dumps(outputs)).encode(errors="replace")
     return text.decode() if len(text) <= limit else text[:limit].decode(errors="ignore") + "…"

@@ -1,19 +1,23 @@
-"""What one run of a job is made of, complete before it is its turn, and the limits that it keeps."""
+"""What one run of a job is made of: how it came about, its parameters, and the limits that it keeps."""
+
+from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config.model import Job, Secret
-from ..system.values import dataclass, field
-from .outcome import CallTerms
+from ..state.store import JobState
+from .event_queue import EventQueue
 
 if TYPE_CHECKING:
     from .files import InputFile
+    from .observers import RunObserver
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunLimits:
+class RunLimits(NamedTuple):
     """Pauses and limits of a run, in seconds; tests shorten them."""
 
     # Between polls beside a stream that sends nothing but pings: to 1.12 a pause is not announced.
@@ -31,47 +35,60 @@ class RunLimits:
     turn_polls: tuple[float, float] = (0.5, 10.0)  # the first and the longest, while a job waits for its turn
     retry_pauses: tuple[float, float] = (1.0, 10.0)  # the shortest and the longest before another POST
     network_retry: float = 2.0  # between tries to connect
-    existing_run_polls: int = 3  # tries to ask whether a named run exists
-    existing_run_pause: float = 1.0  # between those
+    existing_run: float = 3.0  # for asking whether a named run exists, before it is given up
     uniform: Callable[[float, float], float] = random.uniform  # draws a pause between two limits
 
 
-@dataclass(frozen=True, kw_only=True)
-class CallOptions:
-    """What the job asks of one call.
+class CallOptions(NamedTuple):
+    """What the job asks of one call, as far as following it and judging its end depend on it.
 
-    user: the end user. deadline: monotonic. idle: seconds without a byte after which a stream is given up.
-    searchable: the end user is this run's own, so a log row of that user is this run.
+    Attributes:
+        user: The end user.
+        deadline: Monotonic.
+        idle: Seconds without a byte after which a stream is given up.
+        streaming: The mode of the call.
+        searchable: The end user is this run's own, so a log row of that user is this run.
+        partial: The policy for partial-succeeded: "failure" or "success".
+        workflow_id: The pinned version, which can be what a 400 or 404 is about.
+        limits: Pauses and limits.
     """
 
-    user: str
-    deadline: float
-    idle: float
-    streaming: bool = True
+    user: str = ""
+    deadline: float = float("inf")
+    idle: float = float("inf")
+    streaming: bool = False
     searchable: bool = True
-    terms: CallTerms = field(default_factory=CallTerms)
-    limits: RunLimits = field(default_factory=RunLimits)
+    partial: str = "failure"
+    workflow_id: str | None = None
+    limits: RunLimits = RunLimits()
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSpec:
+class RunSpec(NamedTuple):
     """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
 
-    began: monotonic start of the process, from which the deadline counts. run: our own id of this run; one
-    that is given may be that of an earlier process, and lost says that such a one ended without a word.
-    wait_network: seconds.
+    Attributes:
+        job: The job.
+        key: The app's API key.
+        inputs: Rendered.
+        began: Monotonic start of the process, from which the deadline counts.
+        headers: Extra request headers.
+        files: By the name of their input.
+        wait_network: Seconds to wait for a network.
+        run: Our own id of this run; one that the caller gave may be that of an earlier process.
+        lost: An earlier process of this id ended without a result.
+        limits: Pauses and limits.
     """
 
     job: Job
     key: Secret
-    headers: Mapping[str, Secret] = field(default_factory=dict)
     inputs: Mapping[str, Any]
-    files: Mapping[str, tuple["InputFile", ...]] = field(default_factory=dict)
     began: float
+    headers: Mapping[str, Secret] = MappingProxyType({})
+    files: Mapping[str, tuple[InputFile, ...]] = MappingProxyType({})
     wait_network: float = 0.0
     run: str = ""
     lost: bool = False
-    limits: RunLimits = field(default_factory=RunLimits)
+    limits: RunLimits = RunLimits()
 
     @property
     def plain_headers(self) -> dict[str, str]:
@@ -96,13 +113,43 @@ class RunSpec:
     @property
     def call_options(self) -> CallOptions:
         """What the job asks of the POST and of what follows it."""
-        streaming = self.job.mode == "streaming"
         return CallOptions(
             user=self.user,
             deadline=self.deadline,
             idle=self.job.idle_timeout,
-            streaming=streaming,
+            streaming=self.job.mode == "streaming",
             searchable=self.job.end_user is None,
-            terms=CallTerms(partial=self.job.partial, workflow_id=self.job.workflow_id, streaming=streaming),
+            partial=self.job.partial,
+            workflow_id=self.job.workflow_id,
             limits=self.limits,
         )
+
+
+class RunContext(NamedTuple):
+    """How a run came about: what the command knows, and a Python program need not say.
+
+    Attributes:
+        began: Monotonic start, from which the deadline counts.
+        events: The queue that a signal handler cancels.
+        config_path: The configuration that the job comes from.
+        run_id: The caller's id of this run.
+        lost: An earlier process of this id ended without a result.
+        wait_network: Seconds.
+        jitter: Seconds to wait first; they are no part of the deadline.
+        skip_reason: Returns why nothing is to be started now, or None.
+        observers: See the run, and its result once it is stored, before anybody is notified.
+        by_unit: A unit with a failure handler started it, which notifies of what `run` leaves to it.
+        limits: Pauses and limits.
+    """
+
+    began: float
+    events: EventQueue
+    config_path: Path | None = None
+    run_id: str = ""
+    lost: bool = False
+    wait_network: float = 0.0
+    jitter: float = 0.0
+    skip_reason: Callable[[Job, JobState | None], str | None] = lambda _job, _state: None
+    observers: tuple[RunObserver, ...] = ()
+    by_unit: bool = False
+    limits: RunLimits = RunLimits()
