@@ -12,7 +12,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity, command
 from ..run.inputs import Templates
-from ..run.preflight import obstacle
+from ..run.outcome import obstacle
 from ..state.reader import read_last
 from .context import HostContext
 from .finding import fail, place_of, warn

@@ -11,13 +11,12 @@ from ..config.model import Job, Secret
 from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers
-from ..dify.app_info import CALL_LIMIT, AppProbe, look
+from ..dify.app_info import CALL_LIMIT, AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..run.outcome import connection_error_hint
-from ..run.preflight import obstacle
+from ..run.outcome import connection_error_hint, obstacle
 from .finding import fail, ok, place_of, warn
 
 _BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
@@ -49,7 +48,9 @@ class Servers:
             limit = min(CALL_LIMIT, left)
             try:
                 headers = {name: value.reveal() for name, value in read_headers(job).items()}
-                seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit)
+                seen = probe_app(
+                    job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit
+                )
             except JobError as error:
                 seen = AppProbe(broken=error.message)
             if seen.broken is not None:
@@ -95,7 +96,7 @@ def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Problem:
 def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:
     """Dify answers, takes the key, and the app is a published workflow; after a failure there is no more."""
     verdict = obstacle(seen)
-    refusal = seen.refusal
+    refusal = seen.error
     if seen.broken is not None:
         yield fail(
             "server",

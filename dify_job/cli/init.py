@@ -18,12 +18,12 @@ from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.permissions import check_ca_file, check_place_of_secret
 from ..config.scaffold import Draft, comment, written
 from ..config.secrets import read_key
-from ..dify.app_info import AppProbe, look
+from ..dify.app_info import AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
 from ..messages.problem import Command, command
-from ..run.preflight import obstacle
+from ..run.outcome import obstacle
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
@@ -197,13 +197,13 @@ def _ask(
 ) -> tuple[str, Secret, AppProbe]:
     """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
     while True:
-        seen = look(base_url, key.reveal(), ca_file=ca_file)
+        seen = probe_app(base_url, key.reveal(), ca_file=ca_file)
         verdict = obstacle(seen)
         if verdict is None:
             return base_url, key, seen
         is_key = _is_about_key(seen)
         hint = verdict.hint
-        if seen.refusal is not None and seen.refusal.status == HTTPStatus.UNAUTHORIZED:
+        if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
             hint = msg("take the key from the app in Dify (API Access)")
         elif hint is None or _reads_config(hint):  # there is none yet
             hint = msg("check --base-url, and that Dify is up")
@@ -230,8 +230,8 @@ def _reads_config(hint: str) -> bool:
 
 def _is_about_key(seen: AppProbe) -> bool:
     """True where Dify itself answered, so that the address is right."""
-    if seen.refusal is not None:
-        return seen.refusal.from_dify and seen.refusal.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if seen.error is not None:
+        return seen.error.from_dify and seen.error.status < HTTPStatus.INTERNAL_SERVER_ERROR
     return seen.mode not in (None, "workflow")
 
 

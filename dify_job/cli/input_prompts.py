@@ -4,7 +4,7 @@ from typing import Any
 
 from ..config.scaffold import DraftInput, comment
 from ..dify.app_info import AppProbe
-from ..dify.form import FormField, fault_of
+from ..dify.form import FormField, input_fault
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -71,7 +71,9 @@ def _default(field: FormField) -> Any:
     default = field.default
     if default in (None, "") or (isinstance(default, str) and is_template(default)):
         return None
-    return default if isinstance(default, (str, int, float, bool)) and not fault_of(field, default) else None
+    return (
+        default if isinstance(default, (str, int, float, bool)) and not input_fault(field, default) else None
+    )
 
 
 def _asked(field: FormField, default: Any) -> Any:

@@ -16,15 +16,13 @@ from ..config.schema import FIELDS
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..run.notification import Notification, is_told_by_run
-from ..run.notifications import notifier_of, past_of, report_of, rid_of, write_metrics
+from ..run.notifications import Notification, Notifier, is_notified_by_run, past_runs
 from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.systemctl import Manager
 from ..state.history import RunRecord
 from ..state.store import JobState, directory_of
 from ..system.unit_result import UnitResult
-from ..system.values import replace
 from . import logging_setup
 from .options import Globals
 from .output import echo
@@ -47,8 +45,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     if unit is not None:
         return _handle(options, job or "", unit, user=user)
     chosen = pick(load_config(options.config_path, options.env_file), job)
-    notifier = notifier_of(chosen, rid_of(None))
-    if notifier is None:
+    if chosen.notify == Notify():
         raise JobError(
             Outcome.CONFIG,
             msg("job {name} names nobody to tell", name=chosen.name),
@@ -58,7 +55,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     run = RunRecord(
         call_time=now, outcome="test", exit_code=None, message=msg("a test message; nothing has failed")
     )
-    data = notifier.tries(Notification(job=chosen.name, run=run, console=chosen.console_url))
+    data = Notifier(chosen).test(Notification(chosen.name, run, console=chosen.console_url))
     for what, fault in data.items():
         echo(
             msg(
@@ -74,10 +71,10 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     """Keep and tell an end that `run` left to us; whatever goes wrong here stands in the log alone."""
     ending = UnitResult.of_environ(os.environ) or _asked(unit, user=user)
     directory = directory_of(name, options.config_path)
-    past = past_of(directory)
+    past = past_runs(directory)
     run = _kept_by_run(past, ending)
     code = run.exit_code if run is not None else ending.exit_code
-    if code is not None and is_told_by_run(code):
+    if code is not None and is_notified_by_run(code):
         return 0
     job, fault = _job(options, name)
     logging_setup.set_up(options, job, scheduled=True)
@@ -89,10 +86,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
-    write_metrics(job, run, before)
-    notifier = notifier_of(job, rid_of(ending.invocation))
-    if notifier is not None:
-        notifier.ends(report_of(job, run, before))
+    Notifier(job, invocation=ending.invocation).ended(run, before)
     return 0
 
 
@@ -130,8 +124,8 @@ def _remembered(directory: Path, ending: UnitResult, fault: JobError | None, *, 
         with contextlib.closing(JobState(directory)) as state:
             run = record_of(ending, state.in_flight(), now, user=user)
             if fault is not None and run.exit_code == code_of(fault.outcome):
-                run = replace(run, message=log.redact(fault.message), hint=fault.hint)
-            state.remember(run.as_record())
+                run = run._replace(message=log.redact(fault.message), hint=fault.hint)
+            state.append_history(run.as_record())
     except OSError as error:
         log.warning(
             msg("the end could not be kept: {strerror}", strerror=error.strerror), path=str(directory)

@@ -22,13 +22,13 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..report import run_text
 from ..run import dry_run, engine, output
-from ..run.api import run_workflow, tell
+from ..run.api import notify_of, run_workflow
 from ..run.event_queue import EventQueue
 from ..run.job_state import state_directory
 from ..run.observers import Observers, RunObserver
-from ..run.result import Result, log_result
-from ..run.run_context import RunContext, fault, no_memory, not_started, refusal
-from ..run.run_spec import RunLimits
+from ..run.outcome import cancelled
+from ..run.result import Result, internal_error, log_result, no_memory, not_started
+from ..run.run_spec import RunContext, RunLimits
 from ..state import history
 from ..system import lazy_import
 from ..system.values import replace
@@ -127,12 +127,12 @@ def run(  # noqa: PLR0913 - one argument an option
         return _dry_run(ctx, job, _settings(flags, output_file, files), pairs, inputs_json)
     gc.disable()  # until all is imported, as in main
     options = ctx.ensure_object(Globals)
-    inbox = EventQueue()
-    signals = Signals(inbox)
+    events = EventQueue()
+    signals = Signals(events)
     stderr = logging_setup.never_wait_for_stderr()
     in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
     final_code = _FinalCode(signals)
-    start = RunContext(began=_BEGAN, inbox=inbox, observers=(final_code,), limits=_LIMITS)
+    start = RunContext(_BEGAN, events, observers=(final_code,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name)
@@ -143,30 +143,28 @@ def run(  # noqa: PLR0913 - one argument an option
         name = chosen.name
         live = logging_setup.set_up(options, chosen, scheduled=scheduled, without_result=in_words)
         _warn(config, chosen, scheduled=scheduled)
-        start = replace(
-            start,
+        start = start._replace(
             config_path=config.path,
             run_id=run_id,
             lost=lost > 0,
             wait_network=_SCHEDULED_WAIT_NETWORK if scheduled else 0.0,
             jitter=schedule_guard.jitter(chosen) if scheduled else 0.0,
-            held_back=partial(_held_back, scheduled=scheduled, if_due=if_due),
+            skip_reason=partial(_held_back, scheduled=scheduled, if_due=if_due),
             by_unit=scheduled and schedule_guard.has_handler(chosen),
         )
         given = inputs_of(pairs, inputs_json)
         if live is not None:
             live.usual = _usual_duration(chosen, config)
             live.start()
-            start = replace(start, observers=(live, final_code))
+            start = start._replace(observers=(live, final_code))
         signals.begin()
-        result = run_workflow(chosen, given, start=start)
+        result = run_workflow(chosen, given, context=start)
     except JobError as error:
         signals.begin()
         result = _refused(error, chosen, name, start)
-    except Cancelled as cancelled:
+    except Cancelled as error:
         signals.begin()
-        text = msg("cancelled; no run had been started")
-        result = not_started(name, start, Outcome.CANCELLED, text, signum=cancelled.signum)
+        result = not_started(name, cancelled(error.signum), start)
         Observers(start.observers).finished(result)
     except MemoryError:
         signals.begin()
@@ -174,7 +172,7 @@ def run(  # noqa: PLR0913 - one argument an option
     except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
         signals.begin()
         log_traceback()
-        result = fault(name, error, start)
+        result = not_started(name, internal_error(error), start)
         Observers(start.observers).finished(result)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
@@ -245,14 +243,14 @@ def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
 
 def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
     """The result of a run that was not started, told; job: None where the configuration could not be read."""
-    result = refusal(name, error, start)
+    result = not_started(name, error, start)
     if log.is_set_up():
         log_result(result)
     else:
         echo_error(error)
     Observers(start.observers).finished(result)
     if job is not None:
-        tell(job, result, start)
+        notify_of(job, result, start)
     return result
 
 
@@ -270,7 +268,7 @@ def print_refusal(error: JobError, ctx: click.Context) -> None:
     """The result of a call whose arguments were wrong."""
     if any(word.partition("=")[0] == "--print" for word in sys.argv):
         return
-    _print(refusal(str(ctx.params.get("job") or ""), error, RunContext(began=_BEGAN)))
+    _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_BEGAN, EventQueue())))
 
 
 class _FinalCode(RunObserver):
@@ -349,8 +347,8 @@ def _print_without_outputs(result: Result, reason: str) -> None:
     message = msg(
         "{message}; the outputs could not be printed: {reason}", message=result.message, reason=reason
     )
-    run = None if result.run is None else replace(result.run, outputs=None)
+    run = None if result.run is None else result.run._replace(outputs=None)
     try:
-        echo_json(replace(result, run=run, message=message).as_json())
+        echo_json(result._replace(run=run, message=message).as_json())
     except (UnprintedError, MemoryError) as error:
         log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)

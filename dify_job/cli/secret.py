@@ -11,12 +11,12 @@ from ..config.loader import load_config, pick
 from ..config.model import Config, Job, Secret
 from ..config.permissions import check_place_of_secret
 from ..config.secrets import CREDENTIAL, read_headers
-from ..dify.app_info import AppProbe, look
+from ..dify.app_info import AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import about_job, command
-from ..run.preflight import obstacle
+from ..run.outcome import obstacle
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
 from ..state.store import base_of
@@ -79,7 +79,7 @@ def set_key(
 
 def _check(job: Job, key: Secret) -> None:
     headers = {name: value.reveal() for name, value in read_headers(job).items()}
-    seen = look(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
+    seen = probe_app(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
     verdict = obstacle(seen)
     if verdict is None:
         echo(
@@ -105,8 +105,8 @@ def _check(job: Job, key: Secret) -> None:
 
 def _is_wrong(seen: AppProbe) -> bool:
     """True where Dify itself judged the key: refused, or of an app that is no workflow."""
-    refused = seen.refusal is not None and seen.refusal.from_dify and seen.refusal.status == 401
-    return refused or (seen.refusal is None and seen.mode not in (None, "workflow"))
+    refused = seen.error is not None and seen.error.from_dify and seen.error.status == 401
+    return refused or (seen.error is None and seen.mode not in (None, "workflow"))
 
 
 def _check_encryption() -> None:

@@ -17,7 +17,7 @@ from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.reconcile import Backend, InstallResult, Plan
-from ..state.store import OWN_FILES, JobState, LockHeld, places_of, private_of, unpin
+from ..state.store import OWN_FILES, JobState, LockHeldError, places_of, private_of, unpin
 from ..system.transaction import locked, removing
 from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
 from .options import Globals
@@ -167,7 +167,7 @@ def _purge_job(job: str, base: Path, say: Callable[[str], None]) -> str | None:
         with contextlib.closing(JobState(directory)) as state:
             try:
                 state.lock()
-            except LockHeld as locked_by:
+            except LockHeldError as locked_by:
                 return locked_by.holder
     for path in places:  # StateDirectory= of a dynamic user is a link
         if path.is_symlink():

@@ -6,6 +6,7 @@ the program that started it can end, and a reboot changes nothing.
 
 import asyncio
 import signal
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from ..messages.message import msg
 from ..run.api import run_workflow
 from ..run.event_queue import EventQueue
 from ..run.result import Result
-from ..run.run_context import RunContext
+from ..run.run_spec import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob
@@ -60,16 +61,16 @@ async def manual_call_dify(
     job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
     Dify, too.
     """
-    inbox = EventQueue()
+    events = EventQueue()
     # A thread of its own: long runs must not take those of the loop, which looks up names with them.
     threads = ThreadPoolExecutor(1, "dify-job")
-    run = partial(run_workflow, job, inputs, config=config, start=RunContext(inbox=inbox))
+    run = partial(run_workflow, job, inputs, config=config, context=RunContext(time.monotonic(), events))
     call = asyncio.get_running_loop().run_in_executor(threads, run)
     threads.shutdown(wait=False)
     try:
         return await call
     except asyncio.CancelledError:
-        inbox.cancel(signal.SIGTERM)
+        events.cancel(signal.SIGTERM)
         raise
 
 

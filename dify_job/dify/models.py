@@ -159,8 +159,8 @@ class Event(NamedTuple):
     Attributes:
         kind: Its name, such as `workflow_finished`.
         run: The run that it describes.
-        unconfirmed: It says `failed` of a run that nobody created. From 1.15 on servers write that of runs that
-            do not exist (`error-input-required-missing-streaming`), and of some that go on
+        unconfirmed: It says `failed` of a run that nobody created. From 1.15 on servers write that of runs
+            that do not exist (`error-input-required-missing-streaming`), and of some that go on
             (`fallback-failed-mid-run`).
         error: Of an `error` event.
         node: Title of the node that it is about.
@@ -187,7 +187,7 @@ class Event(NamedTuple):
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the object in a body, whatever a gateway put behind it; None where there is none, or half of one."""
+    """Return the object in a body, whatever a gateway added; None where there is none, or half of one."""
     text = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
     try:
         try:
@@ -266,8 +266,8 @@ def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
     """Read run detail.
 
     Returns:
-        The run; RunNotFound where Dify does not know it, which a server to 1.12 says with status 200 and every
-        field null (`detail-unknown-id`); None for other answers: a proxy's page, a rejected key, a fault.
+        The run; RunNotFound where Dify does not know it, which a server to 1.12 says with status 200 and
+        every field null (`detail-unknown-id`); None for other answers: a proxy's page, a rejected key.
     """
     found = json_object(body)
     if found is None:

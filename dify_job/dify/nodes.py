@@ -43,7 +43,7 @@ class NodeTracker:
                 self._absorbed.append(node)
 
     def failed_node(self, run: WorkflowRun) -> FailedNode | None:
-        """Return the node at which the run failed, failed in part or was stopped; None where no event names it.
+        """Return the node at which the run failed or was stopped; None where no event names it.
 
         Of a stopped run it is the node that was running.
         """

@@ -1,4 +1,4 @@
-"""HTTP transport over requests: whether a byte was sent, closing a socket from another thread, errors in words."""
+"""HTTP transport over requests: track whether a byte was sent, close sockets, describe errors."""
 
 import contextlib
 import ctypes
@@ -70,8 +70,8 @@ class TooLargeError(OSError):
 class ConnectionTracker:
     """Observes the connection being made.
 
-    Until it is established (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the call
-    provably started nothing; afterwards nobody can know.
+    Until it is established (TCP, proxy tunnel and TLS included) not a byte of the request has left, so the
+    call provably started nothing; afterwards nobody can know.
 
     Attributes:
         connected: True from then on.

@@ -9,8 +9,8 @@ from typing import Any
 from ..config.model import Expectation
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..system import subprocesses
 from ..system.json_text import RawJson, dumps
-from ..system.values import replace
 from .outcome import RunOutcome
 from .output import value_at
 from .result import response_of
@@ -21,16 +21,15 @@ _SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search
 _SHOWN = 60  # characters of a value in a message
 
 
-def apply_assertions(verdict: RunOutcome, expect: Mapping[str, Expectation]) -> RunOutcome:
-    """The verdict, or `unexpected` with every path that does not hold and what is there instead."""
-    if verdict.outcome is not Outcome.SUCCEEDED or verdict.run is None:
-        return verdict
-    data = response_of(verdict.run)["data"]
+def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> RunOutcome:
+    """The outcome, or `unexpected` with every path that does not hold and what is there instead."""
+    if outcome.outcome is not Outcome.SUCCEEDED or outcome.run is None:
+        return outcome
+    data = response_of(outcome.run)["data"]
     faults = [f"{path} {fault}" for path, wanted in expect.items() if (fault := fault_of(data, path, wanted))]
     if not faults:
-        return verdict
-    return replace(
-        verdict,
+        return outcome
+    return outcome._replace(
         outcome=Outcome.UNEXPECTED,
         message=msg("workflow succeeded, but {faults}", faults="; ".join(faults)),
         hint=msg("look at the run in the app's Logs; what must hold stands in expect of the job"),
@@ -106,8 +105,6 @@ def _unfound(pattern: str, value: Any) -> str | None:
         return (
             None if found else msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
         )
-    from ..system import subprocesses  # noqa: PLC0415 - for patterns alone
-
     done = subprocesses.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)
     match done.code:
         case 0:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from .. import log
-from ..dify.form import FormField, Parameters, fault_of
+from ..dify.form import FormField, Parameters, input_fault
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -70,7 +70,7 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
                 value = _object(value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
             case "file" | "file-list":
                 return _given_by_hand(field, value)
-    if (fault := fault_of(field, value)) is not None:
+    if (fault := input_fault(field, value)) is not None:
         raise ValueError(fault)
     return value
 

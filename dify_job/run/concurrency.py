@@ -35,7 +35,9 @@ class _Pending(NamedTuple):
 class ConcurrencyGuard:
     """Waits for a run's turn, or refuses it."""
 
-    def __init__(self, request: RunSpec, state: JobState | None, dify: DifyClient, events: EventQueue) -> None:
+    def __init__(
+        self, request: RunSpec, state: JobState | None, dify: DifyClient, events: EventQueue
+    ) -> None:
         """Wait for nothing yet.
 
         Args:
@@ -171,7 +173,8 @@ class ConcurrencyGuard:
         elif now >= self._request.network_until:
             kind = Outcome.UNREACHABLE
             message = msg(
-                "an earlier run of this job could not be looked up ({reason}); none was started", reason=reason
+                "an earlier run of this job could not be looked up ({reason}); none was started",
+                reason=reason,
             )
         if message:
             return RunOutcome(kind, message, connection_error_hint(reason))
@@ -212,7 +215,7 @@ class ConcurrencyGuard:
         return _Pending(msg("an earlier run of this job may still wait in Dify's queue, or be under way"))
 
     def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
-        """Add the earlier run's end to the history, unless its own process had done so before it was killed."""
+        """Add the earlier run's end to the history, unless its own process had done so."""
         if self._request.job.expect:
             outcome = assertions.apply_assertions(outcome, self._request.job.expect)
         kind = outcome.outcome

@@ -4,21 +4,19 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 from .. import log
 from ..config.model import Downloads
-from ..dify.client import ConnectionLost, InternalError, Message, PendingCall, Reply
-from ..dify.download import download
-from ..dify.download_hosts import DownloadHosts
+from ..dify.client import CallEvent, ConnectionLost, InternalError, PendingCall, Reply
+from ..dify.download import DownloadHosts, download
 from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
 from ..system.secure_dir import Directory
-from ..system.values import dataclass
 from .event_queue import Cancel, EventQueue
-from .output_path import OutputPath
+from .output import OutputPath
 from .run_spec import RunSpec
 
 _AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
@@ -26,9 +24,8 @@ _IDENTITY = "dify_model_identity"
 _LONGEST = 200  # bytes of a name; file systems take 255
 
 
-@dataclass(frozen=True)
-class ReturnedFile:
-    """A file in the outputs of a run. size: as the server tells it, or None."""
+class ReturnedFile(NamedTuple):
+    """A file in the outputs of a run; its size in bytes as the server says, or None."""
 
     name: str
     url: str
@@ -36,26 +33,39 @@ class ReturnedFile:
 
 
 class Downloader:
-    """The fetching of one run's files. inbox: a cancel ends it."""
+    """Fetches the files of one run."""
 
     def __init__(
-        self, request: RunSpec, limits: Downloads, inbox: EventQueue, state: JobState | None
+        self, request: RunSpec, limits: Downloads, events: EventQueue, state: JobState | None
     ) -> None:
+        """Fetch nothing yet.
+
+        Args:
+            request: The run.
+            limits: How many files, and how large.
+            events: A cancel ends the fetching.
+            state: Remembers which files the job made.
+        """
         self._job = request.job
         self._headers = request.plain_headers
         self._state = state
         self._hosts = DownloadHosts(request.job.base_url, request.job.output.download_hosts)
         self._limits = limits
-        self._inbox = inbox
+        self._events = events
         self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
 
-    def beside(self, place: OutputPath, run: WorkflowRun) -> None:
-        """Save the run's files in the directory of the output file; a file that fails is a warning.
+    def save_files(self, place: OutputPath, run: WorkflowRun) -> None:
+        """Save the run's files in the directory of the output file; what fails is a warning.
 
-        Raises OSError where there is no such directory.
+        Args:
+            place: The output file.
+            run: A run that succeeded.
         """
-        with place.opened() as directory:
-            self._into(directory, place, run)
+        try:
+            with place.opened() as directory:
+                self._into(directory, place, run)
+        except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
+            log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
 
     def _into(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
         found = list(dict.fromkeys(files_in(run.outputs or {})))
@@ -106,7 +116,7 @@ class Downloader:
             call = download(
                 url,
                 temporary,
-                tell=self._inbox.tell,
+                on_event=self._events.put,
                 largest=largest,
                 hosts=self._hosts,
                 ca_file=self._job.ca_file if own else None,
@@ -119,15 +129,15 @@ class Downloader:
         return None
 
     def _outcome(self, call: PendingCall) -> str | None:
-        heard = self._inbox.answer_of(call, self._until)
-        if isinstance(heard, Cancel):
-            self._inbox.cancel(heard.signum)  # for those who come after
-            call.hang_up()
+        event = self._events.answer_of(call, self._until)
+        if isinstance(event, Cancel):
+            self._events.cancel(event.signum)  # for those who come after
+            call.close()
             return msg("the run was asked to stop")
-        if heard is None:
-            call.hang_up()
+        if event is None:
+            call.close()
             return msg("it took too long")
-        return _meaning(heard)
+        return _meaning(event)
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:
@@ -171,7 +181,7 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _meaning(message: Message) -> str | None:
+def _meaning(message: CallEvent) -> str | None:
     match message:
         case InternalError(error):
             return f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ from typing import Any
 from .. import log
 from ..config.model import Job
 from ..config.secrets import read_headers, read_key
-from ..dify.app_info import look_at_form
+from ..dify.app_info import probe_app
 from ..dify.form import Parameters
 from ..dify.models import version_of
 from ..exit_codes import Outcome
@@ -20,7 +20,7 @@ from . import coercion
 from .files import check, look_at, shown
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
-from .preflight import obstacle
+from .outcome import obstacle
 
 
 def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dict[str, Any]:
@@ -45,11 +45,12 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         log.hide(secret)
     check_sendable(inputs)
     files = look_at(templates.files())
-    seen = look_at_form(
+    seen = probe_app(
         job.base_url,
         key.reveal(),
         ca_file=job.ca_file,
         headers={name: value.reveal() for name, value in headers.items()},
+        form_only=True,
     )
     if (refused := obstacle(seen)) is not None:
         raise JobError(refused.outcome, refused.message, refused.hint)

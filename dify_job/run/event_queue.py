@@ -29,9 +29,9 @@ class EventQueue:
     """A queue with deadlines.
 
     Attributes:
-        interruption: What a signal handler of a Python program raised while the queue waited, KeyboardInterrupt
-            or the like; it counts as a Cancel, and a second one is raised. The command's own handlers raise
-            nothing.
+        interruption: What a signal handler of a Python program raised while the queue waited, such as
+            KeyboardInterrupt; it counts as a Cancel, and a second one is raised. The command's own handlers
+            raise nothing.
     """
 
     def __init__(self) -> None:

@@ -7,17 +7,16 @@ recordings `upload-*`, `error-upload-*` and `error-file-*`.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import log
 from ..dify.form import FormField, Limits
 from ..dify.multipart import Part, open_plain
-from ..dify.transport import Unreadable
+from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.values import dataclass
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
@@ -63,8 +62,7 @@ _MIME_TYPES = {
 _MIME_TYPE_OF = {name: f"{kind}/{sub}" for kind, names in _MIME_TYPES.items() for name, sub in names.items()}
 
 
-@dataclass(frozen=True)
-class InputFile:
+class InputFile(NamedTuple):
     """One file of one input: a local one (path, size in bytes when it was looked at) or an address."""
 
     variable: str
@@ -210,7 +208,7 @@ def _look_at(key: str, name: str) -> InputFile:
     try:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
-    except Unreadable as error:
+    except UnreadableFileError as error:
         raise no_input(key, path, str(error)) from None
     return InputFile(key, path.name, mime_type_of(path.name), path, size)
 

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..dify import models
-from ..dify.client import ConnectionLost, DifyClient, InternalError, Message, PendingCall, Reply, UploadFailed
+from ..dify.client import (
+    CallEvent,
+    ConnectionLost,
+    DifyClient,
+    InternalError,
+    PendingCall,
+    Reply,
+    UploadFailed,
+)
 from ..dify.form import Parameters, read_parameters
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from ..system.values import replace
 from . import coercion
 from .event_queue import Cancel, EventQueue
 from .files import InputFile, check, handed_over, no_input, shown
-from .outcome import Next, NotSent, RunOutcome, decide
-from .preflight import STRANGE
-from .stop import cancelled
+from .outcome import STRANGE, Next, NotSent, RunOutcome, cancelled, decide
 
 if TYPE_CHECKING:
     from .run_spec import RunSpec
@@ -33,10 +38,10 @@ _HINT_TOO_LARGE = msg(
 class InputUploader:
     """The inputs of one run on their way to what the POST sends."""
 
-    def __init__(self, request: "RunSpec", dify: DifyClient, inbox: EventQueue) -> None:
+    def __init__(self, request: "RunSpec", dify: DifyClient, events: EventQueue) -> None:
         self._request = request
         self._dify = dify
-        self._inbox = inbox
+        self._events = events
         self._parameters: Parameters | None = None
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
@@ -57,14 +62,14 @@ class InputUploader:
 
     def ready(self) -> RunOutcome | None:
         """Do what is left to be done; None when the POST can go. Raises JobError (rejected, no-input)."""
-        if self._fitted is None and (verdict := self._fit()) is not None:
-            return verdict
+        if self._fitted is None and (outcome := self._fit()) is not None:
+            return outcome
         for files in self._request.files.values():
             for file in files:
                 if file.path is not None and file not in self._uploaded:
-                    verdict = self._upload(file)
-                    if verdict is not None:
-                        return verdict
+                    outcome = self._upload(file)
+                    if outcome is not None:
+                        return outcome
         return None
 
     def _fit(self) -> RunOutcome | None:
@@ -99,22 +104,22 @@ class InputUploader:
 
     def _answer(self, call: PendingCall, about: str, file: InputFile | None = None) -> Reply | RunOutcome:
         """The good answer to a call, or what its failing means before any run."""
-        heard = self._inbox.answer_of(call, self._request.deadline)
-        if heard is None or isinstance(heard, Cancel):
-            call.hang_up()
-            return cancelled(heard) if heard is not None else _too_late(about)
-        return self._judge(heard, about, file)
+        event = self._events.answer_of(call, self._request.deadline)
+        if event is None or isinstance(event, Cancel):
+            call.close()
+            return cancelled(event.signum) if event is not None else _too_late(about)
+        return self._judge(event, about, file)
 
-    def _judge(self, message: Message, about: str, file: InputFile | None) -> Reply | RunOutcome:
+    def _judge(self, message: CallEvent, about: str, file: InputFile | None) -> Reply | RunOutcome:
         match message:
-            case InternalError(error):
-                raise error
+            case InternalError(fault):
+                raise fault
             case UploadFailed(reason) if file is not None and file.path is not None:
                 raise no_input(file.variable, file.path, reason)
             case ConnectionLost(sent=False, reason=reason):
                 return decide(NotSent(reason))
             case ConnectionLost(reason=reason):
-                verdict = decide(NotSent(reason))
+                outcome = decide(NotSent(reason))
                 words = msg(
                     "{about} could not be fetched: {reason}; no run was started", about=about, reason=reason
                 )
@@ -124,46 +129,46 @@ class InputUploader:
                         about=about,
                         reason=reason,
                     )
-                return replace(verdict, message=words)
+                return outcome._replace(message=words)
             case Reply(status=200 | 201):
                 return message
             case Reply(status=status, headers=headers, body=body):
-                refusal = models.read_refusal(status, headers, body)
-                return _before_any_run(refusal, about, uploading=file is not None)
+                error = models.read_error(status, headers, body)
+                return _before_any_run(error, about, uploading=file is not None)
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
 
 
-def _before_any_run(refusal: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
-    """The verdict on a refusal where no run can exist: nothing is doubtful, and trouble may pass."""
-    verdict = decide(refusal)
-    if verdict.next is Next.SEARCH or refusal.status >= 500:
-        said = f"HTTP {refusal.status}" + (f" ({refusal.message})" if refusal.message else "")
+def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
+    """The outcome on a error where no run can exist: nothing is doubtful, and trouble may pass."""
+    outcome = decide(error)
+    if outcome.next is Next.SEARCH or error.status >= 500:
+        said = f"HTTP {error.status}" + (f" ({error.message})" if error.message else "")
         return RunOutcome(
             Outcome.UNREACHABLE,
             msg("the server answered {said} to {about}, before any run was started", said=said, about=about),
             msg("its own log has the cause: docker compose logs api"),
             next=Next.RETRY,
-            retry_after=refusal.retry_after,
+            retry_after=error.retry_after,
         )
-    if refusal.status == 413:
+    if error.status == 413:
         return RunOutcome(
             Outcome.REJECTED,
             msg("{about} is too large for the server (HTTP 413)", about=about),
             _HINT_TOO_LARGE,
         )
-    if uploading and (refusal.status == 415 or verdict.outcome is Outcome.REJECTED):
-        said = refusal.message.strip() or refusal.code or f"HTTP {refusal.status}"
+    if uploading and (error.status == 415 or outcome.outcome is Outcome.REJECTED):
+        said = error.message.strip() or error.code or f"HTTP {error.status}"
         return RunOutcome(
-            Outcome.REJECTED, msg("Dify refused {about}: {said}", about=about, said=said), verdict.hint
+            Outcome.REJECTED, msg("Dify refused {about}: {said}", about=about, said=said), outcome.hint
         )
-    return verdict
+    return outcome
 
 
 def _unreadable(reply: Reply, about: str) -> RunOutcome:
     if models.is_cut_off(reply.headers, reply.body):
-        verdict = decide(NotSent(""))
-        return replace(
-            verdict, message=msg("the answer to {about} was cut off; no run was started", about=about)
+        outcome = decide(NotSent(""))
+        return outcome._replace(
+            message=msg("the answer to {about} was cut off; no run was started", about=about)
         )
     return RunOutcome(Outcome.PROTOCOL, *STRANGE)
 

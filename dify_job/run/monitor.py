@@ -31,7 +31,7 @@ _EVENTS_ENDPOINT = (1, 14)
 
 
 class RunMonitor:
-    """Monitor one run until its outcome is known: one that was just started, or one that was started before."""
+    """Monitor one run until its outcome is known, whether it was started now or before."""
 
     def __init__(
         self, dify: DifyClient, events: EventQueue, options: CallOptions, observer: RunObserver
@@ -397,14 +397,10 @@ class _Stop:
     def _outcome(self, how: str, node: FailedNode | None, *, known_running: bool) -> RunOutcome:
         hint = msg("look for the run in the app's Logs: one that waits in Dify's queue can begin later")
         if known_running:
-            hint = msg(
-                "check the run in the app's Logs; Dify finishes the node that is currently executing"
-            )
+            hint = msg("check the run in the app's Logs; Dify finishes the node that is currently executing")
         if self._cancel is not None:
             message = msg("cancelled; {how}", how=how)
-            return RunOutcome(
-                Outcome.CANCELLED, message, hint, signum=self._cancel.signum, unsettled=True
-            )
+            return RunOutcome(Outcome.CANCELLED, message, hint, signum=self._cancel.signum, unsettled=True)
         message = msg("the deadline passed; {how}", how=how)
         if node is not None:
             message = msg(

@@ -24,7 +24,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import requests
 
 from .. import log
-from ..config.model import Job, Notify, Secret, file_of
+from ..config.model import Job, Secret, file_of
 from ..config.secrets import read_urls
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
@@ -46,7 +46,7 @@ _BY_RUN = frozenset(row.code for row in TABLE if row.outcome not in _BY_HANDLER)
 
 
 def is_notified_by_run(exit_code: int) -> bool:
-    """Return True where a unit's `run` notifies, False where its failure handler does; by the status alone."""
+    """Return True where a unit's `run` notifies, False where its failure handler does."""
     return exit_code in _BY_RUN
 
 
@@ -124,7 +124,12 @@ class Notifier:
     """Notifies those whom a job names, and writes its metrics."""
 
     def __init__(
-        self, job: Job, *, by_unit: bool = False, invocation: str | None = None, environ: Mapping[str, str] = os.environ
+        self,
+        job: Job,
+        *,
+        by_unit: bool = False,
+        invocation: str | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         """Send nothing yet.
 
@@ -139,7 +144,9 @@ class Notifier:
         self._by_unit = by_unit
         self._start: _Delivery | None = None
         try:
-            self._rid = str(uuid.UUID(invocation or (environ.get("INVOCATION_ID") if by_unit else None) or ""))
+            self._rid = str(
+                uuid.UUID(invocation or (environ.get("INVOCATION_ID") if by_unit else None) or "")
+            )
         except ValueError:
             self._rid = str(uuid.uuid4())
         if self._notify.healthchecks:
@@ -317,9 +324,7 @@ def _wait(
             return
 
 
-def _messages(
-    occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification
-) -> list[_Delivery]:
+def _messages(occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification) -> list[_Delivery]:
     """Send one message to each URL, whichever lists have it: the first of its titles."""
     titles: dict[Secret, tuple[str, str]] = {}
     for title, names in occasions:
@@ -352,7 +357,7 @@ def _ping(url: str, body: bytes, until: float) -> None:
 
 
 def _post(url: str, body: bytes) -> str | None:
-    """None when a ping arrived, else why it certainly did not. Raises _DeliveryError where that is not sure."""
+    """None when a ping arrived, else why it certainly did not; _DeliveryError where that is not sure."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "dify-job"}
     try:
         with requests.post(url, data=body, headers=headers, timeout=_ANSWER, stream=True) as answer:

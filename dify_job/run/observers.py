@@ -1,4 +1,4 @@
-"""Observers of a run: its log, its state, and others that the caller has. None of them changes the outcome."""
+"""Observers of a run: its log, its state, and others of the caller. None of them changes the outcome."""
 
 import contextlib
 from collections.abc import Iterable

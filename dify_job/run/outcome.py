@@ -20,7 +20,7 @@ from .run_spec import CallOptions
 if TYPE_CHECKING:
     from ..dify.app_info import AppProbe
 
-# The app's own limit is a 400 from 0.14.2 on; only its message differs from that of wrong inputs (dify#11955).
+# The app's own limit is a 400 from 0.14.2 on, as wrong inputs are, with another message (dify#11955).
 _BUSY = "Too many requests"
 _NOT_PUBLISHED = "Workflow not published"
 _API_DISABLED = "API service has been disabled"
@@ -167,7 +167,8 @@ def connection_error_hint(reason: str) -> str:
         case FailureCause.CERTIFICATE_UNTRUSTED:
             return msg("set ca_file in the job to the PEM file of the authority that signed it")
     return msg(
-        "check base_url ({command}), and that Dify is up", command=command("dify-job", "config", "show", "JOB")
+        "check base_url ({command}), and that Dify is up",
+        command=command("dify-job", "config", "show", "JOB"),
     )
 
 
@@ -205,54 +206,13 @@ def ended_by_stop(run: WorkflowRun) -> bool:
 
 
 def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
-    node = run.failed_node
-    title = one_line(node.title, _LONGEST_TITLE) if node is not None else ""
-    kind = node.type if node is not None else ""
     match models.STOPPED if ended_by_stop(run) else run.status:
         case models.SUCCEEDED:
             return RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded"))
         case models.PARTIAL if partial == "success":
             return RunOutcome(Outcome.SUCCEEDED, msg("workflow succeeded in part, as the job allows"))
-        case models.PARTIAL:
-            message = msg(
-                "workflow succeeded in part: a node failed and its fail branch or default value took over"
-            )
-            if node is not None:
-                message = msg(
-                    'workflow succeeded in part: "{title}" ({type}) failed and its fail branch or default '
-                    "value took over: {error}",
-                    title=title,
-                    type=kind,
-                    error=node.error or msg("no error was given"),
-                )
-            hint = msg('if that is good enough, set partial = "success" in the job')
-            return RunOutcome(Outcome.PARTIAL, message, hint)
-        case models.FAILED:
-            error = run.error or (node.error if node is not None else None)
-            message = msg("workflow failed: {error}", error=error) if error else msg("workflow failed")
-            if node is not None:
-                why = error or msg("no error was given")
-                message = msg('workflow failed at "{title}" ({type}): {why}', title=title, type=kind, why=why)
-            return RunOutcome(Outcome.FAILED, message, msg("the run's nodes are in the app's Logs"))
-        case models.STOPPED:
-            message = msg("workflow was stopped on the server")
-            if node is not None:
-                message = msg(
-                    'workflow was stopped on the server at "{title}" ({node_type}): {why}',
-                    title=title,
-                    node_type=kind,
-                    why=run.error or msg("no reason was given"),
-                )
-            elif run.error:
-                message = msg("workflow was stopped on the server: {error}", error=run.error)
-            hint = msg(
-                "somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)"
-            )
-            if _WORKER_SHUTDOWN in (run.error or ""):
-                hint = msg(
-                    "Dify's worker was shut down or restarted during the run; docker compose ps worker"
-                )
-            return RunOutcome(Outcome.STOPPED, message, hint)
+        case models.PARTIAL | models.FAILED | models.STOPPED as status:
+            return _of_failed_run(status, run)
         case models.PAUSED:
             return RunOutcome(
                 Outcome.PAUSED,
@@ -264,6 +224,47 @@ def _of_run(run: WorkflowRun, partial: str) -> RunOutcome:
         msg("the run ended with a status unknown to this version: {status!r}", status=run.status),
         msg("it is not taken for success; upgrade dify-job, or look at the run in the app's Logs"),
     )
+
+
+def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
+    node = run.failed_node
+    title = one_line(node.title, _LONGEST_TITLE) if node is not None else ""
+    kind = node.type if node is not None else ""
+    if status == models.PARTIAL:
+        message = msg(
+            "workflow succeeded in part: a node failed and its fail branch or default value took over"
+        )
+        if node is not None:
+            message = msg(
+                'workflow succeeded in part: "{title}" ({type}) failed and its fail branch or default '
+                "value took over: {error}",
+                title=title,
+                type=kind,
+                error=node.error or msg("no error was given"),
+            )
+        hint = msg('if that is good enough, set partial = "success" in the job')
+        return RunOutcome(Outcome.PARTIAL, message, hint)
+    if status == models.FAILED:
+        error = run.error or (node.error if node is not None else None)
+        message = msg("workflow failed: {error}", error=error) if error else msg("workflow failed")
+        if node is not None:
+            why = error or msg("no error was given")
+            message = msg('workflow failed at "{title}" ({type}): {why}', title=title, type=kind, why=why)
+        return RunOutcome(Outcome.FAILED, message, msg("the run's nodes are in the app's Logs"))
+    message = msg("workflow was stopped on the server")
+    if node is not None:
+        message = msg(
+            'workflow was stopped on the server at "{title}" ({node_type}): {why}',
+            title=title,
+            node_type=kind,
+            why=run.error or msg("no reason was given"),
+        )
+    elif run.error:
+        message = msg("workflow was stopped on the server: {error}", error=run.error)
+    hint = msg("somebody stopped it, or a time limit of the server did (APP_MAX_EXECUTION_TIME, 1200 s)")
+    if _WORKER_SHUTDOWN in (run.error or ""):
+        hint = msg("Dify's worker was shut down or restarted during the run; docker compose ps worker")
+    return RunOutcome(Outcome.STOPPED, message, hint)
 
 
 def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
@@ -280,7 +281,9 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
     if error.code in ("bad_request", "not_found") and options.workflow_id:
         return RunOutcome(
             Outcome.CONFIG,
-            msg("workflow_id {workflow_id} cannot be run: {said}", workflow_id=options.workflow_id, said=said),
+            msg(
+                "workflow_id {workflow_id} cannot be run: {said}", workflow_id=options.workflow_id, said=said
+            ),
             msg("take the id of a published version, or leave workflow_id out to run the newest one"),
         )
     if error.code == "invalid_param" and error.in_stream:
@@ -291,34 +294,33 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
 
 
 def _of_code(code: str, said: str) -> RunOutcome | None:
+    if code in ("invalid_param", "bad_request", "file_too_large"):
+        return _rejected(said)
+    found: tuple[Outcome, str, str | None] | None = None
     match code:
-        case "invalid_param" | "bad_request" | "file_too_large":
-            return _rejected(said)
         case "unauthorized":
-            return RunOutcome(Outcome.DENIED, msg("the key was refused: {said}", said=said), _KEY_HINT)
+            found = Outcome.DENIED, msg("the key was refused: {said}", said=said), _KEY_HINT
         case "rate_limit_error" | "provider_quota_exceeded":
             hint = msg("it comes back with the plan's next period")
-            return RunOutcome(Outcome.DENIED, msg("a quota is used up: {said}", said=said), hint)
+            found = Outcome.DENIED, msg("a quota is used up: {said}", said=said), hint
         case "workflow_version_execution_not_allowed":
             hint = msg("leave workflow_id out, or change the plan")
-            return RunOutcome(Outcome.DENIED, msg("the plan does not allow it: {said}", said=said), hint)
+            found = Outcome.DENIED, msg("the plan does not allow it: {said}", said=said), hint
         case "not_workflow_app":
             text = msg("the key belongs to an app that is not a workflow: {said}", said=said)
-            return RunOutcome(Outcome.CONFIG, text, msg("use the key of a workflow app"))
+            found = Outcome.CONFIG, text, msg("use the key of a workflow app")
         case "agent_not_published":
             text = msg("an agent of the workflow is not published: {said}", said=said)
-            return RunOutcome(Outcome.CONFIG, text, msg("open the agent in Dify and press Publish"))
+            found = Outcome.CONFIG, text, msg("open the agent in Dify and press Publish")
         case "trigger_workflow_service_mode_unavailable":
             text = msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said)
-            hint = msg("let it start with User Input; dify-job is the schedule")
-            return RunOutcome(Outcome.CONFIG, text, hint)
+            found = Outcome.CONFIG, text, msg("let it start with User Input; dify-job is the schedule")
         case "provider_not_initialize" | "model_currently_not_support":
             hint = msg("set it up in Dify: Settings, Model Provider")
-            return RunOutcome(Outcome.CONFIG, msg("the app's model is not usable: {said}", said=said), hint)
+            found = Outcome.CONFIG, msg("the app's model is not usable: {said}", said=said), hint
         case "completion_request_error":
-            text = msg("workflow failed: the model's provider said: {said}", said=said)
-            return RunOutcome(Outcome.FAILED, text)
-    return None
+            found = Outcome.FAILED, msg("workflow failed: the model's provider said: {said}", said=said), None
+    return RunOutcome(*found) if found is not None else None
 
 
 def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:

@@ -1,56 +1,105 @@
 """The file that `output` or --output asks for: checked before the call, written atomically after it."""
 
+import contextlib
+import errno
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from .. import log
-from ..config.model import Output
+from ..config.model import Job, Output, Source
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
+from ..messages.problem import command
+from ..state.store import OWN_FILES
 from ..system.json_text import RawJson, dumps, loads_whole
-from .output_path import OutputPath
+from ..system.secure_dir import Directory
 from .result import Result
-
-if TYPE_CHECKING:
-    from ..state.store import JobState
-    from .event_queue import EventQueue
-    from .run_spec import RunSpec
 
 _LEFTOVER_AGE = 3600.0  # seconds after which no process still writes the file
 
 
-def deliver(
-    place: OutputPath, result: Result, request: "RunSpec", inbox: "EventQueue", state: "JobState | None"
-) -> None:
-    """Write the output file, and fetch the files that the workflow returned beside it, if the job wants them.
+class OutputPath(NamedTuple):
+    """The path of an output file.
 
-    The outcome is known, and nothing may change it: whatever fails here is a warning.
+    A state directory can belong to a service user whom root must not trust: below it no link is followed, and
+    what root makes there is given to that user.
+
+    Attributes:
+        path: The path.
+        state: The job's state directory where the path is below it, else None.
+    """
+
+    path: Path
+    state: Path | None = None
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """Names in the same directory that are not for output."""
+        return OWN_FILES if self.path.parent == self.state else frozenset()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Directory]:
+        """Open its directory; below the state it is made where it is missing. Raises OSError."""
+        if self.path.name in self.reserved:
+            raise OSError(errno.EPERM, msg("dify-job keeps its own state under that name"))
+        below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
+        if ".." in below:
+            raise OSError(errno.EPERM, msg("its name leads out of the state directory"))
+        opened = Directory(self.state or self.path.parent, theirs=self.state is not None)
+        with contextlib.closing(opened) as directory:
+            for step in below:
+                directory.enter(step)
+            yield directory
+
+
+def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
+    """Return where the output file goes.
+
+    Args:
+        job: The job.
+        name: A relative name counts from the state directory, one of a flag from the working directory.
+        state: The state directory, or None.
+    """
+    given = job.origins.get("output")
+    by_flag = given is not None and given.source is Source.FLAG
+    if name == "-":
+        raise JobError(
+            Outcome.USAGE if by_flag else Outcome.CONFIG,
+            msg("the output file cannot be -: the result goes to standard output without it"),
+            msg(
+                "leave it out; {command} prints one value alone",
+                command=command("dify-job", "run", "--print", "outputs.NAME"),
+            ),
+        )
+    path = Path(name).expanduser()
+    if path.is_absolute() or by_flag or state is None:
+        return OutputPath(path)
+    return OutputPath(state / path, state)
+
+
+def deliver(place: OutputPath, result: Result, settings: Output) -> None:
+    """Write the output file; the outcome is known, and what fails here is a warning.
 
     Args:
         place: Where the file goes.
         result: Of a run that succeeded.
-        request: The run.
-        inbox: A cancel ends the fetching.
-        state: Remembers which files the job made.
+        settings: What of the result goes into it.
     """
-    settings = request.job.output
     try:
         write(place, result, settings)
     except Exception as error:  # noqa: BLE001 - see above
         log.warning(msg("the output file could not be written"), path=str(place.path), reason=str(error))
-    if settings.downloads is not None and result.run is not None:
-        from .downloads import Downloader  # noqa: PLC0415 - for jobs that want the files
-
-        try:
-            Downloader(request, settings.downloads, inbox, state).beside(place, result.run)
-        except Exception as error:  # noqa: BLE001 - see above
-            log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
 
 
 def check_writable(place: OutputPath) -> None:
-    """Find out before the call that the file cannot be written. Raises JobError (cannot-write)."""
+    """Find out before the call that the file cannot be written.
+
+    Raises:
+        JobError: It cannot (cannot-write).
+    """
     path = place.path
     try:
         _try_out(place)
@@ -78,7 +127,12 @@ def _try_out(place: OutputPath) -> None:
 
 
 def write(place: OutputPath, result: Result, settings: Output) -> None:
-    """The selected value as text or JSON, or the whole result. Raises OSError, LookupError."""
+    """Write the selected value as text or JSON, or the whole result.
+
+    Raises:
+        OSError: The file cannot be written.
+        LookupError: The run has no such value.
+    """
     found = loads_whole(log.as_json(result.as_json(), to_file=True))
     value: Any = found
     if settings.select is not None:
@@ -89,14 +143,18 @@ def write(place: OutputPath, result: Result, settings: Output) -> None:
 
 
 def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> str:
-    """A text as it is, all else, or with `quoted` that too, as JSON and a line end."""
+    """Return a text as it is, all else, or with `quoted` that too, as JSON and a line end."""
     if isinstance(value, str) and not quoted:
         return value
     return dumps(value, indent=indent) + "\n"
 
 
 def value_at(data: Any, path: str) -> Any:
-    """The value at a dotted path, `outputs.result` or `outputs.items.0.name`. Raises LookupError."""
+    """Return the value at a dotted path, `outputs.result` or `outputs.items.0.name`.
+
+    Raises:
+        LookupError: There is none.
+    """
     for step in path.split("."):
         if isinstance(data, RawJson):
             data = data.opened()

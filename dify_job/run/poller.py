@@ -106,11 +106,6 @@ class RunPoller:
         """Seconds for which the records have shown no run."""
         return 0.0 if self._absent_since is None else time.monotonic() - self._absent_since
 
-    @property
-    def absent_for(self) -> float:
-        """Seconds for which the records have shown no run."""
-        return 0.0 if self._absent_since is None else time.monotonic() - self._absent_since
-
     def learn_version(self, version: tuple[int, int] | None) -> None:
         """Record the version in an answer; the first one counts."""
         self.version = self.version or version

@@ -9,7 +9,6 @@ from ..messages.message import msg
 from ..state.history import RunRecord
 from ..state.store import InFlight
 from ..system.unit_result import UnitResult
-from ..system.values import replace
 
 _KILLED = {
     "oom-kill": (msg("killed, because there was no memory left for it"), msg("raise MemoryMax= of the unit")),
@@ -154,8 +153,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user:
     )
     if outcome != "killed" or left is None or not _is_left_by(ending, left):
         return run
-    return replace(
-        run,
+    return run._replace(
         call_time=left.started,
         hint=msg("{hint}; {may_go_on}", hint=hint, may_go_on=_MAY_GO_ON) if hint else _MAY_GO_ON,
         attempts=1,

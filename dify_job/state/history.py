@@ -5,20 +5,18 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..system.json_text import loads_whole
-from ..system.values import dataclass
 from .reader import read_own
 
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
 
     outcome: a word of the exit table, or killed, crashed or not-started where the service manager told it.
@@ -93,8 +91,7 @@ class RunRecord:
             return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
+class Summary(NamedTuple):
     """What a history comes to. last_success: when it began; mean_duration: seconds, of succeeded runs."""
 
     last_success: str | None = None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
@@ -22,7 +22,6 @@ from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
 from ..system.paths import account_home, state_home
 from ..system.secure_dir import Directory
-from ..system.values import dataclass
 
 OWN_FILES = frozenset(
     {
@@ -41,8 +40,7 @@ _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
 
-@dataclass(frozen=True, kw_only=True)
-class InFlight:
+class InFlight(NamedTuple):
     """A run that was submitted, or is about to be, and whose end is not recorded.
 
     deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
@@ -215,7 +213,7 @@ def _is_roots(path: Path | None) -> bool:
         return False
 
 
-class LockHeld(Exception):  # noqa: N818 - a state of the job, not an error
+class LockHeldError(Exception):
     """Another run of this job holds the lock; holder says who, as far as it told."""
 
     def __init__(self, holder: str) -> None:
@@ -244,7 +242,7 @@ class JobState:
         self._files.close()
 
     def lock(self) -> None:
-        """Take the job's lock and hold it until close. Raises Locked."""
+        """Take the job's lock and hold it until close. Raises LockHeldError."""
         if self._lock is not None:
             return
         fd = self._files.open("lock", os.O_RDWR | os.O_CREAT)
@@ -255,7 +253,7 @@ class JobState:
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode(errors="replace").strip()
             os.close(fd)
-            raise LockHeld(holder or msg("another process")) from None
+            raise LockHeldError(holder or msg("another process")) from None
         except OSError:
             os.close(fd)
             raise
@@ -269,7 +267,7 @@ class JobState:
 
     def put_in_flight(self, record: InFlight) -> None:
         """On disk before it returns (fsync of file and directory)."""
-        self.write("in-flight.json", json.dumps(vars(record)) + "\n", sync=True)
+        self.write("in-flight.json", json.dumps(record._asdict()) + "\n", sync=True)
 
     def clear_in_flight(self) -> None:
         """The end of the run is known."""
@@ -300,16 +298,16 @@ class JobState:
         last = dict(list(files.items())[-_MOST_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def record_result(self, result: Mapping[str, Any]) -> None:
         """Keep a result as a line of the history and as the last one; the caller holds the lock."""
-        self.remember(result)
+        self.append_history(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         stored = self._text("history.jsonl").split("\n")
         if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
             # Of a file without line ends nothing is kept but what this run appended.
             self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
-    def remember(self, result: Mapping[str, Any]) -> None:
+    def append_history(self, result: Mapping[str, Any]) -> None:
         """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
         line = (json.dumps(result, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         fd = self._files.open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)

@@ -15,7 +15,7 @@ import pytest
 
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
-from dify_job.state.store import InFlight, JobState, LockHeld
+from dify_job.state.store import InFlight, JobState, LockHeldError
 from tests.support.campaign import Campaign
 from tests.support.command import Command
 
@@ -114,7 +114,7 @@ def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaig
         state = JobState(tmp_path)
         try:
             state.lock()
-        except LockHeld:
+        except LockHeldError:
             os.write(told, b"l")
             return
         os.write(told, b"w")

@@ -13,7 +13,8 @@ import pytest
 from dify_job.demo.apps import App, Node
 from dify_job.demo.server import StandIn
 from dify_job.run.api import run_workflow
-from dify_job.run.run_context import RunContext
+from dify_job.run.event_queue import EventQueue
+from dify_job.run.run_spec import RunContext
 from tests.support import recordings
 from tests.support.accepting import Accepting, read_request
 from tests.support.command import Command
@@ -369,7 +370,11 @@ def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_pa
     )
     (tmp_path / "key").write_text("app-file")
     (tmp_path / "key").chmod(0o600)
-    result = run_workflow(config=config, files={"doc": str(tmp_path / "a.txt")}, start=RunContext())
+    result = run_workflow(
+        config=config,
+        files={"doc": str(tmp_path / "a.txt")},
+        context=RunContext(time.monotonic(), EventQueue()),
+    )
     assert result.success, result.message
 
 

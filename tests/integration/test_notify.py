@@ -19,8 +19,7 @@ from dify_job import run_workflow
 from dify_job.config.secrets import url_credential
 from dify_job.demo.server import StandIn
 from dify_job.exit_codes import TABLE
-from dify_job.run.metrics import exposition
-from dify_job.run.notification import is_told_by_run
+from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.unit_names import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
@@ -197,13 +196,13 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
 
 def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job) -> None:
     (job.command.home / "sitecustomize.py").write_text(
-        "import dify_job.run.notifiers as n\n"
+        "import dify_job.run.notifications as n\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
-        "n.Notifier.begins = n.Notifier.ends = broken\n"
+        "n.Notifier._ping_start = n.Notifier.ended = broken\n"
     )
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert (ran.code, ran.result["outcome"]) == (0, "succeeded")
-    assert ran.stderr.count("others could not be told: RuntimeError") == 2
+    assert ran.stderr.count("no notification was sent: RuntimeError") == 2
 
 
 def test_without_state_a_recovery_cannot_be_known_and_that_is_said(job: Job, server: StandIn) -> None:
@@ -469,7 +468,11 @@ def test_the_handler_tells_keeps_and_counts_what_the_run_could_not(
 
 
 def test_the_run_tells_all_but_three_ends_of_the_table_and_nothing_beside_it() -> None:
-    assert {code for code in range(256) if is_told_by_run(code)} == {row.code for row in TABLE} - {64, 70, 78}
+    assert {code for code in range(256) if is_notified_by_run(code)} == {row.code for row in TABLE} - {
+        64,
+        70,
+        78,
+    }
 
 
 @pytest.mark.parametrize(("result", "code"), [("exit-code", 80), ("timeout", 143), ("oom-kill", 0)])

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from dify_job.dify.client import (
+    CallEvent,
     ConnectionLost,
     DifyClient,
-    Message,
     Reply,
     StreamClosed,
     StreamEvent,
     StreamOpened,
 )
-from dify_job.run.event_queue import EventQueue
+from dify_job.run.event_queue import Cancel, EventQueue
 from tests.support.accepting import Says
 from tests.support.command import KEY, Command
 
@@ -35,11 +35,11 @@ def event(kind: str, **data: object) -> bytes:
 FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
 
 
-def messages(base_url: str, seconds: float = 5) -> list[Message]:
+def messages(base_url: str, seconds: float = 5) -> list[CallEvent]:
     inbox, told = EventQueue(), []
-    DifyClient(base_url, KEY, tell=inbox.tell).run({}, "u")
+    DifyClient(base_url, KEY, on_event=inbox.put).run({}, "u")
     until = time.monotonic() + seconds
-    while (heard := inbox.get(until)) is not None:
+    while isinstance(heard := inbox.get(until), tuple) and not isinstance(heard, Cancel):
         assert isinstance(heard, tuple)
         told.append(heard[1])
         if isinstance(heard[1], (Reply, StreamClosed, ConnectionLost)) or (

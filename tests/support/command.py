@@ -42,7 +42,7 @@ PAUSES: dict[str, Any] = {
     "turn_polls": (0.05, 0.5),
     "retry_pauses": (0.05, 0.5),
     "network_retry": 0.1,
-    "existing_run_pause": 0.05,
+    "existing_run": 0.2,
 }
 
 
@@ -61,7 +61,7 @@ class Command:
     home: Path
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
-    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifiers:_PAUSE": 0.05})
+    patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifications:_PAUSE": 0.05})
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:

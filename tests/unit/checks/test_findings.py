@@ -151,7 +151,7 @@ def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
         clock[0] += 2 * limit
         return AppProbe(broken="no answer") if "gone" in base_url else AppProbe(version="1.14.2")
 
-    monkeypatch.setattr(server, "look", look)
+    monkeypatch.setattr(server, "probe_app", look)
     monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")

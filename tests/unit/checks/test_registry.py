@@ -97,7 +97,7 @@ def test_key_and_app_are_asked_for_once(context: HostContext, monkeypatch: pytes
         asked.append(base_url)
         return AppProbe(broken="refused")
 
-    monkeypatch.setattr("dify_job.checks.server.look", look)
+    monkeypatch.setattr("dify_job.checks.server.probe_app", look)
     assert context.app is context.app
     assert context.app is not None
     assert len(asked) == 1

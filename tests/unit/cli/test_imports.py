@@ -10,8 +10,8 @@ import pytest
 # What a run with a config file, and without template, file, output or notification, does not need.
 UNUSED = {"schedulers", "schedule", "checks", "compat", "report", "demo"}
 UNUSED_BY_RUN = {
-    *("downloads", "delivery", "files", "input_upload", "coercion", "assertions", "metrics", "notifiers"),
-    *("notification", "notifications", "output", "output_path", "attach", "unit_result", "preflight"),
+    *("downloads", "files", "input_upload", "coercion", "assertions"),
+    *("notifications", "output", "unit_result"),
 }
 
 

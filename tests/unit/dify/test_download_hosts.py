@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.dify.download_hosts import DownloadHosts
+from dify_job.dify.download import DownloadHosts
 
 NAMES = {
     "dify.example.com": "93.184.215.14",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.dify.form import FormField, fault_of, read_parameters
+from dify_job.dify.form import FormField, input_fault, read_parameters
 from tests.support.recordings import VERSIONS, load, names
 
 RECORDED = [
@@ -107,4 +107,4 @@ def test_a_value_is_refused_where_the_recorded_servers_refuse_it(
     assert read is not None
     field = read.field(variable)
     assert field is not None
-    assert fault_of(field, value) == fault
+    assert input_fault(field, value) == fault

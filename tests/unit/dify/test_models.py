@@ -53,7 +53,7 @@ def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
     answer = models.read_answer(body)
     found = models.read_detail(status, body)
     rows = models.read_logs(body, "u")
-    refusal = models.read_refusal(status, {"X-Version": "1.²"}, body)
+    refusal = models.read_error(status, {"X-Version": "1.²"}, body)
     runs = [event and event.run, answer, found, *(rows or ())]
     ends: list[ApiError | WorkflowRun] = [refusal, *(run for run in runs if isinstance(run, WorkflowRun))]
     for end in ends:
@@ -71,7 +71,7 @@ def test_any_bytes_are_read_or_passed_over(body: bytes) -> None:
     models.read_answer(body)
     models.read_detail(200, body)
     models.read_logs(body, "u")
-    models.read_refusal(400, {}, body)
+    models.read_error(400, {}, body)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job.dify.multipart import Part
-from dify_job.dify.transport import Unreadable
+from dify_job.dify.transport import UnreadableFileError
 
 letters = st.characters(codec="utf-8", exclude_characters="/\0")
 names = st.text(letters, min_size=1, max_size=60).filter(lambda name: name not in (".", ".."))
@@ -52,7 +52,7 @@ def test_a_file_that_becomes_shorter_is_not_sent_as_a_whole_one(tmp_path: Path) 
     with Part(path, "text/plain").opened("u") as body:
         body.read(len(body) - 1200)
         path.write_bytes(b"")
-        with pytest.raises(Unreadable, match="became shorter"):
+        with pytest.raises(UnreadableFileError, match="became shorter"):
             list(iter(lambda: body.read(100), b""))
 
 

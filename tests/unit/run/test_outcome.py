@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from dify_job.dify.models import ApiError, WorkflowRun, read_refusal
-from dify_job.run.outcome import CallTerms, Next, NotSent, decide
+from dify_job.dify.models import ApiError, WorkflowRun, read_error
+from dify_job.run.outcome import Next, NotSent, decide
+from dify_job.run.run_spec import CallOptions
 
-STREAMING = CallTerms(streaming=True)
+STREAMING = CallOptions(streaming=True)
 FULL = (
     "Too many requests. Please try again later. The current maximum concurrent requests allowed for x is {}."
 )
@@ -26,7 +27,7 @@ FULL = (
 )
 def test_codes_of_http_answers(status: int, code: str, outcome: str) -> None:
     body = {"code": code, "message": "said", "status": status}
-    found = decide(read_refusal(status, {"X-Version": "1.16.1"}, json.dumps(body).encode()), STREAMING)
+    found = decide(read_error(status, {"X-Version": "1.16.1"}, json.dumps(body).encode()), STREAMING)
     assert found.outcome == outcome
 
 
@@ -40,7 +41,7 @@ def test_codes_of_error_events(code: str, outcome: str) -> None:
 
 def test_request_id_of_a_plugin_is_said() -> None:
     body = {"code": "plugin_runtime_error", "message": "broken", "details": {"request_id": "r-1"}}
-    assert "r-1" in decide(read_refusal(502, {}, json.dumps(body).encode())).message
+    assert "r-1" in decide(read_error(502, {}, json.dumps(body).encode())).message
 
 
 def test_unpublished_app_is_said_in_one_wording() -> None:
@@ -67,7 +68,7 @@ def test_limit_of_one_needs_blocking_mode(
     limit: int, version: tuple[int, int] | None, streaming: bool, blocks: bool, following: Next
 ) -> None:
     error = ApiError(400, "invalid_param", FULL.format(limit), version=version)
-    found = decide(error, CallTerms(streaming=streaming))
+    found = decide(error, CallOptions(streaming=streaming))
     assert found.outcome == "busy"
     assert ("blocking" in (found.hint or "")) is blocks
     assert found.next is following

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dify_job.config.model import RetryPolicy
-from dify_job.run.retry import pause, seconds_of
+from dify_job.run.engine import retry_pause, seconds_of
 
 
 @given(
@@ -21,13 +21,14 @@ def test_pauses_keep_the_policy(
     attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int, busy: bool
 ) -> None:
     policy = RetryPolicy(attempts=5, max_wait=120)
-    wait = pause(
+    pauses = [waited] if last is None else [waited, last]
+    waited = sum(pauses)
+    wait = retry_pause(
         policy,
         attempts=attempts,
         busy=busy,
-        pauses=(1.0, 10.0),
-        waited=waited,
-        last=last,
+        bounds=(1.0, 10.0),
+        pauses=pauses,
         retry_after=retry_after,
         uniform=random.Random(seed).uniform,
     )
@@ -46,13 +47,12 @@ def test_busy_server_is_waited_out_unless_one_attempt_is_allowed(
     allowed: int, busy: bool, waits: bool
 ) -> None:
     policy = RetryPolicy(attempts=allowed, max_wait=120)
-    wait = pause(
+    wait = retry_pause(
         policy,
         attempts=10,
         busy=busy,
-        pauses=(1.0, 10.0),
-        waited=60,
-        last=5,
+        bounds=(1.0, 10.0),
+        pauses=[55, 5],
         retry_after=None,
         uniform=random.Random(1).uniform,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.state.reader import read_tick
-from dify_job.state.store import InFlight, JobState, LockHeld, boot_id
+from dify_job.state.store import InFlight, JobState, LockHeldError, boot_id
 
 
 def record(**changed: object) -> InFlight:
@@ -25,7 +25,7 @@ def test_a_record_in_flight_comes_back(tmp_path: Path) -> None:
 
 def test_a_record_of_another_version_or_half_of_one_does_not_stop_a_run(tmp_path: Path) -> None:
     state = JobState(tmp_path)
-    half = json.dumps(vars(record()) | {"user": 5})
+    half = json.dumps(record()._asdict() | {"user": 5})
     for text in ('{"run": "r"}', '{"run": ', "[]", "", half, "[" * 100_000):
         (tmp_path / "in-flight.json").write_text(text)
         assert state.in_flight() is None
@@ -58,7 +58,7 @@ def test_when_a_run_is_overdue_can_be_told_whatever_its_deadline() -> None:
 def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for number in range(1250):
-        state.finish({"n": number})
+        state.record_result({"n": number})
     history = state.history()
     assert len(history) <= 1200
     assert history[-1] == {"n": 1249}
@@ -70,7 +70,7 @@ def test_the_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
 def test_the_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
     first, second = JobState(tmp_path), JobState(tmp_path)
     first.lock()
-    with pytest.raises(LockHeld, match="process"):
+    with pytest.raises(LockHeldError, match="process"):
         second.lock()
     first.close()
     second.lock()
@@ -85,7 +85,7 @@ def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no regular file"):
         state.lock()
     with pytest.raises(OSError, match="no regular file"):
-        state.remember({})
+        state.append_history({})
     (tmp_path / "job" / "lock").unlink()
     (tmp_path / "job" / "lock").hardlink_to(target)
     with pytest.raises(OSError, match="no regular file"):
@@ -96,15 +96,15 @@ def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
 def test_a_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for n in range(1250):
-        state.finish({"n": n, "message": "a\u2028b\u0085c"})
+        state.record_result({"n": n, "message": "a\u2028b\u0085c"})
     assert state.history()[-1] == {"n": 1249, "message": "a\u2028b\u0085c"}
     assert 1000 <= len(state.history()) <= 1200
 
 
 def test_a_half_line_of_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
     state = JobState(tmp_path)
-    state.remember({"n": 1})
+    state.append_history({"n": 1})
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"n": 2, "mess')
-    state.remember({"n": 3, "message": "lone \ud800 surrogate"})
+    state.append_history({"n": 3, "message": "lone \ud800 surrogate"})
     assert [entry["n"] for entry in state.history()] == [1, 3]
