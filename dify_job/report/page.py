@@ -308,7 +308,7 @@ def _cell(run: RunRecord, place: int, empty: int) -> Bar:
     if run.duration is not None and not run.skipped:
         parts.append(duration_text(run.duration))
     if has_failed(run):
-        parts.append(translate(failure_text(run.message, run.failed_node)))
+        parts.append(translate(failure_text(run.message_text, run.failed_node)))
     kind = _kind(run)
     height = {"ok": 8, "skipped": 3}.get(kind, 14)
     text = one_line(" · ".join(filter(None, parts)), _LONGEST_TITLE + 40)
@@ -365,7 +365,7 @@ def _failure_view(one: JobRun, consoles: Mapping[str, str | None]) -> _FailureVi
         iso=run.call_time,
         outcome=one_line(outcome_text(run.outcome, run.exit_code)),
         node=one_line(f"{title} ({kind})" if title and kind else title),
-        reason=one_line(run.message, _LONGEST_REASON),
+        reason=one_line(translate(run.message_text), _LONGEST_REASON),
         run_id=one_line(run.run_id or ""),
         console=consoles.get(one.job),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..messages.i18n import translate
 from ..messages.message import Message, msg
 from ..messages.sanitize import one_line, visible
 from ..state.history import RunRecord
@@ -24,9 +25,9 @@ def run_lines(
     """
     yield msg("{sign} {ending}", sign=run_sign(run, terminal), ending=ending(job, run))
     if not run.succeeded:
-        for text in (run.message, run.hint):
+        for text in (run.message_text, run.hint_text):
             if text:
-                yield from indented(one_line(text), terminal.columns, 2)
+                yield from indented(one_line(translate(text)), terminal.columns, 2)
     for name, value in (outputs or {}).items():
         text = value if isinstance(value, str) else dumps(value, indent=2)
         lines = visible(text).rstrip("\n").split("\n")

@@ -255,7 +255,7 @@ def _progress(row: JobStatus, now: datetime) -> str:
 
 
 def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
-    yield failure_text(last.message or last.outcome, last.failed_node)
+    yield failure_text(last.message_text or last.outcome, last.failed_node)
     if row.past is None or row.past.failures_in_a_row < 2:
         return
     number = row.past.failures_in_a_row
@@ -285,7 +285,7 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
 def _failures(failures: Sequence[RunRecord]) -> str:
     newest = failures[-1]
     began = newest.began
-    reason = failure_text(newest.message or newest.outcome, newest.failed_node)
+    reason = failure_text(newest.message_text or newest.outcome, newest.failed_node)
     at = local_time_text(began) if began is not None else "-"
     if len(failures) == 1:
         return msg("a run failed at {at}: {reason}", at=at, reason=reason)

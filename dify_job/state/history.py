@@ -1,4 +1,4 @@
-"""Past runs of a job as its state directory has them: read, bounded, and never locked or written."""
+"""Past runs of a job, read from its state directory; nothing is locked or written there."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..messages.stored import as_data, from_data
 from ..system.json_text import loads_whole
 from .reader import read_own
 
@@ -17,10 +18,18 @@ _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
 
 class RunRecord(NamedTuple):
-    """One line of the history. call_time: RFC 3339; duration: seconds; exit_code: None for a killed process.
+    """One line of the history.
 
-    outcome: a word of the exit table, or killed, crashed or not-started where the service manager told it.
-    failed_node: title, type and error of the node at which the run failed or was stopped, where it is known.
+    Attributes:
+        call_time: When it began, RFC 3339.
+        outcome: A word of the exit table, or killed, crashed or not-started as the service manager says.
+        exit_code: None for a killed process.
+        message: What happened, in English.
+        duration: Seconds.
+        hint: What fixes it, in English.
+        failed_node: Title, type and error of the node at which it failed or was stopped, where it is known.
+        message_data: Template and values of the message; None in a record of an older version.
+        hint_data: The same of the hint.
     """
 
     call_time: str
@@ -34,10 +43,16 @@ class RunRecord(NamedTuple):
     steps: int | None = None
     hint: str | None = None
     failed_node: Mapping[str, str | None] | None = None
+    message_data: object = None
+    hint_data: object = None
 
     @classmethod
     def of(cls, record: Any) -> "RunRecord":
-        """A run from its record. Raises ValueError for what is none."""
+        """Read a record.
+
+        Raises:
+            ValueError: It is none.
+        """
         if not isinstance(record, Mapping) or not isinstance(record.get("outcome"), str):
             raise ValueError(msg("not the record of a run"))
         return cls(
@@ -52,10 +67,12 @@ class RunRecord(NamedTuple):
             steps=_whole(record, "total_steps"),
             hint=_text(record, "hint"),
             failed_node=_node(record.get("failed_node")),
+            message_data=record.get("message_data"),
+            hint_data=record.get("hint_data"),
         )
 
     def as_record(self) -> Mapping[str, Any]:
-        """The record, with the names that `run` gives its own."""
+        """Return the record, with the same keys as those of `run`."""
         return {
             "success": self.exit_code == 0,
             "message": self.message,
@@ -69,7 +86,19 @@ class RunRecord(NamedTuple):
             "total_tokens": self.tokens,
             "total_steps": self.steps,
             "failed_node": dict(self.failed_node) if self.failed_node is not None else None,
+            "message_data": self.message_data or as_data(self.message),
+            "hint_data": self.hint_data or as_data(self.hint),
         }
+
+    @property
+    def message_text(self) -> str:
+        """The message for a person: it can be translated, unless an older version wrote the record."""
+        return from_data(self.message, self.message_data)
+
+    @property
+    def hint_text(self) -> str | None:
+        """The hint for a person, or None."""
+        return self.hint and from_data(self.hint, self.hint_data)
 
     @property
     def skipped(self) -> bool:
@@ -92,7 +121,13 @@ class RunRecord(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a history comes to. last_success: when it began; mean_duration: seconds, of succeeded runs."""
+    """Figures of a history.
+
+    Attributes:
+        last_success: When the last run that succeeded began.
+        failures_in_a_row: Up to now.
+        mean_duration: Seconds, of runs that succeeded.
+    """
 
     last_success: str | None = None
     failures_in_a_row: int = 0
@@ -100,7 +135,7 @@ class Summary(NamedTuple):
 
 
 def read_history(directory: Path) -> tuple[RunRecord, ...]:
-    """All runs that are kept, in the order in which they began; a damaged line is passed over.
+    """Return all runs on record, in the order in which they began; a damaged line is passed over.
 
     A run that a later process settled has its record after those of later runs.
 
@@ -128,7 +163,11 @@ def _in_order(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
 
 
 def summary(runs: Sequence[RunRecord]) -> Summary:
-    """Skips count for nothing; two records of one workflow run are one failure where either is."""
+    """Return the figures of a history; two records of one workflow run are one failure where either is.
+
+    Args:
+        runs: Oldest first; skips do not count.
+    """
     real = [run for run in runs if not run.skipped]
     succeeded = [run for run in real if run.succeeded]
     durations = [run.duration for run in succeeded[-_MEAN_OF:] if run.duration is not None]
@@ -159,7 +198,12 @@ def _names(run: RunRecord) -> set[str]:
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
-    """One character a value, from the lowest to the highest; plain: ASCII alone."""
+    """Return one character a value, from the lowest to the highest.
+
+    Args:
+        values: The values.
+        plain: ASCII alone.
+    """
     blocks = _PLAIN_BLOCKS if plain else _BLOCKS
     if not values:
         return ""
@@ -168,22 +212,22 @@ def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
     return "".join(blocks[round((value - low) * scale)] for value in values)
 
 
-def _node(told: Any) -> Mapping[str, str | None] | None:
-    if not isinstance(told, Mapping):
+def _node(node: Any) -> Mapping[str, str | None] | None:
+    if not isinstance(node, Mapping):
         return None
-    title, node_type = _text(told, "title") or "", _text(told, "type") or ""
-    return {"title": title, "type": node_type, "error": _text(told, "error")}
+    title, node_type = _text(node, "title") or "", _text(node, "type") or ""
+    return {"title": title, "type": node_type, "error": _text(node, "error")}
 
 
-def _text(told: Mapping[str, Any], key: str) -> str | None:
-    return told[key] if isinstance(told.get(key), str) else None
+def _text(record: Mapping[str, Any], key: str) -> str | None:
+    return record[key] if isinstance(record.get(key), str) else None
 
 
-def _whole(told: Mapping[str, Any], key: str) -> int | None:
-    value = told.get(key)
+def _whole(record: Mapping[str, Any], key: str) -> int | None:
+    value = record.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _seconds(told: Mapping[str, Any], key: str) -> float | None:
-    value = told.get(key)
+def _seconds(record: Mapping[str, Any], key: str) -> float | None:
+    value = record.get(key)
     return float(value) if isinstance(value, (int, float)) and 0 <= value < float("inf") else None
