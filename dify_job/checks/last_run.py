@@ -63,9 +63,9 @@ def _judge(context: HostContext, last: RunRecord) -> Problem:
     outcome = last.outcome if last.exit_code is None else f"{last.outcome} ({last.exit_code})"
     again = next((row.again for row in TABLE if row.code == last.exit_code), None)
     if again is RetrySafety.SAFE:
-        text = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message)
+        text = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message_text)
     elif again is RetrySafety.NOT_SAFE:
-        text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message)
+        text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message_text)
     else:
-        text = msg("{outcome}: {message}", outcome=outcome, message=last.message)
+        text = msg("{outcome}: {message}", outcome=outcome, message=last.message_text)
     return warn("last-run", text, last.hint or command("dify-job", "logs", job))
