@@ -51,7 +51,9 @@ def http(
     Standard input is the listening socket that systemd holds, or one connection.
     """
     options = ctx.ensure_object(Globals)
-    log.set_up(face=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs))
+    log.set_up(
+        log_format=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs)
+    )
     if options.config_path is None:
         raise JobError(
             Outcome.USAGE, msg("--config is needed"), msg("install --http writes a unit that gives it")

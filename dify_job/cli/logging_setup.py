@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import log
 from ..config.model import Job
-from ..log.sinks import LogFile, NonBlockingWriter, NullSink, Syslog
+from ..log.sinks import LogFile, NonBlockingWriter, Stream, Syslog
 from ..messages.message import msg
 from . import progress
 from .options import Globals
@@ -29,17 +29,17 @@ def set_up(
         debug = options.verbose or os.environ.get("DEBUG_INVOCATION") == "1"
         level = "debug" if debug else "warning" if options.quiet else "info"
     live: progress.LiveLine | None = None
-    stream: log.Stream = sys.stderr
+    stream: Stream = sys.stderr
     cron = is_cron(options, scheduled=scheduled)
     if stream.isatty() and options.log_format == "auto" and not options.quiet:
         writer = getattr(stream, "buffer", None)
         has_room = writer.has_room if isinstance(writer, NonBlockingWriter) else lambda: True
         live = progress.LiveLine(sys.stderr, has_room)
     elif cron and not _JOURNAL.exists():
-        stream = _syslog() or _file_of(job) or NullSink()
-    face = "journal" if cron and _JOURNAL.exists() else options.log_format
+        stream = _syslog() or _file_of(job) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    log_format = "journal" if cron and _JOURNAL.exists() else options.log_format
     log.set_up(
-        face=face,
+        log_format=log_format,
         level=log.level_of(level),
         stream=live or stream,
         job=job.name,
@@ -64,14 +64,14 @@ def never_wait_for_stderr() -> NonBlockingWriter | None:
     return writer
 
 
-def _syslog() -> log.Stream | None:
+def _syslog() -> Stream | None:
     try:
         return Syslog()
     except OSError:
         return None
 
 
-def _file_of(job: Job) -> log.Stream | None:
+def _file_of(job: Job) -> Stream | None:
     if job.log_file is None:
         return None
     try:

@@ -69,7 +69,7 @@ def _options() -> list[click.Option]:
         _option(
             "--log-format",
             "log_format",
-            type=click.Choice(log.faces()),
+            type=click.Choice(log.FORMATS),
             help=msg("Log output format."),
         ),
         _option("-q", "--quiet", "quiet", is_flag=True, default=None, help=msg("Warnings and errors only.")),

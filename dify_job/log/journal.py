@@ -26,7 +26,7 @@ MESSAGE_IDS: Mapping[str, str] = {
 
 
 class Journal:
-    """A structlog logger whose lines are journal entries. Raises OSError where there is no journal."""
+    """A logger for structlog that sends journal entries. Raises OSError where there is no journal."""
 
     def __init__(self) -> None:
         self.socket = DatagramSocket(_SOCKET)
@@ -38,10 +38,6 @@ class Journal:
             match key:
                 case "event":
                     entry["MESSAGE"] = value
-                case "level":
-                    continue
-                case "exception":
-                    entry["DIFY_TRACEBACK"] = value
                 case "message_id":
                     entry["MESSAGE_ID"] = MESSAGE_IDS[value]
                 case _:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..messages.message import msg
 
@@ -21,6 +21,19 @@ _PATIENCE = 1.0  # seconds that one datagram waits for a daemon; none after the 
 _SYSLOG = "/dev/log"
 _DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
 _LARGEST_FILE = 1_000_000  # bytes; the log file before it is kept as FILE.1
+
+
+class Stream(Protocol):
+    """What the lines of the log are written to: these methods of a text file."""
+
+    def write(self, text: str, /) -> int:
+        """Write text."""
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+
+    def isatty(self) -> bool:
+        """Return True on a terminal."""
 
 
 class NonBlockingWriter(io.RawIOBase):
@@ -184,7 +197,7 @@ class DatagramSocket:
         return bool(poll.poll(seconds * 1000))
 
 
-class Syslog:
+class Syslog(DatagramSocket):
     """A text stream whose lines are syslog messages."""
 
     def __init__(self) -> None:
@@ -193,25 +206,12 @@ class Syslog:
         Raises:
             OSError: no syslog daemon listens.
         """
-        self._socket = DatagramSocket(_SYSLOG)
-
-    @property
-    def lost(self) -> int:
-        """Lines that were dropped and not reported yet."""
-        return self._socket.lost
-
-    @lost.setter
-    def lost(self, lines: int) -> None:
-        self._socket.lost = lines
-
-    def has_room(self) -> bool:
-        """Return True where a line would be taken now."""
-        return self._socket.has_room()
+        super().__init__(_SYSLOG)
 
     def write(self, text: str, /) -> int:
         """Send each line as one datagram."""
         for line in text.splitlines():
-            self._socket.send(f"<{_DAEMON_INFO}>dify-job[{os.getpid()}]: {line}".encode()[:8000])
+            self.send(f"<{_DAEMON_INFO}>dify-job[{os.getpid()}]: {line}".encode()[:8000])
         return len(text)
 
     def flush(self) -> None:
@@ -223,7 +223,7 @@ class Syslog:
 
 
 class LogFile:
-    """A text stream that appends to a file of bounded size; the file before it is kept as FILE.1.
+    """A text stream that appends to a file of bounded size; the file before it is renamed to FILE.1.
 
     Attributes:
         lost: lines that were dropped and not reported yet.
@@ -271,18 +271,3 @@ def _open_log_file(path: Path) -> int:
         os.close(fd)
         raise OSError(None, msg("it is not a regular file"), str(path))
     return fd
-
-
-class NullSink:
-    """A text stream that drops every line."""
-
-    def write(self, text: str, /) -> int:
-        """Drop the text."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def isatty(self) -> bool:
-        """Return False."""
-        return False

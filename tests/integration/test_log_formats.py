@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dify_job import log
-from dify_job.log import journal, stderr_is_journal
+from dify_job.log import journal, redaction, stderr_is_journal
 from tests.support.command import KEY, Command
 
 
@@ -113,9 +113,7 @@ def entry(data: bytes) -> dict[str, str]:
 
 
 def test_a_journal_entry_has_its_fields(journald: socket.socket, log_to_journal: journal.Journal) -> None:
-    log_to_journal.error(
-        event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80, level="error"
-    )
+    log_to_journal.error(event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80)
     assert entry(journald.recv(65536)) == {
         "PRIORITY": "3",
         "SYSLOG_IDENTIFIER": "dify-job",
@@ -165,10 +163,12 @@ def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
     """journalctl shows a message with control characters as `[123B blob data]` alone."""
     monkeypatch.setattr(log, "_logger", None)
     monkeypatch.setattr(log, "_level", log.INFO)
-    monkeypatch.setattr(log, "_secrets", [])
+    monkeypatch.setattr(redaction, "_secrets", [])
     log.hide("app-canary-key")
-    log.set_up(face="journal", level=log.INFO, job="a")
+    log.set_up(log_format="journal", level=log.INFO, job="a")
     log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
+    assert log._logger is not None
+    log._logger.sink.close()
     told = entry(journald.recv(65536))
     assert told["MESSAGE"] == "a: failed: \\x1b[2J\\x00 [hidden]"
     assert told["DIFY_NODE"] == "\\x9b31m"

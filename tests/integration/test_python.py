@@ -21,6 +21,7 @@ import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
 from dify_job.demo.server import StandIn
+from dify_job.log import redaction
 from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
@@ -120,15 +121,15 @@ def test_runs_in_threads_leave_the_memory_limit_of_the_program_alone() -> None:
 
 
 def test_secrets_of_runs_at_once_are_all_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_secrets", [])
-    monkeypatch.setattr(log, "_keys", [])
+    monkeypatch.setattr(redaction, "_secrets", [])
+    monkeypatch.setattr(redaction, "_keys", [])
 
     def hide(number: int) -> None:
         for each in range(50):
             log.hide(f"secret-{number}-{each}-", is_key=True)
 
     together(hide)
-    assert len(log._secrets) == len(log._keys) == 400
+    assert len(redaction._secrets) == len(redaction._keys) == 400
 
 
 def test_the_package_itself_imports_next_to_nothing() -> None:

@@ -25,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from dify_job.system import lazy_import
 from tests.support.ran import Ran
 
 ROOT = Path(__file__).parents[2]
@@ -245,8 +246,8 @@ def serve() -> None:
     """Fork for each order, and send back each exit code."""
     for name in _READY:
         importlib.import_module(f"dify_job.{name}")
-    for name in ("requests", "jinja2.sandbox", "structlog", "oncalendar", "cronsim"):
-        importlib.import_module(name).__dict__  # noqa: B018 - executes what is imported lazily
+    for name in ("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"):
+        lazy_import.execute(importlib.import_module(name))
     orders = socket.socket(fileno=os.dup(0))
     children: dict[int, tuple[int, int]] = {}  # pidfd: pid, where its exit code goes
     poll = select.poll()

@@ -3,11 +3,12 @@ import json
 import pytest
 
 from dify_job import log
+from dify_job.log import redaction
 
 
 def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_secrets", [])
-    monkeypatch.setattr(log, "_keys", [])
+    monkeypatch.setattr(redaction, "_secrets", [])
+    monkeypatch.setattr(redaction, "_keys", [])
     log.hide('a"b\\c d/é', is_key=True)
     for shown in (
         'a"b\\c d/é',
@@ -20,8 +21,8 @@ def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.Monke
 
 
 def test_a_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_secrets", [])
-    monkeypatch.setattr(log, "_keys", [])
+    monkeypatch.setattr(redaction, "_secrets", [])
+    monkeypatch.setattr(redaction, "_keys", [])
     for secret in ("true", "null", "1234", "success", "message"):
         log.hide(secret)
     log.hide("app-key-1", is_key=True)

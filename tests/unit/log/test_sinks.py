@@ -101,11 +101,11 @@ def test_lost_lines_are_counted_on_a_full_disk() -> None:
 
 def test_lost_lines_are_reported(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     reader, fd = pipe
-    for name in ("_logger", "_sink", "_level"):
+    for name in ("_logger", "_level"):
         monkeypatch.setattr(log, name, getattr(log, name))
     writer = NonBlockingWriter(fd)
     stream = io.TextIOWrapper(writer, write_through=True)  # type: ignore[type-var]
-    log.set_up(face="json", level=log.INFO, job="daily", stream=stream)
+    log.set_up(log_format="json", level=log.INFO, job="daily", stream=stream)
     for number in range(3000):
         log.info("a line of some length " * 5, number=number)
     lost = writer.lost
