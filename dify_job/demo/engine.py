@@ -140,7 +140,7 @@ class Engine:
         """
         if streaming and self.refuses_by_run:
             return app.limit == 1
-        under_way = sum(not run.over for run in self.runs.values() if run.app.key == app.key)
+        under_way = sum(not run.over for run in list(self.runs.values()) if run.app.key == app.key)
         return bool(app.limit) and under_way >= app.limit
 
     def _execute(self, run: RunRecord) -> None:

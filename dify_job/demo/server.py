@@ -70,6 +70,8 @@ class StandIn:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
+        if self._server.faults:
+            raise self._server.faults[0]
 
     @property
     def runs(self) -> list[RunRecord]:

@@ -1,6 +1,7 @@
 """The stand-in's wire: whole answers, streams in chunks, and recorded answers as they were."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +25,21 @@ class Replay:
 
 
 class Server(ThreadingHTTPServer):
-    """Each connection in a thread that nobody waits for."""
+    """Answers each connection in a thread that nobody waits for."""
 
+    allow_reuse_port = False  # http.server has True from Python 3.14 on; a port in use must be an error
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.faults: list[BaseException] = []  # faults of the server itself
+
     def handle_error(self, *_: object) -> None:
-        """Say nothing: clients that leave are what the stand-in is for."""
+        """Print nothing: clients that leave are expected. Any other error is recorded as a fault."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            self.faults.append(error)
 
 
 class Wire(BaseHTTPRequestHandler):

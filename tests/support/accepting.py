@@ -33,13 +33,15 @@ class Accepting:
         self.base_url = f"{self.address}/v1"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)  # its accept() must not see the descriptor's number in its next use
         self._listener.close()
 
     def serve(self, client: socket.socket, number: int) -> None:
