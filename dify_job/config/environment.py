@@ -183,8 +183,11 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
 
 def _own_dotenv(warnings: list[str]) -> tuple[Path | None, "DotenvFile"]:
     """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
-    path = Path(".env").absolute()
     nothing = DotenvFile({}, {})
+    try:
+        path = Path(".env").absolute()  # FileNotFoundError in a directory that was removed
+    except FileNotFoundError:
+        return None, nothing
     try:
         with OpenedFile(path) as file:
             if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so

@@ -224,7 +224,8 @@ class RunPoller:
         self.learn_version(models.version_of(event.headers))
         error = models.read_error(event.status, event.headers, event.body)
         self.denied = error if event.status in (401, 403) and error.from_dify else None
-        found = self._read(event)
+        # A server without logs says so itself; a proxy says it of any path while Dify is down.
+        found = RunNotFound() if self._has_no_logs(error) else self._read(event)
         if found is None:
             return self._miss(f"HTTP {event.status}")
         self._unreadable = ""
@@ -236,11 +237,12 @@ class RunPoller:
             self.poll_at = min(self.poll_at, max(time.monotonic(), self._absent_since + self._limits.search))
         return found
 
+    def _has_no_logs(self, error: ApiError) -> bool:
+        return self._run_id is None and error.status == 404 and error.from_dify
+
     def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | None:
         if self.run_id is not None:
             return models.read_detail(reply.status, reply.body)
-        if reply.status == 404:  # a server without logs
-            return RunNotFound()
         rows = models.read_logs(reply.body, self._options.user)
         if rows:
             self.poll_at = time.monotonic()

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,3 +139,24 @@ def test_a_clock_that_steps_during_the_run_moves_no_deadline(
     last = json.loads(stderr.splitlines()[-1])["timestamp"]
     apart = (datetime.fromisoformat(last) - datetime.now(UTC)).total_seconds()
     assert abs(apart - 86400 * int(step[:2])) < 60, "the clock was not stepped"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("run",), 0), (("status",), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
+)
+def test_a_working_directory_that_was_removed_is_no_fault(
+    dify_job: Command, server: StandIn, words: tuple[str, ...], code: int
+) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m dify_job "$@"'
+    env = dify_job.environ({"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable, *words],
+        env=env,
+        cwd=dify_job.home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, "Traceback" in ran.stderr) == (code, False), ran.stderr

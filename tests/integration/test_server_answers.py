@@ -462,3 +462,15 @@ def test_the_key_reaches_the_server_and_nobody_else(server: StandIn) -> None:
     connection = HTTPConnection("127.0.0.1", int(server.base_url.rpartition(":")[2].partition("/")[0]))
     connection.request("POST", "/v1/workflows/run", b"{}")
     assert connection.getresponse().status == 401
+
+
+def test_a_proxys_404_of_the_log_is_not_an_empty_log(dify_job: Command) -> None:
+    # Traefik answers so to every path while the API restarts.
+    dify_job.limits |= {"search": 0.3, "answer": 1.0}
+    with Scripted(
+        post=Say(),
+        logs=[answer(404, b"404 page not found")] * 5 + [answer(200, logs("running"))],
+        detail=answer(200, run_of("succeeded")),
+    ) as server:
+        ran = run(dify_job, server, "--timeout", "15s")
+    assert (ran.code, server.count("post")) == (0, 1), ran.stdout
