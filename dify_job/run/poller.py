@@ -238,7 +238,7 @@ class RunPoller:
         return found
 
     def _has_no_logs(self, error: ApiError) -> bool:
-        return self._run_id is None and error.status == 404 and error.from_dify
+        return self.run_id is None and error.status == 404 and error.from_dify
 
     def _read(self, reply: Reply) -> WorkflowRun | RunNotFound | None:
         if self.run_id is not None:
