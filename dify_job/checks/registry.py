@@ -11,6 +11,7 @@ from ..config.model import Secret
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity, command
+from ..run import form_cache
 from ..run.inputs import Templates
 from ..run.outcome import obstacle
 from ..state.reader import read_last
@@ -87,6 +88,8 @@ def _connection(context: HostContext) -> Iterator[Problem]:
 def _data(context: HostContext) -> Iterator[Problem | None]:
     """What goes in and what comes out."""
     known = context.app if context.app is not None and obstacle(context.app) is None else None
+    if known is not None and isinstance(context.key, Secret):
+        form_cache.store_names(context.state, context.job, context.key, known.parameters)
     templates = Templates(context.job, partial(_last_success, context))
     inputs, files = _rendered(templates.inputs), _rendered(templates.files)
     yield check_inputs(context.job, inputs, {} if isinstance(files, JobError) else files, known)

@@ -22,6 +22,7 @@ lazy_import(
     *("dify_job.cli.arguments", "dify_job.cli.completion", "dify_job.cli.help", "dify_job.cli.progress"),
     *("dify_job.cli.redirects", "dify_job.cli.run", "dify_job.cli.terminal", "dify_job.report.run_text"),
     *("dify_job.run.assertions", "dify_job.run.downloads", "dify_job.run.dry_run", "dify_job.run.engine"),
+    *("dify_job.dify.app_info", "dify_job.run.form_cache"),
     *("dify_job.run.files", "dify_job.run.input_upload", "dify_job.run.notifications", "dify_job.run.output"),
     *("dify_job.schedule.due", "dify_job.schedulers.job_spec", "dify_job.schedulers.unit_names"),
     *("dify_job.state.history", "dify_job.state.request_file", "dify_job.system.managed_files"),

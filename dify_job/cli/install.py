@@ -17,6 +17,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..run import form_cache
+from ..run.job_state import state_directory
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
@@ -197,7 +199,10 @@ def _refuse_empty_inputs(config: Config, requests: Iterable[_Request]) -> None:
     servers = Servers(_PATIENCE)
     for prepared in (prepared for request in requests for prepared in request.ready):
         job = replace(config.jobs[prepared.job.name], run_as=prepared.job.run_as)  # who may own the key file
-        refuse_empty_inputs(job, servers.look(job, read_key(job)))
+        key = read_key(job)
+        probe = servers.look(job, key)
+        form_cache.store_names(state_directory(job, config.path), job, key, probe and probe.parameters)
+        refuse_empty_inputs(job, probe)
 
 
 def _check_one(jobs: Sequence[Job]) -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.loader import load_config, pick
-from ..config.model import Job, Metrics, Notify
+from ..config.model import Job, Metrics, Notify, Secret
 from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers, read_key
+from ..dify import app_info
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -25,7 +26,7 @@ from ..state import request_file
 from ..state.store import JobState, LockHeldError, before_the_run, cannot_write
 from ..system import subprocesses
 from ..system.lazy_import import execute
-from . import assertions, downloads, engine, files, notifications, output
+from . import assertions, downloads, engine, files, form_cache, notifications, output
 from .event_queue import EventQueue, InterruptedRunError
 from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
@@ -36,6 +37,8 @@ from .run_spec import RunContext, RunSpec
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_FORM_LIMIT = 5.0  # seconds to look up an input that the stored form lacks
 
 
 def run_workflow(
@@ -150,6 +153,7 @@ class _Workflow:
                 stopped = RunOutcome(Outcome.CANCELLED, text, signum=cancel.signum)
                 return not_started(job.name, stopped, context)
             self._began = time.monotonic()
+        self._check_names(key, headers)
         request = RunSpec(
             job=job,
             key=key,
@@ -175,6 +179,29 @@ class _Workflow:
                 downloader = downloads.Downloader(request, job.output.downloads, context.events, self._state)
                 downloader.save_files(target, result.run)
         return result
+
+    def _check_names(self, key: Secret, headers: Mapping[str, Secret]) -> None:
+        """Refuse an input of the caller that the app does not have, where its form was read within a day.
+
+        A name that the stored form lacks is looked up: the app may have been published again since.
+        """
+        if not self._inputs or self._state is None or self._job.workflow_id is not None:
+            return
+        directory = self._state.directory
+        names = form_cache.stored_names(directory, self._job, key)
+        if names is None or self._inputs.keys() <= set(names):
+            return
+        probe = app_info.probe_app(
+            self._job.base_url,
+            key.reveal(),
+            ca_file=self._job.ca_file,
+            headers={name: value.reveal() for name, value in headers.items()},
+            limit=_FORM_LIMIT,
+            form_only=True,
+        )
+        if probe.parameters is not None:
+            form_cache.store_names(directory, self._job, key, probe.parameters)
+            form_cache.check_names(self._inputs, probe.parameters)
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)

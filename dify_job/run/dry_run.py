@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ from ..config.secrets import read_headers, read_key
 from ..dify.app_info import probe_app
 from ..dify.form import Parameters
 from ..dify.models import version_of
-from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg
 from ..state.history import read_history, summary
-from . import coercion
+from . import coercion, form_cache
 from .files import check, look_at, shown
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
@@ -55,7 +52,8 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     if (refused := obstacle(seen)) is not None:
         raise JobError(refused.outcome, refused.message, refused.hint)
     parameters = seen.parameters or Parameters()
-    _check_names(given, parameters)
+    form_cache.store_names(state_directory(job, config_path), job, key, parameters, make=True)
+    form_cache.check_names(given, parameters)
     filled = {name: listed for name, listed in files.items() if listed}
     check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
     sent = coercion.fitted(inputs, parameters, version_of({"X-Version": seen.version or ""}), filled)
@@ -70,26 +68,6 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
             for field in parameters.form
         ],
     }
-
-
-def _check_names(given: Mapping[str, Any], parameters: Parameters) -> None:
-    """Refuse inputs of the command line that the app does not have: Dify would ignore them."""
-    known = [field.variable for field in parameters.form]
-    mistakes = []
-    for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            mistakes.append(
-                msg("the app has no input {name}; did you mean {close}?", name=name, close=close[0])
-                if close
-                else msg("the app has no input {name}", name=name)
-            )
-    if mistakes:
-        raise JobError(
-            Outcome.REJECTED,
-            join("; ", mistakes),
-            msg("the inputs of the app: {known}", known=", ".join(known) or "-"),
-        )
 
 
 def _last_success(job: Job, config_path: Path | None) -> datetime | None:

@@ -32,17 +32,17 @@ def read_own(path: Path) -> bytes:
 
 def read_last(directory: Path) -> dict[str, Any] | None:
     """The last result; None if it cannot be read."""
-    return _record(directory / "last.json")
+    return read_record(directory / "last.json")
 
 
 def read_tick(directory: Path) -> float | None:
     """The last tick that --if-due counted from."""
-    return tick_in(_record(directory / "tick.json"))
+    return tick_in(read_record(directory / "tick.json"))
 
 
 def read_in_flight(directory: Path) -> InFlight | None:
     """The run that a process left without an end."""
-    return InFlight.of(_record(directory / "in-flight.json"))
+    return InFlight.of(read_record(directory / "in-flight.json"))
 
 
 def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
@@ -69,7 +69,8 @@ def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
     return (who, now.timestamp() - seen.st_mtime) if held else None
 
 
-def _record(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record in a file; None where there is none, or it cannot be read."""
     try:
         return record_in(read_own(path).decode(errors="replace"))
     except OSError:

@@ -26,7 +26,7 @@ from ..system.secure_dir import Directory
 OWN_FILES = frozenset(
     {
         *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
-        *("wish.json", "downloads.json", "installed"),
+        *("wish.json", "downloads.json", "form.json", "installed"),
     }
 )
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})

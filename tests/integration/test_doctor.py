@@ -584,7 +584,7 @@ def test_a_server_that_says_nothing_costs_ten_seconds_and_no_more(patient: Patie
     assert "no answer within 10 s" in said
 
 
-def test_doctor_leaves_the_directory_of_a_job_as_it_is(patient: Patient) -> None:
+def test_doctor_writes_the_names_of_the_form_into_the_state_and_nothing_else(patient: Patient) -> None:
     patient.set_key(KEY)
     patient.write(inputs="")
     patient.run("run")
@@ -598,7 +598,9 @@ def test_doctor_leaves_the_directory_of_a_job_as_it_is(patient: Patient) -> None
 
     before = look()
     patient.doctor()
-    assert look() == before
+    after = look()
+    assert b"names" in after.pop("form.json")[2]
+    assert after == before
 
 
 def test_what_a_services_user_puts_into_its_state_neither_hangs_doctor_nor_shows_other_files(

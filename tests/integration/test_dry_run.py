@@ -34,13 +34,14 @@ def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: Stand
     assert [field["variable"] for field in told["form"]] == ["topic", "count"]
     assert [(one.method, one.path) for one in server.received] == [("GET", "/v1/parameters")]
     assert not server.runs
-    assert not (dify_job.home / "state").exists()
+    state = [path.name for path in dify_job.home.rglob("*") if path.parent.name in ("state", "daily")]
+    assert state == ["form.json"], "no run left anything"
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("-i", "topic=x", "-i", "TPOIC=x"), "no input TPOIC"),
+        (("-i", "topic=x", "-i", "TPOIC=x"), "no input TPOIC; did you mean topic?"),
         (("-i", "topci=x"), "did you mean topic?"),
         ((), "topic is required"),
         (("-i", "topic=x", "-i", "count=many"), "must be a number"),
@@ -57,3 +58,40 @@ def test_wrong_key_has_its_own_code_and_the_key_is_not_shown(dify_job: Command, 
     done = dify_job(*configure(dify_job, server), env={"K": "app-wrong-key"})
     assert done.code == 77
     assert "app-wrong-key" not in done.stdout + done.stderr
+
+
+def ordinary(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word != "--dry-run")
+
+
+def test_misspelt_input_of_a_run_is_refused_where_the_form_was_read(
+    dify_job: Command, server: StandIn
+) -> None:
+    words = configure(dify_job, server)
+    run = (*ordinary(words), "-i", "topic=x", "-i", "TPOIC=x")
+    assert dify_job(*run, env={"K": KEY}).code == 0, "the form is not known yet"
+    dify_job(*words, "-i", "topic=x", env={"K": KEY})
+    started = len(server.runs)
+    done = dify_job(*run, env={"K": KEY})
+    assert done.code == 65
+    assert "did you mean topic?" in done.stderr
+    assert len(server.runs) == started
+
+
+def test_right_inputs_and_old_forms_cost_no_request(dify_job: Command, server: StandIn) -> None:
+    words = configure(dify_job, server)
+    dify_job(*words, "-i", "topic=x", env={"K": KEY})
+    [cache] = dify_job.home.rglob("form.json")
+    server.received.clear()
+    assert dify_job(*ordinary(words), "-i", "topic=x", env={"K": KEY}).code == 0
+    for text in (json.dumps(json.loads(cache.read_text()) | {"at": 1.0}), "{", "[]", '{"at": "x"}'):
+        cache.write_text(text)
+        dify_job(*ordinary(words), "-i", "TPOIC=x", env={"K": KEY})
+    assert {one.method for one in server.received} == {"POST"}
+
+
+def test_form_that_was_published_since_is_the_one_that_counts(dify_job: Command, server: StandIn) -> None:
+    words = configure(dify_job, server)
+    dify_job(*words, "-i", "topic=x", env={"K": KEY})
+    server.apps[KEY] = App(KEY, form=({"text-input": {"variable": "subject", "required": False}},))
+    assert dify_job(*ordinary(words), "-i", "subject=x", env={"K": KEY}).code == 0
