@@ -12,6 +12,7 @@ from .. import log
 from ..config import loader
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..system.paths import absolute
 from . import help as help_page
 
 
@@ -28,14 +29,7 @@ class Globals:
     def config_arguments(self) -> tuple[str, ...]:
         """Return the arguments by which the configuration was found, for another command about it."""
         named = (("--config", self.config_path), ("--env-file", self.env_file))
-        return tuple(word for flag, path in named if path is not None for word in (flag, _whole(path)))
-
-
-def _whole(path: Path) -> str:
-    try:
-        return str(path.absolute())
-    except FileNotFoundError:  # the working directory was removed
-        return str(path)
+        return tuple(word for flag, path in named if path is not None for word in (flag, str(absolute(path))))
 
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:

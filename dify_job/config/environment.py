@@ -16,6 +16,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.opened_file import OpenedFile
+from ..system.paths import absolute
 from ..system.values import dataclass
 from .model import KeySource, Origin, Secret, Source
 from .permissions import fault_of_file, fault_of_link
@@ -184,10 +185,7 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
 def _own_dotenv(warnings: list[str]) -> tuple[Path | None, "DotenvFile"]:
     """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
     nothing = DotenvFile({}, {})
-    try:
-        path = Path(".env").absolute()  # FileNotFoundError in a directory that was removed
-    except FileNotFoundError:
-        return None, nothing
+    path = absolute(Path(".env"))
     try:
         with OpenedFile(path) as file:
             if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so

@@ -10,6 +10,7 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system import json_text
+from ..system.paths import absolute
 from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
@@ -251,7 +252,7 @@ def _job(
 
 def _located(job: Job, base: Path) -> Job:
     """The job with relative paths taken from the config's directory; timers run in no other."""
-    there = base.absolute()
+    there = absolute(base)
     file, encrypted = (place and there / place for place in (job.key.file, job.key.encrypted))
     return replace(
         job,

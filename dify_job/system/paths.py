@@ -24,6 +24,14 @@ def account_home() -> Path | None:
         return None
 
 
+def absolute(path: Path) -> Path:
+    """Return the path from the root; as it is where the working directory was removed."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        return path
+
+
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Where a user's state is."""
     return _directory("XDG_STATE_HOME", ".local/state", environ)

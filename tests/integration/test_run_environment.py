@@ -143,7 +143,7 @@ def test_a_clock_that_steps_during_the_run_moves_no_deadline(
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(("run",), 0), (("status",), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
+    [(("run",), 0), (("config", "show"), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
 )
 def test_a_working_directory_that_was_removed_is_no_fault(
     dify_job: Command, server: StandIn, words: tuple[str, ...], code: int
