@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..messages.message import msg
 from ..messages.problem import command
+from ..schedulers import systemctl
 
 
 def redirect(words: Sequence[str]) -> str | None:
@@ -14,21 +15,22 @@ def redirect(words: Sequence[str]) -> str | None:
 
     """
     jobs = [word for word in words[1:] if not word.startswith("-")] or ["JOB"]
-    service = f"dify-job-{jobs[0]}.service"
+    by_systemd = ("systemctl", "start", f"dify-job-{jobs[0]}.service")
+    start = command(*(by_systemd if systemctl.is_booted() else ("dify-job", "run", jobs[0])))
     match words[0]:
         case "list" | "ls" | "jobs":
             return command("dify-job", "status")
         case "start":
             return msg(
                 "{run} runs it once, now; {resume} enables its schedule",
-                run=command("systemctl", "start", service),
+                run=start,
                 resume=command("dify-job", "resume", *jobs),
             )
         case "restart":
             return msg(
                 "{stop}, then {start}",
                 stop=command("dify-job", "stop", *jobs),
-                start=command("systemctl", "start", service),
+                start=start,
             )
         case "enable":
             return command("dify-job", "resume", *jobs)

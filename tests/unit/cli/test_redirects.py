@@ -1,0 +1,17 @@
+"""Commands of other tools are answered with what this host has."""
+
+import pytest
+
+from dify_job.cli.redirects import redirect
+from dify_job.schedulers import systemctl
+
+
+@pytest.mark.parametrize("word", ["start", "restart"])
+@pytest.mark.parametrize("booted", [True, False])
+def test_start_names_systemctl_only_where_systemd_runs(
+    word: str, booted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemctl, "is_booted", lambda: booted)
+    hint = str(redirect([word, "daily"]))
+    assert ("systemctl start dify-job-daily.service" in hint) is booted
+    assert ("dify-job run daily" in hint) is not booted
