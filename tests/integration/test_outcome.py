@@ -28,8 +28,8 @@ from tests.support.scripted import (
 
 IMPATIENT = {
     "stop_confirmation": 1.0,
-    "first_ids": 2.0,
-    "earlier_run": 3.0,
+    "first_ids": 0.5,
+    "earlier_run": 2.0,
 }
 SILENT = Say((), "hold")
 BUSY = answer(

@@ -34,7 +34,8 @@ APPS = (
 )
 
 
-# Pauses between two tries. A shorter one changes no outcome, so every forked command has them.
+# Pauses between two tries, and waits for what a test's server does not do. A shorter one changes no outcome,
+# so every forked command has them.
 PAUSES: dict[str, Any] = {
     "first_poll": 0.5,
     "recovery_polls": (0.05, 0.5),

@@ -31,7 +31,11 @@ from tests.support.ran import Ran
 ROOT = Path(__file__).parents[2]
 HUNG = -9
 _HANGS = 20.0  # seconds beyond its deadline that no process may take
-_READY = ("cli.run", "cli.install", "cli.status", "cli.history", "cli.doctor", "cli.init", "cli.secret")
+_READY = (
+    *("dify_job.cli.run", "dify_job.cli.install", "dify_job.cli.status", "dify_job.cli.history"),
+    *("dify_job.cli.doctor", "dify_job.cli.init", "dify_job.cli.secret", "dify_job.run.engine"),
+    *("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"),
+)
 _LARGEST = 1024 * 1024  # bytes of an order
 _OF_THE_START = ("LANG", "LC_", "LD_", "PYTHON", "TZ")  # what Python reads when it starts
 
@@ -245,9 +249,10 @@ class Forks:
 def serve() -> None:
     """Fork for each order, and send back each exit code."""
     for name in _READY:
-        importlib.import_module(f"dify_job.{name}")
-    for name in ("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"):
-        lazy_import.execute(importlib.import_module(name))
+        importlib.import_module(name)
+    for module in list(sys.modules.values()):
+        if module is not None:  # a lazy module takes no patch: its execution would undo it
+            lazy_import.execute(module)
     orders = socket.socket(fileno=os.dup(0))
     children: dict[int, tuple[int, int]] = {}  # pidfd: pid, where its exit code goes
     poll = select.poll()
@@ -298,6 +303,7 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
         for where, value in order.get("patches", {}).items():
             module, _, name = where.partition(":")
             patched = importlib.import_module(module)
+            lazy_import.execute(patched)
             getattr(patched, name)  # a patch of what is no longer there would change nothing
             setattr(patched, name, _patch(value))
         exec(order.get("first", ""), {})
