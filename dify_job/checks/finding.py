@@ -2,8 +2,8 @@
 
 import shlex
 
-from ..config.environment import VARIABLES
 from ..config.model import Job, Source
+from ..config.schema import VARIABLES
 from ..messages.message import msg
 from ..messages.problem import Command, Problem, Severity
 

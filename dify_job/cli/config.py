@@ -4,7 +4,6 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from ..config.loader import load_config, pick_usable
-from ..config.model import Config, Job, Origin, Source
+from ..config.model import Config, Job, Origin, Source, constant_parent
 from ..config.permissions import check_ca_file
 from ..config.schema import KEY_KINDS, SCHEDULE_KINDS, SETTINGS
 from ..config.secrets import read_headers, read_key, read_urls
@@ -24,7 +23,6 @@ from ..messages.message import join, msg
 from ..run.files import look_at
 from ..run.inputs import Templates
 from ..schedule import upcoming
-from ..schedulers.job_spec import constant_parent
 from ..system.managed_files import is_missing
 from .options import Globals
 from .output import echo, echo_json
@@ -171,8 +169,6 @@ def _masked(job: Job) -> str:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, Mapping):

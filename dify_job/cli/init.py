@@ -280,8 +280,7 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     )
     with transaction(path, hint) as writer:
         writer.directory(path.parent)
-        writer.directory(secret.path.parent, 0o700)
-        writer.put(secret.path, secret.content, secret.mode)
+        writer.apply([secret])
         writer.put(path, written(draft).encode())
         _check_effect(place, draft)
 

@@ -1,7 +1,7 @@
 """`dify-job install`: bring the host to the configuration; from there the system does the scheduling."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ def _refuse_empty_inputs(config: Config, requests: Iterable[_Request]) -> None:
     """
     servers = Servers(_PATIENCE)
     for prepared in (prepared for request in requests for prepared in request.ready):
-        job = replace(config.jobs[prepared.job.name], run_as=prepared.job.run_as)  # who may own the key file
+        job = config.jobs[prepared.job.name]._replace(run_as=prepared.job.run_as)  # who may own the key file
         key = read_key(job)
         probe = servers.look(job, key)
         form_cache.store_names(state_directory(job, config.path), job, key, probe and probe.parameters)

@@ -16,7 +16,8 @@ from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
 from ..schedulers.backend import Scope
 from ..schedulers.installation import PreparedJob
-from ..schedulers.reconcile import Backend, Change, FileChange, InstallResult, Plan, UnitChange
+from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitChange
+from ..system.transaction import FileChange
 from .common_options import tick_of
 from .output import echo, echo_data
 
@@ -116,7 +117,7 @@ class JobReport:
             if file.secret
         ]
         if self.config.path is None:
-            path = managed.job_file(spec.config_path, self.prepared.job, whole=True).path
+            path = managed.settings_path(spec.config_path, spec.job)
             notes.append(msg("the job is kept in {path}", path=path))
         notes += upcoming.clock_warnings(spec.schedule, self.now, by_cron=by_cron)
         login = access.name_of(os.geteuid())

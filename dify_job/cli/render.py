@@ -1,7 +1,6 @@
 """`dify-job render`: the files of jobs for another host, a cluster or a package; nothing else is touched."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -168,7 +167,7 @@ def _with_key_file(job: Job, place: Path) -> Job:
     if job.key.encrypted:
         return job
     file = job.key.file.absolute() if job.key.file else managed.key_path(place, job.name)
-    return replace(job, key=KeySource(file=file))
+    return job._replace(key=KeySource(file=file))
 
 
 def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:

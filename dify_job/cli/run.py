@@ -31,7 +31,6 @@ from ..run.result import Result, internal_error, log_result, no_memory, not_star
 from ..run.run_spec import RunContext, RunLimits
 from ..state import history
 from ..system import lazy_import
-from ..system.values import replace
 from . import logging_setup, schedule_guard, terminal
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
@@ -310,7 +309,7 @@ def _expecting(job: Job, path: str | None) -> Job:
     if path is None:
         return job
     try:
-        return replace(job, expect={run_path(path): Expectation()} | dict(job.expect))
+        return job._replace(expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
         raise JobError(
             Outcome.USAGE, msg("--print {error}", error=error), command("dify-job", "run", "--help")

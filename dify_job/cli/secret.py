@@ -159,9 +159,8 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
     with transaction(path, hint) as writer:
         _put(writer, path.absolute(), content)
         if moved:
-            entry = managed.key_entry(place, job.name, path.absolute(), encrypted=encrypted)
-            managed.check_place(entry, job.name)
-            writer.put(entry.path, entry.content, entry.mode)
+            values = {"api_key_credential" if encrypted else "api_key_file": str(path.absolute())}
+            writer.apply(managed.settings_files(place, job.name, values, stored=True))
         _check_effect(place, job.name, path, encrypted=encrypted)
     echo(
         msg(

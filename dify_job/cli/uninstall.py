@@ -80,7 +80,7 @@ def _uninstall(
     config_files: dict[str, list[Path]] = {}
 
     def plan() -> Plan:
-        config_files.update((one.job, installation.config_files(one)) for one in jobs)
+        config_files.update((one.job, installation.removed_config_files(one)) for one in jobs)
         return installation.plan_uninstall(scheduler, jobs, with_http=with_http)
 
     say = reporter(options)

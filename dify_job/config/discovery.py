@@ -5,9 +5,9 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -16,7 +16,6 @@ from ..messages.problem import command
 from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.paths import config_home
-from ..system.values import dataclass
 from .model import BrokenFile
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 
@@ -25,8 +24,8 @@ _QUOTES = msg(
     'texts stand in quotes, as in every = "1h"; fix it, then run: {command}',
     command=command("dify-job", "config", "validate"),
 )
+_EARLIER = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote
 _MANAGED = "# Managed by dify-job for job "
-_COMPANIONS = (".schedule.toml", ".key.toml")
 _SYSTEM_CONFIG = Path("/etc/dify-job/config.toml")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _BOM = "\ufeff"  # Windows' editors put it there
@@ -36,8 +35,7 @@ _KEY = r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[
 _PART = r"""[^."']+|"[^"]*"|'[^']*'"""
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """One TOML file, parsed, with its text for line numbers."""
 
     path: Path
@@ -57,8 +55,8 @@ class Document:
 
     @property
     def is_companion(self) -> bool:
-        """True for a managed file about a job that stands in a person's file."""
-        return self.path.name.endswith(_COMPANIONS) and self.text.startswith(_MANAGED)
+        """True for a managed file about a job that a person's file declares."""
+        return _is_companion(self.text, {key for _, key in _keys_in(self.text)})
 
     def place(self, path: tuple[str, ...]) -> str:
         """Return `file:line` of a key."""
@@ -133,7 +131,7 @@ def _parts(directory: Path) -> list[Path]:
             msg("ls -ld {quote}", quote=shlex.quote(str(directory))),
         ) from None
     parts = [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")]
-    # By the name without .toml: a managed JOB.schedule.toml comes after a person's JOB.toml.
+    # By the name without .toml: a managed JOB.settings.toml comes after a person's JOB.toml.
     return sorted(parts, key=lambda part: part.stem)
 
 
@@ -159,15 +157,21 @@ def _read_part(path: Path) -> Document | BrokenFile:
 
 def broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
     """Return a file of config.d with a mistake; its text, TOML or not, tells which jobs need it."""
-    keys = {key[:2] for _, key in _keys_in(text)}
-    is_companion = path.name.endswith(_COMPANIONS)
-    jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) == 2)
+    keys = {key for _, key in _keys_in(text)}
+    jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) >= 2)
     return BrokenFile(
         path,
         error,
-        declares=frozenset() if is_companion else frozenset(filter(valid_name, jobs)),
+        declares=frozenset()
+        if path.name.endswith(_EARLIER) or _is_companion(text, keys)
+        else frozenset(filter(valid_name, jobs)),
         for_all=any(key[0] == "defaults" or key == ("jobs",) for key in keys),
     )
+
+
+def _is_companion(text: str, keys: Iterable[tuple[str, ...]]) -> bool:
+    """Return whether a text is that of a managed file; one with an address is the whole job."""
+    return text.startswith(_MANAGED) and not any(key[2:] == ("base_url",) for key in keys)
 
 
 def _unreadable(path: Path, error: OSError) -> JobError:

@@ -11,22 +11,17 @@ import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.opened_file import OpenedFile
 from ..system.paths import absolute
-from ..system.values import dataclass
 from .model import KeySource, Origin, Secret, Source
 from .permissions import fault_of_file, fault_of_link
+from .schema import VARIABLES
 
-VARIABLES = {
-    "base_url": "DIFY_BASE_URL",
-    "inputs": "DIFY_INPUTS",
-    "end_user": "DIFY_END_USER",
-    "every": "SCHEDULER_INTERVAL_HOURS",
-}
 _KEY_VARIABLE = "DIFY_API_KEY"
 _AUTO_START = "AUTO_START_SCHEDULER"
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -46,8 +41,7 @@ _DRIVE_ESCAPE = r"\\([\"\\])"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "'": "'", "$": "$", "`": "`"}
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """The job `default` as the environment and an env file set it.
 
     Attributes:
@@ -67,8 +61,7 @@ class Environment:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """The variables of one place; where: a file, empty for the environment."""
 
     source: Source
@@ -233,8 +226,7 @@ def _auto_start(place: _Place | None) -> bool | None:
     return word in _TRUE
 
 
-@dataclass(frozen=True)
-class DotenvFile:
+class DotenvFile(NamedTuple):
     """What an env file sets.
 
     Attributes:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -11,25 +11,16 @@ from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system import json_text
 from ..system.paths import absolute
-from ..system.values import dataclass, replace
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
-from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS
+from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merged
 
 DEFAULT_BASE_URL = "http://localhost/v1"
-_EXAMPLES = {
-    "base_url": "DIFY_BASE_URL=https://dify.example.com/v1",
-    "inputs": 'DIFY_INPUTS=\'{"name": "value"}\'',
-    "end_user": "DIFY_END_USER=reports",
-    "every": "SCHEDULER_INTERVAL_HOURS=2",
-}
-_SCHEDULE = ScheduleConfig.__annotations__.keys()
 _BUILT_IN = Origin(Source.BUILT_IN)
 
 
-@dataclass(frozen=True)
-class _Layer:
+class _Layer(NamedTuple):
     """One table of a document, raw; below: its path."""
 
     values: Mapping[str, Any]
@@ -237,16 +228,16 @@ def _job(
 ) -> Job | None:
     layers = [_Layer(_tables(d.data.get("defaults")), d, ("defaults",)) for d in documents]
     layers += [_Layer(_tables(_tables(d.data.get("jobs")).get(name)), d, ("jobs", name)) for d in documents]
-    merged: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     before = len(mistakes)
     for layer in layers:
         _check_layer(layer, mistakes)
-        merged = _over(merged, layer.values)
+        values = merged(values, layer.values)
         origins |= {key: layer.origin(key, with_line=with_lines) for key in layer.values}
     if len(mistakes) > before:
         return None
-    job = _build(name, merged, origins, flags)
+    job = _build(name, values, origins, flags)
     return _located(job, documents[0].path.parent)
 
 
@@ -254,9 +245,8 @@ def _located(job: Job, base: Path) -> Job:
     """The job with relative paths taken from the config's directory; timers run in no other."""
     there = absolute(base)
     file, encrypted = (place and there / place for place in (job.key.file, job.key.encrypted))
-    return replace(
-        job,
-        key=replace(job.key, file=file, encrypted=encrypted),
+    return job._replace(
+        key=job.key._replace(file=file, encrypted=encrypted),
         ca_file=job.ca_file and there / job.ca_file,
         files=_from_there(job.files, there),
     )
@@ -299,45 +289,35 @@ def _fault_of(key: str, value: Any) -> str | None:
     return None
 
 
-def _over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Key by key, tables into tables; the later one wins, its schedule or key source replaces others."""
-    replaced = {key for kinds in (SCHEDULE_KINDS, KEY_KINDS) if values.keys() & kinds for key in kinds}
-    merged = {key: value for key, value in below.items() if key not in replaced}
-    for key, value in values.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merged[key] | value if both else value
-    return merged
-
-
 def _build(
     name: str,
-    merged: Mapping[str, Any],
+    given: Mapping[str, Any],
     origins: Mapping[str, Origin],
     flags: Mapping[str, Any],
     key: KeySource | None = None,
 ) -> Job:
-    """The job; key: where nothing below names one."""
-    _check_flags(flags, merged)
-    merged = _over(merged, flags)
-    values = {field: FIELDS[field](value) for field, value in merged.items()}
-    data = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
-    origins = {field: data[field] for field in merged}
-    kind = next((kind for kind in KEY_KINDS if kind in merged), None)
+    """Return the job; key: where nothing below names one."""
+    _check_flags(flags, given)
+    given = merged(given, flags)
+    values = {setting: FIELDS[setting](value) for setting, value in given.items()}
+    origins = {**origins, **{flag: Origin(Source.FLAG, f"--{flag.replace('_', '-')}") for flag in flags}}
+    kind = next((kind for kind in KEY_KINDS if kind in given), None)
     file, encrypted, env = (values.pop(kind, None) for kind in KEY_KINDS)
     if kind is not None or key is None:
         key = KeySource(file, encrypted, env, origin=origins.get(kind or "", _BUILT_IN))
-    schedule = ScheduleConfig(**{field: values.pop(field) for field in _SCHEDULE & values.keys()})
+    schedule = ScheduleConfig(
+        **{field: values.pop(field) for field in {*ScheduleConfig._fields} & values.keys()}
+    )
     return Job(
         name=name,
-        base_url=values.pop("base_url", DEFAULT_BASE_URL),
         key=key,
         schedule=schedule,
-        origins=origins,
-        **values,
+        origins={setting: origins[setting] for setting in given},
+        **{"base_url": DEFAULT_BASE_URL} | values,
     )
 
 
-def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for flag, value in flags.items():
         if flag not in FIELDS:
             raise JobError(
@@ -346,7 +326,7 @@ def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
                 msg("man dify-job.toml"),
             )
         try:
-            FIELDS[flag](_over(merged, {flag: value})[flag])
+            FIELDS[flag](merged(given, {flag: value})[flag])
         except ValueError as error:
             raise JobError(
                 Outcome.USAGE,
@@ -356,6 +336,7 @@ def _check_flags(flags: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
 
 
 def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Config:
+    examples = {setting.name: setting.variable for setting in SETTINGS}
     values: dict[str, Any] = {}
     origins = dict(environment.origins)
     for key, text in environment.values.items():
@@ -366,7 +347,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
             raise JobError(
                 Outcome.CONFIG,
                 msg("{origins} {error}", origins=origins[key], error=error),
-                msg("correct it, for example: {examples}", examples=_EXAMPLES[key]),
+                msg("correct it, for example: {examples}", examples=examples[key]),
             ) from None
     job = _build("default", values, origins, flags, environment.key)
     job = _located(job, Path())

@@ -1,13 +1,14 @@
-"""The files that install keeps beside a person's config, which itself is never edited.
+"""The files that install and `secret set` write next to a person's config, which itself is never edited.
 
-Its flags stand in config.d/JOB.schedule.toml; a job that was taken from an env file in config.d/JOB.job.toml,
-with its key in credentials/. `secret set` says in config.d/JOB.key.toml where a key is that was elsewhere.
+config.d/JOB.settings.toml has what flags of install set, what install took from an env file, and the place of
+the key. A key that has no file of its own is in credentials/JOB.key.
 """
 
 import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,131 +16,143 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.fingerprint import fingerprint
-from ..system.managed_files import FileState, look, marked
+from ..system.managed_files import FileState, FileStatus, look, marked
 from ..system.paths import config_home
-from .document import schedule_keys
-from .model import Job, ScheduleConfig, Secret
+from ..system.transaction import FileChange
+from .model import Secret
 from .permissions import check_place_of_secret
-from .toml_writer import toml
+from .schema import KEY_KINDS, merged
+from .toml_writer import document
 
 _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
     "# What dify-job install was told by flags or took from a .env file stands in config.d/.\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedFile:
-    """One file to be written. secret: it is shown nowhere."""
-
-    path: Path
-    content: bytes
-    mode: int = 0o644
-    secret: bool = False
+# Files of earlier versions, in the order in which they were merged, and the one that replaces them.
+_SUFFIXES = (".job", ".key", ".schedule", ".settings")
+_STORED = "# dify-job secret set stored the key; uninstall leaves it.\n"
 
 
 def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """The config file that a scope has where none was named."""
+    """Return the config file that a scope has where none was named."""
     if system:
         return Path("/etc/dify-job/config.toml")
     return config_home(environ) / "dify-job/config.toml"
 
 
 def key_path(config_path: Path, job: str) -> Path:
-    """Where the key of a job is kept that has no file of its own."""
+    """Return the file for the key of a job that names no file of its own."""
     return config_path.parent / "credentials" / f"{job}.key"
 
 
-def schedule_file(config_path: Path, job: str, schedule: ScheduleConfig, run_as: str | None) -> ManagedFile:
-    """What flags said: the schedule, and the user."""
-    values = schedule_keys(schedule)
-    if run_as is not None:
-        values["run_as"] = run_as
-    return _document(config_path.parent / "config.d" / f"{job}.schedule.toml", job, values, config_path)
+def settings_path(config_path: Path, job: str) -> Path:
+    """Return the managed companion file of a job."""
+    return _places(config_path, job)[-1]
 
 
-def job_file(config_path: Path, job: Job, *, whole: bool) -> ManagedFile:
-    """Where the key now is, and, where the job came from the environment, the whole of it."""
-    values: dict[str, Any] = {"api_key_file": str(key_path(config_path, job.name))}
-    if whole:
-        values["base_url"] = job.base_url
-        if job.end_user is not None:
-            values["end_user"] = job.end_user
-        if job.inputs:
-            values["inputs"] = dict(job.inputs)
-    return _document(config_path.parent / "config.d" / f"{job.name}.job.toml", job.name, values, config_path)
+def key_file(config_path: Path, job: str, key: Secret) -> FileChange:
+    """Return the key, for its owner alone. Raises JobError (config) where others could replace it."""
+    path = key_path(config_path, job)
+    check_place_of_secret(path)
+    return _change(path, f"{key.reveal()}\n".encode(), mode=0o600, secret=True)
 
 
-def key_entry(config_path: Path, job: str, path: Path, *, encrypted: bool) -> ManagedFile:
-    """Where `secret set` put the key, where the job's own config says nothing or another place."""
-    values = {"api_key_credential" if encrypted else "api_key_file": str(path)}
-    return _document(config_path.parent / "config.d" / f"{job}.key.toml", job, values, config_path)
+def stub(config_path: Path) -> FileChange:
+    """Return an empty config for --config to name, where there was none."""
+    return _change(config_path, _STUB.encode())
 
 
-def key_file(config_path: Path, job: str, key: Secret) -> ManagedFile:
-    """The key, for its owner alone."""
-    return ManagedFile(key_path(config_path, job), f"{key.reveal()}\n".encode(), 0o600, secret=True)
+def settings_files(
+    config_path: Path, job: str, values: Mapping[str, Any], *, whole: bool = False, stored: bool = False
+) -> tuple[FileChange, ...]:
+    """Return the companion file of a job with more settings, and the removal of files of earlier versions.
+
+    Args:
+        config_path: The config file.
+        job: The job.
+        values: Settings as a config file has them; they override what the companion says.
+        whole: They are the whole job, so that nothing else in the companion counts.
+        stored: They name a key that `secret set` stored.
+
+    Raises:
+        JobError: A file at its place is not managed, or was edited by hand (config).
+    """
+    seen = {path: look(path, job) for path in _places(config_path, job)}
+    companion = settings_path(config_path, job)
+    ours = [path for path in seen if seen[path].is_ours]
+    edited = [path for path in ours if seen[path].found is FileState.EDITED]
+    if not values and (edited or not {*ours} - {companion}):
+        return ()
+    if edited or seen[companion].found not in (FileState.ABSENT, FileState.OURS):
+        path, why = (
+            (edited[0], msg("was edited by hand")) if edited else (companion, msg("is not dify-job's"))
+        )
+        raise JobError(
+            Outcome.CONFIG,
+            msg("{path} {why}", path=path, why=why),
+            msg("move what it says into your own config file, and delete it"),
+        )
+    stored = stored or (_has_stored_key(seen) and not values.keys() & {*KEY_KINDS})
+    present = {} if whole else _settings(seen.values(), job)
+    new = _companion(config_path, job, merged(present, values), stored=stored)
+    return (new, *(_change(path, None) for path in ours if path != companion))
 
 
-def stub(config_path: Path) -> ManagedFile:
-    """An empty config for --config to name, where there was none."""
-    return ManagedFile(config_path, _STUB.encode())
+def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
+    """Return what of a job's managed files goes when it is uninstalled; a key of `secret set` stays."""
+    seen = {path: status for path in _places(config_path, job) if (status := look(path, job)).is_ours}
+    settings = _settings(seen.values(), job)
+    changes = {path: _change(path, None) for path in seen}
+    key = key_path(config_path, job)
+    if _has_stored_key(seen):
+        own = {name: settings[name] for name in KEY_KINDS if name in settings}
+        changes[settings_path(config_path, job)] = _companion(config_path, job, own, stored=True)
+    elif settings.get("api_key_file") == str(key) and key.exists():
+        changes[key] = _change(key, None, mode=0o600, secret=True)
+    return tuple(change for change in changes.values() if change.before != change.after)
 
 
-def kept(config_path: Path, job: str) -> list[Path]:
-    """The files of a job that are ours and may go when it is uninstalled."""
-    directory = config_path.parent / "config.d"
-    own = [directory / f"{job}.schedule.toml", directory / f"{job}.job.toml"]
-    found = [path for path in own if look(path, job).is_ours]
-    if own[1] in found and key_path(config_path, job).exists():
-        found.append(key_path(config_path, job))
-    return found
-
-
-def is_stub(config_path: Path) -> bool:
-    """True for a config that install made and nobody wrote in."""
-    try:
-        return config_path.read_bytes() == _STUB.encode()
-    except OSError:
-        return False
-
-
-def forget(config_path: Path, job: str) -> list[Path]:
-    """Remove what install kept of a job; the config itself only where install made it. Gives what went."""
-    gone = []
-    for path in kept(config_path, job):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            gone.append(path)
+def remove_leftovers(config_path: Path) -> None:
+    """Remove directories that are empty, and then a config that install made and in which nobody wrote."""
     with contextlib.suppress(OSError):
         (config_path.parent / "credentials").rmdir()
     with contextlib.suppress(OSError):
         (config_path.parent / "config.d").rmdir()
-        if is_stub(config_path):
+        if config_path.read_bytes() == _STUB.encode():
             config_path.unlink()
-            gone.append(config_path)
             config_path.parent.rmdir()
-    return gone
 
 
-def check_place(file: ManagedFile, job: str) -> None:
-    """Raise JobError (config) where something that is not ours stands at a file's place."""
-    if file.secret:
-        check_place_of_secret(file.path)
-        return
-    if not file.path.name.endswith((".schedule.toml", ".job.toml", ".key.toml")):
-        return
-    found = look(file.path, job).found
-    if found not in (FileState.ABSENT, FileState.OURS):
-        why = msg("was edited by hand") if found is FileState.EDITED else msg("is not dify-job's")
-        raise JobError(
-            Outcome.CONFIG,
-            msg("{path} {why}", path=file.path, why=why),
-            msg("move what it says into your own config file, and delete it"),
-        )
+def _places(config_path: Path, job: str) -> tuple[Path, ...]:
+    return tuple(config_path.parent / "config.d" / f"{job}{suffix}.toml" for suffix in _SUFFIXES)
 
 
-def _document(path: Path, job: str, values: Mapping[str, Any], source: Path) -> ManagedFile:
-    lines = [f"[jobs.{job}]", *(f"{key} = {toml(value)}" for key, value in values.items())]
-    body = "\n".join(lines) + "\n"
-    return ManagedFile(path, marked(job, fingerprint(body), str(source), body).encode())
+def _has_stored_key(seen: Mapping[Path, FileStatus]) -> bool:
+    return any(
+        path.name.endswith(".key.toml") or _STORED in status.text
+        for path, status in seen.items()
+        if status.is_ours
+    )
+
+
+def _settings(files: Iterable[FileStatus], job: str) -> dict[str, Any]:
+    """Return what managed files say together; those that an edit made unreadable say nothing."""
+    tables: list[dict[str, Any]] = []
+    for status in files:
+        with contextlib.suppress(ValueError, LookupError, RecursionError):
+            tables += [tomllib.loads(status.text)["jobs"][job]] if status.is_ours else []
+    return reduce(merged, tables, {})
+
+
+def _companion(config_path: Path, job: str, values: Mapping[str, Any], *, stored: bool) -> FileChange:
+    body = (_STORED if stored else "") + document(job, values)
+    text = marked(job, fingerprint(body), str(config_path), body)
+    return _change(settings_path(config_path, job), text.encode())
+
+
+def _change(path: Path, after: bytes | None, *, mode: int = 0o644, secret: bool = False) -> FileChange:
+    try:
+        before = path.read_bytes()
+    except OSError:
+        before = None
+    return FileChange(path=path, before=before, after=after, mode=mode, secret=secret)

@@ -1,13 +1,13 @@
 """The frozen values that the configuration gives to the other rooms."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.values import dataclass, field, replace
 
 
 class Secret:
@@ -48,8 +48,7 @@ class Source(StrEnum):
     FLAG = "flag"
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Source of one value: `where` is a path, a variable's name or a flag; `line` counts from 1."""
 
     source: Source
@@ -63,8 +62,7 @@ class Origin:
         return place if self.source is Source.FILE else f"{self.source} {place}"
 
 
-@dataclass(frozen=True)
-class KeySource:
+class KeySource(NamedTuple):
     """Where the API key is to be read, not the key: `status` and `next` never touch it.
 
     At most one of file, encrypted, env and inline is set; where none is, a systemd credential alone can give
@@ -78,24 +76,21 @@ class KeySource:
     origin: Origin = Origin(Source.BUILT_IN)
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """attempts counts POSTs, the first included; max_wait is the sum of the pauses in seconds."""
 
     attempts: int = 3
     max_wait: float = 120.0
 
 
-@dataclass(frozen=True)
-class Downloads:
+class Downloads(NamedTuple):
     """Files that a workflow returns, fetched beside the output file; max_size: bytes of one file."""
 
     max_files: int = 20
     max_size: int = 100_000_000
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """What to write where after a run that succeeded.
 
     file: a path or template as written. select: a path in the run; without it the whole result is written.
@@ -113,8 +108,7 @@ class Output:
 JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
 
 
-@dataclass(frozen=True)
-class Expectation:
+class Expectation(NamedTuple):
     """What must hold at a path of the run, beside that there is something; all that is set must.
 
     equals: empty, or the one value wanted. regex: to be found in the text there. types: of JSON.
@@ -129,8 +123,7 @@ class Expectation:
 URL_FILE = "apprise-url-from-file:"
 
 
-@dataclass(frozen=True)
-class Notify:
+class Notify(NamedTuple):
     """Whom to tell: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
 
     healthchecks: str | None = None
@@ -150,15 +143,13 @@ def file_of(name: str) -> Path:
     return Path(name.removeprefix(URL_FILE)).expanduser()
 
 
-@dataclass(frozen=True)
-class Metrics:
+class Metrics(NamedTuple):
     """Where to leave figures of the last run; textfile: for Prometheus's node_exporter."""
 
     textfile: Path | None = None
 
 
-@dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(NamedTuple):
     """When the job runs, as written; at most one of every, calendar and cron is set. Seconds throughout."""
 
     every: float | None = None
@@ -176,14 +167,13 @@ class ScheduleConfig:
 
     def with_every(self, seconds: float) -> Self:
         """Return the schedule with another interval, in seconds."""
-        return replace(self, every=seconds)
+        return self._replace(every=seconds)
 
 
 _ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, where it is not set
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(NamedTuple):
     """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds.
 
     Attributes:
@@ -202,15 +192,15 @@ class Job:
     wait_network: float | None = None
     queue_time: float = 1200.0
     ca_file: Path | None = None
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    headers: Mapping[str, str | Path] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = {}
+    files: Mapping[str, str | tuple[str, ...]] = {}
+    headers: Mapping[str, str | Path] = {}
     env: tuple[str, ...] = ()
     overlap: str = "fail"
     partial: str = "failure"
     retry: RetryPolicy = RetryPolicy()
     output: Output = Output()
-    expect: Mapping[str, Expectation] = field(default_factory=dict)
+    expect: Mapping[str, Expectation] = {}
     notify: Notify = Notify()
     metrics: Metrics = Metrics()
     console_url: str | None = None
@@ -220,27 +210,36 @@ class Job:
     run_as: str | None = None
     description: str | None = None
     schedule: ScheduleConfig = ScheduleConfig()
-    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+    origins: Mapping[str, Origin] = {}
 
     @property
     def times(self) -> ScheduleConfig:
         """When it runs: as configured, else as the original system does."""
-        return self.schedule if self.schedule.says_when else replace(self.schedule, every=_ORIGINAL_EVERY)
+        return self.schedule if self.schedule.says_when else self.schedule._replace(every=_ORIGINAL_EVERY)
 
     @property
     def header_files(self) -> tuple[Path, ...]:
         """The files with values of request headers, each once."""
         return tuple(dict.fromkeys(value for value in self.headers.values() if isinstance(value, Path)))
 
-    @property
-    def named_files(self) -> tuple[str, ...]:
-        """Each path and address in files."""
-        listed = ((value,) if isinstance(value, str) else value for value in self.files.values())
-        return tuple(name for names in listed for name in names)
+
+def local_files(files: Mapping[str, str | tuple[str, ...]]) -> tuple[Path, ...]:
+    """Return the files of this machine that `files` names; of a template the directory that is constant."""
+    listed = ((value,) if isinstance(value, str) else value for value in files.values())
+    local = (name for names in listed for name in names if name and "://" not in name)
+    return tuple(filter(None, (constant_parent(name) if "{" in name else Path(name) for name in local)))
 
 
-@dataclass(frozen=True)
-class BrokenFile:
+def constant_parent(output: str) -> Path | None:
+    """Return the directory of a file as far as it is no template; None for one in the state directory."""
+    constant = re.split(r"\{[{%]", output, maxsplit=1)[0]
+    path = Path(constant).expanduser()
+    if not path.is_absolute():
+        return None
+    return path if constant.endswith("/") else path.parent
+
+
+class BrokenFile(NamedTuple):
     """A file of config.d that cannot be used.
 
     Attributes:
@@ -260,8 +259,7 @@ class BrokenFile:
         return self.for_all or job in self.declares or job == self.path.name.partition(".")[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """All jobs and the files they came from.
 
     Attributes:
@@ -278,7 +276,7 @@ class Config:
     path: Path | None
     files: tuple[Path, ...]
     jobs: Mapping[str, Job]
-    broken: Mapping[str, JobError] = field(default_factory=dict)
+    broken: Mapping[str, JobError] = {}
     broken_files: tuple[BrokenFile, ...] = ()
     errors: tuple[JobError, ...] = ()
     auto_start: bool | None = None

@@ -205,14 +205,15 @@ def timezone(value: Any) -> str:
     return str(value)
 
 
-def structure(cls: type, **readers: Reader) -> Reader:
+def structure(cls: Any, **readers: Reader) -> Reader:
     """A table that becomes a frozen value; unknown keys are refused."""
-    names = list(cls.__annotations__)
 
     def read(value: Any) -> Any:
         for key in table(value):
-            if key not in names:
-                raise ValueError(msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(names)))
+            if key not in cls._fields:
+                raise ValueError(
+                    msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(cls._fields))
+                )
         built = {}
         for key, item in value.items():
             try:

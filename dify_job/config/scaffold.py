@@ -7,8 +7,8 @@ from typing import Any
 
 from ..messages.message import msg
 from ..messages.sanitize import one_line
-from .document import schedule_keys
 from .model import ScheduleConfig
+from .schema import schedule_keys
 from .toml_writer import bare_or_quoted, toml
 
 _LONGEST_NOTE = 160

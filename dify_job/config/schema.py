@@ -1,21 +1,45 @@
 """The settings of a job: one row for each key of the configuration.
 
-Loader, `config show`, manual, TOML writer and the fingerprint of installed files are made from this table.
+Loader, `config show`, manual, TOML writer, the fingerprint of installed files and the limits of Kubernetes
+jobs are made from this table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..messages.message import msg
 from ..system.timespan import positive_timespan, timespan, timespan_text
 from . import readers, toml_writer
-from .model import Job, Metrics, Notify, Output, RetryPolicy, ScheduleConfig
+from .model import Job, KeySource, Metrics, Notify, Output, RetryPolicy, ScheduleConfig, local_files
 
-SCHEDULE_KINDS = ("every", "calendar", "cron")
-KEY_KINDS = ("api_key_file", "api_key_credential", "api_key_env")
+_DEFAULTS = Job(name="default", base_url="", key=KeySource())
+_OMITTED = object()  # a value that is left out of the fingerprint
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _without_address(files: Mapping[str, str | tuple[str, ...]]) -> str | None:
+    listed = ((value,) if isinstance(value, str) else value for value in files.values())
+    return next((name for names in listed for name in names if "://" not in name), None)
+
+
+def _paths(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(value for value in headers.values() if isinstance(value, Path)))
+
+
+class Local(NamedTuple):
+    """What only this machine has, and no pod.
+
+    Attributes:
+        part: Returns that part of a value; nothing where all of the value can go into a pod.
+        hint: What to do instead.
+    """
+
+    part: Callable[[Any], object]
+    hint: str
 
 
 class Setting(NamedTuple):
@@ -27,10 +51,13 @@ class Setting(NamedTuple):
         form: What the manual calls the value.
         text: What the manual says of it; `code` in backquotes.
         write: Makes of the value what a config file says.
-        installed: The part of an installed file's fingerprint that the value is in; empty where the value
+        one_of: The group of keys of which a job has at most one: "schedule" or "key".
+        installed: Makes of the value what the fingerprint of installed files takes; None where the value
             reaches no installed file, so that a change needs no `install`.
         in_pod: The value goes into the configuration of a Kubernetes job. Otherwise the manifest or the
             cluster says it.
+        local: What of the value a Kubernetes job cannot have.
+        variable: The environment variable of the job `default`, with an example: `NAME=EXAMPLE`.
     """
 
     name: str
@@ -38,15 +65,18 @@ class Setting(NamedTuple):
     form: str
     text: str
     write: Callable[[Any], Any] = _same
-    installed: str = ""
+    one_of: str = ""
+    installed: Callable[[Any], Any] | None = None
     in_pod: bool = True
+    local: Local | None = None
+    variable: str = ""
 
     def value(self, job: Job) -> Any:
         """Return the value that a job has."""
-        if self.name in KEY_KINDS:
+        if self.one_of == "key":
             kinds = (job.key.file, job.key.encrypted, job.key.env)
             return dict(zip(KEY_KINDS, kinds, strict=True))[self.name]
-        return getattr(job.schedule if self.name in ScheduleConfig.__annotations__ else job, self.name)
+        return getattr(job.schedule if self.name in ScheduleConfig._fields else job, self.name)
 
 
 SETTINGS = (
@@ -55,7 +85,7 @@ SETTINGS = (
         readers.base_url,
         "address",
         ("Dify's address, with or without `/v1` and a trailing slash. Default `http://localhost/v1`."),
-        in_pod=False,
+        variable="DIFY_BASE_URL=https://dify.example.com/v1",
     ),
     Setting(
         "api_key_file",
@@ -66,7 +96,8 @@ SETTINGS = (
             "cannot read, in a directory that others cannot write. A relative path counts from the "
             "config's directory. What stands in `$CREDENTIALS_DIRECTORY` wins over it."
         ),
-        installed="key",
+        one_of="key",
+        installed=str,
         in_pod=False,
     ),
     Setting(
@@ -78,7 +109,8 @@ SETTINGS = (
             "instead of a plain file. systemd (250 or newer) decrypts it for a system unit; by hand "
             "only root can."
         ),
-        installed="key",
+        one_of="key",
+        installed=lambda path: f"encrypted {path}" if path else _OMITTED,
         in_pod=False,
     ),
     Setting(
@@ -89,6 +121,7 @@ SETTINGS = (
             "The environment variable that holds the key, instead of a file. No timer sees the "
             "variables of a shell: `install` stores the key in a file."
         ),
+        one_of="key",
         in_pod=False,
     ),
     Setting(
@@ -114,6 +147,7 @@ SETTINGS = (
             "The end user that Dify files the run under. By default one is made for each run, so that "
             "a run can be found again when the connection broke; with a fixed one it cannot."
         ),
+        variable="DIFY_END_USER=reports",
     ),
     Setting(
         "timeout",
@@ -125,7 +159,7 @@ SETTINGS = (
             "`30min`."
         ),
         write=timespan_text,
-        installed="timeout",
+        installed=_same,
     ),
     Setting(
         "connect_timeout",
@@ -173,7 +207,8 @@ SETTINGS = (
             "Certificates to trust instead of the usual ones; a relative path counts from the config's "
             "directory. TLS is always verified."
         ),
-        installed="ca_file",
+        installed=str,
+        local=Local(_same, msg("put the certificate into the image (deploy/container) and take ca_file out")),
     ),
     Setting(
         "inputs",
@@ -187,6 +222,7 @@ SETTINGS = (
             "that reads as one in JSON, or `true` or `false` as a text; all else Dify itself reads as "
             "its form says."
         ),
+        variable='DIFY_INPUTS=\'{"name": "value"}\'',
     ),
     Setting(
         "files",
@@ -198,7 +234,8 @@ SETTINGS = (
             "are checked before any call and uploaded when it is the run's turn; addresses are "
             "fetched by Dify itself. An empty text is no file."
         ),
-        installed="files",
+        installed=lambda files: sorted(map(str, local_files(files))),
+        local=Local(_without_address, msg("give it as an http address")),
     ),
     Setting(
         "headers",
@@ -210,7 +247,11 @@ SETTINGS = (
             "are sent to the server of `base_url` alone, and shown nowhere."
         ),
         write=toml_writer.written_headers,
-        installed="headers",
+        installed=lambda headers: sorted(map(str, _paths(headers))) or _OMITTED,
+        local=Local(
+            lambda headers: next(iter(_paths(headers)), None),
+            msg("give headers as constants where they are no secret"),
+        ),
     ),
     Setting(
         "env",
@@ -273,7 +314,11 @@ SETTINGS = (
             "made is never written over."
         ),
         write=toml_writer.written_table,
-        installed="output",
+        installed=lambda output: output.file,
+        local=Local(
+            lambda output: output.file or output.downloads,
+            msg("take it out, or let the workflow send its result"),
+        ),
     ),
     Setting(
         "expect",
@@ -301,7 +346,11 @@ SETTINGS = (
             "`on_recovery` name apprise targets, from a file: `apprise-url-from-file:PATH`."
         ),
         write=toml_writer.written_table,
-        installed="notify",
+        installed=Notify._asdict,
+        local=Local(
+            lambda notify: next(iter(notify.files), None),
+            msg("use notify.healthchecks alone, or let the cluster report failed Jobs"),
+        ),
     ),
     Setting(
         "metrics",
@@ -312,7 +361,8 @@ SETTINGS = (
             "the directory of the textfile collector of Prometheus's node_exporter."
         ),
         write=toml_writer.written_table,
-        installed="metrics",
+        installed=lambda metrics: _OMITTED if metrics.textfile is None else str(metrics.textfile),
+        local=Local(lambda metrics: metrics.textfile, msg("take it out; kube-state-metrics counts Jobs")),
     ),
     Setting(
         "console_url",
@@ -354,7 +404,7 @@ SETTINGS = (
             "The user of system units and of lines in `/etc/cron.d`. Default: a dynamic user under "
             "systemd, root under cron."
         ),
-        installed="run_as",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -362,7 +412,7 @@ SETTINGS = (
         readers.description,
         "text",
         "A title for people; the job's name is for machines.",
-        installed="description",
+        installed=_same,
     ),
     Setting(
         "every",
@@ -370,15 +420,18 @@ SETTINGS = (
         "time span",
         ("Run each `2h`, `30min`, `1d`. One that does not divide a day ticks more often and runs when due."),
         write=timespan_text,
-        installed="schedule",
+        one_of="schedule",
+        installed=_same,
         in_pod=False,
+        variable="SCHEDULER_INTERVAL_HOURS=2",
     ),
     Setting(
         "calendar",
         readers.strings,
         "expression or list",
         "Run at calendar times as of systemd.time(7): `Mon..Fri 07:30`.",
-        installed="schedule",
+        one_of="schedule",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -386,7 +439,8 @@ SETTINGS = (
         readers.line,
         "five fields",
         "Run at the times of a crontab line: `30 7 * * 1-5`.",
-        installed="schedule",
+        one_of="schedule",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -394,7 +448,7 @@ SETTINGS = (
         readers.timezone,
         "zone",
         "The zone of `calendar` and `cron`, such as `Asia/Shanghai`. Default: the machine's.",
-        installed="schedule",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -403,7 +457,7 @@ SETTINGS = (
         "time span",
         "Start up to that much later, the same each time for a job on a host. Default 0.",
         write=timespan_text,
-        installed="schedule",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -415,7 +469,7 @@ SETTINGS = (
             "This run is billed like any other. "
             "Default `false`."
         ),
-        installed="schedule",
+        installed=_same,
         in_pod=False,
     ),
     Setting(
@@ -427,8 +481,64 @@ SETTINGS = (
             "long run before it."
         ),
         write=timespan_text,
-        installed="schedule",
+        installed=_same,
         in_pod=False,
     ),
 )
 FIELDS: Mapping[str, readers.Reader] = {setting.name: setting.read for setting in SETTINGS}
+SCHEDULE_KINDS = tuple(setting.name for setting in SETTINGS if setting.one_of == "schedule")
+KEY_KINDS = tuple(setting.name for setting in SETTINGS if setting.one_of == "key")
+VARIABLES = {setting.name: setting.variable.partition("=")[0] for setting in SETTINGS if setting.variable}
+
+
+def merged(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two layers of a job as one.
+
+    Args:
+        below: The layer that is overridden.
+        values: The layer that overrides it, key by key, also in tables; its schedule or key replaces others.
+    """
+    replaced = {key for kinds in (SCHEDULE_KINDS, KEY_KINDS) if values.keys() & kinds for key in kinds}
+    found = {key: value for key, value in below.items() if key not in replaced}
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = found[key] | value if both else value
+    return found
+
+
+def written(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
+    """Return what a config file says of some settings of a job, where it differs from the defaults."""
+    values = ((setting, setting.value(job)) for setting in settings)
+    return {
+        setting.name: setting.write(value) for setting, value in values if value != setting.value(_DEFAULTS)
+    }
+
+
+def schedule_keys(schedule: ScheduleConfig) -> dict[str, Any]:
+    """Return the keys that say when a job runs; jitter and such are not among them."""
+    named = (setting for setting in SETTINGS if setting.name in (*SCHEDULE_KINDS, "timezone"))
+    return written(_DEFAULTS._replace(schedule=schedule), named)
+
+
+def job_document(job: Job, **others: Any) -> str:
+    """Return a whole config with this one job, for a Kubernetes job.
+
+    Args:
+        job: The job.
+        **others: Keys of the job that have other values there.
+    """
+    return toml_writer.document(job.name, written(job, (each for each in SETTINGS if each.in_pod)) | others)
+
+
+def installed_values(job: Job) -> dict[str, Any]:
+    """Return the values that reach installed files, for their fingerprint.
+
+    It is the same from release to release: else all that is installed would be out of date.
+    """
+    job, found = job._replace(schedule=job.times), dict[str, Any]()
+    for setting in SETTINGS:
+        value = setting.installed(setting.value(job)) if setting.installed is not None else _OMITTED
+        if value is not _OMITTED:
+            group = found.setdefault("schedule", {}) if setting.name in ScheduleConfig._fields else found
+            group["key" if setting.one_of == "key" else setting.name] = value
+    return found

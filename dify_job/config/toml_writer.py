@@ -35,6 +35,11 @@ def toml(value: Any) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
+def document(job: str, values: Mapping[str, Any]) -> str:
+    """Return a config file with one job."""
+    return f"[jobs.{job}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
+
+
 def bare_or_quoted(key: str) -> str:
     """A key in TOML."""
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
@@ -42,9 +47,9 @@ def bare_or_quoted(key: str) -> str:
 
 def written_table(value: Any) -> dict[str, Any]:
     """Return a structured value as a table, without what is not set."""
-    table = {name: item for name, item in vars(value).items() if item not in (None, ())}
+    table = {name: item for name, item in value._asdict().items() if item not in (None, ())}
     if table.get("downloads") is not None:
-        table["downloads"] = dict(vars(table["downloads"]))
+        table["downloads"] = table["downloads"]._asdict()
     if table.get("mode") is not None:
         table["mode"] = f"{table['mode']:04o}"
     if "max_wait" in table:

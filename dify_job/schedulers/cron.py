@@ -21,6 +21,7 @@ from ..state.store import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, look, marked
 from ..system.templates import render_file
+from ..system.transaction import FileChange
 from . import access, crond, crontab
 from .backend import InstalledJob, RenderedFile, Scope
 from .job_spec import JobSpec, check_user_name, missing_program, program_of
@@ -29,7 +30,6 @@ from .reconcile import (
     Backend,
     ChangeFiles,
     Execution,
-    FileChange,
     InstallOptions,
     InstallResult,
     Plan,

@@ -13,8 +13,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system import subprocesses
 from ..system.privileges import sudo
+from ..system.transaction import FileChange
 from . import access, systemctl
-from .reconcile import Action, Change, Execution, FileChange, StalePlanError
+from .reconcile import Action, Change, Execution, StalePlanError
 
 _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody

@@ -4,17 +4,18 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..config import managed
 from ..config.model import Config, Job, KeySource, ScheduleConfig
-from ..config.schema import SCHEDULE_KINDS
+from ..config.schema import SCHEDULE_KINDS, SETTINGS, schedule_keys, written
 from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
-from ..system.transaction import FileTransaction, locked
+from ..system.transaction import FileChange, FileTransaction, locked
 from .backend import InstalledJob, Scope
 from .detect import config_place, installed_jobs, visible
 from .http_socket import HttpSocket, HttpSocketConfig
@@ -23,10 +24,9 @@ from .reconcile import (
     Action,
     Backend,
     ChangeFiles,
-    FileChange,
-    ForgetConfig,
     InstallOptions,
     Plan,
+    RemoveLeftovers,
     StalePlanError,
     execute,
 )
@@ -48,7 +48,7 @@ class PreparedJob:
 
     job: Job
     spec: JobSpec
-    managed_files: tuple[managed.ManagedFile, ...]
+    managed_files: tuple[FileChange, ...]
 
 
 def prepare(
@@ -56,30 +56,31 @@ def prepare(
 ) -> PreparedJob:
     """Return the job as install will leave it configured; nothing is written yet."""
     place = config_place(config, scope)
-    files: list[managed.ManagedFile] = []
-    job = replace(job, run_as=run_as or job.run_as)
+    whole = config.path is None
+    files = [managed.stub(place)] if whole and not place.exists() else []
+    values: dict[str, Any] = {"run_as": run_as} if run_as is not None else {}
+    job = job._replace(run_as=run_as or job.run_as)
     key = read_key(job)
-    if config.path is None and not place.exists():
-        files.append(managed.stub(place))
     if job.key.encrypted is not None:
-        job = replace(job, key=replace(job.key, encrypted=job.key.encrypted.absolute()))
-    elif job.key.file is None:  # it stands in this shell or in an env file, where no timer finds it
-        files += [
-            managed.job_file(place, job, whole=config.path is None),
-            managed.key_file(place, job.name, key),
-        ]
-        job = replace(job, key=KeySource(file=managed.key_path(place, job.name)))
-    else:
-        job = replace(job, key=replace(job.key, file=job.key.file.absolute()))
-    times = job.schedule
+        job = job._replace(key=job.key._replace(encrypted=job.key.encrypted.absolute()))
+    elif job.key.file is not None:
+        job = job._replace(key=job.key._replace(file=job.key.file.absolute()))
+    else:  # it is in this shell or in an env file, where no timer finds it
+        stored = managed.key_file(place, job.name, key)
+        files.append(stored)
+        values["api_key_file"] = str(stored.path)
+        job = job._replace(key=KeySource(file=stored.path))
     if flags is not None:
-        stored = {"jitter": times.jitter, "catch_up": times.catch_up, "max_late": times.max_late}
-        times = replace(flags, **stored, timezone=flags.timezone or times.timezone)  # type: ignore[arg-type]
-    if flags is not None or run_as is not None or config.path is None:
-        job = replace(job, schedule=times)
-        files.append(managed.schedule_file(place, job.name, job.times, run_as))
-    for file in files:
-        managed.check_place(file, job.name)
+        kinds = {name: getattr(flags, name) for name in SCHEDULE_KINDS}
+        times = job.schedule._replace(**kinds, timezone=flags.timezone or job.schedule.timezone)
+        job = job._replace(schedule=times)
+    if whole:
+        values |= written(job, (setting for setting in SETTINGS if setting.variable)) | {
+            "base_url": job.base_url
+        }
+    if flags is not None or whole:
+        values |= schedule_keys(job.times)
+    files += managed.settings_files(place, job.name, values, whole=whole)
     return PreparedJob(job, job_spec(job, place), tuple(files))
 
 
@@ -117,11 +118,11 @@ def plan_install(
         *_missing_records(scheduler, ready),
         *_overruled(place, ready),
     ]
-    config_files = [change for each in ready for file in each.managed_files if (change := _change(file))]
-    contents = [_content(file) for each in ready for file in each.managed_files]
-    before = (ChangeFiles(tuple(config_files)),) if config_files else ()
+    contents = [change for each in ready for change in each.managed_files]
+    config_files = tuple(change for change in contents if change.before != change.after)
+    before = (ChangeFiles(config_files),) if config_files else ()
     return Plan(
-        actions=(*before, *_forget_files(remove), *plan.actions, *_forget_directories(remove)),
+        actions=(*before, *_remove_config_files(remove), *plan.actions, *_remove_leftovers(remove)),
         refusals=(*first, *plan.refusals, *refusals),
         results=plan.results,
         contents=(*contents, *plan.contents),
@@ -144,7 +145,7 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
     else:
         plan = scheduler.plan_uninstall(jobs)
     # The files of the configuration first: an interrupted uninstall is found by the units or crontab lines.
-    actions = (*_forget_files(installed), *plan.actions, *_forget_directories(installed))
+    actions = (*_remove_config_files(installed), *plan.actions, *_remove_leftovers(installed))
     return replace(plan, actions=actions)
 
 
@@ -193,36 +194,23 @@ def _paths_of(plan: Plan) -> Iterator[Path]:
 # Files of the configuration
 
 
-def _content(file: managed.ManagedFile) -> FileChange:
-    try:
-        before = file.path.read_bytes()
-    except OSError:
-        before = None
-    return FileChange(path=file.path, before=before, after=file.content, mode=file.mode, secret=file.secret)
+def removed_config_files(one: InstalledJob) -> list[Path]:
+    """Return the files next to the configuration of a job that are removed with it."""
+    return [change.path for change in _removals(one) if change.after is None]
 
 
-def _change(file: managed.ManagedFile) -> FileChange | None:
-    change = _content(file)
-    return change if change.before != change.after else None
+def _removals(one: InstalledJob) -> tuple[FileChange, ...]:
+    return managed.removals(Path(one.source), one.job) if one.source else ()
 
 
-def config_files(one: InstalledJob) -> list[Path]:
-    """Return the files that install wrote next to the configuration of a job."""
-    return managed.kept(Path(one.source), one.job) if one.source else []
+def _remove_config_files(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
+    if changes := tuple(change for one in jobs for change in _removals(one)):
+        yield ChangeFiles(changes)
 
 
-def _forget_files(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
-    for one in jobs:
-        if paths := config_files(one):
-            yield ChangeFiles(
-                tuple(FileChange(path=path, before=path.read_bytes(), after=None) for path in paths)
-            )
-
-
-def _forget_directories(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
-    for one in jobs:
-        if one.source:
-            yield ForgetConfig(Path(one.source), one.job)
+def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
+    for source in dict.fromkeys(one.source for one in jobs if one.source):
+        yield RemoveLeftovers(Path(source))
 
 
 # Refusals
@@ -248,7 +236,7 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
     """Yield a refusal where a file of config.d that is read later sets other values than install would."""
     for each in ready:
         for file in each.managed_files:
-            if file.path.parent.name == "config.d" and _is_overruled(file, each.job.name):
+            if file.path.parent.name == "config.d" and file.after is not None and _is_overruled(file, each):
                 yield JobError(
                     Outcome.CONFIG,
                     msg(
@@ -263,13 +251,14 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                 )
 
 
-def _is_overruled(file: managed.ManagedFile, job: str) -> bool:
-    own = tomllib.loads(file.content.decode())["jobs"][job]
-    for later in sorted(file.path.parent.glob("*.toml")):
+def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
+    own = tomllib.loads((file.after or b"").decode())["jobs"][each.job.name]
+    removed = {change.path for change in each.managed_files if change.after is None}
+    for later in sorted({*file.path.parent.glob("*.toml")} - removed):
         if later.stem <= file.path.stem or later.name.startswith("."):
             continue
         try:
-            table = tomllib.loads(later.read_text(encoding="utf-8")).get("jobs", {}).get(job, {})
+            table = tomllib.loads(later.read_text(encoding="utf-8")).get("jobs", {}).get(each.job.name, {})
         except (OSError, ValueError, RecursionError):  # jobs that need it were refused before
             continue
         other_schedule = table.keys() & SCHEDULE_KINDS and own.keys() & SCHEDULE_KINDS

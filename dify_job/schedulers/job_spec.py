@@ -1,17 +1,14 @@
 """From a job to what a scheduler needs of it: command, times, and what the service must reach. Pure."""
 
 import json
-import re
 import shlex
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..config.model import Job, Notify, ScheduleConfig
+from ..config.model import Job, Notify, ScheduleConfig, constant_parent, local_files
 from ..config.readers import user_name
-from ..config.schema import SETTINGS
+from ..config.schema import installed_values
 from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -20,7 +17,6 @@ from ..messages.problem import command
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import is_missing
 
-_NOTHING = object()  # a part that is left out of the fingerprint
 _RUN = " -P -m dify_job run "
 
 
@@ -80,7 +76,8 @@ class JobSpec:
 def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobSpec:
     """The plan of a job. python: the interpreter of the units; this process's own where None."""
     interpreter = python or Path(sys.executable)
-    reads, figures = _local_files(job), job.metrics.textfile.parent if job.metrics.textfile else None
+    reads, figures = local_files(job.files), job.metrics.textfile.parent if job.metrics.textfile else None
+    values = installed_values(job) | {"python": str(interpreter)}
     output = constant_parent(job.output.file) if job.output.file else None
     return JobSpec(
         job=job.name,
@@ -99,49 +96,9 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
             *((header_credential(path), path) for path in job.header_files),
         ),
         figures=figures,
-        notify=json.dumps(asdict(job.notify)) if job.notify != Notify() else "",
-        fingerprint=_fingerprint(job, reads, interpreter),
+        notify=json.dumps(job.notify._asdict()) if job.notify != Notify() else "",
+        fingerprint=fingerprint(json.dumps(values, sort_keys=True, default=str)),
     )
-
-
-def _local_files(job: Job) -> tuple[Path, ...]:
-    """The files of this machine that the job names; of a template the directory that is constant."""
-    local = (name for name in job.named_files if name and "://" not in name)
-    return tuple(filter(None, (constant_parent(name) if "{" in name else Path(name) for name in local)))
-
-
-def _fingerprint(job: Job, reads: Iterable[Path], interpreter: Path) -> str:
-    """Return a digest of the values that reach a file, by the settings table.
-
-    It is the same from release to release: else all that is installed would be out of date.
-    """
-    parts: dict[str, Any] = {
-        "schedule": asdict(job.times),
-        "timeout": job.timeout,
-        "key": f"encrypted {job.key.encrypted}" if job.key.encrypted else str(job.key.file),
-        "run_as": job.run_as,
-        "description": job.description,
-        "files": sorted(map(str, reads)),
-        "output": job.output.file,
-        "ca_file": str(job.ca_file),
-        "notify": asdict(job.notify),
-        "headers": sorted(map(str, job.header_files)) or _NOTHING,
-        "metrics": str(job.metrics.textfile) if job.metrics.textfile is not None else _NOTHING,
-    }
-    named = dict.fromkeys(setting.installed for setting in SETTINGS if setting.installed)
-    values = {part: parts[part] for part in named if parts[part] is not _NOTHING} | {
-        "python": str(interpreter)
-    }
-    return fingerprint(json.dumps(values, sort_keys=True, default=str))
-
-
-def constant_parent(output: str) -> Path | None:
-    """The directory of an output file as far as it is no template; None for one in the state directory."""
-    constant = re.split(r"\{[{%]", output, maxsplit=1)[0]
-    path = Path(constant).expanduser()
-    if not path.is_absolute():
-        return None
-    return path if constant.endswith("/") else path.parent
 
 
 def program_of(text: str) -> Path | None:

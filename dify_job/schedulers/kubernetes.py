@@ -8,13 +8,13 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
-from ..config.document import job_document
 from ..config.model import Job, ScheduleConfig
+from ..config.schema import SETTINGS, job_document
 from ..config.toml_writer import toml
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
@@ -89,7 +89,7 @@ def render_manifests(
             msg("its inputs are more than a ConfigMap can hold, 1 MiB"),
             msg("give them as files by address"),
         )
-    print_of = fingerprint(repr((asdict(times), job.timeout, values["config"], cluster)))
+    print_of = fingerprint(repr((times._asdict(), job.timeout, values["config"], cluster)))
     return (
         _artifact(job, f"{name}.configmap.yaml", "configmap", values, print_of, source),
         _artifact(job, f"{name}.cronjob.yaml", "cronjob", values, print_of, source),
@@ -222,36 +222,16 @@ def _what_the_pod_decides_by(times: ScheduleConfig, zone: str) -> dict[str, str]
 
 
 def _refuse_what_is_local(job: Job) -> None:
-    local = next((name for name in job.named_files if "://" not in name), None)
-    if local is not None:
-        raise _no_pod(
-            job, msg("files names {local}, which no pod has", local=local), msg("give it as an http address")
-        )
-    if _LAST_SUCCESS.search(json.dumps([dict(job.inputs), job.named_files], default=str)):
+    for setting in SETTINGS:
+        if setting.local is not None and (part := setting.local.part(setting.value(job))):
+            why = msg("{key} names {part}, which no pod has", key=setting.name, part=part)
+            raise _no_pod(job, why, setting.local.hint)
+    if _LAST_SUCCESS.search(json.dumps([job.inputs, job.files], default=str)):
         raise _no_pod(
             job,
             msg("its templates use last_success, and no pod knows of an earlier run"),
             msg("take last_success out of inputs and files; {{{{ today }}}} is known there"),
         )
-    if job.output.file is not None or job.output.downloads is not None:
-        raise _no_pod(
-            job,
-            msg("what output writes is lost with it"),
-            msg("take it out, or let the workflow send its result"),
-        )
-    if job.metrics.textfile is not None:
-        raise _no_pod(
-            job, msg("metrics.textfile is lost with it"), msg("take it out; kube-state-metrics counts Jobs")
-        )
-    if job.ca_file is not None:
-        hint = msg("put the certificate into the image (deploy/container) and take ca_file out")
-        raise _no_pod(job, msg("ca_file names {ca_file}, which no pod has", ca_file=job.ca_file), hint)
-    if job.header_files:
-        hint = msg("give headers as constants where they are no secret")
-        raise _no_pod(job, msg("headers names {file}, which no pod has", file=job.header_files[0]), hint)
-    if job.notify.files:
-        hint = msg("keep notify.healthchecks alone, or let the cluster tell of failed Jobs")
-        raise _no_pod(job, msg("notify names {files}, which no pod has", files=job.notify.files[0]), hint)
     if job.overlap == "wait":
         raise _no_pod(
             job, msg("a CronJob cannot wait for the run before"), msg('set overlap = "fail" or "skip"')

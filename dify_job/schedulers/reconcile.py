@@ -14,7 +14,7 @@ from ..config import managed
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
-from ..system.transaction import FileTransaction
+from ..system.transaction import FileChange, FileTransaction
 from .backend import InstalledJob, RenderedFile, Scope
 from .job_spec import JobSpec
 from .systemctl import Manager
@@ -63,26 +63,6 @@ class InstallResult:
     def noting(self, *notes: str) -> "InstallResult":
         """Return the same result with more notes."""
         return replace(self, notes=(*self.notes, *notes)) if notes else self
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileChange:
-    """A file, or a block of a crontab, that changes.
-
-    Attributes:
-        path: Where it is.
-        before: Its content now; None where it does not exist.
-        after: Its content afterwards; None where it is removed.
-        mode: Permissions of a new file.
-        secret: Its content is never printed.
-
-    """
-
-    path: Path
-    before: bytes | None
-    after: bytes | None
-    mode: int = 0o644
-    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +141,6 @@ class Plan:
         for refusal in self.refusals:
             raise refusal
 
-    def and_then(self, other: "Plan") -> "Plan":
-        """Return one plan that does what both do, in this order."""
-        return Plan(
-            actions=self.actions + other.actions,
-            refusals=self.refusals + other.refusals,
-            results=self.results + other.results,
-            contents=self.contents + other.contents,
-        )
-
 
 def execute(plan: Plan, manager: Manager, place: Path) -> None:
     """Execute all actions, or undo those that were begun.
@@ -209,7 +180,7 @@ class ChangeFiles(Action):
     """Write and remove whole files.
 
     Attributes:
-        files: The files. A directory that is missing is made; that of a secret is for its owner alone.
+        files: The files.
         units: They are units, which the manager must read again after they are put back.
 
     """
@@ -218,18 +189,12 @@ class ChangeFiles(Action):
     units: bool = False
 
     def execute(self, run: Execution) -> None:
-        """Write what should exist, then remove the rest."""
+        """Write and remove them."""
         if self.units and run.manager.why_not() is None:
             run.on_failure(run.manager.reload)
         writer = FileTransaction()
         run.on_failure(writer.roll_back)
-        for one in self.files:
-            if one.secret:
-                writer.directory(one.path.parent, 0o700)
-        writer.put_all([(one.path, one.after, one.mode) for one in self.files if one.after is not None])
-        for one in self.files:
-            if one.after is None:
-                writer.remove(one.path)
+        writer.apply(self.files)
 
     def changes(self) -> Iterator[Change]:
         """Yield the files."""
@@ -237,15 +202,14 @@ class ChangeFiles(Action):
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetConfig(Action):
-    """Remove what is left of the configuration that install made for a job which is gone."""
+class RemoveLeftovers(Action):
+    """Remove what is left of a configuration that install made: empty directories, a file without a job."""
 
     config_path: Path
-    job: str
 
     def execute(self, _run: Execution) -> None:
-        """Remove directories that are empty, and a config file in which nobody wrote."""
-        managed.forget(self.config_path, self.job)
+        """Remove it, unless somebody wrote in it."""
+        managed.remove_leftovers(self.config_path)
 
 
 class Backend(ABC):

@@ -18,14 +18,13 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system.managed_files import FileState, FileStatus
-from ..system.transaction import FileTransaction
+from ..system.transaction import FileChange, FileTransaction
 from .backend import RenderedFile, Scope
 from .reconcile import (
     Action,
     Change,
     ChangeFiles,
     Execution,
-    FileChange,
     InstallResult,
     Plan,
     UnitChange,

@@ -5,6 +5,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -14,6 +15,26 @@ from .secure_dir import Directory
 
 _LOCK_WAIT = 10.0
 _held: set[Path] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """A file, or a block of a crontab, that changes.
+
+    Attributes:
+        path: Where it is.
+        before: Its content now; None where it does not exist.
+        after: Its content afterwards; None where it is removed.
+        mode: Permissions of a new file.
+        secret: Its content is never printed.
+
+    """
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+    mode: int = 0o644
+    secret: bool = False
 
 
 class FileTransaction:
@@ -50,6 +71,20 @@ class FileTransaction:
                         self._remember(path)
                         with _named(path):
                             _replace(directory, path.name, content, mode)
+
+    def apply(self, changes: Iterable[FileChange]) -> None:
+        """Write what should exist, then remove the rest. Raises OSError.
+
+        A directory that is missing is made; that of a secret is for its owner alone.
+        """
+        changes = list(changes)
+        for one in changes:
+            if one.secret and one.after is not None:
+                self.directory(one.path.parent, 0o700)
+        self.put_all([(one.path, one.after, one.mode) for one in changes if one.after is not None])
+        for one in changes:
+            if one.after is None:
+                self.remove(one.path)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing. Raises OSError."""

@@ -99,7 +99,7 @@ def test_flags_are_kept_beside_the_config_and_no_persons_file_is_edited(home: Ho
     config = (home.path / "config/dify-job/config.toml").read_bytes()
     assert home("install", "--user", "--cron", "0 7 * * 1-5", "--timezone", "Asia/Shanghai").code == 0
     assert (home.path / "config/dify-job/config.toml").read_bytes() == config
-    kept = (home.path / "config/dify-job/config.d/daily.schedule.toml").read_text()
+    kept = (home.path / "config/dify-job/config.d/daily.settings.toml").read_text()
     assert 'cron = "0 7 * * 1-5"' in kept
     assert home("status", "--user", "--json").result["jobs"][0]["sync"] == "as configured"
     assert home("install", "--user", "--check").code == 0

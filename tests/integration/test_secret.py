@@ -101,7 +101,7 @@ def test_a_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
     assert done.code == 0, done.stderr
     assert "dify-job install daily" in done.stdout
     assert config.read_text() == mine
-    assert "Managed by dify-job for job daily" in (config.parent / "config.d/daily.key.toml").read_text()
+    assert "Managed by dify-job for job daily" in (config.parent / "config.d/daily.settings.toml").read_text()
     assert dify_job("run", "daily").code == 0
 
 

@@ -88,7 +88,7 @@ def test_pause_fresh_install_running_or_seen_by_systemd_is_none(one: InstalledJo
 def test_without_history_or_config_or_state_nothing_is_said() -> None:
     assert look(past=None) is None
     assert look(job=None) is None
-    assert look(job=replace(JOB, state="none")) is None
+    assert look(job=JOB._replace(state="none")) is None
 
 
 def test_machine_that_was_off_excuses(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

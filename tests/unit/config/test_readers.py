@@ -1,7 +1,6 @@
 """Values are judged where they are read, whatever they are for."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -55,7 +54,7 @@ def test_a_time_span_is_shown_as_it_was_written(text: str) -> None:
     assert timespan(span) is span
     schedule = ScheduleConfig(every=span)
     assert in_words(schedule) == f"every {text}"
-    assert asdict(schedule)["every"] == span
+    assert schedule._asdict()["every"] == span
     assert json.dumps(span) == json.dumps(float(span))
 
 

@@ -1,16 +1,14 @@
 """What is made from the settings table agrees with it."""
 
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dify_job.config.document import job_document
 from dify_job.config.loader import load_config
 from dify_job.config.model import Job, ScheduleConfig
-from dify_job.config.schema import FIELDS, KEY_KINDS, SETTINGS, Setting
+from dify_job.config.schema import FIELDS, KEY_KINDS, SETTINGS, Setting, job_document
 from dify_job.config.toml_writer import toml
 from dify_job.schedulers.job_spec import job_spec
 
@@ -66,8 +64,8 @@ def given(setting: Setting) -> str:
 
 def test_every_key_has_a_value_to_try_and_a_place_in_the_job() -> None:
     assert list(VALUES) == [setting.name for setting in SETTINGS] == list(FIELDS)
-    places = {field.name for field in fields(Job)} - {"name", "key", "schedule", "origins"}
-    places |= {field.name for field in fields(ScheduleConfig)} | set(KEY_KINDS)
+    places = {*Job._fields} - {"name", "key", "schedule", "origins"}
+    places |= {*ScheduleConfig._fields} | set(KEY_KINDS)
     assert set(VALUES) == places
 
 
@@ -91,7 +89,7 @@ def test_a_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> N
         path.write_text(job_document(job))
         assert setting.value(load_config(path, environ={}).jobs["a"]) == value
     else:
-        assert f"\n{setting.name} = " not in job_document(job) or setting.name == "base_url"
+        assert f"\n{setting.name} = " not in job_document(job)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)

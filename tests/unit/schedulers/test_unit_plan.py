@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.schedulers.backend import RenderedFile, Scope
-from dify_job.schedulers.reconcile import ChangeFiles, FileChange, UnitChange
+from dify_job.schedulers.reconcile import ChangeFiles, UnitChange
 from dify_job.schedulers.systemctl import Unit
 from dify_job.schedulers.unit_plan import (
     Activation,
@@ -24,6 +24,7 @@ from dify_job.schedulers.unit_plan import (
     plan_units,
 )
 from dify_job.system.managed_files import FileState, FileStatus, look, marked
+from dify_job.system.transaction import FileChange
 
 UNITS = Path("/units")
 SERVICE, TIMER, FAILURE = "dify-job-daily.service", "dify-job-daily.timer", "dify-job-notify@x.service"
