@@ -2,8 +2,7 @@
 
 import signal
 from enum import StrEnum
-
-from .system.values import dataclass
+from typing import NamedTuple
 
 
 class Outcome(StrEnum):
@@ -41,8 +40,7 @@ class RetrySafety(StrEnum):
     POLICY = "policy"
 
 
-@dataclass(frozen=True)
-class ExitCode:
+class ExitCode(NamedTuple):
     """One line of the table."""
 
     code: int
