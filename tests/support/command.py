@@ -43,6 +43,9 @@ PAUSES: dict[str, Any] = {
     "turn_polls": (0.05, 0.5),
     "retry_pauses": (0.05, 0.5),
     "network_retry": 0.1,
+    "stop_confirmation": 2.0,
+    "first_ids": 1.0,
+    "earlier_run": 3.0,
     "existing_run": 0.2,
 }
 
