@@ -48,7 +48,7 @@ IRRELEVANT_LINES = tuple(b"data: " + beginning for beginning in _IRRELEVANT)
 
 
 class FailureCause(Enum):
-    """What kind of failure kept a call from being made, as far as that decides what fixes it."""
+    """Why a call could not be made, as far as that decides what fixes it."""
 
     OTHER = auto()
     PROXY = auto()

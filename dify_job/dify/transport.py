@@ -41,7 +41,7 @@ _LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SWITCHING_PROTOCOLS = 101  # no interim answer: another protocol follows it
 _LARGE = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and kept from forgetting
+_KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and does not forget
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),

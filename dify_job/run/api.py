@@ -270,7 +270,7 @@ class _Workflow:
         return result
 
     def _has_request(self) -> bool:
-        return self._state is not None and (self._state.directory / "wish.json").exists()
+        return self._state is not None and (self._state.directory / request_file.NAME).exists()
 
     def _notify(self, result: Result) -> None:
         """The result is final, stored and with the caller."""

@@ -1,4 +1,4 @@
-"""Whether the outputs of a run that succeeded are what the job expects; else the outcome is `unexpected`."""
+"""Assertions of a job on the outputs of a run; where one fails the outcome is `unexpected`."""
 
 import json
 import re
@@ -22,7 +22,12 @@ _SHOWN = 60  # characters of a value in a message
 
 
 def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> RunOutcome:
-    """The outcome, or `unexpected` with every path that does not hold and what is there instead."""
+    """Return the outcome, or `unexpected` with every path that does not hold and what is there instead.
+
+    Args:
+        outcome: Of the run; only a success is checked.
+        expect: What must hold, by path.
+    """
     if outcome.outcome is not Outcome.SUCCEEDED or outcome.run is None:
         return outcome
     data = response_of(outcome.run)["data"]
@@ -37,7 +42,7 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
 
 
 def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
-    """What is wrong at a path of the run, as the end of a sentence; None where it holds."""
+    """Return what is wrong at a path of the run, as the end of a sentence; None where it holds."""
     try:
         value = value_at(data, path)
         if isinstance(value, RawJson):
@@ -61,7 +66,7 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
 
 
 def type_of(value: Any) -> str:
-    """The JSON type of a value."""
+    """Return the JSON type of a value."""
     match value:
         case None:
             return "null"
@@ -77,7 +82,7 @@ def type_of(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut: outputs can be long, and private."""
+    """Return a value for a message, cut: outputs can be long, and private."""
     text = dumps(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""Inputs as the app's form asks for them; pure. Nothing is changed silently: it fits, or it is refused.
+"""Convert inputs to the types of the app's form; pure. A value that does not fit is rejected.
 
 The form is asked for only where it decides: what Dify reads by itself is sent as it is
 (`input-number-as-string-accepted`), so an ordinary run sends nothing before its POST.
@@ -29,9 +29,16 @@ def fitted(
     version: tuple[int, int] | None,
     files: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The inputs in the types of the form, checked as Dify checks them; files: the inputs that files give.
+    """Return the inputs in the types of the form, checked as Dify checks them.
 
-    Raises JobError (rejected) that names every mistake.
+    Args:
+        inputs: Rendered.
+        parameters: The form.
+        version: Of the server, where it is known.
+        files: By the name of their input.
+
+    Raises:
+        JobError: They do not fit; it names every mistake (rejected).
     """
     sent: dict[str, Any] = {}
     mistakes = []
@@ -59,7 +66,16 @@ def fitted(
 
 
 def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any:
-    """One value as its field asks for it. Raises ValueError, the end of the sentence `the input X ...`."""
+    """Return one value as its field asks for it.
+
+    Args:
+        field: Of the form.
+        value: As given.
+        version: Of the server, where it is known.
+
+    Raises:
+        ValueError: It does not fit: the end of the sentence `the input X ...`.
+    """
     if value is not None:
         match field.kind:
             case "number":

@@ -1,4 +1,4 @@
-"""The files that a workflow returns, saved beside the output file: few, small, and under harmless names."""
+"""Save the files that a workflow returns in the directory of the output file, under harmless names."""
 
 import re
 import time
@@ -141,7 +141,7 @@ class Downloader:
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:
-    """The files anywhere in the outputs of a run (`run-blocking-filemaker`)."""
+    """Give the files anywhere in the outputs of a run (`run-blocking-filemaker`)."""
     if isinstance(value, Mapping):
         url = value.get("url") or value.get("remote_url")
         if value.get(_IDENTITY) is not None and isinstance(url, str):
@@ -160,7 +160,7 @@ def files_in(value: Any) -> Iterator[ReturnedFile]:
 
 
 def safe_name(name: str) -> str:
-    """A name that stays in its directory: no path, no leading dot, nothing that a terminal acts on."""
+    """Return a name that stays in its directory: no path, no leading dot, nothing that a terminal acts on."""
     base = re.split(r"[/\\]", name)[-1]
     base = "".join("_" if not c.isprintable() else c for c in base).strip().lstrip(".")
     stem, dot, suffix = base.rpartition(".")

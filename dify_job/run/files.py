@@ -1,4 +1,4 @@
-"""The files of a run: looked at on this machine, held to the app's form, and handed over as it asks.
+"""Input files of a run: found on this machine, checked against the app's form, and named in its request.
 
 What Dify takes for which type, and what it refuses, is its api/factories/file_factory.py (1.11) and the
 recordings `upload-*`, `error-upload-*` and `error-file-*`.
@@ -63,7 +63,7 @@ _MIME_TYPE_OF = {name: f"{kind}/{sub}" for kind, names in _MIME_TYPES.items() fo
 
 
 class InputFile(NamedTuple):
-    """One file of one input: a local one (path, size in bytes when it was looked at) or an address."""
+    """One file of one input: a local one, with its size in bytes, or an address."""
 
     variable: str
     name: str
@@ -74,12 +74,13 @@ class InputFile(NamedTuple):
 
     @property
     def extension(self) -> str:
-        """In small letters, without the dot."""
+        """In lower case, without the dot."""
         return PurePosixPath(self.name).suffix.lstrip(".").lower()
 
     def part(self) -> Part:
-        """What is to be uploaded of a local file."""
-        assert self.path is not None  # noqa: S101 - for mypy; an address is not uploaded
+        """Return what is to be uploaded of a local file."""
+        if self.path is None:
+            raise ValueError("an address is not uploaded")
         return Part(self.path, self.mime_type)
 
 
@@ -89,12 +90,19 @@ def mime_type_of(name: str) -> str:
 
 
 def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
-    """Find every file before any call is made. Raises JobError (no-input, config)."""
+    """Find every file before any call is made.
+
+    Args:
+        files: Paths and addresses by the name of their input.
+
+    Raises:
+        JobError: One cannot be read (no-input), or is neither a path nor an address (config).
+    """
     return {key: tuple(_look_at(key, name) for name in names) for key, names in files.items()}
 
 
 def type_of(file: InputFile, field: FormField) -> str:
-    """The type that the server will find, which the request must name (`error-file-type-mismatch`)."""
+    """Return the type that the server will find, which the request must name (`error-file-type-mismatch`)."""
     extension = file.extension
     if extension in _TYPE_OF:
         return _TYPE_OF[extension]
@@ -108,7 +116,7 @@ def type_of(file: InputFile, field: FormField) -> str:
 
 
 def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
-    """What the app or its server will refuse, as the end of a sentence; None for a file that fits."""
+    """Return what the app or its server will reject, as the end of a sentence; None for a file that fits."""
     kind = type_of(file, field)
     allowed = field.allowed_types
     by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
@@ -131,7 +139,16 @@ def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
 
 
 def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Limits) -> None:
-    """Hold the files to the form and the limits before one is sent. Raises JobError (rejected)."""
+    """Check the files against the form and the limits before one is sent.
+
+    Args:
+        files: By the name of their input.
+        fields: Of the form, by name.
+        limits: Of the server.
+
+    Raises:
+        JobError: They do not fit; it names every mistake (rejected).
+    """
     mistakes = []
     for key, given in files.items():
         field = fields.get(key)
@@ -170,7 +187,13 @@ def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormFie
 
 
 def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dict[str, Any]:
-    """One file as the request names it."""
+    """Return one file as the request names it.
+
+    Args:
+        file: The file.
+        field: Its input.
+        upload_id: The id that the server gave a local file; None for an address.
+    """
     kind = type_of(file, field)
     if upload_id is None:
         return {"type": kind, "transfer_method": "remote_url", "url": file.url}
@@ -178,7 +201,7 @@ def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dic
 
 
 def shown(file: InputFile) -> str:
-    """The file for a message; what an address carries behind its path can be a secret."""
+    """Return the file for a message; what an address has behind its path can be a secret."""
     if file.path is not None:
         return str(file.path)
     parts = urlsplit(file.url)
@@ -214,7 +237,7 @@ def _look_at(key: str, name: str) -> InputFile:
 
 
 def no_input(key: str, path: Path, why: str) -> JobError:
-    """The error for a file that is not there or cannot be read."""
+    """Return the error for a file that is not there or cannot be read."""
     return JobError(
         Outcome.NO_INPUT,
         msg("the file {path} of the input {key} cannot be read: {why}", path=path, key=key, why=why),

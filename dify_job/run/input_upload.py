@@ -1,4 +1,4 @@
-"""What a run has to ask and to upload before its POST; only runs with files, or inputs that need the form.
+"""Fetch the form and upload files before the POST; only for runs with files, or inputs that need the form.
 
 All of it is before any run: whatever breaks here started nothing. What was done once is not done again when
 the POST is repeated.
@@ -36,7 +36,7 @@ _HINT_TOO_LARGE = msg(
 
 
 class InputUploader:
-    """The inputs of one run on their way to what the POST sends."""
+    """Prepares the inputs of one run for its POST."""
 
     def __init__(self, request: "RunSpec", dify: DifyClient, events: EventQueue) -> None:
         self._request = request
@@ -49,9 +49,9 @@ class InputUploader:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the POST sends, once ready() gave None."""
-        assert self._fitted is not None  # noqa: S101 - for mypy
-        assert self._parameters is not None  # noqa: S101 - for mypy
+        """What the POST sends, once ready() returned None."""
+        if self._fitted is None or self._parameters is None:
+            raise RuntimeError("inputs before ready()")
         sent = dict(self._fitted)
         for name, files in self._request.files.items():
             field = self._parameters.field(name)
@@ -61,7 +61,14 @@ class InputUploader:
         return sent
 
     def ready(self) -> RunOutcome | None:
-        """Do what is left to be done; None when the POST can go. Raises JobError (rejected, no-input)."""
+        """Do what is left to be done.
+
+        Returns:
+            None when the POST can be sent, else the outcome.
+
+        Raises:
+            JobError: An input does not fit (rejected), or a file cannot be read (no-input).
+        """
         if self._fitted is None and (outcome := self._fit()) is not None:
             return outcome
         for files in self._request.files.values():
@@ -139,7 +146,7 @@ class InputUploader:
 
 
 def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
-    """The outcome on a error where no run can exist: nothing is doubtful, and trouble may pass."""
+    """The outcome of an error where no run can exist: nothing is doubtful, and trouble may pass."""
     outcome = decide(error)
     if outcome.next is Next.SEARCH or error.status >= 500:
         said = f"HTTP {error.status}" + (f" ({error.message})" if error.message else "")

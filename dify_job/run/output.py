@@ -42,7 +42,11 @@ class OutputPath(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Directory]:
-        """Open its directory; below the state it is made where it is missing. Raises OSError."""
+        """Open its directory; below the state directory it is made where it is missing.
+
+        Raises:
+            OSError: It cannot be opened, or the name is reserved.
+        """
         if self.path.name in self.reserved:
             raise OSError(errno.EPERM, msg("dify-job keeps its own state under that name"))
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
@@ -90,7 +94,7 @@ def deliver(place: OutputPath, result: Result, settings: Output) -> None:
     """
     try:
         write(place, result, settings)
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
         log.warning(msg("the output file could not be written"), path=str(place.path), reason=str(error))
 
 

@@ -45,13 +45,13 @@ _NOT_STARTED = {
 }
 _FIRST_OF_SYSTEMD, _LAST_OF_SYSTEMD = 200, 245
 _ROUNDED = timedelta(seconds=2)  # systemd prints whole seconds
-_NOTED_LATER = timedelta(minutes=1)  # what a handler of the unit may take to keep a record of its own
+_RECORDED_LATER = timedelta(minutes=1)  # what a handler of the unit may take to store a record
 _GAVE_WAY = frozenset({Outcome.SKIPPED.value, Outcome.BUSY.value})
 _OF_A_HANDLER = frozenset({"killed", "crashed", "not-started"})
 
 
 def why_not_started(exit_code: int | None) -> str | None:
-    """`203/EXEC, ...` for a status by which systemd says that it could not start the process, else None."""
+    """Return `203/EXEC, ...` for a status with which systemd could not start the process, else None."""
     if exit_code is None or not _FIRST_OF_SYSTEMD <= exit_code <= _LAST_OF_SYSTEMD:
         return None
     name, why = _NOT_STARTED.get(exit_code, ("", msg("systemd could not prepare the process")))
@@ -61,14 +61,14 @@ def why_not_started(exit_code: int | None) -> str | None:
 def with_unit_result(
     runs: Sequence[RunRecord] | None, ending: UnitResult | None, left: InFlight | None
 ) -> tuple[RunRecord, ...]:
-    """The history of a job with the last start of its unit, where that left no record of its own.
+    """Return the history of a job with the last start of its unit, where that left no record of its own.
 
     A process that was killed, or not started, or that found its configuration broken leaves none.
 
     Args:
-        runs: the history, oldest first; None where it cannot be read: then the unit's end is all there is.
-        ending: how the unit's last process ended; None where none did, or nobody says.
-        left: the run that a process has left without an end.
+        runs: The history, oldest first; None where it cannot be read: then the unit's end is all there is.
+        ending: How the unit's last process ended; None where none did, or it is not known.
+        left: The run that a process has left without an end.
     """
     if ending is None or ending.ended is None:
         return tuple(runs or ())
@@ -83,28 +83,28 @@ def with_unit_result(
 
 
 def latest_run(
-    kept: Mapping[str, Any] | None,
+    last: Mapping[str, Any] | None,
     runs: Sequence[RunRecord] | None,
     ending: UnitResult | None,
     left: InFlight | None,
 ) -> RunRecord | None:
-    """How the job's last start ended; None where nothing is known of any.
+    """Return how the job's last start ended; None where nothing is known of any.
 
     A start that gave way to another run is no news of the job.
 
     Args:
-        kept: the last result of a run that had the job's lock, as its state directory has it.
-        runs: as of with_unit_result.
-        ending: as of with_unit_result.
-        left: as of with_unit_result.
+        last: The last result of a run that had the job's lock, as its state directory has it.
+        runs: As of with_unit_result.
+        ending: As of with_unit_result.
+        left: As of with_unit_result.
     """
     known = with_unit_result(runs, ending, left)
     newest = known[-1] if known and known[-1].outcome not in _GAVE_WAY else None
     try:
-        last = RunRecord.of(kept)
+        stored = RunRecord.of(last)
     except ValueError:
         return newest
-    return last if newest is None or newest.call_time == last.call_time else newest
+    return stored if newest is None or newest.call_time == stored.call_time else newest
 
 
 def _is_of(run: RunRecord, ending: UnitResult) -> bool:
@@ -113,17 +113,17 @@ def _is_of(run: RunRecord, ending: UnitResult) -> bool:
         return False
     first = (ending.began or ending.ended) - _ROUNDED
     made_later = run.outcome in _OF_A_HANDLER or run.exit_code == ending.exit_code
-    return first <= run.began <= ending.ended + (_NOTED_LATER if made_later else _ROUNDED)
+    return first <= run.began <= ending.ended + (_RECORDED_LATER if made_later else _ROUNDED)
 
 
 def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user: bool = False) -> RunRecord:
-    """The record of a start, from the end of its unit's process.
+    """Return the record of a start, from the end of its unit's process.
 
     Args:
-        ending: how it ended.
-        left: what a process that was killed had in flight.
-        now: the time of a start whose own is not known, aware.
-        user: whether it is a unit of a user's manager.
+        ending: How it ended.
+        left: What a process that was killed had in flight.
+        now: The current time, aware, for a start whose own is not known.
+        user: Whether it is a unit of a user's manager.
     """
     of_user = " --user" if user else ""
     if ending.exit_code is not None and ending.result in ("exit-code", "success"):

@@ -1,1 +1,1 @@
-"""What a job keeps between runs: lock, run in flight, last result, history."""
+"""The state of a job between runs: lock, run in flight, last result, history."""

@@ -1,4 +1,4 @@
-"""What a job keeps in its state directory, seen from outside: nothing is made, locked or written there.
+"""Read-only access to a job's state directory: nothing is made, locked or written there.
 
 A service's user may have put anything there: no link is followed, a FIFO does not block, and of what is too
 long only the end is read.
@@ -20,7 +20,11 @@ _MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB,
 
 
 def read_own(path: Path) -> bytes:
-    """The file, or the end of it. Raises OSError."""
+    """Return the content of a file, or the end of it.
+
+    Raises:
+        OSError: It cannot be read, or is no plain file.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
@@ -31,28 +35,28 @@ def read_own(path: Path) -> bytes:
 
 
 def read_last(directory: Path) -> dict[str, Any] | None:
-    """The last result; None if it cannot be read."""
+    """Return the last result; None if it cannot be read."""
     return read_record(directory / "last.json")
 
 
 def read_tick(directory: Path) -> float | None:
-    """The last tick that --if-due counted from."""
+    """Return the last tick that --if-due counted from, seconds since 1970."""
     return tick_in(read_record(directory / "tick.json"))
 
 
 def read_in_flight(directory: Path) -> InFlight | None:
-    """The run that a process left without an end."""
+    """Return the run that a process left without an end."""
     return InFlight.of(read_record(directory / "in-flight.json"))
 
 
 def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
-    """Who holds a job's lock, and for how many seconds; None where nobody does.
+    """Return which process holds a job's lock, and for how many seconds; None where none does.
 
     From /proc/locks, so that no run finds the lock taken by this look.
 
     Args:
-        directory: the job's state directory.
-        now: the current time, aware.
+        directory: The job's state directory.
+        now: The current time, aware.
     """
     lock = directory / "lock"
     try:

@@ -1,7 +1,7 @@
-"""A wish for the next run of a job: somebody starts it now, and waits for its whole result, outputs included.
+"""Request/response file between a caller and the job's service, so that the caller gets the whole result.
 
-Whoever asks leaves the wish in the job's state directory and starts the service. The run that finds it there
-is no tick that could be late or not due, and puts its result in its place.
+The caller writes the request into the job's state directory and starts the service. The run that finds it
+there is no tick that could be late or not due, and puts its result in its place.
 """
 
 import json
@@ -12,30 +12,45 @@ from typing import Any
 from .. import log
 from .store import JobState
 
-NAME = "wish.json"
-_FRESH = 60.0  # seconds for a wish to reach the run that it starts
+NAME = "request.json"
+_FRESH = 60.0  # seconds for a request to reach the run that it starts
 _LARGEST = 512 * 1024 * 1024  # bytes; a whole result has the outputs of its run
-_KEPT = 86400.0  # seconds after which nobody waits any more
+_LONGEST_WAIT = 86400.0  # seconds after which nobody waits any more
 
 
 def ask(state: JobState) -> None:
-    """Leave a wish. Raises OSError."""
+    """Write a request.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     state.write(NAME, json.dumps({"asked": time.time()}) + "\n")
 
 
 def is_fresh(state: JobState) -> bool:
-    """True for a run that was started by a wish."""
+    """Return True for a run that a request started."""
     return _age(state) < _FRESH
 
 
 def answer(state: JobState, result: Mapping[str, Any]) -> None:
-    """Put a run's result where somebody waits for it. Raises OSError."""
-    if _age(state) < _KEPT:
+    """Put a run's result in the place of its request.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if _age(state) < _LONGEST_WAIT:
         state.write(NAME, log.as_json({"result": result}) + "\n")
 
 
 def take(state: JobState) -> dict[str, Any] | None:
-    """Take the answer, or the wish back where no run found it. Raises OSError."""
+    """Take the answer away, or the request where no run found it.
+
+    Returns:
+        The result; None where no run answered.
+
+    Raises:
+        OSError: The file cannot be removed.
+    """
     data = state.read(NAME, _LARGEST) or {}
     state.remove(NAME)
     result = data.get("result")

@@ -1,4 +1,4 @@
-"""What stays between runs: the lock, the run in flight, the last result and the history of one job.
+"""The state of one job between runs: the lock, the run in flight, the last result and the history.
 
 BASE/JOB holds lock, in-flight.json, last.json, last-success.json and history.jsonl: one place for runs by
 hand, timer and cron.
@@ -26,7 +26,7 @@ from ..system.secure_dir import Directory
 OWN_FILES = frozenset(
     {
         *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
-        *("wish.json", "downloads.json", "form.json", "installed"),
+        *("request.json", "downloads.json", "form.json", "installed"),
     }
 )
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
@@ -43,9 +43,16 @@ _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 class InFlight(NamedTuple):
     """A run that was submitted, or is about to be, and whose end is not recorded.
 
-    deadline: wall clock, seconds since 1970. boot and boot_deadline: the same on CLOCK_BOOTTIME of that boot,
-    which no clock step moves. stopped: the server took a stop. reported: the outcome that the run's
-    own process gave (Outcome), None where it was killed before.
+    Attributes:
+        run: Our own id of it.
+        user: The end user.
+        base_url: The server.
+        started: When, RFC 3339.
+        deadline: Wall clock, seconds since 1970.
+        boot: The id of the boot in which it began.
+        boot_deadline: The deadline on CLOCK_BOOTTIME of that boot, which no clock step moves.
+        stopped: The server accepted a stop.
+        reported: The outcome that its own process reported, None where it was killed before.
     """
 
     run: str
@@ -62,7 +69,7 @@ class InFlight(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "InFlight | None":
-        """The run from its record; None for a damaged one, and what another version adds does not count."""
+        """Read a record; None for a damaged one, and what another version adds does not count."""
         kinds = cls.__annotations__
         data = (record or {}).items()
         try:
@@ -78,18 +85,18 @@ class InFlight(NamedTuple):
         return msg("it was reported as {outcome}", outcome=self.reported)
 
     def overdue(self, grace: float) -> bool:
-        """True when its own deadline passed more than `grace` seconds ago."""
+        """Return True when its own deadline passed more than `grace` seconds ago."""
         if self.boot and self.boot == boot_id():  # empty under ProcSubset=pid
             return time.clock_gettime(time.CLOCK_BOOTTIME) > self.boot_deadline + grace
         return time.time() > self.deadline + grace
 
     def overdue_at(self, grace: float) -> datetime:
-        """When that will be, in local time; a deadline that no calendar has is told as its last day."""
+        """Return when that will be, in local time; a deadline that no calendar has becomes its last day."""
         return datetime.fromtimestamp(max(0.0, min(self.deadline + grace, _END_OF_TIME))).astimezone()
 
 
 def boot_id() -> str:
-    """The id of the current boot; empty where the kernel does not tell."""
+    """Return the id of the current boot; empty where the kernel does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -97,7 +104,7 @@ def boot_id() -> str:
 
 
 def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """BASE/JOB: systemd's StateDirectory, /var/lib/dify-job for root and system jobs, else the user's own.
+    """Return BASE/JOB: systemd's StateDirectory, the system's BASE for root and system jobs, else the user's.
 
     A system job under its `run_as` user from cron is known by its config, which is root's, and by the
     directory that install made for it.
@@ -177,14 +184,18 @@ def places_of(job: str, base: Path) -> list[Path]:
 
 
 def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """BASE of a scope: the machine's jobs, or the user's own."""
+    """Return BASE of a scope: the machine's jobs, or the user's own."""
     if system:
         return _SYSTEM_BASE
     return state_home(environ) / "dify-job"
 
 
 def make_base(base: Path) -> None:
-    """BASE with its parents. Raises OSError."""
+    """Make BASE with its parents.
+
+    Raises:
+        OSError: It cannot be made.
+    """
     if not base.is_dir():
         base.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:  # units of other users must get through, whatever root's umask
@@ -192,7 +203,7 @@ def make_base(base: Path) -> None:
 
 
 def record_in(text: str) -> dict[str, Any] | None:
-    """The record that a file holds; None for a damaged one."""
+    """Return the record in a file; None for a damaged one."""
     try:
         data = loads_whole(text)
     except ValueError:
@@ -201,7 +212,7 @@ def record_in(text: str) -> dict[str, Any] | None:
 
 
 def tick_in(record: Mapping[str, Any] | None) -> float | None:
-    """Seconds since 1970; None for what no calendar has."""
+    """Return the time in a record of a tick, seconds since 1970; None for what no calendar has."""
     at = (record or {}).get("at")
     return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
 
@@ -214,7 +225,7 @@ def _is_roots(path: Path | None) -> bool:
 
 
 class LockHeldError(Exception):
-    """Another run of this job holds the lock; holder says who, as far as it told."""
+    """Another run of this job holds the lock; `holder` names its process, where that is known."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -242,7 +253,11 @@ class JobState:
         self._files.close()
 
     def lock(self) -> None:
-        """Take the job's lock and hold it until close. Raises LockHeldError."""
+        """Take the job's lock and hold it until close.
+
+        Raises:
+            LockHeldError: Another process has it.
+        """
         if self._lock is not None:
             return
         fd = self._files.open("lock", os.O_RDWR | os.O_CREAT)
@@ -262,27 +277,27 @@ class JobState:
         self._files.remove_leftovers(OWN_FILES - _WRITTEN_UNDER_LOCK, older=_LEFTOVER_AGE)
 
     def in_flight(self) -> InFlight | None:
-        """The run that an earlier process left without an end; an unreadable record is None."""
+        """Return the run that an earlier process left without an end; None for an unreadable record."""
         return InFlight.of(self.read("in-flight.json"))
 
     def put_in_flight(self, record: InFlight) -> None:
-        """On disk before it returns (fsync of file and directory)."""
+        """Store the run in flight, on disk before it returns (fsync of file and directory)."""
         self.write("in-flight.json", json.dumps(record._asdict()) + "\n", sync=True)
 
     def clear_in_flight(self) -> None:
-        """The end of the run is known."""
+        """Remove the run in flight: its end is known."""
         self.remove("in-flight.json")
 
     def tick(self) -> float | None:
-        """The last tick that --if-due counted from, seconds since 1970."""
+        """Return the last tick that --if-due counted from, seconds since 1970."""
         return tick_in(self.read("tick.json"))
 
     def put_tick(self, at: float) -> None:
-        """Remember a tick, on disk before it returns."""
+        """Store a tick, on disk before it returns."""
         self.write("tick.json", json.dumps({"at": at}) + "\n", sync=True)
 
     def last_success(self) -> datetime | None:
-        """When the last run that succeeded began, however many failed since."""
+        """Return when the last run that succeeded began, however many failed since."""
         try:
             return datetime.fromisoformat(str((self.read("last-success.json") or {})["at"]))
         except (KeyError, ValueError):
@@ -294,17 +309,17 @@ class JobState:
         return {path: identity for path, identity in data.items() if isinstance(identity, str)}
 
     def put_downloads(self, files: Mapping[str, str]) -> None:
-        """Remember which files the job saved; of very many the last ones."""
+        """Store which files the job saved; of very many the last ones."""
         last = dict(list(files.items())[-_MOST_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
 
     def record_result(self, result: Mapping[str, Any]) -> None:
-        """Keep a result as a line of the history and as the last one; the caller holds the lock."""
+        """Store a result as a line of the history and as the last one; the caller holds the lock."""
         self.append_history(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         stored = self._text("history.jsonl").split("\n")
         if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
-            # Of a file without line ends nothing is kept but what this run appended.
+            # Of a file without line ends nothing remains but what this run appended.
             self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
     def append_history(self, result: Mapping[str, Any]) -> None:
@@ -324,12 +339,17 @@ class JobState:
             self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """All results kept, oldest first; a damaged line is passed over."""
+        """Return all results on record, oldest first; a damaged line is passed over."""
         lines = self._text("history.jsonl").split("\n")  # not splitlines: U+2028 is data
         return [entry for line in lines if (entry := record_in(line)) is not None]
 
     def read(self, name: str, largest: int = _LARGEST) -> dict[str, Any] | None:
-        """A record by its file's name; None where there is none, or a damaged one; largest: bytes."""
+        """Return a record, or None where there is none, or a damaged one.
+
+        Args:
+            name: Of its file.
+            largest: Bytes that are read, of a larger file its end.
+        """
         return record_in(self._text(name, largest))
 
     def _text(self, name: str, largest: int = _LARGEST) -> str:
@@ -351,7 +371,13 @@ class JobState:
             return os.fstat(fd).st_size
 
     def write(self, name: str, text: str, *, sync: bool = False) -> None:
-        """A whole record, old or new; sync: on disk before it returns."""
+        """Write a whole record: readers see the old or the new one.
+
+        Args:
+            name: Of its file.
+            text: Its content.
+            sync: Have it on disk before this returns.
+        """
         with self._files.replacing(name, 0o600, sync=sync) as file:
             file.write(text.encode(errors="backslashreplace"))
         if sync:
@@ -363,7 +389,7 @@ class JobState:
 
 
 def private_of(base: Path) -> Path:
-    """Where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
+    """Return where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
     return base.parent / "private" / base.name
 
 
@@ -387,7 +413,7 @@ def before_the_run(state: JobState | None) -> Iterator[None]:
 
 
 def cannot_write(directory: Path, error: OSError) -> JobError:
-    """The error for a state directory that takes no lock or record; found before the call."""
+    """Return the error for a state directory in which no lock or record can be written."""
     place = directory / error.filename if isinstance(error.filename, str) else directory
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
     away = (
