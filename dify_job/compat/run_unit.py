@@ -69,7 +69,7 @@ def call(name: str, config: Path) -> CallResult:
 
 @contextlib.contextmanager
 def _asking(job: Job, scope: Scope) -> Iterator[JobState | None]:
-    """Leave a wish, alone: of two who call at once one is busy."""
+    """Write a request, alone: of two callers at once one is busy."""
     if job.state == "none":
         yield None
         return

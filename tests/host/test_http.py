@@ -85,7 +85,7 @@ def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..
         gone(host)
     assert len(host.server.runs) == 2
     assert len(host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=succeeded")) == 2
-    assert not host.machine.exists("/var/lib/dify-job/daily/wish.json")
+    assert not host.machine.exists("/var/lib/dify-job/daily/request.json")
 
     started = shell(host, START)
     assert (started["success"], started["running"], started["job_name"]) == (True, True, "daily")

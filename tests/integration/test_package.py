@@ -89,7 +89,7 @@ def test_a_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replace
     process = subprocess.Popen(
         command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    JobState(tmp_path / "state").write("wish.json", f'{{"asked": {time.time()}}}')
+    JobState(tmp_path / "state").write("request.json", f'{{"asked": {time.time()}}}')
     while not server.runs or not server.runs[0].past:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -98,5 +98,5 @@ def test_a_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replace
     assert (process.returncode, json.loads(stdout)["outcome"]) == (0, "succeeded"), stderr
     assert out.read_text() == "sales"
     assert "dify_job_last_run_success" in figures.read_text()
-    assert '"result"' in (tmp_path / "state/wish.json").read_text()
+    assert '"result"' in (tmp_path / "state/request.json").read_text()
     assert '"warning"' not in stderr
