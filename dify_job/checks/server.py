@@ -107,7 +107,7 @@ def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:
     by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
     if seen.strange or not by_dify:
         words = verdict or obstacle(AppProbe(strange=True))
-        assert words is not None  # noqa: S101 - for mypy; there is an obstacle
+        assert words is not None  # for mypy; there is an obstacle
         yield fail(
             "server", msg("{base_url}: {message}", base_url=job.base_url, message=words.message), words.hint
         )

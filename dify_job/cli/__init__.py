@@ -18,7 +18,8 @@ lazy_import(
     *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex"),
     *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
     # imported by the modules of this package
-    *("click.shell_completion", "ctypes", "structlog", "urllib.parse", "zoneinfo", "dify_job.log.pipeline"),
+    *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "urllib.parse", "zoneinfo"),
+    "dify_job.log.pipeline",
     *("dify_job.cli.arguments", "dify_job.cli.completion", "dify_job.cli.help", "dify_job.cli.progress"),
     *("dify_job.cli.redirects", "dify_job.cli.run", "dify_job.cli.terminal", "dify_job.report.run_text"),
     *("dify_job.run.assertions", "dify_job.run.downloads", "dify_job.run.dry_run", "dify_job.run.engine"),

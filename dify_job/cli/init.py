@@ -71,7 +71,7 @@ class _Place:
 @click.option("--user", "scope", flag_value="user", help=msg("A job of your own (default unless root)."))
 @click.option("--system", "scope", flag_value="system", help=msg("A job of the machine (default as root)."))
 @click.pass_context
-def init(  # noqa: PLR0913 - one argument an option
+def init(
     ctx: click.Context,
     /,
     *,

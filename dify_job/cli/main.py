@@ -153,7 +153,7 @@ def _run(args: Sequence[str]) -> int:
     except UnprintedError as error:
         echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
-    except Exception:  # noqa: BLE001 - the boundary: a fault of ours is exit 70 with its traceback in the log
+    except Exception:  # the boundary: a fault of ours is exit 70 with its traceback in the log
         log_traceback()
         return code_of(Outcome.BUG)
     return result if isinstance(result, int) else 0

@@ -100,7 +100,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 @click.option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
 @click.option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
 @click.pass_context
-def run(  # noqa: PLR0913 - one argument an option
+def run(
     ctx: click.Context,
     /,
     *,
@@ -168,7 +168,7 @@ def run(  # noqa: PLR0913 - one argument an option
     except MemoryError:
         signals.begin()
         result = _refused(no_memory(), chosen, name, start)
-    except Exception as error:  # noqa: BLE001 - a fault of ours is a result too, exit 70
+    except Exception as error:  # a fault of ours is a result too, exit 70
         signals.begin()
         log_traceback()
         result = not_started(name, internal_error(error), start)
@@ -229,7 +229,7 @@ def _print_in_words(result: Result) -> None:
     try:
         for line in run_text.run_lines(result.job, record, outputs, stdout):
             echo_data(translate(line))
-    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
+    except Exception as error:  # the outcome is known, and nothing may change it any more
         log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)
 
 
@@ -336,7 +336,7 @@ def _print(result: Result) -> None:
         echo_json(result.as_json())
     except UnprintedError as error:
         log.warning(msg("the result could not be printed"), reason=str(error))
-    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it any more
+    except Exception as error:  # the outcome is known, and nothing may change it any more
         reason = str(error) or type(error).__name__
         log.warning(msg("the outputs could not be printed"), reason=reason)
         _print_without_outputs(result, reason)

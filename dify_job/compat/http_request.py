@@ -26,7 +26,7 @@ _HEAD = re.compile(
 _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fetch-site", "expect"})
 
 
-class HttpRefusal(Exception):  # noqa: N818 - an answer, not an error of ours
+class HttpRefusal(Exception):  # an answer, not an error of ours
     """What the peer is told instead of an answer to its request. allow: the methods that the path takes."""
 
     def __init__(self, status: int, message: str, *, allow: str = "") -> None:

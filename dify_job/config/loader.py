@@ -1,5 +1,6 @@
 """Find the configuration, merge its layers, and give frozen jobs with the origin of each value."""
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -372,7 +373,5 @@ def _tables(value: Any) -> Mapping[str, Any]:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - after a mistake only
-
-    close = get_close_matches(word, known, 1)
+    close = difflib.get_close_matches(word, known, 1)
     return msg("; did you mean {close}?", close=close[0]) if close else ""

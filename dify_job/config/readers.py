@@ -4,6 +4,7 @@ Readers raise ValueError with the end of the sentence `KEY ...`.
 """
 
 import re
+import zoneinfo
 from collections.abc import Callable, Mapping
 from datetime import date, time
 from pathlib import Path
@@ -194,10 +195,8 @@ def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
 
 def timezone(value: Any) -> str:
     """A zone of the machine's zone data."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - only for jobs with a zone
-
     try:
-        ZoneInfo(text(value))
+        zoneinfo.ZoneInfo(text(value))
     except (OSError, ValueError, KeyError):
         raise ValueError(
             msg("{value!r} is not a time zone of this machine, such as Asia/Shanghai", value=value)

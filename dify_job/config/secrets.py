@@ -12,6 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..system import subprocesses
 from ..system.fingerprint import fingerprint
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
@@ -224,8 +225,6 @@ def url_credential(path: Path) -> str:
 
 def _decrypt(path: Path) -> str:
     """A credential that systemd decrypts for the unit; here for root, who runs the job by hand."""
-    from ..system import subprocesses  # noqa: PLC0415 - for encrypted keys alone
-
     done = subprocesses.run(["systemd-creds", "decrypt", f"--name={CREDENTIAL}", str(path), "-"])
     if done.code != 0:
         raise JobError(

@@ -24,7 +24,7 @@ _LIMITS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):  # an answer, not a fault
     """An answer that is none of the good ones."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

@@ -12,7 +12,7 @@ from .files import Refused, Uploads, type_of
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
-class Mistake(Exception):  # noqa: N818 - an answer, not a fault
+class Mistake(Exception):  # an answer, not a fault
     """A 400 `invalid_param` with these words."""
 
 

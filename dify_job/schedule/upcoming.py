@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 
+import cronsim
+import oncalendar
+
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -139,10 +142,9 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
     """The times by the wall clock in [begin, end), as if no clock changed."""
-    from oncalendar import OnCalendar  # noqa: PLC0415 - where times are computed
-
     found = []
-    for at in islice(OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1)), 100):
+    times = oncalendar.OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1))
+    for at in islice(times, 100):
         if at.replace(tzinfo=None) >= end:
             break
         found.append(at.replace(tzinfo=None))
@@ -154,18 +156,15 @@ def _as_systemd(times: Schedule, after: datetime, last: datetime | None) -> Iter
     if times.every is not None:
         yield from _interval(times.every, after.astimezone(zone), last, catch_up=times.catch_up)
         return
-    from oncalendar import OnCalendar  # noqa: PLC0415 - where times are computed
-
-    for at in OnCalendar("\n".join(schedule_lines.systemd_ticks(times).lines), after.astimezone(zone)):
+    lines = "\n".join(schedule_lines.systemd_ticks(times).lines)
+    for at in oncalendar.OnCalendar(lines, after.astimezone(zone)):
         yield at.astimezone(zone)
 
 
 def _as_cron(lines: tuple[str, ...], after: datetime, zone: tzinfo) -> Iterator[datetime]:
-    from cronsim import CronSim  # noqa: PLC0415 - where times are computed
-
     before = None
     start = after.astimezone(zone)
-    for at in heapq.merge(*(CronSim(line, start) for line in lines), key=datetime.timestamp):
+    for at in heapq.merge(*(cronsim.CronSim(line, start) for line in lines), key=datetime.timestamp):
         if at != before:
             yield at
         before = at

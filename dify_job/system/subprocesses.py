@@ -43,7 +43,7 @@ def run(
 ) -> Completed:
     """Run a program to its end. limit: seconds. environ: variables beside our own environment."""
     try:
-        done = subprocess.run(  # noqa: S603 - a list, no shell; every caller names the program itself
+        done = subprocess.run(  # a list, no shell; every caller names the program itself
             list(argv),
             input=stdin,
             capture_output=True,
@@ -60,4 +60,4 @@ def run(
 
 def hand_over(argv: Sequence[str]) -> NoReturn:
     """Become another program. Raises OSError where it cannot be started."""
-    os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is meant
+    os.execvp(argv[0], list(argv))  # no shell is meant

@@ -69,7 +69,7 @@ def render_all(
 def _run(asked: int, answered: int, until: float, pause: Callable[[float], object]) -> int | None:
     """Run the worker to its end; return its exit code, or None where the deadline ended it."""
     command = [sys.executable, "-I", "-c", _WORKER]
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+    process = subprocess.Popen(  # our own interpreter
         command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, process_group=0
     )
     try:
