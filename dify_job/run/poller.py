@@ -234,7 +234,9 @@ class RunPoller:
         elif self._absent_since is None:
             self._absent_since = time.monotonic()
         if self._absent_since is not None and self.run_id is None and self._searching:
-            self.poll_at = min(self.poll_at, max(time.monotonic(), self._absent_since + self._limits.search))
+            search_ends = self._absent_since + self._limits.search
+            if time.monotonic() < search_ends:  # a run that may wait in a queue is searched for after it, too
+                self.poll_at = min(self.poll_at, search_ends)
         return found
 
     def _has_no_logs(self, error: ApiError) -> bool:

@@ -257,6 +257,14 @@ def test_unreadable_log_is_no_empty_one(dify_job: Command) -> None:
     assert "does not show" not in ran.result["message"]
 
 
+def test_search_for_a_queued_run_goes_on_with_pauses(dify_job: Command) -> None:
+    dify_job.limits |= {"search": 0.1, "recovery_polls": (0.05, 0.2)}
+    with Scripted(post=stream(PING, version="1.16.1")) as server:
+        ran = dify_job("run", "--timeout", "2s", env=environ_of(server))
+        assert ran.code == 74
+        assert 2 < server.count("logs") < 50
+
+
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
 def test_run_of_an_unknown_status_with_an_end_has_ended(dify_job: Command, mode: str) -> None:
     ended = answer(200, run_of("cancelled", finished_at=1795740823), version="1.16.1")
