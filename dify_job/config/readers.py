@@ -83,15 +83,11 @@ def base_url(value: Any) -> str:
     url = line(value).strip()
     try:
         parts = urlsplit(url)
-        port_ok = parts.port is None or parts.port > 0
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise ValueError(
-            msg("{url!r} is not an address; write it as https://dify.example.com/v1", url=url)
-        ) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise ValueError(
-            msg("{url!r} is not an http or https address; write it as https://dify.example.com/v1", url=url)
-        )
+        good = False
+    if not good:  # not quoted: some put the key there, or a password
+        raise ValueError(msg("is not an http or https address; write it as https://dify.example.com/v1"))
     if parts.username or parts.password:
         raise ValueError(msg("must not hold a user or password; the app's key is the login"))
     if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):

@@ -135,6 +135,23 @@ def test_a_user_name_is_taken(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "app-canary-0123456789",
+        "http://:app-canary-0123456789@",
+        "https://me:app-canary-0123456789@dify.example.com:99999/v1",
+        "https://me:app-canary-0123456789@dify.example.com/v1",
+        "https://[app-canary-0123456789/v1",
+        "https://dify.example.com/v1?key=app-canary-0123456789",
+    ],
+)
+def test_a_key_in_place_of_an_address_is_refused_and_not_shown(value: str) -> None:
+    with pytest.raises(ValueError, match=r"address|user or password") as raised:
+        FIELDS["base_url"](value)
+    assert "canary" not in str(raised.value)
+
+
 def test_a_key_in_place_of_a_variables_name_is_refused_and_not_shown() -> None:
     for value in ("app-canary-0123456789", "$KEY", "A B", "1A"):
         with pytest.raises(ValueError, match="name of an environment variable") as raised:
