@@ -15,6 +15,7 @@ from ..messages.problem import command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
+from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import installed_jobs, visible
 from ..system.managed_files import is_missing
@@ -87,6 +88,9 @@ def history(
                 echo_data(line)
             if histories[0].console_url:
                 echo(msg("console    {url}", url=one_line(histories[0].console_url)))
+    for each in histories:
+        if (note := elsewhere_note(each.job, each.directory)) is not None:
+            echo_err(note)
     if unreadable:
         hidden = ", ".join(each.job for each in unreadable)
         again = command("dify-job", "history", needs_root=True)

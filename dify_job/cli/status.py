@@ -16,10 +16,11 @@ from ..messages.problem import command
 from ..report.status import HostStatus, host_status, http_sockets
 from ..report.status_text import status_lines
 from ..report.text import Terminal
+from ..run.job_state import elsewhere_note
 from ..schedulers.detect import installed_jobs, visible
 from .common_options import scope_options
 from .options import Globals
-from .output import echo, echo_data, echo_json, reader
+from .output import echo, echo_data, echo_err, echo_json, reader
 from .terminal import terminal_of_stdout
 
 _RENEW = 3.0  # seconds
@@ -68,6 +69,10 @@ def status(
         )
     else:
         echo_data("\n".join(status_lines(seen, terminal_of_stdout(), reader())))
+        for row in seen.jobs:
+            past = row.history
+            if past is not None and (note := elsewhere_note(row.job, past.directory)) is not None:
+                echo_err(note)
     return 0 if seen.healthy else 1
 
 

@@ -245,7 +245,7 @@ class _Workflow:
         if self._job.state == "none":
             return
         directory = state_directory(self._job, self._context.config_path)
-        if (note := elsewhere_note(self._job, self._context.config_path)) is not None:
+        if (note := elsewhere_note(self._job.name, directory)) is not None:
             log.warning(note)
         try:
             self._state = JobState(directory)

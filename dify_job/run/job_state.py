@@ -34,13 +34,18 @@ def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, st
     return directory_of(name, config_path, environ)
 
 
-def elsewhere_note(job: Job, config_path: Path | None) -> Message | None:
-    """Return a note where an installed job has its state elsewhere than this shell's variables say."""
-    place = pinned_elsewhere(job.name)
-    if place is None or place != directory_of(job.name, config_path):
+def elsewhere_note(job: str, directory: Path) -> Message | None:
+    """Return a note where an installed job has its state elsewhere than this shell's variables say.
+
+    Args:
+        job: The job's name.
+        directory: Where its state was looked for.
+    """
+    place = pinned_elsewhere(job)
+    if place is None or place != directory:
         return None
     return msg(
         "job {job} is installed and keeps its state in {place}, whatever HOME and XDG_STATE_HOME say here",
-        job=job.name,
+        job=job,
         place=place,
     )

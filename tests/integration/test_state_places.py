@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.cli.main import cli
+from dify_job.cli.options import Globals
 from dify_job.demo.server import StandIn
 from tests.support.command import Command
 
@@ -100,3 +102,26 @@ def test_what_a_killed_process_left_is_removed(dify_job: Command, environ: dict[
     (state / ".mine.0123456789ab.new").write_text("{")
     assert dify_job("run", env=environ).code == 0
     assert [entry.name for entry in state.glob(".*.new")] == [".mine.0123456789ab.new"]
+
+
+@pytest.mark.parametrize("command", ["history", "status"])
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_overviews_say_that_the_state_is_elsewhere_than_the_variables_say(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    is_installed: bool,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    state = tmp_path / ".local/state/dify-job/only-in-this-test"
+    state.mkdir(parents=True)
+    if is_installed:
+        (state / "installed").touch()
+    config = tmp_path / "c.toml"
+    config.write_text('[jobs.only-in-this-test]\napi_key_env = "K"\n')
+    cli.main(["--config", str(config), command], standalone_mode=False, obj=Globals())
+    assert (str(state) in capsys.readouterr().err) == is_installed
