@@ -125,3 +125,14 @@ def test_overviews_say_that_the_state_is_elsewhere_than_the_variables_say(
     config.write_text('[jobs.only-in-this-test]\napi_key_env = "K"\n')
     cli.main(["--config", str(config), command], standalone_mode=False, obj=Globals())
     assert (str(state) in capsys.readouterr().err) == is_installed
+
+
+def test_history_that_is_a_pipe_is_not_said_to_be_forbidden(
+    dify_job: Command, environ: dict[str, str]
+) -> None:
+    (dify_job.home / "state").mkdir()
+    os.mkfifo(dify_job.home / "state/history.jsonl")
+    done = dify_job("history", "default", env=environ)
+    assert done.code != 0
+    assert "not a plain file" in done.stderr
+    assert "permission" not in done.stderr
