@@ -49,6 +49,7 @@ def render_all(
         "path": [*sys.path, str(Path(__file__).parents[2])],  # an editable install is on no path
         "names": names,
         "templates": templates,
+        "parent": os.getpid(),
         "cpu": max(1, round(until - time.monotonic() + _SPARE)),
     }
     asked, answered = os.memfd_create("templates"), os.memfd_create("texts")

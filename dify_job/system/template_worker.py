@@ -1,8 +1,10 @@
 """The process that renders templates: reads one order, writes one line of JSON for each template."""
 
+import ctypes
 import json
 import os
 import resource
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,9 +15,14 @@ from ..messages.errors import JobError
 from ..messages.message import Message, msg
 from .templates import limit_memory, render_value
 
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
 
 def work(order: Mapping[str, Any]) -> None:
     """Render the templates of an order, as `template_process` makes it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody else ends it when the run is killed
+    if os.getppid() != order["parent"]:
+        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seconds = int(order["cpu"])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from dify_job.demo.server import StandIn
-from tests.support.command import Command
+from tests.support.command import Command, catches
 
 F_SETPIPE_SZ = 1031
 
@@ -175,8 +175,6 @@ def test_ignored_hangup_stays_ignored(dify_job: Command, server: StandIn, enviro
 
 def test_signal_before_anything_was_sent_has_its_own_code(dify_job: Command, environ: dict[str, str]) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=subprocess.PIPE)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGHUP)
-    stdout, _ = process.communicate(timeout=20)
-    assert process.returncode == 129
-    assert json.loads(stdout)["message"].endswith("no run had been started")
+    done = dify_job.signal_when(process, lambda: catches(process, signal.SIGHUP), signal.SIGHUP)
+    assert done.code == 129
+    assert done.result["message"].endswith("no run had been started")

@@ -101,7 +101,7 @@ def test_a_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcom
     stdout, stderr = process.communicate(timeout=20)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["outcome"] == "succeeded"
-    assert "could not be kept" in stderr
+    assert "could not be stored" in stderr
 
 
 def faketime() -> str:

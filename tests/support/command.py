@@ -130,12 +130,25 @@ class Command:
         return Ran(process.returncode, stdout or "", stderr or "")
 
     def signal_when(self, process: "subprocess.Popen[str]", ready: Any, signum: int = signal.SIGTERM) -> Ran:
-        until = time.monotonic() + 20
-        while not ready() and time.monotonic() < until:
+        until = time.monotonic() + 60
+        while not ready():
+            assert time.monotonic() < until, "the process did not become ready"
             time.sleep(0.01)
         process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=30)
         return Ran(process.returncode, stdout, stderr)
+
+
+def catches(process: "subprocess.Popen[str]", signum: int) -> bool:
+    """Whether the process has a handler for the signal: SigCgt in proc_pid_status(5)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> signum - 1 & 1)
+
+
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    """Process ids of what the main thread of the process has started and not yet waited for."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def tls(server: StandIn, certificate: tuple[Path, Path]) -> StandIn:
