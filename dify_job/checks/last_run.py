@@ -7,7 +7,7 @@ from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run, why_not_started
 from ..state.history import RunRecord
-from ..state.reader import lock_holder, read_in_flight, read_last
+from ..state.reader import read_abandoned, read_last
 from .context import HostContext
 from .finding import ok, warn
 from .machine import is_hidden
@@ -23,7 +23,7 @@ _NO_PROCESS = {
 def check_last_run(context: HostContext) -> Iterator[Problem]:
     """The last run by its own record, or by the service manager where it left none."""
     ending = context.one.ending if context.one is not None else None
-    left = read_in_flight(context.state)
+    left = read_abandoned(context.state, context.now)
     last = latest_run(read_last(context.state), context.history, ending, left)
     if ending is not None and ending.result in _NO_PROCESS:
         text = msg(
@@ -38,7 +38,7 @@ def check_last_run(context: HostContext) -> Iterator[Problem]:
         yield ok("last-run", msg("permission denied: {state}", state=context.state))
     else:
         yield ok("last-run", msg("none is recorded"))
-    if left is not None and lock_holder(context.state, context.now) is None:
+    if left is not None:
         run = left.workflow_run_id or msg("without an id")
         text = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
         yield warn("in-flight", text, msg("look for it in the app's Logs in Dify; the next run settles it"))

@@ -21,7 +21,7 @@ from ..schedulers.backend import InstalledJob, Scope, Sync
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
 from ..state.history import RunRecord, Summary, summary
-from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
+from ..state.reader import lock_holder, read_abandoned, read_in_flight, read_last, read_tick
 from ..state.store import InFlight
 from ..system.managed_files import is_missing
 from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
@@ -174,7 +174,7 @@ def configured_status(name: str, config: Config | None, now: datetime) -> JobSta
     return JobStatus(
         job=name,
         sync=Sync.MISSING,
-        last=latest_run(read_last(state), runs, None, None),
+        last=latest_run(read_last(state), runs, None, read_abandoned(state, now)),
         history=past,
         past=summary(runs) if runs is not None else None,
         failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),
@@ -215,7 +215,7 @@ def installed_status(
         description=job.description if job is not None else None,
         schedule=schedule_lines.in_words(times) if times is not None else None,
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
-        last=latest_run(read_last(one.state), runs, one.ending, in_flight),
+        last=latest_run(read_last(one.state), runs, one.ending, read_abandoned(one.state, now)),
         history=past,
         past=summary(runs) if runs is not None else None,
         failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),

@@ -13,7 +13,7 @@ from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import config_place
 from ..state.history import RunRecord, read_history
-from ..state.reader import read_in_flight
+from ..state.reader import read_abandoned
 from ..state.store import base_of, directory_of
 from ..system.managed_files import is_missing
 from ..system.unit_result import UnitResult
@@ -79,7 +79,7 @@ def job_history(
 
     """
     try:
-        runs = with_unit_result(read_history(directory), ending, read_in_flight(directory))
+        runs = with_unit_result(read_history(directory), ending, read_abandoned(directory, datetime.now(UTC)))
     except OSError as error:
         return JobHistory(job, directory, error=error, console_url=console_url)
     return JobHistory(job, directory, runs, console_url=console_url)

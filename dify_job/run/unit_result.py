@@ -70,6 +70,34 @@ def with_unit_result(
         ending: How the unit's last process ended; None where none did, or it is not known.
         left: The run that a process has left without an end.
     """
+    known = _with_ending(runs, ending, left)
+    if left is None or left.reported is not None or _is_recorded(left, known, ending):
+        return known
+    message = msg("its process ended without a result")
+    record = RunRecord(
+        left.started, "killed", None, message, hint=_MAY_GO_ON, attempts=1, run_id=left.workflow_run_id
+    )
+    return _inserted(known, record)
+
+
+def _is_recorded(left: InFlight, known: Sequence[RunRecord], ending: UnitResult | None) -> bool:
+    """True where a record, or the unit's end, is of the run that was left, or of a later one."""
+    started = _began(left)
+    if started is None or (ending is not None and ending.ended is not None and started <= ending.ended):
+        return True
+    ids = {run.run_id for run in known if run.run_id is not None}
+    return left.workflow_run_id in ids or any(run.call_time == left.started for run in known)
+
+
+def _inserted(runs: Sequence[RunRecord], record: RunRecord) -> tuple[RunRecord, ...]:
+    at = record.began
+    before = [run for run in runs if run.began is None or at is None or run.began <= at]
+    return (*before, record, *(run for run in runs if run not in before))
+
+
+def _with_ending(
+    runs: Sequence[RunRecord] | None, ending: UnitResult | None, left: InFlight | None
+) -> tuple[RunRecord, ...]:
     if ending is None or ending.ended is None:
         return tuple(runs or ())
     if runs is None:
@@ -77,9 +105,7 @@ def with_unit_result(
     if ending.result == "success" or any(_is_of(run, ending) for run in runs):
         return tuple(runs)
     record = record_of(ending, left, ending.ended)
-    at = record.began or ending.ended
-    before = [run for run in runs if run.began is None or run.began <= at]
-    return (*before, record, *(run for run in runs if run not in before))
+    return _inserted(runs, record)
 
 
 def latest_run(
@@ -99,7 +125,7 @@ def latest_run(
         left: As of with_unit_result.
     """
     known = with_unit_result(runs, ending, left)
-    newest = known[-1] if known and known[-1].outcome not in _GAVE_WAY else None
+    newest = next((run for run in reversed(known) if run.outcome not in _GAVE_WAY), None)
     try:
         stored = RunRecord.of(last)
     except ValueError:
@@ -161,11 +187,17 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user:
     )
 
 
+def _began(left: InFlight) -> datetime | None:
+    try:
+        return datetime.fromisoformat(left.started).astimezone(UTC)
+    except ValueError:
+        return None
+
+
 def _is_left_by(ending: UnitResult, left: InFlight) -> bool:
     """False for what another process than the one that ended has left."""
-    try:
-        started = datetime.fromisoformat(left.started).astimezone(UTC)
-    except ValueError:
+    started = _began(left)
+    if started is None:
         return False
     began, ended = ending.began or started, ending.ended or started
     return began - _ROUNDED <= started <= ended + _ROUNDED

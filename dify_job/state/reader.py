@@ -49,6 +49,18 @@ def read_in_flight(directory: Path) -> InFlight | None:
     return InFlight.of(read_record(directory / "in-flight.json"))
 
 
+def read_abandoned(directory: Path, now: datetime) -> "InFlight | None":
+    """Return the run that a process left without an end; None while a process has the job's lock.
+
+    Args:
+        directory: The job's state directory.
+        now: The current time, aware.
+    """
+    left = read_in_flight(directory)
+    # A run that ends removes its record before it frees the lock.
+    return left if lock_holder(directory, now) is None and read_in_flight(directory) == left else None
+
+
 def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
     """Return which process holds a job's lock, and for how many seconds; None where none does.
 

@@ -149,3 +149,21 @@ def test_only_statuses_of_systemd_mean_not_started() -> None:
     assert why_not_started(143) is None
     assert why_not_started(80) is None
     assert (why_not_started(224) or "").startswith("224/PAM")
+
+
+def test_killed_run_without_a_unit_is_in_history_and_is_the_last() -> None:
+    left = left_at(BEGAN)
+    gave_way = YESTERDAY._replace(
+        call_time=(BEGAN + timedelta(hours=1)).isoformat(), outcome="busy", exit_code=75
+    )
+    runs = with_unit_result((YESTERDAY, gave_way), None, left)
+    assert [run.outcome for run in runs] == [YESTERDAY.outcome, "killed", "busy"]
+    assert (runs[1].run_id, runs[1].exit_code) == (left.workflow_run_id, None)
+    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, gave_way), None, left) == runs[1]
+
+
+def test_left_run_that_reported_itself_is_not_recorded_twice() -> None:
+    assert with_unit_result((YESTERDAY,), None, left_at(BEGAN)._replace(reported="unknown")) == (YESTERDAY,)
+    left = left_at(BEGAN)
+    own = YESTERDAY._replace(call_time=left.started, outcome="unknown", exit_code=74)
+    assert with_unit_result((own,), None, left) == (own,)
