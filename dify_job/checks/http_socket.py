@@ -20,7 +20,7 @@ def check_http_socket(context: HostContext) -> Problem | None:
     state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
     if state is None or context.job.name not in state.jobs:
         return None
-    if state.config is None or state.edited or not state.kept:
+    if state.config is None or state.edited or not state.current:
         return _check_units(state)
     return _check_answers(state, state.config) or _check_listens(context, state, state.config)
 

@@ -90,7 +90,7 @@ def _is_there(path: Path, *, unseen: bool) -> bool:
 
 
 def read_documents(path: Path) -> tuple[list[Document], list[BrokenFile]]:
-    """Read the file and config.d/*.toml beside it.
+    """Read the file and config.d/*.toml next to it.
 
     Returns:
         The documents in the order in which they are merged, and the files of config.d that cannot be used.
@@ -156,7 +156,7 @@ def _read_part(path: Path) -> Document | BrokenFile:
 
 
 def broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
-    """Return a file of config.d with a mistake; its text, TOML or not, tells which jobs need it."""
+    """Return a file of config.d with a mistake; its text, TOML or not, shows which jobs need it."""
     keys = {key for _, key in _keys_in(text)}
     jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) >= 2)
     return BrokenFile(

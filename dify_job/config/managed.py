@@ -26,7 +26,7 @@ from .toml_writer import document
 
 _STUB = (
     "# Configuration of dify-job. This file is yours: add [jobs.NAME] tables here.\n"
-    "# What dify-job install was told by flags or took from a .env file stands in config.d/.\n"
+    "# What dify-job install took from flags or a .env file is in config.d/.\n"
 )
 # Files of earlier versions, in the order in which they were merged, and the one that replaces them.
 _SUFFIXES = (".job", ".key", ".schedule", ".settings")
@@ -116,9 +116,10 @@ def remove_leftovers(config_path: Path) -> None:
     """Remove directories that are empty, and then a config that install made and in which nobody wrote."""
     with contextlib.suppress(OSError):
         (config_path.parent / "credentials").rmdir()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         (config_path.parent / "config.d").rmdir()
-        if config_path.read_bytes() == _STUB.encode():
+        lines = config_path.read_text(encoding="utf-8").splitlines()
+        if lines[:1] == _STUB.splitlines()[:1] and all(line.startswith("#") for line in lines):
             config_path.unlink()
             config_path.parent.rmdir()
 

@@ -1,4 +1,4 @@
-"""The frozen values that the configuration gives to the other rooms."""
+"""The frozen values that the configuration gives to the other packages."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Secret:
         return self._value
 
     def masked(self) -> str:
-        """`app-…abcd`: enough to tell two keys apart, too little to use."""
+        """`app-…abcd`: enough to distinguish two keys, too little to use."""
         return f"{self._value[:4]}…{self._value[-4:]}" if len(self._value) >= 16 else "…"
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class RetryPolicy(NamedTuple):
 
 
 class Downloads(NamedTuple):
-    """Files that a workflow returns, fetched beside the output file; max_size: bytes of one file."""
+    """Files that a workflow returns, fetched next to the output file; max_size: bytes of one file."""
 
     max_files: int = 20
     max_size: int = 100_000_000
@@ -109,7 +109,7 @@ JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
 
 
 class Expectation(NamedTuple):
-    """What must hold at a path of the run, beside that there is something; all that is set must.
+    """What must hold at a path of the run, besides that there is something; all that is set must.
 
     equals: empty, or the one value wanted. regex: to be found in the text there. types: of JSON.
     """
@@ -124,7 +124,7 @@ URL_FILE = "apprise-url-from-file:"
 
 
 class Notify(NamedTuple):
-    """Whom to tell: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
+    """Whom to notify: healthchecks is a URL to ping; the lists hold `apprise-url-from-file:PATH`."""
 
     healthchecks: str | None = None
     on_failure: tuple[str, ...] = ()

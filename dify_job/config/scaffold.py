@@ -26,7 +26,7 @@ class DraftInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A new job. app: one line about it, as the server told. whole: for a config file of its own."""
+    """A new job. app: one line about it, as the server describes it. whole: for a config file of its own."""
 
     job: str
     base_url: str
@@ -43,7 +43,7 @@ def written(draft: Draft) -> str:
     """The text of the file."""
     lines: list[str] = [
         msg(
-            "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml tells all keys,",
+            "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml lists all keys,",
             job=draft.job,
         ),
         msg(

@@ -342,7 +342,7 @@ SETTINGS = (
         ),
         "table",
         (
-            "Whom to tell: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
+            "Whom to notify: `healthchecks` is an address to ping; `on_failure`, `on_success` and "
             "`on_recovery` name apprise targets, from a file: `apprise-url-from-file:PATH`."
         ),
         write=toml_writer.written_table,
@@ -392,7 +392,7 @@ SETTINGS = (
         "path",
         (
             "Where cron's runs log on a machine that has neither journald nor syslog; cut at 1 MB, "
-            "the one before kept as `FILE.1`. `dify-job logs` shows it."
+            "the one before saved as `FILE.1`. `dify-job logs` shows it."
         ),
         in_pod=False,
     ),

@@ -1,4 +1,4 @@
-"""Reading what is secret: systemd credential, file, environment; with the checks that keep it so."""
+"""Reading what is secret: systemd credential, file, environment; with the checks that protect it."""
 
 import os
 import pwd
@@ -66,7 +66,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
     raise JobError(
         Outcome.CONFIG,
         msg("job {name} has no API key", name=job.name),
-        # Beside a configuration file DIFY_API_KEY is not asked: its address would be another's.
+        # Next to a configuration file DIFY_API_KEY is not asked: its address would be another's.
         msg(
             "export DIFY_API_KEY=app-..., or {command} (the key is in Dify: API Access)",
             command=command("dify-job", "init"),
@@ -236,7 +236,7 @@ def _decrypt(path: Path) -> str:
             ),
             msg(
                 "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it "
-                "anew: {command}",
+                "again: {command}",
                 command=command("dify-job", "secret", "set", "JOB", "--encrypt"),
             ),
         )

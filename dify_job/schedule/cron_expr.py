@@ -135,7 +135,7 @@ def cron_of(calendar: str) -> str:
 
 
 def without_seconds(calendar: str) -> str:
-    """The calendar expression at the beginning of each of its minutes: the nearest that cron can keep."""
+    """The calendar expression at the beginning of each of its minutes: the nearest that cron has."""
     head, zone = split_zone(calendar)
     words = head.split()
     if ":" not in words[-1]:
@@ -207,7 +207,7 @@ def _is_number(text: str) -> bool:
 
 
 def _listed(word: str, numbers: tuple[int, ...]) -> str:
-    """In numbers; a field that begins with `*` keeps its star, which decides between `and` and `or`."""
+    """In numbers; a field that begins with `*` has its star, which decides between `and` and `or`."""
     return word if word.startswith("*") else ",".join(map(str, numbers))
 
 

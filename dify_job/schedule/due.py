@@ -11,7 +11,7 @@ from .model import Schedule
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
-_ANEW = msg("the clock was put back; the count begins anew")
+_CLOCK_PUT_BACK = msg("the clock was put back; the count begins again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
     if config.every is not None:
         return _decide_interval(config, config.every, now, last)
     if last is not None and last - now > _PUT_BACK:
-        return Decision(due=False, mark=now, why=_ANEW)
+        return Decision(due=False, mark=now, why=_CLOCK_PUT_BACK)
     since = now - timedelta(seconds=config.max_late or _TICK)
     if last is not None:
         since = last if config.catch_up and config.max_late is None else max(last, since)
@@ -54,7 +54,7 @@ def _decide_interval(config: Schedule, every: float, now: datetime, last: dateti
         return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=why)
     counted = int(last.timestamp())
     if tick < counted:
-        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=_ANEW)
+        return Decision(due=False, mark=datetime.fromtimestamp(tick, UTC), why=_CLOCK_PUT_BACK)
     steps = (tick - counted) // step
     at = datetime.fromtimestamp(counted + steps * step, UTC)  # remembered, not the tick: no drift
     late = (now - at).total_seconds()

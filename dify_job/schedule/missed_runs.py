@@ -44,12 +44,12 @@ def missed_runs(
         now: the current time, aware.
         since: from when on the schedule was in force without a break: the latest of install, resume and boot.
         runs: the starts that are on record, in any order.
-        by_cron: whether cron keeps the time.
+        by_cron: whether cron starts the runs.
         last: the tick that `--if-due` remembers; None where it remembers none.
         asleep: how long the machine was suspended since it was booted.
 
     Raises:
-        JobError: (rejected) for a schedule that this scheduler cannot keep.
+        JobError: (rejected) for a schedule that this scheduler cannot run.
     """
     now, since = now.astimezone(UTC), since.astimezone(UTC)
     times = _until_counted(times, last, by_cron=by_cron)

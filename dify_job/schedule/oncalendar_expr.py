@@ -109,5 +109,5 @@ def _refused(expression: str, why: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
         msg("calendar = {expression!r}: {why}", expression=expression, why=why),
-        msg("man systemd.time tells the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
+        msg("man systemd.time shows the form, for example: Mon..Fri 07:30, or *-*-01 06:00 Europe/Berlin"),
     )

@@ -90,7 +90,7 @@ def cron_ticks(schedule: Schedule) -> ScheduleLines:
                         error=error,
                     ),
                     msg(
-                        "the nearest that cron keeps: {without_seconds!r}; or --backend systemd",
+                        "the nearest that cron has: {without_seconds!r}; or --backend systemd",
                         without_seconds=cron_expr.without_seconds(line),
                     ),
                 ) from None
@@ -140,7 +140,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "every = {timespan_text!r} cannot be kept by cron, which counts in minutes",
+                "every = {timespan_text!r} is too fine for cron, which counts in minutes",
                 timespan_text=timespan_text(every),
             ),
             msg(

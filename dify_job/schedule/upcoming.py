@@ -23,7 +23,7 @@ def coming(
     """The coming runs, in the schedule's zone; none where it never elapses.
 
     by_cron: as crontab lines run, which are in the machine's zone. last: the tick that `--if-due` remembers.
-    Raises JobError (rejected) for what cron cannot keep.
+    Raises JobError (rejected) for what cron cannot run.
     """
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
         zone = zones.zone_of(times.timezone)
@@ -44,7 +44,7 @@ def due_times(times: Schedule, after: datetime, *, last: datetime | None = None)
 
 
 def check(times: Schedule, now: datetime) -> None:
-    """Raise JobError (rejected) for a schedule that cannot be kept or never comes."""
+    """Raise JobError (rejected) for a schedule that no scheduler can run, or that never comes."""
     if next(coming(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,

@@ -26,7 +26,7 @@ from ..system.managed_files import is_missing
 from .job_spec import JobSpec
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-_PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
+PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
 _PACKAGE = Path(__file__).parents[1] / "__init__.py"
 _DYNAMIC_UID = 65_519  # the last of those that systemd gives dynamic users: it owns nothing
 
@@ -232,7 +232,7 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
 
 def is_hidden(path: Path, account: Account) -> bool:
     """Return whether a path is below what PrivateTmp= replaces."""
-    return account.confined and any(path.is_relative_to(tmp) for tmp in _PRIVATE_TMP)
+    return account.confined and any(path.is_relative_to(tmp) for tmp in PRIVATE_TMP)
 
 
 def _barrier(path: Path, account: Account, need: int) -> Path | None:

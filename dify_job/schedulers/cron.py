@@ -4,7 +4,6 @@ import contextlib
 import os
 import pwd
 import re
-import shlex
 import stat
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from .reconcile import (
     InstallResult,
     Plan,
 )
+from .unit_plan import foreign_file
 
 CRON_D = Path("/etc/cron.d")
 PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
@@ -393,11 +393,7 @@ def is_paused(content: bytes) -> bool:
 
 def _refusals(path: Path, seen: FileStatus, options: InstallOptions) -> Iterator[JobError]:
     if seen.is_foreign or seen.found is FileState.UNREADABLE:
-        yield JobError(
-            Outcome.CONFIG,
-            msg("{path} exists and is not dify-job's", path=path),
-            msg("rename the job, or move that file away: mv {path} {path}.bak", path=shlex.quote(str(path))),
-        )
+        yield foreign_file(path)
     if seen.found is FileState.EDITED and not options.overwrite_edits:
         what = path if path.is_absolute() else msg("the block of job {job} in your crontab", job=_job(seen))
         yield JobError(

@@ -34,7 +34,7 @@ class WriteCrontab(Action):
         """Write and read back.
 
         Raises:
-            StalePlanError: Somebody else wrote it meanwhile; what they wrote is kept.
+            StalePlanError: Somebody else wrote it meanwhile; what they wrote stays.
             JobError: It cannot be read or written.
 
         """
@@ -91,7 +91,7 @@ def table_changed_at() -> datetime | None:
 
 
 def why_down() -> str | None:
-    """A sentence where no daemon runs, with what mends it."""
+    """A sentence where no daemon runs, with the command that starts it."""
     return (
         None
         if is_running()

@@ -19,7 +19,7 @@ from ..system.fingerprint import fingerprint
 from ..system.managed_files import FileState, look, marked
 from ..system.templates import render_file
 from . import systemctl, units
-from .access import in_home
+from .access import PRIVATE_TMP, in_home
 from .backend import RenderedFile, Scope
 from .reconcile import Action, Execution
 from .systemctl import Manager, SystemdPaths
@@ -28,7 +28,6 @@ from .unit_plan import Activation, DesiredUnits, enabling_link
 # A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
 _LISTENER_ENDS = 6.0  # seconds
 SOCKET, SERVICE = "dify-job-http.socket", "dify-job.http.service"
-_PRIVATE_TMP = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - what PrivateTmp= replaces
 OWNER = "http"  # in the first lines, where files of jobs name theirs
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<port>[0-9]{1,5})")
 _JOBS = re.compile(r"^# jobs: (.*)$", re.MULTILINE)
@@ -40,7 +39,7 @@ _START = re.compile(r"^ExecStart=(.+)$", re.MULTILINE)
 class HttpSocketConfig:
     """What is to be served to whom.
 
-    listen: ADDRESS:PORT. jobs: that may be started, stopped and read. uid: who may ask beside root, where no
+    listen: ADDRESS:PORT. jobs: that may be started, stopped and read. uid: who can ask besides root, where no
     token is asked for.
     """
 
@@ -56,14 +55,14 @@ class HttpSocketConfig:
 class HttpSocketStatus:
     """How the interface stands on this host.
 
-    config: as its units say, None where they no longer do. kept: they are as this dify-job writes them.
+    config: as its units say, None where they no longer do. current: they are as this dify-job writes them.
     edited: those that install would refuse to change. listening: None where the manager cannot be asked.
     """
 
     scope: Scope
     config: HttpSocketConfig | None
     jobs: tuple[str, ...]
-    kept: bool
+    current: bool
     edited: tuple[Path, ...]
     listening: bool | None
     enabled: bool
@@ -98,7 +97,7 @@ def render_http_socket(
             msg("name a file with one in --http-token-file, or listen on 127.0.0.1"),
         )
     hidden = config.token_file
-    if scope is Scope.SYSTEM and hidden is not None and any(map(hidden.is_relative_to, _PRIVATE_TMP)):
+    if scope is Scope.SYSTEM and hidden is not None and any(map(hidden.is_relative_to, PRIVATE_TMP)):
         raise JobError(
             Outcome.CONFIG,
             msg(
@@ -191,7 +190,7 @@ class HttpSocket:
             scope=self._scope,
             config=config,
             jobs=self.jobs(),
-            kept=config is not None and self._would_write(config) == [one.content for one in seen],
+            current=config is not None and self._would_write(config) == [one.content for one in seen],
             edited=tuple(
                 self._paths.units / name
                 for name, one in zip((SOCKET, SERVICE), seen, strict=True)

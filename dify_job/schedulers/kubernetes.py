@@ -264,7 +264,7 @@ def kustomization(files: Iterable[str]) -> RenderedFile:
     """The file by which `kubectl apply -k` takes a directory of manifests.
 
     Args:
-        files: the names of the manifests beside it.
+        files: the names of the manifests in its directory.
     """
     lines = "".join(f"  - {toml(name)}\n" for name in sorted(files))
     head = f"{KUSTOMIZATION_HEADER}; {_NOTE}\n"
@@ -275,7 +275,7 @@ def kustomization(files: Iterable[str]) -> RenderedFile:
 def _rejected(what: str, why: str, hint: str = "") -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("{what} cannot be kept by a CronJob: {why}", what=what, why=why),
+        msg("{what} cannot be one CronJob: {why}", what=what, why=why),
         hint or msg("make several jobs of it, or give times that one line of cron can say"),
     )
 

@@ -241,13 +241,12 @@ class Manager:
             raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
 
     def _failed(self, verb: str, units: Sequence[str], done: subprocesses.Completed) -> JobError:
-        who = "systemctl --user" if self.scope is Scope.USER else "systemctl"
-        command = " ".join([who, verb, *units[:3], *(["..."] if len(units) > 3 else [])])
+        shown = [*self._argv, verb, *units[:3], *(["..."] if len(units) > 3 else [])]
         reason = done.complaint or done.text.strip() or done.code
         return JobError(
             Outcome.CANNOT_WRITE,
-            msg("{command} failed: {reason}", command=command, reason=reason),
-            " ".join([who, "status", *units[:1]]),
+            msg("{command} failed: {reason}", command=" ".join(shown), reason=reason),
+            command(*self._argv, "status", *units[:1]),
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.unit_result import UnitResult, time_of
@@ -188,7 +188,7 @@ class Systemd(Backend):
 
     def starts_by_hand(self, spec: JobSpec) -> bool:
         """Return False where the unit takes `systemctl start` for the timer, and may hold the run back."""
-        return units.told_by_timer(spec, self.version) or not units.can_be_held_back(spec)
+        return units.start_by_timer_is_known(spec, self.version) or not units.can_be_held_back(spec)
 
     def _managed(self, jobs: set[str] | None) -> dict[str, dict[Path, FileStatus]]:
         found: dict[str, dict[Path, FileStatus]] = {}
@@ -256,7 +256,7 @@ class Systemd(Backend):
                 command=command("dify-job", "install", job),
             )
         if any(one.found is FileState.MASKED for one in seen.values()):
-            commands = " && ".join(unit_plan.unmask_commands(timer, job, self.scope))
+            commands = join(" && ", unit_plan.unmask_commands(timer, job, self.scope))
             yield msg("masked by the administrator: {commands}", commands=commands)
 
 

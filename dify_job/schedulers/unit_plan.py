@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.message import join, msg
+from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
 from .backend import RenderedFile, Scope
@@ -120,7 +120,7 @@ class ObservedUnits:
         foreign: Units of the same names in other directories, by name.
         drop_ins: Directories of drop-ins, and whether there are any in it.
         stamps: Directory of the stamps of Persistent= timers.
-        record: Where `pending` is kept.
+        record: Where `pending` is stored.
 
     """
 
@@ -456,7 +456,7 @@ def _activate(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, *, new: boo
 def _masked(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, paths: tuple[Path, ...]) -> InstallResult:
     """Leave units alone that the administrator masked."""
     commands = unmask_commands(one.trigger, one.name, seen.scope)
-    shown = " && ".join(commands)
+    shown = join(" && ", commands)
     if one.files is None and one.activation is Activation.ENABLED:
         message = msg("{unit} is masked by the administrator", unit=one.trigger)
         steps.refusals.append(JobError(Outcome.CONFIG, message, shown))
@@ -514,10 +514,13 @@ def _removal(seen: ObservedUnits, path: Path) -> FileChange:
     return FileChange(path=path, before=seen.found(path).content, after=None)
 
 
-def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[str, str]:
+def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
     """Return the commands that let a masked unit of a job be installed and enabled again."""
-    user = " --user" if scope is Scope.USER else ""
-    return f"systemctl{user} unmask {unit}", f"dify-job install {job} --start"
+    user, root = (["--user"], False) if scope is Scope.USER else ([], True)
+    return (
+        command("systemctl", *user, "unmask", unit, needs_root=root),
+        command("dify-job", "install", job, "--start", needs_root=root),
+    )
 
 
 def foreign_file(path: Path) -> JobError:

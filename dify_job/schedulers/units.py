@@ -38,9 +38,9 @@ def key_by_manager(scope: Scope, version: int) -> bool:
 
 
 def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
-    """Service, timer, and the handler of a job that tells somebody.
+    """Service, timer, and the failure unit of a job that notifies somebody.
 
-    Raises JobError where systemd of that version cannot keep the schedule.
+    Raises JobError where systemd of that version cannot run the schedule.
     """
     _refuse_version(plan, scope, version)
     check_user_name(plan)
@@ -104,7 +104,7 @@ def _start(plan: JobSpec, version: int) -> dict[str, object]:
     )
     return {
         "command": _command(plan.command()),
-        "told": told_by_timer(plan, version),
+        "start_by_timer_is_known": start_by_timer_is_known(plan, version),
         "start_limit": format_timespan(plan.timeout + _GRACE),
         "success_codes": " ".join(str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED),
         "final_codes": " ".join(map(str, final)),
@@ -148,7 +148,7 @@ def _times(plan: JobSpec) -> dict[str, object]:
 def _handler(plan: JobSpec, service: str, scope: Scope) -> dict[str, object]:
     data = plan.notify.replace("$", "\\u0024")  # in JSON
     return {
-        "tells": bool(plan.notify),
+        "notifies": bool(plan.notify),
         "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
         "notify": quoted(f"DIFY_JOB_NOTIFY={data}"),
     }
@@ -160,8 +160,8 @@ def _dynamic_user(job: str) -> str:
     return name if len(name) <= _LONGEST_USER else f"dify-job-{fingerprint(job)}"
 
 
-def told_by_timer(plan: JobSpec, version: int) -> bool:
-    """True where a start by the timer can be held back, and the unit can tell it from one by hand."""
+def start_by_timer_is_known(plan: JobSpec, version: int) -> bool:
+    """True where a start by the timer can be held back, and the unit can distinguish it from one by hand."""
     return can_be_held_back(plan) and version >= _TRIGGER
 
 

@@ -37,7 +37,7 @@ def by_systemd(expression: str, count: int, base: str = "2026-11-24 10:00:00 UTC
     return [times[0] for line in found if (times := re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line))]
 
 
-def told(times: Iterator[datetime], count: int) -> list[str]:
+def wall_times(times: Iterator[datetime], count: int) -> list[str]:
     return [f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for at in islice(times, count)]
 
 

@@ -12,7 +12,7 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedule import cron_expr, upcoming
 from tests.support.campaign import Campaign
-from tests.support.schedules import NOW, by_systemd, random_cron, told
+from tests.support.schedules import NOW, by_systemd, random_cron, wall_times
 
 
 @pytest.mark.timeout(600)  # on a loaded machine
@@ -42,7 +42,7 @@ def test_the_real_systemd_elapses_when_cron_would_run() -> None:
         except JobError:
             continue
         both = sorted({at for line in lines for at in by_systemd(f"{line} UTC", 100)})[:100]
-        assert both[:50] == told(CronSim(expression, NOW), 50), expression
+        assert both[:50] == wall_times(CronSim(expression, NOW), 50), expression
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,9 @@ def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
     }
     expression = meant.get(name, "0 0 * * *")
     assert cron_expr.read_cron(name) == cron_expr.read_cron(expression)
-    assert told(upcoming.coming(ScheduleConfig(cron=name), NOW), 5) == told(CronSim(expression, NOW), 5)
+    assert wall_times(upcoming.coming(ScheduleConfig(cron=name), NOW), 5) == wall_times(
+        CronSim(expression, NOW), 5
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedule import oncalendar_expr, schedule_lines, upcoming
-from tests.support.schedules import NOW, by_systemd, told
+from tests.support.schedules import NOW, by_systemd, wall_times
 
 EXPRESSIONS = [
     "daily", "weekly", "monthly", "quarterly", "semi-annually", "annually", "hourly", "minutely",
@@ -30,7 +30,7 @@ def test_a_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_pr
     assert by_systemd(line, 12) == expected
     zone = oncalendar_expr.split_zone(line)[1]
     if zone is not None:  # the machine's own zone is the matter of other tests
-        assert told(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
+        assert wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from oncalendar import OnCalendar
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
 from dify_job.schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
-from tests.support.schedules import NOW, random_cron, told
+from tests.support.schedules import NOW, random_cron, wall_times
 
 
 @pytest.mark.parametrize("kind", ["every", "cron"])
@@ -26,8 +26,10 @@ def test_a_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None
             ticks = schedule_lines.cron_ticks(times)
         except JobError:
             continue
-        want = told(upcoming.coming(times, NOW), 50)
-        merged = sorted({at for line in ticks.lines for at in told(CronSim(line, NOW), 50)})[: len(want)]
+        want = wall_times(upcoming.coming(times, NOW), 50)
+        merged = sorted({at for line in ticks.lines for at in wall_times(CronSim(line, NOW), 50)})[
+            : len(want)
+        ]
         assert merged == want, times
 
 
@@ -47,7 +49,7 @@ def test_a_calendar_converted_to_cron_and_back_is_the_same() -> None:
                 continue
             back = cron_expr.cron_of(line)
             converted += 1
-            assert told(CronSim(back, NOW), 40) == told(iter(OnCalendar(line, NOW)), 40)
+            assert wall_times(CronSim(back, NOW), 40) == wall_times(iter(OnCalendar(line, NOW)), 40)
     assert converted > 200
 
 

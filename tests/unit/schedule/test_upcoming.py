@@ -8,7 +8,7 @@ import pytest
 
 from dify_job.config.model import ScheduleConfig
 from dify_job.schedule import schedule_lines, upcoming
-from tests.support.schedules import NOW, by_systemd, told
+from tests.support.schedules import NOW, by_systemd, wall_times
 
 
 def test_an_interval_under_cron_is_previewed_by_the_machines_clock(local: object) -> None:
@@ -39,7 +39,7 @@ SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=
 )
 def test_the_preview_is_systemds_own_across_clock_changes(expression: str, base: datetime) -> None:
     count = 1000 if "*:" in expression else 60
-    ours = told(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
+    ours = wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
     assert ours == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
 
 

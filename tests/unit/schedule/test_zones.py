@@ -8,7 +8,7 @@ import pytest
 from dify_job.config.model import ScheduleConfig
 from dify_job.config.schema import FIELDS
 from dify_job.schedule import upcoming, zones
-from tests.support.schedules import NOW, told
+from tests.support.schedules import NOW, wall_times
 
 
 def test_a_zone_file_that_was_copied_is_read_as_what_it_is(
@@ -34,7 +34,7 @@ def test_a_machine_without_zone_data_goes_by_utc(
     monkeypatch.setattr(zones, "_LOCALTIME", localtime)
     zones._machines.cache_clear()
     assert zones.offset(zones.zone_of(None), NOW) == timedelta(0)
-    assert told(upcoming.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
+    assert wall_times(upcoming.coming(ScheduleConfig(cron="0 7 * * *"), NOW), 1) == ["2026-11-25 07:00:00"]
     zones._machines.cache_clear()
 
 

@@ -129,7 +129,7 @@ def test_where_no_user_can_be_become_modes_are_compared(
 def test_config_that_install_is_about_to_write_is_no_obstacle(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "_PRIVATE_TMP", ())
+    monkeypatch.setattr(access, "PRIVATE_TMP", ())
     python = Path("/usr/bin/env")  # there on every machine, and not this interpreter
     spec = plan(python=python, config_path=directory / "dify-job/config.toml")
     key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")

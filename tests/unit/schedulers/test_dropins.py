@@ -3,7 +3,7 @@ import pytest
 from dify_job.schedulers.dropins import effects
 
 
-def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
+def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
     return "; ".join(effects(texts, timeout=timeout, catch_up=catch_up))
 
 
@@ -29,7 +29,7 @@ def told(*texts: str, timeout: float = 1800, catch_up: bool = False) -> str:
     ],
 )
 def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
-    assert said in told(text)
+    assert said in effects_of(text)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
     ],
 )
 def test_what_it_does_not_rely_on_is_not(text: str) -> None:
-    assert told(text) == ""
+    assert effects_of(text) == ""
 
 
 def test_persistent_is_what_catch_up_asks_for() -> None:
-    assert told("[Timer]\nPersistent=yes\n", catch_up=True) == ""
+    assert effects_of("[Timer]\nPersistent=yes\n", catch_up=True) == ""
 
 
 def test_a_later_drop_in_has_the_last_word() -> None:
-    assert told("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
-    assert "replaced" in told("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")
+    assert effects_of("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
+    assert "replaced" in effects_of("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")

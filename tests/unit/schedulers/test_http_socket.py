@@ -13,7 +13,7 @@ from dify_job.schedulers.systemctl import SystemdPaths
 PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
 
 
-DOOR = HttpSocketConfig(
+CONFIG = HttpSocketConfig(
     listen="127.0.0.1:8000", jobs=["daily"], config_path=Path("/etc/dify-job/config.toml"),
     python=Path("/opt/dify-job/bin/python"), uid=1000,
 )  # fmt: skip
@@ -35,14 +35,16 @@ def test_addresses() -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"])
 def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
     with pytest.raises(JobError, match="no token"):
-        render_http_socket(replace(DOOR, listen=listen), Scope.SYSTEM, 252, PLACES)
-    with_token = replace(DOOR, listen=listen, token_file=Path("/etc/dify-job/http.token"))
+        render_http_socket(replace(CONFIG, listen=listen), Scope.SYSTEM, 252, PLACES)
+    with_token = replace(CONFIG, listen=listen, token_file=Path("/etc/dify-job/http.token"))
     text = render_http_socket(with_token, Scope.SYSTEM, 252, PLACES)[0].text
     assert listen in text
 
 
 def test_the_units_say_what_the_handler_may() -> None:
-    socket_unit, service = (artifact.text for artifact in render_http_socket(DOOR, Scope.SYSTEM, 252, PLACES))
+    socket_unit, service = (
+        artifact.text for artifact in render_http_socket(CONFIG, Scope.SYSTEM, 252, PLACES)
+    )
     assert "ListenStream=127.0.0.1:8000\n" in socket_unit
     assert "Accept=no\n" in socket_unit
     assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_CHOWN\n" in service
@@ -56,7 +58,7 @@ def test_the_units_say_what_the_handler_may() -> None:
     [("/root/http.token", "read-only"), ("/home/dana/t", "read-only"), ("/etc/dify-job/t", "yes")],
 )
 def test_token_file_below_a_home_can_be_read_by_the_service(token: str, protect: str) -> None:
-    config = replace(DOOR, token_file=Path(token))
+    config = replace(CONFIG, token_file=Path(token))
     service = render_http_socket(config, Scope.SYSTEM, 252, PLACES)[1].text
     assert f"ProtectHome={protect}\n" in service
 
@@ -64,11 +66,11 @@ def test_token_file_below_a_home_can_be_read_by_the_service(token: str, protect:
 def test_token_file_that_the_service_cannot_see_is_refused() -> None:
     for path in ("/tmp/http.token", "/var/tmp/t"):
         with pytest.raises(JobError, match="has a /tmp of its own"):
-            render_http_socket(replace(DOOR, token_file=Path(path)), Scope.SYSTEM, 252, PLACES)
+            render_http_socket(replace(CONFIG, token_file=Path(path)), Scope.SYSTEM, 252, PLACES)
 
 
 def test_listener_is_started_by_the_socket_however_often() -> None:
-    socket_unit, service = (one.text for one in render_http_socket(DOOR, Scope.SYSTEM, 252, PLACES))
+    socket_unit, service = (one.text for one in render_http_socket(CONFIG, Scope.SYSTEM, 252, PLACES))
     assert "TriggerLimitIntervalSec=0\n" in socket_unit
     assert "StartLimitIntervalSec=0\n" in service
     assert "StandardInput=socket\n" in service

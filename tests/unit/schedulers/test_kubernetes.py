@@ -528,9 +528,9 @@ def test_render_says_that_a_secret_among_the_inputs_would_be_read_in_the_config_
         f'inputs = {{ account = {{ password = "{password}" }} }}\n'
     )
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
-    told = CliRunner().invoke(cli, asked).stderr
-    assert ("inputs hold what is named as a secret" in told) == is_told
-    assert "hunter2" not in told
+    shown = CliRunner().invoke(cli, asked).stderr
+    assert ("inputs hold what is named as a secret" in shown) == is_told
+    assert "hunter2" not in shown
 
 
 @pytest.mark.parametrize(

@@ -96,12 +96,12 @@ def test_intervals_are_spread_over_the_hour_by_name(every: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cron", "told"),
+    ("cron", "shown"),
     [("30 2 * * *", ["skipped", "twice"]), ("0 12 * * *", []), ("30 * * * *", [])],
 )
-def test_render_names_the_times_that_a_clock_change_repeats(cron: str, told: list[str]) -> None:
+def test_render_names_the_times_that_a_clock_change_repeats(cron: str, shown: list[str]) -> None:
     warnings = clock_warnings(ScheduleConfig(cron=cron, timezone="Europe/Berlin"), "daily", NOW)
-    assert sorted(word for word in ("skipped", "twice") if any(word in one for one in warnings)) == told
+    assert sorted(word for word in ("skipped", "twice") if any(word in one for one in warnings)) == shown
     assert clock_warnings(ScheduleConfig(cron=cron, timezone="UTC"), "daily", NOW) == ()
 
 

@@ -33,7 +33,7 @@ FULL = replace(
     reads=(Path("/srv/in/report.pdf"),),
     writes=(Path("/srv/out"),),
 )
-TELLS = replace(
+NOTIFIES = replace(
     PLAIN,
     secrets=(("notify-0123456789abcdef", Path("/etc/dify-job/notify.urls")),),
     writes=(Path("/srv/out"), Path("/var/lib/node_exporter/textfile")),
@@ -45,14 +45,14 @@ SYSTEM = {
     "full": FULL,
     "run-as": replace(PLAIN, run_as="reports"),
     "when-due": replace(PLAIN, schedule=ScheduleConfig(every=25_200.0)),
-    "tells": TELLS,
+    "notifies": NOTIFIES,
     "in-home": replace(PLAIN, python=Path("/home/maria/venv/bin/python"), run_as="maria"),
 }
 CASES = [
     *((f"system-{name}-252", plan, Scope.SYSTEM, 252) for name, plan in SYSTEM.items()),
     *((f"system-full-{version}", FULL, Scope.SYSTEM, version) for version in VERSIONS if version != 252),
-    *((f"system-tells-{version}", TELLS, Scope.SYSTEM, version) for version in (239, 257)),
-    ("user-tells-252", TELLS, Scope.USER, 252),
+    *((f"system-notifies-{version}", NOTIFIES, Scope.SYSTEM, version) for version in (239, 257)),
+    ("user-notifies-252", NOTIFIES, Scope.USER, 252),
     *((f"user-{version}", FULL, Scope.USER, version) for version in (239, 252, 257)),
 ]
 IDS = [case[0] for case in CASES]
