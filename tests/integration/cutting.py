@@ -41,7 +41,12 @@ class CuttingProxy(Accepting):
     """Cuts the first request that starts a run, whichever connection it comes on.
 
     A slow client looks for its run before the request that starts it has a connection: the first connection
-    can be another one. seen: a line for each request that came, and what became of it.
+    can be another one.
+
+    Attributes:
+        seen: a line for each request that came, and what became of it.
+        answered: the server behind answered the first request that starts a run. On a loaded machine that can
+            fail, and then no run exists, whatever the cut was meant to break.
     """
 
     def __init__(self, upstream: int, cut: Cut | None) -> None:
@@ -54,6 +59,7 @@ class CuttingProxy(Accepting):
         self.request = b""
         self.first_at: float | None = None  # monotonic, when the first of them was here
         self.response = b""
+        self.answered = False
         self.seen: list[str] = []
 
     def serve(self, client: socket.socket, number: int) -> None:
@@ -72,8 +78,17 @@ class CuttingProxy(Accepting):
                 server.sendall(request[: cut.position])
             self._break(client, cut.fault)
             return
+        try:
+            self._forward(request, client, cut, first)
+        except OSError as error:
+            self.seen.append(f"connection {number} broke: {error!r}")
+            raise
+
+    def _forward(self, request: bytes, client: socket.socket, cut: Cut | None, first: bool) -> None:
         with socket.create_connection(("127.0.0.1", self._upstream)) as server:
             server.sendall(request)
+            if first:
+                self.answered = cut is not None and cut.position == 0  # then nobody waits for an answer
             if first:
                 self.request = request
             if cut is not None and cut.whole_events:
@@ -96,6 +111,7 @@ class CuttingProxy(Accepting):
                 return
             passed += len(part)
             if first:
+                self.answered = True
                 self.response += part
             client.sendall(part)
 
@@ -104,6 +120,7 @@ class CuttingProxy(Accepting):
         passed = b""
         while passed.count(EVENT_END) < number and (byte := server.recv(1)):
             passed += byte
+        self.answered |= bool(passed)
         client.sendall(passed)
 
     def _break(self, client: socket.socket, fault: Fault) -> None:

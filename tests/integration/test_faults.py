@@ -115,9 +115,9 @@ def patience(cell: Cell, deadline: float) -> dict[str, object]:
 
 def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Tried:
     """Run a cell as a process; where the machine was too slow for a short deadline it is given more time."""
-    deadlines = (SHORT, 5 * SHORT, LONG) if honest(cell) & ENDS_BY_WAITING else (LONG,)
-    for deadline in deadlines:
-        name = f"{home.name}-{deadline:02.0f}"
+    deadlines = (SHORT, 5 * SHORT, LONG) if honest(cell) & ENDS_BY_WAITING else (LONG, LONG, LONG)
+    for number, deadline in enumerate(deadlines, 1):
+        name = f"{home.name}-{number}-{deadline:02.0f}"
         with CuttingProxy(port_of(server), cell.cut) as proxy:
             env = {"DIFY_API_KEY": FATES[cell.fate][0].key, "DIFY_BASE_URL": proxy.base_url}
             args = [
@@ -131,11 +131,12 @@ def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Tried:
             began = time.monotonic()
             ended = forks.run(home / name, args, env, patience(cell, deadline), deadline)
         sent_in_time = proxy.first_at is not None and proxy.first_at < began + deadline / 2
-        answered_in_time = ended.code != 74 or honest(cell) == {74}
-        if sent_in_time and answered_in_time:
+        # Where the server behind the proxy did not answer at all, the cell was not the one that was meant.
+        arrived = proxy.answered or not cell.request_arrives
+        ended_in_time = ended.code != 74 or honest(cell) == {74} or not honest(cell) & ENDS_BY_WAITING
+        if sent_in_time and ended_in_time and arrived:
             break
-    tries = deadlines.index(deadline) + 1
-    return Tried(name, tries, ended, proxy.request, proxy.response, proxy.posts, tuple(proxy.seen))
+    return Tried(name, number, ended, proxy.request, proxy.response, proxy.posts, tuple(proxy.seen))
 
 
 def cells(forks: Forks, server: StandIn, step: int, home: Path) -> Iterator[Cell]:
