@@ -116,7 +116,7 @@ def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:
         "server",
         msg(
             "Dify {value} answers at {base_url}",
-            value=seen.version or msg("(version not told)"),
+            value=seen.version or msg("(unknown version)"),
             base_url=job.base_url,
         ),
     )

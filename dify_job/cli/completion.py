@@ -1,4 +1,4 @@
-"""What zsh and fish show beside a word that they complete, in the reader's language."""
+"""The descriptions that zsh and fish show with completions, in the reader's language."""
 
 from click.shell_completion import CompletionItem, FishComplete, ZshComplete, add_completion_class
 

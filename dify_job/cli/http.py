@@ -11,7 +11,7 @@ import click
 
 from .. import log
 from ..compat.auth import Guard, Peer
-from ..compat.http_request import HttpRefusal, Request
+from ..compat.http_request import HttpError, Request
 from ..compat.listener import is_listening, listen
 from ..compat.peer_credentials import peer_of
 from ..compat.routes import Routes
@@ -111,8 +111,8 @@ def _exchange(
         return lambda request, body: _answer(guard, jobs, config, request, body)
 
     asked, status, why = exchange(connection, admit)
-    tell = log.info if why is None else log.warning
-    tell(f"{asked}: {status}" + (f", {why}" if why else ""), peer=peer.address, uid=peer.uid)
+    write = log.info if why is None else log.warning
+    write(f"{asked}: {status}" + (f", {why}" if why else ""), peer=peer.address, uid=peer.uid)
 
 
 class _Noted:
@@ -121,7 +121,7 @@ class _Noted:
     def __init__(self) -> None:
         self._last: dict[object, float] = {}
 
-    def turned_away(self, peer: Peer, refused: HttpRefusal) -> None:
+    def turned_away(self, peer: Peer, refused: HttpError) -> None:
         """Note a peer."""
         now, who = time.monotonic(), (peer.uid, peer.address, refused.status)
         if now - self._last.get(who, -_QUIET) >= _QUIET:
@@ -133,11 +133,11 @@ def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request,
     guard.check(request)
     try:
         return Routes(jobs, config).answer(request, body)
-    except HttpRefusal:
+    except HttpError:
         raise
     except Exception:  # a fault of ours is an answer too
         log_traceback()
-        raise HttpRefusal(500, msg("a fault of dify-job itself; the log has its traceback")) from None
+        raise HttpError(500, msg("a fault of dify-job itself; the log has its traceback")) from None
 
 
 def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
@@ -145,5 +145,5 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         token = read_token(token_file).reveal().encode() if token_file is not None else None
     except JobError as error:
         log.error(error.message, hint=error.hint)
-        raise HttpRefusal(503, msg("nobody can be let in; the log says why")) from None
+        raise HttpError(503, msg("nobody can be let in; the log says why")) from None
     return Guard(frozenset({0, *uids}), token)

@@ -198,22 +198,22 @@ def _ask(
     """Ask the server for the key's app; a person is asked again for an address or a key that is wrong."""
     while True:
         seen = probe_app(base_url, key.reveal(), ca_file=ca_file)
-        verdict = obstacle(seen)
-        if verdict is None:
+        problem = obstacle(seen)
+        if problem is None:
             return base_url, key, seen
         is_key = _is_about_key(seen)
-        hint = verdict.hint
+        hint = problem.hint
         if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
             hint = msg("take the key from the app in Dify (API Access)")
         elif hint is None or _reads_config(hint):  # there is none yet
             hint = msg("check --base-url, and that Dify is up")
         if not interactive() or (is_key and not may_ask_for_key):
             raise JobError(
-                verdict.outcome,
-                msg("{message}; nothing was written", message=verdict.message),
+                problem.outcome,
+                msg("{message}; nothing was written", message=problem.message),
                 msg("{hint}; --offline writes the config without asking", hint=hint),
             )
-        explain(JobError(verdict.outcome, verdict.message, hint))
+        explain(JobError(problem.outcome, problem.message, hint))
         if is_key:
             key = asked_key()
         else:
@@ -311,7 +311,7 @@ def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str
         )
     )
     if seen.name:
-        version = seen.version or msg("(version not told)")
+        version = seen.version or msg("(unknown version)")
         echo(
             msg(
                 "  app        {comment!r} on Dify {version}, at {base_url}",
@@ -333,10 +333,10 @@ def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str
         else ""
     )
     echo(msg("  try it     {by}dify-job{named} run {job}", by=by, named=named, job=draft.job))
-    echo(msg("  arm it     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
+    echo(msg("  enable     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
 
 
 def _is_found(path: Path) -> bool:
-    """True where the other commands find this config without being told."""
+    """True where the other commands find this config by themselves."""
     found = load_config().path
     return found is not None and found.absolute() == path

@@ -112,13 +112,13 @@ class JobReport:
         ticks = schedule_lines.ticks_of(spec.schedule, by_cron=by_cron)
         notes = [*self.result.notes, *([ticks.why] if ticks.why else []), *self.scheduler.limitations(spec)]
         notes += [
-            msg("the key is kept in {path}", path=file.path)
+            msg("the key is stored in {path}", path=file.path)
             for file in self.prepared.managed_files
             if file.secret
         ]
         if self.config.path is None:
             path = managed.settings_path(spec.config_path, spec.job)
-            notes.append(msg("the job is kept in {path}", path=path))
+            notes.append(msg("the job is stored in {path}", path=path))
         notes += upcoming.clock_warnings(spec.schedule, self.now, by_cron=by_cron)
         login = access.name_of(os.geteuid())
         if not by_cron and self.scheduler.scope is Scope.USER and not (_LINGER / login).exists():

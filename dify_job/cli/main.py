@@ -118,7 +118,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
-            continue  # closed, full or a reader gone: the exit status still tells the truth
+            continue  # closed, full or a reader gone: the exit status is right all the same
     # Everything is flushed and fsynced: without tear-down 0.14 of `import requests` less,
     # and no thread that hangs in a DNS look-up can hold the process.
     os._exit(code)
@@ -170,5 +170,5 @@ def _usage_error(error: click.UsageError) -> int:
         fix = arguments.as_inputs(message, error.ctx.params.get("job")) or fix
         run.print_refusal(JobError(Outcome.USAGE, message, fix), error.ctx)
     echo_err(msg("dify-job: {message}", message=message))
-    echo_err(msg("  usage: {mend}", mend=fix))
+    echo_err(msg("  usage: {fix}", fix=fix))
     return code_of(Outcome.USAGE)

@@ -1,4 +1,4 @@
-"""`dify-job notify`: try out whom a job tells; and what the unit of OnFailure= calls."""
+"""`dify-job notify`: send a test message; and the command of the OnFailure= unit."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ from .options import Globals
 from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
-_JUST_NOW = 60.0  # seconds within which the record that `run` kept is that of the unit's end
+_JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of the unit's end
 
 
 @click.command()
@@ -48,7 +48,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     if chosen.notify == Notify():
         raise JobError(
             Outcome.CONFIG,
-            msg("job {name} names nobody to tell", name=chosen.name),
+            msg("job {name} names nobody to notify", name=chosen.name),
             msg("add notify to the job: man dify-job.toml"),
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
@@ -68,11 +68,11 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
 
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
-    """Keep and tell an end that `run` left to us; whatever goes wrong here stands in the log alone."""
+    """Store and notify of an end that `run` could not report; an error here is only logged."""
     ending = UnitResult.of_environ(os.environ) or _asked(unit, user=user)
     directory = directory_of(name, options.config_path)
     past = past_runs(directory)
-    run = _kept_by_run(past, ending)
+    run = _stored_by_run(past, ending)
     code = run.exit_code if run is not None else ending.exit_code
     if code is not None and is_notified_by_run(code):
         return 0
@@ -82,7 +82,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     if run is None:
         run, before = _remembered(directory, ending, fault, user=user), past
     log.error(
-        msg("{unit} could not tell its end: {message}", unit=unit, message=run.message),
+        msg("{unit} could not report its end: {message}", unit=unit, message=run.message),
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
@@ -91,7 +91,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
 
 
 def _asked(unit: str, *, user: bool) -> UnitResult:
-    """How a unit ended, by its manager: systemd before 251 tells a handler nothing."""
+    """How a unit ended, by its manager: systemd before 251 passes a handler nothing."""
     shown = Manager(Scope.USER if user else Scope.SYSTEM).show([unit]).get(unit)
     return UnitResult.of_properties(unit, shown.properties if shown is not None else {})
 
@@ -108,8 +108,8 @@ def _job(options: Globals, name: str) -> tuple[Job, JobError | None]:
         return Job(name=name, base_url=DEFAULT_BASE_URL, key=KeySource(), notify=data), error
 
 
-def _kept_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | None:
-    """The record of a run that kept its end; any new failure where the manager could not be asked."""
+def _stored_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord | None:
+    """Return the record that a run stored of its end; any new failure if the manager gave no answer."""
     run = past[-1] if past else None
     if run is None or run.began is None or not run.exit_code:
         return None

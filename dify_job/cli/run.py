@@ -241,7 +241,7 @@ def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
 
 
 def _refused(error: JobError, job: Job | None, name: str, start: RunContext) -> Result:
-    """The result of a run that was not started, told; job: None where the configuration could not be read."""
+    """Report a run that was not started; job: None if the configuration is unreadable."""
     result = not_started(name, error, start)
     if log.is_set_up():
         log_result(result)

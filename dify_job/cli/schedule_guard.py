@@ -33,7 +33,7 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
         return None
     if_due = if_due or (scheduled and under_systemd() and _ticks_more_often(job))
     if not if_due and (not scheduled or job.schedule.max_late is None):
-        return None  # nearly every run: nothing of the scheduling wing is loaded
+        return None  # nearly every run: no module for schedules is loaded
     if state is not None and request_file.is_fresh(state):
         return None  # a person asked for it, over HTTP
     times = job.times
@@ -88,7 +88,7 @@ def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def has_handler(job: Job) -> bool:
-    """True in a unit whose handler tells what `run` leaves to it; a packager's own unit has none."""
+    """Return True in a unit with a failure unit, which notifies; a packager's own unit has none."""
     if job.notify == Notify() or not under_systemd():
         return False
     return unit_names.has_failure_unit(job.name)

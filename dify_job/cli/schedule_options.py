@@ -49,9 +49,7 @@ def schedule_of_flags(
     if not set_flags:
         return None
     if set_flags.keys() == {"timezone"}:
-        raise JobError(
-            Outcome.USAGE, msg("--timezone needs --calendar or --cron beside it"), msg("add one of them")
-        )
+        raise JobError(Outcome.USAGE, msg("--timezone needs --calendar or --cron"), msg("add one of them"))
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:

@@ -80,8 +80,8 @@ def set_key(
 def _check(job: Job, key: Secret) -> None:
     headers = {name: value.reveal() for name, value in read_headers(job).items()}
     seen = probe_app(job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers)
-    verdict = obstacle(seen)
-    if verdict is None:
+    problem = obstacle(seen)
+    if problem is None:
         echo(
             msg(
                 "{name}: Dify {value} takes the key, for its app {name2!r}",
@@ -92,15 +92,15 @@ def _check(job: Job, key: Secret) -> None:
         )
     elif _is_wrong(seen):
         raise JobError(
-            verdict.outcome,
-            msg("{message}; it was not stored", message=verdict.message),
+            problem.outcome,
+            msg("{message}; it was not stored", message=problem.message),
             msg("take the key from the app in Dify (API Access); --no-check stores it all the same"),
         )
     else:
         echo_err(
-            msg("dify-job: the key is stored, but could not be tried: {message}", message=verdict.message)
+            msg("dify-job: the key is stored, but could not be tried: {message}", message=problem.message)
         )
-        echo_err(msg("  {hint}", hint=about_job(verdict.hint or "", job.name)))
+        echo_err(msg("  {hint}", hint=about_job(problem.hint or "", job.name)))
 
 
 def _is_wrong(seen: AppProbe) -> bool:
@@ -124,7 +124,7 @@ def _check_encryption() -> None:
                 encrypted_since=ENCRYPTED_SINCE,
                 has=has,
             ),
-            msg("without --encrypt the key is kept in a 0600 file"),
+            msg("without --encrypt the key is stored in a 0600 file"),
         )
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: by token, or by whose socket it is; and that no web page asks in their name. Pure."""
+"""Authorization of HTTP requests: by token or by socket owner; requests of web pages are denied. Pure."""
 
 import hashlib
 import hmac
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from ..messages.message import msg
-from .http_request import HttpRefusal, Request
+from .http_request import HttpError, Request
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)(:\d{1,5})?")
 _OWN_PAGES = ("same-origin", "none")
@@ -15,7 +15,7 @@ _OWN_PAGES = ("same-origin", "none")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is connected. uid: the user whose socket it is; None where it is not known to be anybody's here."""
+    """The peer of a connection. uid: the owner of its socket; None where it is unknown."""
 
     address: str
     uid: int | None = None
@@ -36,11 +36,9 @@ class Guard:
     token: bytes | None = None
 
     def admit(self, peer: Peer) -> None:
-        """Raise Refused for whose socket may not ask, whatever the request is."""
+        """Raise HttpError for a socket of an owner without access."""
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
-            raise HttpRefusal(
-                403, msg("only root and the user who installed this may ask, from this machine")
-            )
+            raise HttpError(403, msg("only root and the user who installed this may ask, from this machine"))
 
     def check(self, request: Request) -> None:
         """Raise Refused for who has no token, and for what a web page sends."""
@@ -48,35 +46,35 @@ class Guard:
             _check_token(request.fields.get("authorization"), self.token)
         name = _host_name(request)
         if self.token is None and name not in ("localhost", "127.0.0.1", "[::1]"):
-            raise HttpRefusal(403, msg("Host names {name}, which is not this machine's loopback", name=name))
+            raise HttpError(403, msg("Host names {name}, which is not this machine's loopback", name=name))
         _check_page(request)
 
 
 def _check_token(given: str | None, token: bytes) -> None:
     scheme, _, word = (given or "").partition(" ")
     known = scheme.lower() == "bearer"
-    # Digests have one length, so that compare_digest tells nothing about the token's.
+    # Digests have one length, so that compare_digest reveals nothing about the token's.
     same = hmac.compare_digest(_digest(word.strip().encode("latin-1", errors="replace")), _digest(token))
     if not (known and same):
-        raise HttpRefusal(401, msg("a bearer token is needed: Authorization: Bearer ..."))
+        raise HttpError(401, msg("a bearer token is needed: Authorization: Bearer ..."))
 
 
 def _host_name(request: Request) -> str:
-    """The name that the peer used: a page whose name was rebound to loopback has its own (DNS rebinding)."""
+    """Return the host that the peer named: after DNS rebinding a page sends its own."""
     host = _HOST.fullmatch(request.fields.get("host", ""))
     if host is None:
-        raise HttpRefusal(400, msg("Host is missing or malformed"))
+        raise HttpError(400, msg("Host is missing or malformed"))
     return host[1].lower()
 
 
 def _check_page(request: Request) -> None:
-    """A browser says whose page asks: in Origin with each POST, in Sec-Fetch-Site with everything."""
+    """A browser names the page that sends: in Origin with each POST, in Sec-Fetch-Site always."""
     host = request.fields["host"].lower()
     origin = request.fields.get("origin")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
-        raise HttpRefusal(403, msg("a page of another origin may not ask"))
+        raise HttpError(403, msg("a page of another origin may not ask"))
     if request.fields.get("sec-fetch-site", "none") not in _OWN_PAGES:
-        raise HttpRefusal(403, msg("a page of another site may not ask"))
+        raise HttpError(403, msg("a page of another site may not ask"))
 
 
 def _digest(word: bytes) -> bytes:

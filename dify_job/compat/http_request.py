@@ -26,8 +26,8 @@ _HEAD = re.compile(
 _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fetch-site", "expect"})
 
 
-class HttpRefusal(Exception):  # an answer, not an error of ours
-    """What the peer is told instead of an answer to its request. allow: the methods that the path takes."""
+class HttpError(Exception):  # an answer, not an error of ours
+    """An error response. allow: the methods of the path, for 405."""
 
     def __init__(self, status: int, message: str, *, allow: str = "") -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class Request:
 
     @property
     def waits(self) -> bool:
-        """True where the peer wants to be told before it sends the body."""
+        """Return True where the peer waits for 100 Continue before it sends the body."""
         return self.fields.get("expect", "").lower() == "100-continue"
 
 
@@ -57,10 +57,10 @@ def end_of_head(data: bytes) -> int | None:
     at = data.find(_END)
     if at < 0 and len(data) <= LARGEST_HEAD:
         if b"\n\n" in data:
-            raise HttpRefusal(400, msg("lines end with CR LF"))
+            raise HttpError(400, msg("lines end with CR LF"))
         return None
     if at < 0 or at > LARGEST_HEAD:
-        raise HttpRefusal(431, msg("the head has more than {largest_head} bytes", largest_head=LARGEST_HEAD))
+        raise HttpError(431, msg("the head has more than {largest_head} bytes", largest_head=LARGEST_HEAD))
     return at + len(_END)
 
 
@@ -71,18 +71,18 @@ def read_head(head: bytes) -> Request:
         head: the bytes up to and with the empty line.
 
     Raises:
-        HttpRefusal: for what is no request, or could be read in two ways.
+        HttpError: for what is no request, or could be read in two ways.
     """
     if _HEAD.fullmatch(head) is None:
-        raise HttpRefusal(400, msg("the head is not one of HTTP/1.1"))
+        raise HttpError(400, msg("the head is not one of HTTP/1.1"))
     if head.count(b"\r\n") - 2 > _MOST_FIELDS:
-        raise HttpRefusal(431, msg("the head has more than {most} fields", most=_MOST_FIELDS))
+        raise HttpError(431, msg("the head has more than {most} fields", most=_MOST_FIELDS))
     parsed = _Parser(head)
     fields: dict[str, str] = {}
     for given, value in parsed.headers.items():
         name, text = given.lower(), value.strip(" \t")
         if name in fields and name in _ONCE:
-            raise HttpRefusal(400, msg("{name} is given twice", name=name))
+            raise HttpError(400, msg("{name} is given twice", name=name))
         fields[name] = f"{fields[name]}, {text}" if name in fields else text
     target = parsed.requestline.split(" ")[1]  # parsed.path has lost a second slash at its beginning
     path, question, query = target.partition("?")
@@ -103,17 +103,17 @@ class _Parser(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what the parser refuses."""
-        raise HttpRefusal(code, message or explain or "")
+        raise HttpError(code, message or explain or "")
 
 
 def _length(fields: Mapping[str, str]) -> int:
     if "transfer-encoding" in fields:
-        raise HttpRefusal(411, msg("a body in chunks is not taken; give its Content-Length"))
+        raise HttpError(411, msg("a body in chunks is not taken; give its Content-Length"))
     text = fields.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise HttpRefusal(400, msg("Content-Length is no number"))
+        raise HttpError(400, msg("Content-Length is no number"))
     if int(text) > LARGEST_BODY:
-        raise HttpRefusal(413, msg("the body has more than {largest_body} bytes", largest_body=LARGEST_BODY))
+        raise HttpError(413, msg("the body has more than {largest_body} bytes", largest_body=LARGEST_BODY))
     return int(text)
 
 
@@ -127,7 +127,7 @@ def _query(text: str) -> dict[str, str]:
             max_num_fields=_MOST_PARAMETERS,
         )
     except (ValueError, UnicodeDecodeError):
-        raise HttpRefusal(400, msg("the query is malformed")) from None
+        raise HttpError(400, msg("the query is malformed")) from None
     if len(dict(pairs)) != len(pairs):
-        raise HttpRefusal(400, msg("a parameter is given twice"))
+        raise HttpError(400, msg("a parameter is given twice"))
     return dict(pairs)

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from ..messages.message import msg
 from .auth import Peer
-from .http_request import HttpRefusal
+from .http_request import HttpError
 from .peer_credentials import peer_of
 from .server import turn_away
 
@@ -33,7 +33,7 @@ def listen(
     listening: socket.socket,
     admit: Callable[[Peer], object],
     answer: Callable[[socket.socket, Peer], NoReturn],
-    turned_away: Callable[[Peer, HttpRefusal], None],
+    turned_away: Callable[[Peer, HttpError], None],
     *,
     idle: float = _IDLE,
 ) -> None:
@@ -43,7 +43,7 @@ def listen(
 
     Args:
         listening: the socket that systemd holds.
-        admit: raises HttpRefusal for a peer that may not ask, whatever the request is.
+        admit: raises HttpError for a peer that may not ask, whatever the request is.
         answer: answers one connection in a process of its own, and ends that process.
         turned_away: notes a peer that was refused.
         idle: seconds without a connection after which it ends.
@@ -67,7 +67,7 @@ def listen(
         try:
             admit(peer)
             _check_room(children, peer)
-        except HttpRefusal as refused:
+        except HttpError as refused:
             turn_away(connection, refused)
             turned_away(peer, refused)
             continue
@@ -81,13 +81,13 @@ def listen(
 
 def _check_room(children: dict[int, object], peer: Peer) -> None:
     if Counter(children.values())[_source(peer)] >= MOST_PER_PEER:
-        raise HttpRefusal(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
+        raise HttpError(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
     if len(children) >= MOST:
-        raise HttpRefusal(503, msg("{most} requests are under way; try again later", most=MOST))
+        raise HttpError(503, msg("{most} requests are under way; try again later", most=MOST))
 
 
 def _source(peer: Peer) -> object:
-    """Whose limit counts: a user of this machine, else an address."""
+    """Return what a limit counts for: a user of this machine, else an address."""
     return peer.address if peer.uid is None else peer.uid
 
 

@@ -27,7 +27,7 @@ DOCS = b"""<!doctype html>
 <tr><td><code>POST /api/dify/scheduler/start?interval_hours=1</code>
 <td>lets the job run every so many hours from now on
 <tr><td><code>POST /api/dify/scheduler/stop</code><td>disables its schedule
-<tr><td><code>GET /api/dify/scheduler/status</code><td>tells whether it will run, and when next
+<tr><td><code>GET /api/dify/scheduler/status</code><td>returns whether it will run, and when next
 </table>
 <p>Where there are several jobs, <code>?job=NAME</code> says which.
 The log: <code>journalctl -u dify-job.http</code>.</p>

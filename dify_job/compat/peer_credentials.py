@@ -1,4 +1,4 @@
-"""Whose socket is at the other end of a connection on this machine, as /proc/self/net/tcp tells."""
+"""The owner of the socket at the other end of a loopback connection, from /proc/self/net/tcp."""
 
 import errno
 import ipaddress

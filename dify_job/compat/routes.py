@@ -18,7 +18,7 @@ from ..report.page import render_page
 from ..report.status import host_status
 from ..schedulers.detect import installed_jobs, visible
 from . import run_unit, service
-from .http_request import HttpRefusal, Request
+from .http_request import HttpError, Request
 from .openapi import DOCS, openapi
 from .server import Answer, as_json
 
@@ -46,16 +46,16 @@ class Routes:
             "/docs": ("GET", lambda _: Answer(200, DOCS, msg("text/html; charset=utf-8"))),
         }
         if request.path not in routes:
-            raise HttpRefusal(404, msg("there is no such path; GET /docs lists them"))
+            raise HttpError(404, msg("there is no such path; GET /docs lists them"))
         method, handle = routes[request.path]
         if request.method != method:
-            raise HttpRefusal(405, msg("this path takes {method}", method=method), allow=method)
+            raise HttpError(405, msg("this path takes {method}", method=method), allow=method)
         _refuse_body(body)
         try:
             return handle(request)
         except JobError as error:
             hint = f"; {error.hint}" if error.hint else ""
-            raise HttpRefusal(_STATUSES.get(error.outcome, 500), error.message + hint) from None
+            raise HttpError(_STATUSES.get(error.outcome, 500), error.message + hint) from None
 
     def _page(self, _request: Request) -> Answer:
         """The overview of these jobs."""
@@ -75,7 +75,7 @@ class Routes:
     def _start(self, request: Request) -> Answer:
         hours = request.query.get("interval_hours", "1")
         if not _HOURS.fullmatch(hours):
-            raise HttpRefusal(422, msg("interval_hours is not a whole number from 1"))
+            raise HttpError(422, msg("interval_hours is not a whole number from 1"))
         job = self._job(request, "interval_hours")
         return _status(service.start_scheduler(int(hours), job, config=self.config), success=True)
 
@@ -89,12 +89,12 @@ class Routes:
         """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
         unknown = request.query.keys() - {"job", *others}
         if unknown:
-            raise HttpRefusal(422, msg("there is no parameter {min!r} here", min=min(unknown)))
+            raise HttpError(422, msg("there is no parameter {min!r} here", min=min(unknown)))
         name = request.query.get("job") or (self.jobs[0] if len(self.jobs) == 1 else None)
         if name is None:
-            raise HttpRefusal(422, msg("which job? ?job= one of {jobs}", jobs=", ".join(self.jobs)))
+            raise HttpError(422, msg("which job? ?job= one of {jobs}", jobs=", ".join(self.jobs)))
         if name not in self.jobs:
-            raise HttpRefusal(404, msg("there is no such job here"))
+            raise HttpError(404, msg("there is no such job here"))
         return name
 
 
@@ -109,4 +109,4 @@ def _refuse_body(body: bytes) -> None:
     except (ValueError, RecursionError):
         empty = False
     if not empty:
-        raise HttpRefusal(422, msg("this call takes no body; inputs stand in the job's config"))
+        raise HttpError(422, msg("this call takes no body; inputs stand in the job's config"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..messages.message import msg
 from ..system.json_text import dumps
-from .http_request import HttpRefusal, Request, end_of_head, read_head
+from .http_request import HttpError, Request, end_of_head, read_head
 
 _HEAD_WITHIN = 5.0  # seconds for the whole head, however it drips
 _BODY_WITHIN = 5.0
@@ -44,7 +44,7 @@ def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
     return Answer(status, dumps(value).encode(errors="backslashreplace"))
 
 
-def refusal(refused: HttpRefusal) -> Answer:
+def error_answer(refused: HttpError) -> Answer:
     """The answer to what is refused, in the original's words: success and message."""
     answer = as_json({"success": False, "message": refused.message}, refused.status)
     extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": refused.allow}}.get(refused.status, {})
@@ -64,8 +64,8 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
             request, rest = _read_head(connection)
             asked, bodiless = f"{request.method} {request.path}", request.method == "HEAD"
             answer = handle(request, _read_body(connection, request, rest))
-        except HttpRefusal as refused:
-            answer, why = refusal(refused), refused.message
+        except HttpError as refused:
+            answer, why = error_answer(refused), refused.message
         _write(connection, answer, bodiless=bodiless)
     except OSError:
         return asked, 0, msg("the peer is gone")
@@ -74,14 +74,14 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
     return asked, answer.status, why
 
 
-def turn_away(connection: socket.socket, refused: HttpRefusal) -> None:
+def turn_away(connection: socket.socket, refused: HttpError) -> None:
     """Refuse a connection before anything of it is read, without a wait: who may not ask costs nothing.
 
     Args:
         connection: the accepted connection, which is closed.
         refused: the answer.
     """
-    answer = refusal(refused)
+    answer = error_answer(refused)
     with contextlib.suppress(OSError):
         connection.setblocking(False)
         connection.send(_Writer().head_of(answer) + answer.body)
@@ -114,8 +114,8 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
         with contextlib.suppress(TimeoutError):
             if data := connection.recv(_CHUNK):
                 return data
-            raise HttpRefusal(400, msg("{what} was cut off", what=what))
-    raise HttpRefusal(408, msg("{what} did not come in time", what=what))
+            raise HttpError(400, msg("{what} was cut off", what=what))
+    raise HttpError(408, msg("{what} did not come in time", what=what))
 
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:

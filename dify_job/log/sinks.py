@@ -20,7 +20,7 @@ _HELD = 256 * 1024  # bytes of the log that wait for a reader
 _PATIENCE = 1.0  # seconds that one datagram waits for a daemon; none after the first that waited in vain
 _SYSLOG = "/dev/log"
 _DAEMON_INFO = 3 * 8 + 6  # facility daemon, severity info (RFC 3164)
-_LARGEST_FILE = 1_000_000  # bytes; the log file before it is kept as FILE.1
+_LARGEST_FILE = 1_000_000  # bytes; a larger log file is renamed to FILE.1
 
 
 class Stream(Protocol):

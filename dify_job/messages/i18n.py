@@ -15,7 +15,7 @@ _LOCALES = Path(__file__).parent / "locale"
 
 
 def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7)).
+    """Return whether the locale of messages is Chinese: LC_ALL over LC_MESSAGES over LANG (locale(7)).
 
     LANGUAGE goes before them all, except where they ask for C (gettext's manual, The LANGUAGE variable).
 

@@ -1,4 +1,4 @@
-"""Short digests that tell one value from another."""
+"""Short digests of values."""
 
 import hashlib
 

@@ -24,7 +24,7 @@ class BoundsError(ValueError):
 
 
 class RawJson:
-    """A JSON value that is kept as its text: nested too deep, or a number with too many digits."""
+    """A JSON value that is stored as its text: nested too deep, or a number with too many digits."""
 
     __slots__ = ("text",)
 

@@ -1,7 +1,7 @@
 """The first line of every file that we write: that it is ours, for which job, and if it was changed since.
 
 `# Managed by dify-job for job daily. body=... config=... from=...` is how drift, hand edits, foreign files
-and orphans are told apart, without the config and without a running service manager.
+and orphans are distinguished, without the config and without a running service manager.
 """
 
 import re
@@ -95,7 +95,7 @@ def read_mark(content: bytes) -> tuple[Header, bool] | None:
 
 
 def look(path: Path, job: str | None = None) -> FileStatus:
-    """What stands at a path; job: whose it must be to be ours, any where None."""
+    """Return the state of a path; job: the job in the header of a managed file, any where None."""
     try:
         if path.is_symlink():
             masked = str(path.readlink()) == "/dev/null"

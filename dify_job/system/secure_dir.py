@@ -101,7 +101,7 @@ class Directory:
             raise
 
     def identity(self, name: str) -> str | None:
-        """Return what tells a file from another one of the same name; None where there is none."""
+        """Return the identity of a file; None where there is none."""
         try:
             found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:

@@ -41,7 +41,7 @@ def run(
     environ: Mapping[str, str] | None = None,
     stdin: bytes = b"",
 ) -> Completed:
-    """Run a program to its end. limit: seconds. environ: variables beside our own environment."""
+    """Run a program to its end. limit: seconds. environ: variables added to our own environment."""
     try:
         done = subprocess.run(  # a list, no shell; every caller names the program itself
             list(argv),

@@ -120,7 +120,7 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
 @functools.cache  # it keeps the compiled templates, for a thousand jobs
 def _of_files() -> Environment:
     return Environment(
-        # setup.cfg ships deploy/ inside the package; in a checkout it stands beside it.
+        # setup.cfg ships deploy/ inside the package; in a checkout it is next to it.
         loader=FileSystemLoader([_PACKAGE / "deploy", _PACKAGE.parent / "deploy"]),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - units and crontabs; their own quoting is the scheduler's

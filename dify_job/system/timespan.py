@@ -88,7 +88,7 @@ def timespan_text(seconds: float) -> str:
 
 
 def timespan(value: Any) -> TimeSpan:
-    """Read a time span whose every number has a unit; only 0 needs none.
+    """Read a time span in which every number has a unit; only 0 needs none.
 
     Args:
         value: The value of a key or an option, or a span that was read before.

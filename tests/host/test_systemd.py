@@ -269,7 +269,7 @@ def test_install_from_an_env_file_of_the_original_system(host: Host) -> None:
         0o600,
     )
     told = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
-    assert "the key is kept in /etc/dify-job/credentials/default.key" in told
+    assert "the key is stored in /etc/dify-job/credentials/default.key" in told
     assert "every 2h" in told
     assert told.splitlines()[-1] == "default is enabled"
     assert (host.machine.root / "etc/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600

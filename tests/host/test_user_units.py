@@ -65,7 +65,7 @@ def test_user_installs_a_job_from_an_env_file(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
     told = alice("install", "--every", "2h", "--env-file", ".env").stdout
     assert "default: installed, every 2h, enabled" in told
-    assert "the key is kept in /home/alice/.config/dify-job/credentials/default.key" in told
+    assert "the key is stored in /home/alice/.config/dify-job/credentials/default.key" in told
     assert "systemctl --user start dify-job-default.service" in told
     assert "enable-linger" not in told
     assert told.splitlines()[-1] == "default is enabled"

@@ -337,7 +337,7 @@ def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: 
     answer("count []: ", "many")
     answer("count []: ", "4")
     answer("style [plain]: ", "")
-    answer("arm it", "")
+    answer("enable", "")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
     assert "app-with-a-form" not in shown

@@ -3,7 +3,7 @@
 import pytest
 
 from dify_job.compat.auth import Guard, Peer
-from dify_job.compat.http_request import HttpRefusal, Request, read_head
+from dify_job.compat.http_request import HttpError, Request, read_head
 from tests.support.http_calls import with_fields
 
 
@@ -40,7 +40,7 @@ def test_the_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) 
     ],
 )
 def test_others_do_not(peer: Peer) -> None:
-    with pytest.raises(HttpRefusal, match="only root"):
+    with pytest.raises(HttpError, match="only root"):
         BY_SOCKET.admit(peer)
 
 
@@ -62,14 +62,14 @@ def test_others_do_not(peer: Peer) -> None:
     ],
 )
 def test_a_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 403
 
 
 @pytest.mark.parametrize("fields", [[], ["Host: "], ["Host: a b"], ["Host: a@b"], ["Host: [::1"]])
 def test_a_host_is_needed(fields: list[str]) -> None:
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 400
 
@@ -81,9 +81,9 @@ def test_with_a_token_it_alone_decides_wherever_the_peer_is() -> None:
     BY_TOKEN.check(asked("Host: job.example.com", bearer.replace("Bearer", "bearer")))
     longer, shorter = "Bearer 0123456789abcdef01234", "Bearer 0123456789abcdef012"
     for wrong in ("", "Bearer", "Bearer x", "Basic 0123456789abcdef0123", longer, shorter, "Bearer \xff"):
-        with pytest.raises(HttpRefusal) as caught:
+        with pytest.raises(HttpError) as caught:
             BY_TOKEN.check(asked("Host: localhost", f"Authorization: {wrong}"))
         assert caught.value.status == 401
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(HttpError) as caught:
         BY_TOKEN.check(asked("Host: a.example.com", bearer, "Origin: http://evil.example.com"))
     assert caught.value.status == 403

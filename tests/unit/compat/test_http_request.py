@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.compat.http_request import HttpRefusal, end_of_head, read_head
+from dify_job.compat.http_request import HttpError, end_of_head, read_head
 from tests.support.http_calls import CALL, with_fields
 
 
@@ -65,7 +65,7 @@ def test_what_curl_sends_is_read() -> None:
     ],
 )
 def test_what_two_readers_could_read_differently_is_refused(head: bytes, status: int) -> None:
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(HttpError) as caught:
         read_head(head)
     assert caught.value.status == status
 
@@ -73,7 +73,7 @@ def test_what_two_readers_could_read_differently_is_refused(head: bytes, status:
 def test_a_field_of_blanks_costs_no_more_than_another() -> None:
     assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
     began = time.process_time()
-    with pytest.raises(HttpRefusal):
+    with pytest.raises(HttpError):
         read_head(with_fields("Host: a", "X:" + " " * 8000 + "\0"))
     assert time.process_time() - began < 1
 
@@ -81,17 +81,17 @@ def test_a_field_of_blanks_costs_no_more_than_another() -> None:
 def test_a_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
     assert end_of_head(CALL[:-1]) is None
     assert end_of_head(CALL + b"rest") == len(CALL)
-    with pytest.raises(HttpRefusal, match="CR LF"):
+    with pytest.raises(HttpError, match="CR LF"):
         end_of_head(b"GET / HTTP/1.1\nHost: a\n\n")
     for data in (b"x" * 9000, b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n"):
-        with pytest.raises(HttpRefusal) as caught:
+        with pytest.raises(HttpError) as caught:
             end_of_head(data)
         assert caught.value.status == 431
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"POST /{text}\r\n\r\n".encode()))
 def test_no_bytes_bring_it_down(data: bytes) -> None:
-    with contextlib.suppress(HttpRefusal):
+    with contextlib.suppress(HttpError):
         end = end_of_head(data)
         if end is not None:
             read_head(data[:end])
@@ -103,6 +103,6 @@ def test_a_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
     try:
         end = end_of_head(head)
         request = read_head(head[:end]) if end is not None else None
-    except HttpRefusal:
+    except HttpError:
         return
     assert request is None or request.length == 0

@@ -11,7 +11,7 @@ import pytest
 
 from dify_job.compat import listener
 from dify_job.compat.auth import Peer
-from dify_job.compat.http_request import HttpRefusal
+from dify_job.compat.http_request import HttpError
 from dify_job.compat.listener import MOST_PER_PEER, is_listening, listen
 
 GOOD, BAD = 1000, 2000
@@ -35,7 +35,7 @@ class Served:
     def _go(self) -> None:
         def admit(peer: Peer) -> None:
             if peer.uid == BAD:
-                raise HttpRefusal(403, "not you")
+                raise HttpError(403, "not you")
 
         def answer(connection: socket.socket, _peer: Peer) -> NoReturn:
             try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.compat.http_request import HttpRefusal, read_head
+from dify_job.compat.http_request import HttpError, read_head
 from dify_job.compat.routes import Routes
 from tests.support.http_calls import CALL, with_fields
 
@@ -50,7 +50,7 @@ def line(
 )
 def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: int, tmp_path: Path) -> None:
     routes = Routes(["daily"], tmp_path / "config.toml")
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(HttpError) as caught:
         routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
     assert caught.value.status == status
     assert caught.value.allow == (
@@ -60,5 +60,5 @@ def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: 
 
 def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
     routes = Routes(["daily", "weekly"], tmp_path / "config.toml")
-    with pytest.raises(HttpRefusal, match="daily, weekly"):
+    with pytest.raises(HttpError, match="daily, weekly"):
         routes.answer(read_head(CALL), b"")

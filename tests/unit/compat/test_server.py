@@ -7,7 +7,7 @@ import time
 import pytest
 
 from dify_job.compat import server as exchanging
-from dify_job.compat.http_request import HttpRefusal, Request
+from dify_job.compat.http_request import HttpError, Request
 from dify_job.compat.server import Answer, Handle, as_json, exchange
 from tests.support.http_calls import CALL
 
@@ -50,7 +50,7 @@ def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.sock
 
 def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
     def admit() -> Handle:
-        raise HttpRefusal(403, "not you")
+        raise HttpError(403, "not you")
 
     threading.Thread(target=lambda: exchange(pair[1], admit), daemon=True).start()
     assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
