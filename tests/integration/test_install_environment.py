@@ -117,7 +117,7 @@ def test_what_the_service_user_cannot_reach_is_found_before_anything_is_written(
     config.write_text("")
     closed.chmod(0o750)
     account = access.Account("reports", 65_000)
-    monkeypatch.setattr(access, "_PRIVATE_TMP", ())
+    monkeypatch.setattr(access, "PRIVATE_TMP", ())
     monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment" else "/usr"))
     python = program if where == "the interpreter" else Path("/usr/bin/python3")
     monkeypatch.setattr(sys, "executable", str(python))
