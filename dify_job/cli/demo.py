@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..demo.apps import DEMO
-from ..demo.server import StandIn
+from ..demo.server import KEY, NAME, DemoServer
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -42,15 +41,15 @@ def demo(ctx: click.Context, /, *, serve: int | None) -> int:
     if options.log_format == "auto":
         options.log_format = "auto" if os.isatty(2) else "console"
         options.verbose = options.verbose or not os.isatty(2)
-    with StandIn([DEMO]) as server, tempfile.TemporaryDirectory(prefix="dify-job-demo-") as directory:
+    with DemoServer() as server, tempfile.TemporaryDirectory(prefix="dify-job-demo-") as directory:
         options.config_path = Path(directory, "config.toml")
         options.config_path.write_text(_CONFIG.format(base_url=server.base_url), encoding="utf-8")
-        os.environ |= {"DIFY_JOB_DEMO_KEY": DEMO.key, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        os.environ |= {"DIFY_JOB_DEMO_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         echo_err(
             msg(
                 "a stand-in Dify listens on {base_url}; its app is {name!r}. The config:\n",
                 base_url=server.base_url,
-                name=DEMO.name,
+                name=NAME,
             )
         )
         echo_err(options.config_path.read_text(encoding="utf-8"))
@@ -64,7 +63,7 @@ def _serve(port: int) -> int:
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
-        server = StandIn([DEMO], port=port)
+        server = DemoServer(port)
     except OSError as error:
         text = msg(
             "the stand-in cannot listen on 127.0.0.1:{port}: {strerror}", port=port, strerror=error.strerror
@@ -75,12 +74,12 @@ def _serve(port: int) -> int:
             msg(
                 "a stand-in Dify listens on {base_url}; its app is {name!r}. End it with Ctrl-C.",
                 base_url=server.base_url,
-                name=DEMO.name,
+                name=NAME,
             )
         )
         init = msg(
             "dify-job init demo --base-url {base_url} --every 1h -i topic=sales", base_url=server.base_url
         )
-        echo_data(f"printf %s {DEMO.key} | {init}")
+        echo_data(f"printf %s {KEY} | {init}")
         signal.sigwait(ends)
     return 0

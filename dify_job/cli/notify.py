@@ -128,7 +128,7 @@ def _remembered(directory: Path, ending: UnitResult, fault: JobError | None, *, 
             state.append_history(run.as_record())
     except OSError as error:
         log.warning(
-            msg("the end could not be kept: {strerror}", strerror=error.strerror), path=str(directory)
+            msg("the end could not be stored: {strerror}", strerror=error.strerror), path=str(directory)
         )
         return record_of(ending, None, now, user=user)
     return run

@@ -1,275 +1,191 @@
-"""The stand-in's routes: what it answers to which request, with the habits of the recorded servers."""
+"""The loopback server of `dify-job demo`: one app with a form, whose run sends a few events."""
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from .apps import App
-from .engine import Engine, RunRecord
-from .files import Refused, Uploads
-from .form import Mistake, taken
-from .wire import Replay, Server, Wire
+from .wire import Server, Wire
 
-_HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
-
-
-_TOO_MANY = (
-    "Too many requests. Please try again later. "
-    "The current maximum concurrent requests allowed for app is {limit}."
+KEY, NAME = "app-standin-demo", "Daily report"
+_VERSION = "1.14.2"
+_FORM = [{"text-input": {"variable": "topic", "label": "Topic", "required": True, "max_length": 48}}]
+# title, type, seconds, text, tokens
+_NODES = (
+    ("Start", "start", 0.0, "", 0),
+    ("Read the figures", "http-request", 0.6, "", 0),
+    ("Write the report", "llm", 1.2, "Sales rose by 3 %. ", 412),
+    ("End", "end", 0.0, "", 0),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A request that came."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: Any
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
-class StandIn:
-    """A server on 127.0.0.1 with some apps; a context manager.
+@dataclass(slots=True)
+class _Run:
+    user: str
+    inputs: Mapping[str, Any]
+    run_id: str = field(default_factory=_new_id)
+    task_id: str = field(default_factory=_new_id)
+    status: str = "running"
+    error: str | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    tokens: int = 0
+    created_at: float = field(default_factory=time.time)
+    finished_at: float | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
 
-    version: as in X-Version; its habits follow. replay: a recorded answer for each POST of a run from now on.
+    def execute(self) -> Iterator[dict[str, Any]]:
+        """Run the nodes, one after the other, until the end or a stop."""
+        yield self._event("workflow_started", {"inputs": dict(self.inputs)})
+        for index, (title, node_type, seconds, text, tokens) in enumerate(_NODES):
+            node = {"id": _new_id(), "node_id": f"n{index}", "node_type": node_type, "title": title}
+            yield self._event("node_started", {**node, "index": index + 1, "inputs": None})
+            for word in text.split():
+                yield self._event(
+                    "text_chunk", {"text": f"{word} ", "from_variable_selector": [node["node_id"]]}
+                )
+            if self.stopped.wait(seconds):
+                self.status, self.error = "stopped", "Aborted: User requested stop"
+                break
+            self.steps, self.tokens = self.steps + 1, self.tokens + tokens
+            metadata = {"total_tokens": tokens} if tokens else None
+            end = {"status": "succeeded", "error": None, "outputs": {}, "execution_metadata": metadata}
+            yield self._event("node_finished", {**node, **end})
+        else:
+            self.status = "succeeded"
+            self.outputs = {"result": "".join(node[3] for node in _NODES), **self.inputs}
+        self.finished_at = time.time()
+        yield self._event("workflow_finished", self.detail() | {"exceptions_count": 0, "files": []})
+
+    def _event(self, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        head = {"id": self.run_id, "workflow_id": self.run_id, "created_at": int(self.created_at)}
+        about = {} if kind.startswith(("node", "text")) else head
+        ids = {"task_id": self.task_id, "workflow_run_id": self.run_id}
+        return {"event": kind, **ids, "data": {**about, **data}}
+
+    def detail(self) -> dict[str, Any]:
+        """Return the run as run detail shows it."""
+        end = self.finished_at
+        return {
+            "id": self.run_id,
+            "workflow_id": self.run_id,
+            "status": self.status,
+            "inputs": json.dumps(dict(self.inputs)),
+            "outputs": dict(self.outputs),
+            "error": self.error,
+            "total_steps": self.steps,
+            "total_tokens": self.tokens,
+            "created_at": int(self.created_at),
+            "finished_at": None if end is None else int(end),
+            "elapsed_time": 0 if end is None else round(end - self.created_at, 6),
+        }
+
+
+class DemoServer:
+    """A server on 127.0.0.1; a context manager.
+
+    Attributes:
+        base_url: The address of its Service API.
     """
 
-    def __init__(
-        self, apps: Iterable[App], *, version: str = "1.14.2", port: int = 0, ping: float = 10.0
-    ) -> None:
-        major, minor, *_ = version.split(".")
-        self.version = version
-        self.apps = {app.key: app for app in apps}
-        self.engine = Engine((int(major), int(minor)))
-        self.ping = ping
-        self.received: list[Received] = []
-        self.replay: Replay | None = None
-        self.uploads = Uploads()
-        self.files: dict[str, tuple[str, bytes]] = {}  # path and query -> what is served there, without a key
-        self.closing = threading.Event()
-        standin = self
+    def __init__(self, port: int = 0) -> None:
+        """Listen.
 
-        class Handler(_Routes):
-            server_of_apps = standin
-            version = standin.version
-            pings_first = standin.engine.in_worker
-            closing = standin.closing
+        Args:
+            port: TCP port; 0 takes any.
 
-        self._server = Server(("127.0.0.1", port), Handler)
+        Raises:
+            OSError: The port cannot be used.
+        """
+        handler = type("Handler", (_Routes,), {"runs": {}})
+        self._server = Server(("127.0.0.1", port), handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         if self._server.faults:
             raise self._server.faults[0]
 
-    @property
-    def runs(self) -> list[RunRecord]:
-        """Every run that was created."""
-        return list(self.engine.runs.values())
-
 
 class _Routes(Wire):
-    server_of_apps: StandIn
+    version = _VERSION
+    runs: dict[str, _Run]
 
     def answer(self, method: str) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            body = json.loads(raw) if raw else None
-        except ValueError:
-            body = None
-        url = urlsplit(self.path)
-        standin = self.server_of_apps
-        standin.received.append(Received(method, self.path, dict(self.headers), body))
-        steps = [unquote(step) for step in url.path.split("/") if step]
-        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        try:
-            self._route(method, steps, query, body, raw)
-        except Refused as refused:
-            self.send_json(
-                refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
-            )
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-
-    def _route(  # noqa: C901, PLR0912 - one case a route is the table
-        self, method: str, steps: list[str], query: Mapping[str, str], body: Any, raw: bytes
-    ) -> None:
-        url = self.path
-        match method, steps:
-            case "GET", ["health"]:
-                self.send_json(200, {"pid": 1, "status": "ok", "version": self.server_of_apps.version})
-            case "POST", ["v1", "workflows", "run"] | ["v1", "workflows", _, "run"]:
-                self._run(self._app(), body)
+        path, _, query = self.path.partition("?")
+        if self.headers.get("Authorization") != f"Bearer {KEY}":
+            self._refuse(401, "unauthorized", "Access token is invalid")
+            return
+        match method, path.strip("/").split("/"):
+            case "POST", ["v1", "workflows", "run"]:
+                self._run(json.loads(raw))
             case "POST", ["v1", "workflows", "tasks", task_id, "stop"]:
-                self._app()
-                if not isinstance(body, dict) or not body.get("user"):
-                    raise Refused(400, "invalid_param", "Arg user must be provided.")
-                self.server_of_apps.engine.stop(task_id)
+                for run in self._current_runs():
+                    if run.task_id == task_id:
+                        run.stopped.set()
                 self.send_json(200, {"result": "success"})
-            case "GET", ["v1", "workflows", "run", run_id]:
-                self._detail(self._app(), run_id)
+            case "GET", ["v1", "workflows", "run", run_id] if run_id in self.runs:
+                self.send_json(200, self.runs[run_id].detail())
             case "GET", ["v1", "workflows", "logs"]:
-                self._logs(self._app(), query)
-            case "GET", ["v1", "workflow", run_id, "events"] if self.server_of_apps.engine.in_worker:
-                self._join(self._app(), run_id, query)
-            case "POST", ["v1", "files", "upload"]:
-                key, kind = self._app().key, self.headers.get("Content-Type")
-                self.send_json(201, self.server_of_apps.uploads.take(kind, raw, key))
+                self._logs(query)
             case "GET", ["v1", "info"]:
-                app = self._app()
-                self.send_json(
-                    200,
-                    {"name": app.name, "description": "", "tags": [], "mode": app.mode, "author_name": ""},
-                )
+                about = {"name": NAME, "description": "", "tags": [], "mode": "workflow", "author_name": ""}
+                self.send_json(200, about)
             case "GET", ["v1", "parameters"]:
-                app = self._app()
-                if not app.published:
-                    message = "App unavailable, please check your app configurations."
-                    raise Refused(400, "app_unavailable", message)
-                limits = self.server_of_apps.uploads.limits
-                self.send_json(200, {"user_input_form": list(app.form), "system_parameters": limits})
-            case "GET", ["files", *_] if url in self.server_of_apps.files:
-                content_type, content = self.server_of_apps.files[url]
-                self.send_bytes(200, content_type, content)
-            case _, ["v1", "workflows", "run"]:
-                raise Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+                self.send_json(200, {"user_input_form": _FORM, "system_parameters": {}})
             case _:
-                self.send_bytes(404, "text/html; charset=utf-8", _HTML_404)
+                self._refuse(404, "not_found", "Not found.")
 
-    def _app(self) -> App:
-        scheme, _, key = (self.headers.get("Authorization") or "").partition(" ")
-        if not key.strip():
-            raise Refused(
-                401, "unauthorized", "Authorization header must be provided and start with 'Bearer'"
-            )
-        if scheme.lower() != "bearer":
-            raise Refused(401, "unauthorized", "Authorization scheme must be 'Bearer'")
-        app = self.server_of_apps.apps.get(key.strip())
-        if app is None:
-            raise Refused(401, "unauthorized", "Access token is invalid")
-        if not app.api_enabled:
-            raise Refused(403, "forbidden", "The app's API service has been disabled.")
-        return app
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self.send_json(status, {"code": code, "message": message, "status": status})
 
-    def _run(self, app: App, body: Any) -> None:
-        if self.server_of_apps.replay is not None:
-            self.send_replay(self.server_of_apps.replay)
+    def _current_runs(self) -> list[_Run]:
+        return list(self.runs.values())  # a copy: other threads add to it
+
+    def _run(self, body: Mapping[str, Any]) -> None:
+        topic = body["inputs"].get("topic")
+        if topic is None:
+            self._refuse(400, "invalid_param", "topic is required in input form")
             return
-        engine = self.server_of_apps.engine
-        _check(app, body)
-        streaming = body.get("response_mode") == "streaming"
-        if engine.is_full(app, streaming=streaming):
-            raise Refused(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
-        mistake, inputs = self._taken(app, body, streaming=streaming)
-        if mistake and not (streaming and engine.in_worker):
-            raise Refused(400, "invalid_param", mistake)
-        if (mistake or app.refuses) and engine.refuses_by_run:
-            errors = [{"event": "error", "workflow_run_id": None, **app.refuses}] if app.refuses else []
-            error = mistake or str(app.refuses.get("message"))
-            self.send_events([*errors, *engine.refusal(body["inputs"], error)])
+        if not isinstance(topic, str) or len(topic) > 48:
+            self._refuse(400, "invalid_param", "topic in input form must be less than 48 characters")
             return
-        if mistake or app.refuses:
-            # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
-            event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
-            self.send_events([event], hold=engine.in_worker)
-            return
-        run, listener = engine.start(app, str(body["user"]), inputs, streaming=streaming)
-        ping = self.server_of_apps.ping
-        if streaming:
-            self.send_events(engine.events(listener, ping, queued=engine.in_worker))
+        run = _Run(str(body["user"]), {"topic": topic})
+        self.runs[run.run_id] = run
+        events = run.execute()
+        if body.get("response_mode") == "streaming":
+            try:
+                self.send_events(events)
+            finally:
+                list(events)  # a run outlives its caller
         else:
-            self.send_json(200, engine.answer(run, engine.events(listener, ping)))
+            *_, last = events
+            ids = {"task_id": run.task_id, "workflow_run_id": run.run_id}
+            self.send_json(200, {**ids, "data": last["data"]})
 
-    def _taken(self, app: App, body: Mapping[str, Any], *, streaming: bool) -> tuple[str, dict[str, Any]]:
-        """What is wrong with the inputs, and the inputs as the workflow gets them."""
-        engine, uploads = self.server_of_apps.engine, self.server_of_apps.uploads
-        inputs = dict(body["inputs"])
-        if engine.refuses_by_run:
-            uploads = uploads.of(str(body["user"]), app.key)
-        try:
-            return "", taken(app, inputs, uploads, engine.version)
-        except Mistake as found:
-            return str(found), inputs
-        except Refused as refused:
-            if not (streaming and engine.refuses_by_run):
-                raise
-            return refused.message, inputs
-
-    def _detail(self, app: App, run_id: str) -> None:
-        engine = self.server_of_apps.engine
-        run = engine.runs.get(run_id)
-        if len(run_id) != 36:
-            raise Refused(500, "unknown", "Internal Server Error")
-        if run is not None and run.app.key == app.key:
-            self.send_json(200, engine.detail(run))
-        elif engine.in_worker:
-            raise Refused(404, "not_found", "Workflow run not found.")
-        else:  # every field null (`detail-unknown-id`)
-            self.send_json(
-                200, dict.fromkeys(("id", "workflow_id", "status", "inputs", "outputs", "error"), None)
-            )
-
-    def _logs(self, app: App, query: Mapping[str, str]) -> None:
-        engine = self.server_of_apps.engine
-        user = query.get("created_by_end_user_session_id")
-        if engine.version < (1, 5):
-            user = None  # the filter was not there yet
-        # Before 1.10 the row is written when the run ends.
-        shown = [
-            run
-            for run in self.server_of_apps.runs
-            if run.app.key == app.key
-            and user in (None, run.user)
-            and (engine.version >= (1, 10) or run.finished_at is not None)
-        ]
-        private = ("inputs", "outputs")
+    def _logs(self, query: str) -> None:
         rows = [
             {
                 "id": run.task_id,
-                "workflow_run": {k: v for k, v in engine.detail(run).items() if k not in private},
+                "workflow_run": {name: value for name, value in run.detail().items() if "puts" not in name},
                 "created_from": "service-api",
                 "created_by_role": "end_user",
                 "created_by_end_user": {"type": "service_api", "session_id": run.user},
             }
-            for run in reversed(shown)
+            for run in reversed(self._current_runs())
+            if "created_by_end_user_session_id=" not in query or run.user in query
         ]
         self.send_json(200, {"page": 1, "limit": 20, "total": len(rows), "has_more": False, "data": rows})
-
-    def _join(self, app: App, run_id: str, query: Mapping[str, str]) -> None:
-        engine = self.server_of_apps.engine
-        run = engine.runs.get(run_id)
-        if run is None or run.app.key != app.key or query.get("user") != run.user:
-            raise Refused(404, "not_found", "Workflow run not found")
-        if run.finished_at is not None:  # exactly one event (`events-after-finish`)
-            self.send_events([run.past[-1]], ping_first=False)
-            return
-        listener = engine.listen(run)
-        past = list(run.past) if query.get("include_state_snapshot") == "true" else []
-        self.send_events(past, more=engine.events(listener, self.server_of_apps.ping))
-
-
-def _check(app: App, body: Any) -> None:
-    """In the order of the real one: the form of the body, the user, the other fields (`order-*`)."""
-    if not isinstance(body, dict):
-        message = "The browser (or proxy) sent a request that this server could not understand."
-        raise Refused(400, "bad_request", message)
-    if not body.get("user"):
-        raise Refused(400, "invalid_param", "Arg user must be provided.")
-    if app.mode != "workflow":
-        raise Refused(400, "not_workflow_app", "Please check if your app mode matches the right API route.")
-    if not isinstance(body.get("inputs"), dict):
-        message = "1 validation error for WorkflowRunPayload\ninputs\n  Input should be a valid dictionary"
-        raise Refused(400, "invalid_param", message)
-    if not app.published:
-        raise Refused(400, "invalid_param", "Workflow not published")

@@ -1,27 +1,10 @@
-"""The stand-in's wire: whole answers, streams in chunks, and recorded answers as they were."""
+"""HTTP of the demo server: whole answers, and event streams in chunks."""
 
 import json
 import sys
-import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A recorded answer, sent as it was. parts: (seconds after the request, bytes), one chunk each.
-
-    ended: "complete", "cut" (no last chunk), "closed" (not a byte) or "open" (held until the client leaves).
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    parts: Sequence[tuple[float, bytes]] = ()
-    ended: str = "complete"
-    speed: float = 1.0
 
 
 class Server(ThreadingHTTPServer):
@@ -43,80 +26,63 @@ class Server(ThreadingHTTPServer):
 
 
 class Wire(BaseHTTPRequestHandler):
-    """One connection. version: for X-Version. pings_first: a stream begins so. closing: the server's end."""
+    """One connection.
+
+    Attributes:
+        version: The version of Dify in X-Version.
+    """
 
     version: str
-    pings_first: bool
-    closing: threading.Event
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what came is in `received`."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
-        """As of http.server."""
+        """Answer a GET request."""
         self.answer("GET")
 
     def do_POST(self) -> None:
-        """As of http.server."""
+        """Answer a POST request."""
         self.answer("POST")
 
     def answer(self, method: str) -> None:
         """Answer the request whose head was read."""
         raise NotImplementedError
 
-    def send_replay(self, replay: Replay) -> None:
-        """Send a recorded answer as it was."""
-        began = time.monotonic()
-        if replay.ended != "closed":
-            chunked = "Content-Length" not in replay.headers
-            self._head(replay.status, dict(replay.headers), chunked=chunked, recorded=True)
-            for at, part in replay.parts:
-                time.sleep(max(0.0, began + at / replay.speed - time.monotonic()))
-                self._chunk(part) if chunked else self.wfile.write(part)
-                self.wfile.flush()
-            if replay.ended == "complete" and chunked:
-                self._chunk(b"")
-            self.wfile.flush()
-            if replay.ended == "open":
-                self.closing.wait(300)
-        self.close_connection = True
+    def send_events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Send an event stream; a `ping` has no data."""
+        chunked = self.begin_stream()
+        for event in events:
+            self.send_event(event, chunked=chunked)
+        self.end_stream(chunked=chunked)
 
-    def send_events(
-        self,
-        events: Iterable[dict[str, Any]],
-        *,
-        more: Iterable[dict[str, Any]] = (),
-        hold: bool = False,
-        ping_first: bool = True,
-    ) -> None:
-        """Send a stream; hold: the connection stays open after its last event."""
-        headers = {"Content-Type": "text/event-stream; charset=utf-8"}
+    def begin_stream(self) -> bool:
+        """Send the head of an event stream; return whether its body is sent in chunks."""
         chunked = self.request_version != "HTTP/1.0"
-        self._head(200, headers, chunked=chunked)
-        if self.pings_first and ping_first:
-            self._event({"event": "ping"}, chunked=chunked)
-        for part in (events, more):
-            for event in part:
-                self._event(event, chunked=chunked)
-        if hold:
-            self.closing.wait(300)
-        elif chunked:
-            self._chunk(b"")
-        self.wfile.flush()
-        self.close_connection = True
+        self.send_head(200, {"Content-Type": "text/event-stream; charset=utf-8"}, chunked=chunked)
+        return chunked
 
-    def _event(self, event: Mapping[str, Any], *, chunked: bool) -> None:
-        if event["event"] == "ping":  # without a data line
+    def send_event(self, event: Mapping[str, Any], *, chunked: bool) -> None:
+        """Send one event."""
+        if event["event"] == "ping":
             raw = b"event: ping\n\n"
         else:
             raw = b"data: " + json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-        self._chunk(raw) if chunked else self.wfile.write(raw)
+        self.send_chunk(raw) if chunked else self.wfile.write(raw)
         self.wfile.flush()
 
-    def _chunk(self, data: bytes) -> None:
+    def end_stream(self, *, chunked: bool) -> None:
+        """End an event stream in good order."""
+        if chunked:
+            self.send_chunk(b"")
+        self.wfile.flush()
+        self.close_connection = True
+
+    def send_chunk(self, data: bytes) -> None:
+        """Send one chunk; an empty one ends the body."""
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def send_json(self, status: int, value: Any) -> None:
@@ -125,21 +91,16 @@ class Wire(BaseHTTPRequestHandler):
 
     def send_bytes(self, status: int, content_type: str, data: bytes) -> None:
         """Send a whole answer."""
-        self._head(status, {"Content-Type": content_type, "Content-Length": str(len(data))}, chunked=False)
+        self.send_head(status, {"Content-Type": content_type, "Content-Length": str(len(data))})
         self.wfile.write(data)
         self.wfile.flush()
         self.close_connection = True
 
-    def _head(
-        self, status: int, headers: Mapping[str, str], *, chunked: bool, recorded: bool = False
-    ) -> None:
+    def send_head(self, status: int, headers: Mapping[str, str], *, chunked: bool = False) -> None:
+        """Send status line and headers."""
         self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in ("transfer-encoding", "connection", "server", "date"):
-                self.send_header(name, value)
-        if not recorded:
-            self.send_header("X-Version", self.version)
-            self.send_header("X-Env", "PRODUCTION")
+        for name, value in {**headers, "X-Version": self.version, "X-Env": "PRODUCTION"}.items():
+            self.send_header(name, value)
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")

@@ -34,14 +34,14 @@ def work(order: Mapping[str, Any]) -> None:
         _write(json.dumps(found).encode() + b"\n")
 
 
-def render_each(templates: Sequence[tuple[str, str]], told: Mapping[str, Any]) -> Iterator[str | JobError]:
+def render_each(templates: Sequence[tuple[str, str]], values: Mapping[str, Any]) -> Iterator[str | JobError]:
     """Render templates in this process, one after the other.
 
     Args:
         templates: The key of each, for messages, and its text.
-        told: What `template_names` takes.
+        values: What `template_names` takes.
     """
-    names = template_names(told)
+    names = template_names(values)
     for where, template in templates:
         try:
             yield render_value(template, names, where)
@@ -49,23 +49,23 @@ def render_each(templates: Sequence[tuple[str, str]], told: Mapping[str, Any]) -
             yield error
 
 
-def template_names(told: Mapping[str, Any]) -> dict[str, Any]:
+def template_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what templates can name.
 
     Args:
-        told: The same as JSON: times as text, `variables` and `allowed` for env().
+        values: The same as JSON: times as text, `variables` and `allowed` for env().
     """
-    now = datetime.fromisoformat(told["now"])
-    now = now.astimezone(ZoneInfo(told["zone"])) if told["zone"] else now.astimezone()
-    last = told["last_success"]
+    now = datetime.fromisoformat(values["now"])
+    now = now.astimezone(ZoneInfo(values["zone"])) if values["zone"] else now.astimezone()
+    last = values["last_success"]
     return {
         "now": now,
         "today": now.date(),
         "last_success": None if last is None else datetime.fromisoformat(last),
-        "job": told["job"],
-        "hostname": told["hostname"],
+        "job": values["job"],
+        "hostname": values["hostname"],
         "timedelta": timedelta,
-        "env": _env(told["job"], told["allowed"], told["variables"]),
+        "env": _env(values["job"], values["allowed"], values["variables"]),
     }
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import APPS
+from tests.support.fake_dify.server import StandIn
 
 from .machine import Machine, Ran
 

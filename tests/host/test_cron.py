@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import APPS
+from tests.support.fake_dify.server import StandIn
 from tests.support.receivers import Receiver
 
 from .conftest import CANARY, Host

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
 from tests.support.command import APPS, KEY
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 
 from ..conftest import ROOT as REPOSITORY
 from .conftest import ROOT, booted

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dify_job.demo.apps import App
 from tests.support.accepting import Accepting, read_request
+from tests.support.fake_dify.apps import App
 from tests.support.fixes import command_in
 
 from .conftest import Host

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from dify_job.demo.apps import App
+from tests.support.fake_dify.apps import App
 
 from .conftest import CANARY, Host
 

@@ -2,8 +2,8 @@
 
 import json
 
-from dify_job.demo.apps import App
-from dify_job.demo.files import returned
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.files import returned
 
 from .conftest import CANARY, Host
 

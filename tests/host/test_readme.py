@@ -2,7 +2,7 @@
 
 import pytest
 
-from dify_job.demo.apps import App
+from tests.support.fake_dify.apps import App
 
 from ..integration.test_readme import READMES, commands
 from .conftest import CANARY, Host

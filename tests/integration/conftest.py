@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from dify_job.demo.server import StandIn
 from tests.support.accepting import Saying, Says
 from tests.support.command import APPS, KEY, Command
+from tests.support.fake_dify.server import StandIn
 from tests.support.home import Home
 
 if TYPE_CHECKING:

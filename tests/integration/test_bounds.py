@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import Command
+from tests.support.fake_dify.server import StandIn
 from tests.support.scripted import STARTED, Say, Scripted, answer, finished, stream
 
 DEEP = "[" * 5000 + "]" * 5000

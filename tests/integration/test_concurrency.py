@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
 from dify_job.state.store import InFlight, JobState, LockHeldError
 from tests.support.campaign import Campaign
 from tests.support.command import Command
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 
 
 def test_a_second_run_of_the_job_is_75_or_skipped(

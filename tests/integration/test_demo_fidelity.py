@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 from tests.support.recordings import KEY, VERSIONS, Recording, load
 
 TEXT = {"text-input": {"variable": "text", "required": True, "max_length": 48}}

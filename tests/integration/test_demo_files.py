@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import requests
 
-from dify_job.demo.apps import App
-from dify_job.demo.files import Upload
-from dify_job.demo.server import StandIn
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.files import Upload
+from tests.support.fake_dify.server import StandIn
 from tests.support.recordings import KEY, Recording, load, names
 
 SERVERS = ("1.11.2", "1.12.1")

@@ -21,12 +21,12 @@ from dify_job.checks.service import check_backend
 from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
 from dify_job.config.loader import load_config, pick
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from dify_job.messages.problem import Severity
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemctl import Manager
 from tests.support.command import APPS, KEY, Command, tls
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 from tests.support.fixes import command_in
 from tests.support.scripted import Say, Scripted, answer
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 
 FORM: tuple[dict[str, Any], ...] = (
     {"text-input": {"variable": "topic", "required": True, "max_length": 48}},

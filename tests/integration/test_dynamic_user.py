@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY
+from tests.support.fake_dify.server import StandIn
 from tests.support.places import make_reachable
 from tests.support.receivers import Receiver
 

@@ -2,9 +2,9 @@
 
 import time
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
 from tests.support.command import Command
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 
 SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 4.0), Node("End")))
 QUICK = App("app-quick")

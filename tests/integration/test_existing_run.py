@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import APPS, KEY, Command
+from tests.support.fake_dify.server import StandIn
 from tests.support.scripted import Say, Scripted, answer
 
 USER = "dify-job-default-dify-job-daily-29384720"

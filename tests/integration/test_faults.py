@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
 from tests.support.campaign import Campaign
 from tests.support.command import Command
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 from tests.support.forked import HUNG, Ended, Forks
 
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault

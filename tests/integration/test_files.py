@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
 from dify_job.run.api import run_workflow
 from dify_job.run.event_queue import EventQueue
 from dify_job.run.run_spec import RunContext
 from tests.support import recordings
 from tests.support.accepting import Accepting, read_request
 from tests.support.command import Command
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])

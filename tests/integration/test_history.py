@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import Command
+from tests.support.fake_dify.server import StandIn
 
 SPARKS = frozenset("▁▂▃▄▅▆▇█")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command, tls
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 from tests.support.recordings import load
 
 FORM = (

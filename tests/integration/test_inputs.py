@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from tests.support import recordings
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-echo").bytes)["user_input_form"])
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import access, systemctl, units
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.command import KEY
+from tests.support.fake_dify.server import StandIn
 from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
 from tests.support.plans import install, plan

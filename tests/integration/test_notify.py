@@ -17,12 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dify_job import run_workflow
 from dify_job.config.secrets import url_credential
-from dify_job.demo.server import StandIn
 from dify_job.exit_codes import TABLE
 from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.unit_names import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.server import StandIn
 from tests.support.ran import Ran
 from tests.support.receivers import Receiver
 from tests.support.scripted import STARTED, Scripted, answer, finished, stream

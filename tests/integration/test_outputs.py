@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from dify_job.demo.apps import App
-from dify_job.demo.files import returned
-from dify_job.demo.server import StandIn
 from dify_job.run.downloads import files_in, safe_name
 from tests.support import recordings
 from tests.support.accepting import Saying
 from tests.support.command import KEY, Command, tls
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.files import returned
+from tests.support.fake_dify.server import StandIn
 
 QUOTED = '"第一行\\nsecond \u2028 line"'
 OUTPUTS = {"result": "第一行\nsecond \u2028 line", "n": 3, "list": [1, {"a": None}], "empty": ""}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from dify_job.log.journal import MESSAGE_IDS
 from dify_job.state.store import JobState
+from tests.support.fake_dify.server import StandIn
 
 from ..conftest import ROOT, build, tracked
 

@@ -20,11 +20,11 @@ import pytest
 import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
-from dify_job.demo.server import StandIn
 from dify_job.log import redaction
 from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
+from tests.support.fake_dify.server import StandIn
 
 
 @pytest.fixture

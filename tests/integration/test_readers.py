@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import Command, catches
+from tests.support.fake_dify.server import StandIn
 
 F_SETPIPE_SZ = 1031
 

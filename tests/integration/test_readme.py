@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from dify_job.log.journal import MESSAGE_IDS
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.server import StandIn
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")

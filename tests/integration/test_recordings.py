@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from dify_job.dify.models import read_event
 from dify_job.dify.sse import Parser
 from dify_job.run.engine import run_job
 from dify_job.run.result import Result
 from dify_job.run.run_spec import RunLimits, RunSpec
 from tests.support.campaign import Campaign
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 from tests.support.recordings import DATA, KEY, VERSIONS, Recording, runs
 
 # Without an answer to replay: one was compressed and not kept, one never connected.

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
-from dify_job.demo.wire import Replay
 from tests.support.accepting import Saying
 from tests.support.command import APPS, KEY, Command
+from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.wire import Replay
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",

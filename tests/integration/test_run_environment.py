@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.server import StandIn
 from tests.support.ran import Ran
 from tests.support.scripted import (
     Scripted,

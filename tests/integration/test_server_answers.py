@@ -11,9 +11,9 @@ from http.client import HTTPConnection
 
 import pytest
 
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from tests.support.command import APPS, KEY, Command
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 from tests.support.ran import Ran
 from tests.support.scripted import (
     NOT_FOUND,

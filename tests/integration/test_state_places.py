@@ -9,8 +9,8 @@ import pytest
 
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
-from dify_job.demo.server import StandIn
 from tests.support.command import Command
+from tests.support.fake_dify.server import StandIn
 
 NAMES = ("in-flight.json", "lock")
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command, children
+from tests.support.fake_dify.server import StandIn
 
 ENDLESS = (
     "{{ [1]|slice(10**12)|select|list }}",

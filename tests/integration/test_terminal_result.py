@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from dify_job.demo.server import StandIn
 from tests.support.command import KEY, Command
+from tests.support.fake_dify.server import StandIn
 
 
 def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dify_job.demo.apps import App, Node
-from dify_job.demo.server import StandIn
+from tests.support.fake_dify.apps import App, Node
+from tests.support.fake_dify.server import StandIn
 from tests.support.forked import fork_server, starts_afresh
 from tests.support.ran import Ran
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dify_job.demo.wire import Replay
+from tests.support.fake_dify.wire import Replay
 
 DATA = Path(__file__).parents[1] / "data"
 KEY = "app-EXAMPLEKEY000000000000"

@@ -12,9 +12,9 @@ import pytest
 
 import dify_job
 from dify_job import Outcome, run_workflow
-from dify_job.demo.apps import App
-from dify_job.demo.server import StandIn
 from dify_job.state.store import JobState
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.server import StandIn
 
 
 @pytest.fixture

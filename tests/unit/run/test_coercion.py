@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dify_job.demo.apps import App
-from dify_job.demo.files import Refused, Uploads
-from dify_job.demo.form import Mistake, taken
 from dify_job.dify.form import FormField, Parameters, read_parameters
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.run.coercion import coerce, fitted
 from dify_job.run.inputs import needs_form
 from tests.support import recordings
+from tests.support.fake_dify.apps import App
+from tests.support.fake_dify.files import Refused, Uploads
+from tests.support.fake_dify.form import Mistake, taken
 
 VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14), "1.16.1": (1, 16)}
 FORMS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dify_job.demo.files import Upload, Uploads
+from tests.support.fake_dify.files import Upload, Uploads
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""A faithful imitation of Dify servers, as recorded; it extends the demo server's HTTP."""
