@@ -1,6 +1,7 @@
-"""What the checks of one job have before them."""
+"""What the checks of one job look at: the job, the host, the scheduler that has it, and its server."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -11,16 +12,19 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..messages.problem import Command
+from ..run.inputs import Templates
 from ..run.job_state import state_directory
 from ..schedulers import access, units
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
 from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
-from ..schedulers.systemctl import Manager
+from ..schedulers.systemctl import Manager, Unit
 from ..schedulers.systemd import Systemd
+from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord, read_history
-from .server import Servers, check_trust
+from ..state.reader import read_last
+from .server import Servers, ca_file_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class HostContext:
         scheduler: The scheduler that has it, else the one that install would take.
         now: The current time, aware.
         installed: Where it is installed, mostly once or not at all.
-        servers: Answers of the servers, shared by the jobs of one look.
+        servers: Answers of the servers, shared by the jobs of one command.
+        prepared: What install is about to install; None for other commands.
 
     """
 
@@ -43,34 +48,47 @@ class HostContext:
     now: datetime
     installed: tuple[tuple[Backend, InstalledJob], ...] = ()
     servers: Servers = field(default_factory=Servers)
+    prepared: JobSpec | None = None
 
     @classmethod
     def of(
         cls,
         job: Job,
         config: Config,
-        found: list[tuple[Backend, InstalledJob]],
+        found: Sequence[tuple[Backend, InstalledJob]],
         now: datetime,
         *,
         backend: str = "auto",
         scope: Scope | None = None,
         servers: Servers | None = None,
     ) -> "HostContext":
-        """A job with what is installed of it. backend and scope: asked for, where nothing is."""
+        """Return the context of a job.
+
+        Args:
+            job: The job.
+            config: The configuration that names it.
+            found: What is installed on this host.
+            now: The current time, aware.
+            backend: Of a job that is not installed.
+            scope: The same.
+            servers: Shared by several jobs.
+
+        """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
         # A user's job and one of the machine can have one name: of this config are those that say so.
         own = tuple(each for each in named if config.path and each[1].source == str(config.path.absolute()))
         mine = own or named
         scope = scope or (Scope.SYSTEM if os.geteuid() == 0 else Scope.USER)
-        scheduler = mine[0][0] if mine else likely_backend(backend, scope)
         return cls(
             job=job,
             config=config,
-            scheduler=scheduler,
+            scheduler=mine[0][0] if mine else likely_backend(backend, scope),
             now=now,
             installed=mine,
             servers=servers or Servers(),
         )
+
+    # The job
 
     @cached_property
     def key(self) -> Secret | JobError | None:
@@ -84,11 +102,111 @@ class HostContext:
             return error
 
     @cached_property
+    def templates(self) -> Templates:
+        """The templates as a run from this shell renders them."""
+        return Templates(self.job, self._last_success)
+
+    @cached_property
+    def drafts(self) -> Templates:
+        """The templates with the variables that a unit can have, as after a run that succeeded."""
+        return Templates(self.job, lambda: self.now, dict.fromkeys(self.job.env, "") | os.environ)
+
+    def _last_success(self) -> datetime | None:
+        last = read_last(self.state) or {}
+        text = last.get("call_time") if last.get("outcome") == "succeeded" else None
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+    @cached_property
     def app(self) -> AppProbe | None:
         """What the server says of the app; None where it cannot be asked, or no time is left for it."""
-        if not isinstance(self.key, Secret) or check_trust(self.job) is not None:
+        if not isinstance(self.key, Secret) or ca_file_error(self.job) is not None:
             return None
         return self.servers.look(self.job, self.key)
+
+    # Where it is installed
+
+    @property
+    def one(self) -> InstalledJob | None:
+        """The installation that is looked at."""
+        return self.installed[0][1] if self.installed else None
+
+    @property
+    def python(self) -> Path | None:
+        """The interpreter in the unit or crontab entry; None where there is none."""
+        return self.one.python if self.one else None
+
+    @property
+    def system(self) -> bool:
+        """True for a job of the machine."""
+        return self.scheduler.scope is Scope.SYSTEM
+
+    @property
+    def by_cron(self) -> bool:
+        """True where cron starts the job."""
+        return self.scheduler.by_cron
+
+    @property
+    def systemd_version(self) -> int | None:
+        """The version of systemd that starts the job; None for cron."""
+        return self.scheduler.version if isinstance(self.scheduler, Systemd) else None
+
+    @property
+    def manager(self) -> Manager:
+        """The service manager of the scope."""
+        return (
+            self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
+        )
+
+    @cached_property
+    def units(self) -> dict[str, Unit]:
+        """The job's units as the manager has them, by name; none for cron."""
+        return {} if self.by_cron else self.manager.show(unit_names(self.job.name))
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """What install would give the scheduler, with the interpreter that is there."""
+        return self.prepared or job_spec(self.job, self.config_path, python=self.python)
+
+    @property
+    def config_path(self) -> Path:
+        """The config that the job's unit names."""
+        if self.one and self.one.source:
+            return Path(self.one.source)
+        return config_place(self.config, self.scheduler.scope)
+
+    @cached_property
+    def account(self) -> access.Account | None:
+        """The user that the job runs as; None for a run_as that is no user."""
+        if not self.system:
+            return access.caller()
+        version = self.systemd_version
+        if version is not None and units.is_dynamic(self.spec, self.scheduler.scope, version):
+            return access.DYNAMIC
+        try:
+            return access.account_of(self.job.run_as or "root", confined=version is not None)
+        except JobError:
+            return None
+
+    @property
+    def key_by_manager(self) -> bool:
+        """True where systemd reads the key for the unit."""
+        version = self.systemd_version
+        return version is not None and units.key_by_manager(self.scheduler.scope, version)
+
+    # Its records
+
+    @property
+    def state(self) -> Path:
+        """The job's state directory, whether it is there or not."""
+        if self.one is not None and not os.environ.get("STATE_DIRECTORY"):
+            return self.one.state
+        return state_directory(self.job, self.config.path)
+
+    @property
+    def state_is_hidden(self) -> bool:
+        """True for the state of a job of the machine that the caller has no access to."""
+        there = os.path.lexists(self.state)
+        return self.system and os.geteuid() != 0 and there and not os.access(self.state, os.R_OK | os.X_OK)
 
     @cached_property
     def history(self) -> tuple[RunRecord, ...] | None:
@@ -98,81 +216,17 @@ class HostContext:
         except OSError:
             return None
 
-    @property
-    def one(self) -> InstalledJob | None:
-        """The installation that is looked at."""
-        return self.installed[0][1] if self.installed else None
-
-    @property
-    def python(self) -> Path | None:
-        """The interpreter in the unit or crontab line; None where there is none to be read."""
-        return self.one.python if self.one else None
-
-    @property
-    def by_cron(self) -> bool:
-        """True where cron keeps the time."""
-        return self.scheduler.by_cron
-
-    @property
-    def systemd_version(self) -> int | None:
-        """The version of systemd that keeps the time; None for cron."""
-        return self.scheduler.version if isinstance(self.scheduler, Systemd) else None
-
-    @property
-    def manager(self) -> Manager:
-        """The service manager that keeps the time."""
-        return (
-            self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
-        )
+    # Commands
 
     def systemctl(self, *words: str) -> Command:
-        """The command that tells that manager something."""
+        """Return a command for the service manager."""
         program = ("systemctl",) if self.system else ("systemctl", "--user")
-        return Command((*program, *words), needs_root=self.system)
+        return self.as_owner(*program, *words)
 
     def command(self, *words: str) -> Command:
-        """A command of dify-job that changes what is installed."""
-        return Command(("dify-job", *words), needs_root=self.system)
+        """Return a command of dify-job that changes what is installed."""
+        return self.as_owner("dify-job", *words)
 
     def as_owner(self, *words: str) -> Command:
-        """A command on what belongs to the owner of the job: root, or the caller."""
+        """Return a command on what belongs to the owner of the job: root, or the caller."""
         return Command(words, needs_root=self.system)
-
-    @property
-    def system(self) -> bool:
-        """True for a job of the machine."""
-        return self.scheduler.scope is Scope.SYSTEM
-
-    @property
-    def config_path(self) -> Path:
-        """The config that the job's unit names."""
-        return (
-            Path(self.one.source)
-            if self.one and self.one.source
-            else config_place(self.config, self.scheduler.scope)
-        )
-
-    @property
-    def plan(self) -> JobSpec:
-        """The plan that install would have for it, with the interpreter that there is."""
-        return job_spec(self.job, self.config_path, python=self.python)
-
-    @property
-    def account(self) -> access.Account | None:
-        """Who the job runs as; None for a run_as that is no user, which has a line of its own."""
-        if not self.system:
-            return access.caller()
-        version = self.systemd_version
-        if version is not None and units.is_dynamic(self.plan, self.scheduler.scope, version):
-            return access.DYNAMIC
-        try:
-            return access.account_of(self.job.run_as or "root", confined=version is not None)
-        except JobError:
-            return None
-
-    @property
-    def state(self) -> Path:
-        """The job's state directory, whether it is there or not."""
-        if self.one is not None and not os.environ.get("STATE_DIRECTORY"):
-            return self.one.state
-        return state_directory(self.job, self.config.path)

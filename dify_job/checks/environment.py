@@ -1,15 +1,15 @@
-"""What the caller's shell has, and a unit or a crontab line has not: variables of templates, proxy, CAs."""
+"""Variables that the caller's shell has, and a unit or crontab entry has not: of templates, proxy, CAs."""
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
-from ..messages.message import msg
-from ..messages.problem import Problem
+from ..messages.message import join, msg
+from ..messages.problem import Problem, command
 from ..schedulers.unit_names import unit_names
 from .context import HostContext
 from .finding import ok, place_of, warn
@@ -17,25 +17,24 @@ from .finding import ok, place_of, warn
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 
 
-def check_environment(context: HostContext) -> Iterator[Problem]:
-    """Nothing where the job needs none of them."""
-    wanted = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
-    if not wanted:
-        return
+def check_environment(context: HostContext) -> Problem | None:
+    """Check the variables that the job needs; None where it needs none."""
+    needed = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
+    if not needed:
+        return None
     service = unit_names(context.job.name)[0]
     names = set[str]() if context.by_cron else context.manager.variables(service)
-    missing = sorted(wanted - names) if names is not None else []
-    if missing:
-        text = msg(
-            "{missing}: your shell may set it, but nothing sets it for a scheduled run",
-            missing=", ".join(missing),
-        )
-        yield warn("environment", text, _mend(context, missing, service))
-    else:
-        yield ok("environment", msg("set for the service: {sorted}", sorted=", ".join(sorted(wanted))))
+    missing = sorted(needed - names) if names is not None else []
+    if not missing:
+        return ok(msg("set for the service: {sorted}", sorted=", ".join(sorted(needed))))
+    text = msg(
+        "{missing}: your shell may set it, but nothing sets it for a scheduled run",
+        missing=", ".join(missing),
+    )
+    return warn(text, _fix(context, missing, service))
 
 
-def _mend(context: HostContext, missing: Sequence[str], service: str) -> str:
+def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
     for name in missing:
         if name in (*_BUNDLES, "SSL_CERT_FILE"):
             return msg(
@@ -56,14 +55,14 @@ def _mend(context: HostContext, missing: Sequence[str], service: str) -> str:
 
 
 def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
-    """Puts values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
+    """Put values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
     [unit] = [path for path in context.one.paths if path.name == service] if context.one else []
-    place = shlex.quote(f"{unit}.d")
+    directory = f"{unit}.d"
+    place = shlex.quote(directory)
     pairs = " ".join(f'"{name}=${name}"' for name in missing)
     quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
     write = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]' >{place}/environment.conf"
-    reload = context.systemctl("daemon-reload")
-    return msg("mkdir -p {place} && {write} && {reload}", place=place, write=write, reload=reload)
+    return join(" && ", (command("mkdir", "-p", directory), write, context.systemctl("daemon-reload")))
 
 
 def _bundle_variable(job: Job) -> list[str]:

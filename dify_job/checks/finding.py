@@ -1,15 +1,21 @@
-"""What a check found: a problem with its fix, or that all is well."""
-
-import shlex
+"""What a check found: a problem with its fix, or that all is well. The registry gives it its name."""
 
 from ..config.model import Job, Source
 from ..config.schema import VARIABLES
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Command, Problem, Severity
+from ..messages.problem import Problem, Severity
 
 
 def place_of(job: Job, key: str) -> str:
-    """Where a person edits a key of a job: file and line, or the table that it would stand in."""
+    """Return where a person edits a key of a job: file and line, or the table that it would stand in.
+
+    Args:
+        job: The job.
+        key: The name of the setting.
+
+    """
     if (origin := job.origins.get(key)) is not None:
         return str(origin)
     file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
@@ -18,21 +24,41 @@ def place_of(job: Job, key: str) -> str:
     return msg("[jobs.{name}] of {value}", name=job.name, value=file or msg("a config file"))
 
 
-def by_root(words: str) -> Command:
-    """A command that only root can give. words: as a shell reads them."""
-    return Command(shlex.split(words), needs_root=True)
+def ok(message: str) -> Problem:
+    """Return that nothing prevents the next run."""
+    return Problem("", Severity.OK, message)
 
 
-def ok(name: str, message: str) -> Problem:
-    """Nothing is in the way of the next run."""
-    return Problem(name, Severity.OK, message)
+def warn(message: str, fix: str | None, outcome: Outcome | None = None) -> Problem:
+    """Return a problem with which the next run starts, but not as somebody may expect.
+
+    Args:
+        message: What is wrong.
+        fix: What fixes it.
+        outcome: How install ends where it refuses the job for it.
+
+    """
+    return Problem("", Severity.WARN, message, fix, outcome)
 
 
-def warn(name: str, message: str, fix: str | None) -> Problem:
-    """The next run goes, but not as somebody may think."""
-    return Problem(name, Severity.WARN, message, fix)
+def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG) -> Problem:
+    """Return a problem that makes the next run fail, or prevents it.
+
+    Args:
+        message: What is wrong.
+        fix: What fixes it.
+        outcome: How install ends where it refuses the job for it.
+
+    """
+    return Problem("", Severity.FAIL, message, fix, outcome)
 
 
-def fail(name: str, message: str, fix: str | None) -> Problem:
-    """The next run does not come to its end, or is not started."""
-    return Problem(name, Severity.FAIL, message, fix)
+def failure_of(error: JobError, fix: str | None = None) -> Problem:
+    """Return an error as a problem.
+
+    Args:
+        error: The error, with its own hint.
+        fix: What fixes it, where that is more than the hint.
+
+    """
+    return fail(error.message, fix or error.hint, error.outcome)

@@ -1,4 +1,4 @@
-"""The HTTP interface, where a job has one: whether systemd listens, whom it lets in, and what it starts."""
+"""The HTTP interface of a job: whether systemd listens, who has access, and which program answers."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ from .finding import fail, ok, warn
 
 
 def check_http_socket(context: HostContext) -> Problem | None:
-    """None where no interface serves the job."""
+    """Check the HTTP interface; None where none serves the job."""
     state = HttpSocket(context.scheduler.scope).state() if not context.by_cron else None
     if state is None or context.job.name not in state.jobs:
         return None
@@ -31,42 +31,38 @@ def _check_units(state: HttpSocketStatus) -> Problem:
         there = [str(path) for path in state.edited]
         text = msg("edited by hand, so that install refuses to change them: {there}", there=" ".join(there))
         remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
-        return warn("http", text, join(" && ", (remove, again)))
+        return warn(text, join(" && ", (remove, again)))
     if state.config is None:
-        return fail("http", msg("one of its two units is missing"), again)
-    return warn("http", msg("its units are of another version of dify-job, or for another systemd"), again)
+        return fail(msg("one of its two units is missing"), again)
+    return warn(msg("its units are of another version of dify-job, or for another systemd"), again)
 
 
-def _check_answers(state: HttpSocketStatus, door: HttpSocketConfig) -> Problem | None:
+def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem | None:
     """None where a request gets an answer."""
-    if not os.access(door.python, os.X_OK):
-        text = msg("{python}, which answers, is gone or cannot be run", python=door.python)
-        return fail("http", text, _again(state))
-    if (fault := _fault_of_token(door)) is not None:
-        return fail(
-            "http", msg("nobody is let in: {message}", message=fault.message), _token(door) or fault.hint
-        )
+    if not os.access(http.python, os.X_OK):
+        text = msg("{python}, which answers, is gone or cannot be run", python=http.python)
+        return fail(text, _again(state))
+    if (fault := _fault_of_token(http)) is not None:
+        return fail(msg("nobody is let in: {message}", message=fault.message), _token(http) or fault.hint)
     return None
 
 
-def _check_listens(context: HostContext, state: HttpSocketStatus, door: HttpSocketConfig) -> Problem:
+def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSocketConfig) -> Problem:
     if state.listening is False:
-        text = msg("nothing listens on {listen}: its socket unit is not active", listen=door.listen)
-        return fail("http", text, context.systemctl("enable", "--now", SOCKET))
+        text = msg("nothing listens on {listen}: its socket unit is not active", listen=http.listen)
+        return fail(text, context.systemctl("enable", "--now", SOCKET))
     if not state.enabled:
         text = msg("it listens until the next boot only: its socket is not enabled")
-        return warn("http", text, context.systemctl("enable", SOCKET))
+        return warn(text, context.systemctl("enable", SOCKET))
     if state.listening is None:
-        return ok(
-            "http", msg("systemd is to listen on {listen} for {who}", listen=door.listen, who=_who(door))
-        )
-    return ok("http", msg("systemd listens on {listen} for {who}", listen=door.listen, who=_who(door)))
+        return ok(msg("systemd is to listen on {listen} for {who}", listen=http.listen, who=_who(http)))
+    return ok(msg("systemd listens on {listen} for {who}", listen=http.listen, who=_who(http)))
 
 
-def _fault_of_token(door: HttpSocketConfig) -> JobError | None:
-    path = door.token_file
+def _fault_of_token(http: HttpSocketConfig) -> JobError | None:
+    path = http.token_file
     if path is None or not (os.geteuid() == 0 or is_missing(path) or os.access(path, os.R_OK)):
-        return None  # not for the caller to read, as it should be
+        return None  # the caller cannot read it, as it should be
     try:
         read_token(path)
     except JobError as error:
@@ -74,30 +70,31 @@ def _fault_of_token(door: HttpSocketConfig) -> JobError | None:
     return None
 
 
-def _token(door: HttpSocketConfig) -> str | None:
+def _token(http: HttpSocketConfig) -> str | None:
     """A new token, where there is none."""
-    path = door.token_file
+    path = http.token_file
     if path is None or not is_missing(path):
         return None
-    there = shlex.quote(str(path))
-    return msg("install -m 600 /dev/null {there} && openssl rand -hex 32 >{there}", there=there)
+    create = command("install", "-m", "600", "/dev/null", str(path))
+    write = join(" >", (command("openssl", "rand", "-hex", "32"), shlex.quote(str(path))))
+    return join(" && ", (create, write))
 
 
-def _who(door: HttpSocketConfig) -> str:
-    if door.token_file is not None:
-        return msg("whoever has the token in {token_file}", token_file=door.token_file)
-    return "root" if not door.uid else msg("root and {name_of}", name_of=access.name_of(door.uid))
+def _who(http: HttpSocketConfig) -> str:
+    if http.token_file is not None:
+        return msg("everybody with the token in {token_file}", token_file=http.token_file)
+    return msg("root and {name_of}", name_of=access.name_of(http.uid)) if http.uid else "root"
 
 
 def _again(state: HttpSocketStatus) -> Command:
     """The install that gives the same interface; by sudo the caller is let in, and so is who was before."""
-    http_socket, needs_root = state.config, state.scope is Scope.SYSTEM
-    if http_socket is None:
+    http, needs_root = state.config, state.scope is Scope.SYSTEM
+    if http is None:
         return command("dify-job", "install", *state.jobs, "--http", needs_root=needs_root)
-    words = ["dify-job", "--config", str(http_socket.config_path), "install", *http_socket.jobs, "--http"]
-    words += ["--http-listen", http_socket.listen]
-    if http_socket.token_file is not None:
-        words += ["--http-token-file", str(http_socket.token_file)]
-    if http_socket.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(http_socket.uid):
-        words = ["env", f"SUDO_UID={http_socket.uid}", *words]
+    words = ["dify-job", "--config", str(http.config_path), "install", *http.jobs, "--http"]
+    words += ["--http-listen", http.listen]
+    if http.token_file is not None:
+        words += ["--http-token-file", str(http.token_file)]
+    if http.uid and os.geteuid() == 0 and os.environ.get("SUDO_UID") != str(http.uid):
+        words = ["env", f"SUDO_UID={http.uid}", *words]
     return command(*words, needs_root=needs_root)

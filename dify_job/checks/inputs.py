@@ -1,8 +1,8 @@
-"""The inputs and files of a job against the form of its app, as a run would hold them to it."""
+"""The inputs and files of a job against the form of its app, as a run would check them."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
 
 from ..config.model import Job
 from ..dify.app_info import AppProbe
@@ -10,78 +10,151 @@ from ..dify.form import empty_required
 from ..dify.models import version_of
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import Problem
 from ..run import coercion
 from ..run import files as run_files
 from ..run.inputs import needs_form
+from ..run.preflight import obstacle
 from ..schedulers import access
-from .finding import fail, ok, place_of, warn
+from .context import HostContext
+from .finding import fail, failure_of, ok, place_of, warn
 from .settings import grant_access_command
 
 
-def check_inputs(
-    job: Job, inputs: Mapping[str, Any] | JobError, files: Mapping[str, Any], seen: AppProbe | None
-) -> Problem | None:
-    """What Dify would refuse or drop; None where the form is not known. inputs: rendered, or why not."""
-    place = place_of(job, "inputs")
-    if isinstance(inputs, JobError):
-        return fail(
-            "inputs", inputs.message, msg("edit inputs in {place}; {hint}", place=place, hint=inputs.hint)
+def check_input_templates(context: HostContext) -> Problem | None:
+    """Check that the inputs can be rendered."""
+    try:
+        context.drafts.inputs()
+    except JobError as error:
+        return failure_of(error, _edit(context, "inputs", error))
+    return None
+
+
+def check_file_names(context: HostContext) -> Problem | None:
+    """Check that the names of the files can be rendered, and that those that are constant are there."""
+    try:
+        context.drafts.files()
+        # A name that is a template is of a file that need not be there yet.
+        listed = {key: [one] if isinstance(one, str) else one for key, one in context.job.files.items()}
+        run_files.look_at(
+            {key: [name for name in names if name and "{" not in name] for key, names in listed.items()}
         )
+    except JobError as error:
+        return failure_of(error, _edit(context, "files", error))
+    return None
+
+
+def check_required_inputs(context: HostContext) -> Problem | None:
+    """Check that no required input is empty, where the app's form is known; a template is something."""
+    job, seen = context.job, _usable(context)
+    if seen is None or seen.parameters is None or job.workflow_id is not None:
+        return None  # another version can have another form
+    given = {**job.inputs, **job.files}
+    form = [field for field in seen.parameters.form if field.default is None or field.variable in given]
+    empty = empty_required(form, given)
+    if not empty:
+        return None
+    texts = [msg("the input {variable} is required by the app", variable=name) for name in empty]
+    return fail(join("; ", texts), _edit_to_form(job, seen))
+
+
+def check_inputs(context: HostContext) -> Problem | None:
+    """Check what Dify would refuse or drop; None where the form is not known."""
+    job, seen = context.job, _usable(context)
+    try:
+        inputs = context.templates.inputs()
+    except JobError as error:
+        return failure_of(error, _edit(context, "inputs", error))
     if seen is None or seen.parameters is None:
         return None
-    version = version_of({"X-Version": seen.version or ""})
-    form = [field.variable for field in seen.parameters.form]
-    fix = msg(
-        "edit inputs in {place}; the app's inputs: {value}", place=place, value=", ".join(form) or "none"
-    )
     try:
-        coercion.fitted(inputs, seen.parameters, version, files)
+        files = context.templates.files()
+    except JobError:
+        files = {}
+    form = [field.variable for field in seen.parameters.form]
+    fix = _edit_to_form(job, seen)
+    try:
+        coercion.fitted(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
     except JobError as error:
-        held = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
-        return (fail if held else warn)("inputs", f"{error.message}{_of_another(job)}", fix)
+        checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
+        return (fail if checked else warn)(join("", (error.message, _of_another(job))), fix)
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
             "the app has no input {unknown}: Dify drops it without a word{of_another}",
             unknown=", ".join(unknown),
             of_another=_of_another(job),
         )
-        return warn("inputs", text, fix)
-    required = sum(field.required for field in seen.parameters.form)
+        return warn(text, fix)
     text = msg(
         "fit the app's form: {value} given, {required} required{of_another}",
         value=len(inputs) + len(files),
-        required=required,
+        required=sum(field.required for field in seen.parameters.form),
         of_another=_of_another(job),
     )
-    return ok("inputs", text)
+    return ok(text)
 
 
-def refuse_empty_inputs(job: Job, seen: AppProbe | None) -> None:
-    """Refuse a job that could only fail, or run on nothing, where the app's form is known.
+def check_file_access(context: HostContext) -> Problem | None:
+    """Check that the job's user can read the files that are named as they are."""
+    paths = [path for path in context.spec.reads if path != context.job.ca_file]
+    return _unreadable(context, paths)
 
-    Args:
-        job: The job, whose templates need not be rendered: a template is something.
-        seen: What its server told; None where it was not asked.
 
-    Raises:
-        JobError: Required inputs are missing or empty (config).
-    """
-    if seen is None or seen.parameters is None:
-        return
-    empty = empty_required(seen.parameters.form, {**job.inputs, **job.files})
-    if empty and job.workflow_id is None:  # another version can have another form
-        raise JobError(
-            Outcome.CONFIG,
-            msg(
-                "the app {app!r} requires inputs that job {job} leaves empty: {inputs}",
-                app=seen.name,
-                job=job.name,
-                inputs=", ".join(empty),
-            ),
-            msg("fill them in: edit inputs in {place}", place=place_of(job, "inputs")),
-        )
+def check_files(context: HostContext) -> Problem | None:
+    """Check the files as a run would send them; None where the job has none."""
+    try:
+        files = context.templates.files()
+        if not files:
+            return None
+        found = run_files.look_at(files)
+        seen = _usable(context)
+        if seen is not None and seen.parameters is not None:
+            fields = {field.variable: field for field in seen.parameters.form}
+            run_files.check(found, fields, seen.parameters.limits)
+    except JobError as error:
+        return failure_of(error, _edit(context, "files", error))
+    paths = (file.path for given in found.values() for file in given if file.path is not None)
+    if (problem := _unreadable(context, paths)) is not None:
+        return problem
+    return ok(msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))
+
+
+def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
+    account, place = context.account, place_of(context.job, "files")
+    if account is None:
+        return None
+    for path in paths:
+        if (why := access.obstacle(path, account, os.R_OK)) is not None:
+            fix: str | None = grant_access_command(path, account, os.R_OK)
+            if access.is_hidden(path, account):
+                fix = msg("edit files in {place}: another directory, below /srv for example", place=place)
+            copy = msg("edit files in {place}: a copy that {name} can read", place=place, name=account.name)
+            text = msg("{name} cannot read {path}: {why}", name=account.name, path=path, why=why)
+            return fail(text, fix or copy)
+    return None
+
+
+def _edit(context: HostContext, key: str, error: JobError) -> str:
+    place = place_of(context.job, key)
+    if error.outcome is Outcome.NO_INPUT and context.account is not None:
+        name = context.account.name
+        return msg("put a file there that {name} can read, or edit files in {place}", name=name, place=place)
+    return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)
+
+
+def _edit_to_form(job: Job, seen: AppProbe) -> str:
+    form = [field.variable for field in seen.parameters.form] if seen.parameters is not None else []
+    return msg(
+        "edit inputs in {place}; the app's inputs: {value}",
+        place=place_of(job, "inputs"),
+        value=", ".join(form) or msg("none"),
+    )
+
+
+def _usable(context: HostContext) -> AppProbe | None:
+    """What the server says of an app that can be run."""
+    return context.app if context.app is not None and obstacle(context.app) is None else None
 
 
 def _of_another(job: Job) -> str:
@@ -92,46 +165,3 @@ def _of_another(job: Job) -> str:
         "; that is the newest version's form, and workflow_id {workflow_id} can have another",
         workflow_id=job.workflow_id,
     )
-
-
-def check_files(
-    job: Job,
-    files: Mapping[str, Sequence[str]] | JobError,
-    account: access.Account,
-    seen: AppProbe | None,
-) -> Problem | None:
-    """The files that the job hands over; None where it has none."""
-    place = place_of(job, "files")
-    if isinstance(files, JobError):
-        return fail(
-            "files", files.message, msg("edit files in {place}; {hint}", place=place, hint=files.hint)
-        )
-    if not files:
-        return None
-    try:
-        found = run_files.look_at(files)
-        if seen is not None and seen.parameters is not None:
-            fields = {field.variable: field for field in seen.parameters.form}
-            run_files.check(found, fields, seen.parameters.limits)
-    except JobError as error:
-        there = msg(
-            "put a file there that {name} can read, or edit files in {place}", name=account.name, place=place
-        )
-        edit = (
-            there
-            if error.outcome is Outcome.NO_INPUT
-            else msg("edit files in {place}; {hint}", place=place, hint=error.hint)
-        )
-        return fail("files", error.message, edit)
-    for file in (file for given in found.values() for file in given):
-        if file.path is not None and (why := access.obstacle(file.path, account, os.R_OK)) is not None:
-            fix = grant_access_command(file.path, account, os.R_OK)
-            if access.is_hidden(file.path, account):
-                fix = msg("edit files in {place}: another directory, below /srv for example", place=place)
-            return fail(
-                "files",
-                msg("{name} cannot read {path}: {why}", name=account.name, path=file.path, why=why),
-                fix
-                or msg("edit files in {place}: a copy that {name} can read", place=place, name=account.name),
-            )
-    return ok("files", msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))

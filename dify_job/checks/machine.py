@@ -9,8 +9,7 @@ import stat
 from functools import cache
 from pathlib import Path
 
-from ..dify.app_info import AppProbe
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import Problem, command
 from ..schedulers import access, systemctl
 from ..state.reader import lock_holder
@@ -18,7 +17,7 @@ from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import by_root, fail, ok, warn
+from .finding import fail, ok, warn
 
 _SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -28,24 +27,26 @@ _MOST_SKEW = 60.0  # seconds
 _LEAST_FREE, _LITTLE_FREE = 10_000_000, 100_000_000  # bytes
 
 
-def check_clock(seen: AppProbe | None) -> Problem:
-    """Whether schedules mean what they say."""
-    ahead = seen.clock_ahead if seen is not None else None
+def check_clock(context: HostContext) -> Problem:
+    """Check the clock, by which schedules run."""
+    ahead = context.app.clock_ahead if context.app is not None else None
+    set_clock = command("timedatectl", "set-ntp", "true", needs_root=True)
     if ahead is not None and abs(ahead) > _MOST_SKEW:
-        way = msg("ahead of") if ahead > 0 else "behind"
-        text = msg("this machine's clock is {abs:.0f} s {way} the server's", abs=abs(ahead), way=way)
+        if ahead > 0:
+            text = msg("this machine's clock is {abs:.0f} s ahead of the server's", abs=ahead)
+        else:
+            text = msg("this machine's clock is {abs:.0f} s behind the server's", abs=-ahead)
         return warn(
-            "clock",
             text,
-            msg("{by_root} (on the machine that is wrong)", by_root=by_root("timedatectl set-ntp true")),
+            msg("{command} (on the machine that is wrong)", command=set_clock),
         )
     synchronised = _synchronised()
     if synchronised is False:
-        return warn("clock", msg("the clock is not synchronised"), by_root("timedatectl set-ntp true"))
+        return warn(msg("the clock is not synchronised"), set_clock)
     state = msg("synchronised") if synchronised else msg("not known whether it is synchronised")
     if ahead is None:
-        return ok("clock", state)
-    return ok("clock", msg("{state}; agrees with the server's", state=state))
+        return ok(state)
+    return ok(msg("{state}; agrees with the server's", state=state))
 
 
 @cache
@@ -59,30 +60,30 @@ def _synchronised() -> bool | None:
 
 
 def check_journal(context: HostContext) -> Problem:
-    """Whether the log of a run can be read afterwards."""
+    """Check that the log of a run can be read afterwards."""
     if not _JOURNAL.exists():
         return _check_without_journal(context)
     if not _listens(_JOURNAL):
-        again = by_root("systemctl restart systemd-journald.socket systemd-journald")
-        return warn("journal", msg("journald does not run: the log of a run goes nowhere"), again)
-    if _keeps_nothing():
+        again = command(
+            "systemctl", "restart", "systemd-journald.socket", "systemd-journald", needs_root=True
+        )
+        return warn(msg("journald does not run: the log of a run goes nowhere"), again)
+    if _stores_nothing():
         there = "/etc/systemd/journald.conf.d"
-        keep = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
-        fix = by_root(f"sh -c {shlex.quote(f'{keep} && systemctl restart systemd-journald')}")
+        store = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
+        fix = command("sh", "-c", f"{store} && systemctl restart systemd-journald", needs_root=True)
         return warn(
-            "journal",
             msg(
-                "journald keeps nothing (Storage=none): {command} shows nothing",
+                "journald stores nothing (Storage=none): {command} shows nothing",
                 command=command("dify-job", "logs"),
             ),
             fix,
         )
     if os.geteuid() == 0 or not context.system or _in_group():
-        return ok("journal", msg("{command} shows it", command=command("dify-job", "logs", context.job.name)))
+        return ok(msg("{command} shows it", command=command("dify-job", "logs", context.job.name)))
     name = access.name_of(os.geteuid())
     text = msg("{name} cannot read the journal of the machine's units", name=name)
     return warn(
-        "journal",
         text,
         msg(
             "{command} (and log in again)",
@@ -95,16 +96,16 @@ def _check_without_journal(context: HostContext) -> Problem:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = context.job.log_file
     if not context.by_cron or _listens(_SYSLOG):
-        return ok(
-            "journal", msg("none here; the log goes to syslog") if context.by_cron else msg("none here")
-        )
+        return ok(msg("none here; the log goes to syslog") if context.by_cron else msg("none here"))
     if file is None:
         text = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
-        fix = msg("{by_root} (or set log_file in the job)", by_root=by_root("apt-get install rsyslog"))
-        return warn("journal", text, fix)
+        fix = msg(
+            "{command} (or set log_file in the job)",
+            command=command("apt-get", "install", "rsyslog", needs_root=True),
+        )
+        return warn(text, fix)
     if is_missing(file.parent, stat.S_ISDIR):
         return warn(
-            "journal",
             msg("the directory of log_file {file} does not exist", file=file),
             command("mkdir", "-p", str(file.parent)),
         )
@@ -117,18 +118,17 @@ def _check_without_journal(context: HostContext) -> Problem:
         )
         own = file.parent / "dify-job"
         return warn(
-            "journal",
             text,
             msg(
                 "{command} and set log_file to a file in it",
                 command=command("install", "-d", "-o", context.account.name, str(own), needs_root=True),
             ),
         )
-    return ok("journal", msg("none here; the log goes to {file}", file=file))
+    return ok(msg("none here; the log goes to {file}", file=file))
 
 
 @cache
-def _keeps_nothing() -> bool:
+def _stores_nothing() -> bool:
     done = subprocesses.run(["systemd-analyze", "cat-config", "systemd/journald.conf"], limit=5.0)
     data = re.findall(r"(?m)^Storage=(.*)$", done.text)
     return data[-1:] == ["none"]
@@ -152,20 +152,20 @@ def _in_group() -> bool:
 
 
 def check_state(context: HostContext) -> Problem:
-    """Whether lock and records can be kept, and who holds the lock."""
+    """Check that lock and records can be written, and who holds the lock."""
     if context.job.state == "none":
-        return ok("state", msg('none is kept (state = "none")'))
+        return ok(msg('none is stored (state = "none")'))
     directory = context.state
-    if is_hidden(context):
-        return ok("state", msg("permission denied: {directory}", directory=directory))
+    if context.state_is_hidden:
+        return ok(msg("permission denied: {directory}", directory=directory))
     there = _nearest(directory)
     if (bad := _cannot_be_written(context, there)) is not None:
         return bad
     if there != directory:
-        return ok("state", msg("{directory} will be created on the first run", directory=directory))
+        return ok(msg("{directory} will be created on the first run", directory=directory))
     held = lock_holder(directory, context.now)
     if held is None:
-        return ok("state", msg("{directory}, its lock is free", directory=directory))
+        return ok(msg("{directory}, its lock is free", directory=directory))
     who, since = held
     if since > context.job.timeout + 300:
         text = msg(
@@ -173,8 +173,8 @@ def check_state(context: HostContext) -> Problem:
             who=who,
             value=since / 60,
         )
-        return warn("state", text, _stop(context, who))
-    return ok("state", msg("{directory}; a run is under way ({who})", directory=directory, who=who))
+        return warn(text, _stop(context, who))
+    return ok(msg("{directory}; a run is under way ({who})", directory=directory, who=who))
 
 
 def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
@@ -182,28 +182,24 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
     directory = context.state
     if (strange := _in_its_place(context, there)) is not None:
         return fail(
-            "state",
             strange,
             command("mv", str(there), f"{there}.old"),
         )
     account = context.account
     name = account.name if account is not None else context.job.run_as
     if os.statvfs(there).f_flag & os.ST_RDONLY:
-        writable = by_root(
-            f"sh -c 'mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})'"
-        )
+        remount = f"mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})"
+        writable = command("sh", "-c", remount, needs_root=True)
         text = msg("{there} is on a file system that is mounted read-only", there=there)
-        return fail(
-            "state", text, msg("{writable} (dmesg tells it if an error made it so)", writable=writable)
-        )
+        return fail(text, msg("{writable} (dmesg shows whether an error caused it)", writable=writable))
     by_systemd = context.system and not context.by_cron  # StateDirectory= makes it, and gives it to its user
     writer = access.ROOT if there != directory and context.system else account
     why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
         mine = ("chown", "-R", str(name), str(there))
-        anew = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
+        create = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
         text = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
-        return fail("state", text, command(*(mine if there == directory else anew), needs_root=True))
+        return fail(text, command(*(mine if there == directory else create), needs_root=True))
     return None
 
 
@@ -220,12 +216,6 @@ def _in_its_place(context: HostContext, there: Path) -> str | None:
     )
 
 
-def is_hidden(context: HostContext) -> bool:
-    """True for the state of a job of the machine that the caller may not look at."""
-    there = os.path.lexists(context.state)
-    return context.system and os.geteuid() != 0 and there and not os.access(context.state, os.R_OK | os.X_OK)
-
-
 def _stop(context: HostContext, who: str) -> str:
     if context.one is not None and context.one.running:
         return context.systemctl("stop", f"dify-job-{context.job.name}.service")
@@ -240,7 +230,7 @@ def _nearest(path: Path) -> Path:
 
 
 def check_disk(context: HostContext) -> Problem:
-    """Room for records and output."""
+    """Check the space for records and output."""
     places = {_nearest(context.state)} if context.job.state != "none" else set()
     output = context.job.output.file
     if output and Path(output).is_absolute() and "{" not in output:
@@ -254,15 +244,13 @@ def check_disk(context: HostContext) -> Problem:
         free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
         least = min(least, (free, place)) if least else (free, place)
     if least is None:
-        return ok("disk", msg("nothing is written"))
+        return ok(msg("nothing is written"))
     free, place = least
     text = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
+    look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
+    look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
     if free < _LEAST_FREE:
-        return fail(
-            "disk",
-            msg("{told}: records cannot be kept", told=text),
-            msg("df -h {place}; df -i {place}", place=place),
-        )
+        return fail(msg("{space}: records cannot be stored", space=text), look)
     if free < _LITTLE_FREE:
-        return warn("disk", text, msg("df -h {place}; df -i {place}", place=place))
-    return ok("disk", text)
+        return warn(text, look)
+    return ok(text)

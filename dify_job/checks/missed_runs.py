@@ -6,28 +6,29 @@ from datetime import UTC, datetime, timedelta
 from ..config.model import Job
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem
+from ..messages.problem import Problem, command
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_tick
 from ..system.uptime import booted_at, suspended
-from .finding import by_root, warn
+from .finding import warn
 
 
 def check_missed_runs(
     one: InstalledJob, job: Job | None, past: Sequence[RunRecord] | None, now: datetime
 ) -> Problem | None:
-    """A warning where the last two scheduled runs left no record, else None.
+    """Return a warning where the last two scheduled runs left no record, else None.
 
     A pause, a fresh install and a machine that was off excuse what fell into them.
 
     Args:
-        one: the job as it is installed.
-        job: as it is configured; None where its config cannot be read.
-        past: its history; None where that cannot be read.
-        now: the current time, aware.
+        one: The job as it is installed.
+        job: As it is configured; None where its config cannot be read.
+        past: Its history; None where that cannot be read.
+        now: The current time, aware.
+
     """
     if job is None or job.state == "none" or past is None:
         return None
@@ -58,19 +59,17 @@ def check_missed_runs(
     )
     if one.by_cron:
         return warn(
-            "missed-runs",
             msg("{what}: cron does not start it", what=what),
             msg(
-                "{by_root} (cron starts nothing for an account or password that has expired, nor at the "
+                "{command} (cron starts nothing for an account or password that has expired, nor at the "
                 "expected time where the daemon has a TZ of its own)",
-                by_root=by_root("journalctl -t CRON -n 20"),
+                command=command("journalctl", "-t", "CRON", "-n", "20", needs_root=True),
             ),
         )
-    manager = "systemctl --user" if one.scope is Scope.USER else "systemctl"
+    manager = ("systemctl", "--user") if one.scope is Scope.USER else ("systemctl",)
     return warn(
-        "missed-runs",
         msg("{what}: systemd does not start it", what=what),
-        msg("{manager} status {unit_names}", manager=manager, unit_names=" ".join(unit_names(one.job))),
+        command(*manager, "status", *unit_names(one.job)),
     )
 
 

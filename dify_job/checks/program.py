@@ -1,8 +1,7 @@
-"""What the unit or the crontab line starts: the interpreter, whether it can be reached, and its bytecode."""
+"""The program that the unit or the crontab entry starts: its interpreter and its bytecode."""
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.util import cache_from_source, find_spec
@@ -11,24 +10,15 @@ from pathlib import Path
 from ..config.permissions import fault_of_directories
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, Severity, command
-from ..schedulers import access, units
-from ..schedulers.backend import Scope
+from ..messages.problem import Problem, command
+from ..schedulers import access
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, ok, warn
+from .finding import fail, failure_of, ok, warn
 
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
-
-
-def check_program(context: HostContext) -> Iterator[Problem]:
-    """The interpreter, and, where it is good, whether the service gets to the code and finds it compiled."""
-    yield (interpreter := _check_interpreter(context))
-    if interpreter.severity is Severity.OK and context.python is not None:
-        yield from _check_reach(context)
-        yield _check_bytecode(context, context.python)
 
 
 def missing_module(context: HostContext, module: str) -> bool:
@@ -44,84 +34,89 @@ def _lacks(python: Path, module: str) -> bool:
     return subprocesses.run([str(python), "-P", "-c", f"__import__({module!r})"], limit=10.0).code == 1
 
 
-def _check_interpreter(context: HostContext) -> Problem:
-    job, python = context.job.name, context.python
-    again = msg("{command} (with this dify-job's own interpreter)", command=context.command("install", job))
+def check_program(context: HostContext) -> Problem | None:
+    """Check that the interpreter is there; None where it is, or the caller cannot see it."""
+    python = context.python
     if python is None:
-        return warn("interpreter", msg("no line of ours starts it"), again)
-    if context.system and os.geteuid() != 0 and access.obstacle(python.parent, access.caller(), os.X_OK):
-        return warn(
-            "interpreter",
-            msg("permission denied: {python}", python=python),
-            command("dify-job", "doctor", job, needs_root=True),
+        return warn(msg("no managed file starts it"), _install_again(context))
+    if _is_out_of_sight(context, python) or os.access(python, os.X_OK):
+        return None
+    if is_missing(python):
+        text = msg(
+            "{python} is gone, so that it cannot start: systemd says 203/EXEC, cron nothing", python=python
         )
-    if not os.access(python, os.X_OK):
-        what = msg("is gone") if is_missing(python) else msg("cannot be run")
-        return fail(
-            "interpreter",
-            msg("{python} {what}: systemd says 203/EXEC then, cron nothing", python=python, what=what),
-            again,
-        )
+    else:
+        text = msg("{python} cannot be run: systemd says 203/EXEC, cron nothing", python=python)
+    return fail(text, _install_again(context))
+
+
+def check_interpreter(context: HostContext) -> Problem | None:
+    """Check that the interpreter has dify-job."""
+    python = context.python
+    if python is None:
+        return None
+    if _is_out_of_sight(context, python):
+        again = command("dify-job", "doctor", context.job.name, needs_root=True)
+        return warn(msg("permission denied: {python}", python=python), again)
     if (why := _distrust(python)) is not None:
-        return ok("interpreter", msg("{python}; not tried, for it {why}", python=python, why=why))
+        return ok(msg("{python}; not tried, for it {why}", python=python, why=why))
     done = _tried(python)
     if done.code != 0:
-        text = msg(
-            "{python} has no dify-job: {value}", python=python, value=done.complaint[-200:] or done.code
+        error = done.complaint[-200:] or done.code
+        return fail(
+            msg("{python} has no dify-job: {value}", python=python, value=error), _install_again(context)
         )
-        return fail("interpreter", text, again)
-    other = "" if python == Path(sys.executable) else msg("; this is {executable}", executable=sys.executable)
+    if python == Path(sys.executable):
+        return ok(msg("{python}, {version}", python=python, version=done.text.strip()))
     return ok(
-        "interpreter", msg("{python}, {strip}{other}", python=python, strip=done.text.strip(), other=other)
+        msg(
+            "{python}, {version}; this is {executable}",
+            python=python,
+            version=done.text.strip(),
+            executable=sys.executable,
+        )
     )
+
+
+def _install_again(context: HostContext) -> str:
+    again = context.command("install", context.job.name)
+    return msg("{command} (with this dify-job's own interpreter)", command=again)
+
+
+def _is_out_of_sight(context: HostContext, python: Path) -> bool:
+    """True where a directory above it denies the caller access."""
+    if not context.system or os.geteuid() == 0:
+        return False
+    return access.obstacle(python.parent, access.caller(), os.X_OK) is not None
 
 
 @cache
 def _tried(python: Path) -> subprocesses.Completed:
-    """Its dify-job asked for the version, once for all jobs."""
+    """Ask its dify-job for the version, once for all jobs."""
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
 
 def _distrust(python: Path) -> str | None:
     """Why the caller should not run it: a run_as user can put anything in the place of his interpreter."""
-    beside = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
-    return fault_of_directories(beside) or fault_of_directories(python)
+    there = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
+    return fault_of_directories(there) or fault_of_directories(python)
 
 
-def _check_reach(context: HostContext) -> Iterator[Problem]:
-    """What install refuses: the service's user must get to code and config."""
-    account = context.account
-    if not context.system or account is None:
-        return
-    by_manager = context.systemd_version is not None and units.key_by_manager(
-        Scope.SYSTEM, context.systemd_version
-    )
-    plan = replace(context.plan, reads=(), writes=())  # files and output have lines of their own
-    if os.geteuid() != 0 and not os.access(context.config_path, os.R_OK):
-        return
-    try:
-        access.check_plan(plan, account, key_by_manager=by_manager)
-    except JobError as error:
-        yield fail("reach", error.message, error.hint)
-        return
-    yield ok("reach", msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
-
-
-def _check_bytecode(context: HostContext, python: Path) -> Problem:
-    """Without .pyc files, and with code that the service cannot write, every run compiles what it imports."""
+def check_bytecode(context: HostContext) -> Problem | None:
+    """Check that the code is compiled, where the service cannot write and every run would compile it."""
+    python = context.python
+    if python is None or _is_out_of_sight(context, python) or _distrust(python) is not None:
+        return None
     if python != Path(sys.executable):
-        return ok("bytecode", msg("of another interpreter, not looked at"))
+        return ok(msg("of another interpreter, not checked"))
     missing = list(_uncompiled())
     if not context.system:  # the run leaves them itself, where it may
         missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
-    if missing:
-        roots = sorted({str(_root_of(source)) for source in missing})
-        text = msg(
-            "{len} modules are not compiled: each run compiles them anew (1.8 times the CPU)",
-            len=len(missing),
-        )
-        return warn("bytecode", text, command(str(python), "-m", "compileall", "-q", *roots))
-    return ok("bytecode", "compiled")
+    if not missing:
+        return ok(msg("compiled"))
+    roots = sorted({str(_root_of(source)) for source in missing})
+    text = msg("{len} modules are not compiled: each run compiles them (1.8 times the CPU)", len=len(missing))
+    return warn(text, command(str(python), "-m", "compileall", "-q", *roots))
 
 
 @cache
@@ -152,3 +147,19 @@ def _is_compiled(source: Path) -> bool:
         return True
     mtime, size = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
     return (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)
+
+
+def check_reach(context: HostContext) -> Problem | None:
+    """Check that the service's user has access to code, config and secrets, as install does."""
+    account = context.account
+    python = context.python
+    if not context.system or account is None or python is None or _distrust(python) is not None:
+        return None
+    if os.geteuid() != 0 and not os.access(context.config_path, os.R_OK):
+        return None
+    spec = replace(context.spec, reads=(), writes=())  # files and output have checks of their own
+    try:
+        access.check_plan(spec, account, key_by_manager=context.key_by_manager)
+    except JobError as error:
+        return failure_of(error)
+    return ok(msg("{name} reaches the interpreter, dify-job and the config", name=account.name))

@@ -1,157 +1,206 @@
 """All checks of a job, in the order in which a run would meet the obstacles."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple
 
-from ..config.model import Secret
+from ..config.model import Job
+from ..config.schema import SCHEDULE_KINDS
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, Severity, command
-from ..run import form_cache
-from ..run.inputs import Templates
-from ..run.outcome import obstacle
-from ..state.reader import read_last
+from ..messages.problem import Problem, Severity
 from .context import HostContext
-from .finding import fail, place_of, warn
+from .environment import check_environment
 from .http_socket import check_http_socket
-from .inputs import check_files, check_inputs
-from .last_run import check_last_run
+from .inputs import (
+    check_file_access,
+    check_file_names,
+    check_files,
+    check_input_templates,
+    check_inputs,
+    check_required_inputs,
+)
+from .last_run import check_in_flight, check_last_run
 from .machine import check_clock, check_disk, check_journal, check_state
 from .missed_runs import check_missed_runs
-from .server import check_server, check_transport, check_trust
-from .service import check_backend, check_service
-from .settings import check_config, check_key, check_notify, check_output, check_schedule, check_zone
-
-_T = TypeVar("_T")
+from .program import check_bytecode, check_interpreter, check_program, check_reach
+from .server import check_access, check_app, check_ca, check_headers, check_server, check_transport
+from .service import (
+    check_backend,
+    check_enabled,
+    check_linger,
+    check_mail,
+    check_overrides,
+    check_units,
+)
+from .settings import (
+    check_apprise,
+    check_config,
+    check_directory,
+    check_key,
+    check_notify,
+    check_output,
+    check_output_template,
+    check_run_as,
+    check_schedule,
+    check_times,
+    check_zone,
+)
 
 
 class Needs(IntEnum):
     """What a check looks at; each includes those before it."""
 
     CONFIG = 0
+    """The configuration and the files that it names."""
     HOST = 1
     SERVER = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check of a job.
+class Check(NamedTuple):
+    """One check of a job. Several can have one name: a later one runs only where the earlier did not fail.
 
-    Attributes:
-        run: Looks at a job on this host and gives what it found: problems, or that all is well.
+    Args:
+        name: Of the problems that it finds; stable, for programs.
+        run: Returns what it found: a problem, that all is well, or nothing.
         needs: What it looks at.
-        cheap: Whether it takes no process and no network, so that `status` can afford it.
-        blocking: Whether a failure means that an installed job could not run.
+        after: Checks after whose failure this one says nothing.
+        settings: The keys of the configuration that it judges, the first of them being the place to edit.
+        installed: It is about a job that is installed.
+        blocking: `install` and `config validate` refuse a job for what it finds.
+        status: The least severity that `status` shows. It takes neither a process nor the network.
 
     """
 
-    run: Callable[[HostContext], Iterable[Problem | None]]
-    needs: Needs
-    cheap: bool = False
+    name: str
+    run: Callable[[HostContext], Problem | None]
+    needs: Needs = Needs.HOST
+    after: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    installed: bool = False
     blocking: bool = False
+    status: Severity | None = None
+
+
+_files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
+_installed = partial(Check, after=("units",), installed=True)
+
+CHECKS = (
+    Check("config", check_config, Needs.CONFIG),
+    _files_of_config("key", check_key, settings=("api_key",), status=Severity.FAIL),
+    _files_of_config("tls", check_ca, settings=("ca_file",), status=Severity.FAIL),
+    _files_of_config("headers", check_headers, settings=("headers",), status=Severity.FAIL),
+    Check("tls", check_transport, Needs.SERVER),
+    Check("server", check_server, Needs.SERVER, after=("key", "tls", "headers")),
+    Check("access", check_access, Needs.SERVER, after=("server",)),
+    Check("app", check_app, Needs.SERVER, after=("server", "access")),
+    _files_of_config("inputs", check_input_templates, settings=("inputs",)),
+    _files_of_config("files", check_file_names, settings=("files",)),
+    Check("inputs", check_required_inputs, Needs.SERVER, blocking=True),
+    Check("inputs", check_inputs, Needs.SERVER),
+    Check("files", check_file_access, after=("run-as",)),
+    Check("files", check_files, Needs.SERVER),
+    Check("run-as", check_run_as, settings=("run_as",)),
+    _files_of_config("output", check_output_template, settings=("output",)),
+    _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
+    _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),
+    Check("output", check_output, after=("run-as",)),
+    _files_of_config("notify", check_notify, settings=("notify",)),
+    Check("notify", check_apprise, after=("notify",)),
+    _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone"), status=Severity.FAIL),
+    Check("schedule", check_schedule, blocking=True, status=Severity.FAIL),
+    Check("zone", check_zone, status=Severity.FAIL),
+    Check("backend", check_backend),
+    Check("units", check_units),
+    _installed("override", check_overrides),
+    _installed("mail", check_mail),
+    _installed("armed", check_enabled, after=("units", "backend")),
+    _installed("environment", check_environment),
+    _installed("interpreter", check_program, status=Severity.FAIL),
+    _installed("interpreter", check_interpreter),
+    _installed("reach", check_reach, after=("units", "interpreter")),
+    _installed("bytecode", check_bytecode, after=("units", "interpreter")),
+    _installed("linger", check_linger),
+    Check("http", check_http_socket),
+    Check("clock", check_clock, Needs.SERVER),
+    Check("journal", check_journal),
+    Check("state", check_state, status=Severity.FAIL),
+    Check("disk", check_disk, status=Severity.FAIL),
+    Check("last-run", check_last_run),
+    Check("in-flight", check_in_flight),
+    _installed(
+        "missed-runs",
+        lambda context: check_missed_runs(context.installed[0][1], context.job, context.history, context.now),
+        status=Severity.WARN,
+    ),
+)
 
 
 def examine(
-    context: HostContext, *, needs: Needs = Needs.SERVER, cheap: bool = False, blocking: bool = False
+    context: HostContext,
+    needs: Needs = Needs.SERVER,
+    choose: Callable[[Check], bool] = lambda _: True,
 ) -> Iterator[Problem]:
     """Run checks of one job.
 
     Args:
         context: The job and the host.
         needs: The most that a check may need.
-        cheap: Only those that are cheap.
-        blocking: Only those whose failures block an installation.
+        choose: Which of them.
 
     Yields:
         What was found, that all is well included. What says nothing after an earlier failure is left out.
+
     """
+    failed: set[str] = set()
+    reported: set[str] = set()
     for check in CHECKS:
-        if check.needs <= needs and check.cheap >= cheap and check.blocking >= blocking:
-            yield from (found for found in check.run(context) if found is not None)
+        if check.needs > needs or not choose(check) or failed & {check.name, *check.after}:
+            continue
+        if (check.installed and context.one is None) or (check.name in reported and check.name == "notify"):
+            continue
+        if (problem := check.run(context)) is not None:
+            reported.add(check.name)
+            if problem.severity is Severity.FAIL:
+                failed.add(check.name)
+            yield problem._replace(name=check.name)
 
 
-def _connection(context: HostContext) -> Iterator[Problem]:
-    """How the key travels, and what the server says to it."""
-    distrust = check_trust(context.job)
-    if isinstance(context.key, Secret) and distrust is None and context.app is None:
-        text = msg("not asked: the servers of the other jobs used up the time")
-        yield warn("server", text, command("dify-job", "doctor", context.job.name))
-    yield distrust or check_transport(context.job, context.app, context.now)
-    if context.app is not None:
-        yield from check_server(context.job, context.app)
+def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
+    """Give why install and config validate refuse a job, each with the place in the configuration.
+
+    Args:
+        context: The job and the host.
+        needs: The most that a check may need.
+
+    """
+    places = {check.name: check.settings for check in CHECKS if check.settings}
+    for problem in examine(context, needs, lambda check: check.blocking):
+        if problem.outcome is not None:
+            place = _line_of(context.job, places.get(problem.name, ()))
+            message = (
+                msg("{place}: {mistake}", place=place, mistake=problem.message) if place else problem.message
+            )
+            yield JobError(problem.outcome, message, problem.fix)
 
 
-def _data(context: HostContext) -> Iterator[Problem | None]:
-    """What goes in and what comes out."""
-    known = context.app if context.app is not None and obstacle(context.app) is None else None
-    if known is not None and isinstance(context.key, Secret):
-        form_cache.store_names(context.state, context.job, context.key, known.parameters)
-    templates = Templates(context.job, partial(_last_success, context))
-    inputs, files = _rendered(templates.inputs), _rendered(templates.files)
-    yield check_inputs(context.job, inputs, {} if isinstance(files, JobError) else files, known)
-    if context.account is not None:
-        yield check_files(context.job, files, context.account, known)
+def status_problems(context: HostContext) -> Iterator[Problem]:
+    """Give the problems of an installed job that `status` shows.
+
+    Args:
+        context: The job and the host.
+
+    """
+    least = {check.name: check.status for check in CHECKS if check.status is not None}
+    for problem in examine(context, Needs.HOST, lambda check: check.status is not None):
+        if problem.severity >= least[problem.name]:
+            yield problem
 
 
-def _user(context: HostContext) -> Iterator[Problem | None]:
-    """Whether the user that the job runs as is there, and can write what it writes."""
-    account = context.account
-    if account is not None:
-        yield check_output(context, account)
-        return
-    run_as = context.job.run_as
-    add = command("useradd", "--system", str(run_as), needs_root=True)
-    place = place_of(context.job, "run_as")
-    yield fail(
-        "run-as",
-        msg("run_as names {run_as}, who is no user here", run_as=run_as),
-        msg("{add} (or edit run_as in {place})", add=add, place=place),
-    )
-
-
-def _scheduler(context: HostContext) -> Iterator[Problem]:
-    """What starts the job."""
-    yield (backend := check_backend(context))
-    yield from check_service(context, alive=backend.severity is Severity.OK)
-
-
-def _missed_runs(context: HostContext) -> Iterator[Problem | None]:
-    if context.one is not None:
-        yield check_missed_runs(context.one, context.job, context.history, context.now)
-
-
-CHECKS = (
-    Check(run=lambda context: (check_config(context.config),), needs=Needs.CONFIG, cheap=True),
-    Check(run=lambda context: (check_key(context),), needs=Needs.HOST, cheap=True, blocking=True),
-    Check(run=_connection, needs=Needs.SERVER),
-    Check(run=_data, needs=Needs.SERVER),
-    Check(run=_user, needs=Needs.HOST, cheap=True, blocking=True),
-    Check(run=lambda context: (check_notify(context),), needs=Needs.HOST),
-    Check(run=lambda context: (check_schedule(context),), needs=Needs.CONFIG, cheap=True, blocking=True),
-    Check(run=lambda context: (check_zone(context.job, context.now),), needs=Needs.HOST, cheap=True),
-    Check(run=_scheduler, needs=Needs.HOST),
-    Check(run=lambda context: (check_http_socket(context),), needs=Needs.HOST),
-    Check(run=lambda context: (check_clock(context.app),), needs=Needs.SERVER),
-    Check(run=lambda context: (check_journal(context),), needs=Needs.HOST),
-    Check(run=lambda context: (check_state(context),), needs=Needs.HOST, cheap=True),
-    Check(run=lambda context: (check_disk(context),), needs=Needs.HOST, cheap=True),
-    Check(run=check_last_run, needs=Needs.HOST, cheap=True),
-    Check(run=_missed_runs, needs=Needs.HOST, cheap=True),
-)
-
-
-def _rendered(render: Callable[[], _T]) -> _T | JobError:
-    try:
-        return render()
-    except JobError as error:
-        return error
-
-
-def _last_success(context: HostContext) -> datetime | None:
-    last = read_last(context.state) or {}
-    text = last.get("call_time") if last.get("outcome") == "succeeded" else None
-    return datetime.fromisoformat(text) if isinstance(text, str) else None
+def _line_of(job: Job, settings: tuple[str, ...]) -> str:
+    for setting in settings:
+        origin = job.key.origin if setting == "api_key" else job.origins.get(setting)
+        if origin is not None and origin.line:
+            return str(origin)
+    return ""

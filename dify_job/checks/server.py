@@ -1,9 +1,9 @@
 """The server and the app: asked for, never run."""
 
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .. import log
@@ -16,8 +16,11 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..run.outcome import connection_error_hint, obstacle
-from .finding import fail, ok, place_of, warn
+from ..run.outcome import STRANGE, connection_error_hint, obstacle
+from .finding import fail, failure_of, ok, place_of, warn
+
+if TYPE_CHECKING:
+    from .context import HostContext
 
 _BUDGET = 24.0  # seconds for all questions of one `doctor`, whatever the number of jobs
 _CERTIFICATE_WARNING = timedelta(days=14)
@@ -59,78 +62,97 @@ class Servers:
         return self._seen[asked]
 
 
-def check_trust(job: Job) -> Problem | None:
-    """Why no server can be trusted; None where its certificates can be judged."""
+def ca_file_error(job: Job) -> JobError | None:
+    """Return why the certificates that a job trusts cannot be used; None where they can."""
     try:
         check_ca_file(job.ca_file)
     except JobError as error:
-        text = msg(
-            "edit ca_file in {place_of}: a PEM file, or none for this machine's own",
-            place_of=place_of(job, "ca_file"),
-        )
-        return fail("tls", error.message, text)
+        return error
     return None
 
 
-def check_transport(job: Job, seen: AppProbe | None, now: datetime) -> Problem:
-    """How the key travels."""
+def check_ca(context: "HostContext") -> Problem | None:
+    """Check the certificates that the job trusts."""
+    if (error := ca_file_error(context.job)) is None:
+        return None
+    place = place_of(context.job, "ca_file")
+    fix = msg("edit ca_file in {place_of}: a PEM file, or none for this machine's own", place_of=place)
+    return failure_of(error, fix)
+
+
+def check_headers(context: "HostContext") -> Problem | None:
+    """Check the files of secret headers."""
+    try:
+        read_headers(context.job)
+    except JobError as error:
+        return failure_of(error)
+    return None
+
+
+def check_transport(context: "HostContext") -> Problem:
+    """Check how the key travels."""
+    job, seen = context.job, context.app
     parts = urlsplit(job.base_url)
     host = parts.hostname or ""
     if host_in_the_open(job.base_url) is not None:
         return warn(
-            "tls",
             msg("the key goes to {host} unencrypted", host=host),
             msg("set base_url to https:// ({place_of})", place_of=place_of(job, "base_url")),
         )
     if parts.scheme == "http":
-        return ok("tls", msg("none, and none is needed: the server is this machine"))
+        return ok(msg("none, and none is needed: the server is this machine"))
     end = seen.certificate_ends if seen is not None else None
     if end is None:
-        return ok("tls", msg("https; certificates are verified"))
+        return ok(msg("https; certificates are verified"))
     text = msg("the certificate of {host} is good until {end:%Y-%m-%d}", host=host, end=end)
-    if end - now.astimezone(UTC) < _CERTIFICATE_WARNING:
-        return warn("tls", text, msg("renew it on {host}; after that day no run starts", host=host))
-    return ok("tls", text)
+    if end - context.now.astimezone(UTC) < _CERTIFICATE_WARNING:
+        return warn(text, msg("renew it on {host}; after that day no run starts", host=host))
+    return ok(text)
 
 
-def check_server(job: Job, seen: AppProbe) -> Iterator[Problem]:
-    """Dify answers, takes the key, and the app is a published workflow; after a failure there is no more."""
-    verdict = obstacle(seen)
-    refusal = seen.error
+def check_server(context: "HostContext") -> Problem | None:
+    """Check that Dify answers; None where it cannot be asked."""
+    job, seen = context.job, context.app
+    if seen is None:
+        if not isinstance(context.key, Secret):
+            return None
+        text = msg("not asked: the servers of the other jobs used up the time")
+        return warn(text, command("dify-job", "doctor", job.name))
     if seen.broken is not None:
-        yield fail(
-            "server",
-            msg("{base_url} cannot be reached: {broken}", base_url=job.base_url, broken=seen.broken),
-            _try(job, seen.broken),
-        )
-        return
+        text = msg("{base_url} cannot be reached: {broken}", base_url=job.base_url, broken=seen.broken)
+        return fail(text, _try(job, seen.broken))
+    refusal = seen.error
     by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
     if seen.strange or not by_dify:
-        words = verdict or obstacle(AppProbe(strange=True))
-        assert words is not None  # for mypy; there is an obstacle
-        yield fail(
-            "server", msg("{base_url}: {message}", base_url=job.base_url, message=words.message), words.hint
-        )
-        return
-    yield ok(
-        "server",
-        msg(
-            "Dify {value} answers at {base_url}",
-            value=seen.version or msg("(unknown version)"),
-            base_url=job.base_url,
-        ),
-    )
-    if verdict is not None and verdict.outcome is Outcome.DENIED:
-        yield fail("access", verdict.message, command("dify-job", "secret", "set", job.name))
-        return
-    yield ok("access", msg("Dify takes the key"))
-    if verdict is not None:
-        store = command("dify-job", "secret", "set", job.name)
-        other = msg("{command} ({hint})", command=store, hint=verdict.hint)
-        yield fail("app", verdict.message, verdict.hint if seen.mode in (None, "workflow") else other)
-        return
-    mode = "" if seen.mode is None else ", a workflow"
-    yield ok("app", msg("{name!r}{mode}, published, its API switched on", name=seen.name, mode=mode))
+        why = obstacle(seen)
+        message, hint = (why.message, why.hint) if why is not None else STRANGE
+        return fail(msg("{base_url}: {message}", base_url=job.base_url, message=message), hint)
+    version = seen.version or msg("(unknown version)")
+    return ok(msg("Dify {value} answers at {base_url}", value=version, base_url=job.base_url))
+
+
+def check_access(context: "HostContext") -> Problem | None:
+    """Check that Dify takes the key."""
+    if context.app is None:
+        return None
+    why = obstacle(context.app)
+    if why is not None and why.outcome is Outcome.DENIED:
+        return fail(why.message, command("dify-job", "secret", "set", context.job.name))
+    return ok(msg("Dify takes the key"))
+
+
+def check_app(context: "HostContext") -> Problem | None:
+    """Check that the app is a published workflow."""
+    seen = context.app
+    if seen is None:
+        return None
+    if (why := obstacle(seen)) is not None:
+        store = command("dify-job", "secret", "set", context.job.name)
+        other = msg("{command} ({hint})", command=store, hint=why.hint)
+        return fail(why.message, why.hint if seen.mode in (None, "workflow") else other)
+    if seen.mode is None:
+        return ok(msg("{name!r}, published, its API switched on", name=seen.name))
+    return ok(msg("{name!r}, a workflow, published, its API switched on", name=seen.name))
 
 
 def _try(job: Job, why: str) -> str:
@@ -146,10 +168,9 @@ def _try(job: Job, why: str) -> str:
         return msg(
             "set ca_file in {place} to the PEM file of its authority, or renew it on the server", place=place
         )
-    verify = msg(" --cacert {ca_file}", ca_file=job.ca_file) if job.ca_file else ""
+    verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
     return msg(
-        "curl -v{verify} {base_url}/info; edit base_url in {place_of}",
-        verify=verify,
-        base_url=job.base_url,
+        "{command}; edit base_url in {place_of}",
+        command=command("curl", "-v", *verify, f"{job.base_url}/info"),
         place_of=place_of(job, "base_url"),
     )

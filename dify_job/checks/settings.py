@@ -1,25 +1,26 @@
-"""What the configuration says, against the machine: key, output, notifications, schedule, zone."""
+"""The settings of a job against the machine: key, user, output, notifications, schedule, zone."""
 
 import os
 import stat
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
 
-from ..config.model import Config, Job
+from ..config.model import Job
 from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_urls
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import Message, join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
+from ..schedulers.job_spec import constant_parent
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
-from .finding import by_root, fail, ok, place_of, warn
+from .finding import fail, failure_of, ok, place_of, warn
 from .program import missing_module
 
 # Directories that many programs share: their owners and modes are not ours to change.
@@ -30,55 +31,46 @@ _DEPTH_OF_SHARED = 2  # parts of /srv
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
-def check_config(config: Config) -> Problem:
-    """The files that were read."""
+def check_config(context: HostContext) -> Problem:
+    """Check the files that were read."""
+    config = context.config
     if config.warnings:
+        show = command("dify-job", "config", "show")
         return warn(
-            "config",
-            "; ".join(config.warnings),
-            msg(
-                "{show} (it says which value comes from where)",
-                show=command("dify-job", "config", "show"),
-            ),
+            join("; ", config.warnings), msg("{show} (it says which value comes from where)", show=show)
         )
     if config.path is None:
-        where = f"{config.files[0]}" if config.files else msg("the environment")
-        return ok("config", msg("the one job, default, comes from {where}", where=where))
-    more = len(config.files) - 1
-    return ok("config", f"{config.path}" + (msg(" and {more} in config.d", more=more) if more else ""))
+        where = str(config.files[0]) if config.files else msg("the environment")
+        return ok(msg("the one job, default, comes from {where}", where=where))
+    if more := len(config.files) - 1:
+        return ok(msg("{path} and {more} in config.d", path=config.path, more=more))
+    return ok(str(config.path))
 
 
 def check_key(context: HostContext) -> Problem:
-    """Where the key is and who can read it."""
+    """Check where the key is and who can read it."""
     job, key = context.job, context.key
+    place = job.key.file or job.key.encrypted
     if key is None:
-        text = msg(
-            "{place} is (correctly) not readable by you, so the server check was skipped",
-            place=job.key.file or job.key.encrypted,
-        )
-        return warn("key", text, command("dify-job", "doctor", job.name, needs_root=True))
+        text = msg("{place} is (correctly) not readable by you, so the server check was skipped", place=place)
+        return warn(text, command("dify-job", "doctor", job.name, needs_root=True))
     if isinstance(key, JobError):
-        return fail("key", key.message, _new_key(context, key))
+        return failure_of(key, _new_key(context, key))
     if job.key.file is not None:
         seen = job.key.file.stat()
+        owner = access.name_of(seen.st_uid)
         return ok(
-            "key",
-            msg(
-                "{file} (mode {value:04o}, {name_of})",
-                file=job.key.file,
-                value=seen.st_mode & 0o777,
-                name_of=access.name_of(seen.st_uid),
-            ),
+            msg("{file} (mode {value:04o}, {name_of})", file=place, value=seen.st_mode & 0o777, name_of=owner)
         )
     if job.key.encrypted is not None:
-        return ok("key", msg("{encrypted}, encrypted for this machine", encrypted=job.key.encrypted))
+        return ok(msg("{encrypted}, encrypted for this machine", encrypted=place))
     if job.key.env is not None:
-        return ok("key", msg("the variable {env}; install keeps it in a file", env=job.key.env))
-    return ok("key", msg("{origin}; install keeps it in a file", origin=job.key.origin))
+        return ok(msg("the variable {env}; install stores it in a file", env=job.key.env))
+    return ok(msg("{origin}; install stores it in a file", origin=job.key.origin))
 
 
 def _new_key(context: HostContext, error: JobError) -> str | None:
-    """Puts the key where the job looks for it; a mode alone is mended by the error's own command."""
+    """What stores a key where the job looks for it; a mode alone is fixed by the error's own command."""
     if context.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
     encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
@@ -86,47 +78,92 @@ def _new_key(context: HostContext, error: JobError) -> str | None:
     return msg("{command} ({hint})", command=store, hint=error.hint) if error.hint else store
 
 
-def check_output(context: HostContext, account: access.Account) -> Problem | None:
-    """The directories of output file and metrics; None where the result goes nowhere else."""
-    directories = context.plan.writes
-    for directory in directories:
-        if is_missing(directory, stat.S_ISDIR):
-            text = msg("the output directory {directory} does not exist", directory=directory)
-            return fail("output", text, context.as_owner("mkdir", "-p", str(directory)))
-        if (why := access.obstacle(directory, account, os.W_OK)) is not None:
-            text = msg(
-                "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
-            )
-            fix = grant_access_command(directory, account, os.W_OK)
-            if access.is_hidden(directory, account):
-                key = "metrics" if directory == context.plan.figures else "output"
-                fix = msg(
-                    "edit {key} in {place_of}: another directory, below /srv for example",
-                    key=key,
-                    place_of=place_of(context.job, key),
-                )
-            other = msg(
-                "set run_as in {place_of} to a user who can write there",
-                place_of=place_of(context.job, "run_as"),
-            )
-            return fail("output", text, fix or other)
-    if directories:
-        return ok(
-            "output",
-            msg("{name} can write to {map}", name=account.name, map=", ".join(map(str, directories))),
-        )
-    return (
-        ok("output", msg("{file}, below the state directory", file=context.job.output.file))
-        if context.job.output.file
-        else None
+def check_run_as(context: HostContext) -> Problem | None:
+    """Check that the user that the job runs as exists."""
+    if context.account is not None:
+        return None
+    run_as = context.job.run_as
+    return fail(
+        msg("run_as names {run_as}, who is no user here", run_as=run_as),
+        msg(
+            "{add} (or edit run_as in {place})",
+            add=command("useradd", "--system", str(run_as), needs_root=True),
+            place=place_of(context.job, "run_as"),
+        ),
     )
 
 
+def check_output_template(context: HostContext) -> Problem | None:
+    """Check that the name of the output file can be rendered."""
+    try:
+        context.drafts.output_file()
+    except JobError as error:
+        place = place_of(context.job, "output")
+        return failure_of(error, msg("edit output in {place}; {hint}", place=place, hint=error.hint))
+    return None
+
+
+def check_directory(context: HostContext, setting: str) -> Problem | None:
+    """Check that the directory of the output file, or of the metrics, exists.
+
+    Args:
+        context: The job and the host.
+        setting: `output` or `metrics`.
+
+    """
+    output, figures = context.job.output.file, context.job.metrics.textfile
+    if setting == "metrics":
+        directory = figures.parent if figures is not None else None
+    else:
+        directory = constant_parent(output) if output is not None else None
+    if directory is None or not is_missing(directory, stat.S_ISDIR):
+        return None
+    text = msg("the directory {directory} does not exist", directory=directory)
+    return fail(text, context.as_owner("mkdir", "-p", str(directory)), Outcome.CANNOT_WRITE)
+
+
+def check_output(context: HostContext) -> Problem | None:
+    """Check that the job's user can write its output and metrics; None where the result goes nowhere else."""
+    account, directories = context.account, context.spec.writes
+    if account is None:
+        return None
+    for directory in directories:
+        if (why := access.obstacle(directory, account, os.W_OK)) is None:
+            continue
+        key = "metrics" if directory == context.spec.figures else "output"
+        place = place_of(context.job, key)
+        if access.is_hidden(directory, account):
+            fix: str = msg(
+                "edit {key} in {place}: another directory, below /srv for example", key=key, place=place
+            )
+        else:
+            fix = grant_access_command(directory, account, os.W_OK) or msg(
+                "set run_as in {place_of} to a user who can write there",
+                place_of=place_of(context.job, "run_as"),
+            )
+        text = msg(
+            "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
+        )
+        return fail(text, fix, Outcome.CANNOT_WRITE)
+    if directories:
+        where = ", ".join(map(str, directories))
+        return ok(msg("{name} can write to {map}", name=account.name, map=where))
+    if context.job.output.file:
+        return ok(msg("{file}, below the state directory", file=context.job.output.file))
+    return None
+
+
 def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
-    """Return what opens a path to a user; None where nothing does without harm.
+    """Return a command that gives a user access to a path; None where none does without harm.
 
     A dynamic user who wants to write is another one at each run. Homes and the directories of the system stay
     as they are.
+
+    Args:
+        path: The path.
+        account: The user.
+        need: os.R_OK or os.W_OK.
+
     """
     if account.uid is None and need == os.W_OK:
         return None
@@ -144,27 +181,31 @@ def _belongs_to_others(path: Path) -> bool:
 
 
 def check_notify(context: HostContext) -> Problem | None:
-    """Whether somebody can be told; None where nobody is to be."""
+    """Check that notifications can be sent; None where nobody is to be notified."""
     notify = context.job.notify
-    if not notify.files:
-        return ok("notify", msg("a healthchecks URL")) if notify.healthchecks else None
     for file in notify.files:
         try:
             read_urls(file)
         except JobError as error:
-            if os.geteuid() == 0 or is_missing(file) or os.access(file, os.R_OK):
-                return warn(
-                    "notify",
-                    msg("nobody will be told: {message}", message=error.message),
-                    _addresses(context, file, error),
-                )
+            if os.geteuid() != 0 and not is_missing(file) and not os.access(file, os.R_OK):
+                continue
+            text = msg("nobody will be notified: {message}", message=error.message)
+            return warn(text, _addresses(context, file, error), error.outcome)
+    return None
+
+
+def check_apprise(context: HostContext) -> Problem | None:
+    """Check that the job's interpreter has the library that sends notifications."""
+    notify = context.job.notify
+    if not notify.files:
+        return ok(msg("a healthchecks URL")) if notify.healthchecks else None
     if missing_module(context, "apprise"):
         python = context.python or Path(sys.executable)
         of_python3 = ("python3", "-m", "pip", "--python", str(python))
         pip = of_python3 if missing_module(context, "pip") else (str(python), "-m", "pip")
-        text = msg("nobody will be told: {python} has no apprise", python=python)
-        return warn("notify", text, context.as_owner(*pip, "install", "apprise"))
-    return ok("notify", msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
+        text = msg("nobody will be notified: {python} has no apprise", python=python)
+        return warn(text, context.as_owner(*pip, "install", "apprise"))
+    return ok(msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
 
 
 def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
@@ -177,69 +218,86 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     )
 
 
-def check_schedule(context: HostContext) -> Problem:
-    """Whether the times come at all, and what is odd about them."""
-    times = context.job.times
-    words = schedule_lines.in_words(times)
-    key = next((kind for kind in SCHEDULE_KINDS if kind in context.job.origins), "every")
-    edit = msg("edit {key} in {place_of}", key=key, place_of=place_of(context.job, key))
+def check_times(context: HostContext) -> Problem | None:
+    """Check that the scheduled times exist at all."""
     try:
-        upcoming.check(times, context.now)
-        ticks = schedule_lines.ticks_of(times, by_cron=context.by_cron)
-        runs = list(islice(upcoming.coming(times, context.now, by_cron=context.by_cron), 50))
+        upcoming.check(context.job.times, context.now)
     except JobError as error:
-        return fail("schedule", error.message, msg("{edit}; {hint}", edit=edit, hint=error.hint))
+        return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
+    return None
+
+
+def check_schedule(context: HostContext) -> Problem:
+    """Check that the scheduler can keep the schedule, and what is odd about it."""
+    job, times, by_cron = context.job, context.job.times, context.by_cron
+    words = schedule_lines.in_words(times)
+    edit = _edit_schedule(context)
+    try:
+        ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
+        runs = list(islice(upcoming.coming(times, context.now, by_cron=by_cron), 50))
+    except JobError as error:
+        return failure_of(error, msg("{edit}; {hint}", edit=edit, hint=error.hint))
+    if ticks.if_due and job.state == "none":
+        text = msg(
+            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
+            name=job.name,
+            why=ticks.why,
+        )
+        return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(
-            "schedule",
             msg(
                 "jitter {timespan_text} is not less than the {timespan_text2} between two runs: they come "
                 "in no order, or collapse into one",
                 timespan_text=timespan_text(times.jitter),
                 timespan_text2=timespan_text(gap),
             ),
-            msg("make jitter less in {place_of}", place_of=place_of(context.job, "jitter")),
+            msg("make jitter less in {place_of}", place_of=place_of(job, "jitter")),
         )
-    if changes := upcoming.clock_warnings(times, context.now, by_cron=context.by_cron):
+    if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         fix = msg(
-            "{edit} to a time outside that hour; {command} shows the coming runs",
+            "{edit} to a time outside that hour; {command} shows the upcoming runs",
             edit=edit,
-            command=command("dify-job", "next", context.job.name),
+            command=command("dify-job", "next", job.name),
         )
-        return warn("schedule", msg("{words}: {changes}", words=words, changes="; ".join(changes)), fix)
-    default = "" if times == context.job.schedule else msg(", the default")
-    why = f"; {ticks.why}" if ticks.why else ""
-    return ok("schedule", msg("{words}{default}{why}", words=words, default=default, why=why))
+        return warn(msg("{words}: {changes}", words=words, changes=join("; ", changes)), fix)
+    default = "" if times == job.schedule else msg(", the default")
+    why = msg("; {why}", why=ticks.why) if ticks.why else ""
+    return ok(msg("{words}{default}{why}", words=words, default=default, why=why))
 
 
-def check_zone(job: Job, now: datetime) -> Problem:
-    """The zone data that systemd and cron go by, which need not be Python's."""
-    names = sorted(_zones(job))
+def _edit_schedule(context: HostContext) -> Message:
+    key = next((kind for kind in SCHEDULE_KINDS if kind in context.job.origins), "every")
+    return msg("edit {key} in {place_of}", key=key, place_of=place_of(context.job, key))
+
+
+def check_zone(context: HostContext) -> Problem:
+    """Check the zone data that systemd and cron use, which need not be Python's."""
+    names = sorted(_zones(context.job))
+    tzdata = command("apt-get", "install", "tzdata", needs_root=True)
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
-            text = msg("{zoneinfo} has no {name}, by which the job is timed", zoneinfo=_ZONEINFO, name=name)
-            return fail("zone", text, by_root("apt-get install tzdata"))
+            return fail(
+                msg("{zoneinfo} has no {name}, the zone of the job", zoneinfo=_ZONEINFO, name=name), tzdata
+            )
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         text = msg(
             "/etc/localtime points to {readlink}, which is not there: the clock is UTC",
             readlink=localtime.readlink(),
         )
-        return warn("zone", text, _set_zone())
-    zone_names = (
-        ", ".join(names) if names else msg("{local_name}, the machine's own", local_name=zones.local_name())
-    )
-    return ok("zone", msg("{zones}; here it is {now:%H:%M %Z}", zones=zone_names, now=now.astimezone()))
-
-
-def _set_zone() -> str:
-    """UTC, which is what the clock is already; which zone is meant, nobody can know."""
-    if not (_ZONEINFO / "UTC").exists():
-        return by_root("apt-get install tzdata")
-    by_hand = f"ln -sfn {_ZONEINFO}/UTC /etc/localtime"
-    set_zone = by_root("timedatectl set-timezone UTC" if systemctl.is_booted() else by_hand)
-    return msg("{command} (or the zone that is meant)", command=set_zone)
+        if not (_ZONEINFO / "UTC").exists():
+            return warn(text, tzdata)
+        # UTC is what the clock is already; which zone is meant, nobody can know.
+        by_hand = ("ln", "-sfn", str(_ZONEINFO / "UTC"), "/etc/localtime")
+        words = ("timedatectl", "set-timezone", "UTC") if systemctl.is_booted() else by_hand
+        return warn(
+            text, msg("{command} (or the zone that is meant)", command=command(*words, needs_root=True))
+        )
+    own = msg("{local_name}, the machine's own", local_name=zones.local_name())
+    zone_names = ", ".join(names) if names else own
+    return ok(msg("{zones}; here it is {now:%H:%M %Z}", zones=zone_names, now=context.now.astimezone()))
 
 
 def _zones(job: Job) -> Iterator[str]:
@@ -250,4 +308,4 @@ def _zones(job: Job) -> Iterator[str]:
             if (zone := oncalendar_expr.split_zone(line)[1]) is not None:
                 yield zone
         except JobError:
-            continue  # check_schedule tells it
+            continue  # check_times reports it

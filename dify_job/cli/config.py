@@ -1,29 +1,21 @@
 """`dify-job config show` and `config validate`."""
 
-import os
-import shlex
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..checks.context import HostContext
+from ..checks.registry import Needs, rejections
 from ..config.loader import load_config, pick_usable
-from ..config.model import Config, Job, Origin, Source, constant_parent
-from ..config.permissions import check_ca_file
-from ..config.schema import KEY_KINDS, SCHEDULE_KINDS, SETTINGS
-from ..config.secrets import read_headers, read_key, read_urls
+from ..config.model import Config, Job, Origin, Source
+from ..config.schema import KEY_KINDS, SETTINGS
+from ..config.secrets import read_key
 from ..config.toml_writer import toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
-from ..run.files import look_at
-from ..run.inputs import Templates
-from ..schedule import upcoming
-from ..system.managed_files import is_missing
 from .options import Globals
 from .output import echo, echo_json
 
@@ -76,9 +68,12 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 def validate(ctx: click.Context) -> None:
     """Check every file, key, schedule and template of every job; exit 0 when all of it can be used."""
     config = _load(ctx)
-    mistakes = [*config.errors, *(mistake for job in config.jobs.values() for mistake in _mistakes(job))]
+    now = datetime.now(UTC)
+    contexts = [HostContext.of(job, config, [], now) for job in config.jobs.values()]
+    found = (error for context in contexts for error in rejections(context, Needs.CONFIG))
+    mistakes = [*config.errors, *found]
     if len(mistakes) == 1:
-        raise mistakes[0]
+        raise JobError(Outcome.CONFIG, mistakes[0].message, mistakes[0].hint)
     if mistakes:
         lines = (line for each in mistakes for line in (each.message, msg("  {hint}", hint=each.hint or "")))
         raise JobError(Outcome.CONFIG, join("\n", lines))
@@ -92,57 +87,6 @@ def validate(ctx: click.Context) -> None:
 def _load(ctx: click.Context) -> Config:
     options = ctx.ensure_object(Globals)
     return load_config(options.config_path, options.env_file, with_lines=True)
-
-
-def _mistakes(job: Job) -> Iterator[JobError]:
-    """What no single value shows: the key's file, times that never come, names that no template has."""
-    now = datetime.now(UTC)
-    # A unit can have other variables than this shell, and a job that never ran will have succeeded once.
-    templates = Templates(job, lambda: now, dict.fromkeys(job.env, "") | os.environ)
-    times = next((key for key in SCHEDULE_KINDS if key in job.origins), "timezone")
-    checks: list[tuple[str, Callable[[], object]]] = [
-        ("api_key", lambda: read_key(job)),
-        ("ca_file", lambda: check_ca_file(job.ca_file)),
-        (times, lambda: upcoming.check(job.times, now)),
-        ("inputs", templates.inputs),
-        ("files", templates.files),
-        ("output", templates.output_file),
-    ]
-    # A name that is a template is of a file that need not be there yet.
-    for key, names in job.files.items():
-        constant = [
-            name for name in ([names] if isinstance(names, str) else names) if name and "{" not in name
-        ]
-        checks.append(("files", partial(look_at, {key: constant})))
-    checks.append(("headers", lambda: read_headers(job)))
-    checks += [("notify", partial(read_urls, file)) for file in job.notify.files]
-    if job.output.file is not None:
-        checks.append(("output", partial(_check_directory, constant_parent(job.output.file))))
-    if job.metrics.textfile is not None:
-        checks.append(("metrics", partial(_check_directory, job.metrics.textfile.parent)))
-    if job.log_file is not None:
-        checks.append(("log_file", partial(_check_directory, job.log_file.parent)))
-    places = {"api_key": job.key.origin, **job.origins}
-    for key, check in checks:
-        try:
-            check()
-        except JobError as error:
-            place = places.get(key)
-            if place is not None and place.line:
-                message: str = msg("{place}: {mistake}", place=place, mistake=error.message)
-            else:
-                message = error.message
-            yield JobError(Outcome.CONFIG, message, error.hint)
-
-
-def _check_directory(directory: Path | None) -> None:
-    """Raise JobError (config) for a directory that is not there; None is one in the state directory."""
-    if directory is not None and is_missing(directory, stat.S_ISDIR):
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the directory {directory} does not exist", directory=directory),
-            f"mkdir -p {shlex.quote(str(directory))}",
-        )
 
 
 def _rows(job: Job) -> list[tuple[str, str, Any, str]]:

@@ -8,18 +8,15 @@ from typing import Any
 
 import click
 
-from ..checks.inputs import refuse_empty_inputs
+from ..checks.context import HostContext
+from ..checks.registry import Needs, rejections
 from ..checks.server import Servers
 from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
-from ..config.secrets import read_key
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..run import form_cache
-from ..run.job_state import state_directory
-from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place, visible
@@ -67,8 +64,6 @@ def install(ctx: click.Context, /, **given: Any) -> int:
     options, flags, now = ctx.ensure_object(Globals), _Flags(**given), datetime.now(UTC)
     config = load_config(options.config_path, options.env_file)
     requests = _requests(flags, config)
-    for prepared in [prepared for request in requests for prepared in request.ready]:
-        upcoming.check(prepared.spec.schedule, now)
     if flags.dry_run or flags.as_diff or flags.check:
         plans, say = [request.plan() for request in requests], reporter(options)
         for request, plan in zip(requests, plans, strict=True):
@@ -82,13 +77,13 @@ def install(ctx: click.Context, /, **given: Any) -> int:
             install_report.print_plan(plan, say, dry_run=flags.dry_run, diff=flags.as_diff)
         for plan in plans:
             plan.check()
-        _refuse_empty_inputs(config, requests)
+        _check_jobs(config, requests, now)
         return 1 if flags.check and any(plan.changes() for plan in plans) else 0
     for warning in config.warnings:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
         reporter(options)(msg("no job of this configuration is installed"))
-    _refuse_empty_inputs(config, requests)
+    _check_jobs(config, requests, now)
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
         if request.scheduler.scope is Scope.USER:
@@ -189,20 +184,28 @@ def _requests(flags: _Flags, config: Config) -> list[_Request]:
     ]
 
 
-def _refuse_empty_inputs(config: Config, requests: Iterable[_Request]) -> None:
-    """Refuse jobs that leave required inputs empty; a server that does not answer is no obstacle.
+def _check_jobs(config: Config, requests: Iterable[_Request], now: datetime) -> None:
+    """Refuse jobs that could only fail; a server that does not answer is no obstacle.
 
     Raises:
-        JobError: A job has such inputs (config).
+        JobError: The first mistake.
 
     """
     servers = Servers(_PATIENCE)
-    for prepared in (prepared for request in requests for prepared in request.ready):
-        job = config.jobs[prepared.job.name]._replace(run_as=prepared.job.run_as)  # who may own the key file
-        key = read_key(job)
-        probe = servers.look(job, key)
-        form_cache.store_names(state_directory(job, config.path), job, key, probe and probe.parameters)
-        refuse_empty_inputs(job, probe)
+    for request in requests:
+        for each in request.ready:
+            configured = config.jobs[each.job.name]  # whose key stands where it is now
+            job = configured._replace(run_as=each.job.run_as, schedule=each.job.schedule)
+            context = HostContext(
+                job=job,
+                config=config,
+                scheduler=request.scheduler,
+                now=now,
+                servers=servers,
+                prepared=each.spec,
+            )
+            for error in rejections(context, Needs.SERVER):
+                raise error
 
 
 def _check_one(jobs: Sequence[Job]) -> None:

@@ -29,7 +29,7 @@ class JobError(Exception):
         Args:
             name: What was looked at when it was raised.
         """
-        return Problem(name, Severity.FAIL, self.message, self.hint)
+        return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
 
 
 def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:

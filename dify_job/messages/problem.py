@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
+from ..exit_codes import Outcome
 from .message import Message
 
 # Commands of dify-job that read the configuration which --config and --env-file name.
@@ -120,17 +121,19 @@ class Problem(NamedTuple):
         severity: How bad it is.
         message: What happened and why: one sentence without a full stop at its end.
         fix: A command, an edit, or advice; None where there is nothing to do.
+        outcome: How a command ends that refuses a job for it; None where none does.
     """
 
     name: str
     severity: Severity
     message: str
     fix: str | None = None
+    outcome: Outcome | None = None
 
     def for_reader(self, reader: Reader) -> "Problem":
         """Return the problem with the commands in it as this reader has to type them."""
         fix = for_reader(self.fix, reader) if self.fix else self.fix
-        return Problem(self.name, self.severity, for_reader(self.message, reader), fix)
+        return self._replace(message=for_reader(self.message, reader), fix=fix)
 
     def as_json(self) -> dict[str, str | None]:
         """Return the problem for programs: English in every locale."""

@@ -68,7 +68,7 @@ def test_interpreter_of_the_unit_without_apprise(ward: Ward) -> None:  # noqa: F
     ))  # fmt: skip
     ward.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
     install = ward.sh(f"{other} -P -m dify_job install daily")
-    told = ward.sees("notify", "warn", f"nobody will be told: {other} has no apprise", install)
+    told = ward.sees("notify", "warn", f"nobody will be notified: {other} has no apprise", install)
     assert told == f"python3 -m pip --python {other} install apprise"
     ward.host("uninstall", "--all")
     ward.host.run("rm", "-r", "/opt/other")
@@ -208,7 +208,7 @@ def test_journal_that_is_stopped_or_stores_nothing(ward: Ward) -> None:  # noqa:
     drop_in = "/etc/systemd/journald.conf.d/none.conf"
     nothing = f"mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=none\\n' >{drop_in}"
     restart = "systemctl restart systemd-journald"
-    ward.sees("journal", "warn", "journald keeps nothing", ward.sh(f"{nothing}; {restart}"))
+    ward.sees("journal", "warn", "journald stores nothing", ward.sh(f"{nothing}; {restart}"))
     ward.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
 
 

@@ -122,7 +122,7 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     http("--http-token-file", token)
     ward = Ward(host)
     assert ward.doctor()["http"][:2] == (
-        "ok", f"systemd listens on 127.0.0.1:8000 for whoever has the token in {token}",
+        "ok", f"systemd listens on 127.0.0.1:8000 for everybody with the token in {token}",
     )  # fmt: skip
     assert "http: 127.0.0.1:8000 serves daily" in host("status", check=False).stdout
     for level, said, script in (
@@ -225,7 +225,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]
     assert "read by others" in readable.stderr
     host.run("chmod", "600", "/etc/dify-job/http.token")
     told = http(*flags).stdout
-    assert "for whoever has the token in /etc/dify-job/http.token" in told
+    assert "for everybody with the token in /etc/dify-job/http.token" in told
     assert TOKEN not in told
     host.run("sh", "-c", told.partition("try it")[2].splitlines()[0])
     assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job.http.service")

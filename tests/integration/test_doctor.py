@@ -457,7 +457,7 @@ def test_a_file_of_notification_urls_that_is_not_there(patient: Patient) -> None
     before = patient.doctor()["notify"]
     urls.unlink()
     level, said, _ = patient.doctor()["notify"]
-    assert (level, "nobody will be told" in said) == ("warn", True)
+    assert (level, "nobody will be notified" in said) == ("warn", True)
     put_it_back()
     assert patient.doctor()["notify"] == before
 

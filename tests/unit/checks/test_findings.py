@@ -122,7 +122,7 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     other = tmp_path / "other/bin/python"
     check = settings.check_notify(case_of(told, other))
     assert check is not None
-    assert (check.severity, check.message) == (Severity.WARN, f"nobody will be told: {other} has no apprise")
+    assert (check.severity, check.message) == (Severity.WARN, f"nobody will be notified: {other} has no apprise")
     assert check.fix == f"python3 -m pip --python {other} install apprise"
 
 
