@@ -105,9 +105,10 @@ CHECKS = (
     _files_of_config("output", check_output_template, settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),
+    _files_of_config("journal", partial(check_directory, setting="log_file"), settings=("log_file",)),
     Check("output", check_output, after=("run-as",)),
     _files_of_config("notify", check_notify, settings=("notify",)),
-    Check("notify", check_apprise, after=("notify",)),
+    Check("notify", check_apprise),
     _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone"), status=Severity.FAIL),
     Check("schedule", check_schedule, blocking=True, status=Severity.FAIL),
     Check("zone", check_zone, status=Severity.FAIL),
@@ -154,17 +155,15 @@ def examine(
 
     """
     failed: set[str] = set()
-    reported: set[str] = set()
     for check in CHECKS:
         if check.needs > needs or not choose(check) or failed & {check.name, *check.after}:
             continue
-        if (check.installed and context.one is None) or (check.name in reported and check.name == "notify"):
+        if check.installed and context.one is None:
             continue
         if (problem := check.run(context)) is not None:
-            reported.add(check.name)
-            if problem.severity is Severity.FAIL:
+            if problem.severity is Severity.FAIL or problem.outcome is not None:
                 failed.add(check.name)
-            yield problem._replace(name=check.name)
+            yield problem._replace(name=check.name, settings=check.settings)
 
 
 def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
@@ -175,13 +174,12 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
         needs: The most that a check may need.
 
     """
-    places = {check.name: check.settings for check in CHECKS if check.settings}
     for problem in examine(context, needs, lambda check: check.blocking):
         if problem.outcome is not None:
-            place = _line_of(context.job, places.get(problem.name, ()))
-            message = (
-                msg("{place}: {mistake}", place=place, mistake=problem.message) if place else problem.message
-            )
+            place = _line_of(context.job, problem.settings)
+            message = problem.message
+            if place:
+                message = msg("{place}: {mistake}", place=place, mistake=message)
             yield JobError(problem.outcome, message, problem.fix)
 
 

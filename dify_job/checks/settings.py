@@ -104,22 +104,25 @@ def check_output_template(context: HostContext) -> Problem | None:
 
 
 def check_directory(context: HostContext, setting: str) -> Problem | None:
-    """Check that the directory of the output file, or of the metrics, exists.
+    """Check that the directory of a file that a run writes exists.
 
     Args:
         context: The job and the host.
-        setting: `output` or `metrics`.
+        setting: The key that names the file: `output`, `metrics` or `log_file`.
 
     """
-    output, figures = context.job.output.file, context.job.metrics.textfile
-    if setting == "metrics":
-        directory = figures.parent if figures is not None else None
-    else:
-        directory = constant_parent(output) if output is not None else None
+    job, output = context.job, context.job.output.file
+    directories = {
+        "output": constant_parent(output) if output is not None else None,
+        "metrics": job.metrics.textfile.parent if job.metrics.textfile is not None else None,
+        "log_file": job.log_file.parent if job.log_file is not None else None,
+    }
+    directory = directories[setting]
     if directory is None or not is_missing(directory, stat.S_ISDIR):
         return None
     text = msg("the directory {directory} does not exist", directory=directory)
-    return fail(text, context.as_owner("mkdir", "-p", str(directory)), Outcome.CANNOT_WRITE)
+    found = warn if setting == "log_file" else fail  # without its log a run goes on
+    return found(text, context.as_owner("mkdir", "-p", str(directory)), Outcome.CANNOT_WRITE)
 
 
 def check_output(context: HostContext) -> Problem | None:

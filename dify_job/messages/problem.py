@@ -122,6 +122,7 @@ class Problem(NamedTuple):
         message: What happened and why: one sentence without a full stop at its end.
         fix: A command, an edit, or advice; None where there is nothing to do.
         outcome: How a command ends that refuses a job for it; None where none does.
+        settings: The keys of the configuration that it is about.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Problem(NamedTuple):
     message: str
     fix: str | None = None
     outcome: Outcome | None = None
+    settings: tuple[str, ...] = ()
 
     def for_reader(self, reader: Reader) -> "Problem":
         """Return the problem with the commands in it as this reader has to type them."""

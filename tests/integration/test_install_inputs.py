@@ -39,7 +39,7 @@ def test_a_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, mor
     with StandIn((App(KEY, "Report", form=FORM),)) as server:
         configure(dify_job, server.base_url, more)
         done = dify_job("install", "a", "--dry-run", "--backend", "cron")
-        assert (done.code, "leaves empty: topic" in done.stderr) == (code, code == 78)
+        assert (done.code, "the input topic is required by the app" in done.stderr) == (code, code == 78)
         assert server.runs == []
 
 
