@@ -15,7 +15,7 @@ from ..messages.problem import Problem
 from ..run import coercion
 from ..run import files as run_files
 from ..run.inputs import needs_form
-from ..run.preflight import obstacle
+from ..run.outcome import obstacle
 from ..schedulers import access
 from .context import HostContext
 from .finding import fail, failure_of, ok, place_of, warn

@@ -58,7 +58,7 @@ def check_last_run(context: HostContext) -> Problem:
         text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message_text)
     else:
         text = msg("{outcome}: {message}", outcome=outcome, message=last.message_text)
-    return warn(text, last.hint or command("dify-job", "logs", job))
+    return warn(text, last.hint_text or command("dify-job", "logs", job))
 
 
 def check_in_flight(context: HostContext) -> Problem | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
-from ..config.model import Job
+from ..config.model import Job, constant_parent
 from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_urls
 from ..exit_codes import Outcome
@@ -16,7 +16,6 @@ from ..messages.message import Message, join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
-from ..schedulers.job_spec import constant_parent
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext

@@ -27,6 +27,18 @@ def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> J
     return Job(name="daily", base_url=base_url, key=KeySource(), **settings_)  # type: ignore[arg-type]
 
 
+def seen_as(looked_at: Job, app: AppProbe | None = None) -> HostContext:
+    """A job whose server gave this answer."""
+    context = HostContext(
+        job=looked_at,
+        config=Config(path=None, files=(), jobs={}),
+        scheduler=UserCrontab(Scope.USER),
+        now=NOW,
+    )
+    vars(context).update(app=app, key=None)
+    return context
+
+
 @pytest.mark.parametrize(
     ("base_url", "level"),
     [
@@ -41,7 +53,7 @@ def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> J
 def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
     base_url: str, level: Severity
 ) -> None:
-    assert check_transport(job(base_url), None, NOW).severity is level
+    assert check_transport(seen_as(job(base_url))).severity is level
 
 
 @pytest.mark.parametrize(
@@ -49,7 +61,7 @@ def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
 )
 def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
     seen = AppProbe(certificate_ends=NOW + timedelta(days=days, hours=1))
-    check = check_transport(job(), seen, NOW)
+    check = check_transport(seen_as(job(), seen))
     assert check.severity is level
     assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
 
@@ -69,11 +81,8 @@ def test_where_a_key_is_edited(origins: dict[str, Origin], key: str, place: str)
 
 
 def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
-    found = check_transport(
-        job("http://far.example.com/v1", origins={"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}),
-        None,
-        NOW,
-    )
+    origins = {"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}
+    found = check_transport(seen_as(job("http://far.example.com/v1", origins=origins)))
     assert found.fix == "set base_url to https:// (/etc/x.toml:7)"
 
 
@@ -92,7 +101,7 @@ def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Severity
 ) -> None:
     monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
-    assert machine.check_clock(AppProbe(clock_ahead=ahead)).severity is level
+    assert machine.check_clock(seen_as(job(), AppProbe(clock_ahead=ahead))).severity is level
 
 
 def case_of(told: Job, python: Path | None = None) -> HostContext:
@@ -116,13 +125,16 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     urls.chmod(0o600)
     venv.create(tmp_path / "other", symlinks=True)
     told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
-    check = settings.check_notify(case_of(told))
+    check = settings.check_apprise(case_of(told))
     assert check is not None
     assert check.severity is Severity.OK, "these tests have it"
     other = tmp_path / "other/bin/python"
-    check = settings.check_notify(case_of(told, other))
+    check = settings.check_apprise(case_of(told, other))
     assert check is not None
-    assert (check.severity, check.message) == (Severity.WARN, f"nobody will be notified: {other} has no apprise")
+    assert (check.severity, check.message) == (
+        Severity.WARN,
+        f"nobody will be notified: {other} has no apprise",
+    )
     assert check.fix == f"python3 -m pip --python {other} install apprise"
 
 
@@ -131,13 +143,13 @@ def test_zone_data_that_the_machine_lacks_is_a_failure(
 ) -> None:
     monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
     zoned = job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
-    assert settings.check_zone(zoned, NOW).severity is Severity.FAIL
+    assert settings.check_zone(seen_as(zoned)).severity is Severity.FAIL
     named = job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
-    assert "Europe/Berlin" in settings.check_zone(named, NOW).message
+    assert "Europe/Berlin" in settings.check_zone(seen_as(named)).message
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia/Shanghai").touch()
-    assert settings.check_zone(zoned, NOW).severity is Severity.OK
-    assert settings.check_zone(job(), NOW).severity is Severity.OK
+    assert settings.check_zone(seen_as(zoned)).severity is Severity.OK
+    assert settings.check_zone(seen_as(job())).severity is Severity.OK
 
 
 def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
@@ -235,7 +247,8 @@ def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)
-    check = program._check_interpreter(case_of(job(), tmp_path / "bin/python"))
+    check = program.check_interpreter(case_of(job(), tmp_path / "bin/python"))
+    assert check is not None
     assert (check.severity, ran) == (Severity.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
 
@@ -261,7 +274,7 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
     case = HostContext.of(job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
     both = HostContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
-    [check] = service.check_service(both, alive=True)
+    check = service.check_units(both)
     assert check.severity is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
     elsewhere = HostContext.of(job(), config, [machines], NOW)
@@ -280,16 +293,17 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
     monkeypatch.setenv(variable, str(bundle))
     config = Config(path=None, files=(), jobs={})
 
-    def checks(told: Job) -> list[tuple[str, str | None]]:
+    def checks(told: Job) -> list[str | None]:
         case = HostContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
-        return [(check.name, check.fix) for check in environment.check_environment(case)]
+        check = environment.check_environment(case)
+        return [check.fix] if check is not None else []
 
-    mend = [("environment", f'set ca_file = "{bundle}" in [jobs.daily] of a config file')]
-    assert checks(job()) == mend
+    fix = [f'set ca_file = "{bundle}" in [jobs.daily] of a config file']
+    assert checks(job()) == fix
     assert checks(job(ca_file=bundle)) == []
     assert checks(job("http://localhost/v1")) == []
     if variable != "SSL_CERT_FILE":  # of several a run takes one
         monkeypatch.setenv("SSL_CERT_FILE", "/etc/hosts")
-        assert checks(job()) == mend
+        assert checks(job()) == fix
     bundle.unlink()  # requests fails then, and passes over one of OpenSSL's
     assert bool(checks(job())) == (variable != "SSL_CERT_FILE")

@@ -1,5 +1,6 @@
 """The registry of checks: what needs a server or a host is not run without it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import pytest
 
 from dify_job.checks import registry
 from dify_job.checks.context import HostContext
-from dify_job.checks.finding import fail, ok
-from dify_job.checks.registry import CHECKS, Check, Needs, examine
+from dify_job.checks.finding import fail, ok, warn
+from dify_job.checks.registry import Check, Needs, examine, rejections
 from dify_job.config.loader import load_config
+from dify_job.config.model import Origin, Source
 from dify_job.dify.app_info import AppProbe
+from dify_job.messages.problem import Problem, Severity
 from dify_job.schedulers import systemctl
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
@@ -34,60 +37,74 @@ def context(tmp_path: Path) -> HostContext:
 def test_checks_are_chosen_by_what_they_need(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def check(name: str, **needs: Any) -> Check:
-        def run(_: HostContext) -> list[Any]:
+    def check(name: str, needs: Needs, **options: Any) -> Check:
+        def run(_: HostContext) -> Problem | None:
             ran.append(name)
-            return [ok(name, "well"), None, fail(name, "not well", None)]
+            return ok("well")
 
-        return Check(run=run, **needs)
+        return Check(name, run, needs, **options)
 
     made = (
-        check("config", needs=Needs.CONFIG, cheap=True, blocking=True),
-        check("host", needs=Needs.HOST, cheap=True),
-        check("slow", needs=Needs.HOST),
-        check("server", needs=Needs.SERVER),
+        check("config", Needs.CONFIG, blocking=True),
+        check("host", Needs.HOST, status=Severity.FAIL),
+        check("installed", Needs.HOST, installed=True),
+        check("server", Needs.SERVER),
     )
     monkeypatch.setattr(registry, "CHECKS", made)
     for options, expected in (
-        ({}, ["config", "host", "slow", "server"]),
-        ({"needs": Needs.HOST}, ["config", "host", "slow"]),
+        ({}, ["config", "host", "server"]),
+        ({"needs": Needs.HOST}, ["config", "host"]),
         ({"needs": Needs.CONFIG}, ["config"]),
-        ({"cheap": True}, ["config", "host"]),
-        ({"blocking": True}, ["config"]),
+        ({"choose": lambda check: check.status is not None}, ["host"]),
+        ({"choose": lambda check: check.blocking}, ["config"]),
     ):
         ran.clear()
         found = list(examine(context, **options))
-        assert ran == expected
-        assert [problem.name for problem in found] == [name for name in expected for _ in range(2)]
+        assert ran == [problem.name for problem in found] == expected
 
 
-def test_cheap_checks_start_no_process_and_ask_no_server(
+def test_after_a_failure_what_depends_on_it_says_nothing(
+    context: HostContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (
+        Check("a", lambda _: fail("bad", None)),
+        Check("a", lambda _: ok("the same name")),
+        Check("b", lambda _: ok("depends on it"), after=("a",)),
+        Check("c", lambda _: warn("does not", None)),
+        Check("d", lambda _: ok("a warning is no obstacle"), after=("c",)),
+    )
+    monkeypatch.setattr(registry, "CHECKS", made)
+    assert [problem.name for problem in examine(context)] == ["a", "c", "d"]
+
+
+def test_checks_of_status_start_no_process_and_ask_no_server(
     context: HostContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a cheap check costs more than it says")
+        raise AssertionError("a check of status costs too much")
 
     monkeypatch.setattr(subprocesses, "run", refuse)
     monkeypatch.setattr(HostContext, "app", property(refuse))
-    names = [problem.name for problem in examine(context, cheap=True)]
-    assert {"config", "key", "schedule", "state"} <= set(names)
+    names = [problem.name for problem in examine(context, choose=lambda check: check.status is not None)]
+    assert {"key", "schedule", "state"} <= set(names)
 
 
 def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a check of the config looked at the host")
 
-    for name in ("app", "key", "history", "account", "state"):
+    for name in ("app", "history", "account", "state"):
         monkeypatch.setattr(HostContext, name, property(refuse))
     monkeypatch.setattr(subprocesses, "run", refuse)
     monkeypatch.setattr(systemctl, "is_booted", refuse)
-    assert [problem.name for problem in examine(context, needs=Needs.CONFIG)] == ["config", "schedule"]
+    assert [problem.name for problem in examine(context, Needs.CONFIG)] == ["config", "key"]
 
 
-def test_blocking_checks_are_cheap_enough_for_install() -> None:
-    blocking = [check for check in CHECKS if check.blocking]
-    assert blocking
-    assert all(check.cheap and check.needs < Needs.SERVER for check in blocking)
+def test_a_rejection_names_the_place_of_its_setting(context: HostContext) -> None:
+    origin = Origin(Source.FILE, "/a.toml", 7)
+    job = context.job._replace(ca_file=Path("/nowhere.pem"), origins={"ca_file": origin})
+    [error] = rejections(replace(context, job=job), Needs.CONFIG)
+    assert error.message.startswith("/a.toml:7: the ca_file /nowhere.pem cannot be read")
 
 
 def test_key_and_app_are_asked_for_once(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
