@@ -138,9 +138,11 @@ def test_commands_and_options(kept: Keep) -> None:
     kept("command-line.txt", "".join(options_of(cli, ["dify-job"])))
 
 
-def options_of(command: click.Command, words: list[str]) -> Iterator[str]:
+def options_of(
+    command: click.Command, words: list[str], parent: click.Context | None = None
+) -> Iterator[str]:
     yield f"{' '.join(words)}\n"
-    context = click.Context(command)
+    context = click.Context(command, parent, **command.context_settings)
     for option in command.get_params(context):
         names = " ".join([*option.opts, *option.secondary_opts])
         takes = "" if getattr(option, "is_flag", False) else f" {option.make_metavar(context)}"
@@ -154,7 +156,7 @@ def options_of(command: click.Command, words: list[str]) -> Iterator[str]:
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None
-            yield from options_of(found, [*words, name])
+            yield from options_of(found, [*words, name], context)
 
 
 @pytest.mark.parametrize(("name", "words"), [("exit-codes.txt", ()), ("exit-codes.json", ("--json",))])
