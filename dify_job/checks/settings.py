@@ -229,6 +229,23 @@ def check_times(context: HostContext) -> Problem | None:
     return None
 
 
+def check_records(context: HostContext) -> Problem | None:
+    """Check that a job stores state where its schedule needs a record of the last run."""
+    job = context.job
+    try:
+        ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
+    except JobError as error:
+        return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
+    if ticks.if_due and job.state == "none":
+        text = msg(
+            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
+            name=job.name,
+            why=ticks.why,
+        )
+        return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
+    return None
+
+
 def check_schedule(context: HostContext) -> Problem:
     """Check that the scheduler can keep the schedule, and what is odd about it."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
@@ -239,13 +256,6 @@ def check_schedule(context: HostContext) -> Problem:
         runs = list(islice(upcoming.coming(times, context.now, by_cron=by_cron), 50))
     except JobError as error:
         return failure_of(error, msg("{edit}; {hint}", edit=edit, hint=error.hint))
-    if ticks.if_due and job.state == "none":
-        text = msg(
-            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
-            name=job.name,
-            why=ticks.why,
-        )
-        return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(

@@ -86,7 +86,7 @@ def test_checks_of_status_start_no_process_and_ask_no_server(
     monkeypatch.setattr(subprocesses, "run", refuse)
     monkeypatch.setattr(HostContext, "app", property(refuse))
     names = [problem.name for problem in examine(context, choose=lambda check: check.status is not None)]
-    assert {"key", "schedule", "state"} <= set(names)
+    assert {"key", "zone", "state"} <= set(names)
 
 
 def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
