@@ -55,7 +55,7 @@ def history(
 ) -> None:
     """Show past runs of all jobs or of some, newest first, with what failed and why.
 
-    A thousand runs of each job are kept.
+    dify-job stores the last 1,000 runs of each job.
     """
     options = ctx.ensure_object(Globals)
     installed = [one for _, one in installed_jobs(visible("auto", scope), jobs)]

@@ -113,7 +113,7 @@ def indented(text: str, width: int, indent: int) -> list[str]:
     """Break a text into indented lines that fit a width.
 
     Args:
-        text: The text; control characters in it are made visible, its own line ends are kept.
+        text: The text; control characters in it are made visible, its own line ends stay.
         width: Columns of a line, the indent included.
         indent: Columns.
 

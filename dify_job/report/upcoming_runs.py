@@ -53,7 +53,7 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
         count: How many runs.
 
     Raises:
-        JobError: (rejected) for a schedule that cannot be kept, or never comes again.
+        JobError: (rejected) for a schedule that the scheduler cannot follow, or that never comes again.
 
     """
     times = job.times

@@ -91,7 +91,9 @@ class Notification(NamedTuple):
         return msg(
             "dify-job: {job} succeeded after {times} on {gethostname}",
             job=self.job,
-            times="a failure" if self.failures_before == 1 else f"{self.failures_before} failures",
+            times=msg("a failure")
+            if self.failures_before == 1
+            else msg("{count} failures", count=self.failures_before),
             gethostname=socket.gethostname(),
         )
 

@@ -55,7 +55,8 @@ def why_not_started(exit_code: int | None) -> str | None:
     if exit_code is None or not _FIRST_OF_SYSTEMD <= exit_code <= _LAST_OF_SYSTEMD:
         return None
     name, why = _NOT_STARTED.get(exit_code, ("", msg("systemd could not prepare the process")))
-    return msg("{status}, {why}", status=f"{exit_code}/{name}" if name else exit_code, why=why)
+    status = f"{exit_code}/{name}" if name else exit_code
+    return msg("{status}, {why}", status=status, why=why)
 
 
 def with_unit_result(
