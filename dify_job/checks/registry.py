@@ -70,7 +70,6 @@ class Check(NamedTuple):
         settings: The keys of the configuration that it judges, the first of them being the place to edit.
         installed: It is about a job that is installed.
         blocking: `install` and `config validate` refuse a job for what it finds.
-        status: The least severity that `status` shows. It takes neither a process nor the network.
 
     """
 
@@ -81,7 +80,6 @@ class Check(NamedTuple):
     settings: tuple[str, ...] = ()
     installed: bool = False
     blocking: bool = False
-    status: Severity | None = None
 
 
 _files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
@@ -89,9 +87,9 @@ _installed = partial(Check, after=("units",), installed=True)
 
 CHECKS = (
     Check("config", check_config, Needs.CONFIG),
-    _files_of_config("key", check_key, settings=("api_key",), status=Severity.FAIL),
-    _files_of_config("tls", check_ca, settings=("ca_file",), status=Severity.FAIL),
-    _files_of_config("headers", check_headers, settings=("headers",), status=Severity.FAIL),
+    _files_of_config("key", check_key, settings=("api_key",)),
+    _files_of_config("tls", check_ca, settings=("ca_file",)),
+    _files_of_config("headers", check_headers, settings=("headers",)),
     Check("tls", check_transport, Needs.SERVER),
     Check("server", check_server, Needs.SERVER, after=("key", "tls", "headers")),
     Check("access", check_access, Needs.SERVER, after=("server",)),
@@ -110,17 +108,17 @@ CHECKS = (
     Check("output", check_output, after=("run-as",)),
     _files_of_config("notify", check_notify, settings=("notify",)),
     Check("notify", check_apprise),
-    _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone"), status=Severity.FAIL),
-    Check("schedule", check_records, blocking=True, status=Severity.FAIL),
+    _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone")),
+    Check("schedule", check_records, blocking=True),
     Check("schedule", check_schedule),
-    Check("zone", check_zone, status=Severity.FAIL),
+    Check("zone", check_zone),
     Check("backend", check_backend),
     Check("units", check_units),
     _installed("override", check_overrides),
     _installed("mail", check_mail),
     _installed("armed", check_enabled, after=("units", "backend")),
     _installed("environment", check_environment),
-    _installed("interpreter", check_program, status=Severity.FAIL),
+    _installed("interpreter", check_program),
     _installed("interpreter", check_interpreter),
     _installed("reach", check_reach, after=("units", "interpreter")),
     _installed("bytecode", check_bytecode, after=("units", "interpreter")),
@@ -128,14 +126,13 @@ CHECKS = (
     Check("http", check_http_socket),
     Check("clock", check_clock, Needs.SERVER),
     Check("journal", check_journal),
-    Check("state", check_state, status=Severity.FAIL),
-    Check("disk", check_disk, status=Severity.FAIL),
+    Check("state", check_state),
+    Check("disk", check_disk),
     Check("last-run", check_last_run),
     Check("in-flight", check_in_flight),
     _installed(
         "missed-runs",
         lambda context: check_missed_runs(context.installed[0][1], context.job, context.history, context.now),
-        status=Severity.WARN,
     ),
 )
 
@@ -183,19 +180,6 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
             if place:
                 message = msg("{place}: {mistake}", place=place, mistake=message)
             yield JobError(problem.outcome, message, problem.fix)
-
-
-def status_problems(context: HostContext) -> Iterator[Problem]:
-    """Give the problems of an installed job that `status` shows.
-
-    Args:
-        context: The job and the host.
-
-    """
-    least = {check.name: check.status for check in CHECKS if check.status is not None}
-    for problem in examine(context, Needs.HOST, lambda check: check.status is not None):
-        if problem.severity >= least[problem.name]:
-            yield problem
 
 
 def _line_of(job: Job, settings: tuple[str, ...]) -> str:

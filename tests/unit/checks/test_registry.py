@@ -14,7 +14,7 @@ from dify_job.checks.registry import Check, Needs, examine, rejections
 from dify_job.config.loader import load_config
 from dify_job.config.model import Origin, Source
 from dify_job.dify.app_info import AppProbe
-from dify_job.messages.problem import Problem, Severity
+from dify_job.messages.problem import Problem
 from dify_job.schedulers import systemctl
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import UserCrontab
@@ -46,7 +46,7 @@ def test_checks_are_chosen_by_what_they_need(context: HostContext, monkeypatch: 
 
     made = (
         check("config", Needs.CONFIG, blocking=True),
-        check("host", Needs.HOST, status=Severity.FAIL),
+        check("host", Needs.HOST, settings=("run_as",)),
         check("installed", Needs.HOST, installed=True),
         check("server", Needs.SERVER),
     )
@@ -55,7 +55,7 @@ def test_checks_are_chosen_by_what_they_need(context: HostContext, monkeypatch: 
         ({}, ["config", "host", "server"]),
         ({"needs": Needs.HOST}, ["config", "host"]),
         ({"needs": Needs.CONFIG}, ["config"]),
-        ({"choose": lambda check: check.status is not None}, ["host"]),
+        ({"choose": lambda check: "run_as" in check.settings}, ["host"]),
         ({"choose": lambda check: check.blocking}, ["config"]),
     ):
         ran.clear()
@@ -75,18 +75,6 @@ def test_after_a_failure_what_depends_on_it_says_nothing(
     )
     monkeypatch.setattr(registry, "CHECKS", made)
     assert [problem.name for problem in examine(context)] == ["a", "c", "d"]
-
-
-def test_checks_of_status_start_no_process_and_ask_no_server(
-    context: HostContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a check of status costs too much")
-
-    monkeypatch.setattr(subprocesses, "run", refuse)
-    monkeypatch.setattr(HostContext, "app", property(refuse))
-    names = [problem.name for problem in examine(context, choose=lambda check: check.status is not None)]
-    assert {"key", "zone", "state"} <= set(names)
 
 
 def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
