@@ -6,7 +6,7 @@ from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
 
-SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 4.0), Node("End")))
+SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 8.0), Node("End")))
 QUICK = App("app-quick")
 
 

@@ -257,7 +257,7 @@ def test_a_bad_receiver_is_a_warning_within_ten_seconds(
     receiver.manner = manner
     began = time.monotonic()
     ran = job(key=key)
-    assert time.monotonic() - began < 13
+    assert time.monotonic() - began < 18
     assert (ran.code, ran.result["exit_code"]) == (code, code)
     assert "the ping failed: " in ran.stderr
     assert "the message to line 1 of " in ran.stderr
@@ -383,7 +383,7 @@ def test_a_name_look_up_that_hangs_is_bounded(job: Job, server: StandIn) -> None
     began = time.monotonic()
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert ran.code == 0
-    assert time.monotonic() - began < 13
+    assert time.monotonic() - began < 18
     assert "no answer in time" in ran.stderr
 
 

@@ -129,7 +129,7 @@ def test_a_clock_that_steps_during_the_run_moves_no_deadline(
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     process = dify_job.start("run", "--timeout", "4s" if code else "30s", env=env)
-    while not server.runs or not server.runs[0].past:
+    while process.poll() is None and not (server.runs and server.runs[0].past):
         time.sleep(0.01)
     clock.write_text(f"{step}\n")
     stdout, stderr = process.communicate(timeout=30)
