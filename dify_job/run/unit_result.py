@@ -6,6 +6,7 @@ from typing import Any
 
 from ..exit_codes import TABLE, Outcome
 from ..messages.message import msg
+from ..messages.problem import command
 from ..state.history import RunRecord
 from ..state.store import InFlight
 from ..system.unit_result import UnitResult
@@ -152,9 +153,9 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user:
         now: The current time, aware, for a start whose own is not known.
         user: Whether it is a unit of a user's manager.
     """
-    of_user = " --user" if user else ""
+    manager = ("--user",) if user else ()
     if ending.exit_code is not None and ending.result in ("exit-code", "success"):
-        outcome, message, hint = _of_status(ending.exit_code, ending.unit, of_user)
+        outcome, message, hint = _of_status(ending.exit_code, ending.unit, manager)
     elif ending.code in ("killed", "dumped"):
         outcome, (message, hint) = "killed", _of_kill(ending)
     else:
@@ -168,7 +169,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user:
                 result=ending.result,
             )
         )
-        hint = msg("systemctl{of_user} status {unit}", of_user=of_user, unit=ending.unit)
+        hint = command("systemctl", *manager, "status", ending.unit)
     took = (ending.ended - ending.began).total_seconds() if ending.began and ending.ended else None
     run = RunRecord(
         call_time=_text(ending.began or ending.ended or now),
@@ -204,17 +205,17 @@ def _is_left_by(ending: UnitResult, left: InFlight) -> bool:
     return began - _ROUNDED <= started <= ended + _ROUNDED
 
 
-def _of_status(code: int, unit: str, of_user: str) -> tuple[str, str, str | None]:
-    """Outcome, message and hint of a process that ended by itself, or never was."""
-    journal = f"journalctl{of_user} -u {unit} -n 20"
+def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str, str | None]:
+    """Return outcome, message and hint of a process that ended by itself, or was never started."""
+    journal = command("journalctl", *manager, "-u", unit, "-n", "20")
     known = next((row for row in TABLE if row.code == code), None)
     if known is not None:
         return known.outcome, known.when, journal if code else None
     if (why := why_not_started(code)) is not None:
         hint = msg(
-            "systemctl{of_user} status {unit}; where paths have changed: dify-job install",
-            of_user=of_user,
-            unit=unit,
+            "{status}; where paths have changed: {install}",
+            status=command("systemctl", *manager, "status", unit),
+            install=command("dify-job", "install", "--installed"),
         )
         return "not-started", msg("not started: status {why}", why=why), hint
     return "crashed", msg("it ended with status {code}, which dify-job does not give", code=code), journal
