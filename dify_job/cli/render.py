@@ -83,7 +83,7 @@ def render(
     artifacts, refused = _render_each(chosen, render_one)
     if output_dir is None:
         _print_all(artifacts, target)
-    else:
+    elif artifacts or output_dir.is_dir():
         _write_all(artifacts, output_dir)
         if not jobs:
             _remove_stale(output_dir, place, config)

@@ -13,10 +13,11 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..report.past_runs import find_job, state_of
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.unit_names import unit_names
 from ..state.reader import lock_holder
-from .common_options import check_not_roots, reporter, scope_options
+from .common_options import check_not_roots, reporter, scope_options, try_config
 from .options import Globals
 
 _PATIENCE = (
@@ -35,16 +36,18 @@ def stop(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, bac
     """
     where = chosen_scope(scope)
     there = installed_jobs(visible(backend, where.value), jobs)
-    say = reporter(ctx.ensure_object(Globals))
-    unknown = [
-        job for job in jobs if job not in {one.job for _, one in there} and not _holder(where.base / job)
-    ]
+    options = ctx.ensure_object(Globals)
+    say, config = reporter(options), try_config(options)
+    installed = [one for _, one in there]
+    states = {job: state_of(job, find_job(job, installed, config), config, scope) for job in jobs}
+    known = {one.job for one in installed}
+    unknown = [job for job in jobs if job not in known and not _holder(states[job])]
     check_not_roots("stop", unknown, scope, backend)
     for job in jobs:
         services = [scheduler for scheduler, one in there if one.job == job and one.running]
         for scheduler in services:
             scheduler.manager.call("stop", unit_names(job)[:1])
-        by_process = _stop_process(job, where.base / job)
+        by_process = _stop_process(job, states[job])
         say(msg("{job}: stopped", job=job) if services or by_process else msg("{job}: not running", job=job))
 
 

@@ -146,6 +146,8 @@ class ConcurrencyGuard:
                         end=end,
                     )
                     outcome = self._wait(message, pause, hint)
+                    if outcome is None and time.monotonic() >= self._request.deadline:
+                        outcome = RunOutcome(Outcome.BUSY, message, hint)  # no time for another look
                     pause = min(longest, 2 * pause)
                 case Unreadable(reason):
                     outcome = self._on_unreadable(reason)

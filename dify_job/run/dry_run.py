@@ -1,5 +1,6 @@
 """What a run would send, checked against the app's form; nothing is started."""
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +37,8 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     """
     key, headers = read_key(job), read_headers(job)
     log.hide(key.reveal(), is_key=True)
-    templates = Templates(job, lambda: _last_success(job, config_path))
+    until = time.monotonic() + job.timeout
+    templates = Templates(job, lambda: _last_success(job, config_path), until=lambda: until)
     inputs = templates.inputs() | dict(given)
     for secret in secrets_in(inputs):
         log.hide(secret)

@@ -153,7 +153,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user:
         now: The current time, aware, for a start whose own is not known.
         user: Whether it is a unit of a user's manager.
     """
-    manager = ("--user",) if user else ()
+    manager = ("--user",) if user or ending.user else ()
     if ending.exit_code is not None and ending.result in ("exit-code", "success"):
         outcome, message, hint = _of_status(ending.exit_code, ending.unit, manager)
     elif ending.code in ("killed", "dumped"):

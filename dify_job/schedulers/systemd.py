@@ -232,6 +232,7 @@ class Systemd(Backend):
                 replace(by_files, problems=(*by_files.problems, silent)) if self.manager.silent else by_files
             )
         ending = UnitResult.of_properties(service_name, service.properties)
+        ending = replace(ending, user=self.scope is Scope.USER)
         return replace(
             by_files,
             enabled=timer.active,

@@ -18,6 +18,7 @@ class UnitResult:
     unit: its name. result: the unit's Result, as of systemd.exec(5), $SERVICE_RESULT. code: exited, killed or
     dumped, empty where there was no process. status: the exit status, or the signal's name without SIG.
     invocation: hexadecimal. began and ended: of the process, aware, where they are known.
+    user: it is a unit of a user's manager.
     """
 
     unit: str
@@ -27,6 +28,7 @@ class UnitResult:
     invocation: str = ""
     began: datetime | None = None
     ended: datetime | None = None
+    user: bool = False
 
     @classmethod
     def of_properties(cls, unit: str, properties: Mapping[str, str]) -> "UnitResult":

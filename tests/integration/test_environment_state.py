@@ -33,3 +33,23 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
             shown = dify_job("history", env=env).stdout
             assert shown.count("succeeded") == 1
             assert len([line for line in shown.splitlines() if "default" in line or "20" in line]) >= count
+
+
+def test_run_of_the_environment_is_stopped_in_its_shell(dify_job: Command) -> None:
+    with StandIn((SLOW,)) as server:
+        env = {"DIFY_BASE_URL": server.base_url, "DIFY_API_KEY": "app-slow", "STATE_DIRECTORY": ""}
+        (dify_job.home / "sitecustomize.py").write_text(
+            "import pathlib, dify_job.state.store as s\n"
+            f"s._SYSTEM_BASE = pathlib.Path({str(dify_job.home / 'var')!r})\n"
+        )
+        env["PYTHONPATH"] = str(dify_job.home)
+        process = dify_job.start("run", env=env)
+        until = time.monotonic() + 20
+        while not server.runs and time.monotonic() < until:
+            time.sleep(0.01)
+        other = dify_job("stop", "default", env=env | {"DIFY_API_KEY": "app-another"})
+        assert "stopped" not in other.stdout
+        done = dify_job("stop", "default", env=env)
+        assert (done.code, done.stdout) == (0, "default: stopped\n"), done.stderr
+        process.communicate(timeout=30)
+        assert process.returncode == 143

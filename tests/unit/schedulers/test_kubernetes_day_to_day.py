@@ -225,3 +225,11 @@ def test_documented_alerts_use_series_that_say_what_they_mean() -> None:
     assert "kube_job_status_failed" not in text
     assert 'kube_job_failed{condition="true"' in text
     assert "kube_cronjob_status_last_successful_time" in text
+
+
+@pytest.mark.parametrize("words", [(), ("a",)])
+def test_only_refused_jobs_and_no_directory_yet(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = render(tmp_path, '[jobs.a]\nevery = "7h"\n', *words)
+    assert isinstance(done.exception, JobError)
+    assert done.exception.outcome == "rejected"
+    assert not (tmp_path / "k8s").exists()
