@@ -153,7 +153,9 @@ def check_reach(context: HostContext) -> Problem | None:
     """Check that the service's user has access to code, config and secrets, as install does."""
     account = context.account
     python = context.python
-    if not context.system or account is None or python is None or _distrust(python) is not None:
+    if not context.system or account is None or python is None:
+        return None
+    if _is_out_of_sight(context, python) or _distrust(python) is not None:
         return None
     if os.geteuid() != 0 and not os.access(context.config_path, os.R_OK):
         return None

@@ -131,7 +131,7 @@ def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> Non
 
 def _who(config: HttpSocketConfig) -> str:
     if config.token_file is not None:
-        return msg("for whoever has the token in {token_file}", token_file=config.token_file)
+        return msg("for everybody with the token in {token_file}", token_file=config.token_file)
     if config.uid is None:
         return msg("for root on this machine")
     try:

@@ -8,7 +8,6 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
 from ..system.privileges import by_sudo
 from . import systemctl
 from .backend import InstalledJob, Scope
@@ -28,7 +27,7 @@ def chosen_scope(scope: str | None) -> Scope:
         raise JobError(
             Outcome.USAGE,
             msg("--user under sudo would install for root, not for {caller}", caller=caller),
-            msg("leave sudo out: {command}", command=command("dify-job", "install", "--user")),
+            msg("leave sudo out: {command}", command="dify-job install --user"),  # a Command would get sudo
         )
     return Scope(scope) if scope else Scope.SYSTEM if root else Scope.USER
 

@@ -464,6 +464,7 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     )
     assert host.status("daily", user="mallory")["sync"] == "as configured"
     doctor = host("doctor", "daily", "--json", user="mallory", check=False)
+    assert doctor.stdout, doctor.stderr
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
     assert lines["interpreter"]["message"] == "permission denied: /root/d/v/bin/python"
     assert lines["interpreter"]["fix"] == "sudo dify-job doctor daily"
