@@ -25,7 +25,8 @@ from ..schedulers.systemctl import Manager, Unit
 from ..schedulers.systemd import Systemd
 from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord, read_history
-from ..state.reader import read_last
+from ..state.reader import read_abandoned, read_last
+from ..state.store import InFlight
 from .server import Servers, ca_file_error
 
 
@@ -214,6 +215,11 @@ class HostContext:
         return self.system and os.geteuid() != 0 and there and not os.access(self.state, os.R_OK | os.X_OK)
 
     @cached_property
+    def abandoned(self) -> InFlight | None:
+        """The run that an earlier process left without an end."""
+        return read_abandoned(self.state, self.now)
+
+    @cached_property
     def history(self) -> tuple[RunRecord, ...] | None:
         """The job's past runs; None where they cannot be read."""
         try:
@@ -225,8 +231,7 @@ class HostContext:
 
     def systemctl(self, *words: str) -> Command:
         """Return a command for the service manager."""
-        program = ("systemctl",) if self.system else ("systemctl", "--user")
-        return self.as_owner(*program, *words)
+        return self.as_owner("systemctl", *self.scheduler.scope.manager_options, *words)
 
     def command(self, *words: str) -> Command:
         """Return a command of dify-job that changes what is installed."""

@@ -4,7 +4,7 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run, why_not_started
-from ..state.reader import read_abandoned, read_last
+from ..state.reader import read_last
 from .context import HostContext
 from .finding import ok, warn
 
@@ -19,8 +19,7 @@ _NO_PROCESS = {
 def check_last_run(context: HostContext) -> Problem:
     """Check the last run by its own record, or by the service manager where it left none."""
     ending = context.one.ending if context.one is not None else None
-    left = read_abandoned(context.state, context.now)
-    last = latest_run(read_last(context.state), context.history, ending, left)
+    last = latest_run(read_last(context.state), context.history, ending, context.abandoned)
     if ending is not None and ending.result in _NO_PROCESS:
         text = msg(
             "systemd did not start it ({result}): {no_process}",
@@ -63,7 +62,7 @@ def check_last_run(context: HostContext) -> Problem:
 
 def check_in_flight(context: HostContext) -> Problem | None:
     """Check whether it is unknown how an earlier run ended."""
-    left = read_abandoned(context.state, context.now)
+    left = context.abandoned
     if left is None:
         return None
     run = left.workflow_run_id or msg("without an id")

@@ -8,7 +8,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..schedule.missed_runs import RecordedRun, missed_runs
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import InstalledJob
 from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_tick
@@ -66,10 +66,9 @@ def check_missed_runs(
                 command=command("journalctl", "-t", "CRON", "-n", "20", needs_root=True),
             ),
         )
-    manager = ("systemctl", "--user") if one.scope is Scope.USER else ("systemctl",)
     return warn(
         msg("{what}: systemd does not start it", what=what),
-        command(*manager, "status", *unit_names(one.job)),
+        command("systemctl", *one.scope.manager_options, "status", *unit_names(one.job)),
     )
 
 

@@ -244,4 +244,4 @@ def check_linger(context: HostContext) -> Problem | None:
 
 
 def _enable_linger() -> Command:
-    return command("loginctl", "enable-linger", access.name_of(os.geteuid()), needs_root=True)
+    return access.linger_command()

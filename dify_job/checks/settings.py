@@ -16,6 +16,7 @@ from ..messages.message import Message, join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
+from ..schedulers.installation import missing_records
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
@@ -233,17 +234,12 @@ def check_records(context: HostContext) -> Problem | None:
     """Check that a job stores state where its schedule needs a record of the last run."""
     job = context.job
     try:
-        ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
+        missing = missing_records(job, job.times, by_cron=context.by_cron)
     except JobError as error:
         return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
-    if ticks.if_due and job.state == "none":
-        text = msg(
-            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
-            name=job.name,
-            why=ticks.why,
-        )
-        return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
-    return None
+    if missing is None:
+        return None
+    return fail(missing.message, msg('remove state = "none" ({place})', place=place_of(job, "state")))
 
 
 def check_schedule(context: HostContext) -> Problem:

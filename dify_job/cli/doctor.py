@@ -1,4 +1,4 @@
-"""`dify-job doctor`: what could stop the next run, each line with the command that mends it."""
+"""`dify-job doctor`: what could stop the next run, each line with the command that fixes it."""
 
 import os
 import sys

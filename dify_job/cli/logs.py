@@ -12,7 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
 from ..system import subprocesses
@@ -112,7 +112,8 @@ def _matches(there: Sequence[tuple[Backend, InstalledJob]], jobs: Sequence[str])
     units = [one for _, one in there if not one.by_cron]
     scopes = {one.scope for one in units}
     if units and len(scopes) == 1 and {one.job for one in units} >= {*jobs, *(one.job for _, one in there)}:
-        user = ["--user"] if scopes == {Scope.USER} else []
+        [scope] = scopes
+        user = scope.manager_options
         if not jobs:
             return [*user, "-u", "dify-job-*.service"]
         return [*user, *(word for one in units for word in ("-u", f"dify-job-{one.job}.service"))]

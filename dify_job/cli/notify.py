@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
 
 def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     """Store and notify of an end that `run` could not report; an error here is only logged."""
-    ending = UnitResult.of_environ(os.environ) or _asked(unit, user=user)
+    ending = replace(UnitResult.of_environ(os.environ) or _asked(unit, user=user), user=user)
     directory = directory_of(name, options.config_path)
     past = past_runs(directory)
     run = _stored_by_run(past, ending)
@@ -80,7 +81,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     logging_setup.set_up(options, job, scheduled=True)
     before = past[:-1]
     if run is None:
-        run, before = _remembered(directory, ending, fault, user=user), past
+        run, before = _store_end(directory, ending, fault), past
     log.error(
         msg("{unit} could not report its end: {message}", unit=unit, message=run.message),
         outcome=run.outcome,
@@ -117,12 +118,12 @@ def _stored_by_run(past: Sequence[RunRecord], ending: UnitResult) -> RunRecord |
     return run if ago < _JUST_NOW and (ending.unknown or run.exit_code == ending.exit_code) else None
 
 
-def _remembered(directory: Path, ending: UnitResult, fault: JobError | None, *, user: bool) -> RunRecord:
-    """The record of a run that could keep none."""
+def _store_end(directory: Path, ending: UnitResult, fault: JobError | None) -> RunRecord:
+    """Store and return the record of a run that stored none itself."""
     now = datetime.now().astimezone()
     try:
         with contextlib.closing(JobState(directory)) as state:
-            run = record_of(ending, state.in_flight(), now, user=user)
+            run = record_of(ending, state.in_flight(), now)
             if fault is not None and run.exit_code == code_of(fault.outcome):
                 run = run._replace(message=log.redact(fault.message), hint=fault.hint)
             state.append_history(run.as_record())
@@ -130,5 +131,5 @@ def _remembered(directory: Path, ending: UnitResult, fault: JobError | None, *, 
         log.warning(
             msg("the end could not be stored: {strerror}", strerror=error.strerror), path=str(directory)
         )
-        return record_of(ending, None, now, user=user)
+        return record_of(ending, None, now)
     return run

@@ -98,7 +98,7 @@ def _look(options: Globals, jobs: tuple[str, ...], scope: str | None, backend: s
 
 
 def _watch(look: Callable[[], HostStatus]) -> int:
-    """Show the status anew until Ctrl-C; the exit status is that of the last look."""
+    """Show the status again and again until Ctrl-C; the exit status is that of the last look."""
     code = 0
     try:
         while True:

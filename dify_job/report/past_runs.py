@@ -164,7 +164,7 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def has_failed(run: RunRecord) -> bool:
-    """Tell whether a run, or a start that led to none, did not end as it should."""
+    """Return whether a run, or a start that led to none, did not end as it should."""
     return not run.succeeded and not run.skipped
 
 
@@ -180,7 +180,7 @@ def failures_since(runs: Sequence[RunRecord], since: datetime) -> list[RunRecord
 
 
 def began_since(run: RunRecord, since: datetime) -> bool:
-    """Tell whether a run began at a time or later.
+    """Return whether a run began at a time or later.
 
     Args:
         run: A record; one without a time began before any.

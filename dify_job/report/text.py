@@ -66,7 +66,7 @@ class Terminal:
 
 
 def has_utf8(environ: Mapping[str, str]) -> bool:
-    """Tell whether the locale's encoding is UTF-8; asked of the variables, which Python's UTF-8 mode hides.
+    """Return whether the locale's encoding is UTF-8; asked of the variables, which Python's UTF-8 mode hides.
 
     Args:
         environ: The environment variables.

@@ -144,16 +144,15 @@ def _is_of(run: RunRecord, ending: UnitResult) -> bool:
     return first <= run.began <= ending.ended + (_RECORDED_LATER if made_later else _ROUNDED)
 
 
-def record_of(ending: UnitResult, left: InFlight | None, now: datetime, *, user: bool = False) -> RunRecord:
+def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRecord:
     """Return the record of a start, from the end of its unit's process.
 
     Args:
         ending: How it ended.
         left: What a process that was killed had in flight.
         now: The current time, aware, for a start whose own is not known.
-        user: Whether it is a unit of a user's manager.
     """
-    manager = ("--user",) if user or ending.user else ()
+    manager = ("--user",) if ending.user else ()
     if ending.exit_code is not None and ending.result in ("exit-code", "success"):
         outcome, message, hint = _of_status(ending.exit_code, ending.unit, manager)
     elif ending.code in ("killed", "dumped"):

@@ -20,7 +20,7 @@ from typing import BinaryIO, NoReturn
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import Command, command
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .job_spec import JobSpec
@@ -90,6 +90,11 @@ def name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def linger_command() -> Command:
+    """Return the command that lets the caller's user manager run without a login (loginctl(1))."""
+    return command("loginctl", "enable-linger", name_of(os.geteuid()), needs_root=True)
 
 
 def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:

@@ -23,6 +23,11 @@ class Scope(StrEnum):
         return base_of(system=self is Scope.SYSTEM)
 
     @property
+    def manager_options(self) -> tuple[str, ...]:
+        """Options by which systemctl, journalctl and systemd-analyze take its manager."""
+        return ("--user",) if self is Scope.USER else ()
+
+    @property
     def sudo(self) -> str:
         """What goes before a command on its jobs, as this caller has to give it."""
         return sudo() if self is Scope.SYSTEM else ""

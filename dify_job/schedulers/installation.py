@@ -216,20 +216,38 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
 # Refusals
 
 
+def missing_records(job: Job, times: ScheduleConfig, *, by_cron: bool) -> JobError | None:
+    """Return the refusal of a job whose schedule needs state, and that stores none; else None.
+
+    Args:
+        job: The job.
+        times: Its schedule.
+        by_cron: Whether cron starts it.
+
+    Raises:
+        JobError: The scheduler cannot follow the schedule.
+
+    """
+    ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
+    if not ticks.if_due or job.state != "none":
+        return None
+    return JobError(
+        Outcome.CONFIG,
+        msg(
+            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
+            name=job.name,
+            why=ticks.why,
+        ),
+        msg('remove state = "none" from the job'),
+    )
+
+
 def _missing_records(scheduler: Backend, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
-    """Yield a refusal for each job whose schedule needs state, and that keeps none."""
+    """Yield a refusal for each job whose schedule needs state, and that stores none."""
     for each in ready:
-        ticks = schedule_lines.ticks_of(each.spec.schedule, by_cron=scheduler.by_cron)
-        if ticks.if_due and each.job.state == "none":
-            yield JobError(
-                Outcome.CONFIG,
-                msg(
-                    "job {name} keeps no state, and its schedule needs a record of its last run: {why}",
-                    name=each.job.name,
-                    why=ticks.why,
-                ),
-                msg('take state = "none" out of the job'),
-            )
+        error = missing_records(each.job, each.spec.schedule, by_cron=scheduler.by_cron)
+        if error is not None:
+            yield error
 
 
 def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:

@@ -123,7 +123,7 @@ class Manager:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self._argv = ["systemctl", "--user"] if scope is Scope.USER else ["systemctl"]
+        self._argv = ["systemctl", *scope.manager_options]
         self._environ: dict[str, str] = {}
         self.silent = False  # it hung once, and is not asked again for what one can do without
         runtime = Path(f"/run/user/{os.geteuid()}")

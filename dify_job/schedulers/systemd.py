@@ -157,7 +157,7 @@ class Systemd(Backend):
                 msg("user units cannot be installed: {why_not}", why_not=why_not),
                 msg(
                     "{command}, or install with --backend cron",
-                    command=command("loginctl", "enable-linger", "$USER", needs_root=True),
+                    command=access.linger_command(),
                 ),
             )
 
@@ -241,7 +241,7 @@ class Systemd(Backend):
             next_run=time_of(timer["NextElapseUSecRealtime"]),
             ending=ending if ending.ended is not None else None,
             since=time_of(timer["ActiveEnterTimestamp"]),
-            problems=(*by_files.problems, *_problems_of_manager(service, timer)),
+            problems=(*by_files.problems, *_problems_of_manager(service, timer, self.scope)),
         )
 
     def _problems_of_files(self, job: str, seen: Mapping[Path, FileStatus]) -> Iterator[str]:
@@ -265,7 +265,7 @@ def _header_of(seen: Mapping[Path, FileStatus]) -> Header | None:
     return next((one.mark for one in seen.values() if one.mark is not None), None)
 
 
-def _problems_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
+def _problems_of_manager(service: Unit, timer: Unit, scope: Scope) -> Iterator[str]:
     if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
         yield msg("changed by {drop_ins}", drop_ins=drop_ins)
     for unit in (service, timer):
@@ -273,9 +273,10 @@ def _problems_of_manager(service: Unit, timer: Unit) -> Iterator[str]:
             yield msg(
                 "{unit} is not loaded: {command}",
                 unit=unit["Id"],
-                command=command("systemctl", "status", unit["Id"]),
+                command=command("systemctl", *scope.manager_options, "status", unit["Id"]),
             )
     if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
         yield msg(
-            "changed on disk since systemd read it: {command}", command=command("systemctl", "daemon-reload")
+            "changed on disk since systemd read it: {command}",
+            command=command("systemctl", *scope.manager_options, "daemon-reload"),
         )

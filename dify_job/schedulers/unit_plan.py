@@ -516,9 +516,9 @@ def _removal(seen: ObservedUnits, path: Path) -> FileChange:
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
     """Return the commands that let a masked unit of a job be installed and enabled again."""
-    user, root = (["--user"], False) if scope is Scope.USER else ([], True)
+    root = scope is Scope.SYSTEM
     return (
-        command("systemctl", *user, "unmask", unit, needs_root=root),
+        command("systemctl", *scope.manager_options, "unmask", unit, needs_root=root),
         command("dify-job", "install", job, "--start", needs_root=root),
     )
 

@@ -45,7 +45,7 @@ def verify(
             file = Path(scratch, artifact.path.name)
             file.write_text(artifact.text, encoding="utf-8")
             files.append(str(file))
-        user = ["--user"] if scope is Scope.USER else []
+        user = scope.manager_options
         environ = {"XDG_RUNTIME_DIR": scratch} if user else {}  # it must be set, be there a manager or not
         strict = ["--recursive-errors=no"] if (systemctl.version() or 0) >= _OFFLINE_CHECKS else []
         command = ["systemd-analyze", *user, "verify", "--man=no", *strict, *files]

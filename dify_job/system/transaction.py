@@ -137,8 +137,12 @@ class FileTransaction:
 def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
     """Give a writer, and roll its files back when something fails within.
 
-    place and otherwise: what is written to, and what mends it, as for mend_of_disk. Raises JobError
-    (cannot-write).
+    Args:
+        place: What is written to.
+        otherwise: The hint for an error that disk_error_hint does not know.
+
+    Raises:
+        JobError: Something cannot be written (cannot-write).
     """
     writer = FileTransaction()
     try:

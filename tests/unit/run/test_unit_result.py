@@ -1,6 +1,7 @@
 """How a start ended that left no record, as status, history, doctor and notify all say it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,7 +134,7 @@ def test_start_that_gave_way_is_no_news(outcome: str) -> None:
 
 @pytest.mark.parametrize(("user", "command"), [(False, "journalctl -u"), (True, "journalctl --user -u")])
 def test_hint_asks_the_manager_of_the_unit(user: bool, command: str) -> None:
-    assert (record_of(BROKEN_CONFIG, None, ENDED, user=user).hint or "").startswith(command)
+    assert (record_of(replace(BROKEN_CONFIG, user=user), None, ENDED).hint or "").startswith(command)
 
 
 @pytest.mark.parametrize(
