@@ -6,6 +6,7 @@ import pty
 
 from tests.support.command import Command
 from tests.support.scripted import Scripted, answer, blocking, finished, stream
+from tests.support.terminal import read_terminal
 
 KEY = "app-secret-0123456789"
 
@@ -14,12 +15,7 @@ def terminal(dify_job: Command, *args: str, env: dict[str, str]) -> str:
     master, slave = pty.openpty()
     process = dify_job.start(*args, env=env, stdout=slave)
     os.close(slave)
-    shown = b""
-    try:
-        while data := os.read(master, 65536):
-            shown += data
-    except OSError:
-        pass
+    shown = read_terminal(master)
     process.communicate(timeout=30)
     return shown.decode()
 

@@ -17,6 +17,7 @@ import pytest
 from dify_job import log
 from dify_job.log import journal, redaction, stderr_is_journal
 from tests.support.command import KEY, Command
+from tests.support.terminal import read_terminal
 
 
 def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: dict[str, str]) -> None:
@@ -25,15 +26,7 @@ def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: di
         "run", env=environ | {"DIFY_API_KEY": "app-two-seconds", "TERM": "xterm"}, stderr=slave
     )
     os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
+    shown = read_terminal(master)
     stdout, _ = process.communicate(timeout=10)
     assert json.loads(stdout)["success"] is True
     assert "Think · 1 nodes done · 1s" in shown.decode()
@@ -73,8 +66,8 @@ def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> Non
     env = environ | {"DIFY_API_KEY": "app-fails", "NO_COLOR": "1", "TERM": "xterm"}
     process = dify_job.start("run", "--log-format", "console", env=env, stderr=slave)
     os.close(slave)
+    shown = read_terminal(master)
     process.communicate(timeout=10)
-    shown = os.read(master, 65536)
     assert b"error: default: workflow failed" in shown
     assert b"\x1b[3" not in shown
 

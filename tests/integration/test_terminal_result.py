@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.terminal import read_terminal
 
 
 def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:
@@ -19,17 +20,8 @@ def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) 
     words = ("run", "--config", str(config), *args)
     process = dify_job.start(*words, env=env, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        shown += part
+    shown = read_terminal(master)
     process.communicate(timeout=30)
-    os.close(master)
     return process.returncode, re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
 
 
