@@ -42,6 +42,7 @@ class HostContext:
         installed: Where it is installed, mostly once or not at all.
         servers: Answers of the servers, shared by the jobs of one command.
         prepared: What install is about to install; None for other commands.
+        unasked: Why a scheduler cannot be asked what is installed; None where all answered.
 
     """
 
@@ -52,6 +53,7 @@ class HostContext:
     installed: tuple[tuple[Backend, InstalledJob], ...] = ()
     servers: Servers = field(default_factory=Servers)
     prepared: JobSpec | None = None
+    unasked: JobError | None = None
 
     @classmethod
     def of(
@@ -64,6 +66,7 @@ class HostContext:
         backend: str = "auto",
         scope: Scope | None = None,
         servers: Servers | None = None,
+        unasked: JobError | None = None,
     ) -> "HostContext":
         """Return the context of a job.
 
@@ -75,6 +78,7 @@ class HostContext:
             backend: Of a job that is not installed.
             scope: The same.
             servers: Shared by several jobs.
+            unasked: Why a scheduler cannot be asked; None where all answered.
 
         """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
@@ -89,6 +93,7 @@ class HostContext:
             now=now,
             installed=mine,
             servers=servers or Servers(),
+            unasked=unasked,
         )
 
     # The job

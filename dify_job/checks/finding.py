@@ -57,8 +57,11 @@ def failure_of(error: JobError, fix: str | None = None) -> Problem:
     """Return an error as a problem.
 
     Args:
-        error: The error, with its own hint.
+        error: The error, with its own hint. One that says that something could not be asked (unreachable) is
+            no failure of the job.
         fix: What fixes it, where that is more than the hint.
 
     """
+    if error.outcome is Outcome.UNREACHABLE:
+        return warn(error.message, error.hint)
     return fail(error.message, fix or error.hint, error.outcome)

@@ -61,6 +61,9 @@ def check_interpreter(context: HostContext) -> Problem | None:
     if (why := _distrust(python)) is not None:
         return ok(msg("{python}; not tried, for it {why}", python=python, why=why))
     done = _tried(python)
+    if not done.answered:
+        why = msg("{python} was not tried: {reason}", python=python, reason=done.complaint)
+        return warn(why, command("dify-job", "doctor", context.job.name))
     if done.code != 0:
         error = done.complaint[-200:] or done.code
         return fail(

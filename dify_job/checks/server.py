@@ -12,6 +12,7 @@ from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers
 from ..dify.app_info import CALL_LIMIT, AppProbe, probe_app
+from ..dify.models import Failure, FailureCause
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -156,21 +157,22 @@ def check_app(context: "HostContext") -> Problem | None:
 
 
 def _try(job: Job, why: str) -> str:
-    if why.startswith("proxy: ") or "expired" in why:
-        return connection_error_hint(why)
-    if "mismatch" in why:
-        return msg(
-            "edit base_url in {place_of}: a name that the certificate is for",
-            place_of=place_of(job, "base_url"),
-        )
-    if "certificate" in why:
-        place = place_of(job, "ca_file")
-        return msg(
-            "set ca_file in {place} to the PEM file of its authority, or renew it on the server", place=place
-        )
-    verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
-    return msg(
-        "{command}; edit base_url in {place_of}",
-        command=command("curl", "-v", *verify, f"{job.base_url}/info"),
-        place_of=place_of(job, "base_url"),
-    )
+    match why.cause if isinstance(why, Failure) else FailureCause.OTHER:
+        case FailureCause.OTHER:
+            verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
+            return msg(
+                "{command}; edit base_url in {place_of}",
+                command=command("curl", "-v", *verify, f"{job.base_url}/info"),
+                place_of=place_of(job, "base_url"),
+            )
+        case FailureCause.CERTIFICATE_NAME:
+            return msg(
+                "edit base_url in {place_of}: a name that the certificate is for",
+                place_of=place_of(job, "base_url"),
+            )
+        case FailureCause.CERTIFICATE_UNTRUSTED:
+            return msg(
+                "set ca_file in {place} to the PEM file of its authority, or renew it on the server",
+                place=place_of(job, "ca_file"),
+            )
+    return connection_error_hint(why)

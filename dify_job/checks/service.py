@@ -5,6 +5,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedulers import access, crond, crontab, dropins, systemctl
@@ -29,7 +30,9 @@ def check_backend(context: HostContext) -> Problem:
     manager, scope = context.manager, context.scheduler.scope
     why_not = manager.why_not()
     if why_not is None and manager.silent:
-        text = msg("the {scope} manager of systemd does not answer", scope=scope)
+        text = msg(
+            "the {scope} manager of systemd does not answer: {reason}", scope=scope, reason=manager.silent
+        )
         look = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
         return bad(text, msg("{command} (a frozen one needs a reboot)", command=look))
     if why_not is None:
@@ -58,6 +61,8 @@ def _where_asked(context: HostContext) -> tuple[str, ...]:
 def check_units(context: HostContext) -> Problem:
     """Check the installed files: they are there, enabled, unchanged and as configured."""
     job, one = context.job.name, context.one
+    if one is None and context.unasked is not None:
+        return warn(context.unasked.message, context.unasked.hint)
     if one is None:
         install = context.command("install", job, *_where_asked(context))
         return warn(msg("not installed: no scheduler starts it"), install)
@@ -98,7 +103,7 @@ def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem:
         return warn(msg("changed on disk since systemd read them"), context.systemctl("daemon-reload"))
     if (drift := _drift(context, one)) is not None:
         return drift
-    if context.python is not None:
+    if context.python is not None and systemctl.version() is not None:
         rendered = context.scheduler.render(context.spec)
         if any(look(file.path, job).content != file.text.encode() for file in rendered):
             return warn(msg("written by another version of dify-job, or for another systemd"), again)
@@ -207,7 +212,10 @@ def check_mail(context: HostContext) -> Problem | None:
     if not context.by_cron:
         return None
     notify, place = context.job.notify, place_of(context.job, "notify")
-    mailed = context.system or _is_mailed(context.job.name)
+    try:
+        mailed = context.system or _is_mailed(context.job.name)
+    except JobError as error:
+        return warn(error.message, error.hint)
     if mailed and (subprocesses.found("sendmail") or any(Path(name).exists() for name in _MAILERS)):
         return ok(msg("cron can mail what a failed run says"))
     if notify.files or notify.healthchecks:

@@ -19,8 +19,9 @@ from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..messages.sanitize import one_line
-from ..schedulers.backend import Scope
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.reconcile import Backend
 from .common_options import scope_options
 from .options import Globals
 from .output import echo, echo_json, reader
@@ -67,10 +68,18 @@ def examined(
         if error.outcome is Outcome.USAGE:
             raise
         return [(job or "", [error.problem("config").for_reader(reader(options))])]
-    installed = installed_jobs(visible(backend, scope), tuple(one.name for one in jobs))
+    installed: list[tuple[Backend, InstalledJob]] = []
+    unasked: JobError | None = None
+    for scheduler in visible(backend, scope):
+        try:
+            installed += installed_jobs((scheduler,), tuple(one.name for one in jobs))
+        except JobError as error:
+            unasked = error
     asked = Scope(scope) if scope else None
     contexts = [
-        HostContext.of(one, config, installed, now, backend=backend, scope=asked, servers=servers)
+        HostContext.of(
+            one, config, installed, now, backend=backend, scope=asked, servers=servers, unasked=unasked
+        )
         for one in jobs
     ]
     found: list[tuple[str, Sequence[Problem]]] = [

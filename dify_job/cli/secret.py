@@ -112,11 +112,12 @@ def _is_wrong(seen: AppProbe) -> bool:
 def _check_encryption() -> None:
     version = systemctl.version() or 0
     if version < ENCRYPTED_SINCE or not subprocesses.found("systemd-creds"):
-        has = (
-            msg("this machine has systemd {version}", version=version)
-            if version
-            else msg("this machine has no systemd")
-        )
+        if version:
+            has: str = msg("this machine has systemd {version}", version=version)
+        elif subprocesses.found("systemctl"):
+            has = msg("systemctl does not give its version")
+        else:
+            has = msg("this machine has no systemd")
         raise JobError(
             Outcome.CONFIG,
             msg(

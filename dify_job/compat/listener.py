@@ -71,7 +71,13 @@ def listen(
             turn_away(connection, refused)
             turned_away(peer, refused)
             continue
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:  # no more processes
+            failure = HttpError(503, msg("no process can be started: {reason}", reason=error.strerror))
+            turn_away(connection, failure)
+            turned_away(peer, failure)
+            continue
         if child == 0:
             listening.close()
             answer(connection, peer)

@@ -75,7 +75,9 @@ def account_of(name: str, *, confined: bool = False) -> Account:
 def _groups_of(name: str) -> frozenset[int]:
     """Ask a program, which can be left: a manager that hangs keeps nss-systemd(8) for 45 s."""
     done = subprocesses.run(["id", "-G", "--", name], limit=5.0)
-    return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
+    if done.answered or done.code == 124:
+        return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
+    return frozenset(os.getgrouplist(name, pwd.getpwnam(name).pw_gid))
 
 
 def caller() -> Account:
@@ -265,12 +267,18 @@ class _Child:
     def __init__(self, account: Account) -> None:
         asked, self._ask = os.pipe()
         answers, answered = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _try_access(account, asked, answered)
-        os.close(asked)
-        os.close(answered)
         self._answers: BinaryIO = os.fdopen(answers, "rb")
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _try_access(account, asked, answered)
+        except OSError:  # no more processes: the caller compares modes
+            os.close(self._ask)
+            self._answers.close()
+            raise
+        finally:
+            os.close(asked)
+            os.close(answered)
 
     def first_denied(self, checks: Sequence[tuple[Path, int]]) -> int | None:
         """Return the index of the first path to which access is denied. Raises OSError, ValueError."""

@@ -288,8 +288,10 @@ class UserCrontab(Cron):
         try:
             table = crond.read_table() if subprocesses.found("crontab") else b""
             found = crontab.blocks(table)
-        except JobError:
-            return
+        except JobError as error:
+            if error.outcome is not Outcome.CONFIG:
+                raise
+            return  # a user to whom cron gives no table
         for block in found:
             setting = crontab.hostile_above(table, block)
             problem = msg(

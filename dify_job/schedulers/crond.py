@@ -116,9 +116,12 @@ def _in_sbin(name: str) -> bool:
 
 
 def read_table() -> bytes:
-    """The calling user's crontab; empty where there is none.
+    """Return the calling user's crontab; empty where there is none.
 
-    Raises JobError where it cannot be read for any other reason: it must not be taken for empty then.
+    Raises:
+        JobError: cron does not give it (config), or cannot be asked (cannot-write). It must not be taken for
+            empty then.
+
     """
     done = subprocesses.run(["crontab", "-l"])
     if done.code == 0:
@@ -129,7 +132,7 @@ def read_table() -> bytes:
     if not done.stdout and ("no crontab for" in complaint or busybox):
         return b""
     raise JobError(
-        Outcome.CONFIG,
+        Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
         msg("your crontab cannot be read: {value}", value=done.complaint or done.code),
         msg("crontab -l must work; see cron.allow and cron.deny in crontab(1)"),
     )

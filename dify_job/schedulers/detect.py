@@ -8,6 +8,8 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
+from ..system import subprocesses
 from ..system.privileges import by_sudo
 from . import systemctl
 from .backend import InstalledJob, Scope
@@ -36,8 +38,13 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
     """The scheduler to install with. Raises JobError where it is not there."""
     scheduler = likely_backend(backend, scope)
     if not scheduler.by_cron and systemctl.version() is None:
+        installed = subprocesses.found("systemctl")
         raise JobError(
-            Outcome.CONFIG, msg("systemd is not installed on this machine"), msg("use --backend cron")
+            Outcome.CONFIG,
+            msg("systemctl does not give its version")
+            if installed
+            else msg("systemd is not installed on this machine"),
+            command("systemctl", "--version") if installed else msg("use --backend cron"),
         )
     return scheduler
 

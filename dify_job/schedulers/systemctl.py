@@ -7,6 +7,7 @@ import shlex
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -52,8 +53,14 @@ class Unit:
         return self["UnitFileState"] in ("enabled", "enabled-runtime")
 
 
+@cache
 def version() -> int | None:
-    """The version of systemd on this machine, which need not be running; None where there is none."""
+    """Return the version of systemd on this machine, which need not be running.
+
+    Returns:
+        None where there is none, or systemctl cannot be started.
+
+    """
     done = subprocesses.run(["systemctl", "--version"])
     first = re.match(r"systemd (\d+)", done.text)
     return int(first[1]) if done.code == 0 and first else None
@@ -125,7 +132,7 @@ class Manager:
         self.scope = scope
         self._argv = ["systemctl", *scope.manager_options]
         self._environ: dict[str, str] = {}
-        self.silent = False  # it hung once, and is not asked again for what one can do without
+        self.silent = ""  # why it gave no answer; it is not asked again for what one can do without
         runtime = Path(f"/run/user/{os.geteuid()}")
         given = os.environ.get("XDG_RUNTIME_DIR")
         if scope is Scope.USER and not (given and _ours(Path(given))) and _ours(runtime):
@@ -170,7 +177,7 @@ class Manager:
                 environ={**self._environ, "TZ": "UTC"},
                 limit=limit,
             )
-            self.silent = done.code == 124
+            self.silent = "" if done.answered else done.complaint
             if done.code != 0:
                 raise self._failed("show", part, done)
             for block in done.text.split("\n\n"):
@@ -191,7 +198,7 @@ class Manager:
             return ()
         argv = [*self._argv, "show", "--property=UnitPath"]
         shown = subprocesses.run(argv, environ=self._environ, limit=_PATIENCE)
-        self.silent = shown.code == 124
+        self.silent = "" if shown.answered else shown.complaint
         if shown.code != 0:
             return ()
         _, _, value = shown.text.strip().partition("UnitPath=")

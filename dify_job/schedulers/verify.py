@@ -33,7 +33,7 @@ def verify(
     lines = sorted(set(_calendars(changed)))
     if lines:
         done = subprocesses.run(["systemd-analyze", "calendar", "--", *lines])
-        if done.code != 0:
+        if done.answered and done.code != 0:
             raise JobError(
                 Outcome.REJECTED,
                 msg("systemd refuses the schedule: {complaint}", complaint=done.complaint),

@@ -12,11 +12,20 @@ _PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LO
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A program that ended; code 127 where it could not be started, 124 where the limit ended it."""
+    """How a program ended.
+
+    Attributes:
+        code: Its exit status; 127 where it could not be started, 124 where the limit ended it.
+        stdout: What it wrote there.
+        stderr: The same; why it gave no answer where `answered` is False.
+        answered: It was started, and ended by itself: only then its exit status is an answer.
+
+    """
 
     code: int
     stdout: bytes
     stderr: bytes
+    answered: bool = True
 
     @property
     def text(self) -> str:
@@ -41,7 +50,19 @@ def run(
     environ: Mapping[str, str] | None = None,
     stdin: bytes = b"",
 ) -> Completed:
-    """Run a program to its end. limit: seconds. environ: variables added to our own environment."""
+    """Run a program to its end.
+
+    Args:
+        argv: The program, which is looked up on PATH, and its arguments.
+        limit: Seconds after which it is killed.
+        environ: Variables added to this process's environment.
+        stdin: What it can read there.
+
+    Returns:
+        How it ended. A program that cannot be started raises nothing, whatever the reason: no such file, or
+        no more processes (EAGAIN, ENOMEM).
+
+    """
     try:
         done = subprocess.run(  # a list, no shell; every caller names the program itself
             list(argv),
@@ -52,9 +73,13 @@ def run(
             env={**os.environ, **_PLAIN, **(environ or {})},
         )
     except FileNotFoundError:
-        return Completed(127, b"", f"{argv[0]} is not installed".encode())
+        return Completed(127, b"", f"{argv[0]} is not installed".encode(), answered=False)
+    except OSError as error:
+        why = f"{argv[0]} could not be started: {error.strerror}"
+        return Completed(127, b"", why.encode(), answered=False)
     except subprocess.TimeoutExpired:
-        return Completed(124, b"", f"{argv[0]} did not end within {limit:.0f} s".encode())
+        why = f"{argv[0]} did not end within {limit:.0f} s"
+        return Completed(124, b"", why.encode(), answered=False)
     return Completed(done.returncode, done.stdout, done.stderr)
 
 

@@ -42,6 +42,9 @@ def render_all(
 
     Returns:
         As many results as there are templates.
+
+    Raises:
+        JobError: No process can be started (unreachable).
     """
     if not sys.executable:  # Python inside another program
         return list(import_module(f"{__package__}.template_worker").render_each(templates, names))
@@ -70,9 +73,16 @@ def render_all(
 def _run(asked: int, answered: int, until: float, pause: Callable[[float], object]) -> int | None:
     """Run the worker to its end; return its exit code, or None where the deadline ended it."""
     command = [sys.executable, "-I", "-c", _WORKER]
-    process = subprocess.Popen(  # our own interpreter
-        command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, process_group=0
-    )
+    try:
+        process = subprocess.Popen(  # our own interpreter
+            command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, process_group=0
+        )
+    except OSError as error:
+        raise JobError(
+            Outcome.UNREACHABLE,  # nothing was sent, and a retry is safe
+            msg("the templates cannot be rendered: no process can be started ({why})", why=error.strerror),
+            msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit"),
+        ) from None
     try:
         while process.poll() is None:
             if time.monotonic() >= until:

@@ -1,5 +1,6 @@
 """Access of a service user, tried as that user: access control lists count."""
 
+import errno
 import os
 import pwd
 import stat
@@ -141,3 +142,17 @@ def test_config_that_install_is_about_to_write_is_no_obstacle(
     directory.chmod(0o700)
     with pytest.raises(JobError, match="cannot reach the configuration"):
         access.check_plan(spec, access.DYNAMIC, key_by_manager=True)
+
+
+def test_without_a_process_for_it_modes_decide(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", full)
+    file = directory / "input.pdf"
+    file.touch(0o600)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
+    file.chmod(0o604)
+    assert access.obstacle(file, USER, os.R_OK) is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors

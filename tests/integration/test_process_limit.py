@@ -1,0 +1,75 @@
+"""Commands of a user who can start no more processes: what a program would have said is unknown."""
+
+import json
+
+import pytest
+
+from tests.support.home import CONFIG, Home
+
+pytestmark = pytest.mark.timeout(600)  # on a loaded machine
+# What fork(2), clone(2) and pthread_create(3) do where RLIMIT_NPROC is reached; root has no such limit.
+_FULL = (
+    "import _thread, errno, os, subprocess, threading\n"
+    "subprocess.run  # executes the module, which dify-job imports lazily\n"
+    "def full(*_, **__): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+    'def no_thread(*_, **__): raise RuntimeError("can\'t start new thread")\n'
+    "subprocess._fork_exec = os.fork = full\n"
+    "threading._start_new_thread = no_thread\n"
+)
+_WHY = "could not be started: Resource temporarily unavailable"
+
+
+@pytest.fixture
+def full(home: Home) -> Home:
+    """A home in which a job was installed before the limit was reached."""
+    home.configure(CONFIG + 'inputs = { topic = "{{ today }}" }\n')
+    assert home("install", "--user").code == 0
+    home.first = _FULL
+    return home
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "doctor",
+        "doctor daily --user --json",
+        "status",
+        "status --json",
+        "history",
+        "next",
+        "install --user",
+        "install --user --check",
+        "install --user --backend cron",
+        "uninstall daily --user",
+        "pause daily --user",
+        "stop daily --user",
+        "secret set daily --encrypt",
+        "config validate",
+        "run daily",
+        "report -o report.html",
+    ],
+)
+def test_no_command_takes_it_for_a_fault_of_its_own(words: str, full: Home) -> None:
+    before = {path: content for path, content in full.everything().items() if "/dify-job-" in path}
+    done = full(*words.split())
+    assert "Traceback" not in done.stderr
+    assert done.code != 70, done.stderr
+    after = full.everything()
+    assert {path: after.get(path) for path in before} == before
+
+
+def test_doctor_names_what_could_not_be_asked(full: Home) -> None:
+    (full.manager.units / "dify-job-daily.timer").unlink()
+    (full.manager.units / "dify-job-daily.service").unlink()
+    done = full("doctor", "daily", "--user", "--json")
+    checks = {check["check"]: check for check in json.loads(done.stdout)["jobs"][0]["checks"]}
+    assert _WHY in checks["units"]["message"], "not: it is not installed"
+    assert "no process can be started" in checks["inputs"]["message"]
+    assert checks["inputs"]["level"] == "warn"
+    assert "ulimit -u" in checks["server"]["fix"]
+
+
+def test_run_that_cannot_render_its_inputs_may_be_tried_again(full: Home) -> None:
+    done = full("run", "daily")
+    assert (done.code, done.result["outcome"], done.result["attempts"]) == (69, "unreachable", 0)
+    assert "no process can be started" in done.result["message"]
