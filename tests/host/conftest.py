@@ -1,4 +1,4 @@
-"""A booted host for the whole session, with dify-job installed from the wheel as a user would."""
+"""A booted host for the whole session, with dify-job installed from the wheel."""
 
 import contextlib
 import json
@@ -16,17 +16,18 @@ import pytest
 
 from tests.support.command import APPS
 from tests.support.fake_dify.server import StandIn
+from tests.support.ran import Ran
 
-from .machine import Machine, Ran
+from .machine import Machine
 
-ROOT = Path(os.environ.get("DIFY_JOB_TEST_ROOT", "/"))  # tests/matrix names another
+ROOT = Path(os.environ.get("DIFY_JOB_TEST_ROOT", "/"))  # tests/matrix sets another
 PYTHON = "/opt/dify-job/bin/python"
-_PLACES = ("etc/systemd/system", "usr/lib/systemd/system", "etc/cron.d", "var/lib/systemd/timers")
+_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system", "etc/cron.d", "var/lib/systemd/timers")
 CANARY = "app-canary-0123456789abcdef"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "since(version): what is tested came with that version of systemd")
+    config.addinivalue_line("markers", "since(version): needs that version of systemd")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,15 +44,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _version(root: Path) -> int:
-    told = subprocess.run(
+    done = subprocess.run(
         ["chroot", root, "systemctl", "--version"], capture_output=True, text=True, check=True
     )
-    return int(told.stdout.split()[1])
+    return int(done.stdout.split()[1])
 
 
-def why_not() -> str | None:
+def missing_requirement() -> str | None:
     if os.geteuid() != 0:
-        return "a host can be booted by root alone: sudo make test"
+        return "only root can boot a host: sudo make test"
     if shutil.which("systemd-nspawn") is None:
         return "systemd-nspawn is missing: apt-get install systemd-container"
     if not Path("/usr/sbin/cron").exists():
@@ -61,11 +62,14 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def booted(name: str, root: Path = Path("/")) -> Iterator[Machine]:
-    """A host with users, up until the block ends; without one the tests are skipped, and in CI they fail."""
-    if (why := why_not()) is not None:
+    """Boot a host with users for the block.
+
+    Where none can boot, the tests are skipped, or fail in CI.
+    """
+    if (missing := missing_requirement()) is not None:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"a layer of tests cannot run: {why}")
-        pytest.skip(why)
+            pytest.fail(f"host tests cannot run: {missing}")
+        pytest.skip(missing)
     made = Machine(root, name)
     try:
         made.mount()
@@ -85,37 +89,42 @@ def machine(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 
 
 def _install(machine: Machine, built: Path, wheels: Path) -> None:
-    """The wheel in /opt/dify-job, with what it needs for the Python that is inside."""
+    """Install the wheel and its dependencies in /opt/dify-job, for the host's Python."""
     python = "/opt/python/bin/python3" if machine.exists("/opt/python") else "/usr/bin/python3"
     version = machine.run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").stdout.strip()
     [wheel] = built.glob("*.whl")
-    theirs = ["--only-binary=:all:", "--python-version", version, "--find-links", str(wheels)]
+    options = ["--only-binary=:all:", "--python-version", version, "--find-links", str(wheels)]
     for command in (
-        ["wheel", "--wheel-dir", str(wheels), f"{wheel}[notify]"],  # what has no wheel gets one
-        ["download", "--dest", str(wheels), *theirs, f"{wheel}[notify]", "pip"],
+        [
+            "wheel",
+            "--wheel-dir",
+            str(wheels),
+            f"{wheel}[notify]",
+        ],  # wheels of sdists too
+        ["download", "--dest", str(wheels), *options, f"{wheel}[notify]", "pip"],
     ):
         argv = [sys.executable, "-m", "pip", "-q", *command]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    shutil.copytree(wheels, machine.root / "opt/of-tests")
+    shutil.copytree(wheels, machine.root / "opt/test-wheels")
     [pip] = wheels.glob("pip-*.whl")
     machine.run(python, "-m", "venv", "--without-pip", "/opt/dify-job", timeout=120)
-    install = ("install", "-q", "--no-index", "--find-links=/opt/of-tests", "dify-job[notify]")
-    env = {"PYTHONPATH": f"/opt/of-tests/{pip.name}"}
+    install = ("install", "-q", "--no-index", "--find-links=/opt/test-wheels", "dify-job[notify]")
+    env = {"PYTHONPATH": f"/opt/test-wheels/{pip.name}"}
     machine.run("/opt/dify-job/bin/python", "-m", "pip", *install, env=env, timeout=300)
 
 
-def _once(entry: dict[str, Any]) -> dict[str, Any]:
-    """What stands twice with one value stands once: LogExtraFields= beside our own field (247)."""
-    doubled = {
+def _merge_duplicates(entry: dict[str, Any]) -> dict[str, Any]:
+    """Merge equal duplicates of a field: systemd 247 adds LogExtraFields= to dify-job's own field."""
+    merged = {
         name: value[0] for name, value in entry.items() if isinstance(value, list) and len({*value}) == 1
     }
-    return entry | doubled
+    return entry | merged
 
 
 @dataclass
 class Host:
-    """The machine as tests use it: dify-job, configs, and a stand-in that both can reach."""
+    """A machine with dify-job, configs, and a fake Dify server that both can reach."""
 
     machine: Machine
     server: StandIn
@@ -127,7 +136,7 @@ class Host:
         return self.machine.run(*argv, **settings)
 
     def configure(self, text: str, *, key: str = CANARY, jobs: tuple[str, ...] = ("daily",)) -> None:
-        """/etc/dify-job with a config, and the key of each job in its own file."""
+        """Write /etc/dify-job/config.toml with [defaults], and a key file per job."""
         defaults = f'[defaults]\nbase_url = "{self.server.base_url}"\n'
         self.machine.write("/etc/dify-job/config.toml", defaults + text)
         for job in jobs:
@@ -135,7 +144,7 @@ class Host:
         (self.machine.root / "etc/dify-job/credentials").chmod(0o700)
 
     def job(self, text: str, *, name: str = "daily", key: str = CANARY) -> None:
-        """One job of that name."""
+        """Configure a single job."""
         file = f"/etc/dify-job/credentials/{name}.key"
         self.configure(f'[jobs.{name}]\napi_key_file = "{file}"\n{text}\n', key=key, jobs=(name,))
 
@@ -152,11 +161,11 @@ class Host:
 
     def journal(self, *match: str) -> list[dict[str, Any]]:
         self.run("journalctl", "--sync")
-        told = self.run("journalctl", "-q", "-o", "json", "--all", "--no-pager", *match).stdout
-        return [json.loads(line, object_hook=_once) for line in told.splitlines()]
+        output = self.run("journalctl", "-q", "-o", "json", "--all", "--no-pager", *match).stdout
+        return [json.loads(line, object_hook=_merge_duplicates) for line in output.splitlines()]
 
     def status(self, *args: str, **settings: Any) -> dict[str, Any]:
-        """The row of status --json of the named job, or of the first one that is installed."""
+        """Return the row of `status --json` of the named job, or of the first installed one."""
         rows = json.loads(self("status", "--json", *args, check=False, **settings).stdout)["jobs"]
         wanted = [row for row in rows if row["job"] in args or (row["backend"] and not args)]
         found: dict[str, Any] = (wanted or rows)[0]
@@ -169,7 +178,7 @@ def host(machine: Machine) -> Iterator[Host]:
         made = Host(machine, server)
         yield made
         made("uninstall", "--all", "--purge", check=False)
-        left = [str(path) for place in _PLACES for path in (machine.root / place).rglob("*dify-job*")]
+        left = [str(path) for place in _DIRECTORIES for path in (machine.root / place).rglob("*dify-job*")]
         for path in left:
             machine.run("rm", "-rf", "/" + str(Path(path).relative_to(machine.root)))
         machine.run("systemctl", "daemon-reload")
@@ -180,5 +189,5 @@ def host(machine: Machine) -> Iterator[Host]:
             "rm -rf /var/lib/private/dify-job /srv/out; journalctl --rotate --vacuum-time=1s",
             check=False,
         )
-        # a directory that root made in a home is in the way of the next test's own install there
+        # a directory that root created in a home would block a user's install in the next test
         machine.run("sh", "-c", "rm -rf /home/*/.config /home/*/.local /home/*/.env")

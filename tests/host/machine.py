@@ -1,7 +1,6 @@
-"""A booted host: systemd as PID 1, journald and cron in a container over this machine's own programs.
+"""A booted host: systemd as PID 1, journald and cron in a container that shares this machine's programs.
 
-The same works with any root directory that has a systemd (tests/matrix). Needs root, and
-systemd-nspawn of the package systemd-container.
+Any root directory with systemd works (tests/matrix). Needs root and systemd-nspawn.
 """
 
 import contextlib
@@ -11,21 +10,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ran import Ran
 
 from . import overlay
 
 
-@dataclass
-class Ran:
-    code: int
-    stdout: str
-    stderr: str
-
-
 class Machine:
-    """A container that is booted by start and gone after stop; nothing of it touches the disk."""
+    """A container with its file system in memory.
+
+    Args:
+        lower: Root directory that the container's overlay is based on.
+        name: Prefix of the machine name.
+    """
 
     def __init__(self, lower: Path = Path("/"), name: str = "dify-job-test") -> None:
         self._lower = lower
@@ -34,15 +32,15 @@ class Machine:
         self.root = self._tmp / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
-        self._cgroup = _cgroup2() / self._name  # --keep-unit: two machines in one cgroup would mix theirs
+        self._cgroup = _cgroup2() / self._name  # --keep-unit: each machine needs a cgroup of its own
 
     @property
     def leader(self) -> int:
-        """Its PID 1, as seen from outside."""
+        """Process ID of the container's PID 1, as seen from outside."""
         return self._leader
 
     def mount(self) -> None:
-        """An overlay whose upper half is in memory; what tests put there is gone with it."""
+        """Mount the overlay; its upper layer is in memory and discarded with it."""
         _call("mount", "-t", "tmpfs", "-o", "size=4g,mode=755", "tmpfs", str(self._tmp))
         for part in ("upper", "work", "root"):
             (self._tmp / part).mkdir()
@@ -55,12 +53,16 @@ class Machine:
             _call("mount", "-t", "tmpfs", "tmpfs", "/run/systemd/nspawn")
 
     def start(self) -> None:
-        """Boot, and wait until systemd says that it is up."""
+        """Boot, and wait until systemd has started all units.
+
+        Raises:
+            RuntimeError: The container did not boot.
+        """
         self._cgroup.mkdir(exist_ok=True)
         self._nspawn = subprocess.Popen(
             [
                 "sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup),
-                "setpriv", "--pdeathsig=TERM",  # a host does not outlive tests that are killed
+                "setpriv", "--pdeathsig=TERM",  # end the host when the tests are killed
                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit",
                 "--link-journal=no", "--console=pipe", "--timezone=off", f"--machine={self._name}",
             ],
@@ -85,7 +87,7 @@ class Machine:
         raise RuntimeError("the container did not boot within 60 s")
 
     def stop(self) -> None:
-        """Power it off; what is on its disk stays, and start boots it again."""
+        """Power off; the file system stays, so that `start` boots it again."""
         if self._nspawn is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._nspawn.pid, signal.SIGTERM)
@@ -100,7 +102,7 @@ class Machine:
                     Path(directory).rmdir()
 
     def discard(self) -> None:
-        """Power it off and forget its disk."""
+        """Power off and discard the file system."""
         self.stop()
         overlay.discard(self._tmp)
 
@@ -113,19 +115,31 @@ class Machine:
         stdin: str | None = None,
         timeout: float = 60,
     ) -> Ran:
-        """A program inside, as a user with a clean environment."""
+        """Run a program in the container with a clean environment.
+
+        Args:
+            argv: Command line.
+            user: Name of the user.
+            env: Additional environment variables.
+            check: Raise if the program fails.
+            stdin: Standard input.
+            timeout: Limit in seconds.
+
+        Raises:
+            AssertionError: The program failed, and `check` is set.
+        """
         variables = {
             "PATH": "/opt/dify-job/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": _home(user),
             **(env or {}),
         }
-        inside = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        prefix = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         if user != "root":
-            inside = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *inside]
+            prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *prefix]
         done = subprocess.run(
             [
-                "sh", "-c", '{ echo $$ >"$0"; } 2>/dev/null; exec "$@"', str(self._inside()),
-                "nsenter", "-t", str(self._leader), "-a", *inside, *argv,
+                "sh", "-c", '{ echo $$ >"$0"; } 2>/dev/null; exec "$@"', str(self._cgroup_inside()),
+                "nsenter", "-t", str(self._leader), "-a", *prefix, *argv,
             ],
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -139,12 +153,12 @@ class Machine:
             raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def _inside(self) -> Path:
-        """A cgroup of the container: to logind a caller from outside is nobody (257)."""
+    def _cgroup_inside(self) -> Path:
+        """Return a cgroup of the container: logind of systemd 257 knows no caller from outside."""
         return self._cgroup / "payload/init.scope/cgroup.procs"
 
     def write(self, path: str, content: str, mode: int = 0o644, owner: str | None = None) -> None:
-        """A file inside; a symlink in its place is replaced, and none leads out of the host."""
+        """Write a file in the container; replace a symlink at its path, never follow one out of it."""
         target = self.root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         assert target.parent.resolve().is_relative_to(self.root.resolve()), f"{path} is outside of the host"
@@ -163,7 +177,7 @@ class Machine:
 
 
 def _cgroup2() -> Path:
-    """Where the unified hierarchy is mounted, which may be beside the old ones."""
+    """Return the mount point of the unified cgroup hierarchy, which can coexist with version 1."""
     mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
     return next(Path(mount[1]) for mount in mounts if mount[2] == "cgroup2")
 

@@ -1,9 +1,9 @@
-"""What a test host takes of the machine that it is booted on: programs, and no configuration.
+"""File system of a test host: programs of the machine that it boots on, and no configuration.
 
-The lower layer of the host's root is the machine's own root. /etc, /home and the like begin empty, and are
-filled from the lists below; the package database is reduced to PACKAGES and what they need, and the units of
-all other packages are hidden. So the host is the same whatever the machine runs: a mail agent, timers, masked
-units, users, a zone. Nothing is written through a symlink of the machine.
+The lower layer of the host's root is the machine's own root. /etc, /home and the like start empty and are
+filled from the lists below. The package database is reduced to PACKAGES and their dependencies; units of all
+other packages are hidden. So every host is the same, whatever the machine has: a mail agent, timers, masked
+units, users, a time zone. Nothing is written through a symlink of the machine.
 """
 
 import os
@@ -14,14 +14,14 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-# As tests/matrix installs them, and what a minimal Debian has besides.
+# Packages that tests/matrix installs, and those of a minimal Debian.
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "libnss-systemd", "cron",
     "python3", "python3-venv", "procps", "ca-certificates", "tzdata", "curl", "man-db", "passwd", "login",
     "util-linux", "mount", "apt", "dpkg", "base-files", "base-passwd", "bash", "coreutils", "grep", "sed",
     "sysvinit-utils", "init-system-helpers", "libc-bin", "adduser", "udev", "iproute2", "kmod",
 )  # fmt: skip
-_PROGRAMS = {"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "var"}  # of /, as they are
+_PROGRAMS = {"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "var"}  # of /, unchanged
 _EMPTY = (
     "etc",
     "home",
@@ -53,7 +53,7 @@ _WRITTEN = {
         "networks: files\nprotocols: files\nservices: files\n"
     ),
     "etc/crontab": "SHELL=/bin/sh\nPATH=/usr/local/sbin:/usr/local/bin:/sbin:/bin:/usr/sbin:/usr/bin\n",
-    # At a first boot systemd enables what the presets say.
+    # At the first boot systemd enables units by the presets.
     "etc/systemd/system-preset/00-host.preset": "enable cron.service\ndisable *\n",
     "etc/systemd/user-preset/00-host.preset": "disable *\n",
 }
@@ -78,16 +78,16 @@ _DIRECTORIES = {
     **dict.fromkeys(("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share/man"), 0o755),
     "var/tmp": 0o1777,
     "var/log": 0o755,
-    "var/log/journal": 0o2755,  # journald then keeps a file for each user, which the user can read
+    "var/log/journal": 0o2755,  # journald then stores a file per user, which the user can read
     "var/mail": 0o2775,
     "var/cache/apt/archives/partial": 0o755,
     "var/spool/cron/crontabs": 0o1730,
 }
-_SYSTEM_USERS = 1000  # below: of packages
+_FIRST_HUMAN_UID = 1000
 
 
 def prepare(lower: Path, upper: Path) -> None:
-    """Hide what is the machine's own, in the upper layer of an overlay that is not mounted yet."""
+    """Hide the machine's own files in the upper layer of an overlay that is not mounted yet."""
     for name in _EMPTY:
         (upper / name).mkdir(parents=True)
         os.setxattr(upper / name, "trusted.overlay.opaque", b"y")  # overlayfs.rst
@@ -99,7 +99,7 @@ def prepare(lower: Path, upper: Path) -> None:
 
 
 def fill(lower: Path, root: Path) -> None:
-    """Put what a host needs into the mounted overlay."""
+    """Create the host's configuration in the mounted overlay."""
     for name, mode in _DIRECTORIES.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(mode)
@@ -113,10 +113,10 @@ def fill(lower: Path, root: Path) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-def _hide_all_but(lower: Path, upper: Path, place: Path, kept: set[str]) -> None:
+def _hide_all_but(lower: Path, upper: Path, place: Path, visible: set[str]) -> None:
     (upper / place).mkdir(exist_ok=True)
     for entry in (lower / place).iterdir():
-        if entry.name not in kept and str(place / entry.name) not in _EMPTY:
+        if entry.name not in visible and str(place / entry.name) not in _EMPTY:
             os.mknod(upper / place / entry.name, stat.S_IFCHR, os.makedev(0, 0))  # a whiteout (overlayfs.rst)
 
 
@@ -140,7 +140,7 @@ def _fill_etc(lower: Path, root: Path) -> None:
 
 
 def _write_accounts(lower: Path, root: Path) -> None:
-    """The accounts of packages with the machine's numbers, as in /usr (crontab is setgid); no people."""
+    """Write the accounts of packages with the machine's IDs, which files in /usr have; no human users."""
     users = _accounts(lower / "etc/passwd", 7)
     groups = _accounts(lower / "etc/group", 4)
     for user in users:
@@ -161,14 +161,18 @@ def _accounts(file: Path, fields: int) -> list[list[str]]:
 
 
 def _is_of_a_package(account: list[str]) -> bool:
-    return int(account[2]) < _SYSTEM_USERS or account[0] in ("nobody", "nogroup")
+    return int(account[2]) < _FIRST_HUMAN_UID or account[0] in ("nobody", "nogroup")
 
 
 # The packages
 
 
 def _reduce_packages(lower: Path, root: Path) -> set[str]:
-    """Write a package database of PACKAGES and what they need; give back the names in it."""
+    """Write a package database of PACKAGES and their dependencies.
+
+    Returns:
+        The names of its packages; empty where the machine has no dpkg.
+    """
     status = lower / "var/lib/dpkg/status"
     if not status.exists():
         return set()
@@ -177,32 +181,32 @@ def _reduce_packages(lower: Path, root: Path) -> set[str]:
         fields = dict(re.findall(r"(?m)^([A-Za-z-]+): *(.*)$", stanza))
         if fields["Status"].endswith(" installed"):
             stanzas[fields["Package"]] = (stanza, fields)
-    kept = _closure({name: fields for name, (_, fields) in stanzas.items()})
-    text = "".join(f"{stanzas[name][0]}\n\n" for name in stanzas if name in kept)
+    packages = _closure({name: fields for name, (_, fields) in stanzas.items()})
+    text = "".join(f"{stanzas[name][0]}\n\n" for name in stanzas if name in packages)
     (root / "var/lib/dpkg/status").write_text(text)
-    return kept
+    return packages
 
 
 def _closure(installed: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """PACKAGES, the essential ones, and what they depend on, as far as it is installed."""
+    """Return PACKAGES, essential packages and their dependencies, as far as they are installed."""
     provided: dict[str, list[str]] = {}
     for name, fields in installed.items():
         for each in _names(fields.get("Provides", "")):
             provided.setdefault(each, []).append(name)
-    kept = set[str]()
+    packages = set[str]()
     wanted = [name for name in installed if name in PACKAGES or installed[name].get("Essential") == "yes"]
     while wanted:
         name = wanted.pop()
-        if name in kept:
+        if name in packages:
             continue
-        kept.add(name)
+        packages.add(name)
         for field in ("Depends", "Pre-Depends"):
             for clause in installed[name].get(field, "").split(","):
                 choices = list(_names(clause.replace("|", ",")))
-                there = [one for one in choices if one in installed]
-                there = there or [one for each in choices for one in provided.get(each, ())]
-                wanted += there[:1]
-    return kept
+                available = [one for one in choices if one in installed]
+                available = available or [one for each in choices for one in provided.get(each, ())]
+                wanted += available[:1]
+    return packages
 
 
 def _names(relations: str) -> Iterator[str]:
@@ -211,11 +215,11 @@ def _names(relations: str) -> Iterator[str]:
             yield found[1]
 
 
-def _hide_units(lower: Path, root: Path, kept: set[str]) -> None:
-    """Units, generators, presets and the like of all packages that are not kept."""
-    if not kept:
+def _hide_units(lower: Path, root: Path, packages: set[str]) -> None:
+    """Hide units, generators, presets and the like of all packages but `packages`."""
+    if not packages:
         return
-    known = set(_files_of(lower, kept))
+    known = set(_files_of(lower, packages))
     for place in _UNITS:
         for directory, directories, files in os.walk(lower / place):
             for name in [*files, *(each for each in directories if (Path(directory) / each).is_symlink())]:
@@ -233,7 +237,7 @@ def _files_of(lower: Path, packages: Iterable[str]) -> Iterator[str]:
 
 
 def discard(directory: Path) -> None:
-    """Take the layers away again."""
+    """Unmount and remove the layers."""
     for path in (directory / "root", directory):
         subprocess.run(["umount", "-R", "-l", str(path)], capture_output=True, check=False)
     shutil.rmtree(directory, ignore_errors=True)

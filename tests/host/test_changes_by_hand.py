@@ -1,4 +1,4 @@
-"""What people and other packages do to units, keys and configs is reported and kept, never overwritten."""
+"""Changes by people and other packages to units, keys and configs are reported and never overwritten."""
 
 import json
 import time
@@ -20,7 +20,7 @@ def drop_in(host: Host, unit: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"])
-def test_foreign_unit_is_refused_named_and_kept(host: Host, place: str) -> None:
+def test_foreign_unit_is_refused_named_and_left_unchanged(host: Host, place: str) -> None:
     host.job('every = "1h"')
     theirs = f"{place}/{SERVICE}"
     host.machine.write("/srv/theirs", "[Service]\nExecStart=/bin/true\n")
@@ -34,7 +34,7 @@ def test_foreign_unit_is_refused_named_and_kept(host: Host, place: str) -> None:
     host.run("sh", "-c", f"rm {theirs}; systemctl daemon-reload")
 
 
-def test_same_name_in_the_other_scope_is_another_job(host: Host) -> None:
+def test_same_name_in_another_scope_is_another_job(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     assert host.status("daily", user="alice")["scope"] == "system"
@@ -83,14 +83,14 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
     rows = json.loads(host("status", "--json", check=False).stdout)["jobs"]
     assert [row["job"] for row in rows] == ["daily"]
     host("uninstall", "--all")
-    assert host.machine.exists(f"{UNITS}/dify-job-other.service"), "its header speaks of another job"
+    assert host.machine.exists(f"{UNITS}/dify-job-other.service"), "its header names another job"
 
 
 @pytest.mark.parametrize("verb", ["disable --now", "stop", "mask --now"])
 def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str) -> None:
     host.job('every = "1h"')
     host("install")
-    if verb == "mask --now":  # where our own file stands systemctl refuses to mask it
+    if verb == "mask --now":  # systemctl refuses to mask a unit whose file is in the same directory
         host.run(
             "sh", "-c", f"systemctl disable --now {TIMER}; mv {UNITS}/{TIMER} /root/; systemctl mask {TIMER}"
         )
@@ -100,15 +100,15 @@ def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str
     assert active == "inactive"
     for text in ('every = "1h"', 'every = "3h"'):
         host.job(text)
-        told = host("install").stdout
-        assert "left so" in told
+        output = host("install").stdout
+        assert "left so" in output
         assert host.show(TIMER, "ActiveState") == "inactive"
         assert host.show(TIMER, "UnitFileState") == enabled
     status = host("status", check=False).stdout
     assert "masked" in status if "mask" in verb else "paused" in status
 
 
-def test_drop_in_is_reported_and_kept(host: Host) -> None:
+def test_drop_in_is_reported_and_left(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     path = drop_in(host, TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
@@ -116,8 +116,8 @@ def test_drop_in_is_reported_and_kept(host: Host) -> None:
     assert any(path in trouble for trouble in status["problems"]), status
     host.job('every = "2h"')
     host("install")
-    told = host("uninstall", "daily").stdout
-    assert f"{UNITS}/{TIMER}.d has drop-ins that dify-job did not write, and was left" in told
+    output = host("uninstall", "daily").stdout
+    assert f"{UNITS}/{TIMER}.d has drop-ins that dify-job did not write, and was left" in output
     assert host.machine.exists(path)
     host.run("rm", "-r", f"{UNITS}/{TIMER}.d")
 
@@ -151,7 +151,7 @@ def test_uninstall_during_a_run_stops_it_on_the_server(host: Host) -> None:
 
 
 @pytest.mark.parametrize("state", ["auto-restart", "start-limit-hit"])
-def test_install_over_a_service_in_auto_restart_or_start_limit_hit(host: Host, state: str) -> None:
+def test_install_replaces_a_service_in_auto_restart_or_start_limit_hit(host: Host, state: str) -> None:
     host.job('every = "1h"', key="app-off")
     host("install")
     more = {
@@ -162,14 +162,14 @@ def test_install_over_a_service_in_auto_restart_or_start_limit_hit(host: Host, s
 
     host.run("systemctl", "start", "--no-block", SERVICE)
 
-    def there() -> bool:
+    def reached() -> bool:
         if state == "auto-restart":
             return host.show(SERVICE, "SubState") == state
         host.run("systemctl", "start", "--no-block", SERVICE, check=False)
-        told = host.journal(f"UNIT={SERVICE}")
-        return any("repeated too quickly" in str(entry["MESSAGE"]) for entry in told)
+        entries = host.journal(f"UNIT={SERVICE}")
+        return any("repeated too quickly" in str(entry["MESSAGE"]) for entry in entries)
 
-    host.wait(there)
+    host.wait(reached)
     host.job('every = "2h"', key="app-off")
     assert "daily: installed, every 2h, enabled" in host("install").stdout
     host("uninstall", "daily")
@@ -232,10 +232,10 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
         path = drop_in(host, SERVICE, f"[Service]\n{make.removeprefix('echo ')}\n")
     host.run("systemctl", "start", SERVICE, check=False)
     assert host.show(SERVICE, "ExecMainStatus") == str(status)
-    told = host.journal(f"_SYSTEMD_UNIT={SERVICE}", "+", f"UNIT={SERVICE}")
-    assert any(words in str(entry["MESSAGE"]) for entry in told)
+    entries = host.journal(f"_SYSTEMD_UNIT={SERVICE}", "+", f"UNIT={SERVICE}")
+    assert any(words in str(entry["MESSAGE"]) for entry in entries)
     if make.startswith("echo"):
-        hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in told)
+        hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in entries)
         assert "systemd gave the unit no credential: a drop-in empties LoadCredential=" in hints
         assert any(path in trouble for trouble in host.status("daily")["problems"])
         host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")

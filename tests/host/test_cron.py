@@ -1,4 +1,4 @@
-"""Debian's cron: entries run, failures alone are mailed, and other bytes of a crontab stay."""
+"""Debian's cron: entries run, only failures are mailed, other lines of a crontab stay unchanged."""
 
 import json
 import re
@@ -17,18 +17,18 @@ from tests.support.receivers import Receiver
 from .conftest import CANARY, Host
 from .machine import Machine
 
-# Lines that a careless editor loses: CRLF, Latin-1, a step that only vixie's parser takes, odd spaces
+# Lines that a careless editor damages: CRLF, Latin-1, a step that only vixie-cron parses, odd spaces
 TABLE = (
     b"MAILTO=alice\r\n# caf\xe9\n*/90 4 1 1 * echo a%b \r\n\n\t 5  4 * * *   true\n@daily true\n"
     b"0 0 1 1 * printf '\\r\\b#'\n"
 )
 
 
-TELLING = """\
+NOTIFY = """\
 notify.healthchecks = "{check}"
 notify.on_failure = "apprise-url-from-file:/etc/dify-job/{job}.urls"
 """
-APPS_OF_CRON = tuple(
+CRON_APPS = tuple(
     replace(APPS[job == "fails"], key=f"app-cron-{job}", api_enabled=job != "off")
     for job in ("works", "fails", "reports", "paused", "alice", "off")
 )
@@ -36,13 +36,13 @@ APPS_OF_CRON = tuple(
 
 @dataclass
 class Minute:
-    """What was seen in the first minute after a reboot, of jobs that cron starts each minute."""
+    """State of a host one minute after a reboot, with jobs that cron starts every minute."""
 
     host: Host
     paused_after_reboot: dict[str, Any]
     mails: list[str]
     began: datetime
-    told: Receiver
+    receiver: Receiver
 
     def logged(self, job: str) -> list[dict[str, Any]]:
         return self.host.journal("-t", "dify-job", f"DIFY_JOB={job}")
@@ -50,7 +50,7 @@ class Minute:
 
 @pytest.fixture(scope="module")
 def minute(machine: Machine) -> Iterator[Minute]:
-    with StandIn((*APPS, *APPS_OF_CRON), ping=0.5) as server, Receiver() as receiver:
+    with StandIn((*APPS, *CRON_APPS), ping=0.5) as server, Receiver() as receiver:
         host = Host(machine, server)
         machine.write(
             "/usr/sbin/sendmail",
@@ -65,7 +65,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
             "".join(
                 f'[jobs.{job}]\ncron = "* * * * *"\napi_key_file = "/etc/dify-job/{job}.key"\n'
                 + ('run_as = "alice"\n' if job == "reports" else "")
-                + (TELLING.format(check=receiver.check, job=job) if job in ("fails", "off") else "")
+                + (NOTIFY.format(check=receiver.check, job=job) if job in ("fails", "off") else "")
                 for job in jobs
             )
         )
@@ -78,7 +78,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
         machine.write("/home/alice/.env", env, 0o600, "alice")
         (machine.root / "home/alice/table").write_bytes(TABLE)
         host.run("crontab", "/home/alice/table", user="alice")
-        told = host(
+        done = host(
             "install",
             "--backend",
             "cron",
@@ -88,7 +88,7 @@ def minute(machine: Machine) -> Iterator[Minute]:
             "/home/alice/.env",
             user="alice",
         )
-        assert told.stdout.splitlines()[-1] == "default is enabled"
+        assert done.stdout.splitlines()[-1] == "default is enabled"
         machine.stop()
         machine.start()
         began = datetime.now(UTC)
@@ -132,7 +132,7 @@ def test_cron_mails_failures_only(minute: Minute) -> None:
 
 
 def test_run_under_cron_notifies_of_each_failure_once(minute: Minute) -> None:
-    """What it leaves to a unit's handler under systemd (78), too; there is none here."""
+    """Exit code 78 included, which a run under systemd leaves to the unit's failure handler."""
 
     def history(job: str) -> list[str]:
         return minute.host.machine.read(f"/var/lib/dify-job/{job}/history.jsonl").splitlines()
@@ -143,11 +143,11 @@ def test_run_under_cron_notifies_of_each_failure_once(minute: Minute) -> None:
         runs = [json.loads(line) for line in history(job)]
         assert runs
         assert {str(run["exit_code"]) for run in runs} == {code}
-        assert len(minute.told.told(job)) == len(runs)
-        assert {message["type"] for message in minute.told.told(job)} == {"failure"}
-        assert [ping.what for ping in minute.told.ends].count(code) == len(runs)
-    starts = [ping.rid for ping in minute.told.pings if ping.what == "start"]
-    assert sorted(starts) == sorted(ping.rid for ping in minute.told.ends)
+        assert len(minute.receiver.told(job)) == len(runs)
+        assert {message["type"] for message in minute.receiver.told(job)} == {"failure"}
+        assert [ping.what for ping in minute.receiver.ends].count(code) == len(runs)
+    starts = [ping.rid for ping in minute.receiver.pings if ping.what == "start"]
+    assert sorted(starts) == sorted(ping.rid for ping in minute.receiver.ends)
     minute.host("resume", "fails", "off")
 
 
@@ -160,7 +160,7 @@ def test_run_as_is_the_user_column_and_owns_the_state(minute: Minute) -> None:
     alice = int(minute.host.run("id", "-u", "alice").stdout)
     assert {path.stat().st_uid for path in (state, *state.iterdir())} == {alice}
     assert not minute.host.machine.exists("/home/alice/.local/state/dify-job/reports")
-    # root by hand, then cron's user: one state
+    # a manual run by root, then one by cron's user: one state
     minute.host("run", "reports")
     assert {path.stat().st_uid for path in state.iterdir()} == {alice}
 
@@ -223,8 +223,8 @@ def test_unit_and_cron_run_as_a_user_share_one_state(host: Host) -> None:
     refused = host("install", "--backend", "cron", "--run-as", "alice", check=False)
     assert refused.code == 78
     assert "alice cannot reach the key file" in refused.stderr
-    [mend] = re.findall(r"\((install -m .*?)\)", refused.stderr)
-    host.run(*mend.split())
+    [fix] = re.findall(r"\((install -m .*?)\)", refused.stderr)
+    host.run(*fix.split())
     config = host.machine.read("/etc/dify-job/config.toml").replace("credentials/", "")
     host.machine.write("/etc/dify-job/config.toml", config)
     host("install", "--backend", "cron", "--run-as", "alice")

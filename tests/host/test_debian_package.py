@@ -19,7 +19,7 @@ from .machine import Machine
 
 pytestmark = pytest.mark.since(252)  # Debian 12: the first whose Python is new enough
 
-# what dpkg, systemd and Python leave of any package
+# what dpkg, systemd and Python leave behind of any package
 OTHERS = (
     "var/lib/dpkg/",
     "var/log/",
@@ -47,7 +47,7 @@ def fresh(packages: dict[str, Path]) -> Iterator[Machine]:
         yield machine
 
 
-def everything(machine: Machine) -> set[str]:
+def all_files(machine: Machine) -> set[str]:
     found = (
         str(path.relative_to(machine.root))
         for place in ("etc", "opt", "usr", "var/lib")
@@ -57,12 +57,12 @@ def everything(machine: Machine) -> set[str]:
 
 
 def compiled(machine: Machine) -> set[str]:
-    """The versions of Python that our modules are compiled for: cpython-311."""
+    """Return the Python tags that dify-job's modules are compiled for, like cpython-311."""
     return {path.name.split(".")[1] for path in (machine.root / SITE / "dify_job").rglob("*.pyc")}
 
 
 def python3(machine: Machine, version: str) -> str:
-    """A package that says it is Debian's python3 of that version."""
+    """Build a package that claims to be Debian's python3 of that version."""
     control = f"Package: python3\nVersion: {version}\nArchitecture: all\nMaintainer: m\nDescription: d\n"
     machine.write("/srv/python3/DEBIAN/control", control)
     machine.run("dpkg-deb", "--build", "/srv/python3", f"/srv/python3_{version}.deb")
@@ -79,7 +79,7 @@ def configure(machine: Machine, server: StandIn) -> None:
 
 
 def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
-    before = everything(fresh)
+    before = all_files(fresh)
     with StandIn(APPS) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
         assert fresh.run("dify-job", "--version").stdout.startswith("dify-job ")
@@ -114,12 +114,12 @@ def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine
         assert len(server.runs) == 2
 
         fresh.run("dpkg", "-P", "dify-job")
-        assert everything(fresh) == before
+        assert all_files(fresh) == before
         assert "dify-job-" not in fresh.run("systemctl", "list-units", "--all", "--no-pager").stdout
         assert len(server.runs) == 2
 
 
-def test_upgrade_during_a_run_lets_it_end_and_starts_none(fresh: Machine) -> None:
+def test_upgrade_does_not_end_or_start_a_run(fresh: Machine) -> None:
     with StandIn([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
         configure(fresh, server)
@@ -181,10 +181,10 @@ def test_modules_are_compiled_for_the_python_of_the_host_and_again_when_it_chang
     assert not fresh.exists("/opt/dify-job")
 
 
-def test_package_contents_suit_every_supported_python(fresh: Machine) -> None:
+def test_package_works_with_every_supported_python(fresh: Machine) -> None:
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
-    told = fresh.run("dpkg-query", "-W", "-f", "${Depends}", "dify-job").stdout
-    oldest, too_new = (int(part.split("3.")[1].split(")")[0].rstrip("~")) for part in told.split(",")[:2])
+    output = fresh.run("dpkg-query", "-W", "-f", "${Depends}", "dify-job").stdout
+    oldest, too_new = (int(part.split("3.")[1].split(")")[0].rstrip("~")) for part in output.split(",")[:2])
     pythons = [f"3.{minor}" for minor in range(oldest, too_new)]
     assert {path.name for path in (fresh.root / "opt/dify-job/lib").iterdir()} == {
         "python3",

@@ -1,4 +1,4 @@
-"""Checks of doctor that need a host: each fault changes one finding, and its fix restores it."""
+"""Checks of doctor that need a host: each fault changes one finding, and the suggested fix restores it."""
 
 import json
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from .conftest import CANARY, Host
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 Lines = dict[str, tuple[str, str, str | None]]
-# As a container or another init has it: no /run/systemd/system (sd_booted(3)), and no journal.
+# Like a container or another init: no /run/systemd/system (sd_booted(3)), and no journal.
 WITHOUT_SYSTEMD = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /run/systemd; exec "$@"', "sh")
 SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
 
 
 @dataclass
-class Ward:
-    """A job on the host, and the lines of doctor about it."""
+class DoctorCase:
+    """An installed job and doctor's findings about it."""
 
     host: Host
     user: str = "root"
@@ -41,51 +41,63 @@ class Ward:
 
     @property
     def site(self) -> str:
-        """Where dify-job is installed, for whatever Python the host has."""
+        """Directory that dify-job is installed in, whichever Python the host has."""
         return self.host.run("sh", "-c", "echo /opt/dify-job/lib/python3*/site-packages").stdout.strip()
 
     def sh(self, script: str) -> Callable[[], object]:
         return lambda: self.host.run("sh", "-ec", script)
 
     def paste(self, command: str, typed: str | None = None) -> None:
-        """What its line says, in the caller's shell; sudo is root."""
+        """Run a suggested fix in the caller's shell; `sudo` runs it as root."""
         user = "root" if command.startswith("sudo ") else self.user
         script = command.replace("sudo ", "")
         self.host.run(*self.inside, "sh", "-ec", script, user=user, env=self.env, stdin=typed)
 
-    def sees(
+    def assert_found_and_fixed(
         self,
         name: str,
         level: str,
-        said: str,
+        message: str,
         break_it: Callable[[], object],
         *,
         edit: Callable[[], object] | None = None,
         typed: str | None = None,
     ) -> str:
-        """Only that line changes, and its command mends it. edit: where it asks for one."""
+        """Cause a fault, assert that one finding changes, apply its fix, assert that all is well again.
+
+        Args:
+            name: The check that reports the fault.
+            level: Expected level.
+            message: Expected part of the message.
+            break_it: Causes the fault.
+            edit: Applies a fix that is an edit; without it the suggested command runs.
+            typed: Standard input of the suggested command.
+
+        Returns:
+            The suggested fix.
+        """
         before = self.healthy = self.healthy or self.doctor()
         assert name not in before or before[name][0] == "ok", before[name]
         break_it()
         broken = self.doctor()
         assert broken[name][0] == level, broken
-        assert said in broken[name][1], broken[name]
+        assert message in broken[name][1], broken[name]
         changed = {key for key, line in broken.items() if key in before and line[0] != before[key][0]}
         assert changed <= {name}, broken
-        told = broken[name][2]
-        assert told is not None
+        fix = broken[name][2]
+        assert fix is not None
         if edit is None:
-            self.paste(command_in(told), typed)
+            self.paste(command_in(fix), typed)
         else:
             edit()
         after = self.doctor()
         whole = {key: line[0] for key, line in before.items()} | ({name: "ok"} if name in after else {})
         assert {key: line[0] for key, line in after.items()} == whole
-        return told
+        return fix
 
 
-def _tidy(host: Host) -> None:
-    """What the machine below the overlay may have of itself."""
+def _reset_host(host: Host) -> None:
+    """Remove state that the machine below the overlay can have, and mark the clock as synchronised."""
     host.run(
         "sh",
         "-c",
@@ -93,45 +105,45 @@ def _tidy(host: Host) -> None:
     )
 
 
-def archive(ward: Ward, package: str, fill: str, directory: str) -> None:
-    """An archive with one package, for the host's own apt. fill: makes its files, below directory."""
+def archive(case: DoctorCase, package: str, fill: str, directory: str) -> None:
+    """Create a package archive for the host's apt; `fill` creates the package's files in `directory`."""
     place = f"/srv/archive/{package}"
     control = f"Package: {package}\nVersion: 9999\nArchitecture: all\nMaintainer: t\nDescription: t\n"
-    ward.host.machine.write(f"{place}/t/DEBIAN/control", control)
-    ward.host.run("sh", "-ec", (
+    case.host.machine.write(f"{place}/t/DEBIAN/control", control)
+    case.host.run("sh", "-ec", (
         f"mkdir -p {place}/t/{directory} {place}/lists/partial; cd {place}/t; {fill}; cd ..; "
         f"dpkg-deb --root-owner-group -Znone --build t t.deb; "
         f"{{ cat t/DEBIAN/control; echo Filename: ./t.deb; echo Size: $(stat -c %s t.deb); "
         f"echo SHA256: $(sha256sum t.deb | cut -c-64); }} > Packages; rm -r t; "
         f"echo 'deb [trusted=yes] file:{place} ./' > sources.list"
     ))  # fmt: skip
-    ward.host.machine.write(f"{place}/apt.conf", (
+    case.host.machine.write(f"{place}/apt.conf", (
         f'Dir::Etc::SourceList "{place}/sources.list"; Dir::Etc::SourceParts "/dev/null"; '
         f'Dir::State::Lists "{place}/lists"; APT::Get::Assume-Yes "true"; APT::Sandbox::User "root";\n'
     ))  # fmt: skip
-    ward.env |= {"APT_CONFIG": f"{place}/apt.conf", "DEBIAN_FRONTEND": "noninteractive"}
-    ward.host.run("apt-get", "update", env=ward.env)
+    case.env |= {"APT_CONFIG": f"{place}/apt.conf", "DEBIAN_FRONTEND": "noninteractive"}
+    case.host.run("apt-get", "update", env=case.env)
 
 
 @pytest.fixture
-def ward(host: Host) -> Ward:
-    _tidy(host)
+def case(host: Host) -> DoctorCase:
+    _reset_host(host)
     host.job('every = "1h"')
     host("install")
-    return Ward(host)
+    return DoctorCase(host)
 
 
 @pytest.fixture
-def by_cron(host: Host) -> Ward:
-    _tidy(host)
+def cron_case(host: Host) -> DoctorCase:
+    _reset_host(host)
     host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
     host.job('every = "1h"')
     host("install", "--backend", "cron")
-    return Ward(host)
+    return DoctorCase(host)
 
 
-def test_healthy_job_passes_every_check_and_starts_no_run(ward: Ward) -> None:
-    lines = ward.doctor()
+def test_healthy_job_passes_every_check_and_starts_no_run(case: DoctorCase) -> None:
+    lines = case.doctor()
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
     assert list(lines) == [
         "config", "key", "tls", "server", "access", "app", "inputs", "schedule", "zone", "backend", "units",
@@ -139,295 +151,309 @@ def test_healthy_job_passes_every_check_and_starts_no_run(ward: Ward) -> None:
         "last-run",
     ]  # fmt: skip
     assert lines["key"][1] == "/etc/dify-job/credentials/daily.key (mode 0600, root)"
-    assert ward.host("doctor").code == 0
-    assert {one.method for one in ward.host.server.received} == {"GET"}
+    assert case.host("doctor").code == 0
+    assert {one.method for one in case.host.server.received} == {"GET"}
 
 
 # The files
 
 
-def test_missing_units(ward: Ward) -> None:
-    ward.sees("units", "warn", "not installed", ward.sh("dify-job uninstall daily"))
-    ward.sees("units", "fail", f"{TIMER} is missing", ward.sh(f"rm /etc/systemd/system/{TIMER}"))
+def test_missing_units(case: DoctorCase) -> None:
+    case.assert_found_and_fixed("units", "warn", "not installed", case.sh("dify-job uninstall daily"))
+    case.assert_found_and_fixed(
+        "units", "fail", f"{TIMER} is missing", case.sh(f"rm /etc/systemd/system/{TIMER}")
+    )
 
 
-def test_state_directory_in_place_of_the_link_of_systemd(ward: Ward) -> None:
-    ward.sh(f"systemctl start {SERVICE}")()
-    ward.sees(
+def test_state_directory_in_place_of_the_link_of_systemd(case: DoctorCase) -> None:
+    case.sh(f"systemctl start {SERVICE}")()
+    case.assert_found_and_fixed(
         "state",
         "fail",
         "are both there",
-        ward.sh("rm /var/lib/dify-job/daily; mkdir /var/lib/dify-job/daily"),
+        case.sh("rm /var/lib/dify-job/daily; mkdir /var/lib/dify-job/daily"),
     )
-    ward.sh(f"systemctl start {SERVICE}")()
+    case.sh(f"systemctl start {SERVICE}")()
 
 
-def test_masked_timer(ward: Ward) -> None:
-    ward.sees(
+def test_masked_timer(case: DoctorCase) -> None:
+    case.assert_found_and_fixed(
         "units",
         "fail",
         f"{TIMER} is masked by the administrator",
-        ward.sh(f"rm /etc/systemd/system/{TIMER}; systemctl mask {TIMER}"),
+        case.sh(f"rm /etc/systemd/system/{TIMER}; systemctl mask {TIMER}"),
     )
 
 
-def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(ward: Ward) -> None:
+def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(case: DoctorCase) -> None:
     edit = f"sed -i s/TimeoutStopSec=45s/TimeoutStopSec=50s/ /etc/systemd/system/{SERVICE}"
-    told = ward.sees("units", "warn", "edited by hand", ward.sh(f"{edit}; systemctl daemon-reload"))
-    assert "--diff in its place shows the edits" in told
-    ward.sees("units", "warn", "changed on disk", ward.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}"))
-    change = ward.sh("sed -i 's/^every.*/every = \"2h\"/' /etc/dify-job/config.toml")
-    assert ward.sees("units", "warn", "has changed since", change) == "dify-job install daily"
-    template = f"{ward.site}/dify_job/deploy/systemd/job.timer.j2"
-    upgrade = ward.sh(f"cp {template} /root/t; echo '# new' >> {template}")
-    ward.sees("units", "warn", "another version", upgrade)
-    ward.host.run("mv", "/root/t", template)
+    fix = case.assert_found_and_fixed(
+        "units", "warn", "edited by hand", case.sh(f"{edit}; systemctl daemon-reload")
+    )
+    assert "--diff in its place shows the edits" in fix
+    case.assert_found_and_fixed(
+        "units", "warn", "changed on disk", case.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}")
+    )
+    change = case.sh("sed -i 's/^every.*/every = \"2h\"/' /etc/dify-job/config.toml")
+    assert (
+        case.assert_found_and_fixed("units", "warn", "has changed since", change) == "dify-job install daily"
+    )
+    template = f"{case.site}/dify_job/deploy/systemd/job.timer.j2"
+    upgrade = case.sh(f"cp {template} /root/t; echo '# new' >> {template}")
+    case.assert_found_and_fixed("units", "warn", "another version", upgrade)
+    case.host.run("mv", "/root/t", template)
 
 
-def test_unit_that_systemd_does_not_load(ward: Ward) -> None:
+def test_unit_that_systemd_does_not_load(case: DoctorCase) -> None:
     place = f"/etc/systemd/system/{SERVICE}.d"
-    ward.sees(
+    case.assert_found_and_fixed(
         "units",
         "fail",
         f"systemd does not load {SERVICE}: bad-setting",
-        ward.sh(
+        case.sh(
             f"mkdir {place}; printf '[Service]\\nExecStart=\\n' > {place}/x.conf; systemctl daemon-reload"
         ),
     )
-    ward.host.run("rmdir", place)
+    case.host.run("rmdir", place)
 
 
-def test_drop_in_is_reported_by_the_settings_it_changes(ward: Ward) -> None:
-    for unit, text, said in (
+def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> None:
+    for unit, text, message in (
         (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is '/bin/true'"),
         (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can keep it"),
         (TIMER, "[Timer]\\nOnCalendar=03:00\\n", "OnCalendar adds to the schedule"),
     ):
         place = f"/etc/systemd/system/{unit}.d"
         put = f"mkdir -p {place}; printf '{text}' > {place}/x.conf; systemctl daemon-reload"
-        ward.sees("override", "warn", said, ward.sh(put))
+        case.assert_found_and_fixed("override", "warn", message, case.sh(put))
     harmless = "[Unit]\\nOnFailure=x.service\\n[Service]\\nNice=5\\n"
     place = f"/etc/systemd/system/{SERVICE}.d"
-    ward.host.run("sh", "-ec", f"printf '{harmless}' > {place}/x.conf; systemctl daemon-reload")
-    assert ward.doctor()["override"][:2] == ("ok", f"{place}/x.conf: nothing that the job relies on")
-    ward.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
+    case.host.run("sh", "-ec", f"printf '{harmless}' > {place}/x.conf; systemctl daemon-reload")
+    assert case.doctor()["override"][:2] == ("ok", f"{place}/x.conf: nothing that the job relies on")
+    case.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
 
 
-def test_timer_that_is_paused_disabled_or_stopped(ward: Ward) -> None:
-    ward.sees("armed", "warn", "paused", ward.sh("dify-job pause daily"))
-    ward.sees("armed", "warn", "paused", ward.sh(f"systemctl stop {TIMER}"))
-    ward.sees("armed", "warn", "until the next boot only", ward.sh(f"systemctl disable {TIMER}"))
+def test_timer_that_is_paused_disabled_or_stopped(case: DoctorCase) -> None:
+    case.assert_found_and_fixed("armed", "warn", "paused", case.sh("dify-job pause daily"))
+    case.assert_found_and_fixed("armed", "warn", "paused", case.sh(f"systemctl stop {TIMER}"))
+    case.assert_found_and_fixed(
+        "armed", "warn", "until the next boot only", case.sh(f"systemctl disable {TIMER}")
+    )
 
 
-# What is started
+# What a unit starts
 
 
-def test_interpreter_that_is_gone_or_has_no_dify_job(ward: Ward) -> None:
+def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
     """The job was installed from a virtual environment that was removed, or rebuilt without dify-job."""
     other = "/opt/other/bin/python"
     venv = "/opt/dify-job/bin/python -m venv --without-pip /opt/other"
-    link = f"ln -s {ward.site}/* /opt/other/lib/python3*/site-packages/"
-    ward.host.run("sh", "-ec", f"{venv}; {link}")
+    link = f"ln -s {case.site}/* /opt/other/lib/python3*/site-packages/"
+    case.host.run("sh", "-ec", f"{venv}; {link}")
     installed = f"{other} -P -m dify_job install daily"
-    ward.host.run("sh", "-ec", installed)
-    level, said, _ = ward.doctor()["interpreter"]
-    assert (level, said.startswith(f"{other}, dify-job ")) == ("ok", True)
-    ward.sees(
+    case.host.run("sh", "-ec", installed)
+    level, message, _ = case.doctor()["interpreter"]
+    assert (level, message.startswith(f"{other}, dify-job ")) == ("ok", True)
+    case.assert_found_and_fixed(
         "interpreter",
         "fail",
         f"{other} has no dify-job",
-        ward.sh("rm /opt/other/lib/python3*/site-packages/dify_job"),
+        case.sh("rm /opt/other/lib/python3*/site-packages/dify_job"),
     )
-    ward.host.run(
-        "sh", "-ec", f"ln -s {ward.site}/dify_job /opt/other/lib/python3*/site-packages/; {installed}"
+    case.host.run(
+        "sh", "-ec", f"ln -s {case.site}/dify_job /opt/other/lib/python3*/site-packages/; {installed}"
     )
-    assert ward.host.status("daily")["sync"] == "as configured"  # it is not the config that has changed
-    told = ward.sees("interpreter", "fail", f"{other} is gone", ward.sh("rm -r /opt/other"))
-    assert told.startswith("dify-job install daily")
+    assert case.host.status("daily")["sync"] == "as configured"  # the config has not changed
+    fix = case.assert_found_and_fixed("interpreter", "fail", f"{other} is gone", case.sh("rm -r /opt/other"))
+    assert fix.startswith("dify-job install daily")
 
 
-def test_code_that_the_service_user_cannot_read(ward: Ward) -> None:
-    ward.sees("reach", "fail", "cannot reach", ward.sh("chmod 700 /opt/dify-job"))
-    shut = ward.sh("chmod 600 /etc/dify-job/config.toml")
-    ward.sees("reach", "fail", "cannot reach the configuration", shut)
+def test_code_that_the_service_user_cannot_read(case: DoctorCase) -> None:
+    case.assert_found_and_fixed("reach", "fail", "cannot reach", case.sh("chmod 700 /opt/dify-job"))
+    shut = case.sh("chmod 600 /etc/dify-job/config.toml")
+    case.assert_found_and_fixed("reach", "fail", "cannot reach the configuration", shut)
 
 
-def test_code_that_every_run_would_compile(ward: Ward) -> None:
-    delete = ward.sh(f"find {ward.site}/click -name '*.pyc' -delete")
-    told = ward.sees("bytecode", "warn", "are not compiled", delete)
-    assert told.endswith(f" -m compileall -q {ward.site}/click")
+def test_code_that_every_run_would_compile(case: DoctorCase) -> None:
+    delete = case.sh(f"find {case.site}/click -name '*.pyc' -delete")
+    fix = case.assert_found_and_fixed("bytecode", "warn", "are not compiled", delete)
+    assert fix.endswith(f" -m compileall -q {case.site}/click")
 
 
-def test_run_that_systemd_could_not_start(ward: Ward) -> None:
+def test_run_that_systemd_could_not_start(case: DoctorCase) -> None:
     key = "/etc/dify-job/credentials/daily.key"
-    ward.host.run("sh", "-c", f"rm {key}; systemctl start {SERVICE}", check=False)
-    lines = ward.doctor()
+    case.host.run("sh", "-c", f"rm {key}; systemctl start {SERVICE}", check=False)
+    lines = case.doctor()
     assert lines["key"][:1] == ("fail",)
-    level, said, mend = lines["last-run"]
-    assert (level, mend) == ("warn", "dify-job secret set daily")
-    assert "status 243/CREDENTIALS" in said
-    ward.paste(command_in(mend), CANARY)
-    ward.host.run("systemctl", "start", SERVICE)
-    assert {line[0] for line in ward.doctor().values()} == {"ok"}
+    level, message, fix = lines["last-run"]
+    assert (level, fix) == ("warn", "dify-job secret set daily")
+    assert "status 243/CREDENTIALS" in message
+    case.paste(command_in(fix), CANARY)
+    case.host.run("systemctl", "start", SERVICE)
+    assert {line[0] for line in case.doctor().values()} == {"ok"}
 
 
-def test_run_that_was_killed(ward: Ward) -> None:
-    ward.host.job('every = "1h"', key="app-slow")
-    ward.host.run("systemctl", "start", "--no-block", SERVICE)
-    ward.host.wait(lambda: ward.host.server.runs)
-    ward.host.run("systemctl", "kill", "--signal=KILL", SERVICE)
-    ward.host.wait(lambda: ward.host.show(SERVICE, "ActiveState") == "failed")
-    lines = ward.doctor()
+def test_run_that_was_killed(case: DoctorCase) -> None:
+    case.host.job('every = "1h"', key="app-slow")
+    case.host.run("systemctl", "start", "--no-block", SERVICE)
+    case.host.wait(lambda: case.host.server.runs)
+    case.host.run("systemctl", "kill", "--signal=KILL", SERVICE)
+    case.host.wait(lambda: case.host.show(SERVICE, "ActiveState") == "failed")
+    lines = case.doctor()
     assert lines["last-run"][0] == "warn"
     assert "killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
-    ward.host.job('every = "1h"')
-    assert ward.host("run", "daily", check=False).code == 75, "the earlier run may still be in the queue"
-    assert ward.doctor()["in-flight"][0] == "warn"
+    case.host.job('every = "1h"')
+    assert case.host("run", "daily", check=False).code == 75, "the earlier run may still be in the queue"
+    assert case.doctor()["in-flight"][0] == "warn"
 
 
 def test_run_as_user_that_is_gone(host: Host) -> None:
-    _tidy(host)
+    _reset_host(host)
     host.run("useradd", "--system", "reports")
     host.job('every = "1h"\nrun_as = "reports"')
     host("install")
-    ward = Ward(host)
-    gone = ward.sh("userdel reports")
-    told = ward.sees("run-as", "fail", "run_as names reports, who is no user here", gone)
-    assert command_in(told) == "useradd --system reports"
-    assert told.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
+    case = DoctorCase(host)
+    gone = case.sh("userdel reports")
+    fix = case.assert_found_and_fixed("run-as", "fail", "run_as names reports, who is no user here", gone)
+    assert command_in(fix) == "useradd --system reports"
+    assert fix.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
     host.run("install", "-d", "/srv/out/daily")
     host.job('every = "1h"\nrun_as = "reports"\noutput = { file = "/srv/out/daily/r.json" }\n'
              'files = { text = "/srv/out/in.txt" }')  # fmt: skip
     host.run("sh", "-ec", "echo x > /srv/out/in.txt; chown reports /srv/out/daily; chmod 750 /srv/out/daily")
     host("install")
-    ward.healthy = None
-    lines = ward.doctor()
+    case.healthy = None
+    lines = case.doctor()
     assert lines["output"][0] == "ok", lines
-    ward.sees("output", "fail", "reports cannot write", ward.sh("chown root /srv/out/daily"))
+    case.assert_found_and_fixed(
+        "output", "fail", "reports cannot write", case.sh("chown root /srv/out/daily")
+    )
     host.run("userdel", "reports")
 
 
-def test_variable_that_only_the_shell_of_the_caller_has(ward: Ward) -> None:
+def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> None:
     place = f"/etc/systemd/system/{SERVICE}.d"
     region = 'env = ["REGION"]'
 
     def wants_it() -> None:
-        ward.host.job(f'every = "1h"\n{region}')
-        ward.host("install")
+        case.host.job(f'every = "1h"\n{region}')
+        case.host("install")
 
-    ward.env["REGION"] = value = r"""50% "south\n" & 'so' X=$on/|\\"""
-    ward.sees("environment", "warn", "REGION", wants_it)
-    ward.host.job(f"""every = "1h"\n{region}\ninputs = {{ where = "{{{{ env('REGION') }}}}" }}""")
-    ward.host.run("systemctl", "start", SERVICE)
-    [run] = ward.host.server.runs
+    case.env["REGION"] = value = r"""50% "south\n" & 'so' X=$on/|\\"""
+    case.assert_found_and_fixed("environment", "warn", "REGION", wants_it)
+    case.host.job(f"""every = "1h"\n{region}\ninputs = {{ where = "{{{{ env('REGION') }}}}" }}""")
+    case.host.run("systemctl", "start", SERVICE)
+    [run] = case.host.server.runs
     assert run.inputs["where"] == value
-    ward.host.job('every = "1h"\nenv = ["REGION", "X"]')
-    level, said, _ = ward.doctor()["environment"]
-    assert (level, said.partition(":")[0]) == ("warn", "X"), "it is a part of the value, and no variable"
+    case.host.job('every = "1h"\nenv = ["REGION", "X"]')
+    level, message, _ = case.doctor()["environment"]
+    assert (level, message.partition(":")[0]) == ("warn", "X"), "X is part of a value, not a variable"
     wants_it()
-    ward.host.run("sh", "-ec", f"rm {place}/environment.conf; systemctl daemon-reload")
-    ward.env["REGION"] = "two\nlines"
-    assert str(ward.doctor()["environment"][2]).startswith("systemctl edit "), "sed would make two of it"
-    del ward.env["REGION"]
+    case.host.run("sh", "-ec", f"rm {place}/environment.conf; systemctl daemon-reload")
+    case.env["REGION"] = "two\nlines"
+    assert str(case.doctor()["environment"][2]).startswith("systemctl edit "), "sed would make two of it"
+    del case.env["REGION"]
     editor = '#!/bin/sh\nprintf \'[Service]\\nEnvironment="A=b c" REGION=south\\n\' > "$1"\n'
-    ward.host.machine.write("/root/editor", editor, 0o755)
-    ward.host.run("systemctl", "daemon-reload")
-    level, _, mend = ward.doctor()["environment"]
-    assert (level, mend) == ("warn", f"systemctl edit {SERVICE} ([Service] Environment=REGION=...)")
-    terminal = f'script -qec "{command_in(mend)}" /dev/null'
-    ward.host.run("sh", "-ec", terminal, env={"SYSTEMD_EDITOR": "/root/editor", "TERM": "dumb"})
-    lines = ward.doctor()
-    ward.host.run("rm", "-r", place)
+    case.host.machine.write("/root/editor", editor, 0o755)
+    case.host.run("systemctl", "daemon-reload")
+    level, _, fix = case.doctor()["environment"]
+    assert (level, fix) == ("warn", f"systemctl edit {SERVICE} ([Service] Environment=REGION=...)")
+    terminal = f'script -qec "{command_in(fix)}" /dev/null'
+    case.host.run("sh", "-ec", terminal, env={"SYSTEMD_EDITOR": "/root/editor", "TERM": "dumb"})
+    lines = case.doctor()
+    case.host.run("rm", "-r", place)
     assert (lines["environment"][0], lines["override"][0]) == ("ok", "ok")
 
 
 # The machine
 
 
-def test_unsynchronised_clock(ward: Ward) -> None:
-    # The clock is the kernel's, which a container shares with its host: what it says is put in its place.
+def test_unsynchronised_clock(case: DoctorCase) -> None:
+    # A container shares the kernel's clock with its host, so the test replaces what the kernel reports.
     mark, tool = "/run/systemd/timesync/synchronized", "/opt/dify-job/bin/timedatectl"
-    ward.host.machine.write(
+    case.host.machine.write(
         tool, f'#!/bin/sh\n[ "$1 $2" = "set-ntp true" ] && exec touch {mark}\necho no\n', 0o755
     )
-    ward.sees("clock", "warn", "not synchronised", ward.sh(f"rm {mark}"))
-    ward.host.run("rm", tool)
+    case.assert_found_and_fixed("clock", "warn", "not synchronised", case.sh(f"rm {mark}"))
+    case.host.run("rm", tool)
 
 
-def test_full_disk(ward: Ward) -> None:
+def test_full_disk(case: DoctorCase) -> None:
     mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o size={}M tmpfs /var/lib/dify-job"
-    free = ward.sh("umount /var/lib/dify-job")
+    free = case.sh("umount /var/lib/dify-job")
     for size, level in ((1, "fail"), (50, "warn")):
-        told = ward.sees("disk", level, "MB free", ward.sh(mount.format(size)), edit=free)
-        ward.paste(command_in(told))  # it shows what is full; what to throw away is a person's to say
+        fix = case.assert_found_and_fixed("disk", level, "MB free", case.sh(mount.format(size)), edit=free)
+        case.paste(command_in(fix))  # it shows what is full; a person decides what to delete
 
 
-def test_state_on_a_read_only_mount(ward: Ward) -> None:
+def test_state_on_a_read_only_mount(case: DoctorCase) -> None:
     mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o ro tmpfs /var/lib/dify-job"
-    ward.sees("state", "fail", "is on a file system that is mounted read-only", ward.sh(mount))
-    ward.host.run("umount", "/var/lib/dify-job")
+    case.assert_found_and_fixed(
+        "state", "fail", "is on a file system that is mounted read-only", case.sh(mount)
+    )
+    case.host.run("umount", "/var/lib/dify-job")
 
 
-def test_zone_data_that_systemd_lacks(ward: Ward) -> None:
+def test_zone_data_that_systemd_lacks(case: DoctorCase) -> None:
     """Without it Python has none either, unless from a package of its own."""
-    ward.host.job('calendar = "07:00"\ntimezone = "Asia/Kolkata"')
-    ward.host("install")
-    ward.env["PYTHONTZPATH"] = "/opt/zones"
-    ward.host.run("cp", "-r", "/usr/share/zoneinfo", "/opt/zones")
-    archive(ward, "tzdata", "cp -r /opt/zones usr/share/zoneinfo", "usr/share")
-    remove = ward.sh("rm /usr/share/zoneinfo/Asia/Kolkata")
-    ward.sees("zone", "fail", "/usr/share/zoneinfo has no Asia/Kolkata", remove)
-    ward.host.run("rm", "/usr/share/zoneinfo/Asia/Kolkata")
-    del ward.env["PYTHONTZPATH"]
-    [(name, (level, said, mend))] = ward.doctor().items()
+    case.host.job('calendar = "07:00"\ntimezone = "Asia/Kolkata"')
+    case.host("install")
+    case.env["PYTHONTZPATH"] = "/opt/zones"
+    case.host.run("cp", "-r", "/usr/share/zoneinfo", "/opt/zones")
+    archive(case, "tzdata", "cp -r /opt/zones usr/share/zoneinfo", "usr/share")
+    remove = case.sh("rm /usr/share/zoneinfo/Asia/Kolkata")
+    case.assert_found_and_fixed("zone", "fail", "/usr/share/zoneinfo has no Asia/Kolkata", remove)
+    case.host.run("rm", "/usr/share/zoneinfo/Asia/Kolkata")
+    del case.env["PYTHONTZPATH"]
+    [(name, (level, message, fix))] = case.doctor().items()
     assert (name, level) == ("config", "fail")
-    assert "Asia/Kolkata" in said
-    ward.paste("apt-get install --reinstall tzdata")
-    assert mend
-    assert ward.doctor()["zone"][0] == "ok"
+    assert "Asia/Kolkata" in message
+    case.paste("apt-get install --reinstall tzdata")
+    assert fix
+    assert case.doctor()["zone"][0] == "ok"
 
 
-def test_dangling_localtime(ward: Ward) -> None:
-    ward.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
-    astray = ward.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
-    told = ward.sees("zone", "warn", "which is not there: the clock is UTC", astray)
-    assert told == "timedatectl set-timezone UTC (or the zone that is meant)"
-    ward.inside = WITHOUT_SYSTEMD
+def test_dangling_localtime(case: DoctorCase) -> None:
+    case.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
+    astray = case.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
+    fix = case.assert_found_and_fixed("zone", "warn", "which is not there: the clock is UTC", astray)
+    assert fix == "timedatectl set-timezone UTC (or the zone that is meant)"
+    case.inside = WITHOUT_SYSTEMD
     astray()
     assert (
-        ward.doctor()["zone"][2]
+        case.doctor()["zone"][2]
         == "ln -sfn /usr/share/zoneinfo/UTC /etc/localtime (or the zone that is meant)"
     )
-    ward.paste(command_in(ward.doctor()["zone"][2]))
-    assert ward.doctor()["zone"][0] == "ok"
-    ward.host.run("sh", "-c", "rm /etc/localtime; mv /root/localtime /etc/localtime 2>/dev/null || true")
+    case.paste(command_in(case.doctor()["zone"][2]))
+    assert case.doctor()["zone"][0] == "ok"
+    case.host.run("sh", "-c", "rm /etc/localtime; mv /root/localtime /etc/localtime 2>/dev/null || true")
 
 
-def test_scope_option_selects_the_job(ward: Ward) -> None:
-    ward.flags = ("--config", "/etc/dify-job/config.toml")
+def test_scope_option_selects_the_job(case: DoctorCase) -> None:
+    case.flags = ("--config", "/etc/dify-job/config.toml")
     asked = {}
     for flag in ("--system", "--user"):
-        ran = ward.host(*ward.flags, "doctor", "daily", "--json", flag, check=False)
+        ran = case.host(*case.flags, "doctor", "daily", "--json", flag, check=False)
         [job] = json.loads(ran.stdout)["jobs"]
         asked[flag] = {line["check"]: line["level"] for line in job["checks"]}
     assert asked["--system"]["armed"] == "ok"
     assert asked["--user"]["units"] == "warn"
-    by_cron = ward.host("doctor", "daily", "--backend", "cron", "--json", check=False)
-    [line] = [line for line in json.loads(by_cron.stdout)["jobs"][0]["checks"] if line["check"] == "units"]
+    cron_case = case.host("doctor", "daily", "--backend", "cron", "--json", check=False)
+    [line] = [line for line in json.loads(cron_case.stdout)["jobs"][0]["checks"] if line["check"] == "units"]
     assert line["level"] != "ok"
     assert line["fix"] == "dify-job install daily --backend cron"
 
 
-def test_history_of_another_user_is_not_read_and_the_hint_shows_it(ward: Ward) -> None:
-    ward.host.run("systemctl", "start", SERVICE)
-    refused = ward.host("history", "daily", user="mallory", check=False)
+def test_history_of_another_user_is_not_read_and_the_hint_shows_it(case: DoctorCase) -> None:
+    case.host.run("systemctl", "start", SERVICE)
+    refused = case.host("history", "daily", user="mallory", check=False)
     assert refused.code == 77
     assert "permission denied" in refused.stderr
     command = refused.stderr.splitlines()[-1].strip()
     assert command == "sudo dify-job history daily --system"
-    told = ward.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
-    assert "succeeded" in told
+    output = case.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
+    assert "succeeded" in output
 
 
 @pytest.mark.parametrize(
@@ -472,14 +498,14 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     host.run("rm", "-r", "/root/d")
 
 
-def test_unprivileged_doctor_names_the_checks_that_need_sudo(ward: Ward) -> None:
-    other = Ward(ward.host, "mallory")
-    ward.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
+def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -> None:
+    other = DoctorCase(case.host, "mallory")
+    case.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
     assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily will be created on the first run")
-    ward.host("run", "daily")
+    case.host("run", "daily")
     lines = other.doctor()
-    told = ward.host("status", user="mallory").stdout
-    assert told.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
+    output = case.host("status", user="mallory").stdout
+    assert output.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
     assert lines["last-run"][1] == lines["state"][1] == "permission denied: /var/lib/dify-job/daily"
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"
@@ -487,42 +513,44 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(ward: Ward) -> None
     assert {line[0] for name, line in lines.items() if name not in ("key", "journal")} == {"ok"}, lines
     other.paste(command_in(lines["journal"][2]))
     assert other.doctor()["journal"][0] == "ok"
-    ward.host.run("gpasswd", "-d", "mallory", "systemd-journal")
+    case.host.run("gpasswd", "-d", "mallory", "systemd-journal")
 
 
 # cron
 
 
-def test_stopped_cron_daemon(by_cron: Ward) -> None:
-    lines = by_cron.doctor()
+def test_stopped_cron_daemon(cron_case: DoctorCase) -> None:
+    lines = cron_case.doctor()
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
-    by_cron.sees("backend", "fail", "does not run", by_cron.sh("systemctl stop cron"))
+    cron_case.assert_found_and_fixed("backend", "fail", "does not run", cron_case.sh("systemctl stop cron"))
 
 
-def test_cron_file_that_cron_ignores_or_that_was_changed(by_cron: Ward) -> None:
+def test_cron_file_that_cron_ignores_or_that_was_changed(cron_case: DoctorCase) -> None:
     file = "/etc/cron.d/dify-job-daily"
-    by_cron.sees("units", "fail", "cron passes over", by_cron.sh(f"chmod 664 {file}"))
-    by_cron.sees("units", "warn", "edited by hand", by_cron.sh(f"sed -i 's/^0 /1 /' {file}"))
-    by_cron.sees("armed", "warn", "paused", by_cron.sh("dify-job pause daily"))
+    cron_case.assert_found_and_fixed("units", "fail", "cron passes over", cron_case.sh(f"chmod 664 {file}"))
+    cron_case.assert_found_and_fixed(
+        "units", "warn", "edited by hand", cron_case.sh(f"sed -i 's/^0 /1 /' {file}")
+    )
+    cron_case.assert_found_and_fixed("armed", "warn", "paused", cron_case.sh("dify-job pause daily"))
 
 
-def test_host_without_a_mailer_under_cron(by_cron: Ward) -> None:
-    archive(by_cron, "msmtp-mta", "install -m 755 /bin/cat usr/sbin/sendmail", "usr/sbin")
-    by_cron.sees("mail", "warn", "no mailer", by_cron.sh("rm /usr/sbin/sendmail"))
-    by_cron.host.run("dpkg", "--purge", "msmtp-mta")
+def test_host_without_a_mailer_under_cron(cron_case: DoctorCase) -> None:
+    archive(cron_case, "msmtp-mta", "install -m 755 /bin/cat usr/sbin/sendmail", "usr/sbin")
+    cron_case.assert_found_and_fixed("mail", "warn", "no mailer", cron_case.sh("rm /usr/sbin/sendmail"))
+    cron_case.host.run("dpkg", "--purge", "msmtp-mta")
 
 
-def test_job_installed_in_two_schedulers(by_cron: Ward) -> None:
-    by_cron.host.run(
+def test_job_installed_in_two_schedulers(cron_case: DoctorCase) -> None:
+    cron_case.host.run(
         "sh", "-c", "cp /etc/cron.d/dify-job-daily /root/; dify-job uninstall daily; dify-job install daily"
     )
-    told = by_cron.sees(
-        "units", "fail", "it runs twice", by_cron.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily")
+    fix = cron_case.assert_found_and_fixed(
+        "units", "fail", "it runs twice", cron_case.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily")
     )
-    assert told == "dify-job uninstall daily --backend cron --system"
+    assert fix == "dify-job uninstall daily --backend cron --system"
 
 
-# A user's own
+# Jobs of a user
 
 
 def test_user_job_without_lingering(alice: Login) -> None:  # noqa: F811
@@ -536,9 +564,9 @@ def test_user_job_without_lingering(alice: Login) -> None:  # noqa: F811
     before = doctor()
     assert {name for name, line in before.items() if line[0] != "ok"} <= {"clock"}, before
     assert "linger" in before
-    root = Ward(alice.host).paste
+    root = DoctorCase(alice.host).paste
 
-    def mends(name: str, level: str) -> None:
+    def assert_fixed(name: str, level: str) -> None:
         line = doctor()[name]
         assert line[0] == level, line
         command = command_in(line[2])
@@ -548,7 +576,7 @@ def test_user_job_without_lingering(alice: Login) -> None:  # noqa: F811
 
     alice.host.run("loginctl", "disable-linger", "alice")
     alice.host.run("systemctl", "start", f"user@{alice.uid}.service")  # as in a login
-    mends("linger", "warn")
+    assert_fixed("linger", "warn")
     alice.host.run("loginctl", "disable-linger", "alice")
     alice.host.run("systemctl", "stop", f"user@{alice.uid}.service")
     alice.host.wait(lambda: doctor()["backend"][0] == "fail")
@@ -561,6 +589,6 @@ def test_user_job_without_lingering(alice: Login) -> None:  # noqa: F811
     alice.host.wait(lambda: doctor() and doctor()["backend"][0] == doctor()["linger"][0] == "ok")
     alice.host.run("chown", "root", "/home/alice/.local/state")
     alice.host.run("sh", "-c", "install -d -o root -m 700 /home/alice/.local/state/dify-job/default")
-    mends("state", "fail")
+    assert_fixed("state", "fail")
     alice.host.run("chown", "-R", "alice", "/home/alice/.local/state")
     assert doctor()["state"][0] == "ok"

@@ -1,4 +1,4 @@
-"""Checks of doctor about what surrounds a job: the shell of the caller, other scopes, the machine."""
+"""Checks of doctor about the environment of a job: the caller's shell, other scopes, the machine."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ from tests.support.fake_dify.apps import App
 from tests.support.fixes import command_in
 
 from .conftest import Host
-from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, Ward, _tidy, archive, by_cron, ward  # noqa: F401 - fixtures
+from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, DoctorCase, _reset_host, archive, case, cron_case  # noqa: F401 - fixtures
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 
 class Proxy(Accepting):
-    """Passes plain http on, as a proxy is asked for it: by the whole URL."""
+    """An HTTP proxy: forwards plain http requests, which name the whole URL."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,52 +38,54 @@ class Proxy(Accepting):
 
 
 @pytest.fixture
-def named(ward: Ward) -> Iterator[str]:  # noqa: F811
-    """The server by a name that is not loopback's, to which a run would go directly and in the clear."""
-    hosts = ward.host.machine.read("/etc/hosts")
-    ward.host.machine.write("/etc/hosts", hosts + "127.0.0.1 dify.test\n")
-    yield ward.host.server.base_url.replace("127.0.0.1", "dify.test")
-    ward.host.machine.write("/etc/hosts", hosts)
+def named(case: DoctorCase) -> Iterator[str]:  # noqa: F811
+    """URL of the server by a name that does not mean loopback, so that proxies and TLS matter."""
+    hosts = case.host.machine.read("/etc/hosts")
+    case.host.machine.write("/etc/hosts", hosts + "127.0.0.1 dify.test\n")
+    yield case.host.server.base_url.replace("127.0.0.1", "dify.test")
+    case.host.machine.write("/etc/hosts", hosts)
 
 
-def call_it(ward: Ward, url: str) -> None:  # noqa: F811
-    """Write that address into the config."""
-    text = ward.host.machine.read("/etc/dify-job/config.toml").splitlines()
+def set_base_url(case: DoctorCase, url: str) -> None:  # noqa: F811
+    """Set base_url in the config."""
+    text = case.host.machine.read("/etc/dify-job/config.toml").splitlines()
     text[1] = f'base_url = "{url}"'
-    ward.host.machine.write("/etc/dify-job/config.toml", "\n".join(text) + "\n")
+    case.host.machine.write("/etc/dify-job/config.toml", "\n".join(text) + "\n")
 
 
-def test_interpreter_of_the_unit_without_apprise(ward: Ward) -> None:  # noqa: F811
-    """doctor's own interpreter has it, and the job was installed from another."""
+def test_interpreter_of_the_unit_without_apprise(case: DoctorCase) -> None:  # noqa: F811
+    """doctor's own interpreter has apprise, but the job was installed from another one."""
     other, urls = "/opt/other/bin/python", "/etc/dify-job/notify.urls"
-    ward.host.machine.write(urls, "json://127.0.0.1:9\n", 0o600)
-    ward.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{urls}"] }}')
-    ward.host("install")
-    ward.host.run("sh", "-ec", (
+    case.host.machine.write(urls, "json://127.0.0.1:9\n", 0o600)
+    case.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{urls}"] }}')
+    case.host("install")
+    case.host.run("sh", "-ec", (
         "/opt/dify-job/bin/python -m venv --without-pip /opt/other; "
         "cd /opt/other/lib/python3*/site-packages; "
-        f"for each in {ward.site}/*; do case $each in *apprise*) ;; *) ln -s $each .; esac; done; "
+        f"for each in {case.site}/*; do case $each in *apprise*) ;; *) ln -s $each .; esac; done; "
         "cd $(python3 -c 'import site; print(site.getsitepackages()[0])'); "
         "ls /opt/of-tests/pip-*.whl >pip-of-tests.pth"
     ))  # fmt: skip
-    ward.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
-    install = ward.sh(f"{other} -P -m dify_job install daily")
-    told = ward.sees("notify", "warn", f"nobody will be notified: {other} has no apprise", install)
-    assert told == f"python3 -m pip --python {other} install apprise"
-    ward.host("uninstall", "--all")
-    ward.host.run("rm", "-r", "/opt/other")
+    case.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
+    install = case.sh(f"{other} -P -m dify_job install daily")
+    fix = case.assert_found_and_fixed(
+        "notify", "warn", f"nobody will be notified: {other} has no apprise", install
+    )
+    assert fix == f"python3 -m pip --python {other} install apprise"
+    case.host("uninstall", "--all")
+    case.host.run("rm", "-r", "/opt/other")
 
 
-def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(ward: Ward) -> None:  # noqa: F811
-    """Its own interpreter is root's alone; the unit's is where its user gets to it."""
-    ward.host.run("sh", "-ec", (
+def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(case: DoctorCase) -> None:  # noqa: F811
+    """Only root can read doctor's interpreter; the job's user can read that of the unit."""
+    case.host.run("sh", "-ec", (
         "mkdir -m 700 /root/own; /opt/dify-job/bin/python -m venv --without-pip /root/own/venv; "
-        f"cd /root/own/venv/lib/python3*/site-packages; ln -s {ward.site}/* ."
+        f"cd /root/own/venv/lib/python3*/site-packages; ln -s {case.site}/* ."
     ))  # fmt: skip
-    ran = ward.host.run("/root/own/venv/bin/python", "-m", "dify_job", "doctor", "daily")
+    ran = case.host.run("/root/own/venv/bin/python", "-m", "dify_job", "doctor", "daily")
     assert "/opt/dify-job/bin/python, dify-job" in ran.stdout
     assert "; this is /root/own/venv/bin/python" in ran.stdout
-    ward.host.run("rm", "-r", "/root/own")
+    case.host.run("rm", "-r", "/root/own")
 
 
 @pytest.mark.parametrize(
@@ -95,67 +97,70 @@ def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(ward:
     ],
 )
 def test_paths_that_the_sandbox_hides_are_refused_and_reported(
-    ward: Ward,  # noqa: F811
+    case: DoctorCase,  # noqa: F811
     run_as: str,
     line: str,
     check: str,
     why: str,
 ) -> None:
-    """PrivateTmp=, and root without capabilities; cron keeps neither."""
+    """The unit has PrivateTmp= and a root user without capabilities; cron has neither."""
     place = "/tmp/of-alice" if run_as == "alice" else "/srv/out/of-alice"
-    ward.host.run("sh", "-ec", f"install -d -o alice {place}; echo x >{place}/in")
-    ward.host.server.apps["app-doc"] = App("app-doc", form=({"file": {"variable": "doc"}},))
-    ward.host("uninstall", "--all")
-    ward.host.job(f'every = "1h"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
-    refused = ward.host("install", check=False)
+    case.host.run("sh", "-ec", f"install -d -o alice {place}; echo x >{place}/in")
+    case.host.server.apps["app-doc"] = App("app-doc", form=({"file": {"variable": "doc"}},))
+    case.host("uninstall", "--all")
+    case.host.job(f'every = "1h"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
+    refused = case.host("install", check=False)
     assert refused.code in (73, 78)
     assert why in refused.stderr
     if run_as == "alice":
         assert "put it elsewhere" in refused.stderr
-    level, said, _ = ward.doctor()[check]
-    assert (level, why in said) == ("fail", True), said
-    keys = "/etc/dify-job/credentials"  # which cron's job reads itself
-    ward.host.run("sh", "-ec", f"chmod 755 {keys}; chown {run_as} {keys}/*")
-    ward.host("install", "--backend", "cron")
-    assert why not in ward.doctor().get(check, ("", ""))[1]
-    ward.host.run("rm", "-r", place)
+    level, message, _ = case.doctor()[check]
+    assert (level, why in message) == ("fail", True), message
+    keys = "/etc/dify-job/credentials"  # a job under cron reads them itself
+    case.host.run("sh", "-ec", f"chmod 755 {keys}; chown {run_as} {keys}/*")
+    case.host("install", "--backend", "cron")
+    assert why not in case.doctor().get(check, ("", ""))[1]
+    case.host.run("rm", "-r", place)
 
 
-def test_proxy_that_only_the_shell_of_the_caller_has(ward: Ward, named: str) -> None:  # noqa: F811
-    call_it(ward, named)
+def test_proxy_that_only_the_shell_of_the_caller_has(case: DoctorCase, named: str) -> None:  # noqa: F811
+    set_base_url(case, named)
     with Proxy() as proxy:
-        ward.sees(
+        case.assert_found_and_fixed(
             "environment",
             "warn",
             "HTTP_PROXY: your shell may set it, but nothing sets it",
-            lambda: ward.env.update(HTTP_PROXY=proxy.url),
+            lambda: case.env.update(HTTP_PROXY=proxy.url),
         )
-        ward.host.run("systemctl", "start", SERVICE)
+        case.host.run("systemctl", "start", SERVICE)
         assert proxy.seen[-1] == f"POST {named}/workflows/run"
-    ward.host.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d")
+    case.host.run("rm", "-r", f"/etc/systemd/system/{SERVICE}.d")
 
 
-def test_key_sent_unencrypted(ward: Ward, named: str) -> None:  # noqa: F811
-    """The line names the place in the config, where a person writes another address."""
-    before = ward.host.server.base_url
-    told = ward.sees(
+def test_key_sent_unencrypted(case: DoctorCase, named: str) -> None:  # noqa: F811
+    """The fix names the line of the config to edit."""
+    before = case.host.server.base_url
+    fix = case.assert_found_and_fixed(
         "tls",
         "warn",
         "the key goes to dify.test unencrypted",
-        lambda: call_it(ward, named),
-        edit=lambda: call_it(ward, before),
+        lambda: set_base_url(case, named),
+        edit=lambda: set_base_url(case, before),
     )
-    assert told == "set base_url to https:// (/etc/dify-job/config.toml:2)"
+    assert fix == "set base_url to https:// (/etc/dify-job/config.toml:2)"
 
 
-def test_host_not_booted_with_systemd_uses_cron(ward: Ward) -> None:  # noqa: F811
-    ward.inside = WITHOUT_SYSTEMD
-    level, said, mend = ward.doctor()["backend"]
-    assert (level, said) == ("fail", "systemd is not the service manager that this machine was booted with")
-    ward.paste(command_in(mend))
-    after = ward.doctor()
+def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # noqa: F811
+    case.inside = WITHOUT_SYSTEMD
+    level, message, fix = case.doctor()["backend"]
+    assert (level, message) == (
+        "fail",
+        "systemd is not the service manager that this machine was booted with",
+    )
+    case.paste(command_in(fix))
+    after = case.doctor()
     assert (after["backend"][0], after["armed"][1]) == ("ok", "by cron")
-    assert not ward.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
+    assert not case.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
 
 
 SYSLOG = """\
@@ -172,97 +177,105 @@ if os.fork() == 0:
 """
 
 
-def test_no_journal_and_no_syslog(by_cron: Ward) -> None:  # noqa: F811
-    """The run is as cron starts it, and logs where doctor says."""
-    machine, by_cron.inside = by_cron.host.machine, WITHOUT_SYSTEMD
+def test_no_journal_and_no_syslog(cron_case: DoctorCase) -> None:  # noqa: F811
+    """Start the run like cron does; it logs to the file that doctor names."""
+    machine, cron_case.inside = cron_case.host.machine, WITHOUT_SYSTEMD
     machine.write("/srv/syslog.py", SYSLOG)
     daemon = "/opt/dify-job/bin/python /srv/syslog.py"
     starts = f"printf '#!/bin/sh\\n{daemon}\\n' >DEBIAN/postinst; chmod +x DEBIAN/postinst"
-    archive(by_cron, "rsyslog", starts, "srv")
+    archive(cron_case, "rsyslog", starts, "srv")
     tick = machine.read("/etc/cron.d/dify-job-daily").splitlines()[-1].partition(" root ")[2]
 
     def logs_to(path: str) -> None:
-        by_cron.host.run(*WITHOUT_SYSTEMD, "sh", "-c", tick)
-        by_cron.host.wait(lambda: "workflow succeeded" in machine.read(path))
+        cron_case.host.run(*WITHOUT_SYSTEMD, "sh", "-c", tick)
+        cron_case.host.wait(lambda: "workflow succeeded" in machine.read(path))
 
-    level, said, mend = by_cron.doctor()["journal"]
-    assert (level, said) == ("warn", "there is neither a journal nor a syslog: the log of a run goes nowhere")
-    by_cron.paste(command_in(mend))
-    assert by_cron.doctor()["journal"][:2] == ("ok", "none here; the log goes to syslog")
+    level, message, fix = cron_case.doctor()["journal"]
+    assert (level, message) == (
+        "warn",
+        "there is neither a journal nor a syslog: the log of a run goes nowhere",
+    )
+    cron_case.paste(command_in(fix))
+    assert cron_case.doctor()["journal"][:2] == ("ok", "none here; the log goes to syslog")
     logs_to("/var/log/of-tests")
-    by_cron.host.run("pkill", "-f", daemon)
-    assert by_cron.doctor()["journal"][0] == "warn", "a socket that a daemon left behind takes nothing"
-    by_cron.host.job('every = "1h"\nlog_file = "/srv/logs/daily.log"')
-    level, _, mend = by_cron.doctor()["journal"]
-    assert (level, mend) == ("warn", "mkdir -p /srv/logs")
-    by_cron.paste(command_in(mend))
-    assert by_cron.doctor()["journal"][0] == "ok"
+    cron_case.host.run("pkill", "-f", daemon)
+    assert cron_case.doctor()["journal"][0] == "warn", "nobody reads the socket that a daemon left behind"
+    cron_case.host.job('every = "1h"\nlog_file = "/srv/logs/daily.log"')
+    level, _, fix = cron_case.doctor()["journal"]
+    assert (level, fix) == ("warn", "mkdir -p /srv/logs")
+    cron_case.paste(command_in(fix))
+    assert cron_case.doctor()["journal"][0] == "ok"
     logs_to("/srv/logs/daily.log")
     back = "dpkg --purge rsyslog; ln -sfn /run/systemd/journal/dev-log /dev/log; rm /var/log/of-tests"
-    by_cron.host.run("sh", "-ec", back)
+    cron_case.host.run("sh", "-ec", back)
 
 
-def test_journal_that_is_stopped_or_stores_nothing(ward: Ward) -> None:  # noqa: F811
+def test_journal_that_is_stopped_or_stores_nothing(case: DoctorCase) -> None:  # noqa: F811
     halt = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service"
-    ward.sees("journal", "warn", "journald does not run", ward.sh(halt))
+    case.assert_found_and_fixed("journal", "warn", "journald does not run", case.sh(halt))
     drop_in = "/etc/systemd/journald.conf.d/none.conf"
-    nothing = f"mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=none\\n' >{drop_in}"
+    store_nothing = f"mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=none\\n' >{drop_in}"
     restart = "systemctl restart systemd-journald"
-    ward.sees("journal", "warn", "journald stores nothing", ward.sh(f"{nothing}; {restart}"))
-    ward.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
+    case.assert_found_and_fixed(
+        "journal", "warn", "journald stores nothing", case.sh(f"{store_nothing}; {restart}")
+    )
+    case.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
 
 
 def test_empty_mailto_in_a_crontab(host: Host, alice: Login) -> None:  # noqa: F811
-    _tidy(host)
+    _reset_host(host)
     host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
     alice.configure()
     host.run("crontab", "-u", "alice", "-", stdin='MAILTO=""\n1 1 1 1 * true\n')
     alice("install", "--backend", "cron", "--env-file", ".env")
-    own = Ward(host, "alice", job="default")
-    level, said, mend = own.doctor()["mail"]
-    assert (level, said.partition(":")[0]) == ("warn", "MAILTO is empty above its lines")
+    own = DoctorCase(host, "alice", job="default")
+    level, message, fix = own.doctor()["mail"]
+    assert (level, message.partition(":")[0]) == ("warn", "MAILTO is empty above its lines")
     editor = "#!/bin/sh\nsleep 1.1\nsed -i 's/^MAILTO=.*/MAILTO=alice/' \"$1\"\n"
     host.machine.write("/srv/editor", editor, 0o755)
     own.env["EDITOR"] = "/srv/editor"
-    own.paste(command_in(mend))
+    own.paste(command_in(fix))
     assert own.doctor()["mail"][0] == "ok"
     host.run("rm", "/usr/sbin/sendmail", "/srv/editor")
 
 
 def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa: F811
-    """From one config; to its user doctor says so, and whose the command is."""
-    _tidy(host)
+    """Both from one config; doctor reports it to the user, with the command for root."""
+    _reset_host(host)
     host.job('every = "1h"\nrun_as = "alice"')
     host.run("chown", "-R", "alice", "/etc/dify-job/credentials")
     alice("--config", "/etc/dify-job/config.toml", "install")
-    own = Ward(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
+    own = DoctorCase(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
     assert own.doctor()["armed"][0] == "ok"
     host("install")
-    level, said, mend = own.doctor()["units"]
-    assert (level, said) == ("fail", "installed twice, in systemd (user) and systemd (system): it runs twice")
-    assert mend == "sudo dify-job uninstall daily --backend systemd --system"
-    own.paste(mend)
+    level, message, fix = own.doctor()["units"]
+    assert (level, message) == (
+        "fail",
+        "installed twice, in systemd (user) and systemd (system): it runs twice",
+    )
+    assert fix == "sudo dify-job uninstall daily --backend systemd --system"
+    own.paste(fix)
     after = own.doctor()
     assert (after["units"][0], after["armed"][0]) == ("ok", "ok")
     assert not host.machine.exists(f"/etc/systemd/system/{TIMER}")
 
 
-def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(ward: Ward) -> None:  # noqa: F811
-    """PID 1 of the host is stopped, as a frozen one is; each question to nss-systemd(8) waits 45 s for it."""
-    ward.host.job('every = "1h"\nrun_as = "alice"')
-    ward.host.run("chown", "alice", "/etc/dify-job/credentials/daily.key")
-    ward.host("install")
-    os.kill(ward.host.machine.leader, signal.SIGSTOP)
+def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: DoctorCase) -> None:  # noqa: F811
+    """SIGSTOP imitates a frozen PID 1; each query of nss-systemd(8) then waits 45 s."""
+    case.host.job('every = "1h"\nrun_as = "alice"')
+    case.host.run("chown", "alice", "/etc/dify-job/credentials/daily.key")
+    case.host("install")
+    os.kill(case.host.machine.leader, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        level, said, _ = ward.doctor()["backend"]
-        assert (level, "does not answer" in said) == ("fail", True)
+        level, message, _ = case.doctor()["backend"]
+        assert (level, "does not answer" in message) == ("fail", True)
         assert time.monotonic() - began < 30
         began = time.monotonic()
-        status = ward.host("status", "daily", check=False)
+        status = case.host("status", "daily", check=False)
         assert time.monotonic() - began < 30
     finally:
-        os.kill(ward.host.machine.leader, signal.SIGCONT)
+        os.kill(case.host.machine.leader, signal.SIGCONT)
     assert status.code == 1, status.stdout
     assert "the system manager of systemd does not answer: dify-job doctor daily" in status.stdout
-    assert {line[0] for line in ward.doctor().values()} == {"ok"}
+    assert {line[0] for line in case.doctor().values()} == {"ok"}

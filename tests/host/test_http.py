@@ -1,4 +1,4 @@
-"""The curl commands of the original system against the HTTP socket; refusals, sandbox, removal."""
+"""The curl commands of the original system against the HTTP socket; denied callers, sandbox, removal."""
 
 import fcntl
 import json
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.ran import Ran
+
 from .conftest import CANARY, PYTHON, Host
-from .machine import Ran
-from .test_doctor import Ward
+from .test_doctor import DoctorCase
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 CALL = "curl -s -X POST http://localhost:8000/api/dify/call"
@@ -26,7 +27,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture(autouse=True)
 def _port_8000() -> Iterator[None]:
-    """The original's port is one for all containers of a machine, as they share its network."""
+    """Lock port 8000, which all containers of a machine share."""
     with (Path(tempfile.gettempdir()) / "dify-job-test-8000.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -34,7 +35,7 @@ def _port_8000() -> Iterator[None]:
 
 @pytest.fixture
 def http(host: Host) -> Iterator[Callable[..., Ran]]:
-    """Install the job and its interface, as alice would by sudo; afterwards nothing of it may be left."""
+    """Install the job with its HTTP interface like alice with sudo; assert a clean uninstall afterwards."""
 
     def install(*flags: str, **settings: Any) -> Ran:
         host.job('every = "1h"', **settings)
@@ -44,7 +45,7 @@ def http(host: Host) -> Iterator[Callable[..., Ran]]:
         return installed
 
     yield install
-    gone(host)
+    wait_until_idle(host)
     assert "http" not in host.run("systemctl", "--failed", "--no-legend", "--plain").stdout
     host("uninstall", "--all")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
@@ -52,15 +53,15 @@ def http(host: Host) -> Iterator[Callable[..., Ran]]:
     assert host.run("curl", "-s", "http://127.0.0.1:8000/docs", check=False).code == 7
 
 
-def gone(host: Host) -> None:
-    """No process of ours, and no unit of a request, is there between two."""
+def wait_until_idle(host: Host) -> None:
+    """Wait until no process and no request unit of dify-job is left."""
     host.wait(lambda: host.run("pgrep", "-f", "[d]ify_job", check=False).stdout == "")
     host.wait(lambda: host.show("dify-job.http.service", "ActiveState") == "inactive")
 
 
 def shell(host: Host, command: str, user: str = "alice") -> dict[str, Any]:
-    told = host.run("sh", "-c", command, user=user).stdout
-    answer: dict[str, Any] = json.loads(told)
+    output = host.run("sh", "-c", command, user=user).stdout
+    answer: dict[str, Any] = json.loads(output)
     return answer
 
 
@@ -71,10 +72,10 @@ def status_of(host: Host, *flags: str, user: str = "alice") -> int:
 
 
 def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., Ran]) -> None:
-    told = http().stdout
-    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
+    output = http().stdout
+    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in output
     assert host.server.runs == []
-    gone(host)
+    wait_until_idle(host)
     for user in ("alice", "root"):
         called = shell(host, CALL, user)
         assert called["success"] is True, called
@@ -82,7 +83,7 @@ def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..
         assert called["response_data"]["workflow_run_id"] == host.server.runs[-1].run_id
         assert called["response_data"]["data"]["status"] == "succeeded"
         assert called["call_time"][:2] == "20"
-        gone(host)
+        wait_until_idle(host)
     assert len(host.server.runs) == 2
     assert len(host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=succeeded")) == 2
     assert not host.machine.exists("/var/lib/dify-job/daily/request.json")
@@ -103,11 +104,11 @@ def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..
     assert shell(host, STATUS)["running"] is False
     assert host.run("systemctl", "is-enabled", "dify-job-daily.timer", check=False).stdout == "disabled\n"
     assert shell(host, START)["running"] is True
-    assert len(host.server.runs) == 2  # no schedule that was started or stopped ran anything
-    gone(host)
+    assert len(host.server.runs) == 2  # starting and stopping the schedule started no run
+    wait_until_idle(host)
 
 
-def test_each_of_several_quick_calls_is_a_run(host: Host, http: Callable[..., Ran]) -> None:
+def test_quick_successive_calls_each_start_a_run(host: Host, http: Callable[..., Ran]) -> None:
     http()
     calls = " && ".join([CALL] * 7)
     assert host.run("sh", "-c", calls, user="alice").stdout.count('"success": true') == 7
@@ -120,12 +121,12 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     token, socket = "/etc/dify-job/http.token", "/etc/systemd/system/dify-job-http.socket"
     host.machine.write(token, TOKEN, 0o600)
     http("--http-token-file", token)
-    ward = Ward(host)
-    assert ward.doctor()["http"][:2] == (
+    case = DoctorCase(host)
+    assert case.doctor()["http"][:2] == (
         "ok", f"systemd listens on 127.0.0.1:8000 for everybody with the token in {token}",
     )  # fmt: skip
     assert "http: 127.0.0.1:8000 serves daily" in host("status", check=False).stdout
-    for level, said, script in (
+    for level, message, script in (
         ("fail", "nothing listens on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
         ("warn", "until the next boot only", "systemctl disable dify-job-http.socket"),
         ("fail", "can be read by others", f"chmod 644 {token}"),
@@ -134,13 +135,17 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
         ("warn", "edited by hand", f"sed -i s/Backlog=256/Backlog=128/ {socket}"),
         ("fail", "one of its two units is missing", f"rm {socket}; systemctl daemon-reload"),
     ):
-        ward.sees("http", level, said, ward.sh(script))
+        case.assert_found_and_fixed("http", level, message, case.sh(script))
     host.run("systemctl", "stop", "dify-job-http.socket")
-    told = host("status", check=False)
-    assert (told.code, "nothing listens on 127.0.0.1:8000: dify-job doctor daily" in told.stdout) == (1, True)
-    [door] = json.loads(host("status", "--json", check=False).stdout)["http"]
-    assert (door["listening"], door["listen"], door["jobs"]) == (False, "127.0.0.1:8000", ["daily"])
-    gone(host)
+    done = host("status", check=False)
+    assert (done.code, "nothing listens on 127.0.0.1:8000: dify-job doctor daily" in done.stdout) == (1, True)
+    [http_status] = json.loads(host("status", "--json", check=False).stdout)["http"]
+    assert (http_status["listening"], http_status["listen"], http_status["jobs"]) == (
+        False,
+        "127.0.0.1:8000",
+        ["daily"],
+    )
+    wait_until_idle(host)
 
 
 def test_failed_run_is_reported_and_the_handler_succeeds(host: Host, http: Callable[..., Ran]) -> None:
@@ -154,16 +159,18 @@ def test_failed_run_is_reported_and_the_handler_succeeds(host: Host, http: Calla
 
 def test_second_of_two_simultaneous_calls_is_busy(host: Host, http: Callable[..., Ran]) -> None:
     http(key="app-two-seconds")
-    told: list[int] = []
+    statuses: list[int] = []
     threads = [
-        threading.Thread(target=lambda: told.append(status_of(host, "http://localhost:8000/api/dify/call")))
+        threading.Thread(
+            target=lambda: statuses.append(status_of(host, "http://localhost:8000/api/dify/call"))
+        )
         for _ in range(2)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(40)
-    assert sorted(told) == [200, 409]
+    assert sorted(statuses) == [200, 409]
     assert len(host.server.runs) == 1
 
 
@@ -224,10 +231,10 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]
     assert readable.code == 78
     assert "read by others" in readable.stderr
     host.run("chmod", "600", "/etc/dify-job/http.token")
-    told = http(*flags).stdout
-    assert "for everybody with the token in /etc/dify-job/http.token" in told
-    assert TOKEN not in told
-    host.run("sh", "-c", told.partition("try it")[2].splitlines()[0])
+    output = http(*flags).stdout
+    assert "for everybody with the token in /etc/dify-job/http.token" in output
+    assert TOKEN not in output
+    host.run("sh", "-c", output.partition("try it")[2].splitlines()[0])
     assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job.http.service")
     address = host.run("hostname", "-I").stdout.split()
     bearer = ["-H", f"Authorization: Bearer {TOKEN}"]
@@ -272,9 +279,9 @@ def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     host("install")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     with socket.create_server(("127.0.0.1", 8000)):
-        taken = host("install", "--http", check=False)
-    assert taken.code == 78
-    assert "127.0.0.1 port 8000: Address already in use" in taken.stderr
+        refused = host("install", "--http", check=False)
+    assert refused.code == 78
+    assert "127.0.0.1 port 8000: Address already in use" in refused.stderr
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     again = http().stdout
     assert "listening" in again
@@ -300,8 +307,8 @@ def test_unauthorized_connections_do_not_block_authorized_ones(host: Host, http:
     answered = 0
     while flood.is_alive():
         argv = ["curl", "-s", "--max-time", "20", "--retry", "3", "--retry-all-errors"]
-        told = host.run(*argv, "http://localhost:8000/api/dify/scheduler/status", user="alice", check=False)
-        answered += '"running": true' in told.stdout
+        done = host.run(*argv, "http://localhost:8000/api/dify/scheduler/status", user="alice", check=False)
+        answered += '"running": true' in done.stdout
     assert answered
     assert host.show("dify-job-http.socket", "ActiveState") == "active"
     assert host.server.received == []
@@ -334,16 +341,18 @@ def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., Ran
 
 def test_handler_is_sandboxed(host: Host, http: Callable[..., Ran]) -> None:
     http()
-    told = host.run("systemd-analyze", "security", "--no-pager", "dify-job.http.service", check=False).stdout
-    [line] = [line for line in told.splitlines() if "Overall exposure level" in line]
-    assert float(line.split(":")[1].split()[0]) <= 1.9, told
+    output = host.run(
+        "systemd-analyze", "security", "--no-pager", "dify-job.http.service", check=False
+    ).stdout
+    [line] = [line for line in output.splitlines() if "Overall exposure level" in line]
+    assert float(line.split(":")[1].split()[0]) <= 1.9, output
     assert host.show("dify-job.http.service", "LimitCPU") == str(60)
 
 
 def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) -> None:  # noqa: F811
     alice.configure()
-    told = alice("install", "--env-file", ".env", "--http").stdout
-    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in told
+    output = alice("install", "--env-file", ".env", "--http").stdout
+    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in output
     host = alice.host
     called = shell(host, CALL)
     assert called["success"] is True, called
@@ -373,8 +382,8 @@ def test_python_calls_start_and_stop_the_schedule_and_a_reboot_does_not_start_it
         done = host.run(PYTHON, "-c", head + code)
         return json.loads(done.stdout)
 
-    told = python("print(json.dumps(service.start_scheduler(interval_hours=3)))")
-    assert told["running"] is True
+    scheduler = python("print(json.dumps(service.start_scheduler(interval_hours=3)))")
+    assert scheduler["running"] is True
     assert host.status()["schedule"] == "every 3h"
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
     assert python("print(json.dumps(service.stop_scheduler()))")["running"] is False

@@ -1,4 +1,4 @@
-"""init and install set up a job with two commands; keys encrypted for the machine."""
+"""init and install set up a job in two commands; keys can be encrypted for the machine."""
 
 import json
 import stat
@@ -22,8 +22,8 @@ def bare(host: Host) -> Iterator[Host]:
 
 def test_init_with_a_key_on_stdin_works_under_a_strict_umask(bare: Host) -> None:
     script = f"umask 077; dify-job init daily --base-url {bare.server.base_url} --every 2h"
-    told = bare.run("sh", "-ec", script, stdin=CANARY)
-    assert CANARY not in told.stdout + told.stderr
+    done = bare.run("sh", "-ec", script, stdin=CANARY)
+    assert CANARY not in done.stdout + done.stderr
     modes = {
         path: stat.S_IMODE((bare.machine.root / path).stat().st_mode)
         for path in ("etc/dify-job", "etc/dify-job/config.toml", "etc/dify-job/credentials")
@@ -58,10 +58,10 @@ def test_init_as_a_user(alice: Login) -> None:  # noqa: F811
 def test_encrypted_key_is_stored_nowhere_in_plain(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     bare("install", "daily")
-    told = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
-    assert f"stored in {CREDENTIAL}, encrypted" in told
+    output = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
+    assert f"stored in {CREDENTIAL}, encrypted" in output
     plain = "/etc/dify-job/credentials/daily.key"
-    assert f"the old one is still in {plain}: shred -u {plain}" in told
+    assert f"the old one is still in {plain}: shred -u {plain}" in output
     bare.run("shred", "-u", plain)
     assert bare.status()["sync"] == "outdated"
     bare("install", "daily")
@@ -88,9 +88,9 @@ def test_new_key_stays_encrypted_unless_no_encrypt_is_given(bare: Host) -> None:
     bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY)
     bare("install", "daily")
     before = bare.machine.read(CREDENTIAL)
-    told = bare.run("dify-job", "secret", "set", "daily", stdin="app-slow").stdout
-    assert "encrypted" in told
-    assert "dify-job install" not in told
+    output = bare.run("dify-job", "secret", "set", "daily", stdin="app-slow").stdout
+    assert "encrypted" in output
+    assert "dify-job install" not in output
     assert bare.machine.read(CREDENTIAL) != before
     bare.run("dify-job", "secret", "set", "daily", "--no-encrypt", stdin=CANARY)
     bare("install", "daily")
@@ -115,9 +115,9 @@ def test_key_encrypted_on_another_machine_is_reported_with_a_working_fix(bare: H
     assert lines["key"]["level"] == "fail"
     assert "cannot be decrypted" in lines["key"]["message"]
     assert "243/CREDENTIALS" in lines["last-run"]["message"]
-    mend = lines["last-run"]["fix"]
-    assert mend == "dify-job secret set daily"
-    bare.run(*mend.split(), stdin=CANARY)
+    fix = lines["last-run"]["fix"]
+    assert fix == "dify-job secret set daily"
+    bare.run(*fix.split(), stdin=CANARY)
     bare.run("systemctl", "start", SERVICE)
     assert len(bare.server.runs) == 1
 
@@ -132,7 +132,7 @@ def test_encrypted_key_is_refused_under_cron_run_as(bare: Host) -> None:
     assert bare("install", "daily", "--backend", "cron").code == 0
 
 
-def test_secret_set_keeps_the_owner_of_a_key(bare: Host) -> None:
+def test_secret_set_preserves_the_owner_of_a_key(bare: Host) -> None:
     bare.run("dify-job", "init", "daily", "--base-url", bare.server.base_url, stdin=CANARY)
     key = "/etc/dify-job/credentials/daily.key"
     bare.run("sh", "-ec", f"chmod 711 /etc/dify-job/credentials; chown alice {key}")

@@ -1,4 +1,4 @@
-"""Every last log line is attributed to its unit, however short the run and busy the machine."""
+"""The journal attributes a run's last log line to its unit, even for short runs on a busy machine."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from .conftest import Host
 
 JOBS, ROUNDS, LONG = 48, 10, 20
 TEN_SECONDS = "app-ten-seconds"
-# journald stands still now and then, as it does while it rotates or waits for a disk; without our waiting for
-# it 30 of 520 lines were missed then, each of a process that was gone before it was looked at.
+# Stops journald now and then, as rotation or a slow disk does. Before dify-job waited for journald, 30 of 520
+# lines lost their unit, because their process had exited before journald looked at it.
 STUTTER = """
 journald=$(systemctl show --value --property=MainPID systemd-journald)
 trap 'kill -CONT $journald; exit' TERM
@@ -45,17 +45,17 @@ def test_last_log_line_of_500_runs_is_attributed_to_its_unit(host: Host) -> None
     def units(*names: str) -> list[str]:
         return [f"dify-job-{name}.service" for name in names]
 
-    def rest() -> bool:
+    def long_runs_ended() -> bool:
         return "activating" not in host.run("systemctl", "is-active", *units(*long), check=False).stdout
 
     for round_ in range(ROUNDS):
-        if round_ % (ROUNDS // 2) == 0:  # the ten seconds of these overlap with the short ones
-            host.wait(rest, 120)
+        if round_ % (ROUNDS // 2) == 0:  # these ten-second runs overlap with the short ones
+            host.wait(long_runs_ended, 120)
             host.run("systemctl", "start", "--no-block", *units(*long))
         host.run("systemctl", "start", *units(*short), timeout=120)
     runs = JOBS * ROUNDS + LONG * 2
     host.wait(lambda: sum(run.over for run in host.server.runs) == runs, 120)
-    host.wait(rest)
+    host.wait(long_runs_ended)
     host.run("systemctl", "stop", "stutter", "busy-0", "busy-1")
 
     match = [word for unit in units(*jobs) for word in ("-u", unit)]

@@ -6,13 +6,13 @@ import pytest
 
 from .conftest import Host
 
-# Read by the interpreter as it starts (site(3)): counts the steps that change the host or tell systemd to, a
-# byte of /run/steps each, and kills the process before step number $KILL_AT.
+# The interpreter imports it when it starts (site module). It counts the steps that change the host or call
+# systemctl, writes a byte to /run/steps for each, and kills the process before step $KILL_AT.
 SITECUSTOMIZE = """
 import os, sys
 
 steps, kill_at = 0, int(os.environ["KILL_AT"])
-told = os.open("/run/steps", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+counter = os.open("/run/steps", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
 def count(event, args):
     global steps
@@ -26,7 +26,7 @@ def count(event, args):
         steps += 1
         if steps == kill_at:
             os.kill(os.getpid(), 9)
-        os.write(told, b".")
+        os.write(counter, b".")
 
 sys.addaudithook(count)
 """
@@ -39,7 +39,7 @@ def _files(host: Host) -> dict[str, bytes | None]:
     }
 
 
-def _strays(host: Host) -> list[Path]:
+def _temporary_files(host: Host) -> list[Path]:
     root = host.machine.root
     places = (root / "etc/systemd/system", root / "etc/dify-job", root / "var/lib/dify-job")
     return [path for place in places for path in place.rglob("*.new")]
@@ -51,7 +51,7 @@ def test_killed_install_leaves_whole_files_and_the_next_completes_it(host: Host,
     old = 'calendar = "*-*-* 00:00:00 UTC"\ncatch_up = true'
     new = 'calendar = ["*-*-* 00:00:00 UTC", "*-*-* *:00:00 UTC"]\ncatch_up = true\ntimeout = "5min"'
 
-    def before() -> None:
+    def prepare() -> None:
         host("uninstall", "daily")
         if what == "edited":
             host.job(old)
@@ -61,23 +61,23 @@ def test_killed_install_leaves_whole_files_and_the_next_completes_it(host: Host,
     def install(kill_at: int) -> int:
         return host("install", env={"PYTHONPATH": "/opt/kill", "KILL_AT": str(kill_at)}, check=False).code
 
-    before()
+    prepare()
     was = _files(host)
     assert install(0) == 0
     steps = int(host.run("stat", "-c", "%s", "/run/steps").stdout)
     complete = _files(host)
     assert None not in complete.values()
     assert steps >= 8
-    for step in range(1, steps + 1, 2):  # each single operation is tests/integration's
-        before()
+    for step in range(1, steps + 1, 2):  # tests/integration kills at every single operation
+        prepare()
         assert install(step) in (-9, 137), step
         for name, content in _files(host).items():
             assert content in (was[name], complete[name]), (step, name)
-        host.run("systemctl", "daemon-reload")  # any package's upgrade does that
-        told = host("install").stdout
-        assert told.splitlines()[-1] == "daily is enabled", (step, told)
+        host.run("systemctl", "daemon-reload")  # as the upgrade of any package does
+        output = host("install").stdout
+        assert output.splitlines()[-1] == "daily is enabled", (step, output)
         assert _files(host) == complete, step
         assert host.show("dify-job-daily.timer", "UnitFileState") == "enabled"
-        assert _strays(host) == [], step
+        assert _temporary_files(host) == [], step
     assert host.server.runs == []
     assert host.show("dify-job-daily.service", "ExecMainStartTimestamp") == ""

@@ -1,4 +1,4 @@
-"""`systemctl start` runs a job at once: max_late and intervals hold back starts of the timer alone."""
+"""`systemctl start` always runs a job: max_late and intervals only skip starts by the timer."""
 
 import time
 

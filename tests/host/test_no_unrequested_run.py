@@ -15,7 +15,7 @@ TWO_DAYS = 2 * 86400
 
 
 def _times(edit: str) -> tuple[str, str]:
-    """The schedule before and after the edit; all of them elapsed yesterday and before."""
+    """Return the schedule before and after an edit; each time elapsed yesterday or earlier."""
     now = datetime.now(UTC)
     past, future = now - timedelta(hours=2), now + timedelta(hours=2)
     before = f'calendar = "*-*-* {past:%H:%M}:00 UTC"'
@@ -58,7 +58,7 @@ def test_no_sequence_of_installs_edits_and_reloads_starts_a_run(host: Host, catc
     write(edited=False)
     age_stamps(names)
     host("install", *names)
-    if not catch_up:  # with it, the running timer holds the stamp in memory as well
+    if not catch_up:  # with catch_up, the running timer holds the stamp in memory too
         age_stamps(names)
     write(edited=True)
     host("install", *of("install twice"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, why_not
+from .conftest import ROOT, missing_requirement
 from .machine import Machine
 
 TIMER = "[Timer]\nOnCalendar=*:*:0/1\n[Install]\nWantedBy=timers.target\n"
@@ -37,9 +37,9 @@ FILES = {  # what a developer's machine may have
 
 
 @pytest.fixture
-def strange(tmp_path: Path) -> Iterator[Path]:
-    """The machine's root with much in it that no test expects."""
-    if (why := why_not()) is not None:
+def customised_root(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the machine's root with unexpected users, units, files and settings."""
+    if (why := missing_requirement()) is not None:
         pytest.skip(why)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=True)
     upper, root = tmp_path / "upper", tmp_path / "root"
@@ -69,9 +69,9 @@ def strange(tmp_path: Path) -> Iterator[Path]:
             subprocess.run(["umount", "-l", str(path)], check=False)
 
 
-def test_host_has_nothing_of_the_configuration_of_the_machine(strange: Path) -> None:
-    before = {path: os.lstat(path).st_mtime_ns for path in strange.glob("usr/sbin/*")}
-    machine = Machine(strange, "dify-job-strange")
+def test_host_excludes_the_configuration_of_the_machine(customised_root: Path) -> None:
+    before = {path: os.lstat(path).st_mtime_ns for path in customised_root.glob("usr/sbin/*")}
+    machine = Machine(customised_root, "dify-job-strange")
     try:
         machine.mount()
         machine.start()
@@ -93,6 +93,6 @@ def test_host_has_nothing_of_the_configuration_of_the_machine(strange: Path) -> 
         machine.write("/etc/localtime", "of the test")
     finally:
         machine.discard()
-    assert {path: os.lstat(path).st_mtime_ns for path in strange.glob("usr/sbin/*")} == before
-    assert (strange / "usr/sbin/exim4").read_text() == "a mail agent that runs"
-    assert (strange / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Asia/Tokyo")
+    assert {path: os.lstat(path).st_mtime_ns for path in customised_root.glob("usr/sbin/*")} == before
+    assert (customised_root / "usr/sbin/exim4").read_text() == "a mail agent that runs"
+    assert (customised_root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Asia/Tokyo")

@@ -1,4 +1,4 @@
-"""Every command of both READMEs, in their order, on a booted host."""
+"""The commands of both READMEs, run in their order on a booted host."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.fake_dify.apps import App
 from ..integration.test_readme import READMES, commands
 from .conftest import CANARY, Host
 
-# Run by other means: make runs these very tests, and the host's own fixture installs the wheel so.
+# Not run here: make runs these tests, and the fixture `machine` installs the wheel with pip.
 ELSEWHERE = (
     "make ",
     "sudo python3 -m venv /opt/dify-job",
@@ -31,9 +31,9 @@ def test_commands_of_the_readme_work(host: Host, name: str) -> None:
         if command.startswith("export "):
             env |= {"DIFY_API_KEY": CANARY, "DIFY_BASE_URL": host.server.base_url}
             continue
-        told = command.replace("https://dify.example.com/v1", host.server.base_url)
-        host.run("bash", "-c", f"cd /root/readme && {told}", env=env)
-        if command.startswith("dify-job run -i"):  # what was exported for it is not there in another shell
+        script = command.replace("https://dify.example.com/v1", host.server.base_url)
+        host.run("bash", "-c", f"cd /root/readme && {script}", env=env)
+        if command.startswith("dify-job run -i"):  # the next command is typed in a new shell
             env = {key: value for key, value in env.items() if not key.startswith("DIFY_")}
         ran += 1
     assert ran > 15

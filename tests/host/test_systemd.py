@@ -8,9 +8,9 @@ from .conftest import CANARY, Host
 
 def test_timer_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
     host.job('calendar = "*:*:0/2"')
-    told = host("install").stdout
-    assert "daily: installed" in told
-    assert "enabled" in told
+    output = host("install").stdout
+    assert "daily: installed" in output
+    assert "enabled" in output
     host.wait(lambda: len(host.server.runs) >= 2)
     host.run("systemctl", "stop", "dify-job-daily.timer")
     host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
@@ -27,15 +27,15 @@ def test_timer_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
 
 def test_install_starts_no_run_and_prints_next_commands(host: Host) -> None:
     host.job('every = "1h"')
-    told = host("install", "daily").stdout
+    output = host("install", "daily").stdout
     for command in (
         "systemctl start dify-job-daily.service",
         "journalctl -fu dify-job-daily.service",
         "systemctl stop dify-job-daily.service",
         "dify-job uninstall daily",
     ):
-        assert command in told
-    assert told.splitlines()[-1] == "daily is enabled"
+        assert command in output
+    assert output.splitlines()[-1] == "daily is enabled"
     time.sleep(2)
     assert host.server.runs == []
     again = host("install", "daily").stdout
@@ -47,12 +47,12 @@ def test_systemctl_stop_stops_the_run_on_the_server_and_is_no_failure(host: Host
     host.job('every = "1h"', key="app-slow")
     host("install")
     host.machine.write(
-        "/etc/systemd/system/told-of-failure.service",
-        "[Service]\nType=oneshot\nExecStart=/bin/touch /run/told-of-failure\n",
+        "/etc/systemd/system/on-failure-ran.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/touch /run/on-failure-ran\n",
     )
     host.machine.write(
         "/etc/systemd/system/dify-job-daily.service.d/alert.conf",
-        "[Unit]\nOnFailure=told-of-failure.service\n",
+        "[Unit]\nOnFailure=on-failure-ran.service\n",
     )
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
@@ -64,13 +64,13 @@ def test_systemctl_stop_stops_the_run_on_the_server_and_is_no_failure(host: Host
     assert host.server.runs[0].status == "stopped"
     assert host.show("dify-job-daily.service", "ActiveState") == "inactive"
     assert host.show("dify-job-daily.service", "ExecMainStatus") == "143"
-    assert host.run("ls", "/run/told-of-failure", check=False).code != 0
+    assert host.run("ls", "/run/on-failure-ran", check=False).code != 0
     assert host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=cancelled")
     host.run(
         "rm",
         "-r",
         "/etc/systemd/system/dify-job-daily.service.d",
-        "/etc/systemd/system/told-of-failure.service",
+        "/etc/systemd/system/on-failure-ran.service",
     )
 
 
@@ -100,22 +100,20 @@ def test_unit_and_manual_run_of_root_share_one_state(host: Host) -> None:
     host.run("systemctl", "start", "dify-job-daily.service")
     history = (host.machine.root / "var/lib/private/dify-job/daily/history.jsonl").read_text().splitlines()
     assert len(history) == 3
-    host.run(
-        "rm", "/var/lib/dify-job/daily"
-    )  # the link; a directory that root's run made would be in its way
+    host.run("rm", "/var/lib/dify-job/daily")  # a symlink; a directory that root's run created would block it
     host("run", "daily")
     host.run("systemctl", "start", "dify-job-daily.service")
     assert len(json.loads(host("history", "daily", "--json").stdout)["runs"]) == 5
     assert len({json.loads(line)["workflow_run_id"] for line in history}) == 3
 
 
-def test_another_user_finds_the_key_nowhere(host: Host) -> None:
+def test_other_users_find_the_key_nowhere(host: Host) -> None:
     host.job('every = "1h"', key="app-slow-canary-key")
     host.server.apps["app-slow-canary-key"] = host.server.apps["app-two-seconds"]
     host("install")
     host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
     host.wait(lambda: host.server.runs)
-    # `[y]`, so that the commands below do not find themselves
+    # `[y]`, so that the commands below do not match themselves
     script = """
         grep -rsl --devices=skip 'canary-ke[y]' /etc /run /var /tmp /home /root /srv
         systemctl show dify-job-daily.service dify-job-daily.timer | grep 'canary-ke[y]'
@@ -129,9 +127,9 @@ def test_another_user_finds_the_key_nowhere(host: Host) -> None:
     assert found == ""
     host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
     assert host.journal("-u", "dify-job-daily.service", "DIFY_OUTCOME=succeeded")
-    told = host.run("journalctl", "--no-pager", "-o", "export").stdout
-    assert "run started" in told
-    assert "canary-key" not in told
+    output = host.run("journalctl", "--no-pager", "-o", "export").stdout
+    assert "run started" in output
+    assert "canary-key" not in output
 
 
 def test_pause_survives_a_reboot_and_resume_enables_again(host: Host) -> None:
@@ -159,11 +157,11 @@ def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
-    told = host("install").stdout
-    assert "paused, and left so" in told
+    output = host("install").stdout
+    assert "paused, and left so" in output
     host.job('every = "2h"')
-    told = host("install").stdout
-    assert "daily: installed, every 2h, not enabled" in told
+    output = host("install").stdout
+    assert "daily: installed, every 2h, not enabled" in output
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
     assert host.show("dify-job-daily.timer", "UnitFileState") == "disabled"
     assert "daily is enabled" in host("install", "--start").stdout
@@ -179,14 +177,14 @@ def test_masked_timer_stays_masked(host: Host) -> None:
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
     host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
     host.run("systemctl", "mask", "dify-job-daily.timer")
-    told = host("install").stdout
-    assert "masked by the administrator" in told
+    output = host("install").stdout
+    assert "masked by the administrator" in output
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
     refused = host("resume", "daily", check=False)
-    mend = told.splitlines()[-1].partition("daily is not enabled: ")[2]
-    assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {mend}")
-    host.run("sh", "-c", mend)
+    fix = output.splitlines()[-1].partition("daily is not enabled: ")[2]
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {fix}")
+    host.run("sh", "-c", fix)
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"
     host.run("systemctl", "stop", "dify-job-daily.timer")
     host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
@@ -238,7 +236,7 @@ def test_run_in_progress_survives_a_reinstall(host: Host) -> None:
 
 
 def test_uninstall_needs_no_config_and_leaves_nothing(host: Host) -> None:
-    def everything() -> set[str]:
+    def all_files() -> set[str]:
         return {
             str(path)
             for place in ("etc", "var/lib", "run/systemd/system", "run/systemd/transient")
@@ -246,16 +244,16 @@ def test_uninstall_needs_no_config_and_leaves_nothing(host: Host) -> None:
             if "journal" not in str(path) and "/random-seed" not in str(path)
         }
 
-    before = everything()
+    before = all_files()
     host.job('calendar = "*:0/5"\ncatch_up = true', key="app-fails")
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service", check=False)
     host.run("mkdir", "/etc/systemd/system/dify-job-daily.service.d")
     host.run("rm", "-r", "/etc/dify-job")
     assert "its config is gone" in host("status", check=False).stdout
-    told = host("uninstall", "daily", "--purge").stdout
-    assert "removed /etc/systemd/system/dify-job-daily.timer" in told
-    left = everything() - before
+    output = host("uninstall", "daily", "--purge").stdout
+    assert "removed /etc/systemd/system/dify-job-daily.timer" in output
+    left = all_files() - before
     assert {path for path in left if "dify" in path} == set()
     assert host.show("dify-job-daily.service", "LoadState") == "not-found"
     assert host.show("dify-job-daily.service", "ActiveState") == "inactive"
@@ -268,10 +266,10 @@ def test_install_from_an_env_file_of_the_original_system(host: Host) -> None:
         f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nSCHEDULER_INTERVAL_HOURS=3\n",
         0o600,
     )
-    told = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
-    assert "the key is stored in /etc/dify-job/credentials/default.key" in told
-    assert "every 2h" in told
-    assert told.splitlines()[-1] == "default is enabled"
+    output = host("install", "--every", "2h", "--env-file", "/root/.env").stdout
+    assert "the key is stored in /etc/dify-job/credentials/default.key" in output
+    assert "every 2h" in output
+    assert output.splitlines()[-1] == "default is enabled"
     assert (host.machine.root / "etc/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
     host.run("systemctl", "start", "dify-job-default.service")
     assert len(host.server.runs) == 1
@@ -285,9 +283,9 @@ def test_install_from_an_env_file_of_the_original_system(host: Host) -> None:
 def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     env = f"DIFY_API_KEY={CANARY}\nDIFY_BASE_URL={host.server.base_url}\nAUTO_START_SCHEDULER=false\n"
     host.machine.write("/root/.env", env, 0o600)
-    told = host("install", "--env-file", "/root/.env").stdout
-    assert "every 1h, the default, not enabled" in told
-    last = told.splitlines()[-1]
+    output = host("install", "--env-file", "/root/.env").stdout
+    assert "every 1h, the default, not enabled" in output
+    last = output.splitlines()[-1]
     assert last == "not enabled, because AUTO_START_SCHEDULER is false: dify-job resume default"
     assert host.status()["paused"] is True
     assert host.show("dify-job-default.timer", "ActiveState") == "inactive"

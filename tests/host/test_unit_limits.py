@@ -52,9 +52,9 @@ def test_interpreter_in_the_home_of_root_is_refused_before_anything_is_written(h
 
 
 @pytest.mark.parametrize("place", ["/var/lib/dify-job", "/srv/out"])
-@pytest.mark.parametrize(("fault", "mend"), [("full", "df -h"), ("ro", "findmnt -T")])
+@pytest.mark.parametrize(("fault", "expected"), [("full", "df -h"), ("ro", "findmnt -T")])
 def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
-    host: Host, place: str, fault: str, mend: str
+    host: Host, place: str, fault: str, expected: str
 ) -> None:
     host.job(f'every = "1h"\noutput = {{ file = "{place}/o.json" }}')
     host.run("sh", "-ec", f"mkdir -p {place}; mount -t tmpfs -o size=64k tmpfs {place}")
@@ -69,7 +69,7 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
         assert (refused.code, "could not be written" in refused.stderr) == (0, True)
         return
     assert refused.code == 73
-    assert hint.startswith(f"{mend} {place}")
+    assert hint.startswith(f"{expected} {place}")
     assert host.server.runs == []
 
 
@@ -79,8 +79,8 @@ def test_run_as_user_reads_writes_and_owns_the_state(host: Host) -> None:
         'every = "1h"\nrun_as = "alice"\n'
         'output = { file = "/home/alice/out/{{ now.year }}.json" }\ninputs = { topic = "sales" }'
     )
-    told = host("install").stdout
-    assert "daily is enabled" in told
+    output = host("install").stdout
+    assert "daily is enabled" in output
     unit = host.machine.read(f"/etc/systemd/system/{SERVICE}")
     assert "User=alice" in unit
     assert "DynamicUser" not in unit
@@ -135,8 +135,8 @@ def test_unreadable_ca_file_is_refused(host: Host) -> None:
 def test_exposure_level_of_the_unit_is_at_most_1_5(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
-    told = host.run("systemd-analyze", "security", "--no-pager", SERVICE, check=False).stdout
-    [overall] = [line for line in told.splitlines() if "Overall exposure level" in line]
+    output = host.run("systemd-analyze", "security", "--no-pager", SERVICE, check=False).stdout
+    [overall] = [line for line in output.splitlines() if "Overall exposure level" in line]
     assert float(overall.partition(":")[2].split()[0]) <= 1.5
 
 
@@ -166,8 +166,8 @@ def test_systemctl_and_journalctl_show_the_job(host: Host) -> None:
     errors = host.journal("-u", SERVICE, "-p", "err", "-t", "dify-job")
     assert [entry["DIFY_OUTCOME"] for entry in errors] == ["config"]
     host.run("systemctl", "reset-failed", SERVICE)
-    told = host("logs", "daily", "-n", "20").stdout
-    assert "run started" in told
+    output = host("logs", "daily", "-n", "20").stdout
+    assert "run started" in output
 
 
 @pytest.mark.since(257)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.ran import Ran
 from tests.support.receivers import Receiver
 
 from .conftest import CANARY, Host
-from .machine import Ran
 
 SERVICE = "dify-job-default.service"
 
 
 @dataclass
 class Login:
-    """A user of the host with a user manager; commands start in her home with cron's bare environment."""
+    """A user with a running user manager; commands start in the home directory with cron's environment."""
 
     host: Host
     name: str
@@ -34,9 +34,9 @@ class Login:
         return self.run("systemctl", "--user", "show", "--value", f"--property={name}", unit).stdout.strip()
 
     def configure(self, *lines: str, key: str = CANARY) -> None:
-        """The .env of the original system in her home."""
-        told = (f"DIFY_API_KEY={key}", f"DIFY_BASE_URL={self.host.server.base_url}", *lines)
-        self.host.machine.write(f"/home/{self.name}/.env", "\n".join(told) + "\n", 0o600, self.name)
+        """Write the .env of the original system to the home directory."""
+        content = (f"DIFY_API_KEY={key}", f"DIFY_BASE_URL={self.host.server.base_url}", *lines)
+        self.host.machine.write(f"/home/{self.name}/.env", "\n".join(content) + "\n", 0o600, self.name)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def alice(host: Host) -> Iterator[Login]:
 
 @pytest.fixture
 def mallory(host: Host) -> Iterator[Login]:
-    """A user manager that is there, as in a login, of somebody who never lingered."""
+    """A user whose manager runs as during a login session, without lingering."""
     uid = int(host.run("id", "-u", "mallory").stdout)
     host.run("systemctl", "start", f"user@{uid}.service")
     yield Login(host, "mallory", uid)
@@ -63,12 +63,12 @@ def mallory(host: Host) -> Iterator[Login]:
 
 def test_user_installs_a_job_from_an_env_file(alice: Login) -> None:
     alice.configure("SCHEDULER_INTERVAL_HOURS=3")
-    told = alice("install", "--every", "2h", "--env-file", ".env").stdout
-    assert "default: installed, every 2h, enabled" in told
-    assert "the key is stored in /home/alice/.config/dify-job/credentials/default.key" in told
-    assert "systemctl --user start dify-job-default.service" in told
-    assert "enable-linger" not in told
-    assert told.splitlines()[-1] == "default is enabled"
+    output = alice("install", "--every", "2h", "--env-file", ".env").stdout
+    assert "default: installed, every 2h, enabled" in output
+    assert "the key is stored in /home/alice/.config/dify-job/credentials/default.key" in output
+    assert "systemctl --user start dify-job-default.service" in output
+    assert "enable-linger" not in output
+    assert output.splitlines()[-1] == "default is enabled"
     home = alice.host.machine.root / "home/alice"
     assert (home / ".config/dify-job/credentials/default.key").stat().st_mode & 0o777 == 0o600
     assert alice.host.server.runs == []
@@ -89,7 +89,7 @@ def test_user_installs_a_job_from_an_env_file(alice: Login) -> None:
     assert (status["scope"], status["sync"], status["enabled"]) == ("user", "as configured", True)
     assert status["last"]["outcome"] == "succeeded"
     assert "default: unchanged" in alice("install").stdout
-    alice.host.run("rm", "/home/alice/.env")  # it is needed no more
+    alice.host.run("rm", "/home/alice/.env")  # the job no longer needs it
     alice.run("systemctl", "--user", "start", SERVICE)
     assert len(alice.host.server.runs) == 2
 
@@ -101,8 +101,8 @@ def test_user_files_belong_to_the_user_and_uninstall_leaves_none(alice: Login) -
     alice("install", "--env-file", ".env")
     alice.run("systemctl", "--user", "start", SERVICE)
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
-    told = alice("uninstall", "--all", "--purge").stdout
-    assert "default: uninstalled (systemd)" in told
+    output = alice("uninstall", "--all", "--purge").stdout
+    assert "default: uninstalled (systemd)" in output
     alice.host.run("rm", "/home/alice/.env")
     left = {str(path) for path in home.rglob("*") if path.is_file()} - before
     assert left == set()
@@ -138,16 +138,16 @@ def test_user_timer_runs_and_pause_survives_a_reboot_with_lingering(alice: Login
 
 def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallory: Login) -> None:
     mallory.configure()
-    told = mallory("install", "--env-file", ".env").stdout
-    assert "runs only while you are logged in. To run always: sudo loginctl enable-linger mallory" in told
+    output = mallory("install", "--env-file", ".env").stdout
+    assert "runs only while you are logged in. To run always: sudo loginctl enable-linger mallory" in output
 
 
 def test_missing_user_bus_is_reported_with_its_fix(alice: Login) -> None:
     alice.configure()
     for stale in ("/run/user/0", "/nowhere", ""):
-        told = alice("install", "--env-file", ".env", XDG_RUNTIME_DIR=stale).stdout
-        assert told.splitlines()[-1] == "default is enabled"
-    # a user without any manager: su, cron, a container
+        output = alice("install", "--env-file", ".env", XDG_RUNTIME_DIR=stale).stdout
+        assert output.splitlines()[-1] == "default is enabled"
+    # a user without a manager: su, cron, a container
     host = alice.host
     host.machine.write("/home/mallory/.env", f"DIFY_API_KEY={CANARY}\n", 0o600, "mallory")
     refused = host("install", "--env-file", "/home/mallory/.env", user="mallory", check=False)
@@ -156,7 +156,7 @@ def test_missing_user_bus_is_reported_with_its_fix(alice: Login) -> None:
     assert "loginctl enable-linger" in refused.stderr
     assert "--backend cron" in refused.stderr
     assert not host.machine.exists("/home/mallory/.config/systemd")
-    assert not host.machine.exists("/home/mallory/.config/dify-job"), "nothing is left of a refused install"
+    assert not host.machine.exists("/home/mallory/.config/dify-job"), "a refused install leaves no files"
     assert host("status", user="mallory", check=False).code in (0, 1)
 
 
@@ -169,7 +169,7 @@ def test_sudo_install_user_is_refused_with_the_command(alice: Login) -> None:
     assert "leave sudo out: dify-job install --user" in refused.stderr
     home = alice.host.machine.root / "home/alice"
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}
-    # sudo that keeps HOME, without --user: a system job, and still nothing of root's in her home
+    # sudo that preserves HOME, without --user: a system job, and no file of root in the user's home
     refused = alice.host("install", *env_file, env=under_sudo, check=False)
     assert {path.lstat().st_uid for path in home.rglob("*")} == {alice.uid}, refused
 
@@ -177,12 +177,12 @@ def test_sudo_install_user_is_refused_with_the_command(alice: Login) -> None:
 def test_lingering_is_never_enabled_silently(mallory: Login) -> None:
     mallory.configure()
     for _ in range(2):
-        told = mallory("install", "--env-file", ".env").stdout
-        assert "sudo loginctl enable-linger mallory" in told
+        output = mallory("install", "--env-file", ".env").stdout
+        assert "sudo loginctl enable-linger mallory" in output
         assert not mallory.host.machine.exists("/var/lib/systemd/linger/mallory")
 
 
-def test_job_of_root_does_not_stand_for_a_user_job_of_the_same_name(alice: Login) -> None:
+def test_status_distinguishes_system_and_user_jobs_of_one_name(alice: Login) -> None:
     alice.host.job('every = "1h"')
     alice.host("install")
     argv = ("init", "daily", "--offline", "--base-url", "http://localhost", "--cron", "0 7 * * *")
@@ -190,8 +190,8 @@ def test_job_of_root_does_not_stand_for_a_user_job_of_the_same_name(alice: Login
     alice.host(*argv, user="alice", stdin=CANARY)
 
     def rows() -> list[tuple[str, str, str]]:
-        told = alice.host("status", "--json", user="alice", env=bus, check=False).stdout
-        found = [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(told)["jobs"]]
+        output = alice.host("status", "--json", user="alice", env=bus, check=False).stdout
+        found = [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(output)["jobs"]]
         return sorted(found, key=lambda row: row[0] or "")
 
     roots = ("system", "as configured", "every 1h")

@@ -92,9 +92,9 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     busy = dify_job("run", env=env)
     assert busy.code == 75
     assert server.runs[0].run_id in busy.result["message"]
-    told = re.search(r"until (.{16}) at the longest", busy.result["hint"])
-    assert told is not None
-    left = datetime.strptime(told[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
+    until = re.search(r"until (.{16}) at the longest", busy.result["hint"])
+    assert until is not None
+    left = datetime.strptime(until[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
     assert 45 < left.total_seconds() / 60 < 51, "the timeout of 30 min, and 20 more"
     second = dify_job("run", "--overlap", "wait", env=env)
     assert second.code == 0
@@ -109,34 +109,34 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
 def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaign) -> None:
     racers, races = 4, 1000 if campaign.whole else 40
 
-    def race(gate: int, told: int, won: int) -> None:
+    def race(gate: int, outcome: int, won: int) -> None:
         os.read(gate, 1)
         state = JobState(tmp_path)
         try:
             state.lock()
         except LockHeldError:
-            os.write(told, b"l")
+            os.write(outcome, b"l")
             return
-        os.write(told, b"w")
+        os.write(outcome, b"w")
         os.read(won, 1)  # holds it until all the others have tried
 
     for _ in range(races):
-        gate, told, won = os.pipe(), os.pipe(), os.pipe()
+        gate, outcome, won = os.pipe(), os.pipe(), os.pipe()
         children = []
         for _ in range(racers):
             child = os.fork()
             if child == 0:
-                race(gate[0], told[1], won[0])
+                race(gate[0], outcome[1], won[0])
                 os._exit(0)  # the lock goes with the process, as in a crash
             children.append(child)
         os.write(gate[1], b"g" * racers)
-        said = b"".join(os.read(told[0], 1) for _ in range(racers))
+        outcomes = b"".join(os.read(outcome[0], 1) for _ in range(racers))
         os.write(won[1], b"g")
         for child in children:
             assert os.waitpid(child, 0)[1] == 0
-        for end in (*gate, *told, *won):
+        for end in (*gate, *outcome, *won):
             os.close(end)
-        assert sorted(said) == sorted(b"w" + b"l" * (racers - 1))
+        assert sorted(outcomes) == sorted(b"w" + b"l" * (racers - 1))
 
 
 def test_of_commands_started_at_once_one_runs_at_a_time(

@@ -15,7 +15,7 @@ def _configured(dify_job: Command, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ('cron = "0 7 * *"', "4 fields, not 5"),
         ('calendar = "Mon-Fryday 7:00"', "no calendar expression"),
@@ -33,12 +33,14 @@ def _configured(dify_job: Command, text: str) -> None:
         ('metrics = { textfile = "/nowhere/x.prom" }', "the directory /nowhere does not exist"),
     ],
 )
-def test_validate_finds_what_would_stop_the_run_or_its_timer(dify_job: Command, line: str, told: str) -> None:
+def test_validate_finds_what_would_stop_the_run_or_its_timer(
+    dify_job: Command, line: str, expected: str
+) -> None:
     _configured(dify_job, f"[jobs.daily]\n{line}\n")
     ran = dify_job("config", "validate")
     assert ran.code == 78
     assert "config.toml:4: " in ran.stderr
-    assert told in ran.stderr
+    assert expected in ran.stderr
 
 
 def test_validate_names_the_mistakes_of_all_jobs_each_with_its_mend(dify_job: Command) -> None:

@@ -102,10 +102,10 @@ def test_an_answer_is_that_of_the_recording(
     assert answer.headers["Content-Type"].partition(";")[0] == kind
     assert answer.headers["X-Version"] == server.version
     if kind == "application/json":
-        told = json.loads(recording.bytes)
+        data = json.loads(recording.bytes)
         mine = answer.json()
         assert {k: mine.get(k) for k in ("code", "message", "status")} == {
-            k: told.get(k) for k in ("code", "message", "status")
+            k: data.get(k) for k in ("code", "message", "status")
         }
 
 
@@ -121,13 +121,13 @@ def test_run_streaming_fail_has_the_recorded_events(server: StandIn) -> None:
 
 
 def test_run_blocking_fail_is_http_200_with_the_recorded_fields(server: StandIn) -> None:
-    told = json.loads(recorded(server, "run-blocking-fail").bytes)
+    data = json.loads(recorded(server, "run-blocking-fail").bytes)
     answer = run(server, "app-fail")
     assert answer.status_code == 200
-    assert set(told["data"]) <= set(answer.json()["data"])
+    assert set(data["data"]) <= set(answer.json()["data"])
     assert (answer.json()["data"]["status"], answer.json()["data"]["error"]) == (
         "failed",
-        told["data"]["error"],
+        data["data"]["error"],
     )
 
 
@@ -176,17 +176,17 @@ def test_stop_streaming_stream_and_its_record(server: StandIn) -> None:
         recording["event"], recording["data"]["status"], recording["data"]["error"],
     )  # fmt: skip
     time.sleep(1.0)
-    told = call(server, "GET", f"/v1/workflows/run/{first['workflow_run_id']}", "app-slow").json()
-    assert told["status"] == ("stopped" if server.version >= "1.14" else "running")
+    data = call(server, "GET", f"/v1/workflows/run/{first['workflow_run_id']}", "app-slow").json()
+    assert data["status"] == ("stopped" if server.version >= "1.14" else "running")
 
 
 def test_outputs_of_run_detail_are_a_text_to_1_12_and_an_object_from_1_13(server: StandIn) -> None:
     run_id = run(server, text="hi").json()["workflow_run_id"]
-    told = call(server, "GET", f"/v1/workflows/run/{run_id}").json()
+    data = call(server, "GET", f"/v1/workflows/run/{run_id}").json()
     recording = json.loads(recorded(server, "detail-after-echo").bytes)
-    assert type(told["outputs"]) is type(recording["outputs"])
-    assert type(told["inputs"]) is type(recording["inputs"])
-    assert set(told) == set(recording)
+    assert type(data["outputs"]) is type(recording["outputs"])
+    assert type(data["inputs"]) is type(recording["inputs"])
+    assert set(data) == set(recording)
 
 
 def test_rate_limit_second_run_blocking_is_a_400_told_by_its_message(server: StandIn) -> None:

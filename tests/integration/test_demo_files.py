@@ -39,9 +39,9 @@ def servers() -> Iterator[dict[str, StandIn]]:
             server.apps[key] = App(key, form=tuple(form))
         for recording in UPLOADS:
             if recording.version == version and recording.status == 201:
-                told = json.loads(recording.bytes)
-                upload = Upload(told["name"], told["mime_type"], told["size"], None, b"")
-                server.uploads.found[told["id"]] = upload
+                data = json.loads(recording.bytes)
+                upload = Upload(data["name"], data["mime_type"], data["size"], None, b"")
+                server.uploads.found[data["id"]] = upload
         server.__enter__()
     yield made
     for server in made.values():
@@ -90,9 +90,11 @@ def recorded(recording: Recording) -> tuple[Any, ...]:
     return outcome(recording.status, json.loads(recording.bytes))
 
 
-def outcome(status: int | None, told: dict[str, Any]) -> tuple[Any, ...]:
+def outcome(status: int | None, expected: dict[str, Any]) -> tuple[Any, ...]:
     """What does not differ from run to run."""
-    return status, *(told.get(key) for key in ("code", "message", "name", "size", "extension", "mime_type"))
+    return status, *(
+        expected.get(key) for key in ("code", "message", "name", "size", "extension", "mime_type")
+    )
 
 
 def ids_in(inputs: dict[str, Any]) -> list[str]:
@@ -100,9 +102,11 @@ def ids_in(inputs: dict[str, Any]) -> list[str]:
     return [item["upload_file_id"] for item in items if isinstance(item, dict) and "upload_file_id" in item]
 
 
-def multipart(told: dict[str, Any]) -> bytes:
-    parts = [f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in told["fields"].items()]
-    for file in told["files"]:
+def multipart(expected: dict[str, Any]) -> bytes:
+    parts = [
+        f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in expected["fields"].items()
+    ]
+    for file in expected["files"]:
         filename = "" if file["filename"] is None else f'; filename="{file["filename"]}"'
         kind = "" if file["content_type"] is None else f"\r\nContent-Type: {file['content_type']}"
         head = f'form-data; name="{file["field"]}"{filename}{kind}\r\n\r\n'

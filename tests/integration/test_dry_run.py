@@ -28,10 +28,10 @@ def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: Stand
     )
     done = dify_job(*words, "-i", "count=3", env={"K": KEY})
     assert done.code == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["inputs"] == {"topic": "daily", "count": 3}
-    assert told["output_file"] == "/x/daily.json"
-    assert [field["variable"] for field in told["form"]] == ["topic", "count"]
+    data = json.loads(done.stdout)
+    assert data["inputs"] == {"topic": "daily", "count": 3}
+    assert data["output_file"] == "/x/daily.json"
+    assert [field["variable"] for field in data["form"]] == ["topic", "count"]
     assert [(one.method, one.path) for one in server.received] == [("GET", "/v1/parameters")]
     assert not server.runs
     state = [path.name for path in dify_job.home.rglob("*") if path.parent.name in ("state", "daily")]

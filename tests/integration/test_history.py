@@ -40,11 +40,11 @@ def test_newest_first_with_outcome_duration_tokens_run_and_console(past: Command
 
 
 def test_as_json_it_has_every_run_whole(past: Command, server: StandIn) -> None:
-    told = past("history", "daily", "--json").result
-    assert told.keys() == {"schema", "job", "console", "runs"}
-    assert [run["outcome"] for run in told["runs"]] == ["succeeded", "failed", "succeeded"]
-    assert {run["workflow_run_id"] for run in told["runs"]} == {run.run_id for run in server.runs}
-    newest = told["runs"][0]
+    data = past("history", "daily", "--json").result
+    assert data.keys() == {"schema", "job", "console", "runs"}
+    assert [run["outcome"] for run in data["runs"]] == ["succeeded", "failed", "succeeded"]
+    assert {run["workflow_run_id"] for run in data["runs"]} == {run.run_id for run in server.runs}
+    newest = data["runs"][0]
     assert newest["exit_code"] == 0
     assert newest["duration_s"] >= 2
     assert newest["total_tokens"] is not None
@@ -65,15 +65,15 @@ def test_a_skip_is_shown_and_is_no_part_of_the_sparkline(past: Command) -> None:
         pass
     past("run", "daily", "--overlap", "skip", env={"KEY": "app-two-seconds"})
     slow.communicate(timeout=30)
-    told = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
-    assert [line.split()[4] for line in told[1:6]] == [
+    lines = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
+    assert [line.split()[4] for line in lines[1:6]] == [
         "skipped",  # it came while the other ran, so it began later
         "succeeded",
         "succeeded",
         "failed",
         "succeeded",
     ]
-    assert len(told[6].split()[1]) == 4
+    assert len(lines[6].split()[1]) == 4
 
 
 def test_it_needs_no_configuration_where_the_job_is_named(past: Command) -> None:

@@ -40,12 +40,12 @@ def test_many_jobs_are_installed_with_one_reload(home: Home) -> None:
 
 
 def test_install_ends_with_the_three_next_runs_and_the_four_commands(home: Home) -> None:
-    told = home("install", "--user").stdout.splitlines()
-    assert told[0] == "daily: installed, every 2h, enabled"
-    assert next(line for line in told if line.startswith("  next runs  ")).count(", ") == 2
+    lines = home("install", "--user").stdout.splitlines()
+    assert lines[0] == "daily: installed, every 2h, enabled"
+    assert next(line for line in lines if line.startswith("  next runs  ")).count(", ") == 2
     for what in ("run now", "watch", "stop", "remove"):
-        assert any(line.startswith(f"  {what}") for line in told), what
-    assert told[-1] == "daily is enabled"
+        assert any(line.startswith(f"  {what}") for line in lines), what
+    assert lines[-1] == "daily is enabled"
 
 
 def test_check_and_diff_say_what_differs_and_write_nothing(home: Home) -> None:
@@ -360,8 +360,8 @@ def test_a_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the
     (row,) = home("status", "--user", "--json").result["jobs"]
     expected = time.strftime("%Y-%m-%dT%H:00:00", time.gmtime(hour + 4 * 3600))
     assert row["next_runs"][0].startswith(expected) or os.environ.get("TZ")
-    (told,) = [line for line in home("install", "--user").stdout.splitlines() if "next runs" in line]
-    assert told.split()[2:4] == expected.split("T") or os.environ.get("TZ")
+    (lines,) = [line for line in home("install", "--user").stdout.splitlines() if "next runs" in line]
+    assert lines.split()[2:4] == expected.split("T") or os.environ.get("TZ")
 
 
 # Logs where there is neither journald nor syslog
@@ -449,11 +449,11 @@ def test_a_scheduled_run_says_that_the_config_has_changed_since_it_was_installed
 
 def test_next_tells_the_runs_with_their_zone_and_what_clock_changes_do(home: Home) -> None:
     home.configure(CONFIG.replace('every = "2h"', 'cron = "30 2 * * *"\ntimezone = "Europe/Berlin"'))
-    told = home("next", "-n", "3").stdout.splitlines()
-    assert told[0].split() == ["NEXT", "RUN", "JOB", "SCHEDULE"]
-    assert all("daily  cron 30 2 * * * (Europe/Berlin)" in line for line in told[1:4])
-    assert len([line for line in told if " 02:30:00 CE" in line]) == 3
-    assert "clocks go forward in Europe/Berlin; runs at 02:30 are skipped" in told[-1]
+    lines = home("next", "-n", "3").stdout.splitlines()
+    assert lines[0].split() == ["NEXT", "RUN", "JOB", "SCHEDULE"]
+    assert all("daily  cron 30 2 * * * (Europe/Berlin)" in line for line in lines[1:4])
+    assert len([line for line in lines if " 02:30:00 CE" in line]) == 3
+    assert "clocks go forward in Europe/Berlin; runs at 02:30 are skipped" in lines[-1]
     (row,) = home("next", "--json", "-n", "5").result["jobs"]
     assert len(row["runs"]) == 5
     assert row["warnings"]

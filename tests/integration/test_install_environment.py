@@ -200,9 +200,9 @@ def test_a_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -
 def test_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
     install_programs(home.path, home.path / "bin", version=239)
     home.configure(CONFIG + 'jitter = "5min"\nmax_late = "10min"\n')
-    told = home("install", "--user").stdout
-    assert "systemd 239 has no FixedRandomDelay=" in told
-    assert "run now    dify-job run daily" in told
+    output = home("install", "--user").stdout
+    assert "systemd 239 has no FixedRandomDelay=" in output
+    assert "run now    dify-job run daily" in output
     text = "".join(path.read_text() for path in home.manager.units.glob("dify-job-*"))
     for newer in ("LoadCredential", "FixedRandomDelay", "ProtectClock", "RestrictSUIDSGID", "Restart=on"):
         assert newer not in text
@@ -311,7 +311,7 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "expected"),
     [
         (("--cron", "*/90 * * * *"), 65, 'you may mean every = "90min"'),
         (("--cron", "0 0 30 2 *"), 65, "never comes"),
@@ -325,11 +325,11 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
     ],
 )
 def test_a_schedule_is_kept_or_refused_with_what_to_do(
-    words: tuple[str, ...], code: int, told: str, home: Home
+    words: tuple[str, ...], code: int, expected: str, home: Home
 ) -> None:
     done = home("install", "--user", *words)
     assert done.code == code, done.stderr
-    assert told in done.stdout + done.stderr
+    assert expected in done.stdout + done.stderr
     if words[1] == "0 9 1,15 * 5":
         assert (home.manager.units / "dify-job-daily.timer").read_text().count("OnCalendar=") == 2
 

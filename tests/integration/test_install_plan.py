@@ -166,13 +166,13 @@ def test_quiet_install_prints_nothing_and_warns_on_stderr(home: Home) -> None:
 
 def test_many_jobs_get_a_line_each_and_the_commands_once(home: Home) -> None:
     home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(9)))
-    told = home("install", "--user").stdout.splitlines()
-    assert [line.partition(":")[0] for line in told[:9]] == [f"job-{number}" for number in range(9)]
-    assert all(", enabled, next 2" in line for line in told[:9])
+    lines = home("install", "--user").stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:9]] == [f"job-{number}" for number in range(9)]
+    assert all(", enabled, next 2" in line for line in lines[:9])
     for what in ("  run now", "  watch", "  stop", "  remove"):
-        assert len([line for line in told if line.startswith(what)]) == 1, what
-    assert told[-1] == "9 of 9 enabled"
-    assert len(told) < 18
+        assert len([line for line in lines if line.startswith(what)]) == 1, what
+    assert lines[-1] == "9 of 9 enabled"
+    assert len(lines) < 18
 
 
 def test_user_units_go_where_the_manager_looks_for_them(home: Home) -> None:

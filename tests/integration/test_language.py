@@ -9,19 +9,19 @@ CHINESE = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "DIFY_BASE_URL": "htt
 
 def test_refusal_is_chinese_for_people_and_english_in_json(dify_job: Command) -> None:
     english = dify_job("run", env={**CHINESE, "LC_ALL": "C"})
-    told = dify_job("run", env=CHINESE)
-    assert told.code == english.code == 78
+    done = dify_job("run", env=CHINESE)
+    assert done.code == english.code == 78
     assert english.result["message"] == "job default has no API key"
-    untimed = [{**ran.result, "call_time": "", "duration_s": 0} for ran in (told, english)]
+    untimed = [{**ran.result, "call_time": "", "duration_s": 0} for ran in (done, english)]
     assert untimed[0] == untimed[1]
     assert "任务 default 没有 API 密钥" in dify_job("run", "--log-format", "console", env=CHINESE).stderr
 
 
 def test_the_state_and_the_log_for_programs_stay_as_they_are(dify_job: Command) -> None:
-    told = dify_job("run", env={**CHINESE, "DIFY_API_KEY": "app-x"})
-    assert told.code == 69
+    done = dify_job("run", env={**CHINESE, "DIFY_API_KEY": "app-x"})
+    assert done.code == 69
     assert json.loads((dify_job.home / "state/last.json").read_text())["message"].startswith(
         "the server could not"
     )
-    last = json.loads(told.stderr.splitlines()[-1])
+    last = json.loads(done.stderr.splitlines()[-1])
     assert last["event"].startswith("the server could not be reached")

@@ -88,17 +88,17 @@ def test_failed_runs_since_yesterday_with_job_message_node_and_run_id(night: Hom
     assert 'failed at "Summarise" (llm)' in done.stdout
     ids = [line.strip() for line in done.stdout.split("\n") if line.count("-") == 4 and "T" not in line]
     assert [len(each) for each in ids] == [36, 36], "whole, on lines of their own"
-    told = night("history", "--user", "--failed", "--since", "2h", "--json").result
-    assert {run["job"] for run in told["runs"]} == {"invoices", "daily-report"}
-    (node,) = [run["failed_node"] for run in told["runs"] if run["failed_node"]]
+    data = night("history", "--user", "--failed", "--since", "2h", "--json").result
+    assert {run["job"] for run in data["runs"]} == {"invoices", "daily-report"}
+    (node,) = [run["failed_node"] for run in data["runs"] if run["failed_node"]]
     assert node == {"title": "Summarise", "type": "llm", "error": "[Errno 111] Connection refused"}
-    assert all(set(run["workflow_run_id"]) <= set("0123456789abcdef-") for run in told["runs"])
+    assert all(set(run["workflow_run_id"]) <= set("0123456789abcdef-") for run in data["runs"])
 
 
 def test_history_of_several_jobs_is_merged_by_time(night: Home) -> None:
-    told = night("history", "--user", "news", "crawl", "-n", "6", "--json").result["runs"]
-    assert {run["job"] for run in told} == {"news", "crawl"}
-    assert [run["call_time"] for run in told] == sorted((run["call_time"] for run in told), reverse=True)
+    data = night("history", "--user", "news", "crawl", "-n", "6", "--json").result["runs"]
+    assert {run["job"] for run in data} == {"news", "crawl"}
+    assert [run["call_time"] for run in data] == sorted((run["call_time"] for run in data), reverse=True)
 
 
 def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Home) -> None:
@@ -108,9 +108,9 @@ def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Hom
     assert times == sorted(times)
     assert "paused, so not started: paused\n    dify-job resume paused\n" in done.stdout
     assert "not installed, so not started: " in night("next", "--system").stdout
-    told = night("next", "--json", "-n", "3").result
-    assert len(told["runs"]) == 3
-    assert {job["job"] for job in told["jobs"]} == set(JOBS)
+    data = night("next", "--json", "-n", "3").result
+    assert len(data["runs"]) == 3
+    assert {job["job"] for job in data["jobs"]} == set(JOBS)
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("logs", "--since", "+2h")], ids=" ".join)

@@ -297,8 +297,8 @@ def test_the_output_file_is_written_when_the_run_succeeds(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     assert dify_job("run", "--output", "out.json", "-i", "text=你好", env=environ).code == 0
-    told = json.loads((dify_job.home / "out.json").read_text())
-    assert told["response_data"]["data"]["outputs"]["text"] == "你好"
+    data = json.loads((dify_job.home / "out.json").read_text())
+    assert data["response_data"]["data"]["outputs"]["text"] == "你好"
     assert len(server.runs) == 1
 
 

@@ -244,7 +244,7 @@ def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "127.0.0.1:{port}: what answers there does not speak HTTP"),
         (HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "what the server sent cannot be read"),
@@ -252,13 +252,13 @@ def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(
     ],
 )
 def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
-    dify_job: Command, answer: bytes, told: str, saying: Says
+    dify_job: Command, answer: bytes, expected: str, saying: Says
 ) -> None:
     server = saying(answer)
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
     ran = dify_job("run", "--timeout", "1s", env=env)
     assert ran.code == 74
-    assert told.format(port=server.address.rpartition(":")[2]) in ran.result["message"]
+    assert expected.format(port=server.address.rpartition(":")[2]) in ran.result["message"]
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "application/json", ""])
