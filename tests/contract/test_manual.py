@@ -24,17 +24,17 @@ def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_what_the_code_makes(name: str, request: pytest.FixtureRequest) -> None:
+def test_page_is_what_the_code_makes(name: str, request: pytest.FixtureRequest) -> None:
     compare(ROOT / "docs" / "man" / name, generator()["MADE"][name](), request)
 
 
 @pytest.mark.packaging
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_has_no_mistakes_of_form(name: str) -> None:
+def test_page_has_no_mistakes_of_form(name: str) -> None:
     command = ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-z", str(ROOT / "docs" / "man" / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_manual_has_each_key_of_a_job_and_no_other() -> None:
+def test_manual_has_each_key_of_a_job_and_no_other() -> None:
     assert list(generator()["KEYS"]) == list(FIELDS)

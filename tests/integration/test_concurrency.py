@@ -1,4 +1,4 @@
-"""One run of a job at a time: races for the lock, and what a process killed at any moment leaves behind."""
+"""One run of a job at a time: races for the lock, and recovery after a process was killed at any moment."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
 
 
-def test_a_second_run_of_the_job_is_75_or_skipped(
+def test_second_run_of_a_job_is_busy_or_skipped(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-six-seconds"}
@@ -39,9 +39,7 @@ def test_a_second_run_of_the_job_is_75_or_skipped(
     assert len(server.runs) == 2
 
 
-def test_a_run_that_waited_takes_up_where_the_one_before_it_succeeded(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, server: StandIn) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\noverlap = "wait"\n'
@@ -58,7 +56,7 @@ def test_a_run_that_waited_takes_up_where_the_one_before_it_succeeded(
     assert since[1].startswith("20"), "the first run succeeded while the second waited"
 
 
-def test_the_state_of_a_run_under_way_is_not_purged(dify_job: Command, server: StandIn) -> None:
+def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: StandIn) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
     env = {
@@ -79,7 +77,7 @@ def test_the_state_of_a_run_under_way_is_not_purged(dify_job: Command, server: S
     assert not (dify_job.home / "dify-job/a").exists()
 
 
-def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
+def test_next_run_records_the_end_of_a_killed_run_in_the_history(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-six-seconds"}
@@ -105,7 +103,7 @@ def test_after_kill_9_the_end_of_the_first_run_enters_the_history(
     assert not (dify_job.home / "state/in-flight.json").exists()
 
 
-@pytest.mark.timeout(600)  # 4,000 forks of a process that has grown by all the tests before
+@pytest.mark.timeout(600)  # 4,000 forks of a large process
 def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaign) -> None:
     racers, races = 4, 1000 if campaign.whole else 40
 
@@ -118,7 +116,7 @@ def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaig
             os.write(outcome, b"l")
             return
         os.write(outcome, b"w")
-        os.read(won, 1)  # holds it until all the others have tried
+        os.read(won, 1)  # hold the lock until all others have tried
 
     for _ in range(races):
         gate, outcome, won = os.pipe(), os.pipe(), os.pipe()
@@ -127,7 +125,7 @@ def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaig
             child = os.fork()
             if child == 0:
                 race(gate[0], outcome[1], won[0])
-                os._exit(0)  # the lock goes with the process, as in a crash
+                os._exit(0)  # the exit releases the lock, as a crash does
             children.append(child)
         os.write(gate[1], b"g" * racers)
         outcomes = b"".join(os.read(outcome[0], 1) for _ in range(racers))
@@ -139,7 +137,7 @@ def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaig
         assert sorted(outcomes) == sorted(b"w" + b"l" * (racers - 1))
 
 
-def test_of_commands_started_at_once_one_runs_at_a_time(
+def test_simultaneous_commands_run_one_at_a_time(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-slow"}
@@ -154,9 +152,17 @@ def test_of_commands_started_at_once_one_runs_at_a_time(
     assert len(server.runs) == 1
 
 
-def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
-    """Kill a run `moment` seconds after its start, or after the server's; the next one settles it, and starts
-    no other in its place. One that was killed before it was sent is waited for as one in Dify's queue.
+def kill_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
+    """Kill a run, and assert that the next one settles it and starts no replacement.
+
+    A run killed before its request was sent is waited for like one in Dify's queue.
+
+    Args:
+        home: Working directory of the commands.
+        server: Server that the run is sent to.
+        key: API key of the app.
+        moment: Seconds from the start of the process, or of the run on the server.
+        under_way: Count from the start of the run on the server.
     """
     home.mkdir()
     command = Command(home)
@@ -187,7 +193,7 @@ def killed_and_run_again(home: Path, server: StandIn, key: str, moment: float, *
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
-def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(
+def test_sigkill_at_random_moments_loses_no_run_and_repeats_none(
     tmp_path: Path, version: str, campaign: Campaign
 ) -> None:
     draw = random.Random(version)
@@ -196,18 +202,18 @@ def test_kill_9_at_random_moments_loses_no_run_and_repeats_none(
     with StandIn(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
         futures = []
         for number, app in enumerate(apps):
-            under_way = number % 2 == 0  # how long it takes until then is the machine's business
+            under_way = number % 2 == 0  # the time until then depends on the machine
             moment = draw.uniform(0.0, 0.6) if under_way else draw.uniform(0.1, 2.0)
             case = (tmp_path / app.key, server, app.key, moment)
-            futures.append(pool.submit(killed_and_run_again, *case, under_way=under_way))
+            futures.append(pool.submit(kill_and_run_again, *case, under_way=under_way))
         for future in futures:
             future.result()
         if campaign.whole:
-            assert len(server.runs) > kills + kills // 4, "too few were killed in mid-run to show anything"
+            assert len(server.runs) > kills + kills // 4, "too few runs were killed in progress"
 
 
-def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: StandIn) -> None:
-    """Twenty processes, each with two signals at moments of its own: none hangs, none claims success."""
+def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: StandIn) -> None:
+    """Of twenty processes that get two signals each, none hangs and none claims success."""
     env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
 
     def one(number: int) -> int:
@@ -218,7 +224,7 @@ def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: S
             time.sleep(0.15 + 0.1 * number)
             process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
         _, stderr = process.communicate(timeout=25)
-        # Python gives 1 for a signal while it still imports site: nothing of ours ran yet.
+        # Python exits with 1 on a signal while it imports site, before dify-job runs.
         return -signal.SIGINT if "init_import_site" in stderr else process.returncode
 
     codes: dict[int, int] = {}
@@ -228,15 +234,15 @@ def test_many_signals_at_any_moment_end_the_process(dify_job: Command, server: S
     for thread in threads:
         thread.join()
     assert len(codes) == 10
-    # -2 and -15: before our handler stood, when nothing had been sent.
+    # -2 and -15: the signal came before dify-job had a handler, and had sent anything.
     assert set(codes.values()) <= {130, 143, -signal.SIGINT, -signal.SIGTERM}, codes
 
 
 @pytest.mark.parametrize("entered", [False, True])
-def test_a_process_killed_while_it_keeps_the_end_loses_no_entry_and_repeats_none(
+def test_process_killed_while_it_stores_the_result_loses_no_entry_and_repeats_none(
     dify_job: Command, server: StandIn, environ: dict[str, str], entered: bool
 ) -> None:
-    """The in-flight record goes last: after a kill it is there, with or without the entry."""
+    """The in-flight record is removed last: after a kill it exists, with or without the history entry."""
     assert dify_job("run", env=environ).code == 0
     state, run = JobState(dify_job.home / "state"), server.runs[0]
     [entry] = state.history()

@@ -1,11 +1,11 @@
-"""`dify-job config validate` and what it says of mistakes."""
+"""`dify-job config validate` and its error messages."""
 
 import pytest
 
 from tests.support.command import KEY, Command
 
 
-def _configured(dify_job: Command, text: str) -> None:
+def _write_config(dify_job: Command, text: str) -> None:
     key = dify_job.home / "a.key"
     key.write_text(KEY)
     key.chmod(0o600)
@@ -33,30 +33,36 @@ def _configured(dify_job: Command, text: str) -> None:
         ('metrics = { textfile = "/nowhere/x.prom" }', "the directory /nowhere does not exist"),
     ],
 )
-def test_validate_finds_what_would_stop_the_run_or_its_timer(
+def test_validate_reports_errors_that_prevent_a_run_or_a_timer(
     dify_job: Command, line: str, expected: str
 ) -> None:
-    _configured(dify_job, f"[jobs.daily]\n{line}\n")
+    _write_config(dify_job, f"[jobs.daily]\n{line}\n")
     ran = dify_job("config", "validate")
     assert ran.code == 78
     assert "config.toml:4: " in ran.stderr
     assert expected in ran.stderr
 
 
-def test_validate_names_the_mistakes_of_all_jobs_each_with_its_mend(dify_job: Command) -> None:
-    _configured(
+def test_validate_reports_the_errors_of_all_jobs_with_hints(dify_job: Command) -> None:
+    _write_config(
         dify_job,
         '[jobs.a]\ncron = "0 7 * *"\ninputs = { day = "{{ tody }}" }\n[jobs.b]\napi_key_file = "/nowhere"\n',
     )
     ran = dify_job("config", "validate")
-    told = ("config.toml:4:", "man 5 crontab", "config.toml:5:", "names that a template can use", "/nowhere")
-    assert [one for one in told if one not in ran.stderr] == []
+    expected = (
+        "config.toml:4:",
+        "man 5 crontab",
+        "config.toml:5:",
+        "names that a template can use",
+        "/nowhere",
+    )
+    assert [one for one in expected if one not in ran.stderr] == []
 
 
-def test_validate_asks_no_variable_that_only_the_unit_has_and_no_run_that_was_not_yet(
+def test_validate_needs_no_variable_of_the_unit_and_no_earlier_run(
     dify_job: Command,
 ) -> None:
-    _configured(
+    _write_config(
         dify_job,
         '[jobs.a]\nenv = ["REGION"]\n\n'
         '[jobs.a.inputs]\nregion = \'{{ env("REGION") }}\'\nsince = "{{ last_success.date() }}"\n',
@@ -65,18 +71,18 @@ def test_validate_asks_no_variable_that_only_the_unit_has_and_no_run_that_was_no
     assert (ran.code, ran.stderr) == (0, "")
 
 
-def test_a_bad_value_of_the_environment_is_shown_as_it_should_be(dify_job: Command) -> None:
+def test_invalid_environment_value_is_reported_with_the_expected_form(dify_job: Command) -> None:
     ran = dify_job("config", "validate", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "dify.example.com"})
     assert "DIFY_BASE_URL=https://dify.example.com/v1" in ran.stderr
 
 
-def test_validate_passes_over_input_files_whose_names_are_templates(dify_job: Command) -> None:
-    _configured(dify_job, '[jobs.a]\nfiles = { paper = "/nowhere/{{ today }}.pdf" }\n')
+def test_validate_ignores_input_files_with_template_names(dify_job: Command) -> None:
+    _write_config(dify_job, '[jobs.a]\nfiles = { paper = "/nowhere/{{ today }}.pdf" }\n')
     assert dify_job("config", "validate").code == 0
 
 
-def test_a_broken_file_is_named_once_and_the_other_jobs_run(dify_job: Command) -> None:
-    _configured(dify_job, "[jobs.good]\n[jobs.other]\n")
+def test_broken_file_is_reported_once_and_other_jobs_run(dify_job: Command) -> None:
+    _write_config(dify_job, "[jobs.good]\n[jobs.other]\n")
     directory = dify_job.home / ".config/dify-job/config.d"
     directory.mkdir()
     (directory / "broken.toml").write_text("[jobs.bad]\nevery = 1h\n")

@@ -1,4 +1,4 @@
-"""What a run costs, as far as it can be told without a clock: peaks of memory, and the order of things."""
+"""Cost of a run that is measurable without a clock: peak memory, and the order of output."""
 
 import json
 import socket
@@ -15,14 +15,14 @@ from tests.support.command import KEY, Command
 
 from .test_transport import HEAD, event
 
-pytestmark = pytest.mark.slow  # each test measures a process of its own
+pytestmark = pytest.mark.slow  # each test measures a new process
 BENCH = Path(__file__).parents[2] / "bench"
 MIB = 2**20
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """The bench's own server: it sends as much as it is asked for."""
+    """Port of the benchmark's server, which sends as much as the URL asks for."""
     command = [sys.executable, "-I", "-S", str(BENCH / "server.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -31,7 +31,10 @@ def port() -> Iterator[int]:
 
 
 def peak(home: Path, base_url: str, *args: str) -> float:
-    """Peak memory of a run in bytes, measured from a small process: a child's begins with its parent's."""
+    """Return the peak memory of a run in bytes.
+
+    A small process starts the run, because the peak of a child begins with the memory of its parent.
+    """
     measure = [sys.executable, "-I", "-S", str(BENCH / "measure.py"), "1"]
     command = [sys.executable, "-m", "dify_job", "run", *args]
     env = {
@@ -47,7 +50,7 @@ def peak(home: Path, base_url: str, *args: str) -> float:
 
 
 @pytest.mark.parametrize("framing", ["chunks", "blocks", "end"])
-def test_memory_is_flat_over_the_number_of_events(port: int, tmp_path: Path, framing: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_events(port: int, tmp_path: Path, framing: str) -> None:
     few, many = (
         peak(tmp_path, f"http://127.0.0.1:{port}/{events}/1000/{framing}/v1") for events in (20, 200_000)
     )
@@ -57,7 +60,7 @@ def test_memory_is_flat_over_the_number_of_events(port: int, tmp_path: Path, fra
 @pytest.mark.parametrize(
     ("mode", "framing"), [("streaming", "chunks"), ("blocking", "chunks"), ("blocking", "end")]
 )
-def test_a_large_answer_costs_at_most_three_and_a_half_times_its_size(
+def test_large_response_takes_at_most_3_5_times_its_size_in_memory(
     port: int, tmp_path: Path, mode: str, framing: str
 ) -> None:
     size = 20_000_000
@@ -69,10 +72,8 @@ def test_a_large_answer_costs_at_most_three_and_a_half_times_its_size(
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_an_event_is_logged_before_anything_follows_it(
-    dify_job: Command, saying: Says, chunked: bool
-) -> None:
-    """The server goes on when it has seen the last event in the log: held back, none would ever come."""
+def test_event_is_logged_before_the_next_one_arrives(dify_job: Command, saying: Says, chunked: bool) -> None:
+    """The server sends the next event only after the log has the last one; buffered output would deadlock."""
     logged = threading.Semaphore(0)
 
     def answer(connection: socket.socket) -> None:

@@ -9,7 +9,7 @@ from tests.support.command import Command
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_stand_in_can_be_left_running_for_init_and_run(dify_job: Command, end: signal.Signals) -> None:
+def test_demo_server_serves_init_and_run(dify_job: Command, end: signal.Signals) -> None:
     serving = dify_job.start("demo", "--serve", "0")
     try:
         assert serving.stdout is not None
@@ -26,7 +26,7 @@ def test_the_stand_in_can_be_left_running_for_init_and_run(dify_job: Command, en
     assert serving.wait(10) == 0
 
 
-def test_a_port_that_is_taken_is_told(dify_job: Command, server: object) -> None:
+def test_used_port_is_reported(dify_job: Command, server: object) -> None:
     port = re.search(r":(\d+)/", server.base_url)[1]  # type: ignore[attr-defined, index] # a StandIn
     ran = dify_job("demo", "--serve", port)
     assert (ran.code, "Address already in use" in ran.stderr) == (73, True)

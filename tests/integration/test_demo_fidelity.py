@@ -1,4 +1,4 @@
-"""The stand-in has the habits of the recorded servers: each test names the recording it mirrors."""
+"""The fake Dify server answers like the recorded servers; test names contain the name of the recording."""
 
 import json
 import time
@@ -51,14 +51,17 @@ def events(response: requests.Response) -> list[dict[str, object]]:
 
 
 def shape(value: object, depth: int = 2) -> object:
-    """Field names, and codes and words of errors; values that differ from run to run are left out."""
+    """Reduce a response to its field names, error codes and messages; drop values that differ per run."""
     if isinstance(value, dict) and depth:
-        told = {key: shape(item, depth - 1) for key, item in value.items()}
-        return {**told, **{key: value[key] for key in ("code", "message", "status", "event") if key in value}}
+        fields = {key: shape(item, depth - 1) for key, item in value.items()}
+        return {
+            **fields,
+            **{key: value[key] for key in ("code", "message", "status", "event") if key in value},
+        }
     return None
 
 
-# stand-in's path and settings -> the recording with the same answer
+# path and settings of the request -> recording with the same response
 EMPTY = {"json": {"inputs": {}, "user": "u"}}
 TOO_LONG = {"json": {"inputs": {"text": "x" * 49}, "user": "u"}}
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -92,7 +95,7 @@ def recorded(server: StandIn, name: str) -> Recording:
 @pytest.mark.parametrize(
     ("name", "method", "path", "key", "settings"), SAME_ANSWER, ids=[row[0] for row in SAME_ANSWER]
 )
-def test_an_answer_is_that_of_the_recording(
+def test_response_equals_the_recording(
     server: StandIn, name: str, method: str, path: str, key: str, settings: dict[str, object]
 ) -> None:
     recording = recorded(server, name)
@@ -110,13 +113,13 @@ def test_an_answer_is_that_of_the_recording(
 
 
 def test_run_streaming_fail_has_the_recorded_events(server: StandIn) -> None:
-    def told(raw: list[dict[str, object]]) -> list[object]:
+    def summary(raw: list[dict[str, object]]) -> list[object]:
         return [(event["event"], event["data"].get("status"), event["data"].get("error")) for event in raw]  # type: ignore[attr-defined]
 
     lines = recorded(server, "run-streaming-fail").bytes.split(b"\n")
     recording = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
     mine = events(run(server, "app-fail", "streaming"))
-    assert told(mine) == told(recording)
+    assert summary(mine) == summary(recording)
     assert set(recording[-1]["data"]) - {"created_by"} <= set(mine[-1]["data"])  # type: ignore[call-overload]
 
 
@@ -138,17 +141,17 @@ def test_ping_streaming_45s_pings_have_no_data_line(server: StandIn) -> None:
     assert raw.startswith(b"event: ping\n\n") == (server.version >= "1.14")
 
 
-def test_drop_streaming_at_first_event_the_run_lives_on(server: StandIn) -> None:
+def test_drop_streaming_at_first_event_run_continues(server: StandIn) -> None:
     with run(server, "app-slow", "streaming", user="leaves") as answer:
         next(answer.iter_lines())
     run_id = server.runs[-1].run_id
     until = time.monotonic() + 5
-    while (told := call(server, "GET", f"/v1/workflows/run/{run_id}", "app-slow").json())[
+    while (detail := call(server, "GET", f"/v1/workflows/run/{run_id}", "app-slow").json())[
         "status"
     ] == "running":
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert told["status"] == "succeeded"
+    assert detail["status"] == "succeeded"
     rows = call(server, "GET", "/v1/workflows/logs?created_by_end_user_session_id=leaves", "app-slow").json()
     assert [row["workflow_run"]["id"] for row in rows["data"]] == [run_id]
 
@@ -180,7 +183,7 @@ def test_stop_streaming_stream_and_its_record(server: StandIn) -> None:
     assert data["status"] == ("stopped" if server.version >= "1.14" else "running")
 
 
-def test_outputs_of_run_detail_are_a_text_to_1_12_and_an_object_from_1_13(server: StandIn) -> None:
+def test_outputs_of_run_detail_are_text_until_1_12_and_an_object_since_1_13(server: StandIn) -> None:
     run_id = run(server, text="hi").json()["workflow_run_id"]
     data = call(server, "GET", f"/v1/workflows/run/{run_id}").json()
     recording = json.loads(recorded(server, "detail-after-echo").bytes)
@@ -189,7 +192,7 @@ def test_outputs_of_run_detail_are_a_text_to_1_12_and_an_object_from_1_13(server
     assert set(data) == set(recording)
 
 
-def test_rate_limit_second_run_blocking_is_a_400_told_by_its_message(server: StandIn) -> None:
+def test_rate_limit_second_run_blocking_is_a_400_identified_by_its_message(server: StandIn) -> None:
     if server.engine.refuses_by_run:
         second = run(server, "app-limited", "streaming")
     else:
@@ -200,14 +203,14 @@ def test_rate_limit_second_run_blocking_is_a_400_told_by_its_message(server: Sta
     assert second.json()["message"][:60] == words[:60]
 
 
-def test_human_input_is_announced_from_1_13_on(server: StandIn) -> None:
+def test_human_input_has_events_since_1_13(server: StandIn) -> None:
     if server.version >= "1.14":
         assert events(run(server, "app-human", "streaming"))[-1]["event"] == "workflow_paused"
         assert run(server, "app-human").json()["data"]["status"] == "paused"
         return
     with run(server, "app-human", "streaming") as answer:
         lines = answer.iter_lines()
-        seen = [next(lines) for _ in range(16)]  # until some pings came
+        seen = [next(lines) for _ in range(16)]  # until some pings have come
     assert seen[-2:] == [b"event: ping", b""]
     assert not any(b"workflow_paused" in line for line in seen)
     run_id = server.runs[-1].run_id
@@ -233,7 +236,7 @@ def test_events_after_finish_is_one_event_and_unknown_before_1_14(server: StandI
         ("error-upload-too-large-txt", {"file": ("a.txt", b"x" * (15 * 1024 * 1024 + 1), "text/plain")}, 413),
     ],
 )
-def test_an_upload_is_answered_as_recorded(server: StandIn, name: str, files: object, status: int) -> None:
+def test_upload_response_equals_the_recording(server: StandIn, name: str, files: object, status: int) -> None:
     answer = call(server, "POST", "/v1/files/upload", files=files)
     assert answer.status_code == status
     if status == 201:
@@ -246,11 +249,11 @@ def test_an_upload_is_answered_as_recorded(server: StandIn, name: str, files: ob
         assert answer.json()["code"] == json.loads(load("1.11.2", name).bytes)["code"]
 
 
-def test_it_listens_on_loopback_alone(server: StandIn) -> None:
+def test_server_listens_on_loopback_only(server: StandIn) -> None:
     assert server.base_url.startswith("http://127.0.0.1:")
 
 
-def test_upload_belongs_to_its_user_and_app_from_1_15_on(server: StandIn) -> None:
+def test_upload_belongs_to_its_user_and_app_since_1_15(server: StandIn) -> None:
     def upload(user: str, key: str) -> str:
         files = {"file": ("a.txt", b"x", "text/plain")}
         answer = call(server, "POST", "/v1/files/upload", key, files=files, data={"user": user})
@@ -270,16 +273,16 @@ def test_upload_belongs_to_its_user_and_app_from_1_15_on(server: StandIn) -> Non
 
 
 @pytest.mark.parametrize("server", ["1.16.1"], indirect=True)
-def test_number_that_is_a_list_is_refused_by_a_run_that_does_not_exist(server: StandIn) -> None:
-    assert server.engine.refuses_by_run  # older servers refuse with an HTTP status
+def test_list_for_a_number_fails_a_run_that_does_not_exist(server: StandIn) -> None:
+    assert server.engine.refuses_by_run  # older servers reject with an HTTP status
     server.apps["app-number"] = App("app-number", form=({"number": {"variable": "n"}},))
     with run(server, "app-number", "streaming", n=[1]) as answer:
-        told = events(answer)
-    assert [one["event"] for one in told] == ["workflow_started", "workflow_finished"]
+        sent_events = events(answer)
+    assert [one["event"] for one in sent_events] == ["workflow_started", "workflow_finished"]
     recorded_events = [
         json.loads(line[6:])
         for line in recorded(server, "error-input-number-is-list-streaming").bytes.splitlines()
         if line.startswith(b"data: ")
     ]
-    assert shape(told) == shape(recorded_events)
-    assert told[1]["data"]["error"] == recorded_events[1]["data"]["error"]  # type: ignore[index]
+    assert shape(sent_events) == shape(recorded_events)
+    assert sent_events[1]["data"]["error"] == recorded_events[1]["data"]["error"]  # type: ignore[index]

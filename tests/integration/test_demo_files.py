@@ -1,4 +1,4 @@
-"""The stand-in takes files as the recorded servers do: each recording of files is sent to it again."""
+"""The fake Dify server handles files like the recorded servers: each recorded request is sent to it."""
 
 import json
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from tests.support.recordings import KEY, Recording, load, names
 
 SERVERS = ("1.11.2", "1.12.1")
 APPS = {"file": KEY, "file-required": "app-required"}
-# Dify fetched these addresses, the stand-in does not; a proxy answered; another key; other settings; and
-# 15 MB are sent by test_standin.
-ELSEWHERE = {
+# Dify fetched these URLs, which the fake server does not; a proxy answered; another key or other settings;
+# test_demo_fidelity sends 15 MB.
+NOT_COMPARABLE = {
     *("error-file-remote-bad-url", "error-file-remote-closed-port"),
     *("error-upload-too-large-nginx-413", "error-upload-wrong-key", "error-upload-api-disabled"),
     *("error-upload-too-large-1mb", "error-upload-too-large-txt", "upload-at-limit-txt"),
 }
-FILES = [load(version, name) for version in SERVERS for name in names(version) if name not in ELSEWHERE]
+FILES = [load(version, name) for version in SERVERS for name in names(version) if name not in NOT_COMPARABLE]
 UPLOADS = [recording for recording in FILES if recording.path == "/v1/files/upload"]
 RUNS = [r for r in FILES if r.path == "/v1/workflows/run" and r.app in APPS and "streaming" not in r.name]
 
@@ -48,19 +48,19 @@ def servers() -> Iterator[dict[str, StandIn]]:
         server.__exit__()
 
 
-def test_there_is_enough_to_compare() -> None:
+def test_enough_recordings_are_comparable() -> None:
     assert len(UPLOADS) > 40
     assert len(RUNS) > 40
 
 
 @pytest.mark.parametrize("recording", RUNS, ids=name_of)
-def test_a_run_with_files_is_taken_or_refused_as_recorded(
+def test_response_to_a_run_with_files_equals_the_recording(
     servers: dict[str, StandIn], recording: Recording
 ) -> None:
     server = servers[recording.version]
     for upload_id in ids_in(recording.request["inputs"]):
         known = upload_id in server.uploads.found or not upload_id[:8].strip("0") or upload_id == "abc"
-        if not known:  # of an upload that was not recorded
+        if not known:  # its upload was not recorded
             kind = ("a.png", "image/png") if recording.status == 200 else ("n.txt", "text/plain")
             server.uploads.found[upload_id] = Upload(*kind, 1, None, b"")
     answer = send(server, APPS[recording.app], "/workflows/run", json=recording.request)
@@ -68,15 +68,17 @@ def test_a_run_with_files_is_taken_or_refused_as_recorded(
 
 
 @pytest.mark.parametrize("recording", UPLOADS, ids=name_of)
-def test_an_upload_is_taken_or_refused_as_recorded(servers: dict[str, StandIn], recording: Recording) -> None:
+def test_response_to_an_upload_equals_the_recording(
+    servers: dict[str, StandIn], recording: Recording
+) -> None:
     server = servers[recording.version]
     server.uploads.blocked = ("exe",) if "blocked" in recording.name else ()
-    told = recording.request.get("multipart") if recording.request else None
-    if told is None:
+    parts = recording.request.get("multipart") if recording.request else None
+    if parts is None:
         answer = send(server, KEY, "/files/upload", json=recording.request)
     else:
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
-        answer = send(server, KEY, "/files/upload", data=multipart(told), headers=headers)
+        answer = send(server, KEY, "/files/upload", data=multipart(parts), headers=headers)
     assert answer == recorded(recording)
 
 
@@ -90,11 +92,9 @@ def recorded(recording: Recording) -> tuple[Any, ...]:
     return outcome(recording.status, json.loads(recording.bytes))
 
 
-def outcome(status: int | None, expected: dict[str, Any]) -> tuple[Any, ...]:
-    """What does not differ from run to run."""
-    return status, *(
-        expected.get(key) for key in ("code", "message", "name", "size", "extension", "mime_type")
-    )
+def outcome(status: int | None, body: dict[str, Any]) -> tuple[Any, ...]:
+    """The parts of a response that do not differ from run to run."""
+    return status, *(body.get(key) for key in ("code", "message", "name", "size", "extension", "mime_type"))
 
 
 def ids_in(inputs: dict[str, Any]) -> list[str]:
@@ -102,11 +102,9 @@ def ids_in(inputs: dict[str, Any]) -> list[str]:
     return [item["upload_file_id"] for item in items if isinstance(item, dict) and "upload_file_id" in item]
 
 
-def multipart(expected: dict[str, Any]) -> bytes:
-    parts = [
-        f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in expected["fields"].items()
-    ]
-    for file in expected["files"]:
+def multipart(request: dict[str, Any]) -> bytes:
+    parts = [f'form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in request["fields"].items()]
+    for file in request["files"]:
         filename = "" if file["filename"] is None else f'; filename="{file["filename"]}"'
         kind = "" if file["content_type"] is None else f"\r\nContent-Type: {file['content_type']}"
         head = f'form-data; name="{file["field"]}"{filename}{kind}\r\n\r\n'

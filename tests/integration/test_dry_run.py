@@ -1,4 +1,4 @@
-"""`run --dry-run`: one GET, no run, the inputs as they would be sent, and the mistakes in them."""
+"""`run --dry-run`: one GET, no run; shows the inputs as they would be sent, and errors in them."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: Stand
     assert [(one.method, one.path) for one in server.received] == [("GET", "/v1/parameters")]
     assert not server.runs
     state = [path.name for path in dify_job.home.rglob("*") if path.parent.name in ("state", "daily")]
-    assert state == ["form.json"], "no run left anything"
+    assert state == ["form.json"], "no run wrote state"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: Stand
         (("-i", "topic=x", "-i", "count=many"), "must be a number"),
     ],
 )
-def test_mistakes_are_refused(dify_job: Command, server: StandIn, args: tuple[str, ...], words: str) -> None:
+def test_invalid_inputs_are_rejected(
+    dify_job: Command, server: StandIn, args: tuple[str, ...], words: str
+) -> None:
     done = dify_job(*configure(dify_job, server), *args, env={"K": KEY})
     assert done.code == 65
     assert words in done.stderr
@@ -60,16 +62,16 @@ def test_wrong_key_has_its_own_code_and_the_key_is_not_shown(dify_job: Command, 
     assert "app-wrong-key" not in done.stdout + done.stderr
 
 
-def ordinary(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word for word in words if word != "--dry-run")
+def without_dry_run(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in arguments if word != "--dry-run")
 
 
-def test_misspelt_input_of_a_run_is_refused_where_the_form_was_read(
+def test_misspelt_input_of_a_run_is_rejected_once_the_form_is_cached(
     dify_job: Command, server: StandIn
 ) -> None:
     words = configure(dify_job, server)
-    run = (*ordinary(words), "-i", "topic=x", "-i", "TPOIC=x")
-    assert dify_job(*run, env={"K": KEY}).code == 0, "the form is not known yet"
+    run = (*without_dry_run(words), "-i", "topic=x", "-i", "TPOIC=x")
+    assert dify_job(*run, env={"K": KEY}).code == 0, "no form is cached yet"
     dify_job(*words, "-i", "topic=x", env={"K": KEY})
     started = len(server.runs)
     done = dify_job(*run, env={"K": KEY})
@@ -78,20 +80,20 @@ def test_misspelt_input_of_a_run_is_refused_where_the_form_was_read(
     assert len(server.runs) == started
 
 
-def test_right_inputs_and_old_forms_cost_no_request(dify_job: Command, server: StandIn) -> None:
+def test_valid_inputs_with_an_old_form_need_no_request(dify_job: Command, server: StandIn) -> None:
     words = configure(dify_job, server)
     dify_job(*words, "-i", "topic=x", env={"K": KEY})
     [cache] = dify_job.home.rglob("form.json")
     server.received.clear()
-    assert dify_job(*ordinary(words), "-i", "topic=x", env={"K": KEY}).code == 0
+    assert dify_job(*without_dry_run(words), "-i", "topic=x", env={"K": KEY}).code == 0
     for text in (json.dumps(json.loads(cache.read_text()) | {"at": 1.0}), "{", "[]", '{"at": "x"}'):
         cache.write_text(text)
-        dify_job(*ordinary(words), "-i", "TPOIC=x", env={"K": KEY})
+        dify_job(*without_dry_run(words), "-i", "TPOIC=x", env={"K": KEY})
     assert {one.method for one in server.received} == {"POST"}
 
 
-def test_form_that_was_published_since_is_the_one_that_counts(dify_job: Command, server: StandIn) -> None:
+def test_newly_published_form_replaces_the_cached_one(dify_job: Command, server: StandIn) -> None:
     words = configure(dify_job, server)
     dify_job(*words, "-i", "topic=x", env={"K": KEY})
     server.apps[KEY] = App(KEY, form=({"text-input": {"variable": "subject", "required": False}},))
-    assert dify_job(*ordinary(words), "-i", "subject=x", env={"K": KEY}).code == 0
+    assert dify_job(*without_dry_run(words), "-i", "subject=x", env={"K": KEY}).code == 0

@@ -1,4 +1,4 @@
-"""A scheduled run of a user without a name or a home: a dynamic user where nss-systemd is missing."""
+"""A scheduled run as a user without name and home, like a dynamic user without nss-systemd."""
 
 import os
 import subprocess
@@ -12,20 +12,20 @@ from tests.support.fake_dify.server import StandIn
 from tests.support.places import make_reachable
 from tests.support.receivers import Receiver
 
-NAMELESS = 61_999  # of systemd's range for dynamic users
+UNNAMED_UID = 61_999  # of systemd's range for dynamic users
 
-SETPRIV = [  # it may read the interpreter of these tests wherever that stands
-    "setpriv", f"--reuid={NAMELESS}", f"--regid={NAMELESS}", "--clear-groups",
+SETPRIV = [  # can read the interpreter of the tests in any directory
+    "setpriv", f"--reuid={UNNAMED_UID}", f"--regid={UNNAMED_UID}", "--clear-groups",
     "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("key", [KEY, "app-off"])
-def test_a_user_without_a_name_needs_no_home(server: StandIn, tmp_path: Path, key: str) -> None:
+def test_user_without_a_name_needs_no_home(server: StandIn, tmp_path: Path, key: str) -> None:
     state, config = tmp_path / "state", tmp_path / "c.toml"
     state.mkdir()
     if os.geteuid() == 0:
-        os.chown(state, NAMELESS, NAMELESS)
+        os.chown(state, UNNAMED_UID, UNNAMED_UID)
     make_reachable(tmp_path)
     with Receiver() as receiver:
         config.write_text(

@@ -1,4 +1,4 @@
-"""The job of the environment has a state for each server and key."""
+"""A job from environment variables has one state per server and key."""
 
 import time
 
@@ -35,7 +35,7 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
             assert len([line for line in shown.splitlines() if "default" in line or "20" in line]) >= count
 
 
-def test_run_of_the_environment_is_stopped_in_its_shell(dify_job: Command) -> None:
+def test_stop_finds_the_run_of_environment_variables(dify_job: Command) -> None:
     with StandIn((SLOW,)) as server:
         env = {"DIFY_BASE_URL": server.base_url, "DIFY_API_KEY": "app-slow", "STATE_DIRECTORY": ""}
         (dify_job.home / "sitecustomize.py").write_text(

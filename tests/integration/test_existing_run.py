@@ -1,4 +1,4 @@
-"""A named run: what the server already has under its name is followed, and never started again."""
+"""A run with a run ID: dify-job attaches to the existing run with that ID, and never starts it twice."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from tests.support.fake_dify.server import StandIn
 from tests.support.scripted import Say, Scripted, answer
 
 USER = "dify-job-default-dify-job-daily-29384720"
-NAME = "dify-job-daily-29384720"
+RUN_ID = "dify-job-daily-29384720"
 
 
 @pytest.fixture(params=["1.4.3", "1.8.1", "1.11.2", "1.14.2"])
@@ -27,10 +27,10 @@ def posts(server: StandIn) -> int:
 
 
 def env_of(server: StandIn, key: str = KEY, **more: str) -> dict[str, str]:
-    return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": NAME, **more}
+    return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID, **more}
 
 
-def test_a_named_run_is_started_once_and_then_told_again(dify_job: Command, any_server: StandIn) -> None:
+def test_run_id_is_started_once_and_then_only_reported(dify_job: Command, any_server: StandIn) -> None:
     first = dify_job("run", env=env_of(any_server))
     assert first.code == 0, first.stderr
     assert any_server.runs[0].user == USER
@@ -40,13 +40,13 @@ def test_a_named_run_is_started_once_and_then_told_again(dify_job: Command, any_
     assert posts(any_server) == 1
 
 
-def test_a_run_of_another_user_is_not_taken_for_it(dify_job: Command, any_server: StandIn) -> None:
+def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_server: StandIn) -> None:
     assert dify_job("run", "--run-id", "another", env=env_of(any_server)).code == 0
     assert dify_job("run", env=env_of(any_server)).code == 0
     assert len(any_server.runs) == 2
 
 
-def test_a_run_whose_process_was_killed_is_followed_to_its_end(dify_job: Command, server: StandIn) -> None:
+def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-two-seconds")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
     while not server.runs or not server.runs[0].past:
@@ -60,7 +60,7 @@ def test_a_run_whose_process_was_killed_is_followed_to_its_end(dify_job: Command
     assert posts(server) == 1
 
 
-def test_what_a_killed_process_left_of_the_same_run_is_followed_and_no_reason_to_wait(
+def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
     dify_job: Command, any_server: StandIn
 ) -> None:
     env = env_of(any_server, "app-two-seconds")
@@ -78,14 +78,14 @@ def test_what_a_killed_process_left_of_the_same_run_is_followed_and_no_reason_to
     assert [json.loads(line)["outcome"] for line in lines] == ["succeeded"]
 
 
-def test_a_failed_run_is_told_as_it_failed(dify_job: Command, server: StandIn) -> None:
+def test_failed_run_is_reported_as_failed(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-fails")
     assert dify_job("run", env=env).code == 80
     assert dify_job("run", env=env).code == 80
     assert posts(server) == 1
 
 
-def test_the_deadline_and_sigterm_reach_a_run_that_was_adopted(dify_job: Command, server: StandIn) -> None:
+def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-slow")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
     while not server.runs or not server.runs[0].past:
@@ -100,21 +100,19 @@ def test_the_deadline_and_sigterm_reach_a_run_that_was_adopted(dify_job: Command
     assert posts(server) == 1
 
 
-def test_after_a_lost_process_nothing_is_started_though_the_log_is_empty(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_lost_process_prevents_a_start_even_if_the_log_is_empty(dify_job: Command, server: StandIn) -> None:
     done = dify_job("run", "--timeout", "3s", env=env_of(server, DIFY_JOB_LOST="1"))
     assert (done.code, done.result["outcome"]) == (74, "unknown")
     assert posts(server) == 0
 
 
-def test_without_a_name_a_lost_process_is_a_wrong_usage(dify_job: Command, server: StandIn) -> None:
+def test_lost_without_run_id_is_a_usage_error(dify_job: Command, server: StandIn) -> None:
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_LOST": "1"}
     assert dify_job("run", env=env).code == 64
     assert server.received == []
 
 
-def test_an_empty_count_of_lost_processes_is_none(dify_job: Command, server: StandIn) -> None:
+def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: StandIn) -> None:
     assert dify_job("run", env=env_of(server, DIFY_JOB_LOST="")).code == 0
     assert posts(server) == 1
 
@@ -130,15 +128,15 @@ def test_an_empty_count_of_lost_processes_is_none(dify_job: Command, server: Sta
         (Say(), 69),
     ],
 )
-def test_where_the_log_cannot_be_read_nothing_is_started(dify_job: Command, reply: Say, code: int) -> None:
+def test_unreadable_log_prevents_a_start(dify_job: Command, reply: Say, code: int) -> None:
     with Scripted(logs=reply) as server:
-        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": NAME}
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
         done = dify_job("run", env=env)
     assert done.code == code, done.stderr
     assert server.count("post") == 0
 
 
-def test_a_nomad_job_s_id_names_a_run(dify_job: Command, server: StandIn) -> None:
+def test_nomad_job_id_is_the_run_id(dify_job: Command, server: StandIn) -> None:
     name = "dify-daily/periodic-1764000000"
     for _ in range(2):
         assert dify_job("run", "--run-id", name, env=env_of(server)).code == 0
@@ -148,21 +146,21 @@ def test_a_nomad_job_s_id_names_a_run(dify_job: Command, server: StandIn) -> Non
 @pytest.mark.parametrize(
     "flags", [["--run-id", "a b"], ["--run-id", "-x"], ["--end-user", "bob"], ["--lost", "-1"]]
 )
-def test_what_names_no_run_is_a_wrong_usage(dify_job: Command, server: StandIn, flags: list[str]) -> None:
+def test_invalid_run_id_is_a_usage_error(dify_job: Command, server: StandIn, flags: list[str]) -> None:
     assert dify_job("run", *flags, env=env_of(server)).code == 64
     assert server.received == []
 
 
-def test_a_pod_logs_json_alone_and_prints_nothing(dify_job: Command, server: StandIn, tmp_path: Path) -> None:
+def test_pod_logs_only_json_and_prints_nothing(dify_job: Command, server: StandIn, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\nstate = "none"\n')
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials/api_key").write_text("app-fails\n")
     env = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
-    env |= {"DIFY_JOB_RUN_ID": NAME, "DIFY_JOB_LOST": ""}
+    env |= {"DIFY_JOB_RUN_ID": RUN_ID, "DIFY_JOB_LOST": ""}
     done = dify_job("run", "--scheduled", "--log-format", "json", "--config", str(config), "daily", env=env)
     assert (done.code, done.stdout) == (80, "")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert lines[-1]["outcome"] == "failed"
-    assert server.runs[0].user == f"dify-job-daily-{NAME}"
+    assert server.runs[0].user == f"dify-job-daily-{RUN_ID}"
     assert not (dify_job.home / "state").exists()

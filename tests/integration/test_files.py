@@ -1,4 +1,4 @@
-"""Files as inputs: looked at before any call, uploaded as the run's own user, given as the form asks."""
+"""Files as inputs: checked before any call, uploaded as the run's end user, sent in the form's shape."""
 
 import json
 import os
@@ -59,7 +59,7 @@ REMOTE = "https://example.com/d/e.pdf?sign=1"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_arrives_whole_whatever_its_name(dify_job: Command, dify: StandIn, name: str) -> None:
+def test_file_with_any_name_arrives_unchanged(dify_job: Command, dify: StandIn, name: str) -> None:
     content = os.urandom(70_000)
     (dify_job.home / name).write_bytes(content)
     configure(dify_job, dify)
@@ -71,15 +71,13 @@ def test_a_file_arrives_whole_whatever_its_name(dify_job: Command, dify: StandIn
     assert upload.mime_type == "text/plain"
     assert upload.user == dify.runs[0].user, "uploaded with the run's own user"
     body = dify.received[-1].body
-    told = {"type": "document", "transfer_method": "local_file", "upload_file_id": upload_id}
-    assert body["inputs"] == {"doc": told}
+    reference = {"type": "document", "transfer_method": "local_file", "upload_file_id": upload_id}
+    assert body["inputs"] == {"doc": reference}
     assert set('/\\:*?"<>|\n') & set(upload.name) == set()
     assert len(upload.name) == min(len(name), 204)
 
 
-def test_a_list_and_a_single_file_have_the_shape_that_the_form_asks_for(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_file_and_file_list_have_the_shape_of_the_form(dify_job: Command, dify: StandIn) -> None:
     for name in ("a.txt", "b.png", "c.bin", "empty.txt"):
         (dify_job.home / name).write_bytes(b"" if name.startswith("empty") else b"x")
     lines = f'files = {{ doc = ["a.txt"], docs = ["b.png", "c.bin", "empty.txt", "{REMOTE}"] }}'
@@ -98,8 +96,8 @@ def test_a_list_and_a_single_file_have_the_shape_that_the_form_asks_for(
     assert len(dify.uploads.found) == 4
 
 
-def test_what_an_address_carries_is_not_told(dify_job: Command, tmp_path: Path) -> None:
-    """Dify quotes an address that it cannot fetch (`error-file-remote-closed-port`)."""
+def test_query_of_a_remote_url_is_not_shown(dify_job: Command, tmp_path: Path) -> None:
+    """Dify's error message quotes a URL that it cannot fetch (`error-file-remote-closed-port`)."""
     url = "http://u:canary-1@127.0.0.1:9/a.txt?sign=canary-2"
     refused = {
         "code": "invalid_param",
@@ -112,18 +110,18 @@ def test_what_an_address_carries_is_not_told(dify_job: Command, tmp_path: Path) 
         ran = dify_job("run", "-v")
     assert ran.code == 65
     assert "maximum retries" in ran.result["message"]
-    kept = (tmp_path / "state" / "last.json").read_text()
-    assert "canary" not in ran.stdout + ran.stderr + kept
+    stored = (tmp_path / "state" / "last.json").read_text()
+    assert "canary" not in ran.stdout + ran.stderr + stored
 
 
-def test_one_path_makes_a_list_where_the_form_wants_one(dify_job: Command, newest: StandIn) -> None:
+def test_single_path_becomes_a_list_for_a_file_list(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, 'files = { docs = "a.txt" }')
     assert dify_job("run").code == 0
     assert isinstance(newest.received[-1].body["inputs"]["docs"], list)
 
 
-def test_paths_are_templates_and_an_empty_one_is_no_file(dify_job: Command, newest: StandIn) -> None:
+def test_path_is_a_template_and_an_empty_one_is_ignored(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     lines = f'files = {{ doc = "{dify_job.home}/{{{{ job }}}}.txt", docs = "{{{{ \'\' }}}}" }}'
     configure(dify_job, newest, lines)
@@ -131,16 +129,14 @@ def test_paths_are_templates_and_an_empty_one_is_no_file(dify_job: Command, newe
     assert list(newest.received[-1].body["inputs"]) == ["doc"]
 
 
-def test_a_job_whose_files_are_all_absent_asks_nothing(dify_job: Command, newest: StandIn) -> None:
+def test_job_without_files_does_not_request_the_form(dify_job: Command, newest: StandIn) -> None:
     configure(dify_job, newest, 'files = { doc = "", docs = [] }')
     assert dify_job("run").code == 0
     assert paths(newest) == ["/workflows/run"]
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "unreadable", "socket"])
-def test_a_file_that_cannot_be_read_is_66_before_any_call(
-    dify_job: Command, newest: StandIn, what: str
-) -> None:
+def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: StandIn, what: str) -> None:
     path = dify_job.home / "in"
     match what:
         case "directory":
@@ -172,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_66_before_any_call(
         ("app-file", "doc", "big.png", "has 10485761 bytes, and the server takes 10485760"),
     ],
 )
-def test_what_the_form_or_the_limits_refuse_is_65_before_an_upload(
+def test_file_that_violates_form_or_limits_is_65_before_an_upload(
     dify_job: Command, newest: StandIn, key: str, variable: str, files: str | list[str], words: str
 ) -> None:
     for name in ("a.txt", "b.png", "a.mp3"):
@@ -186,21 +182,21 @@ def test_what_the_form_or_the_limits_refuse_is_65_before_an_upload(
     assert paths(newest) == ["/parameters"]
 
 
-def test_exactly_the_limit_is_fine(dify_job: Command, newest: StandIn) -> None:
+def test_file_of_exactly_the_limit_is_accepted(dify_job: Command, newest: StandIn) -> None:
     with (dify_job.home / "a.png").open("wb") as file:
         file.truncate(10 * 1024 * 1024)
     configure(dify_job, newest)
     assert dify_job("run", "--file", "doc=a.png").code == 0
 
 
-def test_a_required_file_that_is_not_given_is_65(dify_job: Command, newest: StandIn) -> None:
+def test_missing_required_file_is_65(dify_job: Command, newest: StandIn) -> None:
     configure(dify_job, newest, key="app-image")
-    ran = dify_job("run", "-i", "flag=true")  # the form is asked for, and known then
+    ran = dify_job("run", "-i", "flag=true")  # requests the form, which is cached then
     assert ran.code == 65
     assert "doc is required" in ran.result["message"]
 
 
-def test_the_app_that_is_not_published_is_78_before_an_upload(dify_job: Command, newest: StandIn) -> None:
+def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, key="app-closed")
     ran = dify_job("run", "--file", "doc=a.txt")
@@ -223,7 +219,7 @@ def test_the_app_that_is_not_published_is_78_before_an_upload(dify_job: Command,
         ("root-not-found", 76, "HTTP 404"),
     ],
 )
-def test_an_upload_that_is_refused(
+def test_rejected_upload_is_reported_with_its_code(
     dify_job: Command, name: str, code: int, words: str, tmp_path: Path
 ) -> None:
     recording = recordings.load("1.11.2", name)
@@ -239,9 +235,7 @@ def test_an_upload_that_is_refused(
     assert server.paths.count("/v1/files/upload") == (2 if code == 69 else 1), "only trouble that may pass"
 
 
-def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
-    dify_job: Command, tmp_path: Path
-) -> None:
+def test_connection_lost_during_an_upload_is_retried_then_69(dify_job: Command, tmp_path: Path) -> None:
     with Scripted({"/v1/files/upload": None}) as server:
         (tmp_path / "a.txt").write_bytes(b"x" * 100_000)
         configure(dify_job, server.base_url, 'retry = { attempts = 3, max_wait = "3s" }')
@@ -254,7 +248,7 @@ def test_a_connection_that_breaks_during_an_upload_is_69_and_tried_again(
     assert not (tmp_path / "state" / "in-flight.json").exists(), "no run was submitted"
 
 
-def test_an_upload_that_is_redirected_is_sent_whole_again(dify_job: Command, tmp_path: Path) -> None:
+def test_redirected_upload_is_sent_again_in_full(dify_job: Command, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"whole" * 10_000)
     answers = {
         "/v1/files/upload": (307, {"Location": "/v1/files/moved"}, b""),
@@ -270,7 +264,7 @@ def test_an_upload_that_is_redirected_is_sent_whole_again(dify_job: Command, tmp
     assert b'"upload_file_id": "1"' in sent["/v1/workflows/run"]
 
 
-def test_the_network_is_waited_for_before_the_form_is_asked_for(dify_job: Command, tmp_path: Path) -> None:
+def test_network_is_awaited_before_the_form_is_requested(dify_job: Command, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
     (tmp_path / "a.txt").write_text("x")
@@ -285,7 +279,7 @@ def test_the_network_is_waited_for_before_the_form_is_asked_for(dify_job: Comman
 
 
 @pytest.mark.parametrize("name", ["upload-txt", "parameters-file"])
-def test_an_answer_cut_anywhere_before_the_post_is_69_and_starts_nothing(tmp_path: Path, name: str) -> None:
+def test_response_cut_before_the_post_is_69_and_starts_no_run(tmp_path: Path, name: str) -> None:
     recording = recordings.load("1.11.2", name)
     lines = [f"{key}: {value}" for key, value in recording.headers.items()]
     head = [f"HTTP/1.1 {recording.status} OK", *lines, f"Content-Length: {len(recording.bytes)}", "", ""]
@@ -305,7 +299,7 @@ def test_an_answer_cut_anywhere_before_the_post_is_69_and_starts_nothing(tmp_pat
         assert "/v1/workflows/run" not in server.paths
 
 
-def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: StandIn) -> None:
+def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: StandIn) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(
         dify_job, newest, 'mode = "blocking"\nretry = { attempts = 9, max_wait = "30s" }', key="app-busy"
@@ -321,7 +315,7 @@ def test_a_busy_server_does_not_get_the_file_twice(dify_job: Command, newest: St
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_an_upload_ends_it_at_once(dify_job: Command, tmp_path: Path, signum: int) -> None:
+def test_signal_aborts_an_upload(dify_job: Command, tmp_path: Path, signum: int) -> None:
     with Scripted({"/v1/files/upload": "hang"}) as server:
         (tmp_path / "a.txt").write_text("x")
         configure(dify_job, server.base_url)
@@ -333,9 +327,7 @@ def test_a_signal_during_an_upload_ends_it_at_once(dify_job: Command, tmp_path: 
     assert time.monotonic() - began < 15
 
 
-def test_a_deadline_during_an_upload_is_69_because_no_run_was_started(
-    dify_job: Command, tmp_path: Path
-) -> None:
+def test_deadline_during_an_upload_is_69(dify_job: Command, tmp_path: Path) -> None:
     with Scripted({"/v1/files/upload": "hang"}) as server:
         (tmp_path / "a.txt").write_text("x")
         configure(dify_job, server.base_url)
@@ -345,7 +337,7 @@ def test_a_deadline_during_an_upload_is_69_because_no_run_was_started(
     assert ran.result["duration_s"] < 10
 
 
-def test_a_large_file_is_not_held_in_memory(dify_job: Command, newest: StandIn) -> None:
+def test_large_file_is_streamed(dify_job: Command, newest: StandIn) -> None:
     """Peak memory with 90 MB is that with 1 kB, but for a few MB."""
     newest.uploads.limits["file_size_limit"] = 100
     peaks = []
@@ -362,7 +354,7 @@ def test_a_large_file_is_not_held_in_memory(dify_job: Command, newest: StandIn) 
     assert peaks[1] < peaks[0] + 8_000
 
 
-def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_path: Path) -> None:
+def test_python_program_passes_files_like_a_config(newest: StandIn, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     config = tmp_path / "c.toml"
     config.write_text(
@@ -379,7 +371,7 @@ def test_a_python_program_gives_files_as_the_config_does(newest: StandIn, tmp_pa
 
 
 class Scripted(Accepting):
-    """A server with the form of the app `file`; of its answers, None closes and "hang" is silent."""
+    """A server for the app `file`; an answer of None closes the connection, "hang" never answers."""
 
     def __init__(self, answers: dict[str, object]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Extra request headers: on every request to the server, nowhere else, and shown nowhere."""
+"""Extra request headers: sent with every request to the server only, and never shown."""
 
 from pathlib import Path
 
@@ -29,8 +29,8 @@ def has_headers(request: bytes) -> bool:
     return "X-Team: reports" in head and f"CF-Access-Client-Secret: {SECRET}" in head
 
 
-def test_headers_are_sent_with_every_request_and_shown_nowhere(dify_job: Command) -> None:
-    done = finished("failed", error=f"the gateway said {SECRET}")
+def test_headers_are_sent_with_every_request_and_never_shown(dify_job: Command) -> None:
+    done = finished("failed", error=f"the gateway returned {SECRET}")
     info = answer(200, {"name": SECRET, "mode": "workflow"}, version="1.14.2")
     with Scripted(post=stream(STARTED, done), other=info) as server:
         configure(dify_job, server.base_url)
@@ -41,9 +41,9 @@ def test_headers_are_sent_with_every_request_and_shown_nowhere(dify_job: Command
     assert all(has_headers(request) for _, request in server.seen)
     assert not [one for one in ran if SECRET in one.stdout + one.stderr]
     assert "reports" not in ran[1].stdout
-    kept = [path for path in (dify_job.home / "state").rglob("*") if path.is_file()]
-    assert kept
-    assert not [path for path in kept if SECRET in path.read_text(errors="replace")]
+    stored = [path for path in (dify_job.home / "state").rglob("*") if path.is_file()]
+    assert stored
+    assert not [path for path in stored if SECRET in path.read_text(errors="replace")]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -58,7 +58,7 @@ def test_headers_go_to_no_other_origin(dify_job: Command, status: int) -> None:
     assert [request for _, request in other.seen if b"X-Team" in request or SECRET.encode() in request] == []
 
 
-def test_returned_files_are_fetched_with_headers_from_the_server_alone(dify_job: Command) -> None:
+def test_downloads_send_headers_only_to_the_server(dify_job: Command) -> None:
     def file_at(url: str) -> dict[str, object]:
         return {"dify_model_identity": "__dify__file__", "filename": url[-5:], "url": url}
 
@@ -77,7 +77,7 @@ def test_returned_files_are_fetched_with_headers_from_the_server_alone(dify_job:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('Authorization = "x"', "dify-job sets itself"),
         ('Proxy-Authorization = "x"', "dify-job sets itself"),
@@ -92,13 +92,13 @@ def test_returned_files_are_fetched_with_headers_from_the_server_alone(dify_job:
         ('x-team = "twice"', "twice"),
     ],
 )
-def test_a_header_that_cannot_be_sent_is_refused(dify_job: Command, line: str, said: str) -> None:
+def test_invalid_header_is_rejected(dify_job: Command, line: str, message: str) -> None:
     configure(dify_job, "http://127.0.0.1:1", f"{line}\n")
     ran = dify_job("run", "a")
-    assert (ran.code, said in ran.stderr) == (78, True)
+    assert (ran.code, message in ran.stderr) == (78, True)
 
 
-def test_the_file_of_a_header_is_held_to_the_rules_of_a_key(dify_job: Command) -> None:
+def test_header_file_needs_the_permissions_of_a_key_file(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1")
     value = dify_job.home / "header"
     value.chmod(0o644)
@@ -113,7 +113,7 @@ def test_the_file_of_a_header_is_held_to_the_rules_of_a_key(dify_job: Command) -
     assert "No such file" in dify_job("config", "validate").stderr
 
 
-def test_a_system_unit_gets_the_file_as_a_credential(dify_job: Command) -> None:
+def test_system_unit_gets_the_header_file_as_a_credential(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1")
     shown = dify_job("render", "a", "--target", "systemd", "--systemd-version", "257")
     assert f":{dify_job.home}/header" in shown.stdout

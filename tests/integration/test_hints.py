@@ -1,4 +1,4 @@
-"""Commands that only look never advise one that costs money."""
+"""Hints of read-only commands never suggest a command that starts a run."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from ..support.command import Command
 
 CONFIG = '[jobs.daily]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{home}/a.key"\n{more}'
-LOOKING = (
+READ_ONLY_COMMANDS = (
     ("history", "daily"), ("history",), ("status",), ("status", "daily"), ("logs", "daily"), ("next",),
     ("notify", "daily"), ("doctor",), ("doctor", "daily"), ("config", "show"), ("config", "validate"),
     ("history", "nosuch"), ("status", "nosuch"), ("logs", "nosuch"), ("secret", "set", "daily"),
@@ -15,9 +15,9 @@ LOOKING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("words", READ_ONLY_COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("more", ["", 'notify = { on_failure = ["apprise-url-from-file:/nowhere"] }\n'])
-def test_no_hint_of_a_command_that_looks_starts_a_run(
+def test_no_hint_of_a_read_only_command_starts_a_run(
     dify_job: Command, words: tuple[str, ...], more: str
 ) -> None:
     path = dify_job.home / ".config/dify-job/config.toml"
@@ -25,5 +25,5 @@ def test_no_hint_of_a_command_that_looks_starts_a_run(
     path.write_text(CONFIG.format(home=dify_job.home, more=more))
     path.chmod(0o600)
     ran = dify_job(*words, input="app-0123456789abcdef\n")
-    said = ran.stdout + ran.stderr
-    assert not re.search(r"dify-job( --?\S+( [/\w.]+)?)* run\b", said)
+    output = ran.stdout + ran.stderr
+    assert not re.search(r"dify-job( --?\S+( [/\w.]+)?)* run\b", output)

@@ -1,4 +1,4 @@
-"""`dify-job history` over the records that real runs leave."""
+"""`dify-job history` on the records of real runs."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def past(dify_job: Command, server: StandIn, tmp_path: Path) -> Command:
     return dify_job
 
 
-def test_newest_first_with_outcome_duration_tokens_run_and_console(past: Command) -> None:
+def test_history_lists_newest_first_with_all_columns(past: Command) -> None:
     lines = past("history", "daily", env={"LC_ALL": "C.UTF-8"}).stdout.splitlines()
     assert lines[0].split() == ["WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN", "MESSAGE"]
     assert "succeeded" in lines[1]
@@ -39,7 +39,7 @@ def test_newest_first_with_outcome_duration_tokens_run_and_console(past: Command
     assert lines[5] == "console    https://dify.example.com/app/1/logs"
 
 
-def test_as_json_it_has_every_run_whole(past: Command, server: StandIn) -> None:
+def test_json_has_every_run_in_full(past: Command, server: StandIn) -> None:
     data = past("history", "daily", "--json").result
     assert data.keys() == {"schema", "job", "console", "runs"}
     assert [run["outcome"] for run in data["runs"]] == ["succeeded", "failed", "succeeded"]
@@ -58,7 +58,7 @@ def test_without_utf8_the_sparkline_is_ascii(past: Command) -> None:
     assert done.stdout.splitlines()[4].split()[1].endswith("#")
 
 
-def test_a_skip_is_shown_and_is_no_part_of_the_sparkline(past: Command) -> None:
+def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command) -> None:
     slow = past.start("run", "daily", env={"KEY": "app-two-seconds"})
     log = past.home / "state" / "in-flight.json"
     while not log.exists():
@@ -67,7 +67,7 @@ def test_a_skip_is_shown_and_is_no_part_of_the_sparkline(past: Command) -> None:
     slow.communicate(timeout=30)
     lines = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
     assert [line.split()[4] for line in lines[1:6]] == [
-        "skipped",  # it came while the other ran, so it began later
+        "skipped",  # it was started while the other ran
         "succeeded",
         "succeeded",
         "failed",
@@ -76,14 +76,14 @@ def test_a_skip_is_shown_and_is_no_part_of_the_sparkline(past: Command) -> None:
     assert len(lines[6].split()[1]) == 4
 
 
-def test_it_needs_no_configuration_where_the_job_is_named(past: Command) -> None:
+def test_named_job_needs_no_config(past: Command) -> None:
     assert past("history", env={"DIFY_JOB_CONFIG": str(past.home / "c.toml")}).code == 0  # of both jobs
     (past.home / "c.toml").write_text("[[[")
     assert len(past("history", "daily", "--json").result["runs"]) == 3
     assert past("history").code == 78
 
 
-def test_a_job_without_a_past_says_so(dify_job: Command) -> None:
+def test_job_without_history_is_reported(dify_job: Command) -> None:
     done = dify_job("history", "new", env={"STATE_DIRECTORY": str(dify_job.home / "none")})
     assert done.code == 0
     assert "new has no past run" in done.stdout
@@ -92,7 +92,7 @@ def test_a_job_without_a_past_says_so(dify_job: Command) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_a_name_that_is_no_job_leads_to_those_that_are(past: Command, flags: tuple[str, ...]) -> None:
+def test_unknown_job_name_is_answered_with_the_known_ones(past: Command, flags: tuple[str, ...]) -> None:
     config = {"DIFY_JOB_CONFIG": str(past.home / "c.toml"), "STATE_DIRECTORY": str(past.home / "none")}
     slip = past("history", "dayly", *flags, env=config)
     assert (slip.code, slip.stdout) == (78, "")
@@ -100,11 +100,11 @@ def test_a_name_that_is_no_job_leads_to_those_that_are(past: Command, flags: tup
     assert "the jobs are: daily" in slip.stderr
 
 
-def test_the_scope_says_whose_runs_are_shown(past: Command) -> None:
-    kept = (past.home / "state/history.jsonl").read_text().splitlines()
+def test_scope_option_selects_the_runs(past: Command) -> None:
+    lines = (past.home / "state/history.jsonl").read_text().splitlines()
     own = past.home / ".local/state/dify-job/daily"
     own.mkdir(parents=True)
-    (own / "history.jsonl").write_text(kept[0] + "\n")
+    (own / "history.jsonl").write_text(lines[0] + "\n")
     assert len(past("history", "daily", "--json").result["runs"]) == 3
     assert len(past("history", "daily", "--json", "--user").result["runs"]) == 1
     assert past("history", "no-such-job", "--json", "--system").result["runs"] == []

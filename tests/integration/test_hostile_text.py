@@ -1,4 +1,4 @@
-"""A key that the server sends back, and control sequences, reach neither records nor a terminal."""
+"""API keys and control sequences in server responses reach neither state files nor a terminal."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def terminal(dify_job: Command, *args: str, env: dict[str, str]) -> str:
     return shown.decode()
 
 
-def test_key_that_the_server_returns_as_an_id_is_kept_nowhere(dify_job: Command) -> None:
+def test_key_returned_as_an_id_is_not_stored(dify_job: Command) -> None:
     event = finished("failed", error=f"the key {KEY} is wrong")
     event["task_id"] = event["workflow_run_id"] = event["data"]["id"] = KEY
     config = dify_job.home / "c.toml"
@@ -36,9 +36,9 @@ def test_key_that_the_server_returns_as_an_id_is_kept_nowhere(dify_job: Command)
             assert KEY not in done.stdout + done.stderr
         shown = dify_job("history", *settings, env={"K": KEY})
         assert KEY not in shown.stdout + shown.stderr
-    kept = {path: path.read_bytes() for path in dify_job.home.rglob("*") if path.is_file()}
-    assert metrics in kept
-    assert [path for path, content in kept.items() if KEY.encode() in content] == []
+    stored = {path: path.read_bytes() for path in dify_job.home.rglob("*") if path.is_file()}
+    assert metrics in stored
+    assert [path for path, content in stored.items() if KEY.encode() in content] == []
 
 
 def test_printed_value_has_no_control_sequences_on_a_terminal(dify_job: Command) -> None:

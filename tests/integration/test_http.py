@@ -1,4 +1,4 @@
-"""The process that answers one request: what systemd starts, with a real connection as its standard input."""
+"""The process that systemd starts per HTTP request, with a real connection as standard input."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ask(config: Path) -> Iterator[Callable[..., tuple[bytes, int, str]]]:
-    """Send bytes to a handler on a fresh connection; its answer, exit status and log."""
+    """Function that sends bytes to a new handler, and returns the response, exit status and log."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def send(data: bytes, *flags: str) -> tuple[bytes, int, str]:
@@ -62,7 +62,7 @@ def get(path: str, *fields: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost:8000", *fields, "", ""]).encode()
 
 
-def test_the_answer_goes_to_the_connection_and_one_line_to_the_log(
+def test_response_goes_to_the_connection_and_one_line_to_the_log(
     ask: Callable[..., tuple[bytes, int, str]],
 ) -> None:
     answer, code, log = ask(get("/openapi.json"), "--allow-uid", str(os.geteuid()))
@@ -76,7 +76,7 @@ def test_the_answer_goes_to_the_connection_and_one_line_to_the_log(
     assert line["uid"] == os.geteuid()
 
 
-def test_the_job_s_status_is_told_without_a_scheduler(ask: Callable[..., tuple[bytes, int, str]]) -> None:
+def test_status_of_a_job_needs_no_scheduler(ask: Callable[..., tuple[bytes, int, str]]) -> None:
     answer, _, _ = ask(get("/api/dify/scheduler/status"), "--allow-uid", str(os.geteuid()))
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {
         "running": False,
@@ -86,7 +86,7 @@ def test_the_job_s_status_is_told_without_a_scheduler(ask: Callable[..., tuple[b
     }
 
 
-def test_a_token_is_read_from_its_file_and_told_nowhere(
+def test_token_is_read_from_its_file_and_never_shown(
     ask: Callable[..., tuple[bytes, int, str]], tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
@@ -121,7 +121,7 @@ def test_a_token_is_read_from_its_file_and_told_nowhere(
         (b"GET /docs\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_refused_and_the_process_is_content(
+def test_invalid_request_is_rejected_and_the_process_exits_with_0(
     ask: Callable[..., tuple[bytes, int, str]], data: bytes, status: int
 ) -> None:
     answer, code, log = ask(data + b"\r\n\r\n", "--allow-uid", str(os.geteuid()))
@@ -131,9 +131,9 @@ def test_what_is_no_request_is_refused_and_the_process_is_content(
     assert "Traceback" not in log
 
 
-def test_a_standard_input_that_is_no_connection_is_a_wrong_usage(config: Path) -> None:
-    ours, theirs = socket.socketpair()
-    for stdin in (subprocess.DEVNULL, theirs):
+def test_stdin_that_is_no_socket_is_a_usage_error(config: Path) -> None:
+    parent, child = socket.socketpair()
+    for stdin in (subprocess.DEVNULL, child):
         done = subprocess.run(
             [sys.executable, "-m", "dify_job", "http", "--config", str(config), "daily"],
             stdin=stdin,  # type: ignore[arg-type] # a socket has a fileno
@@ -143,5 +143,5 @@ def test_a_standard_input_that_is_no_connection_is_a_wrong_usage(config: Path) -
         )
         assert done.returncode == 64, done.stderr
         assert "no connection" in done.stderr
-    ours.close()
-    theirs.close()
+    parent.close()
+    child.close()

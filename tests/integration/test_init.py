@@ -1,4 +1,4 @@
-"""init: a config and a key from nothing, as a script and as a person calls it."""
+"""init creates config and key, called by a script or a person."""
 
 import os
 import pty
@@ -59,7 +59,7 @@ def config_of(dify_job: Command) -> Path:
     return dify_job.home / ".config/dify-job/config.toml"
 
 
-def test_one_command_with_the_key_on_stdin_and_the_job_runs(dify_job: Command, server: StandIn) -> None:
+def test_job_runs_after_one_init_with_the_key_on_stdin(dify_job: Command, server: StandIn) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, "--every", "2h", input=KEY)
     assert (made.code, made.stderr) == (0, "")
     assert "dify-job install daily" in made.stdout
@@ -79,9 +79,7 @@ def test_one_command_with_the_key_on_stdin_and_the_job_runs(dify_job: Command, s
     assert ran.result["outcome"] == "succeeded"
 
 
-def test_whatever_the_umask_others_cannot_read_the_key_and_a_service_can_read_the_config(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_any_umask_gives_a_private_key_and_a_readable_config(dify_job: Command, server: StandIn) -> None:
     for mask in (0o000, 0o077):
         home = dify_job.home / f"umask-{mask}"
         home.mkdir()
@@ -118,7 +116,7 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: StandIn
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["-i", "count=many"], "-i count must be a number"),
         (["-i", "tone=loud"], "-i tone must be one of 'dry', 'warm'"),
@@ -129,18 +127,18 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: StandIn
         (["--base-url", "ftp://x"], "--base-url"),
     ],
 )
-def test_what_the_app_would_refuse_is_refused_and_nothing_is_written(
-    dify_job: Command, server: StandIn, given: list[str], said: str
+def test_input_that_the_app_rejects_is_rejected_and_nothing_is_written(
+    dify_job: Command, server: StandIn, given: list[str], message: str
 ) -> None:
     made = dify_job(
         "init", "daily", "--user", "--base-url", server.base_url, *given, input="app-with-a-form-0123456789"
     )
     assert made.code == 64
-    assert said in made.stderr
+    assert message in made.stderr
     assert not config_of(dify_job).parent.exists()
 
 
-def test_a_server_that_is_not_there_is_told_with_what_can_be_typed(dify_job: Command) -> None:
+def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command) -> None:
     nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
     refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
     assert refused.code == 69
@@ -151,7 +149,7 @@ def test_a_server_that_is_not_there_is_told_with_what_can_be_typed(dify_job: Com
 
 
 @pytest.mark.parametrize(
-    ("key", "code", "said"),
+    ("key", "code", "message"),
     [
         ("app-wrong-0123456789abcdef", 77, "the key was refused"),
         ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
@@ -162,17 +160,17 @@ def test_a_server_that_is_not_there_is_told_with_what_can_be_typed(dify_job: Com
         ("", 78, "no key came on standard input"),
     ],
 )
-def test_a_key_that_is_of_no_use_is_told_at_once_and_nothing_is_written(
-    dify_job: Command, server: StandIn, key: str, code: int, said: str
+def test_unusable_key_is_reported_and_nothing_is_written(
+    dify_job: Command, server: StandIn, key: str, code: int, message: str
 ) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=key)
     assert made.code == code
-    assert said in made.stderr
+    assert message in made.stderr
     assert not key.strip() or key.strip() not in made.stderr
     assert not config_of(dify_job).parent.exists()
 
 
-def test_without_a_server_it_says_how_and_offline_writes_all_the_same(dify_job: Command) -> None:
+def test_missing_base_url_is_reported_and_offline_still_writes(dify_job: Command) -> None:
     url = "http://127.0.0.1:9/v1"
     made = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
     assert made.code == 69
@@ -184,7 +182,9 @@ def test_without_a_server_it_says_how_and_offline_writes_all_the_same(dify_job: 
     assert dify_job("config", "validate").code == 0
 
 
-def test_a_server_with_certificates_of_ones_own(dify_job: Command, certificate: tuple[Path, Path]) -> None:
+def test_server_with_a_private_certificate_authority_needs_a_ca_file(
+    dify_job: Command, certificate: tuple[Path, Path]
+) -> None:
     with tls(StandIn(APPS), certificate) as server:
         url = server.base_url.replace("http://127.0.0.1", "https://localhost")
         refused = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
@@ -195,7 +195,7 @@ def test_a_server_with_certificates_of_ones_own(dify_job: Command, certificate: 
         assert dify_job("run", "daily").code == 0
 
 
-def test_a_persons_config_is_added_to_and_never_edited(dify_job: Command, server: StandIn) -> None:
+def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, server: StandIn) -> None:
     path = config_of(dify_job)
     path.parent.mkdir(parents=True)
     mine = f'# mine\n[defaults]\nbase_url = "{server.base_url}"\n[jobs.a]\napi_key_env = "X"\n'
@@ -215,7 +215,7 @@ def test_a_persons_config_is_added_to_and_never_edited(dify_job: Command, server
     assert "dify-job secret set" in again.stderr
 
 
-def test_a_file_or_key_that_is_there_already_is_not_overwritten(dify_job: Command, server: StandIn) -> None:
+def test_existing_file_or_key_is_not_overwritten(dify_job: Command, server: StandIn) -> None:
     path = config_of(dify_job)
     (path.parent / "credentials").mkdir(parents=True)
     (path.parent / "credentials/daily.key").write_text("old")
@@ -226,7 +226,7 @@ def test_a_file_or_key_that_is_there_already_is_not_overwritten(dify_job: Comman
     assert not path.exists()
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(dify_job: Command, server: StandIn) -> None:
+def test_failed_write_leaves_no_file(dify_job: Command, server: StandIn) -> None:
     path = config_of(dify_job)
     path.parent.mkdir(parents=True)
     (path.parent / "config.d").write_text("in the way")
@@ -237,7 +237,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(dify_job: Command, server:
     assert sorted(path.parent.iterdir()) == [path.parent / "config.d", path]
 
 
-def test_a_job_that_stands_in_config_d_already_is_not_covered_up(dify_job: Command, server: StandIn) -> None:
+def test_job_of_config_d_is_not_overridden(dify_job: Command, server: StandIn) -> None:
     config = config_of(dify_job)
     (config.parent / "config.d").mkdir(parents=True)
     (config.parent / "config.d/mine.toml").write_text('[jobs.daily]\nbase_url = "http://other/v1"\n')
@@ -247,7 +247,7 @@ def test_a_job_that_stands_in_config_d_already_is_not_covered_up(dify_job: Comma
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "mine.toml"]
 
 
-def test_of_ten_that_are_called_at_once_one_writes_the_job(dify_job: Command, server: StandIn) -> None:
+def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server: StandIn) -> None:
     args = ("init", "daily", "--user", "--base-url", server.base_url, "--offline")
     started = [dify_job.start(*args, "-i", f"number={n}", stdin=subprocess.PIPE) for n in range(10)]
     ended = [process.communicate(f"app-key-of-number-{n}", timeout=60) for n, process in enumerate(started)]
@@ -259,7 +259,7 @@ def test_of_ten_that_are_called_at_once_one_writes_the_job(dify_job: Command, se
     assert Path(read["api_key_file"]).read_text() == f"app-key-of-number-{won[0]}\n"
 
 
-def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
+def test_names_and_labels_of_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
     made = dify_job(
         "init", "daily", "--user", "--base-url", server.base_url, input="app-of-somebody-evil-0123456789"
     )
@@ -274,7 +274,7 @@ def test_names_and_labels_from_the_server_stay_data(dify_job: Command, server: S
 
 
 @pytest.mark.parametrize("name", ["parameters-echo", "parameters-file", "parameters-noinput"])
-def test_the_recorded_forms_give_configs_that_are_valid(dify_job: Command, name: str) -> None:
+def test_recorded_form_gives_a_valid_config(dify_job: Command, name: str) -> None:
     form = tuple(load("1.14.2", name).json["user_input_form"])
     with StandIn([App(KEY, "Recorded", form=form)]) as server:
         made = dify_job("init", "--user", "--base-url", server.base_url, "--key-file", "-", input=KEY)
@@ -284,15 +284,13 @@ def test_the_recorded_forms_give_configs_that_are_valid(dify_job: Command, name:
         assert all(control["variable"] in text for entry in form for control in entry.values())
 
 
-def test_a_key_in_the_command_line_is_refused(dify_job: Command) -> None:
+def test_key_as_an_argument_is_rejected(dify_job: Command) -> None:
     made = dify_job("init", "daily", "--user", "--key-file", KEY)
     assert made.code == 64
     assert "every user of this machine can see" in made.stderr
 
 
-def test_a_key_file_of_ones_own_is_copied_if_others_cannot_read_it(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_given_key_file_is_copied_if_it_is_private(dify_job: Command, server: StandIn) -> None:
     mine = dify_job.home / "key"
     mine.write_text(KEY)
     mine.chmod(0o644)
@@ -304,7 +302,7 @@ def test_a_key_file_of_ones_own_is_copied_if_others_cannot_read_it(
     assert dify_job(*args).code == 0
 
 
-def test_a_person_is_asked_and_the_key_is_not_echoed(dify_job: Command, server: StandIn) -> None:
+def test_prompts_do_not_echo_the_key(dify_job: Command, server: StandIn) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(dify_job.home)

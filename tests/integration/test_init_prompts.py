@@ -1,4 +1,4 @@
-"""init asks again after a wrong answer: what is typed after it left would go into the shell's history."""
+"""init asks again after a wrong answer: if it exited, the next answer would enter the shell's history."""
 
 import os
 import pty
@@ -18,8 +18,8 @@ from tests.support.fake_dify.server import StandIn
 CHAT = "app-chat-0123456789abcdef"
 
 
-class Person:
-    """Answers the questions of a command on a terminal."""
+class TerminalUser:
+    """Answers the prompts of a command on a terminal."""
 
     def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
         self.shown = ""
@@ -40,7 +40,7 @@ class Person:
         assert question in self.shown[before:], self.shown
         os.write(self._terminal, f"{reply}\n".encode())
 
-    def leaves(self) -> int:
+    def wait(self) -> int:
         while self._read():
             pass
         os.close(self._terminal)
@@ -67,23 +67,21 @@ def config_of(dify_job: Command) -> Path:
     return dify_job.home / ".config/dify-job/config.toml"
 
 
-def test_a_wrong_address_key_name_and_schedule_are_asked_for_again(
-    dify_job: Command, server: StandIn
-) -> None:
-    person = Person(dify_job.home, "init", "--user")
-    person.answer("Dify's address [http://localhost/v1]: ", "ftp://x")
-    person.answer("Dify's address [http://localhost/v1]: ", "http://127.0.0.1:1")
-    person.answer("API key: ", "'app-quoted-0123456789'")
-    person.answer("API key: ", "app-wrong-0123456789")
-    person.answer("Dify's address [http://127.0.0.1:1/v1]: ", server.base_url)
-    person.answer("API key: ", CHAT)
-    person.answer("API key: ", KEY)
-    person.answer("Name of the job [daily-report]: ", "Not a name")
-    person.answer("Name of the job [", "daily")
-    person.answer("Run every [1h]: ", "2")
-    person.answer("Run every [1h]: ", "30 7 * * 1-5")
-    assert person.leaves() == 0, person.shown
-    for said in (
+def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, server: StandIn) -> None:
+    user = TerminalUser(dify_job.home, "init", "--user")
+    user.answer("Dify's address [http://localhost/v1]: ", "ftp://x")
+    user.answer("Dify's address [http://localhost/v1]: ", "http://127.0.0.1:1")
+    user.answer("API key: ", "'app-quoted-0123456789'")
+    user.answer("API key: ", "app-wrong-0123456789")
+    user.answer("Dify's address [http://127.0.0.1:1/v1]: ", server.base_url)
+    user.answer("API key: ", CHAT)
+    user.answer("API key: ", KEY)
+    user.answer("Name of the job [daily-report]: ", "Not a name")
+    user.answer("Name of the job [", "daily")
+    user.answer("Run every [1h]: ", "2")
+    user.answer("Run every [1h]: ", "30 7 * * 1-5")
+    assert user.wait() == 0, user.shown
+    for message in (
         "is not an http or https address",
         "connection refused",
         "stands in quotes",
@@ -92,30 +90,30 @@ def test_a_wrong_address_key_name_and_schedule_are_asked_for_again(
         "is not allowed",
         "has no unit",
     ):
-        assert said in person.shown
-    assert "0123456789" not in person.shown
+        assert message in user.shown
+    assert "0123456789" not in user.shown
     assert tomllib.loads(config_of(dify_job).read_text())["jobs"]["daily"]["cron"] == "30 7 * * 1-5"
     assert dify_job("config", "validate").code == 0
 
 
-def test_a_name_that_is_taken_is_asked_for_again(dify_job: Command, server: StandIn) -> None:
+def test_existing_name_is_asked_for_again(dify_job: Command, server: StandIn) -> None:
     given = ("init", "--user", "--base-url", server.base_url)
     assert dify_job(*given, "daily-report", input=KEY).code == 0
-    person = Person(dify_job.home, *given, "--every", "2h")
-    person.answer("API key: ", KEY)
-    person.answer("Name of the job [daily-report]: ", "")
-    person.answer("Name of the job [daily-report]: ", "second")
-    assert person.leaves() == 0, person.shown
-    assert "there is a job daily-report already" in person.shown
+    user = TerminalUser(dify_job.home, *given, "--every", "2h")
+    user.answer("API key: ", KEY)
+    user.answer("Name of the job [daily-report]: ", "")
+    user.answer("Name of the job [daily-report]: ", "second")
+    assert user.wait() == 0, user.shown
+    assert "there is a job daily-report already" in user.shown
     assert (config_of(dify_job).parent / "config.d/second.toml").exists()
 
 
-def test_a_script_gets_the_error_at_once(dify_job: Command) -> None:
+def test_script_gets_the_error_without_a_second_prompt(dify_job: Command) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", "http://127.0.0.1:1", input=KEY)
     assert (made.code, "nothing was written" in made.stderr) == (69, True)
 
 
-def test_a_directory_that_others_can_write_is_refused_before_anything_is_asked(
+def test_directory_writable_by_others_is_rejected_before_the_first_prompt(
     dify_job: Command, server: StandIn
 ) -> None:
     place = dify_job.home / "open dir"
@@ -126,9 +124,9 @@ def test_a_directory_that_others_can_write_is_refused_before_anything_is_asked(
     refused = dify_job(*given, input=KEY)
     assert (refused.code, list(place.iterdir())) == (78, [])
     assert f"chmod go-w '{place}'" in refused.stderr
-    person = Person(dify_job.home, *given)
-    assert person.leaves() == 78
-    assert "API key" not in person.shown
+    user = TerminalUser(dify_job.home, *given)
+    assert user.wait() == 78
+    assert "API key" not in user.shown
     place.chmod(0o755)
     assert dify_job(*given, input=KEY).code == 0
     assert dify_job("--config", str(config), "config", "validate").code == 0

@@ -1,4 +1,4 @@
-"""Inputs as the server gets them: what an ordinary run sends, and where the app's form is asked for first."""
+"""Inputs as the server gets them, and which inputs make dify-job request the app's form first."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def paths(server: StandIn) -> list[str]:
         ("", ["--inputs", '{"text": "x", "num": -1, "flag": false, "opt": null}']),
     ],
 )
-def test_an_ordinary_run_sends_nothing_before_its_post(
+def test_run_with_plain_inputs_sends_only_its_post(
     dify_job: Command, dify: StandIn, lines: str, args: list[str]
 ) -> None:
     configure(dify_job, dify, lines)
@@ -56,7 +56,7 @@ def test_an_ordinary_run_sends_nothing_before_its_post(
         ("", ["--inputs", '{"text": "true", "flag": "No", "num": "3", "obj": {"a": [1, "é"]}}']),
     ],
 )
-def test_the_form_decides_what_a_value_is(
+def test_form_decides_the_type_of_a_value(
     dify_job: Command, dify: StandIn, lines: str, args: list[str]
 ) -> None:
     configure(dify_job, dify, lines)
@@ -81,7 +81,7 @@ def test_the_form_decides_what_a_value_is(
         ),
     ],
 )
-def test_what_does_not_fit_is_65_before_the_post(
+def test_input_that_violates_the_form_is_65_before_the_post(
     dify_job: Command, dify: StandIn, inputs: dict[str, Any], words: str
 ) -> None:
     configure(dify_job, dify)
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_65_before_the_post(
 
 
 @pytest.mark.parametrize("way", ["stdin", "file"])
-def test_inputs_that_windows_wrote_are_read_and_what_is_not_utf8_is_65(
+def test_inputs_in_windows_encodings_are_read_and_other_bytes_are_65(
     dify_job: Command, dify: StandIn, way: str
 ) -> None:
     configure(dify_job, dify)
@@ -108,20 +108,20 @@ def test_inputs_that_windows_wrote_are_read_and_what_is_not_utf8_is_65(
     assert paths(dify) == ["/workflows/run"]
 
 
-def test_an_input_without_a_name_is_64(dify_job: Command, dify: StandIn) -> None:
+def test_input_without_a_name_is_64(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify)
     assert dify_job("run", "-i", "=x").code == 64
     assert paths(dify) == []
 
 
-def test_a_name_that_the_app_does_not_have_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+def test_unknown_input_name_is_a_warning(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, 'inputs = { text = "x", topic = ["a"] }')
     ran = dify_job("run")
     assert ran.code == 0
     assert "the app has no input topic" in ran.stderr
 
 
-def test_a_secret_that_does_not_fit_is_not_told(dify_job: Command, dify: StandIn) -> None:
+def test_invalid_secret_input_is_not_shown(dify_job: Command, dify: StandIn) -> None:
     form = ({"number": {"variable": "api_token", "required": True}},)
     dify.apps[KEY] = App(KEY, form=form)
     configure(dify_job, dify)

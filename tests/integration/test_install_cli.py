@@ -84,7 +84,7 @@ def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(hom
     assert home("install", "--user", "--prune", "--check").code == 0
 
 
-def test_a_config_without_jobs_has_nothing_to_install_and_prune_takes_the_last_one_away(home: Home) -> None:
+def test_config_without_jobs_has_nothing_to_install_and_prune_takes_the_last_one_away(home: Home) -> None:
     home("install", "--user")
     home.configure("[defaults]\ntimeout = '1h'\n")
     for command in (("install", "--user"), ("next",), ("render", "--target", "cron")):
@@ -130,7 +130,7 @@ def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
     assert not [path for path in home.everything() if "dify-job" in path]
 
 
-def test_a_refused_install_leaves_everything_as_it_was(home: Home) -> None:
+def test_refused_install_leaves_everything_as_it_was(home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     home.manager.units.mkdir(parents=True)
     (home.manager.units / "dify-job-weekly.timer").write_text("[Timer]\nOnCalendar=daily\n")
@@ -155,7 +155,7 @@ def test_what_another_install_had_left_to_arm_is_not_forgotten_by_the_install_of
     assert not record.exists()
 
 
-def test_a_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home: Home) -> None:
+def test_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home: Home) -> None:
     home("install", "--user")
     record = home.path / "state/dify-job/install-unfinished.json"
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def test_a_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home
     assert home.manager.active() == home.manager.enabled() == set()
 
 
-def test_a_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(home: Home) -> None:
+def test_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(home: Home) -> None:
     home("install", "--user")
     home.manager.main(["disable", "dify-job-daily.timer"])
     assert home("install", "--user", "--every", "3h").code == 0
@@ -174,7 +174,7 @@ def test_a_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(hom
     assert home.manager.runs() == []
 
 
-def test_a_job_is_not_installed_with_both_back_ends(home: Home) -> None:
+def test_job_is_not_installed_with_both_back_ends(home: Home) -> None:
     assert home("install", "--user", "--backend", "cron").code == 0
     second = home("install", "--user", "--backend", "systemd")
     assert second.code == 78
@@ -185,7 +185,7 @@ def test_a_job_is_not_installed_with_both_back_ends(home: Home) -> None:
 # cron
 
 
-def test_a_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) -> None:
+def test_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) -> None:
     mine = b"MAILTO=me\r\n*/90 * * * * y\n0 0 * * * a%b \xff"
     cron_home.table.write_bytes(mine)
     done = cron_home("install", "--user")
@@ -206,7 +206,7 @@ def test_a_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) 
     assert cron_home.table.read_bytes() == mine + b"\n"
 
 
-def test_a_crontab_that_was_all_ours_is_removed_and_not_left_empty(cron_home: Home) -> None:
+def test_crontab_that_was_all_ours_is_removed_and_not_left_empty(cron_home: Home) -> None:
     assert cron_home("install", "--user").code == 0
     assert cron_home("uninstall", "--all", "--user").code == 0
     assert not cron_home.table.exists()
@@ -268,7 +268,7 @@ def test_many_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Home
         "crontab: user unknown\n",
     ],
 )
-def test_a_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cron_home: Home) -> None:
+def test_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(home.path, home.path / "bin", refusal=complaint)
@@ -278,7 +278,7 @@ def test_a_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cr
     assert home.table.read_bytes() == b"0 0 * * * mine\n"
 
 
-def test_a_crontab_that_does_not_exist_is_empty_in_the_words_of_each_cron(tmp_path: Path) -> None:
+def test_crontab_that_does_not_exist_is_empty_in_the_words_of_each_cron(tmp_path: Path) -> None:
     for kind in ("debian", "busybox"):
         home = Home(tmp_path / kind, booted=False)
         code, _, words = FakeCrontab(home.path, kind).main(["-l"])
@@ -315,7 +315,7 @@ def test_status_without_a_bus_tells_what_the_files_say(home: Home) -> None:
     assert row["config"] == str(home.path / "config/dify-job/config.toml")
 
 
-def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None:
+def test_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None:
     home("install", "--user")
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
@@ -333,7 +333,7 @@ def test_a_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None
     assert home("status", "--user", "--json").code == 78
 
 
-def test_a_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Home) -> None:
+def test_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Home) -> None:
     home.configure(CONFIG.replace('every = "2h"', 'cron = "0 7 * * *"'), "other.toml")
     assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
     (row,) = home("status", "--user", "--json").result["jobs"]
@@ -341,7 +341,7 @@ def test_a_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Hom
     assert all("T07:00:00" in at for at in row["next_runs"])
 
 
-def test_the_keys_of_status_are_the_documented_ones(home: Home) -> None:
+def test_keys_of_status_are_the_documented_ones(home: Home) -> None:
     home("install", "--user")
     (row,) = home("status", "--user", "--json").result["jobs"]
     text = (Path(__file__).parents[2] / "docs/status.md").read_text()
@@ -349,7 +349,7 @@ def test_the_keys_of_status_are_the_documented_ones(home: Home) -> None:
         assert f"`{key}`" in text, key
 
 
-def test_a_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the_next_tick(
+def test_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the_next_tick(
     home: Home,
 ) -> None:
     home("install", "--user", "--every", "7h")
@@ -389,7 +389,7 @@ def test_under_cron_without_journal_and_syslog_the_log_goes_to_log_file_and_is_c
 
 
 @pytest.mark.parametrize("trap", ["link", "pipe", "directory", "missing"])
-def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home: Home) -> None:
+def test_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home: Home) -> None:
     target, log = home.path / "precious", home.path / "logs/daily.log"
     target.write_text("precious")
     if trap != "missing":
@@ -413,7 +413,7 @@ def test_a_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home:
 # Beside install
 
 
-def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
+def test_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
     """Someone who leaves sudo out would else pay for each run twice."""
     units = home.path / "system"
     home.first = f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
@@ -427,7 +427,7 @@ def test_a_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) ->
     assert not list(home.manager.units.glob("dify-job-*"))
 
 
-def test_a_scheduled_run_says_that_the_config_has_changed_since_it_was_installed(home: Home) -> None:
+def test_scheduled_run_says_that_the_config_has_changed_since_it_was_installed(home: Home) -> None:
     quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
     home.configure(CONFIG + quick)
     home("install", "--user")

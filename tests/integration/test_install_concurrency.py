@@ -28,7 +28,7 @@ def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -
     assert not list(home.path.rglob(".*.new"))
 
 
-def test_a_second_install_waits_and_then_says_that_one_is_under_way(
+def test_second_install_waits_and_then_says_that_one_is_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transaction, "_LOCK_WAIT", 0.2)

@@ -69,7 +69,7 @@ def test_marks_that_are_damaged_and_tables_of_others_are_refused_untouched(
     assert cron_home.table.read_bytes() == table
 
 
-def test_a_crontab_that_may_not_be_read_is_never_taken_for_empty(cron_home: Home) -> None:
+def test_crontab_that_may_not_be_read_is_never_taken_for_empty(cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(
@@ -91,7 +91,7 @@ def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
     return scheduler, directory
 
 
-def test_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
+def test_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
     install(scheduler, plan("daily-report_2"))
     (file,) = directory.iterdir()
@@ -100,7 +100,7 @@ def test_a_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronF
     assert file.read_bytes().endswith(b"\n")
 
 
-def test_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
+def test_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler, directory = cron_d
@@ -128,7 +128,7 @@ def test_a_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
         (("crond",), False, "crond"),
     ],
 )
-def test_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
+def test_cron_that_does_not_run_is_started_as_this_machine_does_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], booted: bool, command: str
 ) -> None:
     for name in there:
@@ -142,7 +142,7 @@ def test_a_cron_that_does_not_run_is_started_as_this_machine_does_it(
     assert crond.start_command() == f"sudo {command}"
 
 
-def test_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
+def test_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron, directory = cron_d
@@ -167,7 +167,7 @@ def test_a_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_i
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
 
 
-def test_a_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
+def test_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
     target = directory.parent / "precious"
     target.write_text("precious")

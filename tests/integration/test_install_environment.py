@@ -45,7 +45,7 @@ from tests.support.plans import install, plan
         "daily.service",
     ],
 )
-def test_a_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(name: str, home: Home) -> None:
+def test_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(name: str, home: Home) -> None:
     home.configure(CONFIG.replace("daily", f'"{name}"'))
     done = home("install", "--user")
     assert done.code == 78
@@ -54,7 +54,7 @@ def test_a_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(nam
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "$HOME", "a'b", 'a"b', "a\\b", "a;b", "a\nb", "ü"])
-def test_a_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cron(
+def test_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cron(
     name: str, home: Home
 ) -> None:
     config = home.path / name / "config.toml"
@@ -75,7 +75,7 @@ def test_a_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_c
     assert not home.table.exists()
 
 
-def test_a_config_path_that_is_not_utf8_is_refused_by_both(home: Home) -> None:
+def test_config_path_that_is_not_utf8_is_refused_by_both(home: Home) -> None:
     config = os.fsencode(home.path) + b"/\xff.toml"
     with open(config, "w") as file:  # noqa: PTH123 - a name of bytes
         file.write(CONFIG.replace("{home}", str(home.path)))
@@ -128,7 +128,7 @@ def test_what_the_service_user_cannot_reach_is_found_before_anything_is_written(
     assert "run_as" in (refused.value.hint or "")
 
 
-def test_an_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
+def test_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
     python = home.path / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
@@ -140,7 +140,7 @@ def test_an_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
     assert f"{python} is gone, so that it cannot start" in home("status", "--user").stdout
 
 
-def test_a_file_system_that_is_read_only_is_told_and_nothing_is_changed(
+def test_file_system_that_is_read_only_is_told_and_nothing_is_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
@@ -185,7 +185,7 @@ def test_systemctl_alone_is_no_systemd(cron_home: Home) -> None:
 
 
 @pytest.mark.parametrize("state", ["degraded", "starting", "maintenance"])
-def test_a_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -> None:
+def test_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -> None:
     wrapper = home.path / "bin/systemctl"
     real = wrapper.rename(home.path / "bin/systemctl.real")
     wrapper.write_text(
@@ -271,7 +271,7 @@ def test_in_every_locale_a_description_is_written_as_utf8(env: dict[str, str], h
 
 
 @pytest.mark.parametrize("stdout", ["closed", "full"])
-def test_an_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
+def test_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
     stdout: str, home: Home
 ) -> None:
     done = subprocess.run(
@@ -324,7 +324,7 @@ def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
         (("--calendar", "07:00", "--timezone", "Europe/Nowhere"), 64, "is not a time zone of this machine"),
     ],
 )
-def test_a_schedule_is_kept_or_refused_with_what_to_do(
+def test_schedule_is_kept_or_refused_with_what_to_do(
     words: tuple[str, ...], code: int, expected: str, home: Home
 ) -> None:
     done = home("install", "--user", *words)
@@ -334,7 +334,7 @@ def test_a_schedule_is_kept_or_refused_with_what_to_do(
         assert (home.manager.units / "dify-job-daily.timer").read_text().count("OnCalendar=") == 2
 
 
-def test_a_machine_without_zone_data_says_that_it_lacks_the_zone(home: Home) -> None:
+def test_machine_without_zone_data_says_that_it_lacks_the_zone(home: Home) -> None:
     home.env = {"PYTHONTZPATH": "/nowhere"}
     done = home("install", "--user", "--calendar", "07:00", "--timezone", "Asia/Shanghai")
     assert done.code == 64

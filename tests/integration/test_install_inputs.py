@@ -35,7 +35,7 @@ def configure(dify_job: Command, base_url: str, more: str) -> Path:
         ('workflow_id = "one"', 0),
     ],
 )
-def test_a_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, more: str, code: int) -> None:
+def test_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, more: str, code: int) -> None:
     with StandIn((App(KEY, "Report", form=FORM),)) as server:
         configure(dify_job, server.base_url, more)
         done = dify_job("install", "a", "--dry-run", "--backend", "cron")
@@ -43,6 +43,6 @@ def test_a_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, mor
         assert server.runs == []
 
 
-def test_a_server_that_is_not_there_is_no_obstacle(dify_job: Command) -> None:
+def test_server_that_is_not_there_is_no_obstacle(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1", "")
     assert dify_job("install", "a", "--dry-run", "--backend", "cron").code == 0

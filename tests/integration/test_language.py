@@ -17,7 +17,7 @@ def test_refusal_is_chinese_for_people_and_english_in_json(dify_job: Command) ->
     assert "任务 default 没有 API 密钥" in dify_job("run", "--log-format", "console", env=CHINESE).stderr
 
 
-def test_the_state_and_the_log_for_programs_stay_as_they_are(dify_job: Command) -> None:
+def test_state_and_the_log_for_programs_stay_as_they_are(dify_job: Command) -> None:
     done = dify_job("run", env={**CHINESE, "DIFY_API_KEY": "app-x"})
     assert done.code == 69
     assert json.loads((dify_job.home / "state/last.json").read_text())["message"].startswith(

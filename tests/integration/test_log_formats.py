@@ -51,7 +51,7 @@ def test_quiet_says_nothing_of_a_success(dify_job: Command, environ: dict[str, s
 
 
 @pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
-def test_a_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
+def test_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
     dify_job: Command, environ: dict[str, str], closed: tuple[int, ...]
 ) -> None:
     ran = dify_job("run", env=environ, preexec_fn=lambda: list(map(os.close, closed)))
@@ -105,7 +105,7 @@ def entry(data: bytes) -> dict[str, str]:
     return found
 
 
-def test_a_journal_entry_has_its_fields(journald: socket.socket, log_to_journal: journal.Journal) -> None:
+def test_journal_entry_has_its_fields(journald: socket.socket, log_to_journal: journal.Journal) -> None:
     log_to_journal.error(event="two\nlines", workflow_run_id="r", message_id="failed", exit_code=80)
     assert entry(journald.recv(65536)) == {
         "PRIORITY": "3",
@@ -117,14 +117,14 @@ def test_a_journal_entry_has_its_fields(journald: socket.socket, log_to_journal:
     }
 
 
-def test_a_value_too_long_for_a_datagram_is_cut(
+def test_value_too_long_for_a_datagram_is_cut(
     journald: socket.socket, log_to_journal: journal.Journal
 ) -> None:
     log_to_journal.info(event="x" * 1_000_000)
     assert 40_000 < len(entry(journald.recv(1_000_000))["MESSAGE"]) < 64_000
 
 
-def test_a_journal_that_nobody_reads_does_not_hold_a_run(log_to_journal: journal.Journal) -> None:
+def test_journal_that_nobody_reads_does_not_hold_a_run(log_to_journal: journal.Journal) -> None:
     began = time.monotonic()
     log_to_journal.info(event="x")
     assert time.monotonic() - began < 1
@@ -137,7 +137,7 @@ def test_stderr_is_the_journal_only_where_device_and_inode_say_so() -> None:
     assert not stderr_is_journal({})
 
 
-def test_an_input_named_secret_is_not_logged(dify_job: Command, environ: dict[str, str]) -> None:
+def test_input_named_secret_is_not_logged(dify_job: Command, environ: dict[str, str]) -> None:
     ran = dify_job(
         "run",
         "--log-level",

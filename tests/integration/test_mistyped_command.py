@@ -15,7 +15,7 @@ def _configured(dify_job: Command, text: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("config", "show"), ("run",)])
-def test_a_config_without_a_job_leads_to_init(dify_job: Command, command: tuple[str, ...]) -> None:
+def test_config_without_a_job_leads_to_init(dify_job: Command, command: tuple[str, ...]) -> None:
     _configured(dify_job, "")
     ran = dify_job(*command)
     assert (ran.code, "has no job" in ran.stderr, "dify-job init NAME" in ran.stderr) == (78, True, True)
@@ -38,7 +38,7 @@ def test_pausing_a_job_that_exists_nowhere_leads_to_init_and_a_slip_to_the_name(
         (("daily", "weekly"), None),
     ],
 )
-def test_an_input_without_its_flag_is_told_how_it_is_given(
+def test_input_without_its_flag_is_told_how_it_is_given(
     dify_job: Command, words: tuple[str, ...], mend: str | None
 ) -> None:
     ran = dify_job("run", *words)
@@ -47,7 +47,7 @@ def test_an_input_without_its_flag_is_told_how_it_is_given(
     assert (mend or "dify-job run --help") in ran.stderr
 
 
-def test_a_job_that_is_nowhere_is_not_to_be_installed(dify_job: Command) -> None:
+def test_job_that_is_nowhere_is_not_to_be_installed(dify_job: Command) -> None:
     _configured(dify_job, "[jobs.daily]\n")
     status = dify_job("status", "dayly")
     assert (status.code, "neither installed nor configured" in status.stdout) == (1, True)

@@ -68,14 +68,14 @@ class Runs:
 # Deadlines
 
 
-def test_a_deadline_while_the_run_is_known_to_be_running_is_124(run: Runs) -> None:
+def test_deadline_while_the_run_is_known_to_be_running_is_124(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("stop")) == (124, 1)
     assert run.in_flight()
 
 
-def test_a_deadline_while_we_merely_look_for_the_outcome_is_74(run: Runs) -> None:
+def test_deadline_while_we_merely_look_for_the_outcome_is_74(run: Runs) -> None:
     with Scripted(post=stream(STARTED), detail=answer(500, b"oops"), events=answer(500, b"oops")) as server:
         ended = run(server, "--timeout", "2s")
     assert ended.code == 74
@@ -83,7 +83,7 @@ def test_a_deadline_while_we_merely_look_for_the_outcome_is_74(run: Runs) -> Non
 
 
 @pytest.mark.parametrize(("refusal", "code"), [(DOWN, 69), (BUSY, 75)])
-def test_a_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
+def test_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
     run: Runs, refusal: Say, code: int
 ) -> None:
     with Scripted(post=refusal) as server:
@@ -93,7 +93,7 @@ def test_a_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
     assert not run.in_flight()
 
 
-def test_the_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_included(run: Runs) -> None:
+def test_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_included(run: Runs) -> None:
     with Scripted() as server:
         server.base_url = "http://127.0.0.1:1/v1"
         ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
@@ -101,7 +101,7 @@ def test_the_timeout_counts_from_the_start_of_the_process_waiting_for_the_networ
     assert ended.result["duration_s"] < 10
 
 
-def test_the_timeout_counts_waiting_for_the_lock(run: Runs) -> None:
+def test_timeout_counts_waiting_for_the_lock(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         first = threading.Thread(target=run, args=(server, "--timeout", "6s"))
         first.start()
@@ -133,7 +133,7 @@ def test_at_the_deadline_a_run_without_an_id_is_looked_for_once_more(
     assert run.in_flight() is (code in (74, 124))
 
 
-def test_the_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_the_deadline(
+def test_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_the_deadline(
     run: Runs,
 ) -> None:
     with Scripted(
@@ -147,7 +147,7 @@ def test_the_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_t
     assert "confirmed it" in ended.result["message"]
 
 
-def test_a_blocking_answer_has_no_idle_limit(run: Runs) -> None:
+def test_blocking_answer_has_no_idle_limit(run: Runs) -> None:
     whole = answer(200, blocking("succeeded"))
     late = Say(((2.5, whole.parts[0][1]),))
     with Scripted(post=late) as server:
@@ -159,7 +159,7 @@ def test_a_blocking_answer_has_no_idle_limit(run: Runs) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 520, 524])
-def test_a_5xx_after_the_post_is_doubtful(run: Runs, status: int) -> None:
+def test_5xx_after_the_post_is_doubtful(run: Runs, status: int) -> None:
     with Scripted(post=answer(status, b"<html>"), logs=answer(200, logs())) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("post")) == (74, 1)
@@ -184,7 +184,7 @@ OF_A_RUN = ERROR | {"workflow_run_id": RUN_ID}
         (answer(401, {"code": "unauthorized", "message": "no", "status": 401}), 74),
     ],
 )
-def test_an_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail: Say, code: int) -> None:
+def test_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail: Say, code: int) -> None:
     with Scripted(post=stream(STARTED, OF_A_RUN), detail=detail, events=NOT_FOUND) as server:
         assert run(server, "--timeout", "1s").code == code
 
@@ -199,16 +199,14 @@ def test_an_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail
         ({"event": "error", "code": "app_unavailable", "message": "no", "status": 400}, 78),
     ],
 )
-def test_an_error_event_without_a_run_is_a_refusal_by_its_own_words(
-    run: Runs, event: object, code: int
-) -> None:
+def test_error_event_without_a_run_is_a_refusal_by_its_own_words(run: Runs, event: object, code: int) -> None:
     with Scripted(post=stream(PING, event, then="hold")) as server:
         ended = run(server)
         assert (ended.code, server.count("post")) == (code, 1)
     assert not run.in_flight()
 
 
-def test_a_503_is_no_waiting_for_the_network_but_a_counted_try(run: Runs) -> None:
+def test_503_is_no_waiting_for_the_network_but_a_counted_try(run: Runs) -> None:
     with Scripted(post=DOWN) as server:
         ended = run(server, config='wait_network = "60s"\nretry = { attempts = 2 }')
         assert (ended.code, ended.result["attempts"], server.count("post")) == (69, 2, 2)
@@ -219,7 +217,7 @@ def test_difys_own_503_is_not_repeated(run: Runs) -> None:
         assert (run(server).code, server.count("post")) == (69, 1)
 
 
-def test_the_log_rows_of_others_are_not_this_run(run: Runs) -> None:
+def test_log_rows_of_others_are_not_this_run(run: Runs) -> None:
     """Servers before 1.5.0 ignore the filter and give every run of the app."""
     rows = logs("succeeded")
     rows["data"][0]["created_by_end_user"] = {"session_id": "somebody-else"}
@@ -227,7 +225,7 @@ def test_the_log_rows_of_others_are_not_this_run(run: Runs) -> None:
         assert run(server, "--timeout", "1s").code == 74
 
 
-def test_a_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
+def test_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
     with Scripted(
         post=answer(200, blocking("running")),
         detail=[answer(200, run_of("running")), answer(200, run_of("failed"))],
@@ -236,7 +234,7 @@ def test_a_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
 
 
 @pytest.mark.parametrize("status", ["scheduled", "of-the-future"])
-def test_a_record_with_a_status_of_the_future_has_not_ended(run: Runs, status: str) -> None:
+def test_record_with_a_status_of_the_future_has_not_ended(run: Runs, status: str) -> None:
     with Scripted(
         post=stream(STARTED),
         detail=[answer(200, run_of(status)), answer(200, run_of("succeeded"))],
@@ -262,7 +260,7 @@ def test_of_two_terminal_events_the_first_counts(run: Runs) -> None:
         (finished("failed", error="Aborted: User requested stop"), 143),
     ],
 )
-def test_a_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:
+def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:
     late = stream(STARTED, end)
     with Scripted(post=Say((*late.parts[:2], (2.0, late.parts[2][1])), "hold")) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
@@ -273,7 +271,7 @@ def test_a_terminal_event_after_stop_decides(dify_job: Command, end: object, cod
         assert not (dify_job.home / "state/in-flight.json").exists()
 
 
-def test_a_signal_ends_the_reading_of_inputs_from_a_terminal(
+def test_signal_ends_the_reading_of_inputs_from_a_terminal(
     dify_job: Command, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
@@ -284,7 +282,7 @@ def test_a_signal_ends_the_reading_of_inputs_from_a_terminal(
     assert '"outcome": "cancelled"' in stdout
 
 
-def test_the_second_signal_leaves_whatever_the_program_is_doing() -> None:
+def test_second_signal_leaves_whatever_the_program_is_doing() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import EventQueue\n"
         "Signals(EventQueue()).begin()\nprint(flush=True)\nwhile True: pass"
@@ -325,7 +323,7 @@ def test_only_difys_own_word_settles_an_earlier_run(run: Runs, detail: Say, code
     assert run.in_flight()
 
 
-def test_an_earlier_run_is_found_with_the_key_that_took_the_place_of_its_own(run: Runs) -> None:
+def test_earlier_run_is_found_with_the_key_that_took_the_place_of_its_own(run: Runs) -> None:
     with Scripted(
         post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
         detail=[answer(500, b"")] * 40 + [answer(200, run_of("failed"))],

@@ -71,7 +71,7 @@ def test_outputs_that_are_as_expected_change_nothing(dify_job: Command, dify: St
         ('select = "status"', "succeeded"),
     ],
 )
-def test_the_output_file_has_the_selected_value(
+def test_output_file_has_the_selected_value(
     dify_job: Command, dify: StandIn, settings: str, content: str
 ) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out-{{{{ job }}}}.txt", {settings} }}')
@@ -80,7 +80,7 @@ def test_the_output_file_has_the_selected_value(
 
 
 @pytest.mark.parametrize(("umask", "mode", "wanted"), [(0o077, "0640", 0o640), (0o027, None, 0o640)])
-def test_the_mode_of_the_output_file(
+def test_mode_of_the_output_file(
     dify_job: Command, dify: StandIn, umask: int, mode: str | None, wanted: int
 ) -> None:
     told = f', mode = "{mode}"' if mode else ""
@@ -89,7 +89,7 @@ def test_the_mode_of_the_output_file(
     assert stat.S_IMODE((dify_job.home / "out.txt").stat().st_mode) == wanted
 
 
-def test_a_link_in_the_place_of_the_output_file_is_replaced_and_not_followed(
+def test_link_in_the_place_of_the_output_file_is_replaced_and_not_followed(
     dify_job: Command, dify: StandIn
 ) -> None:
     (dify_job.home / "precious").write_text("kept")
@@ -113,9 +113,7 @@ def test_what_is_no_place_for_a_file_is_73_before_the_call(
     assert not Path("/dev/null").is_file()
 
 
-def test_a_relative_output_file_of_the_config_stands_below_the_state(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_relative_output_file_of_the_config_stands_below_the_state(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, 'output = { file = "sub/{{ job }}.json" }')
     assert dify_job("run").code == 0
     assert json.loads((dify_job.home / "state" / "sub" / "a.json").read_text())["success"] is True
@@ -142,7 +140,7 @@ def test_output_stays_below_the_state_and_leaves_the_state_itself_alone(
     assert dify.received == []
 
 
-def test_a_returned_file_does_not_take_the_place_of_the_state(dify_job: Command, dify: StandIn) -> None:
+def test_returned_file_does_not_take_the_place_of_the_state(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("lock", b"1"), ("history.jsonl", b"2")])
     configure(dify_job, dify, 'output = { file = "out.json", downloads = true }')
     assert dify_job("run").code == 0
@@ -164,9 +162,7 @@ def test_what_root_makes_below_the_state_of_another_user_belongs_to_that_user(
         assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
-def test_an_output_file_that_cannot_be_written_in_the_end_is_a_warning(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_output_file_that_cannot_be_written_in_the_end_is_a_warning(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
     assert ran.code == 0
@@ -288,7 +284,7 @@ def test_files_are_saved_beside_the_output_file_without_the_key(dify_job: Comman
     assert not [request for request in fetched if "Authorization" in request.headers]
 
 
-def test_a_netrc_does_not_log_in_there(dify_job: Command, dify: StandIn) -> None:
+def test_netrc_does_not_log_in_there(dify_job: Command, dify: StandIn) -> None:
     (dify_job.home / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     (dify_job.home / ".netrc").chmod(0o600)
     serve_files(dify, [("a.txt", b"x")])
@@ -298,7 +294,7 @@ def test_a_netrc_does_not_log_in_there(dify_job: Command, dify: StandIn) -> None
     assert "Authorization" not in dify.received[-1].headers
 
 
-def test_a_file_comes_by_the_certificates_and_past_the_proxy_as_its_run_does(
+def test_file_comes_by_the_certificates_and_past_the_proxy_as_its_run_does(
     dify_job: Command, dify: StandIn, certificate: tuple[Path, Path]
 ) -> None:
     serve_files(tls(dify, certificate), [("a.txt", b"x")])
@@ -367,7 +363,7 @@ def test_files_of_the_next_run_replace_those_of_the_last_and_no_others(
     assert (dify_job.home / "precious").read_text() == "kept"
 
 
-def test_an_address_on_another_private_network_is_fetched_where_it_is_named_alone(
+def test_address_on_another_private_network_is_fetched_where_it_is_named_alone(
     dify_job: Command, dify: StandIn
 ) -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
@@ -388,7 +384,7 @@ def test_an_address_on_another_private_network_is_fetched_where_it_is_named_alon
 
 
 @pytest.mark.parametrize("way", ["flag", "config"])
-def test_a_dash_is_no_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
+def test_dash_is_no_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
     configure(dify_job, dify, 'output = { file = "-" }' if way == "config" else "")
     ran = dify_job("run", *(("--output", "-") if way == "flag" else ()))
     assert ran.code == (64 if way == "flag" else 78)
@@ -415,7 +411,7 @@ def test_count_and_size_are_bounded(dify_job: Command, dify: StandIn) -> None:
     "url",
     ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "data:text/plain,x", "http:///x", "http://["],
 )
-def test_an_address_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, url: str) -> None:
+def test_address_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, url: str) -> None:
     told = returned("a.txt", "text/plain", 1, url)
     dify.apps[KEY] = App(KEY, outputs={"file": told})
     downloading(dify_job, dify)
@@ -425,7 +421,7 @@ def test_an_address_that_is_not_http_is_not_fetched(dify_job: Command, dify: Sta
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_an_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: StandIn) -> None:
+def test_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: StandIn) -> None:
     expired = recordings.load("1.11.2", "error-file-download-expired")
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(expired.bytes)}\r\n\r\n"
     with Saying(head.encode() + expired.bytes) as raw:
@@ -446,7 +442,7 @@ def test_an_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: S
         (b"", "closed the connection"),
     ],
 )
-def test_a_download_that_fails_is_a_warning_and_leaves_no_half_file(
+def test_download_that_fails_is_a_warning_and_leaves_no_half_file(
     dify_job: Command, dify: StandIn, answer: bytes, words: str
 ) -> None:
     with Saying(answer) as raw:
@@ -460,7 +456,7 @@ def test_a_download_that_fails_is_a_warning_and_leaves_no_half_file(
     assert not [request for request in raw.seen if b"uthorization" in request], "another host gets no key"
 
 
-def test_a_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
+def test_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
     dify_job: Command, dify: StandIn
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -480,7 +476,7 @@ def test_a_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_a_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
+def test_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("x", b"whole")])
     [url] = dify.files
     origin = dify.base_url.removesuffix("/v1")
@@ -493,7 +489,7 @@ def test_a_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn
     assert "Authorization" not in dify.received[-1].headers
 
 
-def test_the_files_of_the_recordings_are_found() -> None:
+def test_files_of_the_recordings_are_found() -> None:
     outputs = json.loads(recordings.load("1.11.2", "run-blocking-filemaker").bytes)["data"]["outputs"]
     [file] = set(files_in(outputs))
     assert file.name.endswith(".png")

@@ -114,7 +114,7 @@ def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Hom
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("logs", "--since", "+2h")], ids=" ".join)
-def test_a_time_that_nobody_understands_is_refused_with_examples(night: Home, words: tuple[str, ...]) -> None:
+def test_time_that_nobody_understands_is_refused_with_examples(night: Home, words: tuple[str, ...]) -> None:
     done = night(*words)
     assert (done.code, done.stdout) == (64, "")
     assert "write it as yesterday, 2h, 2026-01-31" in done.stderr
@@ -172,7 +172,7 @@ def test_logs_of_no_job_starts_nothing(night: Home, words: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("journal")
-def test_an_option_of_journalctl_is_asked_to_go_after_the_dashes(night: Home) -> None:
+def test_option_of_journalctl_is_asked_to_go_after_the_dashes(night: Home) -> None:
     done = night("logs", "-p", "err")
     assert (done.code, done.stdout) == (64, "")
     assert "dify-job logs -- -p" in done.stderr

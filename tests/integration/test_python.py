@@ -36,7 +36,7 @@ def config(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return path
 
 
-def test_a_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
+def test_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
     config: Path, server: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -51,7 +51,7 @@ def test_a_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
     assert logs == (logging.root.level, list(logging.root.handlers))
 
 
-def test_a_program_s_log_has_what_a_messenger_says_and_no_secret_of_its_address(
+def test_program_s_log_has_what_a_messenger_says_and_no_secret_of_its_address(
     config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     urls = config.with_name("urls")
@@ -132,7 +132,7 @@ def test_secrets_of_runs_at_once_are_all_hidden(monkeypatch: pytest.MonkeyPatch)
     assert len(redaction._secrets) == len(redaction._keys) == 400
 
 
-def test_the_package_itself_imports_next_to_nothing() -> None:
+def test_package_itself_imports_next_to_nothing() -> None:
     code = "import sys, dify_job; print([m for m in sys.modules if m[:9] == 'dify_job.' or m == 'requests'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -140,7 +140,7 @@ def test_the_package_itself_imports_next_to_nothing() -> None:
     assert set(dify_job.__all__) <= {name for name in dify_job.__all__ if hasattr(dify_job, name)}
 
 
-def test_the_original_call_is_awaited_and_has_its_four_fields(config: Path, server: StandIn) -> None:
+def test_original_call_is_awaited_and_has_its_four_fields(config: Path, server: StandIn) -> None:
     result = asyncio.run(manual_call_dify(config=config))
     assert result.success is True
     assert result.message == "workflow succeeded"
@@ -161,7 +161,7 @@ def test_calls_at_once_do_not_wait_for_each_other(config: Path, monkeypatch: pyt
     assert asyncio.run(both()) == [False, True]  # one run of a job at a time
 
 
-def test_a_call_takes_no_thread_of_the_loop_s_own(config: Path) -> None:
+def test_call_takes_no_thread_of_the_loop_s_own(config: Path) -> None:
     async def beside_a_full_pool() -> bool:
         loop, free = asyncio.get_running_loop(), threading.Event()
         loop.set_default_executor(ThreadPoolExecutor(1))
@@ -239,7 +239,7 @@ def test_what_a_signal_handler_raises_stops_the_run_in_dify_and_goes_on(
     )
 
 
-def test_a_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[..., None]) -> None:
+def test_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         interrupts(KeyboardInterrupt, lambda: True, times=2)
         began = time.monotonic()
@@ -248,7 +248,7 @@ def test_a_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[..
         assert time.monotonic() - began < 4  # one that looks for a run to stop takes 5 s
 
 
-def test_a_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
+def test_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
     status = scheduler_status(config=config)
     assert (status.running, status.job_name, status.next_run_time) == (False, "daily", None)
     assert "not installed" in status.message

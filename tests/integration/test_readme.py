@@ -33,7 +33,7 @@ def test_both_readmes_have_the_same_commands_and_config() -> None:
         assert blocks("README.md", language) == blocks("README.zh-CN.md", language)
 
 
-def test_the_config_of_the_readme_is_valid(dify_job: Command) -> None:
+def test_config_of_the_readme_is_valid(dify_job: Command) -> None:
     key = dify_job.home / "daily.key"
     key.write_text("app-x")
     key.chmod(0o600)
@@ -44,7 +44,7 @@ def test_the_config_of_the_readme_is_valid(dify_job: Command) -> None:
     assert (ran.code, ran.stdout) == (0, f"{config}: 1 job, no mistakes\n")
 
 
-def test_the_program_of_the_readme_runs(dify_job: Command, server: StandIn) -> None:
+def test_program_of_the_readme_runs(dify_job: Command, server: StandIn) -> None:
     config = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "DIFY_API_KEY"\n'
     (dify_job.home / "config.toml").write_text(config)
     home = dify_job.home
@@ -79,6 +79,6 @@ def test_each_link_to_a_file_leads_to_one(name: str) -> None:
     assert missing == []
 
 
-def test_the_message_ids_of_the_docs_are_those_of_the_journal() -> None:
+def test_message_ids_of_the_docs_are_those_of_the_journal() -> None:
     told = re.findall(r"`([0-9a-f]{32})`", (ROOT / "docs/monitoring.md").read_text())
     assert told == list(MESSAGE_IDS.values())

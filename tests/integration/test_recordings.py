@@ -77,7 +77,7 @@ def replay(server: StandIn, recording: Recording) -> Result:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")
-def test_the_outcome_of_a_recording(recording: Recording, servers: dict[str, StandIn]) -> None:
+def test_outcome_of_a_recording(recording: Recording, servers: dict[str, StandIn]) -> None:
     result = replay(servers[recording.version], recording)
     assert result.outcome == EXPECTED[recording.version, recording.name], result.message
     assert result.message
@@ -89,7 +89,7 @@ def test_the_outcome_of_a_recording(recording: Recording, servers: dict[str, Sta
         assert isinstance(told["data"]["outputs"], dict)
 
 
-def test_the_table_names_no_recording_that_is_not_there() -> None:
+def test_table_names_no_recording_that_is_not_there() -> None:
     assert {name for _, name in EXPECTED} == {recording.name for recording in RECORDINGS}
 
 
@@ -98,9 +98,7 @@ def test_the_table_names_no_recording_that_is_not_there() -> None:
     [r for r in RECORDINGS if len(r.parts) > 1 and len(r.bytes) < 30_000],
     ids=lambda r: f"{r.version}-{r.name}",
 )
-def test_a_recorded_stream_cut_anywhere_gives_the_same_events(
-    recording: Recording, campaign: Campaign
-) -> None:
+def test_recorded_stream_cut_anywhere_gives_the_same_events(recording: Recording, campaign: Campaign) -> None:
     whole = [read_event(event) for event in Parser().feed(recording.bytes)]
     stream = recording.bytes
     raw = list(Parser().feed(stream))

@@ -22,7 +22,7 @@ KEYS = [
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
 @pytest.mark.parametrize("version", ["0.15.3", "1.11.2", "1.12.1", "1.14.2"])
-def test_a_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None:
+def test_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None:
     with StandIn(APPS, version=version) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--mode", mode, "-i", "text=a=b", "-i", "empty=", env=env)
@@ -53,7 +53,7 @@ def test_a_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None
     ],
 )
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_the_exit_status_tells_how_it_ended(
+def test_exit_status_tells_how_it_ended(
     dify_job: Command, environ: dict[str, str], key: str, code: int, words: str, mode: str
 ) -> None:
     ran = dify_job("run", "--mode", mode, env=environ | {"DIFY_API_KEY": key})
@@ -64,7 +64,7 @@ def test_the_exit_status_tells_how_it_ended(
     assert words in ran.stderr
 
 
-def test_an_unreachable_server_is_69_with_one_sentence(dify_job: Command) -> None:
+def test_unreachable_server_is_69_with_one_sentence(dify_job: Command) -> None:
     env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": "http://127.0.0.1:1"}
     ran = dify_job("run", env=env)
     assert ran.code == 69
@@ -87,7 +87,7 @@ def test_partial_can_be_a_success(dify_job: Command, server: StandIn) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_run_on_the_server(
+def test_signal_stops_the_run_on_the_server(
     dify_job: Command, server: StandIn, environ: dict[str, str], signum: int
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
@@ -102,7 +102,7 @@ def test_a_signal_stops_the_run_on_the_server(
     assert time.monotonic() - began < 20
 
 
-def test_a_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
+def test_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
@@ -111,9 +111,7 @@ def test_a_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
     assert "could not be asked" in ran.result["message"]
 
 
-def test_the_second_signal_leaves_at_once(
-    dify_job: Command, environ: dict[str, str], server: StandIn
-) -> None:
+def test_second_signal_leaves_at_once(dify_job: Command, environ: dict[str, str], server: StandIn) -> None:
     stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
     server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
     process = dify_job.start("run", env=environ)
@@ -129,7 +127,7 @@ def test_the_second_signal_leaves_at_once(
     assert time.monotonic() - began < 1
 
 
-def test_the_deadline_stops_the_run_and_is_124(
+def test_deadline_stops_the_run_and_is_124(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     ran = dify_job("run", "--timeout", "1s", env=environ | {"DIFY_API_KEY": "app-slow"})
@@ -138,7 +136,7 @@ def test_the_deadline_stops_the_run_and_is_124(
     assert server.runs[0].stop_asked.is_set()
 
 
-def test_a_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as_life(
+def test_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as_life(
     dify_job: Command, server: StandIn
 ) -> None:
     config = dify_job.home / "c.toml"
@@ -157,7 +155,7 @@ def test_a_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as
     assert ran.result["duration_s"] < 5
 
 
-def test_a_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Command) -> None:
+def test_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         ran = dify_job("run", "--timeout", "1s", env=env)
@@ -195,7 +193,7 @@ def test_503_and_429_are_tried_again_and_counted(dify_job: Command) -> None:
     assert (ran.code, len(server.seen), ran.result["attempts"]) == (69, 3, 3)
 
 
-def test_an_entry_in_netrc_does_not_replace_the_key(
+def test_entry_in_netrc_does_not_replace_the_key(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     netrc = dify_job.home / ".netrc"
@@ -215,7 +213,7 @@ def test_an_entry_in_netrc_does_not_replace_the_key(
         f"HTTP/1.1 200 {KEY}\r\nContent-Length: x{KEY}\r\n\r\n",
     ],
 )
-def test_the_key_is_in_nothing_that_is_printed(dify_job: Command, level: str, face: str, reply: str) -> None:
+def test_key_is_in_nothing_that_is_printed(dify_job: Command, level: str, face: str, reply: str) -> None:
     with Saying(reply.encode()) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
         ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", face, env=env)
@@ -258,20 +256,20 @@ def test_what_is_wrong_before_the_call_is_a_result_too(
     assert server.received == []
 
 
-def test_a_wrong_command_is_64(dify_job: Command) -> None:
+def test_wrong_command_is_64(dify_job: Command) -> None:
     ran = dify_job("rnu")
     assert ran.code == 64
     assert "Did you mean run?" in ran.stderr
 
 
-def test_a_closed_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
+def test_closed_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
     read, write = os.pipe()
     os.close(read)
     assert dify_job("run", env=environ, stdout=write).code == 0
     os.close(write)
 
 
-def test_a_full_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
+def test_full_stdout_does_not_change_the_exit_status(dify_job: Command, environ: dict[str, str]) -> None:
     with Path("/dev/full").open("w") as full:
         ran = dify_job("run", env=environ, stdout=full)
         assert ran.code == 0
@@ -293,7 +291,7 @@ def test_scheduled_prints_no_result(dify_job: Command, environ: dict[str, str]) 
     assert (ran.code, ran.stdout) == (0, "")
 
 
-def test_the_output_file_is_written_when_the_run_succeeds(
+def test_output_file_is_written_when_the_run_succeeds(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     assert dify_job("run", "--output", "out.json", "-i", "text=你好", env=environ).code == 0

@@ -24,7 +24,7 @@ def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
     return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
 
 
-def test_a_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command) -> None:
+def test_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command) -> None:
     # What each back end then does: tests/unit/test_sched_due.py and test_sched_times.py
     config = dify_job.home / "c.toml"
     config.write_text(
@@ -42,7 +42,7 @@ def limit_files_to(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
+def test_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
     dify_job: Command, environ: dict[str, str]
 ) -> None:
     env = environ | {"PYTHONDONTWRITEBYTECODE": "1"}
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
     assert not (dify_job.home / "o.json").exists() or (dify_job.home / "o.json").stat().st_size == 0
 
 
-def test_a_disk_that_is_full_before_the_run_is_found_before_the_call(
+def test_disk_that_is_full_before_the_run_is_found_before_the_call(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     process = dify_job.start(
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_before_the_run_is_found_before_the_call(
     assert server.runs == []
 
 
-def test_a_lock_file_left_by_a_crash_or_a_reboot_locks_nothing(
+def test_lock_file_left_by_a_crash_or_a_reboot_locks_nothing(
     dify_job: Command, environ: dict[str, str]
 ) -> None:
     state = dify_job.home / "state"
@@ -82,7 +82,7 @@ def test_a_lock_file_left_by_a_crash_or_a_reboot_locks_nothing(
     assert dify_job("run", env=environ).code == 0
 
 
-def test_a_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
+def test_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     state = dify_job.home / "state"
@@ -115,7 +115,7 @@ def faketime() -> str:
 
 @pytest.mark.parametrize("step", ["+1d", "-1d"])
 @pytest.mark.parametrize(("key", "code", "seconds"), [("app-two-seconds", 0, 2), ("app-slow", 124, 4)])
-def test_a_clock_that_steps_during_the_run_moves_no_deadline(
+def test_clock_that_steps_during_the_run_moves_no_deadline(
     dify_job: Command, server: StandIn, step: str, key: str, code: int, seconds: float
 ) -> None:
     clock = dify_job.home / "clock"
@@ -145,7 +145,7 @@ def test_a_clock_that_steps_during_the_run_moves_no_deadline(
     ("words", "code"),
     [(("run",), 0), (("config", "show"), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
 )
-def test_a_working_directory_that_was_removed_is_no_fault(
+def test_working_directory_that_was_removed_is_no_fault(
     dify_job: Command, server: StandIn, words: tuple[str, ...], code: int
 ) -> None:
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m dify_job "$@"'

@@ -28,7 +28,7 @@ def test_installing_many_jobs_is_one_reload_one_enable_and_one_start(told: dict[
     assert len(units) == JOBS
 
 
-def test_an_unchanged_install_writes_nothing_and_reloads_nothing(told: dict[str, Any]) -> None:
+def test_unchanged_install_writes_nothing_and_reloads_nothing(told: dict[str, Any]) -> None:
     assert told["install, unchanged"]["calls"] == {"systemctl show": 1}
     written = [
         line
@@ -38,6 +38,6 @@ def test_an_unchanged_install_writes_nothing_and_reloads_nothing(told: dict[str,
     assert written == []
 
 
-def test_the_status_of_many_jobs_is_one_question(told: dict[str, Any]) -> None:
+def test_status_of_many_jobs_is_one_question(told: dict[str, Any]) -> None:
     assert told["status"]["calls"] == {"systemctl show": 1}
     assert told["status"]["writes"] == []

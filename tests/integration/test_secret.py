@@ -37,7 +37,7 @@ def key_of(job: Command) -> Path:
     return job.home / ".config/dify-job/credentials/daily.key"
 
 
-def test_the_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server: StandIn) -> None:
+def test_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server: StandIn) -> None:
     done = job("secret", "set", "daily", input=NEW)
     assert (done.code, done.stderr) == (0, "")
     assert key_of(job).read_text() == f"{NEW}\n"
@@ -60,7 +60,7 @@ def test_the_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, ser
         ("\n", 78, "no key came on standard input"),
     ],
 )
-def test_a_wrong_key_is_told_at_once_and_the_old_one_stays(
+def test_wrong_key_is_told_at_once_and_the_old_one_stays(
     job: Command, key: str, code: int, said: str
 ) -> None:
     done = job("secret", "set", input=key)
@@ -69,7 +69,7 @@ def test_a_wrong_key_is_told_at_once_and_the_old_one_stays(
     assert key_of(job).read_text() == f"{KEY}\n"
 
 
-def test_a_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
+def test_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
     refused = job("secret", "set", "daily", input="app-wrong-0123456789abcdef")
     assert "--no-check stores it all the same" in refused.stderr
     done = job("secret", "set", "daily", "--no-check", input="app-wrong-0123456789abcdef")
@@ -79,7 +79,7 @@ def test_a_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
 
 
 @pytest.mark.parametrize("why", ["unreachable", "unpublished"])
-def test_a_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
+def test_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
     new = NEW if why == "unreachable" else "app-unpublished-0123456789"
     if why == "unreachable":
         config = job.home / ".config/dify-job/config.toml"
@@ -90,7 +90,7 @@ def test_a_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server:
     assert key_of(job).read_text() == f"{new}\n"
 
 
-def test_a_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
+def test_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
     dify_job: Command, server: StandIn
 ) -> None:
     config = dify_job.home / ".config/dify-job/config.toml"
@@ -118,7 +118,7 @@ def test_another_file_that_sets_the_key_is_told_and_everything_is_as_it_was(
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
 
 
-def test_the_key_is_never_readable_by_others_nor_half_written(job: Command) -> None:
+def test_key_is_never_readable_by_others_nor_half_written(job: Command) -> None:
     """A reader that looks all the time, with a umask that hides nothing."""
     process = job.start("secret", "set", "daily", "--no-check", stdin=-1, umask=0)
     seen: set[tuple[int, str]] = set()
@@ -138,7 +138,7 @@ def test_the_key_is_never_readable_by_others_nor_half_written(job: Command) -> N
     assert list(key_of(job).parent.iterdir()) == [key_of(job)]
 
 
-def test_a_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
+def test_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
     key_of(job).parent.chmod(0o777)
     done = job("secret", "set", "daily", input=NEW)
     assert done.code == 78
@@ -146,7 +146,7 @@ def test_a_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
     assert key_of(job).read_text() == f"{KEY}\n"
 
 
-def test_a_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
+def test_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
     real = job.home / "vault"
     real.mkdir(mode=0o700)
     (real / "daily").write_text(f"{KEY}\n")
@@ -158,7 +158,7 @@ def test_a_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
     assert (real / "daily").read_text() == f"{NEW}\n"
 
 
-def test_a_key_that_other_jobs_share_is_told_with_their_names(job: Command) -> None:
+def test_key_that_other_jobs_share_is_told_with_their_names(job: Command) -> None:
     config = job.home / ".config/dify-job/config.toml"
     config.write_text(config.read_text() + f'[jobs.weekly]\napi_key_file = "{key_of(job)}"\n')
     assert "also used by: weekly" in job("secret", "set", "daily", input=NEW).stdout

@@ -54,7 +54,7 @@ def test_what_is_no_file_is_refused_before_the_call(
 
 
 @pytest.mark.parametrize("place", [link, fifo, directory])
-def test_a_template_that_asks_for_the_last_success_is_refused(
+def test_template_that_asks_for_the_last_success_is_refused(
     dify_job: Command, server: StandIn, place: Callable[[Path], None]
 ) -> None:
     config = dify_job.home / "c.toml"

@@ -32,7 +32,7 @@ def configure(dify_job: Command, server: StandIn, template: str, key: str = "inp
 
 @pytest.mark.parametrize("template", ENDLESS)
 @pytest.mark.parametrize("key", ["inputs", "output"])
-def test_the_deadline_ends_the_rendering(dify_job: Command, server: StandIn, template: str, key: str) -> None:
+def test_deadline_ends_the_rendering(dify_job: Command, server: StandIn, template: str, key: str) -> None:
     began = time.monotonic()
     done = dify_job(*configure(dify_job, server, template, key), "--timeout", "2s", env={"KEY": KEY})
     assert time.monotonic() - began < 10
@@ -44,9 +44,7 @@ def test_the_deadline_ends_the_rendering(dify_job: Command, server: StandIn, tem
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_the_first_signal_ends_the_rendering(
-    dify_job: Command, server: StandIn, signum: int, code: int
-) -> None:
+def test_first_signal_ends_the_rendering(dify_job: Command, server: StandIn, signum: int, code: int) -> None:
     process = dify_job.start(*configure(dify_job, server, ENDLESS[0]), env={"KEY": KEY})
     done = dify_job.signal_when(process, lambda: children(process), signum)
     assert done.code == code

@@ -49,13 +49,13 @@ def messages(base_url: str, seconds: float = 5) -> list[CallEvent]:
     return told
 
 
-def test_a_stream_without_chunks_that_just_ends_is_not_an_outcome(saying: Says) -> None:
+def test_stream_without_chunks_that_just_ends_is_not_an_outcome(saying: Says) -> None:
     server = saying(HEAD + b"\r\n" + event("workflow_started", id="r1"))
     kinds = [type(message) for message in messages(server.base_url)]
     assert kinds == [StreamOpened, StreamEvent, StreamClosed]
 
 
-def test_a_cut_in_a_chunk_is_told_as_broken(saying: Says) -> None:
+def test_cut_in_a_chunk_is_told_as_broken(saying: Says) -> None:
     server = saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
     [*_, last] = messages(server.base_url)
     assert last == ConnectionLost(sent=True, reason="the answer was cut off")
@@ -72,7 +72,7 @@ def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
     assert time.monotonic() - began < 5  # iter_lines would take minutes
 
 
-def test_a_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> None:
+def test_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> None:
     for base_url, words in (
         ("http://127.0.0.1:1/v1", "refused"),
         ("http://no.such.host.invalid/v1", "resolved"),
@@ -83,7 +83,7 @@ def test_a_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> N
         assert words in message.reason
 
 
-def test_a_reset_after_the_request_is_sent(saying: Says) -> None:
+def test_reset_after_the_request_is_sent(saying: Says) -> None:
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
@@ -115,9 +115,7 @@ def test_tls_is_verified_and_ca_file_is_what_mends_it(
     assert dify_job("run", "--config", str(config), env=env).code == 0
 
 
-def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(
-    dify_job: Command, saying: Says
-) -> None:
+def test_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job: Command, saying: Says) -> None:
     server = saying(FINISHED)
     proxy = server.address.replace("//", "//me:canary-password@")
     env = {
@@ -138,9 +136,7 @@ def test_a_proxy_of_the_environment_is_used_and_its_password_not_shown(
     assert "canary-password" not in ran.stdout + ran.stderr
 
 
-def test_a_warning_for_plain_http_is_not_given_for_loopback(
-    dify_job: Command, environ: dict[str, str]
-) -> None:
+def test_warning_for_plain_http_is_not_given_for_loopback(dify_job: Command, environ: dict[str, str]) -> None:
     assert "unencrypted" not in dify_job("run", env=environ).stderr
 
 
@@ -162,14 +158,14 @@ def test_no_proxy_is_honoured(dify_job: Command, saying: Says) -> None:
     assert (ran.code, len(server.seen)) == (69, 1)
 
 
-def test_a_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
+def test_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": "socks5://127.0.0.1:1"}
     ran = dify_job("run", "--timeout", "3s", env=env)
     assert ran.code == 69
     assert "requests[socks]" in ran.result["message"]
 
 
-def test_an_ipv6_address_is_an_address(dify_job: Command, saying: Says) -> None:
+def test_ipv6_address_is_an_address(dify_job: Command, saying: Says) -> None:
     server = saying(FINISHED, "::1")
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen)) == (0, 1)
@@ -192,7 +188,7 @@ def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the fix that is pasted calls openssl")
-def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
+def test_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
     dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
@@ -208,7 +204,7 @@ def test_a_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
     assert dify_job("run", "--config", str(config), env={"K": KEY}).code == 0
 
 
-def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command, saying: Says) -> None:
+def test_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command, saying: Says) -> None:
     packed = gzip.compress(event("workflow_started", id="r1")) + gzip.compress(
         event("workflow_finished", status="succeeded", outputs={"a": "报告"})
     )
@@ -218,16 +214,14 @@ def test_a_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command
     assert b"accept-encoding: identity" in server.seen[0].lower()
 
 
-def test_a_cookie_is_not_sent_back(dify_job: Command, saying: Says) -> None:
+def test_cookie_is_not_sent_back(dify_job: Command, saying: Says) -> None:
     server = saying(HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1"))
     dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert len(server.seen) > 1
     assert not [request for request in server.seen if b"cookie" in request.lower()]
 
 
-def test_a_huge_page_with_terminal_codes_becomes_a_short_plain_message(
-    dify_job: Command, saying: Says
-) -> None:
+def test_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: Command, saying: Says) -> None:
     message = "\x1b[2J\x1b]0;owned\x07 no\n" * 100_000 + KEY
     body = json.dumps({"code": "invalid_param", "message": message, "status": 400}).encode()
     server = saying(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)

@@ -50,7 +50,7 @@ def seen_as(looked_at: Job, app: AppProbe | None = None) -> HostContext:
         ("https://dify.example.com/v1", Severity.OK),
     ],
 )
-def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
+def test_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
     base_url: str, level: Severity
 ) -> None:
     assert check_transport(seen_as(job(base_url))).severity is level
@@ -59,7 +59,7 @@ def test_a_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
 @pytest.mark.parametrize(
     ("days", "level"), [(400, Severity.OK), (15, Severity.OK), (13, Severity.WARN), (0, Severity.WARN)]
 )
-def test_a_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
+def test_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
     seen = AppProbe(certificate_ends=NOW + timedelta(days=days, hours=1))
     check = check_transport(seen_as(job(), seen))
     assert check.severity is level
@@ -80,7 +80,7 @@ def test_where_a_key_is_edited(origins: dict[str, Origin], key: str, place: str)
     assert place_of(job(origins=origins), key) == place
 
 
-def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
+def test_origin_of_what_is_to_be_changed_is_named() -> None:
     origins = {"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}
     found = check_transport(seen_as(job("http://far.example.com/v1", origins=origins)))
     assert found.fix == "set base_url to https:// (/etc/x.toml:7)"
@@ -97,7 +97,7 @@ def test_the_origin_of_what_is_to_be_changed_is_named() -> None:
         (True, -3600.0, Severity.WARN),
     ],
 )
-def test_a_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
+def test_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Severity
 ) -> None:
     monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
@@ -152,7 +152,7 @@ def test_zone_data_that_the_machine_lacks_is_a_failure(
     assert settings.check_zone(seen_as(job())).severity is Severity.OK
 
 
-def test_the_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
+def test_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
@@ -204,7 +204,7 @@ def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
         ({"ALL_PROXY": "http://p:3128", "NO_PROXY": "example.com"}, "https://dify.example.com/v1", set()),
     ],
 )
-def test_a_proxy_counts_where_this_shell_would_go_through_it(
+def test_proxy_counts_where_this_shell_would_go_through_it(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], base_url: str, names: set[str]
 ) -> None:
     for name in list(os.environ):
@@ -238,7 +238,7 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     assert check(None) is Severity.WARN, "it left its socket behind"
 
 
-def test_an_interpreter_that_others_can_replace_is_not_run_by_doctor(
+def test_interpreter_that_others_can_replace_is_not_run_by_doctor(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """root runs doctor, and the job's run_as user owns the virtual environment."""

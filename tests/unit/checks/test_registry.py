@@ -88,7 +88,7 @@ def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch:
     assert [problem.name for problem in examine(context, Needs.CONFIG)] == ["config", "key"]
 
 
-def test_a_rejection_names_the_place_of_its_setting(context: HostContext) -> None:
+def test_rejection_names_the_place_of_its_setting(context: HostContext) -> None:
     origin = Origin(Source.FILE, "/a.toml", 7)
     job = context.job._replace(ca_file=Path("/nowhere.pem"), origins={"ca_file": origin})
     [error] = rejections(replace(context, job=job), Needs.CONFIG)

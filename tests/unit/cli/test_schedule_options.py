@@ -40,7 +40,7 @@ def test_every_form_of_a_schedule_is_understood(text: str, schedule: ScheduleCon
         ("", "."),
     ],
 )
-def test_an_answer_that_is_no_schedule_is_refused_with_the_forms(text: str, said: str) -> None:
+def test_answer_that_is_no_schedule_is_refused_with_the_forms(text: str, said: str) -> None:
     with pytest.raises(JobError, match=said) as raised:
         schedule_of_text(text)
     assert raised.value.hint == "write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5"

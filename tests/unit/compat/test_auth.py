@@ -21,7 +21,7 @@ BY_TOKEN = Guard(frozenset({0, 1000}), b"0123456789abcdef0123")
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"])
-def test_the_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) -> None:
+def test_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) -> None:
     BY_SOCKET.admit(ALICE)
     BY_SOCKET.admit(Peer("127.0.0.1", 0))
     BY_SOCKET.admit(Peer("::1", 0))
@@ -61,14 +61,14 @@ def test_others_do_not(peer: Peer) -> None:
         ["Host: localhost:8000", "Sec-Fetch-Site: "],
     ],
 )
-def test_a_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
+def test_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
     with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 403
 
 
 @pytest.mark.parametrize("fields", [[], ["Host: "], ["Host: a b"], ["Host: a@b"], ["Host: [::1"]])
-def test_a_host_is_needed(fields: list[str]) -> None:
+def test_host_is_needed(fields: list[str]) -> None:
     with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 400

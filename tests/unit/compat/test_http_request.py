@@ -70,7 +70,7 @@ def test_what_two_readers_could_read_differently_is_refused(head: bytes, status:
     assert caught.value.status == status
 
 
-def test_a_field_of_blanks_costs_no_more_than_another() -> None:
+def test_field_of_blanks_costs_no_more_than_another() -> None:
     assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
     began = time.process_time()
     with pytest.raises(HttpError):
@@ -78,7 +78,7 @@ def test_a_field_of_blanks_costs_no_more_than_another() -> None:
     assert time.process_time() - began < 1
 
 
-def test_a_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
+def test_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
     assert end_of_head(CALL[:-1]) is None
     assert end_of_head(CALL + b"rest") == len(CALL)
     with pytest.raises(HttpError, match="CR LF"):
@@ -98,7 +98,7 @@ def test_no_bytes_bring_it_down(data: bytes) -> None:
 
 
 @given(st.integers(0, len(CALL) - 1), st.binary(min_size=1, max_size=3))
-def test_a_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
+def test_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
     head = CALL[:at] + put + CALL[at + len(put) :]
     try:
         end = end_of_head(head)

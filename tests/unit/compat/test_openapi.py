@@ -5,7 +5,7 @@ import json
 from dify_job.compat.openapi import openapi
 
 
-def test_the_description_has_each_call_with_its_method() -> None:
+def test_description_has_each_call_with_its_method() -> None:
     told = openapi(["daily", "weekly"])
     assert json.loads(json.dumps(told)) == told
     assert {path: list(calls) for path, calls in told["paths"].items()} == {

@@ -23,7 +23,7 @@ def line(
     return LINE.format(here=here, there=there, state=state, uid=uid, inode=inode)
 
 
-def test_the_kernel_s_table_tells_the_owner() -> None:
+def test_kernel_s_table_tells_the_owner() -> None:
     assert owner_of([line()], *ENDS) == 1000
     assert owner_of([line(here=V6_HERE, there=V6_THERE, uid=1001)], *ENDS) == 1001
     assert owner_of([line(here=V4_THERE, there=V4_HERE, uid=0)], *ENDS) is None  # our own end
@@ -33,7 +33,7 @@ def test_the_kernel_s_table_tells_the_owner() -> None:
     assert owner_of(["", "nonsense", line(here="zz:1")], *ENDS) is None
 
 
-def test_a_connection_of_this_machine_has_its_owner(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_connection_of_this_machine_has_its_owner(pair: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = pair
     assert peer_of(accepted).uid == os.geteuid()
     client.close()

@@ -64,7 +64,7 @@ def test_what_asks_for_the_head_gets_no_body(pair: tuple[socket.socket, socket.s
     assert body == b""
 
 
-def test_a_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
     served(pair)
     head = CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
     pair[0].sendall(head)
@@ -76,7 +76,7 @@ def test_a_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, 
     assert everything(pair[0]).endswith(b'{"got": 6}')
 
 
-def test_a_head_that_drips_is_cut_off(
+def test_head_that_drips_is_cut_off(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanging, "_HEAD_WITHIN", 0.6)
@@ -96,7 +96,7 @@ def test_a_head_that_drips_is_cut_off(
     assert time.monotonic() - began < 5
 
 
-def test_a_body_that_does_not_come_is_cut_off(
+def test_body_that_does_not_come_is_cut_off(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanging, "_BODY_WITHIN", 0.3)
@@ -119,7 +119,7 @@ def test_ten_megabytes_are_refused_and_the_answer_arrives(pair: tuple[socket.soc
     assert everything(pair[0]).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_peer_that_leaves_is_no_trouble(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_peer_that_leaves_is_no_trouble(pair: tuple[socket.socket, socket.socket]) -> None:
     told = served(pair)
     pair[0].sendall(CALL[:10])
     pair[0].close()

@@ -53,7 +53,7 @@ def test_files_with_a_leading_dot_are_passed_over(tmp_path: Path, name: str) -> 
         ("[jobs.bad]\ninputs.a = 0x" + "f" * 5000 + "\n", ["bad"]),
     ],
 )
-def test_a_broken_file_fails_the_jobs_that_need_it(
+def test_broken_file_fails_the_jobs_that_need_it(
     tmp_path: Path, content: str | bytes, broken_jobs: list[str]
 ) -> None:
     main = MAIN + "[jobs.second]\n" if broken_jobs == ["good"] else MAIN
@@ -76,20 +76,20 @@ def test_a_broken_file_fails_the_jobs_that_need_it(
         pick_all(config, [])
 
 
-def test_a_broken_file_concerns_the_job_of_its_name(tmp_path: Path) -> None:
+def test_broken_file_concerns_the_job_of_its_name(tmp_path: Path) -> None:
     main = "[jobs.good]\n[jobs.other]\n[jobs.third]\n"
     config = load(tmp_path, main, **{"other": "garbage", "good.schedule": "[jobs.gone]\n every = "})
     assert (list(config.jobs), sorted(config.broken)) == (["third"], ["good", "other"])
 
 
-def test_a_job_that_only_a_broken_file_can_have_is_answered_with_its_mistake(tmp_path: Path) -> None:
+def test_job_that_only_a_broken_file_can_have_is_answered_with_its_mistake(tmp_path: Path) -> None:
     config = load(tmp_path, new="garbage")
     with pytest.raises(JobError, match=r"new\.toml is not TOML"):
         pick(config, "new")
     assert pick(config, None).name == "good"
 
 
-def test_a_job_that_may_stand_in_an_unreadable_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+def test_job_that_may_stand_in_an_unreadable_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
     config = load(tmp_path, teams="garbage")
     with pytest.raises(JobError, match=r"'reports'.*teams\.toml is not TOML") as raised:
         pick(config, "reports")
@@ -117,7 +117,7 @@ def test_what_is_no_file_blocks_nothing_and_fails_nobody(tmp_path: Path, kind: s
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
-def test_a_file_that_cannot_be_read_may_say_something_of_every_job(tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_may_say_something_of_every_job(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents):
         if parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o755)
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_may_say_something_of_every_job(tmp_path: Pat
         os.seteuid(0)
 
 
-def test_a_mistake_in_one_job_of_the_config_leaves_the_others(tmp_path: Path) -> None:
+def test_mistake_in_one_job_of_the_config_leaves_the_others(tmp_path: Path) -> None:
     config = load(tmp_path, MAIN + '[jobs.bad]\ntimout = "1h"\n')
     assert (list(config.jobs), list(config.broken), config.names) == (["good"], ["bad"], ("good", "bad"))
     with pytest.raises(JobError, match="several jobs"):

@@ -55,13 +55,13 @@ def test_lines_of_other_programs_are_passed_over(line_end: str) -> None:
     )
 
 
-def test_the_environment_needs_nothing_of_a_foreign_env_file() -> None:
+def test_environment_needs_nothing_of_a_foreign_env_file() -> None:
     for content in (FOREIGN.encode(), "A=\xe9\n".encode("latin-1"), b"\x80\xff\0" * 100, b"\xff\xfe"):
         Path(".env").write_bytes(content)
         assert key_of(read(DIFY_API_KEY="app-1", DIFY_BASE_URL="http://d")) == "app-1"
 
 
-def test_a_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
+def test_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
     Path(".env").write_text('A=1\nDIFY_API_KEY="app-x\n')
     assert key_of(read(DIFY_API_KEY="app-1")) == "app-1"
     with pytest.raises(JobError, match="line 2: the quotes of DIFY_API_KEY are not closed") as raised:
@@ -72,21 +72,21 @@ def test_a_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
         read()
 
 
-def test_a_directory_named_env_is_no_env_file() -> None:
+def test_directory_named_env_is_no_env_file() -> None:
     Path(".env").mkdir()
     assert read().warnings == ()
     with pytest.raises(JobError, match=r"\.env cannot be read: Is a directory"):
         load_config(env_file=Path(".env"), environ={})
 
 
-def test_an_endless_env_file_is_not_read() -> None:
+def test_endless_env_file_is_not_read() -> None:
     Path(".env").write_bytes(b"A=" + b"x" * 2_000_000)
     assert "larger than" in read().warnings[0]
     with pytest.raises(JobError, match="larger than"):
         load_config(env_file=Path("/dev/zero"), environ={})
 
 
-def test_a_named_env_file_can_be_a_pipe() -> None:
+def test_named_env_file_can_be_a_pipe() -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, b"DIFY_API_KEY=app-piped\n")
     os.close(write_end)
@@ -95,7 +95,7 @@ def test_a_named_env_file_can_be_a_pipe() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-8"])
-def test_an_env_file_of_windows_is_read(encoding: str) -> None:
+def test_env_file_of_windows_is_read(encoding: str) -> None:
     Path(".env").write_bytes('DIFY_END_USER="宁"\r\nDIFY_API_KEY=app-2\r\n'.encode(encoding))
     config = read()
     assert (key_of(config), config.jobs["default"].end_user) == ("app-2", "宁")
@@ -118,7 +118,7 @@ def test_an_env_file_of_windows_is_read(encoding: str) -> None:
         ("#no-comment", "#no-comment"),
     ],
 )
-def test_a_value_stays_as_it_was_written(written: str, value: str) -> None:
+def test_value_stays_as_it_was_written(written: str, value: str) -> None:
     assert dict(parse_dotenv(f"A={written}\nB=1").variables) == {"A": value, "B": "1"}
 
 
@@ -137,11 +137,11 @@ def test_a_value_stays_as_it_was_written(written: str, value: str) -> None:
         ("\ufeffA=b\r", "b"),
     ],
 )
-def test_a_line_of_an_env_file(line: str, value: str) -> None:
+def test_line_of_an_env_file(line: str, value: str) -> None:
     assert parse_dotenv(line).variables == {"A": value}
 
 
-def test_a_json_text_with_escapes_reaches_the_inputs() -> None:
+def test_json_text_with_escapes_reaches_the_inputs() -> None:
     Path(".env").write_text(r'DIFY_INPUTS="{\"a\": \"\u4e2d\", \"b\": \"x\ny\"}"')
     assert dict(read().jobs["default"].inputs) == {"a": "中", "b": "x\ny"}
 
@@ -162,7 +162,7 @@ def test_a_json_text_with_escapes_reaches_the_inputs() -> None:
         ("   ", "is empty"),
     ],
 )
-def test_a_mistake_around_a_key_is_named_without_the_key(text: str, said: str) -> None:
+def test_mistake_around_a_key_is_named_without_the_key(text: str, said: str) -> None:
     with pytest.raises(JobError, match=said) as raised:
         check_key(text, "a test")
     assert "canary" not in raised.value.message + str(raised.value.hint)

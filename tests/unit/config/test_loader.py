@@ -21,7 +21,7 @@ def mistake(path: Path) -> str:
     return raised.value.message
 
 
-def test_the_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> None:
+def test_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> None:
     path = config(tmp_path, '[defaults]\ntimeout = "1h"\nmode = "blocking"\n[jobs.a]\ntimeout = "5min"\n')
     job = load_config(path, environ={}).jobs["a"]
     assert (job.timeout, job.mode) == (300, "blocking")
@@ -44,7 +44,7 @@ def test_relative_path_counts_from_the_directory_of_the_config(
 
 
 @pytest.mark.parametrize("written", ['api_key_file = "/srv/key"\nevery = "1h"', ""])
-def test_a_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
+def test_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
     tmp_path: Path, written: str
 ) -> None:
     (tmp_path / "c.toml").write_text(f"[jobs.default]\n{written}\n")
@@ -118,20 +118,20 @@ def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Pa
         ("[jobs.a\n", "is not TOML"),
     ],
 )
-def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+def test_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
     path = config(tmp_path, text)
     assert words in mistake(path)
     assert str(path) in mistake(path)
 
 
 @pytest.mark.parametrize("line", ["every = 1h", "timezone = Asia/Shanghai", "run_as = reports"])
-def test_a_text_without_its_quotes_is_what_the_hint_is_about(tmp_path: Path, line: str) -> None:
+def test_text_without_its_quotes_is_what_the_hint_is_about(tmp_path: Path, line: str) -> None:
     with pytest.raises(JobError, match="at line 2, column") as raised:
         load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
     assert (raised.value.hint or "").startswith("texts stand in quotes")
 
 
-def test_a_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
+def test_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b'\xef\xbb\xbf[jobs.a]\r\nevery = "2h"\r\n')
     assert load_config(path, environ={}).jobs["a"].schedule.every == 7200
@@ -168,7 +168,7 @@ def test_pick_wants_a_name_where_there_are_several(tmp_path: Path) -> None:
         ("http://[::1]:5001//v1//", "http://[::1]:5001/v1"),
     ],
 )
-def test_a_base_url_is_taken_with_or_without_v1(tmp_path: Path, written: str, meant: str) -> None:
+def test_base_url_is_taken_with_or_without_v1(tmp_path: Path, written: str, meant: str) -> None:
     assert (
         load_config(config(tmp_path, f'[jobs.a]\nbase_url = "{written}"\n'), environ={}).jobs["a"].base_url
         == meant
@@ -188,7 +188,7 @@ def test_root_refuses_a_config_that_others_can_change(tmp_path: Path, owner: str
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to root alone a config must be root's")
-def test_the_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path: Path) -> None:
+def test_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path: Path) -> None:
     path = config(tmp_path, "[jobs.a]\n")
     path.chmod(0o666)
     path.parent.chmod(0o777)

@@ -53,29 +53,29 @@ def fault(tmp_path: Path, mode: int, *, private: bool = False) -> str | None:
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o660, 0o644])
-def test_a_private_group_may_write(accounts: Accounts, tmp_path: Path, mode: int) -> None:
+def test_private_group_may_write(accounts: Accounts, tmp_path: Path, mode: int) -> None:
     accounts.members = ["dana", "root"]
     assert fault(tmp_path, mode) is None
 
 
-def test_the_world_may_not_write(accounts: Accounts, tmp_path: Path) -> None:
+def test_world_may_not_write(accounts: Accounts, tmp_path: Path) -> None:
     assert accounts.members == []
     assert fault(tmp_path, 0o666) == "can be written by others"
 
 
-def test_a_group_with_another_member_is_others(accounts: Accounts, tmp_path: Path) -> None:
+def test_group_with_another_member_is_others(accounts: Accounts, tmp_path: Path) -> None:
     accounts.members = ["eve"]
     assert fault(tmp_path, 0o664) == "can be written by others"
     accounts.members = ["nobody-knows"]
     assert fault(tmp_path, 0o664) == "can be written by others"
 
 
-def test_a_group_that_is_anothers_primary_one_is_others(accounts: Accounts, tmp_path: Path) -> None:
+def test_group_that_is_anothers_primary_one_is_others(accounts: Accounts, tmp_path: Path) -> None:
     accounts.users["eve"] = (OTHER, GROUP)
     assert fault(tmp_path, 0o664) == "can be written by others"
 
 
-def test_a_primary_group_of_another_name_may_have_members_that_nobody_lists(
+def test_primary_group_of_another_name_may_have_members_that_nobody_lists(
     accounts: Accounts, tmp_path: Path
 ) -> None:
     accounts.group = "domain users"
@@ -85,7 +85,7 @@ def test_a_primary_group_of_another_name_may_have_members_that_nobody_lists(
     assert fault(tmp_path, 0o664) is None
 
 
-def test_an_access_control_list_may_name_others(
+def test_access_control_list_may_name_others(
     accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert accounts.members == []
@@ -99,7 +99,7 @@ def test_no_group_reads_a_private_file(accounts: Accounts, tmp_path: Path) -> No
     assert fault(tmp_path, 0o600, private=True) is None
 
 
-def test_a_place_where_a_key_could_be_replaced_is_refused_with_the_command(tmp_path: Path) -> None:
+def test_place_where_a_key_could_be_replaced_is_refused_with_the_command(tmp_path: Path) -> None:
     place = tmp_path / "open dir"
     place.mkdir()
     place.chmod(0o777)

@@ -27,7 +27,7 @@ def test_every_time_span_needs_a_unit(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [*SPANS, "retry.max_wait"])
-def test_the_unit_for_months_alone_is_ambiguous(key: str) -> None:
+def test_unit_for_months_alone_is_ambiguous(key: str) -> None:
     for value in ("30M", "1h 30M", "30 M"):
         with pytest.raises(ValueError, match="30min for minutes or 30month for months"):
             read(key, value)
@@ -48,7 +48,7 @@ def test_nothing_needs_no_unit() -> None:
 
 
 @pytest.mark.parametrize("text", ["100d", "90min", "1h 30min", "2w", "36h", "1month", "1500ms", "0.5h"])
-def test_a_time_span_is_shown_as_it_was_written(text: str) -> None:
+def test_time_span_is_shown_as_it_was_written(text: str) -> None:
     span = timespan(text)
     assert timespan_text(span) == text
     assert timespan(span) is span
@@ -69,7 +69,7 @@ def test_a_time_span_is_shown_as_it_was_written(text: str) -> None:
         (0.25, "250ms"),
     ],
 )
-def test_a_computed_time_span_has_no_months_or_years(seconds: float, text: str) -> None:
+def test_computed_time_span_has_no_months_or_years(seconds: float, text: str) -> None:
     assert format_timespan(seconds) == text
     assert timespan(text) == seconds
     assert timespan_text(TimeSpan(seconds)) == text
@@ -131,7 +131,7 @@ def test_what_is_no_user_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["reports", "_apt", "john.doe", "svc-1", "7up", "machine$", "a@b.example"])
-def test_a_user_name_is_taken(name: str) -> None:
+def test_user_name_is_taken(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 
 
@@ -146,19 +146,19 @@ def test_a_user_name_is_taken(name: str) -> None:
         "https://dify.example.com/v1?key=app-canary-0123456789",
     ],
 )
-def test_a_key_in_place_of_an_address_is_refused_and_not_shown(value: str) -> None:
+def test_key_in_place_of_an_address_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match=r"address|user or password") as raised:
         FIELDS["base_url"](value)
     assert "canary" not in str(raised.value)
 
 
-def test_a_key_in_place_of_a_variables_name_is_refused_and_not_shown() -> None:
+def test_key_in_place_of_a_variables_name_is_refused_and_not_shown() -> None:
     for value in ("app-canary-0123456789", "$KEY", "A B", "1A"):
         with pytest.raises(ValueError, match="name of an environment variable") as raised:
             FIELDS["api_key_env"](value)
         assert "canary" not in str(raised.value)
 
 
-def test_a_title_of_several_lines_is_one_line() -> None:
+def test_title_of_several_lines_is_one_line() -> None:
     assert FIELDS["description"]("Daily\n  report\n") == "Daily report"
     assert FIELDS["description"]("a\x1b]0;x\x07\0") == "a\ufffd]0;x\ufffd\ufffd"

@@ -70,7 +70,7 @@ def test_every_key_has_a_value_to_try_and_a_place_in_the_job() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_a_key_that_reaches_an_installed_file_changes_its_fingerprint_and_no_other_does(
+def test_key_that_reaches_an_installed_file_changes_its_fingerprint_and_no_other_does(
     setting: Setting, tmp_path: Path
 ) -> None:
     plain = job_spec(job_with(tmp_path), Path("/c")).fingerprint
@@ -79,7 +79,7 @@ def test_a_key_that_reaches_an_installed_file_changes_its_fingerprint_and_no_oth
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_a_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> None:
+def test_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> None:
     job = job_with(tmp_path, given(setting))
     value = setting.value(job)
     written = tomllib.loads(f"value = {toml(setting.write(value))}")["value"]
@@ -93,7 +93,7 @@ def test_a_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_the_manual_tells_the_default_that_there_is(setting: Setting, tmp_path: Path) -> None:
+def test_manual_tells_the_default_that_there_is(setting: Setting, tmp_path: Path) -> None:
     default = setting.value(job_with(tmp_path))
     if isinstance(default, (str, float)) and not isinstance(default, bool) and default:
         assert f"`{setting.write(default)}`" in setting.text

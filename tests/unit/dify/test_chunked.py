@@ -19,7 +19,7 @@ def body_of(*pieces: bytes) -> bytes:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 300)))
-def test_a_body_comes_back_whole_however_it_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+def test_body_comes_back_whole_however_it_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
     stream = chunked(*bodies)
     edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     assert body_of(*(stream[a:b] for a, b in itertools.pairwise(edges))) == b"".join(bodies)
@@ -42,7 +42,7 @@ def test_what_has_come_of_a_chunk_is_given_at_once() -> None:
 
 
 @pytest.mark.parametrize("end", [b"0\r\n", b"0\n", b"0; last\r\n", b"000\r\nTrailer: 1\r\n\r\n"])
-def test_the_last_chunk_ends_it_before_its_trailer(end: bytes) -> None:
+def test_last_chunk_ends_it_before_its_trailer(end: bytes) -> None:
     chunks = Chunks()
     assert chunks.feed(b"1\r\nx\r\n" + end) == b"x"
     assert chunks.ended

@@ -27,7 +27,7 @@ def test_every_recorded_form_is_read_whole(version: str, name: str) -> None:
     assert read.limits.image == 10 * 1024 * 1024
 
 
-def test_the_fields_of_the_recorded_echo_app() -> None:
+def test_fields_of_the_recorded_echo_app() -> None:
     read = read_parameters(load("1.14.2", "parameters-echo").bytes)
     assert read is not None
     assert read.field("text") == FormField(
@@ -42,7 +42,7 @@ def test_the_fields_of_the_recorded_echo_app() -> None:
     assert read.field("nobody") is None
 
 
-def test_the_file_fields_name_what_they_take_and_the_limits_are_bytes() -> None:
+def test_file_fields_name_what_they_take_and_the_limits_are_bytes() -> None:
     read = read_parameters(load("1.11.2", "parameters-file-small-limit").bytes)
     assert read is not None
     docs = read.field("docs")
@@ -100,7 +100,7 @@ def test_what_is_not_an_answer_of_dify_is_none(body: bytes) -> None:
         ("obj", [1], "must be a table (a JSON object)"),
     ],
 )
-def test_a_value_is_refused_where_the_recorded_servers_refuse_it(
+def test_value_is_refused_where_the_recorded_servers_refuse_it(
     variable: str, value: object, fault: str | None
 ) -> None:
     read = read_parameters(load("1.12.1", "parameters-echo").bytes)

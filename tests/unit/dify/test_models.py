@@ -77,7 +77,7 @@ def test_any_bytes_are_read_or_passed_over(body: bytes) -> None:
 @pytest.mark.parametrize(
     "version", ["", "1", "1.", "x.y", "²", "1.²", "-1.0", "9" * 5000 + ".1", "1.14.2", "v1.2"]
 )
-def test_a_version_that_is_none_is_none(version: str) -> None:
+def test_version_that_is_none_is_none(version: str) -> None:
     told = models.version_of({"X-Version": version})
     assert told == ((1, 14) if version == "1.14.2" else None)
 
@@ -114,6 +114,6 @@ def test_only_difys_own_words_say_that_there_is_no_such_run() -> None:
         assert models.read_detail(status, body) is None
 
 
-def test_the_json_of_some_other_service_is_no_refusal_of_difys() -> None:
+def test_json_of_some_other_service_is_no_refusal_of_difys() -> None:
     assert models.read_answer(b'{"code": 0, "message": "ok", "data": {}}') is None
     assert isinstance(models.read_answer(b'{"code": "x", "message": "no", "status": 400}'), ApiError)

@@ -57,7 +57,7 @@ def test_every_stream_gives_the_same_events_at_every_cut(name: str) -> None:
         assert parse(stream[:cut], stream[cut:]) == expected, cut
 
 
-def test_an_event_is_given_with_the_first_byte_of_its_line_end() -> None:
+def test_event_is_given_with_the_first_byte_of_its_line_end() -> None:
     assert parse(b"data: 1\r\r") == [("message", b"1")]
 
 

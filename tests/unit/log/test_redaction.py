@@ -6,7 +6,7 @@ from dify_job import log
 from dify_job.log import redaction
 
 
-def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
     log.hide('a"b\\c d/é', is_key=True)
@@ -20,7 +20,7 @@ def test_a_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.Monke
         assert "b%5C" not in log.redact(shown)
 
 
-def test_a_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
     for secret in ("true", "null", "1234", "success", "message"):

@@ -68,7 +68,7 @@ def test_compiled_catalogue_has_the_same_translations(domain: str) -> None:
             assert translations.gettext(template) == translation
 
 
-def test_a_message_is_english_text() -> None:
+def test_message_is_english_text() -> None:
     message = msg("{path} cannot be read: {reason}", path="/k", reason="Permission denied")
     assert message == "/k cannot be read: Permission denied"
     assert json.dumps(message) == '"/k cannot be read: Permission denied"'

@@ -30,7 +30,7 @@ OTHER_CONFIG = Reader(config_options=("--config", "/srv/my jobs.toml"))
         (("echo", "{x}"), False, ROOT, "echo '{x}'"),
     ],
 )
-def test_a_command_is_what_the_reader_has_to_type(
+def test_command_is_what_the_reader_has_to_type(
     argv: tuple[str, ...], needs_root: bool, reader: Reader, typed: str
 ) -> None:
     wanted = command(*argv, needs_root=needs_root)
@@ -42,14 +42,14 @@ def test_text_without_commands_stays() -> None:
     assert for_reader("dify-job status", BY_SUDO) == "dify-job status"
 
 
-def test_a_command_can_be_copied() -> None:
+def test_command_can_be_copied() -> None:
     one = command("dify-job", "status", needs_root=True)
     for same in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert isinstance(same, Command)
         assert (same.argv, same.needs_root, str(same)) == (one.argv, True, "dify-job status")
 
 
-def test_a_problem_for_programs_is_english_text() -> None:
+def test_problem_for_programs_is_english_text() -> None:
     problem = Problem("key", Severity.FAIL, msg("{path} is missing", path="/k"), command("dify-job", "init"))
     assert problem.for_reader(BY_SUDO).as_json() == {
         "check": "key",

@@ -20,7 +20,7 @@ def run(minutes_ago: float, outcome: str = "succeeded", run_id: str | None = Non
     return RunRecord.of(told | ({"workflow_run_id": run_id} if run_id else {}))
 
 
-def test_a_run_that_was_settled_later_stands_at_its_own_time(tmp_path: Path) -> None:
+def test_run_that_was_settled_later_stands_at_its_own_time(tmp_path: Path) -> None:
     younger, settled = record(NOW - timedelta(minutes=30)), record(NOW - timedelta(hours=1), "unknown")
     write_history(tmp_path, [younger, settled])
     assert [run.outcome for run in job_history("a", tmp_path).runs] == ["unknown", "succeeded"]
@@ -35,7 +35,7 @@ def test_history_of_several_jobs_is_newest_first(tmp_path: Path) -> None:
     assert [one.job for one in newest_first(histories, since=NOW - timedelta(minutes=90))] == ["a"]
 
 
-def test_a_record_without_a_time_is_the_oldest_and_never_since() -> None:
+def test_record_without_a_time_is_the_oldest_and_never_since() -> None:
     undated = RunRecord(call_time="nonsense", outcome="failed", exit_code=80, message="x")
     history = JobHistory("a", Path("/"), (run(5), undated))
     assert newest_first([history])[-1].run is undated
@@ -54,7 +54,7 @@ def test_skips_and_successes_are_no_failures() -> None:
     assert [one.outcome for one in runs if has_failed(one)] == ["timeout", "killed"]
 
 
-def test_a_history_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_history_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").mkdir()
     unreadable = job_history("a", tmp_path)
     assert unreadable.error is not None

@@ -73,7 +73,7 @@ def test_any_text_is_a_past_time_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, int(NOW.timestamp())))
-def test_a_time_that_history_prints_is_read_back(seconds: int) -> None:
+def test_time_that_history_prints_is_read_back(seconds: int) -> None:
     at = datetime.fromtimestamp(seconds, UTC)
     assert parse_since(f"{at:%Y-%m-%d %H:%M:%S %Z}", NOW) == at
     assert parse_since(at.isoformat(), NOW) == at

@@ -36,7 +36,7 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
     assert all(columns_of(line) <= max(width, longest) for line in lines)
 
 
-def test_a_long_word_is_not_broken_so_that_it_can_be_copied() -> None:
+def test_long_word_is_not_broken_so_that_it_can_be_copied() -> None:
     word = "5f2c9a1e-8f6c-4f55-8d2c-6a51e1d4b8aa"
     assert f"    {word}" in indented(f"the run {word} failed", 30, 4)
 

@@ -78,7 +78,7 @@ def test_what_holds_and_what_is_there_instead(path: str, wanted: Any, words: str
     assert (found is None) if words is None else (found or "").startswith(words.replace("\\\\", "\\"))
 
 
-def test_a_search_that_never_ends_is_ended() -> None:
+def test_search_that_never_ends_is_ended() -> None:
     began = time.monotonic()
     wanted = Expectation(regex="(a+)+$")
     found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
@@ -130,7 +130,7 @@ def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
         ('env = ["DIFY_API_KEY"]', "the key is no input"),
     ],
 )
-def test_a_mistake_is_found_when_the_config_is_read_with_its_line(
+def test_mistake_is_found_when_the_config_is_read_with_its_line(
     tmp_path: Path, line: str, words: str
 ) -> None:
     path = tmp_path / "c.toml"

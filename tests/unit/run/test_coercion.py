@@ -121,7 +121,7 @@ def test_when_the_form_is_needed(inputs: dict[str, Any], needed: bool) -> None:
 
 
 @pytest.mark.parametrize("version", FORMS)
-def test_a_json_object_is_sent_as_its_server_takes_it(version: str) -> None:
+def test_json_object_is_sent_as_its_server_takes_it(version: str) -> None:
     field = form_of(version).field("obj")
     assert field is not None
     as_text = VERSIONS[version] < (1, 12)

@@ -33,7 +33,7 @@ def test_cron_expressions_mean_the_same_200_times_as_calendars(campaign: Campaig
         assert len(got) == 200 or got[-1].year > 2150, expression  # systemd's calendar ends in 2200
 
 
-def test_the_real_systemd_elapses_when_cron_would_run() -> None:
+def test_real_systemd_elapses_when_cron_would_run() -> None:
     chance = random.Random(252)
     for _ in range(60):
         expression = random_cron(chance)
@@ -48,7 +48,7 @@ def test_the_real_systemd_elapses_when_cron_would_run() -> None:
 @pytest.mark.parametrize(
     "name", ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually", "@Daily"]
 )
-def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
+def test_macro_of_cron_is_what_the_manual_says(name: str) -> None:
     meant = {
         "@hourly": "0 * * * *",
         "@weekly": "0 0 * * 0",
@@ -75,7 +75,7 @@ def test_a_macro_of_cron_is_what_the_manual_says(name: str) -> None:
         ("*/25 * * * *", ("*-*-* *:00,25,50:00",)),
     ],
 )
-def test_a_cron_expression_becomes_these_calendars(expression: str, lines: tuple[str, ...]) -> None:
+def test_cron_expression_becomes_these_calendars(expression: str, lines: tuple[str, ...]) -> None:
     assert cron_expr.calendars_of(cron_expr.read_cron(expression)) == lines
 
 
@@ -104,7 +104,7 @@ def test_a_cron_expression_becomes_these_calendars(expression: str, lines: tuple
         ("0 0 1;rm * *", "is not from 1 to 31"),
     ],
 )
-def test_a_cron_expression_that_is_none_or_means_another_thing_is_refused(expression: str, why: str) -> None:
+def test_cron_expression_that_is_none_or_means_another_thing_is_refused(expression: str, why: str) -> None:
     with pytest.raises(JobError, match="cron = ") as refused:
         cron_expr.read_cron(expression)
     assert why in refused.value.message

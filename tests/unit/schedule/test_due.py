@@ -117,7 +117,7 @@ def test_after_three_days_off_catch_up_makes_up_for_them_once_at_the_next_tick(t
 
 
 @pytest.mark.parametrize("hours", [1.5, 6, 24])
-def test_an_interval_that_divides_a_day_is_caught_up_with_under_cron_too(hours: float) -> None:
+def test_interval_that_divides_a_day_is_caught_up_with_under_cron_too(hours: float) -> None:
     """Cron's own lines would just go on: the first tick after the outage makes up for it, once."""
     times = ScheduleConfig(every=hours * 3600.0, catch_up=True)
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
@@ -134,7 +134,7 @@ def test_catch_up_is_bounded_by_max_late() -> None:
     assert broken == [at for at in whole if outage(at)]
 
 
-def test_an_outage_that_begins_before_the_first_run_is_caught_up_with_too() -> None:
+def test_outage_that_begins_before_the_first_run_is_caught_up_with_too() -> None:
     times = ScheduleConfig(cron="0 9 20 * *", timezone="Asia/Kathmandu", catch_up=True)
     assert (
         len(simulate(times, 25, awake=lambda at: not START + 5 * HOUR < at < START + timedelta(days=21))) == 1
@@ -142,7 +142,7 @@ def test_an_outage_that_begins_before_the_first_run_is_caught_up_with_too() -> N
 
 
 @pytest.mark.parametrize("hours", [5, 7, 9, 10, 11, 13, 18, 36])
-def test_an_interval_that_divides_no_day_neither_drifts_nor_loses_nor_doubles_a_run(hours: int) -> None:
+def test_interval_that_divides_no_day_neither_drifts_nor_loses_nor_doubles_a_run(hours: int) -> None:
     runs = simulate(ScheduleConfig(every=hours * 3600.0), 190)
     first = runs[0]
     for number, at in enumerate(runs):
@@ -151,7 +151,7 @@ def test_an_interval_that_divides_no_day_neither_drifts_nor_loses_nor_doubles_a_
     assert len(runs) in range(190 * 24 // hours - 2, 190 * 24 // hours + 1)
 
 
-def test_a_tick_that_cron_missed_is_no_lost_run() -> None:
+def test_tick_that_cron_missed_is_no_lost_run() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     whole = simulate(times, 30)
     missed = whole[3]
@@ -164,7 +164,7 @@ def test_a_tick_that_cron_missed_is_no_lost_run() -> None:
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 9 * * *", timezone="Asia/Tokyo")],
     ids=schedule_lines.in_words,
 )
-def test_the_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig) -> None:
+def test_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig) -> None:
     now = START.replace(hour=10, minute=0)
     decision = due.decide(times, now, None)
     assert not decision.due
@@ -177,7 +177,7 @@ def test_the_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig)
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 * * * *", timezone="Asia/Tokyo")],
     ids=schedule_lines.in_words,
 )
-def test_a_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: ScheduleConfig) -> None:
+def test_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: ScheduleConfig) -> None:
     decision = due.decide(times, START, datetime(2098, 1, 1, tzinfo=UTC))
     assert not decision.due
     assert "put back" in decision.why
@@ -191,7 +191,7 @@ def test_a_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: Sched
     st.integers(-3600, 0),
     st.sampled_from([ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 10 * * *", timezone="UTC")]),
 )
-def test_a_small_step_back_of_the_clock_runs_nothing_twice(step: int, times: ScheduleConfig) -> None:
+def test_small_step_back_of_the_clock_runs_nothing_twice(step: int, times: ScheduleConfig) -> None:
     ran = START.replace(hour=10, minute=0, second=1)
     first = due.decide(times, ran, ran - timedelta(hours=7, seconds=1))
     assert first.due
@@ -222,7 +222,7 @@ def test_two_runs_of_an_interval_are_never_counted_to_one_point(
 # Too late
 
 
-def test_a_start_long_after_its_tick_is_told_and_jitter_is_no_lateness() -> None:
+def test_start_long_after_its_tick_is_told_and_jitter_is_no_lateness() -> None:
     times = ScheduleConfig(cron="0 7 * * *", timezone="UTC", max_late=600.0, jitter=300.0)
     tick = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
     assert due.too_late(times, tick + timedelta(minutes=14)) is None
@@ -230,7 +230,7 @@ def test_a_start_long_after_its_tick_is_told_and_jitter_is_no_lateness() -> None
     assert "max_late = 10min" in (due.too_late(times, tick + timedelta(minutes=16)) or "")
 
 
-def test_an_interval_under_cron_is_not_too_late_because_cron_has_another_zone() -> None:
+def test_interval_under_cron_is_not_too_late_because_cron_has_another_zone() -> None:
     """Cron's `0 0,6,12,18` is 22, 4, 10 and 16 o'clock UTC in Berlin; systemd's list is in UTC."""
     times = ScheduleConfig(every=6 * 3600.0, max_late=600.0)
     tick = datetime(2026, 7, 1, 6, 0, 5, tzinfo=ZoneInfo("Europe/Berlin"))
@@ -238,7 +238,7 @@ def test_an_interval_under_cron_is_not_too_late_because_cron_has_another_zone() 
     assert due.too_late(times, tick) is not None
 
 
-def test_a_run_that_cron_makes_up_for_after_the_spring_hole_is_not_too_late() -> None:
+def test_run_that_cron_makes_up_for_after_the_spring_hole_is_not_too_late() -> None:
     times = ScheduleConfig(calendar=("02:30",), max_late=60.0)
     after_the_hole = datetime(2027, 3, 28, 3, 0, 2, tzinfo=ZoneInfo("Europe/Berlin"))
     assert due.too_late(times, after_the_hole, by_cron=True) is None
@@ -252,7 +252,7 @@ def test_jitter_is_the_same_each_time_and_another_for_each_job_and_host() -> Non
     assert due.jitter_of(times, "a", "h1") == due.jitter_of(times, "a", "h1")
 
 
-def test_the_preview_of_an_interval_that_was_not_counted_yet_begins_after_its_first_tick() -> None:
+def test_preview_of_an_interval_that_was_not_counted_yet_begins_after_its_first_tick() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     runs = simulate(times, 3)
     assert told_hours(upcoming.coming(times, START), 3) == [at.hour for at in runs[:3]]
@@ -262,7 +262,7 @@ def told_hours(times: Iterable[datetime], count: int) -> list[int]:
     return [at.astimezone(UTC).hour for at in islice(times, count)]
 
 
-def test_the_preview_counts_an_interval_from_the_tick_that_was_remembered() -> None:
+def test_preview_counts_an_interval_from_the_tick_that_was_remembered() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     last = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
     now = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)

@@ -31,14 +31,14 @@ from tests.support.schedules import NOW
         (14 * 86400, ("*-*-* 00:00:00 UTC",), True),
     ],
 )
-def test_an_interval_becomes_these_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
+def test_interval_becomes_these_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
     ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=every))
     assert sorted(ticks.lines) == sorted(lines)
     assert ticks.if_due is if_due
 
 
 @pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801, 1e10])
-def test_an_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbours(every: float) -> None:
+def test_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbours(every: float) -> None:
     with pytest.raises(JobError) as refused:
         schedule_lines.cron_ticks(ScheduleConfig(every=every))
     named = re.findall(r"\d+\w+(?: \d+\w+)*", refused.value.hint or "")

@@ -80,7 +80,7 @@ def test_install_or_resume_or_boot_after_the_earlier_tick_excuses() -> None:
     assert missed(DAILY, since=at("2026-03-11T07:01")) == ()
 
 
-def test_a_run_that_may_still_begin_is_waited_for() -> None:
+def test_run_that_may_still_begin_is_waited_for() -> None:
     late = at("2026-03-12T12:09")
     assert missed(HOURLY, now=late) == (at("2026-03-12T10:00"), at("2026-03-12T11:00"))
     assert missed(HOURLY, run("2026-03-12T12:01"), now=late) == ()
@@ -89,11 +89,11 @@ def test_a_run_that_may_still_begin_is_waited_for() -> None:
     assert missed(jittered, by_cron=True) == (at("2026-03-12T10:00"), at("2026-03-12T11:00"))
 
 
-def test_a_job_that_began_to_run_again_is_well() -> None:
+def test_job_that_began_to_run_again_is_well() -> None:
     assert missed(DAILY, run("2026-03-12T07:00"), by_cron=True) == ()
 
 
-def test_a_machine_that_slept_as_long_is_excused() -> None:
+def test_machine_that_slept_as_long_is_excused() -> None:
     assert missed(DAILY, asleep=timedelta(hours=30)) == ()
     assert missed(DAILY, asleep=timedelta(hours=3)) != ()
 

@@ -20,7 +20,7 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_a_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_preview(
+def test_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_preview(
     expression: str,
 ) -> None:
     line = oncalendar_expr.explicit(expression)
@@ -48,12 +48,12 @@ def test_what_systemd_refuses_is_refused(expression: str) -> None:
 
 
 @pytest.mark.parametrize("expression", ["*-02-30", "2026-02-30", "2020-01-01", "Mon 2026-01-01", "2025-*-*"])
-def test_a_calendar_that_never_elapses_is_refused(expression: str) -> None:
+def test_calendar_that_never_elapses_is_refused(expression: str) -> None:
     with pytest.raises(JobError, match="never"):
         upcoming.check(ScheduleConfig(calendar=(expression,)), NOW)
 
 
-def test_a_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
+def test_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
     times = ScheduleConfig(calendar=("2026-06-01 07:00",), timezone="UTC")
     upcoming.check(times, datetime(2026, 5, 1, tzinfo=UTC))
     with pytest.raises(JobError, match="never comes again"):
@@ -64,7 +64,7 @@ def test_of_several_dates_some_may_have_passed() -> None:
     upcoming.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
 
 
-def test_a_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
+def test_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
     with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):
         schedule_lines.systemd_ticks(twice)

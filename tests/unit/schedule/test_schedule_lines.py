@@ -13,7 +13,7 @@ from tests.support.schedules import NOW, random_cron, wall_times
 
 
 @pytest.mark.parametrize("kind", ["every", "cron"])
-def test_a_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None:
+def test_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None:
     chance = random.Random(7)
     for _ in range(150):
         if kind == "every":
@@ -33,7 +33,7 @@ def test_a_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None
         assert merged == want, times
 
 
-def test_a_calendar_converted_to_cron_and_back_is_the_same() -> None:
+def test_calendar_converted_to_cron_and_back_is_the_same() -> None:
     chance = random.Random(9)
     converted = 0
     for _ in range(400):
@@ -53,7 +53,7 @@ def test_a_calendar_converted_to_cron_and_back_is_the_same() -> None:
     assert converted > 200
 
 
-def test_a_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_due(local: object) -> None:
+def test_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_due(local: object) -> None:
     local("Europe/Berlin")  # type: ignore[operator]
     for zone, minutes in [
         ("Asia/Kathmandu", {"15"}),  # 5:45 ahead
@@ -67,7 +67,7 @@ def test_a_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_
         assert set(ticks.lines[0].split()[0].split(",")) == minutes, zone
 
 
-def test_the_same_clock_under_another_name_needs_no_hourly_line(local: object) -> None:
+def test_same_clock_under_another_name_needs_no_hourly_line(local: object) -> None:
     local("Europe/Kyiv")  # type: ignore[operator]
     assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
         "0 7 * * *",

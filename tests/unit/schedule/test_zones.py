@@ -11,7 +11,7 @@ from dify_job.schedule import upcoming, zones
 from tests.support.schedules import NOW, wall_times
 
 
-def test_a_zone_file_that_was_copied_is_read_as_what_it_is(
+def test_zone_file_that_was_copied_is_read_as_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = tmp_path / "localtime"
@@ -25,7 +25,7 @@ def test_a_zone_file_that_was_copied_is_read_as_what_it_is(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no zone at all"])
-def test_a_machine_without_zone_data_goes_by_utc(
+def test_machine_without_zone_data_goes_by_utc(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     localtime = tmp_path / "localtime"
@@ -38,6 +38,6 @@ def test_a_machine_without_zone_data_goes_by_utc(
     zones._machines.cache_clear()
 
 
-def test_a_zone_that_the_machine_lacks_is_named() -> None:
+def test_zone_that_the_machine_lacks_is_named() -> None:
     with pytest.raises(ValueError, match="'Europe/Nowhere' is not a time zone of this machine"):
         FIELDS["timezone"]("Europe/Nowhere")

@@ -16,7 +16,7 @@ def seen_of(text: str | bytes, *, edited: bool = False) -> FileStatus:
 
 
 @given(body=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), max_size=5))
-def test_a_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body: list[str]) -> None:
+def test_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body: list[str]) -> None:
     text = marked("daily", "0" * 16, "/c", "".join(f"0 7 * * * {line}\n" for line in body))
     paused = cron.with_pause(seen_of(text), "daily", paused=True)
     assert all(line.startswith("#") for line in paused.decode().split("\n") if line)
@@ -24,7 +24,7 @@ def test_a_pause_comments_each_line_and_a_resume_gives_the_same_bytes_back(body:
     assert cron.with_pause(seen_of(paused), "daily", paused=False) == text.encode()
 
 
-def test_a_pause_does_not_make_a_hand_edit_ours() -> None:
+def test_pause_does_not_make_a_hand_edit_ours() -> None:
     text = marked("daily", "0" * 16, "/c", "0 7 * * * x\n").encode() + b"0 8 * * * mine \xff\n"
     paused = cron.with_pause(seen_of(text, edited=True), "daily", paused=True)
     assert b"#paused# 0 8 * * * mine \xff\n" in paused

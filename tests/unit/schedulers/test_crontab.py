@@ -58,7 +58,7 @@ def test_every_byte_outside_our_blocks_survives_them(table: bytes, jobs: list[st
 
 
 @given(TABLES)
-def test_a_table_without_blocks_stays_as_it_is(table: bytes) -> None:
+def test_table_without_blocks_stays_as_it_is(table: bytes) -> None:
     assert crontab.without_block(table, "daily") == table
     assert crontab.blocks(table) == []
 
@@ -94,13 +94,13 @@ def test_damaged_marks_are_refused_since_what_is_ours_is_unclear(damaged: bytes)
             crontab.without_block(table, "daily")
 
 
-def test_a_block_that_an_editor_gave_other_line_ends_is_an_edited_one() -> None:
+def test_block_that_an_editor_gave_other_line_ends_is_an_edited_one() -> None:
     table = b"0 0 * * * mine\r\n" + block("daily").replace(b"\n", b"\r\n")
     assert crontab.look(table, "daily").found is FileState.EDITED
     assert crontab.without_block(table, "daily") == b"0 0 * * * mine\r\n"
 
 
-def test_a_block_with_a_line_changed_is_an_edited_one() -> None:
+def test_block_with_a_line_changed_is_an_edited_one() -> None:
     assert crontab.look(block("a"), "a").found is FileState.OURS
     assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is FileState.EDITED
 
@@ -118,9 +118,7 @@ def test_a_block_with_a_line_changed_is_an_edited_one() -> None:
         (b"# do not edit this at night\n", False),
     ],
 )
-def test_a_table_of_another_program_is_refused_and_crons_own_header_is_not(
-    table: bytes, refused: bool
-) -> None:
+def test_table_of_another_program_is_refused_and_crons_own_header_is_not(table: bytes, refused: bool) -> None:
     if refused:
         with pytest.raises(JobError, match="another program manages it"):
             crontab.with_block(table, "a", lines("a"))
@@ -142,7 +140,7 @@ def test_a_table_of_another_program_is_refused_and_crons_own_header_is_not(
         (b"# CRON_TZ=Asia/Tokyo\n", False),
     ],
 )
-def test_a_block_stands_above_a_setting_that_would_change_what_it_means(setting: bytes, moved: bool) -> None:
+def test_block_stands_above_a_setting_that_would_change_what_it_means(setting: bytes, moved: bool) -> None:
     table = b"0 0 * * * a\n" + setting + b"1 1 * * * b\n"
     with_it = crontab.with_block(table, "daily", lines("daily"))
     place = with_it.index(b"# Managed")
@@ -158,7 +156,7 @@ def test_a_block_stands_above_a_setting_that_would_change_what_it_means(setting:
     assert crontab.without_block(again, "daily") == setting + table
 
 
-def test_an_empty_mailto_above_the_block_is_seen() -> None:
+def test_empty_mailto_above_the_block_is_seen() -> None:
     def mailed(table: bytes) -> bool:
         return crontab.is_mailed(table, crontab.blocks(table)[0])
 

@@ -54,6 +54,6 @@ def test_persistent_is_what_catch_up_asks_for() -> None:
     assert effects_of("[Timer]\nPersistent=yes\n", catch_up=True) == ""
 
 
-def test_a_later_drop_in_has_the_last_word() -> None:
+def test_later_drop_in_has_the_last_word() -> None:
     assert effects_of("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
     assert "replaced" in effects_of("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")

@@ -41,7 +41,7 @@ def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
     assert listen in text
 
 
-def test_the_units_say_what_the_handler_may() -> None:
+def test_units_say_what_the_handler_may() -> None:
     socket_unit, service = (
         artifact.text for artifact in render_http_socket(CONFIG, Scope.SYSTEM, 252, PLACES)
     )

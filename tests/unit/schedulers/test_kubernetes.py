@@ -142,7 +142,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(job=jobs(), version=st.sampled_from(VERSIONS))
-def test_the_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
+def test_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
     job: Job, version: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config_map, cron_job = manifests(job)
@@ -227,7 +227,7 @@ def check_restricted(pod: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_manifests_are_valid_in_every_version(version: str) -> None:
+def test_manifests_are_valid_in_every_version(version: str) -> None:
     for manifest in manifests(PLAIN):
         schemas.validate(manifest, version, strict=True)
 
@@ -320,7 +320,7 @@ def test_no_second_pod_follows_a_code_that_is_not_safe(
 
 @pytest.mark.parametrize("disrupted", [False, True])
 @pytest.mark.parametrize("code", SAFE)
-def test_a_code_that_is_safe_is_tried_again_a_few_times(code: int, disrupted: bool) -> None:
+def test_code_that_is_safe_is_tried_again_a_few_times(code: int, disrupted: bool) -> None:
     assert controller(job_spec(PLAIN), [PodEnd(code, disrupted)]) == Pods([0, 0, 0], failed=True)
     assert controller(job_spec(PLAIN), [PodEnd(code, disrupted), PodEnd(0)]) == Pods([0, 0], failed=False)
 
@@ -334,7 +334,7 @@ def test_every_code_of_the_table_is_named_in_the_policy() -> None:
     assert named == {row.code for row in TABLE} - {0}
 
 
-def test_the_pod_after_a_lost_one_is_told_so_and_after_an_unsafe_code_none_comes() -> None:
+def test_pod_after_a_lost_one_is_told_so_and_after_an_unsafe_code_none_comes() -> None:
     lost = PodEnd(None, disrupted=True)
     spec = job_spec(PLAIN)
     assert controller(spec, [lost, PodEnd(0)]) == Pods([0, 1], failed=False)
@@ -348,7 +348,7 @@ def test_with_an_end_user_of_its_own_a_lost_pod_is_not_replaced() -> None:
     assert "DIFY_JOB_RUN_ID" not in [one["name"] for one in spec["template"]["spec"]["containers"][0]["env"]]
 
 
-def test_a_pod_that_never_started_is_replaced() -> None:
+def test_pod_that_never_started_is_replaced() -> None:
     assert controller(job_spec(PLAIN), [PodEnd(None), PodEnd(0)]) == Pods([0, 0], failed=False)
 
 
@@ -372,9 +372,7 @@ def test_deadlines_come_from_the_job() -> None:
         (ScheduleConfig(every=86400.0, catch_up=True), 7 * 86400),
     ],
 )
-def test_a_missed_tick_is_made_up_for_only_as_far_as_the_job_says(
-    times: ScheduleConfig, seconds: int
-) -> None:
+def test_missed_tick_is_made_up_for_only_as_far_as_the_job_says(times: ScheduleConfig, seconds: int) -> None:
     assert manifests(PLAIN._replace(schedule=times))[1]["spec"]["startingDeadlineSeconds"] == seconds
 
 
@@ -394,12 +392,12 @@ def test_a_missed_tick_is_made_up_for_only_as_far_as_the_job_says(
         (ScheduleConfig(calendar=("*-*-* 00/6:15",), timezone="UTC"), "15 0,6,12,18 * * *", "Etc/UTC"),
     ],
 )  # fmt: skip
-def test_a_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str, zone: str) -> None:
+def test_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str, zone: str) -> None:
     assert cron_line(times, "daily") == (line, zone)
 
 
 @pytest.mark.parametrize("line", ["30 7 * * 1-5", "*/10 * * * *", "0 6 1,15 * mon", "5 4 * 2 *"])
-def test_a_cron_line_ticks_as_it_did(line: str) -> None:
+def test_cron_line_ticks_as_it_did(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
     there = times._replace(cron=cron_line(times, "daily")[0])
     ours, theirs = (upcoming.coming(each, NOW) for each in (times, there))
@@ -451,7 +449,7 @@ def test_what_no_pod_has_is_refused(change: dict[str, Any]) -> None:
         manifests(PLAIN._replace(**change))
 
 
-def test_a_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
+def test_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
     config_map, _ = manifests(PLAIN._replace(inputs={"day": date(2026, 1, 1)}))
     (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].inputs == {"day": date(2026, 1, 1)}
@@ -554,7 +552,7 @@ def test_flags_that_do_not_go_together_are_refused(flags: list[str], tmp_path: P
 # The image
 
 
-def test_the_image_is_pinned_and_nobody_s() -> None:
+def test_image_is_pinned_and_nobody_s() -> None:
     """A build needs a registry, which tests have not; what can be read of it is."""
     root = Path(__file__).parents[3]
     lines = (root / "deploy/container/Containerfile").read_text().splitlines()

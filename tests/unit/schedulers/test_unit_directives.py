@@ -109,7 +109,7 @@ def runnable(plan: JobSpec) -> JobSpec:
     [case for case in CASES if case[3] <= 252],
     ids=str,
 )
-def test_the_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_older(
+def test_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_older(
     name: str, plan: JobSpec, scope: Scope, version: int, tmp_path: Path
 ) -> None:
     files = []
@@ -126,7 +126,7 @@ def test_the_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_ol
 
 
 @pytest.mark.parametrize("plan", SYSTEM.values(), ids=SYSTEM)
-def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
+def test_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
     service, _, *handler = rendered(runnable(plan), Scope.SYSTEM, 252)
     for artifact in (service, *handler):
         file = tmp_path / artifact.path.name
@@ -136,7 +136,7 @@ def test_the_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: P
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
-def test_the_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -> None:
+def test_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -> None:
     static = ROOT / "deploy/systemd/dify-job@.service"
     file = tmp_path / "dify-job@daily.service"
     file.write_text(
@@ -152,7 +152,7 @@ def test_the_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_static_unit_for_packagers_is_as_hardened() -> None:
+def test_static_unit_for_packagers_is_as_hardened() -> None:
     static = ROOT / "deploy/systemd/dify-job@.service"
     own = dict(settings(rendered(PLAIN, Scope.SYSTEM, 252)[0].text))
     theirs = dict(settings(static.read_text()))
@@ -191,7 +191,7 @@ def test_exit_codes_in_the_unit_come_from_the_one_table() -> None:
     assert not {"69", "75", "0"} & never_again
 
 
-def test_the_command_is_interpreter_config_and_job_and_nothing_else() -> None:
+def test_command_is_interpreter_config_and_job_and_nothing_else() -> None:
     for plan in SYSTEM.values():
         for version in VERSIONS:
             unit = dict(settings(rendered(plan, Scope.SYSTEM, version)[0].text))
@@ -200,7 +200,7 @@ def test_the_command_is_interpreter_config_and_job_and_nothing_else() -> None:
             assert words == [*start, "--config", str(plan.config_path), "daily"]
 
 
-def test_the_deadlines_of_the_unit_leave_ours_the_first_word() -> None:
+def test_deadlines_of_the_unit_leave_ours_the_first_word() -> None:
     assert service(timeout=900.0)["TimeoutStartSec"] == "16min"
     assert service()["TimeoutStopSec"] == "45s"
 
@@ -212,14 +212,14 @@ def test_below_247_there_is_no_dynamic_user_who_could_not_read_its_key(version: 
     assert unit["CapabilityBoundingSet"] == ""
 
 
-def test_a_user_unit_has_neither_state_directory_nor_credential_nor_what_needs_privileges() -> None:
+def test_user_unit_has_neither_state_directory_nor_credential_nor_what_needs_privileges() -> None:
     for version in VERSIONS:
         unit = dict(settings(rendered(FULL, Scope.USER, version)[0].text))
         forbidden = ("StateDirectory", "LoadCredential", "DynamicUser", "User", "After", "Wants")
         assert not [key for key in unit if key in forbidden or key.startswith(("Private", "Protect"))]
 
 
-def test_a_timer_never_fires_at_boot_reload_or_install() -> None:
+def test_timer_never_fires_at_boot_reload_or_install() -> None:
     for plan in SYSTEM.values():
         for scope in Scope:
             for version in VERSIONS:

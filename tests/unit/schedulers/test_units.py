@@ -68,7 +68,7 @@ def test_what_no_unit_can_hold_is_refused(word: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "a$b", "a${HOME}", "100%", "a;b", "é", "@x", "-x", "$$", "a%h"])
-def test_the_real_systemd_finds_a_program_of_any_name(name: str, tmp_path: Path) -> None:
+def test_real_systemd_finds_a_program_of_any_name(name: str, tmp_path: Path) -> None:
     program = tmp_path / name
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -80,6 +80,6 @@ def test_the_real_systemd_finds_a_program_of_any_name(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a\\b", 'a"b', "a'b", "a\tb", "a\nb"])
-def test_a_program_that_systemd_refuses_by_its_name_is_refused_before(name: str) -> None:
+def test_program_that_systemd_refuses_by_its_name_is_refused_before(name: str) -> None:
     with pytest.raises(JobError, match="systemd starts no program with a quote"):
         units._command([f"/opt/{name}/python"])

@@ -32,7 +32,7 @@ def test_good_units_pass(scope: Scope) -> None:
     check(scope)
 
 
-def test_a_list_of_dates_of_which_one_has_passed_is_good(scope: Scope) -> None:
+def test_list_of_dates_of_which_one_has_passed_is_good(scope: Scope) -> None:
     check(scope, timer=TIMER.replace("daily", "2020-01-01\nOnCalendar=2190-01-01"))
 
 

@@ -41,7 +41,7 @@ def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[RunRe
     assert summary(runs).failures_in_a_row == failures
 
 
-def test_the_mean_is_of_runs_that_succeeded() -> None:
+def test_mean_is_of_runs_that_succeeded() -> None:
     runs = [
         run("succeeded", 0, at="then", duration=2),
         run("failed", 80, duration=500),
@@ -67,7 +67,7 @@ def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
     assert found.began is None or found.began.tzinfo is not None
 
 
-def test_a_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     good = json.dumps({"outcome": "succeeded", "exit_code": 0, "call_time": "2026-01-31T07:00:00+08:00"})
     filler = "x" * 5_000_000
     (tmp_path / "history.jsonl").write_text(f"{filler}\n{good}\n\x00\xff{{\n{good[:30]}\n{good}\n", "latin-1")
@@ -75,14 +75,14 @@ def test_a_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Pat
     assert read_history(tmp_path / "absent") == ()
 
 
-def test_a_history_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_history_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic"):
         read_history(tmp_path)
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=80), st.booleans())
-def test_a_sparkline_has_one_character_a_value_and_its_order(values: list[float], plain: bool) -> None:
+def test_sparkline_has_one_character_a_value_and_its_order(values: list[float], plain: bool) -> None:
     line = sparkline(values, plain=plain)
     assert len(line) == len(values)
     assert not plain or line.isascii()

@@ -78,7 +78,7 @@ def test_secrets_are_hidden_in_what_is_too_deep() -> None:
     assert json.loads(log.as_json({"b": "swordfish-1"})) == {"b": "[hidden]"}
 
 
-def test_a_deep_value_can_be_opened() -> None:
+def test_deep_value_can_be_opened() -> None:
     value = loads_whole(nested(1000))
     for _ in range(DEEPEST):
         value = value[0]

@@ -18,7 +18,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 @given(job=JOBS, source=TEXT, body=TEXT)
 @example(job="a", source='x" config=0 from="y', body="")
 @example(job="a", source="a\\", body="\n")
-def test_a_mark_is_read_back_and_a_changed_body_is_seen(job: str, source: str, body: str) -> None:
+def test_mark_is_read_back_and_a_changed_body_is_seen(job: str, source: str, body: str) -> None:
     content = marked(job, fingerprint("x"), source, body).encode()
     if "\r" in source or len(source.splitlines()) > 1:
         assert content.partition(b"\n")[0].startswith(b"# Managed")

@@ -14,7 +14,7 @@ from dify_job.system.secure_dir import Directory
 from dify_job.system.transaction import FileTransaction
 
 
-def test_a_new_file_is_at_no_time_readable_for_more_than_it_will_be(
+def test_new_file_is_at_no_time_readable_for_more_than_it_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = []
@@ -32,7 +32,7 @@ def test_a_new_file_is_at_no_time_readable_for_more_than_it_will_be(
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "报" * 85])
-def test_the_longest_name_that_the_disk_takes_can_be_replaced(name: str, tmp_path: Path) -> None:
+def test_longest_name_that_the_disk_takes_can_be_replaced(name: str, tmp_path: Path) -> None:
     for text in (b"old", b"new"):
         with contextlib.closing(Directory(tmp_path)) as directory, directory.replacing(name) as file:
             file.write(text)

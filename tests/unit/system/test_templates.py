@@ -33,7 +33,7 @@ def refused(template: str, **settings: Any) -> JobError:
     return caught.value
 
 
-def test_the_names_that_a_template_can_use() -> None:
+def test_names_that_a_template_can_use() -> None:
     assert rendered("{{ last_success.isoformat() }} {{ job }}") == "2026-01-31T07:00:00+00:00 daily"
     assert rendered("{{ last_success or 'never' }}", last=None) == "never"
     assert rendered("{{ today }}") == rendered("{{ now.date() }}")
@@ -107,7 +107,7 @@ def test_what_comes_from_a_secret_variable_is_hidden(monkeypatch: pytest.MonkeyP
 
 
 @given(text=st.text(max_size=80))
-def test_a_text_without_braces_stays_as_it_is(text: str) -> None:
+def test_text_without_braces_stays_as_it_is(text: str) -> None:
     text = text.replace("{", "(")
     assert rendered(text) == text
     assert render_value(text.rstrip("\n").replace("\r", ""), {}, "a") is not None

@@ -20,7 +20,7 @@ from dify_job.system.timespan import format_timespan, parse_timespan
         ("3µs", 3e-6),
     ],
 )
-def test_a_time_span_is_read_as_systemd_reads_it(text: str, seconds: float) -> None:
+def test_time_span_is_read_as_systemd_reads_it(text: str, seconds: float) -> None:
     assert parse_timespan(text) == pytest.approx(seconds)
 
 
@@ -31,7 +31,7 @@ def test_what_is_no_time_span_is_named(text: str) -> None:
 
 
 @given(st.integers(0, 10**15))
-def test_a_time_span_comes_back_to_the_microsecond(micros: int) -> None:
+def test_time_span_comes_back_to_the_microsecond(micros: int) -> None:
     assert round(parse_timespan(format_timespan(micros / 1_000_000)) * 1_000_000) == pytest.approx(
         micros, abs=1
     )
