@@ -7,7 +7,8 @@ CONSTRAINTS ?= constraints.txt
 WORKERS ?= 6
 TESTS ?= tests
 LOCALE := dify_job/messages/locale
-PYTEST := $(BIN)/python -m pytest -q
+# Where PYTHONDONTWRITEBYTECODE is set each worker would compile every test.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 FAST := not slow and not host and not packaging
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ demo: $(INSTALLED) ## Run a workflow against the built-in stand-in Dify: no serv
 	$(BIN)/dify-job demo
 
 test: $(INSTALLED) ## Run the tests that need no root, no other programs and no minutes
-	$(PYTEST) -n $(WORKERS) -m "$(FAST)" $(TESTS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "$(FAST)" $(TESTS)
 
 test-all: test test-slow test-host ## Run every test: also whole campaigns, packages and booted hosts (root)
 

@@ -72,6 +72,7 @@ _MACHINE: dict[str, Any] = {
     "sys:executable": "/opt/dify-job/bin/python",
     "dify_job.schedule.zones:_LOCALTIME": {"path": f"{HOME}/no-localtime"},  # the zone is UTC
     "dify_job.schedulers.crond:is_running": {"returns": True},
+    "dify_job.schedulers.crond:_SPOOLS": [],  # the machine's says when its own tables were changed
     "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
     "dify_job.state.store:_SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
 }

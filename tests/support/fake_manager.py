@@ -1,18 +1,24 @@
-"""A stand-in for `systemctl` and for `crontab` over files, as a class and as programs on PATH.
+"""A stand-in for `systemctl` and for `crontab` over files: a class, and programs on PATH.
 
 It keeps what the manager has read apart from what is on disk, and says `run JOB` in its log where the real
 one would start a service: on a start of a service, of a Persistent= timer whose stamp is old, and on a reload
 under an active timer that changed (systemd#14899).
 """
 
+import ast
 import json
 import os
+import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 TWO_DAYS = 172_800
+PROGRAMS = ("systemctl", "crontab")
+CALL = "fake_manager.program"
+Settings = tuple[str, str, int, str, str]  # program, home, version of systemd, kind of crontab, refusal
 
 
 class FakeManager:
@@ -194,24 +200,36 @@ def install_programs(
 ) -> None:
     """systemctl, crontab and systemd-analyze as programs of a directory, speaking to the fakes of `home`."""
     bin_directory.mkdir(parents=True, exist_ok=True)
-    for name in ("systemctl", "crontab"):
+    for name in PROGRAMS:
         program = bin_directory / name
+        settings: Settings = (name, str(home), version, kind, refusal)
         program.write_text(
             f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            f"import fake_manager\nfake_manager.program({(name, str(home), version, kind, refusal)!r})\n"
+            f"import fake_manager\n{CALL}({settings!r})\n"
         )
         program.chmod(0o755)
     (bin_directory / "systemd-analyze").write_text("#!/bin/sh\nexit 0\n")
     (bin_directory / "systemd-analyze").chmod(0o755)
 
 
-def program(settings: tuple[str, str, int, str, str]) -> None:
+def answer(settings: Settings, words: list[str]) -> tuple[int, bytes, str]:
+    """Exit code, stdout and stderr of the program with these settings."""
     name, home, version, kind, refusal = settings
-    if name == "systemctl":
-        code, out, err = FakeManager(Path(home), version).main(sys.argv[1:])
-        sys.stdout.write(out)
-    else:
-        code, raw, err = FakeCrontab(Path(home), kind, refusal or None).main(sys.argv[1:])
-        sys.stdout.buffer.write(raw)
+    if name == "crontab":
+        return FakeCrontab(Path(home), kind, refusal or None).main(words)
+    code, out, err = FakeManager(Path(home), version).main(words)
+    return code, out.encode(), err
+
+
+def program(settings: Settings) -> None:
+    code, out, err = answer(settings, sys.argv[1:])
+    sys.stdout.buffer.write(out)
     sys.stderr.write(err)
     sys.exit(code)
+
+
+def answer_in_process(argv: Sequence[str]) -> tuple[int, bytes, str] | None:
+    """What the program on PATH prints where it is one of install_programs, else None."""
+    path = shutil.which(argv[0]) if argv[0] in PROGRAMS else None
+    _, called, settings = ("" if path is None else Path(path).read_text(errors="replace")).partition(CALL)
+    return answer(ast.literal_eval(settings.strip()), list(argv[1:])) if called else None

@@ -47,8 +47,8 @@ class Home:
         """The statements that a command here begins with."""
         booted = "/" if self.booted else "/nowhere"
         return (
-            "import sys; from pathlib import Path; from dify_job.schedulers import systemctl\n"
-            f"systemctl._BOOTED = Path({booted!r})\n{self.first}\n"
+            "import sys; from pathlib import Path; from dify_job.schedulers import crond, systemctl\n"
+            f"systemctl._BOOTED = Path({booted!r}); crond._SPOOLS = ()\n{self.first}\n"
         )
 
     @property
