@@ -87,7 +87,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
-    Notifier(job, invocation=ending.invocation).ended(run, before)
+    Notifier(job, invocation=ending.invocation).ended(run, before, directory=directory)
     return 0
 
 

@@ -6,6 +6,7 @@ the time is up. What fails is a warning, and never changes how the run ended.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..state.history import RunRecord, Summary, read_history, summary
+from ..state.store import JobState
 from ..system.transaction import write_whole
 from .event_queue import EventQueue
 from .result import Result
@@ -186,7 +188,7 @@ class Notifier:
             run = RunRecord.of(result.as_record())
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
             by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
-            self.ended(run, before, pause, by_handler=by_handler)
+            self.ended(run, before, pause, by_handler=by_handler, directory=directory)
 
         _safely(notify)
 
@@ -197,6 +199,7 @@ class Notifier:
         pause: Callable[[float], bool] | None = None,
         *,
         by_handler: bool = False,
+        directory: Path | None = None,
     ) -> None:
         """Write the metrics of a run and notify, within LIMIT seconds.
 
@@ -205,8 +208,9 @@ class Notifier:
             before: The runs before it, oldest first.
             pause: Waits some seconds; True when it is time to leave.
             by_handler: The unit's handler notifies; the start ping must have arrived before.
+            directory: The job's state directory; None where it stores no state.
         """
-        _write_metrics(self._job, run, before)
+        _write_metrics(self._job, run, before, directory)
         if by_handler:
             if self._start is not None:
                 self._start.wait(LIMIT)
@@ -455,7 +459,7 @@ def _hide(url: str) -> None:
             log.hide(piece)
 
 
-def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord]) -> None:
+def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord], directory: Path | None) -> None:
     """Write the figures of a run for Prometheus, readable for everybody; what fails is a warning."""
     path = job.metrics.textfile
     if path is None:
@@ -463,6 +467,9 @@ def _write_metrics(job: Job, run: RunRecord, before: Sequence[RunRecord]) -> Non
     text = "".join(exposition(job.name, run, summary((*before, run))))
     try:
         write_whole(path, text.encode(errors="replace"), 0o644)
+        if directory is not None:
+            with contextlib.closing(JobState(directory)) as state:
+                state.add_metrics_file(str(path))
     except OSError as error:
         reason = msg("the metrics could not be written: {strerror}", strerror=error.strerror)
         log.warning(reason, path=str(path))

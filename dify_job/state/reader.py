@@ -44,6 +44,12 @@ def read_tick(directory: Path) -> float | None:
     return tick_in(read_record(directory / "tick.json"))
 
 
+def read_metrics_files(directory: Path) -> tuple[Path, ...]:
+    """Return the metrics files that runs of a job wrote, as its state says."""
+    listed = (read_record(directory / "metrics.json") or {}).get("paths")
+    return tuple(Path(path) for path in listed if isinstance(path, str)) if isinstance(listed, list) else ()
+
+
 def read_in_flight(directory: Path) -> InFlight | None:
     """Return the run that a process left without an end."""
     return InFlight.of(read_record(directory / "in-flight.json"))

@@ -26,7 +26,7 @@ from ..system.secure_dir import Directory
 OWN_FILES = frozenset(
     {
         *("lock", "in-flight.json", "tick.json", "last.json", "last-success.json", "history.jsonl"),
-        *("request.json", "downloads.json", "form.json", "installed"),
+        *("request.json", "downloads.json", "form.json", "metrics.json", "installed"),
     }
 )
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
@@ -36,6 +36,7 @@ _SYSTEM_BASE = Path("/var/lib/dify-job")
 _END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
 _PINNED = "installed"
 _MOST_DOWNLOADS = 10_000
+_MOST_METRICS_FILES = 10
 _HISTORY_LINES = 1000
 _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
@@ -312,6 +313,13 @@ class JobState:
         """Store which files the job saved; of very many the last ones."""
         last = dict(list(files.items())[-_MOST_DOWNLOADS:])
         self.write("downloads.json", json.dumps(last) + "\n")
+
+    def add_metrics_file(self, path: str) -> None:
+        """Remember a metrics file that a run wrote, so that it can be removed with the state."""
+        paths = (self.read("metrics.json") or {}).get("paths")
+        known = [one for one in paths if one != path] if isinstance(paths, list) else []
+        if paths != [*known, path]:
+            self.write("metrics.json", json.dumps({"paths": [*known, path][-_MOST_METRICS_FILES:]}) + "\n")
 
     def record_result(self, result: Mapping[str, Any]) -> None:
         """Store a result as a line of the history and as the last one; the caller holds the lock."""

@@ -294,20 +294,41 @@ def test_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
     assert home.manager.active() == {"dify-job-daily.timer"}
 
 
-def test_state_that_cannot_be_purged_is_told(home: Home) -> None:
+def test_purge_goes_on_where_something_cannot_be_removed(home: Home) -> None:
+    figures = {job: home.path / f"{job}.prom" for job in ("a", "b", "c")}
+    home.configure(
+        "".join(
+            CONFIG.replace("daily", job) + f'metrics = {{ textfile = "{path}" }}\n'
+            for job, path in figures.items()
+        )
+    )
     home("install", "--user")
-    state = home.path / "state/dify-job/daily"
-    state.mkdir(parents=True, exist_ok=True)
+    state = home.path / "state/dify-job"
+    for job, path in figures.items():
+        (state / job).mkdir(parents=True, exist_ok=True)
+        (state / job / "history.jsonl").touch()
+        path.write_text(f'# HELP dify_job_last_run_success x\ndify_job_last_run_success{{job="{job}"}} 1.0\n')
     home.first = (
-        "import errno, os, shutil\n"
-        "shutil.move  # executes the module, which dify-job imports lazily\n"
-        "def refuse(path): raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))\n"
-        "shutil.rmtree = refuse"
+        "import errno, os\n"
+        "unlink = os.unlink\n"
+        "def refuse(path, *, dir_fd=None):\n"
+        "    directory = os.readlink(f'/proc/self/fd/{dir_fd}') if dir_fd is not None else ''\n"
+        "    where = os.path.join(directory, path)\n"
+        "    if where.endswith(('/a/history.jsonl', '/b.prom')):\n"
+        "        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)\n"
+        "    unlink(path, dir_fd=dir_fd)\n"
+        "os.unlink = refuse\n"
     )
     done = home("uninstall", "--all", "--user", "--purge")
     assert done.code == 73
-    assert f"{state} could not be removed: Read-only file system" in done.stderr
+    assert "history.jsonl could not be removed: Read-only file system" in done.stderr
+    assert f"{figures['b']} could not be removed: Read-only file system" in done.stderr
     assert "findmnt -T" in done.stderr
+    assert [job for job in figures if (state / job).exists()] == ["a"]
+    assert [job for job, path in figures.items() if path.exists()] == ["b"]
+    home.first = ""
+    assert home("uninstall", "a", "b", "--user", "--purge").code == 0
+    assert [path for path in (state, *figures.values()) if path.exists()] == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """--check, --diff and --dry-run print the plan that install executes; what names of jobs are asked for."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,43 @@ def test_purge_of_all_takes_the_state_of_jobs_that_went_earlier_and_their_metric
     assert not (state / "daily").exists()
     assert not metrics.exists()
     assert (foreign / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+@pytest.mark.parametrize("names", [("daily",), ("--all",)])
+def test_purge_takes_the_metrics_of_a_job_that_left_the_config(
+    names: tuple[str, ...], backend: str, home: Home
+) -> None:
+    first, second = home.path / "first.prom", home.path / "second.prom"
+    state = home.path / "state/dify-job/daily"
+    for metrics in (first, second):
+        home.configure(CONFIG + f'retry = {{ attempts = 1 }}\nmetrics = {{ textfile = "{metrics}" }}\n')
+        assert home("install", "--user", "--backend", backend).code == 0
+        assert home("run", "daily", env={"STATE_DIRECTORY": str(state)}).code == 69
+        assert metrics.exists()
+    home.configure(CONFIG.replace("daily", "weekly"))
+    assert home("uninstall", *names, "--purge", "--user").code == 0
+    assert not state.exists()
+    assert not first.exists()
+    assert not second.exists()
+
+
+def test_purge_removes_no_file_that_only_the_state_claims(home: Home) -> None:
+    assert home("install", "--user").code == 0
+    mine = home.path / "mine.prom"
+    mine.write_text("# HELP node_load1 1m load average.\n")
+    linked, target = home.path / "linked.prom", home.path / "target"
+    target.write_text('# HELP dify_job_last_run_success x\ndify_job_last_run_success{job="daily"} 1.0\n')
+    linked.symlink_to(target)
+    pipe = home.path / "pipe.prom"
+    os.mkfifo(pipe)
+    state = home.path / "state/dify-job/daily"
+    state.mkdir(parents=True, exist_ok=True)
+    paths = [str(path) for path in (mine, linked, pipe, home.path)]
+    (state / "metrics.json").write_text(json.dumps({"paths": [*paths, 7, None, "", "no/such.prom"]}))
+    assert home("uninstall", "daily", "--purge", "--user").code == 0
+    assert not state.exists()
+    assert all(map(os.path.lexists, (mine, linked, target, pipe)))
 
 
 def test_purge_leaves_a_metrics_file_that_no_run_of_the_job_wrote(home: Home) -> None:

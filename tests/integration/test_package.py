@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,24 @@ def test_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replaces(
     assert "dify_job_last_run_success" in figures.read_text()
     assert '"result"' in (tmp_path / "state/request.json").read_text()
     assert '"warning"' not in stderr
+
+
+def test_the_debian_package_has_the_wheel_of_this_checkout_and_no_other(tmp_path: Path) -> None:
+    stray = tmp_path / "dify_job-9.9.9-py3-none-any.whl"
+    with zipfile.ZipFile(stray, "w") as archive:
+        archive.writestr("dify_job/__init__.py", "stray = True")
+    older = tmp_path / "dify_job-0.1.0-py3-none-any.whl"
+    shutil.copy(stray, older)
+    make = runpy.run_path(str(ROOT / "packaging" / "deb.py"))["build"]
+    packed: dict[str, set[str]] = {}
+
+    def main(wheel: Path, output: Path) -> Path:
+        packed[str(wheel)] = set(zipfile.ZipFile(wheel).namelist())
+        return output / "dify-job_all.deb"
+
+    make.__globals__["main"] = main
+    assert make(tmp_path) == tmp_path / "dify-job_all.deb"
+    [(wheel, names)] = packed.items()
+    assert tmp_path not in Path(wheel).parents
+    assert expected() <= names
+    assert {path.name for path in tmp_path.iterdir()} == {stray.name, older.name}, "left alone"

@@ -25,6 +25,7 @@ def full(home: Home) -> Home:
     home.configure(CONFIG + 'inputs = { topic = "{{ today }}" }\n')
     assert home("install", "--user").code == 0
     home.first = _FULL
+    home.env["STATE_DIRECTORY"] = str(home.path / "state/dify-job/daily")
     return home
 
 
