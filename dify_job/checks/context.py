@@ -12,10 +12,8 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..messages.problem import Command
-from ..run import form_cache
 from ..run.inputs import Templates
 from ..run.job_state import state_directory
-from ..run.outcome import obstacle
 from ..schedulers import access, units
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
@@ -129,10 +127,7 @@ class HostContext:
         """What the server says of the app; None where it cannot be asked, or no time is left for it."""
         if not isinstance(self.key, Secret) or ca_file_error(self.job) is not None:
             return None
-        seen = self.servers.look(self.job, self.key)
-        if seen is not None and obstacle(seen) is None:
-            form_cache.store_names(self.state, self.job, self.key, seen.parameters)
-        return seen
+        return self.servers.look(self.job, self.key)
 
     # Where it is installed
 

@@ -12,7 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Problem
-from ..run import coercion
+from ..run import app_form
 from ..run import files as run_files
 from ..run.inputs import needs_form
 from ..run.outcome import obstacle
@@ -75,7 +75,7 @@ def check_inputs(context: HostContext) -> Problem | None:
     form = [field.variable for field in seen.parameters.form]
     fix = _edit_to_form(job, seen)
     try:
-        coercion.fitted(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
+        app_form.fitted(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
     except JobError as error:
         checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
         return (fail if checked else warn)(join("", (error.message, _of_another(job))), fix)

@@ -1,15 +1,16 @@
 """The inputs of a new job: from flags, from a person, from the form's own defaults."""
 
+import contextlib
 from typing import Any
 
 from ..config.scaffold import DraftInput, comment
 from ..dify.app_info import AppProbe
-from ..dify.form import FormField, input_fault
+from ..dify.form import FormField
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..run.coercion import coerce
+from ..run.app_form import coerce
 from ..run.inputs import is_template
 from .key_input import asked, interactive
 from .output import echo_err
@@ -71,9 +72,9 @@ def _default(field: FormField) -> Any:
     default = field.default
     if default in (None, "") or (isinstance(default, str) and is_template(default)):
         return None
-    return (
-        default if isinstance(default, (str, int, float, bool)) and not input_fault(field, default) else None
-    )
+    with contextlib.suppress(ValueError):
+        return coerce(field, default, _NEWEST) if isinstance(default, (str, int, float, bool)) else None
+    return None
 
 
 def _asked(field: FormField, default: Any) -> Any:

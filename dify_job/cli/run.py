@@ -15,6 +15,7 @@ from .. import log
 from ..config.loader import load_config, pick
 from ..config.model import Config, Expectation, Job
 from ..config.readers import run_path
+from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
@@ -23,7 +24,6 @@ from ..messages.problem import command
 from ..report import run_text
 from ..run import dry_run, engine, output
 from ..run.api import notify_of, run_workflow
-from ..run.event_queue import EventQueue
 from ..run.job_state import state_directory
 from ..run.observers import Observers, RunObserver
 from ..run.outcome import cancelled

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from ..run.event_queue import EventQueue
+from ..dify.event_queue import EventQueue
 
 _GRACE = 1.0  # seconds between a second signal and the end of the process, for what the signal interrupts
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)

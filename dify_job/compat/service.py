@@ -16,11 +16,11 @@ from typing import Any
 
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, ScheduleConfig
+from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..run.api import run_workflow
-from ..run.event_queue import EventQueue
 from ..run.result import Result
 from ..run.run_spec import RunContext
 from ..schedule import upcoming

@@ -1,7 +1,6 @@
 """What a server says of a key's app, without starting anything: `GET /info` and `GET /parameters`."""
 
 import email.utils
-import queue
 import re
 import ssl
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..messages.message import msg
-from .client import CallEvent, ConnectionLost, DifyClient, InternalError, PendingCall, Reply
+from .client import ConnectionLost, DifyClient, InternalError, Reply
+from .event_queue import EventQueue
 from .form import Parameters, read_parameters
 from .models import ApiError, json_object, read_error
 
@@ -52,7 +52,6 @@ def probe_app(
     ca_file: Path | None = None,
     headers: Mapping[str, str] | None = None,
     limit: float = CALL_LIMIT,
-    form_only: bool = False,
 ) -> AppProbe:
     """Ask for the app of a key and its input form, without starting anything.
 
@@ -62,21 +61,20 @@ def probe_app(
         ca_file: Certificates to trust instead of the usual ones.
         headers: Extra request headers.
         limit: Seconds for each question.
-        form_only: Ask for the form alone: one request instead of two.
     """
-    events: queue.SimpleQueue[tuple[PendingCall, CallEvent]] = queue.SimpleQueue()
+    events = EventQueue()
     client = DifyClient(
         base_url,
         key,
-        on_event=lambda call, event: events.put((call, event)),
+        on_event=events.put,
         ca_file=ca_file,
         headers=headers,
         connect_timeout=limit,
     )
     probe = AppProbe()
-    for path in ("/parameters",) if form_only else ("/info", "/parameters"):
+    for path in ("/info", "/parameters"):
         call = client.get(path)
-        answer = _answer(events, call, time.monotonic() + limit)
+        answer = events.answer_of(call, time.monotonic() + limit)
         if answer is None:
             call.close()
             return probe._replace(broken=msg("no answer within {limit:.0f} s", limit=limit))
@@ -100,18 +98,6 @@ def probe_app(
         if probe.strange:
             break
     return probe
-
-
-def _answer(
-    events: "queue.SimpleQueue[tuple[PendingCall, CallEvent]]", call: PendingCall, until: float
-) -> CallEvent | None:
-    """The first event of a call; None at the monotonic time `until`."""
-    try:
-        while (event := events.get(timeout=max(0.0, until - time.monotonic())))[0] is not call:
-            pass  # what an earlier call said after its answer
-    except queue.Empty:
-        return None
-    return event[1]
 
 
 def _with_info(probe: AppProbe, body: bytes) -> AppProbe:

@@ -1,10 +1,8 @@
 """The input form of an app, from `GET /parameters`. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..messages.message import msg
 from .models import json_object
 
 FILE_KINDS = frozenset({"file", "file-list"})
@@ -87,51 +85,6 @@ def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple
     """
     filled = {name for name, value in given.items() if value not in (None, "", (), [], {})}
     return tuple(field.variable for field in form if field.required and field.variable not in filled)
-
-
-def input_fault(field: FormField, value: Any) -> str | None:
-    """Return what Dify rejects in the value of an input that takes no files.
-
-    By the recordings `error-input-*`: an empty text is a value, a number may be written as text.
-
-    Returns:
-        The end of the sentence `the input X ...`; None for a value that fits.
-    """
-    if value is None:
-        return msg("is required by the app") if field.required else None
-    match field.kind:
-        case "text-input" | "paragraph" | "select" if not isinstance(value, str):
-            return msg("must be a string: the app's input is of type {kind}", kind=field.kind)
-        case "text-input" | "paragraph" if field.max_length is not None and len(value) > field.max_length:
-            return msg(
-                "has {len} characters, and the app takes {max_length}",
-                len=len(value),
-                max_length=field.max_length,
-            )
-        case "select" if field.options and value not in field.options:
-            return msg("must be one of {map}", map=", ".join(map(repr, field.options)))
-        case "number" if not _is_number(value):
-            return msg("must be a number")
-        case "json_object" if not isinstance(value, dict) and not _is_object(value):
-            return msg("must be a table (a JSON object)")
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            float(value or 0)
-        except ValueError:
-            return False
-        return True
-    return isinstance(value, (int, float))
-
-
-def _is_object(value: Any) -> bool:
-    try:
-        return isinstance(json.loads(value), dict)
-    except (TypeError, ValueError, RecursionError):
-        return False
 
 
 def _fields(entry: Any) -> list[FormField]:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.loader import load_config, pick
-from ..config.model import Job, Metrics, Notify, Secret
+from ..config.model import Job, Metrics, Notify
 from ..config.permissions import check_ca_file
 from ..config.readers import host_in_the_open
 from ..config.secrets import read_headers, read_key
-from ..dify import app_info
+from ..dify.event_queue import EventQueue, InterruptedRunError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -26,8 +26,7 @@ from ..state import request_file
 from ..state.store import JobState, LockHeldError, before_the_run, cannot_write
 from ..system import subprocesses
 from ..system.lazy_import import execute
-from . import assertions, downloads, engine, files, form_cache, notifications, output
-from .event_queue import EventQueue, InterruptedRunError
+from . import app_form, assertions, downloads, engine, files, input_upload, notifications, output
 from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers, RunObserver
@@ -153,7 +152,6 @@ class _Workflow:
                 stopped = RunOutcome(Outcome.CANCELLED, text, signum=cancel.signum)
                 return not_started(job.name, stopped, context)
             self._began = time.monotonic()
-        self._check_names(key, headers)
         request = RunSpec(
             job=job,
             key=key,
@@ -166,6 +164,7 @@ class _Workflow:
             lost=context.lost,
             limits=context.limits,
         )
+        self._check_names(request)
         target = None
         if (name := self._templates.output_file()) is not None:
             target = output.output_path(job, name, self._state.directory if self._state is not None else None)
@@ -180,28 +179,24 @@ class _Workflow:
                 downloader.save_files(target, result.run)
         return result
 
-    def _check_names(self, key: Secret, headers: Mapping[str, Secret]) -> None:
+    def _check_names(self, request: RunSpec) -> None:
         """Refuse an input of the caller that the app does not have, where its form was read within a day.
 
         A name that the stored form lacks is looked up: the app may have been published again since.
         """
         if not self._inputs or self._state is None or self._job.workflow_id is not None:
             return
-        directory = self._state.directory
-        names = form_cache.stored_names(directory, self._job, key)
+        directory, events = self._state.directory, self._context.events
+        names = app_form.stored_names(directory, self._job, request.key)
         if names is None or self._inputs.keys() <= set(names):
             return
-        probe = app_info.probe_app(
-            self._job.base_url,
-            key.reveal(),
-            ca_file=self._job.ca_file,
-            headers={name: value.reveal() for name, value in headers.items()},
-            limit=_FORM_LIMIT,
-            form_only=True,
-        )
-        if probe.parameters is not None:
-            form_cache.store_names(directory, self._job, key, probe.parameters)
-            form_cache.check_names(self._inputs, probe.parameters)
+        uploader = input_upload.InputUploader(request, engine.connect(request, events), events)
+        obstacle = uploader.fetch_form(time.monotonic() + _FORM_LIMIT)
+        if obstacle is not None and obstacle.signum is not None:
+            raise InterruptedRunError(obstacle.signum)
+        if uploader.parameters is not None:
+            app_form.store_names(directory, self._job, request.key, uploader.parameters)
+            app_form.check_names(self._inputs, uploader.parameters)
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)

@@ -6,12 +6,12 @@ from typing import NamedTuple
 from .. import log
 from ..dify import models
 from ..dify.client import DifyClient
+from ..dify.event_queue import Cancel, EventQueue
 from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, LockHeldError, before_the_run, cannot_write
 from . import assertions
-from .event_queue import Cancel, EventQueue
 from .monitor import RunMonitor
 from .observers import RunObserver
 from .outcome import Next, RunOutcome, cancelled, connection_error_hint, decide, unknown

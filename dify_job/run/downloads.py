@@ -11,11 +11,11 @@ from .. import log
 from ..config.model import Downloads
 from ..dify.client import CallEvent, ConnectionLost, InternalError, PendingCall, Reply
 from ..dify.download import DownloadHosts, download
+from ..dify.event_queue import Cancel, EventQueue
 from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
 from ..system.secure_dir import Directory
-from .event_queue import Cancel, EventQueue
 from .output import OutputPath
 from .run_spec import RunSpec
 

@@ -9,16 +9,19 @@ from typing import Any
 from .. import log
 from ..config.model import Job
 from ..config.secrets import read_headers, read_key
-from ..dify.app_info import probe_app
+from ..dify.event_queue import EventQueue
 from ..dify.form import Parameters
-from ..dify.models import version_of
 from ..messages.errors import JobError
 from ..state.history import read_history, summary
-from . import coercion, form_cache
-from .files import check, look_at, shown
+from .app_form import check_names, store_names
+from .engine import connect
+from .files import look_at, shown
+from .input_upload import InputUploader
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
-from .outcome import obstacle
+from .run_spec import RunSpec
+
+_PATIENCE = 10.0  # seconds for the form of the app
 
 
 def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dict[str, Any]:
@@ -37,37 +40,31 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     """
     key, headers = read_key(job), read_headers(job)
     log.hide(key.reveal(), is_key=True)
-    until = time.monotonic() + job.timeout
+    began = time.monotonic()
+    until = began + job.timeout
     templates = Templates(job, lambda: _last_success(job, config_path), until=lambda: until)
     inputs = templates.inputs() | dict(given)
     for secret in secrets_in(inputs):
         log.hide(secret)
     check_sendable(inputs)
     files = look_at(templates.files())
-    seen = probe_app(
-        job.base_url,
-        key.reveal(),
-        ca_file=job.ca_file,
-        headers={name: value.reveal() for name, value in headers.items()},
-        form_only=True,
-    )
-    if (refused := obstacle(seen)) is not None:
-        raise JobError(refused.outcome, refused.message, refused.hint)
-    parameters = seen.parameters or Parameters()
-    form_cache.store_names(state_directory(job, config_path), job, key, parameters, make=True)
-    form_cache.check_names(given, parameters)
-    filled = {name: listed for name, listed in files.items() if listed}
-    check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
-    sent = coercion.fitted(inputs, parameters, version_of({"X-Version": seen.version or ""}), filled)
+    request = RunSpec(job, key, inputs, began, headers=headers, files=files)
+    events = EventQueue()
+    uploader = InputUploader(request, connect(request, events), events)
+    if (obstacle := uploader.fetch_form(began + min(job.timeout, _PATIENCE))) is not None:
+        raise JobError(obstacle.outcome, obstacle.message, obstacle.hint)
+    form = uploader.parameters or Parameters()
+    store_names(state_directory(job, config_path), job, key, form, make=True)
+    check_names(given, form)
     return {
         "job": job.name,
         "base_url": job.base_url,
-        "inputs": sent,
-        "files": {name: [shown(file) for file in listed] for name, listed in filled.items()},
+        "inputs": uploader.fit(),
+        "files": {name: [shown(file) for file in listed] for name, listed in files.items() if listed},
         "output_file": templates.output_file(),
         "form": [
             {"variable": field.variable, "type": field.kind, "required": field.required}
-            for field in parameters.form
+            for field in form.form
         ],
     }
 

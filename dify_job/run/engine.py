@@ -13,12 +13,12 @@ from typing import Any
 from .. import log
 from ..config.model import RetryPolicy
 from ..dify.client import DifyClient
+from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id
 from . import assertions, input_upload
 from .concurrency import ConcurrencyGuard
-from .event_queue import EventQueue
 from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
 from .observers import Observers, RunObserver, StateObserver
@@ -67,16 +67,7 @@ class _Engine:
         self._call_time = now_as_text()
         self._attempts = 0
         self._uploader: input_upload.InputUploader | None = None
-        key = request.key.reveal()
-        log.hide(key, is_key=True)
-        self._dify = DifyClient(
-            request.job.base_url,
-            key,
-            on_event=events.put,
-            ca_file=request.job.ca_file,
-            connect_timeout=request.job.connect_timeout,
-            headers=request.plain_headers,
-        )
+        self._dify = connect(request, events)
         self._guard = ConcurrencyGuard(self._request, state, self._dify, events)
 
     def run(self) -> Result:
@@ -174,6 +165,25 @@ class _Engine:
         if self._uploader is None:
             self._uploader = input_upload.InputUploader(request, self._dify, self._events)
         return self._uploader.ready() or self._uploader.inputs
+
+
+def connect(request: RunSpec, events: EventQueue) -> DifyClient:
+    """Return the client of a run; nothing is sent.
+
+    Args:
+        request: The run.
+        events: Where its calls report.
+    """
+    key = request.key.reveal()
+    log.hide(key, is_key=True)
+    return DifyClient(
+        request.job.base_url,
+        key,
+        on_event=events.put,
+        ca_file=request.job.ca_file,
+        connect_timeout=request.job.connect_timeout,
+        headers=request.plain_headers,
+    )
 
 
 def retry_pause(

@@ -19,11 +19,11 @@ from ..dify.client import (
     Reply,
     UploadFailed,
 )
+from ..dify.event_queue import Cancel, EventQueue
 from ..dify.form import Parameters, read_parameters
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from . import coercion
-from .event_queue import Cancel, EventQueue
+from .app_form import fitted
 from .files import InputFile, check, handed_over, no_input, shown
 from .outcome import STRANGE, Next, NotSent, RunOutcome, cancelled, decide
 
@@ -36,13 +36,24 @@ _HINT_TOO_LARGE = msg(
 
 
 class InputUploader:
-    """Prepares the inputs of one run for its POST."""
+    """Prepares the inputs of one run for its POST.
+
+    Attributes:
+        parameters: The app's form, once it was fetched.
+    """
 
     def __init__(self, request: "RunSpec", dify: DifyClient, events: EventQueue) -> None:
+        """Fetch nothing yet.
+
+        Args:
+            request: The run.
+            dify: The client.
+            events: Where its calls and signals report.
+        """
+        self.parameters: Parameters | None = None
         self._request = request
         self._dify = dify
         self._events = events
-        self._parameters: Parameters | None = None
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
         self._uploaded: dict[InputFile, str] = {}
@@ -50,11 +61,10 @@ class InputUploader:
     @property
     def inputs(self) -> dict[str, Any]:
         """What the POST sends, once ready() returned None."""
-        if self._fitted is None or self._parameters is None:
-            raise RuntimeError("inputs before ready()")
-        sent = dict(self._fitted)
+        form = self.parameters or Parameters()
+        sent = dict(self._fitted or {})
         for name, files in self._request.files.items():
-            field = self._parameters.field(name)
+            field = form.field(name)
             if field is not None and files:
                 data = [handed_over(file, field, self._uploaded.get(file)) for file in files]
                 sent[name] = data if field.kind == "file-list" else data[0]
@@ -69,8 +79,10 @@ class InputUploader:
         Raises:
             JobError: An input does not fit (rejected), or a file cannot be read (no-input).
         """
-        if self._fitted is None and (outcome := self._fit()) is not None:
+        if self.parameters is None and (outcome := self.fetch_form(self._request.deadline)) is not None:
             return outcome
+        if self._fitted is None:
+            self.fit()
         for files in self._request.files.values():
             for file in files:
                 if file.path is not None and file not in self._uploaded:
@@ -79,24 +91,42 @@ class InputUploader:
                         return outcome
         return None
 
-    def _fit(self) -> RunOutcome | None:
-        reply = self._answer(self._dify.get("/parameters"), msg("the app's input form"))
+    def fetch_form(self, until: float) -> RunOutcome | None:
+        """Fetch the form of the app.
+
+        Args:
+            until: Monotonic time at which it is given up.
+
+        Returns:
+            None when it is there, else what a run would end with.
+        """
+        reply = self._answer(self._dify.get("/parameters"), msg("the app's input form"), until)
         if isinstance(reply, RunOutcome):
             return reply
         parameters = read_parameters(reply.body)
         if parameters is None:
             return _unreadable(reply, msg("the app's input form"))
-        version = models.version_of(reply.headers)
-        filled = {name: files for name, files in self._request.files.items() if files}
-        check(filled, {field.variable: field for field in parameters.form}, parameters.limits)
-        self._fitted = coercion.fitted(self._request.inputs, parameters, version, filled)
-        self._parameters = parameters
+        self._version = models.version_of(reply.headers)
+        self.parameters = parameters
         return None
+
+    def fit(self) -> Mapping[str, Any]:
+        """Return the inputs as the form asks for them, and check the files.
+
+        Raises:
+            JobError: One does not fit (rejected).
+        """
+        form = self.parameters or Parameters()
+        filled = {name: files for name, files in self._request.files.items() if files}
+        check(filled, {field.variable: field for field in form.form}, form.limits)
+        self._fitted = fitted(self._request.inputs, form, self._version, filled)
+        return self._fitted
 
     def _upload(self, file: InputFile) -> RunOutcome | None:
         about = msg("the file {shown}", shown=shown(file))
         began = time.monotonic()
-        reply = self._answer(self._dify.upload(file.part(), self._request.user), about, file)
+        call = self._dify.upload(file.part(), self._request.user)
+        reply = self._answer(call, about, self._request.deadline, file)
         if isinstance(reply, RunOutcome):
             return reply
         upload_id = _id_in(reply)
@@ -109,9 +139,11 @@ class InputUploader:
         )
         return None
 
-    def _answer(self, call: PendingCall, about: str, file: InputFile | None = None) -> Reply | RunOutcome:
+    def _answer(
+        self, call: PendingCall, about: str, until: float, file: InputFile | None = None
+    ) -> Reply | RunOutcome:
         """The good answer to a call, or what its failing means before any run."""
-        event = self._events.answer_of(call, self._request.deadline)
+        event = self._events.answer_of(call, until)
         if event is None or isinstance(event, Cancel):
             call.close()
             return cancelled(event.signum) if event is not None else _too_late(about)

@@ -17,11 +17,11 @@ from ..dify.client import (
     StreamEvent,
     StreamOpened,
 )
+from ..dify.event_queue import Cancel, EventQueue
 from ..dify.models import ApiError, Event, FailedNode, RunNotFound, WorkflowRun
 from ..dify.nodes import NodeTracker
 from ..exit_codes import Outcome
 from ..messages.message import msg
-from .event_queue import Cancel, EventQueue
 from .observers import RunIds, RunObserver
 from .outcome import Next, NotSent, RunOutcome, cancelled, decide, ended_by_stop, rejected_run, unknown
 from .poller import RunPoller

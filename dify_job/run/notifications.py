@@ -27,6 +27,7 @@ import requests
 from .. import log
 from ..config.model import Job, Secret, file_of
 from ..config.secrets import read_urls
+from ..dify.event_queue import EventQueue
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -34,7 +35,6 @@ from ..messages.problem import command
 from ..state.history import RunRecord, Summary, read_history, summary
 from ..state.store import JobState
 from ..system.transaction import write_whole
-from .event_queue import EventQueue
 from .result import Result
 
 LIMIT = 10.0  # seconds that all of it may take after the run

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from ..dify import models
 from ..dify.client import CallEvent, ConnectionLost, DifyClient, InternalError, PendingCall, Reply
+from ..dify.event_queue import Cancel, EventQueue
 from ..dify.models import ApiError, RunNotFound, WorkflowRun
 from ..messages.message import msg
-from .event_queue import Cancel, EventQueue
 from .outcome import RunOutcome, unknown
 from .run_spec import CallOptions
 

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config.model import Job, Secret
+from ..dify.event_queue import EventQueue
 from ..state.store import JobState
-from .event_queue import EventQueue
 
 if TYPE_CHECKING:
     from .files import InputFile

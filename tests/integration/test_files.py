@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.dify.event_queue import EventQueue
 from dify_job.run.api import run_workflow
-from dify_job.run.event_queue import EventQueue
 from dify_job.run.run_spec import RunContext
 from tests.support import recordings
 from tests.support.accepting import Accepting, read_request

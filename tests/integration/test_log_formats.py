@@ -169,7 +169,7 @@ def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
 
 def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:
     code = (
-        "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import EventQueue\n"
+        "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
         "signals = Signals(EventQueue())\nsignals.begin()\nsignals.code = 0\n"
         "print(flush=True)\nwhile True: pass"
     )

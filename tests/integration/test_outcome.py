@@ -284,7 +284,7 @@ def test_signal_ends_the_reading_of_inputs_from_a_terminal(
 
 def test_second_signal_leaves_whatever_the_program_is_doing() -> None:
     code = (
-        "from dify_job.cli.signals import Signals; from dify_job.run.event_queue import EventQueue\n"
+        "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
         "Signals(EventQueue()).begin()\nprint(flush=True)\nwhile True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -20,7 +20,7 @@ from dify_job.dify.client import (
     StreamEvent,
     StreamOpened,
 )
-from dify_job.run.event_queue import Cancel, EventQueue
+from dify_job.dify.event_queue import Cancel, EventQueue
 from tests.support.accepting import Says
 from tests.support.command import KEY, Command
 

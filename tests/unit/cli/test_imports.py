@@ -10,7 +10,7 @@ import pytest
 # What a run with a config file, and without template, file, output or notification, does not need.
 UNUSED = {"schedulers", "schedule", "checks", "compat", "report", "demo"}
 UNUSED_BY_RUN = {
-    *("downloads", "files", "input_upload", "coercion", "assertions"),
+    *("downloads", "files", "input_upload", "app_form", "assertions"),
     *("notifications", "output", "unit_result"),
 }
 

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..dify.client import CallEvent, PendingCall
+    from .client import CallEvent, PendingCall
 
 
 class Cancel(NamedTuple):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dify_job.dify.form import FormField, Parameters, read_parameters
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
-from dify_job.run.coercion import coerce, fitted
+from dify_job.run.app_form import coerce, fitted
 from dify_job.run.inputs import needs_form
 from tests.support import recordings
 from tests.support.fake_dify.apps import App
@@ -178,3 +178,40 @@ def test_every_mistake_is_named_at_once_and_a_missing_input_too() -> None:
     with pytest.raises(JobError) as caught:
         fitted({"num": "x", "flag": "maybe"}, form_of("1.11.2"), (1, 11), {})
     assert [part.split()[2] for part in caught.value.message.split("; ")] == ["num", "flag", "text"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fault"),
+    [
+        ("text", None, "is required by the app"),
+        ("text", "", None),
+        ("text", 3, "must be a string: the app's input is of type text-input"),
+        ("text", "x" * 48, None),
+        ("text", "x" * 49, "has 49 characters, and the app takes 48"),
+        ("opt", None, None),
+        ("choice", "red", None),
+        ("choice", "", "must be one of 'red', 'green', 'blue'"),
+        ("choice", "pink", "must be one of 'red', 'green', 'blue'"),
+        ("num", "3.5", None),
+        ("num", "", None),
+        ("num", True, "must be a number"),
+        ("num", "abc", 'must be a number, and is "abc"'),
+        ("num", [1], "must be a number"),
+        ("flag", "other", 'must be true or false, and is "other"'),
+        ("obj", {"a": 1}, None),
+        ("obj", '{"a": 1}', None),
+        ("obj", "text", "must be a JSON object, and is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("obj", [1], "must be a JSON object: { key = value }"),
+    ],
+)
+def test_value_is_refused_where_the_recorded_servers_refuse_it(
+    variable: str, value: object, fault: str | None
+) -> None:
+    field = form_of("1.12.1").field(variable)
+    assert field is not None
+    found = None
+    try:
+        coerce(field, value, VERSIONS["1.12.1"])
+    except ValueError as error:
+        found = str(error)
+    assert found == fault

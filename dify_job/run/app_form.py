@@ -1,26 +1,103 @@
-"""Convert inputs to the types of the app's form; pure. A value that does not fit is rejected.
+"""The inputs of a run against the input form of its app: names, types and values.
 
 The form is asked for only where it decides: what Dify reads by itself is sent as it is
-(`input-number-as-string-accepted`), so an ordinary run sends nothing before its POST.
+(`input-number-as-string-accepted`), so an ordinary run sends nothing before its POST. The names of a form
+that was read anyway are stored with the job's state for a day, so that a misspelt input of the command line
+is found before a run that would ignore it is paid for.
 """
 
+import contextlib
+import difflib
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from .. import log
-from ..dify.form import FormField, Parameters, input_fault
+from ..config.model import Job, Secret
+from ..dify.form import FormField, Parameters
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
+from ..state.reader import read_record
+from ..state.store import JobState
 from ..system.json_text import loads
 
+_NAME = "form.json"
+_FRESH = 86400.0  # seconds
 _WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _OBJECTS_AS_OBJECTS = (1, 12)  # before it a text of JSON (`error-input-json-object-as-object`)
+
+
+def store_names(
+    directory: Path, job: Job, key: Secret, parameters: Parameters | None, *, make: bool = False
+) -> None:
+    """Store the names of a form; what cannot be written is left out.
+
+    Args:
+        directory: The job's state directory.
+        job: The job.
+        key: Its key.
+        parameters: The form; None where it could not be read.
+        make: Make the state directory where it is missing.
+    """
+    if parameters is None or job.state == "none" or not (make or directory.is_dir()):
+        return
+    names = [field.variable for field in parameters.form]
+    data = {"at": time.time(), "app": _app(job, key), "names": names}
+    with contextlib.suppress(OSError), contextlib.closing(JobState(directory)) as state:
+        state.write(_NAME, json.dumps(data) + "\n")
+
+
+def stored_names(directory: Path, job: Job, key: Secret) -> list[str] | None:
+    """Return the names of the form of the job's app; None where none are stored, or they are old.
+
+    Args:
+        directory: The job's state directory.
+        job: The job.
+        key: Its key.
+    """
+    data = read_record(directory / _NAME) or {}
+    at, names = data.get("at"), data.get("names")
+    fresh = isinstance(at, (int, float)) and 0 <= time.time() - at < _FRESH
+    if not fresh or data.get("app") != _app(job, key):
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def check_names(given: Iterable[str], parameters: Parameters) -> None:
+    """Refuse inputs of the command line that the app does not have: Dify would ignore them.
+
+    Args:
+        given: The names of the inputs.
+        parameters: The form of the app.
+
+    Raises:
+        JobError: The app has no such input (rejected).
+    """
+    known = [field.variable for field in parameters.form]
+    lowered = {one.lower(): one for one in known}
+    mistakes = []
+    for name in (name for name in given if name not in known):
+        close = difflib.get_close_matches(name.lower(), lowered, 1)
+        text = msg("the app has no input {name}", name=name)
+        if close:
+            text = msg(
+                "the app has no input {name}; did you mean {close}?", name=name, close=lowered[close[0]]
+            )
+        mistakes.append(text)
+    if mistakes:
+        raise JobError(
+            Outcome.REJECTED,
+            join("; ", mistakes),
+            msg("the inputs of the app: {known}", known=", ".join(known) or "-"),
+        )
 
 
 def fitted(
@@ -76,18 +153,39 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
     Raises:
         ValueError: It does not fit: the end of the sentence `the input X ...`.
     """
-    if value is not None:
-        match field.kind:
-            case "number":
-                value = _number(value)
-            case "checkbox":
-                value = _truth(value)
-            case "json_object":
-                value = _object(value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
-            case "file" | "file-list":
-                return _given_by_hand(field, value)
-    if (fault := input_fault(field, value)) is not None:
-        raise ValueError(fault)
+    if value is None:
+        if field.required:
+            raise ValueError(msg("is required by the app"))
+        return None
+    match field.kind:
+        case "number":
+            return _number(value)
+        case "checkbox":
+            return _truth(value)
+        case "json_object":
+            return _object(value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
+        case "file" | "file-list":
+            return _given_by_hand(field, value)
+        case "text-input" | "paragraph" | "select":
+            return _text(field, value)
+    return value
+
+
+def _text(field: FormField, value: Any) -> str:
+    """An empty text is a value to Dify (`error-input-*`)."""
+    if not isinstance(value, str):
+        raise ValueError(msg("must be a string: the app's input is of type {kind}", kind=field.kind))
+    if field.kind == "select":
+        if field.options and value not in field.options:
+            raise ValueError(msg("must be one of {map}", map=", ".join(map(repr, field.options))))
+    elif field.max_length is not None and len(value) > field.max_length:
+        raise ValueError(
+            msg(
+                "has {len} characters, and the app takes {max_length}",
+                len=len(value),
+                max_length=field.max_length,
+            )
+        )
     return value
 
 
@@ -147,3 +245,7 @@ def _shown(value: Any) -> str:
     """Whole or not at all: half a secret is not found by those who hide it."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return msg(", and is {text}", text=text) if len(text) <= 40 else ""
+
+
+def _app(job: Job, key: Secret) -> str:
+    return hashlib.sha256(f"{job.base_url}\0{key.reveal()}".encode()).hexdigest()[:16]
