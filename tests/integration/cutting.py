@@ -1,4 +1,4 @@
-"""A proxy that breaks the request that starts a run, or its answer, at one byte."""
+"""A proxy that cuts the request that starts a run, or its response, at a given byte."""
 
 import os
 import socket
@@ -23,13 +23,20 @@ GATEWAY_TIMEOUT = (
     b"<html>Gateway Time-out</h1>"
 )
 
-HOST = f"127.9.{os.getpid() % 250}.1"  # of our own: other tests try ports of 127.0.0.1
-EVENT_END = b"\n\n\r\n"  # the empty line, and the end of the chunk that the stand-in sends it in
+HOST = f"127.9.{os.getpid() % 250}.1"  # a separate address: other tests use ports of 127.0.0.1
+EVENT_END = b"\n\n\r\n"  # an empty line, and the end of its HTTP chunk
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where: so many bytes of request or response pass, or so many whole events; then the fault."""
+    """A cut after some bytes of the request or response, or after some whole events.
+
+    Attributes:
+        in_request: Cut the request; otherwise its response.
+        position: Bytes, or whole events, that pass.
+        fault: What happens then.
+        whole_events: `position` counts events.
+    """
 
     in_request: bool
     position: int
@@ -38,15 +45,15 @@ class Cut:
 
 
 class CuttingProxy(Accepting):
-    """Cuts the first request that starts a run, whichever connection it comes on.
+    """Cuts the first request that starts a run, on any connection.
 
-    A slow client looks for its run before the request that starts it has a connection: the first connection
-    can be another one.
+    A slow client can search for its run before the request that starts it has a connection, so this need not
+    be the first connection.
 
     Attributes:
-        seen: a line for each request that came, and what became of it.
-        answered: the server behind answered the first request that starts a run. On a loaded machine that can
-            fail, and then no run exists, whatever the cut was meant to break.
+        seen: A line per request, with what the proxy did with it.
+        answered: True if the server answered the first request that starts a run. On a loaded machine it may
+            not, and then no run exists, wherever the cut was planned.
     """
 
     def __init__(self, upstream: int, cut: Cut | None) -> None:
@@ -57,7 +64,7 @@ class CuttingProxy(Accepting):
         self._began = time.monotonic()
         self.posts = 0  # requests that start a run
         self.request = b""
-        self.first_at: float | None = None  # monotonic, when the first of them was here
+        self.first_at: float | None = None  # monotonic time at which the first of them arrived
         self.response = b""
         self.answered = False
         self.seen: list[str] = []
@@ -70,9 +77,9 @@ class CuttingProxy(Accepting):
             if first:
                 self.first_at = time.monotonic()
             cut = self._cut if first else None
-            became = f"cut: {cut}" if cut is not None else "passed"
+            action = f"cut: {cut}" if cut is not None else "passed"
             after = time.monotonic() - self._began
-            self.seen.append(f"{after:.3f} s, connection {number}: {line.decode('latin-1')!r}, {became}")
+            self.seen.append(f"{after:.3f} s, connection {number}: {line.decode('latin-1')!r}, {action}")
         if cut is not None and cut.in_request:
             with socket.create_connection(("127.0.0.1", self._upstream)) as server:
                 server.sendall(request[: cut.position])
@@ -88,7 +95,7 @@ class CuttingProxy(Accepting):
         with socket.create_connection(("127.0.0.1", self._upstream)) as server:
             server.sendall(request)
             if first:
-                self.answered = cut is not None and cut.position == 0  # then nobody waits for an answer
+                self.answered = cut is not None and cut.position == 0  # then no response is read
             if first:
                 self.request = request
             if cut is not None and cut.whole_events:
@@ -116,7 +123,7 @@ class CuttingProxy(Accepting):
             client.sendall(part)
 
     def _pass_events(self, server: socket.socket, client: socket.socket, number: int) -> None:
-        """The head and so many events, each whole with the end of its chunk."""
+        """Pass the head and `number` events, each with the end of its chunk."""
         passed = b""
         while passed.count(EVENT_END) < number and (byte := server.recv(1)):
             passed += byte

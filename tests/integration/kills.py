@@ -30,12 +30,17 @@ from tests.support.fake_manager import TWO_DAYS, FakeCrontab, FakeManager
 
 OPERATIONS = ("rename", "unlink", "mkdir", "rmdir", "fsync", "fchmod", "chmod", "open", "fdopen", "symlink")
 real = {name: getattr(os, name) for name in OPERATIONS}
-os.fsync = real["fsync"] = lambda _descriptor: None  # counted, and not waited for
-leave = os._exit
+os.fsync = real["fsync"] = lambda _descriptor: None  # counted, but not executed
+exit_now = os._exit
 
 
 class Faults:
-    """Counts operations, and lets the one that is aimed at go wrong."""
+    """Counts operations, and makes one of them fail.
+
+    Args:
+        kind: "kill", "full" (disk), "failing" (program) or "none".
+        aim: Number of the operation that fails.
+    """
 
     def __init__(self, kind: str, aim: int) -> None:
         self.kind = kind
@@ -47,7 +52,7 @@ class Faults:
         if self.count != self.aim:
             return
         if self.kind == "kill":
-            leave(137)
+            exit_now(137)
         if self.kind == "full" and what in ("open", "fsync", "mkdir", "rename", "write"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), what)
 
@@ -65,7 +70,7 @@ class Faults:
 
 
 class HalfWriter:
-    """A file whose write can stop in the middle."""
+    """A file whose write can fail in the middle."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file = file
@@ -97,14 +102,14 @@ def plans(*, new: bool, service_alone: bool = False) -> list[JobSpec]:
             python=Path("/usr/bin/python3"),
             timeout=900.0 if new else 600.0,
             fingerprint=("b" if new and not service_alone else "a") * 16,
-            notify="" if new and not service_alone else "{}",  # with a handler, that goes with the change
+            notify="" if new and not service_alone else "{}",  # the change removes its failure handler
         )
         for job in ("daily", "weekly")
     ]
 
 
 class Home:
-    """One user's home with fakes for the programs, and the back end under test."""
+    """A user's home with fake programs, and the back end under test."""
 
     def __init__(self, directory: Path, backend: str) -> None:
         self.directory = directory
@@ -135,9 +140,9 @@ class Home:
         if self.faults.kind == "failing" and self.faults.count == self.faults.aim:
             return subprocesses.Completed(1, b"", b"Failed: connection timed out")
         fake = self.table if argv[0] == "crontab" else self.manager
-        os.__dict__.update(real)  # the fake's own operations are not ours
+        os.__dict__.update(real)  # do not count the operations of the fake program
         code, out, err = fake.main(list(argv[1:]))
-        self.arm()
+        self.enable_faults()
         self.faults.point("program")
         return subprocesses.Completed(code, out if isinstance(out, bytes) else out.encode(), err.encode())
 
@@ -150,7 +155,7 @@ class Home:
         scheduler.base = self.directory / "state/dify-job"
         return scheduler
 
-    def arm(self) -> None:
+    def enable_faults(self) -> None:
         if self.faults.kind != "none":
             os.__dict__.update({name: self.faults.around(name) for name in OPERATIONS})
 
@@ -168,7 +173,7 @@ class Home:
             found["crontab"] = self.table.table.read_bytes().decode("latin-1")
         return found
 
-    def world(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         return {
             "files": self.files(),
             "active": sorted(self.manager.active()),
@@ -193,7 +198,7 @@ def prepare(home: Home, scenario: str) -> None:
 
 
 def plan_of(home: Home, scenario: str) -> tuple[Backend, Callable[[], Plan]]:
-    """The scheduler, and what makes the plan of the command that is interrupted."""
+    """Return the scheduler, and the function that makes the plan of the interrupted command."""
     scheduler = home.scheduler()
     match scenario:
         case "uninstall":
@@ -215,36 +220,36 @@ def act(home: Home, scenario: str) -> None:
     installation.carry_out(*plan_of(home, scenario))
 
 
-def one(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:
+def run_interrupted(backend: str, scenario: str, kind: str, aim: int, directory: Path) -> dict[str, Any]:
     home = Home(directory, backend)
     prepare(home, scenario)
-    before = home.world()
+    before = home.snapshot()
     child = os.fork()
     if child == 0:
         home.faults = Faults(kind, aim)
-        home.arm()
+        home.enable_faults()
         try:
             act(home, scenario)
-            code = 0 if home.faults.count >= aim else 99  # nothing was left to aim at
+            code = 0 if home.faults.count >= aim else 99  # fewer operations than aimed at
         except JobError as error:
             (directory / "error").write_text(f"{error.outcome}: {error.message}")
             code = 3
-        leave(code)
+        exit_now(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    after = home.world()
-    said = directory / "error"
-    told = said.read_text() if said.exists() else ""
+    after = home.snapshot()
+    error_file = directory / "error"
+    error_text = error_file.read_text() if error_file.exists() else ""
     _, make_plan = plan_of(home, scenario)
     shown = bool(make_plan().changes())
     act(home, scenario)
     return {
         "aim": aim,
         "code": code,
-        "error": told,
+        "error": error_text,
         "shown": shown,
         "before": before,
         "after": after,
-        "end": home.world(),
+        "end": home.snapshot(),
         "runs": home.manager.runs(),
     }
 
@@ -253,8 +258,8 @@ def main() -> None:
     backend, scenario, kind, place, first, step = sys.argv[1:]
     found = []
     for aim in range(int(first), 1000, int(step)):
-        directory = Path(place, "home")  # one path for all, since it stands in what is written
-        found.append(one(backend, scenario, kind, aim, directory))
+        directory = Path(place, "home")  # the same path for all, since written files contain it
+        found.append(run_interrupted(backend, scenario, kind, aim, directory))
         shutil.rmtree(directory)
         if found[-1]["code"] == 99:
             break

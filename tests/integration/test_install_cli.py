@@ -1,4 +1,4 @@
-"""install, uninstall, status and their kin as commands, over stand-ins for systemctl and crontab."""
+"""install, uninstall, status and related commands with a fake systemctl and crontab."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support.home import CONFIG, Home
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 
 
-def test_install_again_writes_nothing_reloads_nothing_and_says_unchanged(home: Home) -> None:
+def test_second_install_writes_nothing_and_does_not_reload(home: Home) -> None:
     first = home("install", "--user")
     assert first.code == 0, first.stderr
     assert home.manager.log().count("daemon-reload") == 1
@@ -30,7 +30,7 @@ def test_install_again_writes_nothing_reloads_nothing_and_says_unchanged(home: H
     assert {line.split()[0] for line in home.manager.log()[before:]} == {"show"}
 
 
-def test_many_jobs_are_installed_with_one_reload(home: Home) -> None:
+def test_many_jobs_need_one_reload(home: Home) -> None:
     home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(40)))
     assert home("install", "--user").code == 0
     log = home.manager.log()
@@ -39,7 +39,7 @@ def test_many_jobs_are_installed_with_one_reload(home: Home) -> None:
     assert len(home.manager.active()) == 40
 
 
-def test_install_ends_with_the_three_next_runs_and_the_four_commands(home: Home) -> None:
+def test_install_prints_three_next_runs_and_four_commands(home: Home) -> None:
     lines = home("install", "--user").stdout.splitlines()
     assert lines[0] == "daily: installed, every 2h, enabled"
     assert next(line for line in lines if line.startswith("  next runs  ")).count(", ") == 2
@@ -48,25 +48,25 @@ def test_install_ends_with_the_three_next_runs_and_the_four_commands(home: Home)
     assert lines[-1] == "daily is enabled"
 
 
-def test_check_and_diff_say_what_differs_and_write_nothing(home: Home) -> None:
-    before = home.everything()
+def test_check_and_diff_report_differences_and_write_nothing(home: Home) -> None:
+    before = home.all_files()
     missing = home("install", "--user", "--check")
     assert missing.code == 1
     assert missing.stdout.count("is missing") == 2
     assert home("install", "--user", "--dry-run").stdout.count("# Managed by dify-job for job daily") == 2
-    assert home.everything() == before
+    assert home.all_files() == before
     home("install", "--user")
     assert home("install", "--user", "--check").code == 0
     assert home("install", "--user", "--diff").stdout == ""
-    installed = home.everything()
+    installed = home.all_files()
     differs = home("install", "--user", "--every", "3h", "--diff")
     assert "-OnCalendar=*-*-* 00,02" in differs.stdout
     assert "+OnCalendar=*-*-* 00,03" in differs.stdout
     assert home("install", "--user", "--every", "3h", "--check").code == 1
-    assert home.everything() == installed
+    assert home.all_files() == installed
 
 
-def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(home: Home) -> None:
+def test_prune_uninstalls_jobs_removed_from_this_config_only(home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "--user").code == 0
     assert home("install", "weekly", "--user", "--every", "3h").code == 0
@@ -84,7 +84,7 @@ def test_prune_uninstalls_what_left_the_config_and_nothing_of_another_config(hom
     assert home("install", "--user", "--prune", "--check").code == 0
 
 
-def test_config_without_jobs_has_nothing_to_install_and_prune_takes_the_last_one_away(home: Home) -> None:
+def test_config_without_jobs_installs_nothing_and_prune_removes_the_last_job(home: Home) -> None:
     home("install", "--user")
     home.configure("[defaults]\ntimeout = '1h'\n")
     for command in (("install", "--user"), ("next",), ("render", "--target", "cron")):
@@ -95,17 +95,17 @@ def test_config_without_jobs_has_nothing_to_install_and_prune_takes_the_last_one
     assert not home.manager.active()
 
 
-def test_flags_are_kept_beside_the_config_and_no_persons_file_is_edited(home: Home) -> None:
+def test_flags_are_stored_in_a_managed_file_and_the_config_is_not_edited(home: Home) -> None:
     config = (home.path / "config/dify-job/config.toml").read_bytes()
     assert home("install", "--user", "--cron", "0 7 * * 1-5", "--timezone", "Asia/Shanghai").code == 0
     assert (home.path / "config/dify-job/config.toml").read_bytes() == config
-    kept = (home.path / "config/dify-job/config.d/daily.settings.toml").read_text()
-    assert 'cron = "0 7 * * 1-5"' in kept
+    settings = (home.path / "config/dify-job/config.d/daily.settings.toml").read_text()
+    assert 'cron = "0 7 * * 1-5"' in settings
     assert home("status", "--user", "--json").result["jobs"][0]["sync"] == "as configured"
     assert home("install", "--user", "--check").code == 0
 
 
-def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
+def test_env_file_alone_installs_a_job(home: Home) -> None:
     for file in (home.path / "config/dify-job").iterdir():
         file.unlink()
     (home.path / ".env").write_text(
@@ -124,25 +124,25 @@ def test_only_the_env_file_of_the_original_system_does(home: Home) -> None:
     assert home.manager.active() == home.manager.enabled() == {"dify-job-default.timer"}
     again = home("install", "--user", "--every", "2h", "--env-file", ".env")
     assert again.stdout.splitlines()[-1] == "default is enabled"
-    gone = home("uninstall", "--all", "--user", "--purge")
-    assert gone.code == 0
+    removed = home("uninstall", "--all", "--user", "--purge")
+    assert removed.code == 0
     assert not (home.path / "config/dify-job").exists()
-    assert not [path for path in home.everything() if "dify-job" in path]
+    assert not [path for path in home.all_files() if "dify-job" in path]
 
 
-def test_refused_install_leaves_everything_as_it_was(home: Home) -> None:
+def test_refused_install_changes_nothing(home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     home.manager.units.mkdir(parents=True)
     (home.manager.units / "dify-job-weekly.timer").write_text("[Timer]\nOnCalendar=daily\n")
-    before = home.everything()
+    before = home.all_files()
     done = home("install", "--user")
     assert done.code == 78
     assert "dify-job-weekly.timer exists and is not dify-job's" in done.stderr
-    assert home.everything() == before
+    assert home.all_files() == before
     assert home.manager.active() == set()
 
 
-def test_what_another_install_had_left_to_arm_is_not_forgotten_by_the_install_of_one_job(home: Home) -> None:
+def test_installing_one_job_still_enables_timers_of_an_interrupted_install(home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     home("install", "--user", "--no-start")
     record = home.path / "state/dify-job/install-unfinished.json"
@@ -155,7 +155,7 @@ def test_what_another_install_had_left_to_arm_is_not_forgotten_by_the_install_of
     assert not record.exists()
 
 
-def test_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home: Home) -> None:
+def test_pause_after_a_killed_install_survives_the_next_install(home: Home) -> None:
     home("install", "--user")
     record = home.path / "state/dify-job/install-unfinished.json"
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def test_pause_after_an_install_that_was_killed_is_not_undone_by_the_next(home: 
     assert home.manager.active() == home.manager.enabled() == set()
 
 
-def test_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(home: Home) -> None:
+def test_reinstall_does_not_enable_a_disabled_but_active_timer(home: Home) -> None:
     home("install", "--user")
     home.manager.main(["disable", "dify-job-daily.timer"])
     assert home("install", "--user", "--every", "3h").code == 0
@@ -174,7 +174,7 @@ def test_timer_that_was_disabled_but_runs_on_is_not_enabled_by_a_reinstall(home:
     assert home.manager.runs() == []
 
 
-def test_job_is_not_installed_with_both_back_ends(home: Home) -> None:
+def test_job_cannot_be_installed_with_both_back_ends(home: Home) -> None:
     assert home("install", "--user", "--backend", "cron").code == 0
     second = home("install", "--user", "--backend", "systemd")
     assert second.code == 78
@@ -185,7 +185,7 @@ def test_job_is_not_installed_with_both_back_ends(home: Home) -> None:
 # cron
 
 
-def test_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) -> None:
+def test_user_crontab_gets_one_block_and_loses_no_line(cron_home: Home) -> None:
     mine = b"MAILTO=me\r\n*/90 * * * * y\n0 0 * * * a%b \xff"
     cron_home.table.write_bytes(mine)
     done = cron_home("install", "--user")
@@ -206,13 +206,13 @@ def test_users_crontab_gets_one_block_and_loses_nothing_else(cron_home: Home) ->
     assert cron_home.table.read_bytes() == mine + b"\n"
 
 
-def test_crontab_that_was_all_ours_is_removed_and_not_left_empty(cron_home: Home) -> None:
+def test_crontab_with_only_managed_blocks_is_removed_not_left_empty(cron_home: Home) -> None:
     assert cron_home("install", "--user").code == 0
     assert cron_home("uninstall", "--all", "--user").code == 0
     assert not cron_home.table.exists()
 
 
-def test_what_cron_cannot_keep_is_offered_as_decided_by_the_run(cron_home: Home) -> None:
+def test_schedule_that_cron_cannot_express_is_decided_by_the_run(cron_home: Home) -> None:
     done = cron_home("install", "--user", "--every", "7h")
     assert "7h does not divide a day: it ticks every 1h and runs when due" in done.stdout
     assert "exact without that: 6h or 8h" in done.stdout
@@ -223,7 +223,7 @@ def test_what_cron_cannot_keep_is_offered_as_decided_by_the_run(cron_home: Home)
     assert "needs a record of its last run" in refused.stderr
 
 
-def test_many_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Home, campaign: Campaign) -> None:
+def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home, campaign: Campaign) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     code = (
@@ -268,7 +268,7 @@ def test_many_installs_at_once_lose_no_block_and_no_foreign_line(cron_home: Home
         "crontab: user unknown\n",
     ],
 )
-def test_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cron_home: Home) -> None:
+def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(home.path, home.path / "bin", refusal=complaint)
@@ -278,7 +278,7 @@ def test_crontab_that_cannot_be_read_is_not_taken_for_empty(complaint: str, cron
     assert home.table.read_bytes() == b"0 0 * * * mine\n"
 
 
-def test_crontab_that_does_not_exist_is_empty_in_the_words_of_each_cron(tmp_path: Path) -> None:
+def test_missing_crontab_is_empty_for_each_cron_implementation(tmp_path: Path) -> None:
     for kind in ("debian", "busybox"):
         home = Home(tmp_path / kind, booted=False)
         code, _, words = FakeCrontab(home.path, kind).main(["-l"])
@@ -291,7 +291,7 @@ def test_crontab_that_does_not_exist_is_empty_in_the_words_of_each_cron(tmp_path
 
 
 @pytest.mark.slow
-def test_status_of_a_thousand_jobs_asks_the_manager_once_and_is_done_in_two_seconds(home: Home) -> None:
+def test_status_of_a_thousand_jobs_queries_the_manager_once_within_two_seconds(home: Home) -> None:
     home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(1000)))
     assert home("install", "--user").code == 0
     before = len(home.manager.log())
@@ -307,7 +307,7 @@ def test_status_of_a_thousand_jobs_asks_the_manager_once_and_is_done_in_two_seco
     assert used < 3, "seconds of CPU, the stand-in's own included"
 
 
-def test_status_without_a_bus_tells_what_the_files_say(home: Home) -> None:
+def test_status_without_a_bus_reports_the_files(home: Home) -> None:
     home("install", "--user")
     home.booted = False
     (row,) = home("status", "--user", "--json").result["jobs"]
@@ -315,13 +315,13 @@ def test_status_without_a_bus_tells_what_the_files_say(home: Home) -> None:
     assert row["config"] == str(home.path / "config/dify-job/config.toml")
 
 
-def test_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None:
+def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:
     home("install", "--user")
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
     assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
-    assert done.stdout.count("Mars/Phobos") == 1, "said once, on top"
+    assert done.stdout.count("Mars/Phobos") == 1, "reported once, at the top"
     assert "its configuration has a mistake, see above" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()
     assert "Mars/Phobos" in home(*fix).stderr
@@ -333,7 +333,7 @@ def test_job_whose_config_no_run_could_read_is_not_healthy(home: Home) -> None:
     assert home("status", "--user", "--json").code == 78
 
 
-def test_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Home) -> None:
+def test_job_of_another_config_has_the_schedule_of_that_config(home: Home) -> None:
     home.configure(CONFIG.replace('every = "2h"', 'cron = "0 7 * * *"'), "other.toml")
     assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
     (row,) = home("status", "--user", "--json").result["jobs"]
@@ -341,7 +341,7 @@ def test_job_of_another_config_is_shown_with_the_schedule_of_its_own(home: Home)
     assert all("T07:00:00" in at for at in row["next_runs"])
 
 
-def test_keys_of_status_are_the_documented_ones(home: Home) -> None:
+def test_status_json_has_the_documented_keys(home: Home) -> None:
     home("install", "--user")
     (row,) = home("status", "--user", "--json").result["jobs"]
     text = (Path(__file__).parents[2] / "docs/status.md").read_text()
@@ -349,7 +349,7 @@ def test_keys_of_status_are_the_documented_ones(home: Home) -> None:
         assert f"`{key}`" in text, key
 
 
-def test_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the_next_tick(
+def test_next_run_of_a_job_is_shown_not_the_next_timer_event(
     home: Home,
 ) -> None:
     home("install", "--user", "--every", "7h")
@@ -367,7 +367,7 @@ def test_job_that_ticks_more_often_than_it_runs_shows_its_next_run_and_not_the_n
 # Logs where there is neither journald nor syslog
 
 
-def test_under_cron_without_journal_and_syslog_the_log_goes_to_log_file_and_is_cut_by_size(
+def test_cron_job_without_journal_and_syslog_logs_to_a_rotated_log_file(
     home: Home,
 ) -> None:
     log = home.path / "daily.log"
@@ -389,7 +389,7 @@ def test_under_cron_without_journal_and_syslog_the_log_goes_to_log_file_and_is_c
 
 
 @pytest.mark.parametrize("trap", ["link", "pipe", "directory", "missing"])
-def test_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home: Home) -> None:
+def test_invalid_log_file_is_reported_and_does_not_change_the_outcome(trap: str, home: Home) -> None:
     target, log = home.path / "precious", home.path / "logs/daily.log"
     target.write_text("precious")
     if trap != "missing":
@@ -410,11 +410,11 @@ def test_log_file_that_is_none_is_told_and_changes_no_outcome(trap: str, home: H
     assert target.read_text() == "precious"
 
 
-# Beside install
+# Related commands
 
 
-def test_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> None:
-    """Someone who leaves sudo out would else pay for each run twice."""
+def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> None:
+    """Otherwise a forgotten sudo would start each run twice."""
     units = home.path / "system"
     home.first = f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
     home("install", "--user")
@@ -427,27 +427,27 @@ def test_job_of_the_same_config_is_not_installed_in_both_scopes(home: Home) -> N
     assert not list(home.manager.units.glob("dify-job-*"))
 
 
-def test_scheduled_run_says_that_the_config_has_changed_since_it_was_installed(home: Home) -> None:
+def test_scheduled_run_warns_of_a_config_changed_since_the_install(home: Home) -> None:
     quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
     home.configure(CONFIG + quick)
     home("install", "--user")
-    told = "the config has changed since job daily was installed: dify-job install daily"
+    warning = "the config has changed since job daily was installed: dify-job install daily"
 
     def log_of_a_run() -> str:
         (home.path / "log").unlink(missing_ok=True)
         assert home("run", "--scheduled", "daily").code == 69
         return (home.path / "log").read_text()
 
-    assert told not in log_of_a_run()
+    assert warning not in log_of_a_run()
     home.configure(CONFIG + quick + 'inputs = { a = "an input needs no reinstall" }\n')
-    assert told not in log_of_a_run()
+    assert warning not in log_of_a_run()
     home.configure(CONFIG.replace("2h", "3h") + quick)
-    assert told in log_of_a_run()
+    assert warning in log_of_a_run()
     home("install", "--user")
-    assert told not in log_of_a_run()
+    assert warning not in log_of_a_run()
 
 
-def test_next_tells_the_runs_with_their_zone_and_what_clock_changes_do(home: Home) -> None:
+def test_next_shows_runs_with_zone_and_clock_changes(home: Home) -> None:
     home.configure(CONFIG.replace('every = "2h"', 'cron = "30 2 * * *"\ntimezone = "Europe/Berlin"'))
     lines = home("next", "-n", "3").stdout.splitlines()
     assert lines[0].split() == ["NEXT", "RUN", "JOB", "SCHEDULE"]
@@ -459,11 +459,11 @@ def test_next_tells_the_runs_with_their_zone_and_what_clock_changes_do(home: Hom
     assert row["warnings"]
 
 
-def test_render_gives_the_files_for_another_host_and_touches_nothing_else(home: Home) -> None:
-    before = home.everything()
+def test_render_writes_files_for_another_host_and_nothing_else(home: Home) -> None:
+    before = home.all_files()
     printed = home("render", "--target", "systemd", "--systemd-version", "239").stdout
     assert "LoadCredential" not in printed
-    assert home.everything() == before
+    assert home.all_files() == before
     out = home.path / "out"
     home("render", "--target", "systemd", "--output-dir", str(out), "--user")
     home("render", "--target", "cron", "--output-dir", str(out))
@@ -472,5 +472,5 @@ def test_render_gives_the_files_for_another_host_and_touches_nothing_else(home: 
         "dify-job-daily.service",
         "dify-job-daily.timer",
     ]
-    assert set(home.everything()) - set(before) == {f"out/{file.name}" for file in out.iterdir()}
+    assert set(home.all_files()) - set(before) == {f"out/{file.name}" for file in out.iterdir()}
     assert home.manager.log() == []

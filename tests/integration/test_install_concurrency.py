@@ -1,4 +1,4 @@
-"""Installs and uninstalls at once."""
+"""Simultaneous installs and uninstalls."""
 
 import subprocess
 import sys
@@ -12,15 +12,15 @@ from dify_job.system import transaction
 from tests.support.home import Home
 
 
-def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -> None:
+def test_simultaneous_installs_and_uninstalls_leave_all_files_or_none(home: Home) -> None:
     home.first = "from dify_job.system import transaction; transaction._LOCK_WAIT = 110.0"
     words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
     words += [["uninstall", "--all", "--user"], ["uninstall", "--all", "--user"], ["install", "--user"]]
     started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
     assert {process.wait(110) for process in started} <= {0, 78}
-    there = {path.suffix for path in home.manager.units.glob("dify-job-*")}
-    assert there in (set(), {".service", ".timer"})
-    assert home.manager.active() == ({"dify-job-daily.timer"} if there else set())
+    kind = {path.suffix for path in home.manager.units.glob("dify-job-*")}
+    assert kind in (set(), {".service", ".timer"})
+    assert home.manager.active() == ({"dify-job-daily.timer"} if kind else set())
     assert home("install", "--user", "--every", "2h", "--start").code == 0
     assert home("install", "--user", "--check").code == 0
     assert home("status", "--user", "--json").result["jobs"][0]["sync"] == "as configured"
@@ -28,7 +28,7 @@ def test_installs_and_uninstalls_at_once_leave_a_whole_set_or_none(home: Home) -
     assert not list(home.path.rglob(".*.new"))
 
 
-def test_second_install_waits_and_then_says_that_one_is_under_way(
+def test_second_install_waits_and_then_reports_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transaction, "_LOCK_WAIT", 0.2)
@@ -58,7 +58,7 @@ def test_second_install_waits_and_then_says_that_one_is_under_way(
         pass
 
 
-def test_many_that_come_and_go_at_once_make_and_remove_the_directory_of_the_lock(
+def test_simultaneous_locks_create_and_remove_the_lock_directory(
     tmp_path: Path,
 ) -> None:
     program = (
@@ -68,13 +68,13 @@ def test_many_that_come_and_go_at_once_make_and_remove_the_directory_of_the_lock
     )
     command = [sys.executable, "-c", program, str(tmp_path / "base")]
     many = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-    assert [told for one in many if (told := one.communicate()[1])] == []
+    assert [error for one in many if (error := one.communicate()[1])] == []
     assert not (tmp_path / "base").exists()
 
 
-@pytest.mark.parametrize("there", ["file", "dangling link"])
-def test_what_is_no_directory_is_told_at_once(there: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_path_that_is_no_directory_is_reported_without_waiting(kind: str, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    base.touch() if there == "file" else base.symlink_to("nowhere")
+    base.touch() if kind == "file" else base.symlink_to("nowhere")
     with pytest.raises(JobError, match=r"install\.lock cannot be opened"), transaction.locked(base):
         pass

@@ -1,4 +1,4 @@
-"""Installing for cron into tables and directories that hold anything."""
+"""Installing for cron into crontabs and directories with any content."""
 
 import errno
 import os
@@ -32,9 +32,7 @@ from tests.support.plans import install, pause, plan, uninstall
     ],
     ids=["crlf", "no-last-newline", "nul", "not-utf8", "long", "fish", "cron-tz", "no-shell"],
 )
-def test_every_byte_of_a_strange_crontab_survives_install_and_uninstall(
-    table: bytes, cron_home: Home
-) -> None:
+def test_unusual_crontab_survives_install_and_uninstall_byte_for_byte(table: bytes, cron_home: Home) -> None:
     cron_home.table.write_bytes(table)
     done = cron_home("install", "--user")
     assert done.code == 0, done.stderr
@@ -49,10 +47,8 @@ def test_every_byte_of_a_strange_crontab_survives_install_and_uninstall(
     assert cron_home.table.read_bytes() == table + end
 
 
-@pytest.mark.parametrize("damage", ["doubled", "half deleted", "not ours"])
-def test_marks_that_are_damaged_and_tables_of_others_are_refused_untouched(
-    damage: str, cron_home: Home
-) -> None:
+@pytest.mark.parametrize("damage", ["doubled", "half deleted", "of another program"])
+def test_damaged_markers_and_crontabs_of_other_programs_are_refused(damage: str, cron_home: Home) -> None:
     cron_home("install", "--user")
     table = cron_home.table.read_bytes()
     match damage:
@@ -60,7 +56,7 @@ def test_marks_that_are_damaged_and_tables_of_others_are_refused_untouched(
             table += table
         case "half deleted":
             table = b"".join(table.splitlines(keepends=True)[:-1])
-        case "not ours":
+        case "of another program":
             table = b"# DO NOT EDIT: written by ansible\n0 0 * * * a\n"
     cron_home.table.write_bytes(table)
     done = cron_home("install", "--user", "--every", "3h")
@@ -69,7 +65,7 @@ def test_marks_that_are_damaged_and_tables_of_others_are_refused_untouched(
     assert cron_home.table.read_bytes() == table
 
 
-def test_crontab_that_may_not_be_read_is_never_taken_for_empty(cron_home: Home) -> None:
+def test_forbidden_crontab_is_not_treated_as_empty(cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(
@@ -91,7 +87,7 @@ def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
     return scheduler, directory
 
 
-def test_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFiles, Path]) -> None:
+def test_file_in_cron_d_has_a_name_that_every_cron_reads(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
     install(scheduler, plan("daily-report_2"))
     (file,) = directory.iterdir()
@@ -100,7 +96,7 @@ def test_file_for_cron_has_a_name_that_no_cron_passes_over(cron_d: tuple[CronFil
     assert file.read_bytes().endswith(b"\n")
 
 
-def test_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
+def test_world_writable_cron_d_and_stopped_cron_are_reported(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler, directory = cron_d
@@ -119,7 +115,7 @@ def test_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
 
 
 @pytest.mark.parametrize(
-    ("there", "booted", "command"),
+    ("existing", "booted", "command"),
     [
         ((), True, "apt-get install cron"),
         (("cron", "service"), False, "service cron start"),
@@ -128,10 +124,10 @@ def test_cron_d_that_others_can_write_and_a_cron_that_does_not_run_are_told(
         (("crond",), False, "crond"),
     ],
 )
-def test_cron_that_does_not_run_is_started_as_this_machine_does_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], booted: bool, command: str
+def test_stopped_cron_is_reported_with_the_start_command_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: tuple[str, ...], booted: bool, command: str
 ) -> None:
-    for name in there:
+    for name in existing:
         (tmp_path / name).touch()
     monkeypatch.setattr(crond, "_SBIN", (tmp_path,))
     monkeypatch.setattr("dify_job.system.subprocesses.found", lambda _: False)
@@ -142,7 +138,7 @@ def test_cron_that_does_not_run_is_started_as_this_machine_does_it(
     assert crond.start_command() == f"sudo {command}"
 
 
-def test_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_changed(
+def test_pause_and_uninstall_report_a_read_only_cron_d_and_change_nothing(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron, directory = cron_d
@@ -167,7 +163,7 @@ def test_cron_d_that_is_read_only_is_told_by_pause_and_uninstall_and_nothing_is_
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
 
 
-def test_link_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
+def test_symlink_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
     target = directory.parent / "precious"
     target.write_text("precious")

@@ -1,4 +1,4 @@
-"""Installing on hosts that lack something or are set up oddly."""
+"""Installing on hosts that lack something or have an unusual configuration."""
 
 import errno
 import json
@@ -45,7 +45,7 @@ from tests.support.plans import install, plan
         "daily.service",
     ],
 )
-def test_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(name: str, home: Home) -> None:
+def test_invalid_job_name_is_rejected_with_the_pattern(name: str, home: Home) -> None:
     home.configure(CONFIG.replace("daily", f'"{name}"'))
     done = home("install", "--user")
     assert done.code == 78
@@ -54,7 +54,7 @@ def test_job_name_that_is_no_unit_or_file_name_is_refused_with_the_pattern(name:
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "$HOME", "a'b", 'a"b', "a\\b", "a;b", "a\nb", "ü"])
-def test_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cron(
+def test_config_path_with_any_characters_is_quoted_for_systemd_and_rejected_for_cron(
     name: str, home: Home
 ) -> None:
     config = home.path / name / "config.toml"
@@ -65,7 +65,7 @@ def test_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cro
     unit = (home.manager.units / "dify-job-daily.service").read_text()
     assert (
         f" --config {units.quoted(str(config))} daily\n" in unit
-    )  # undone as systemd does it in test_sched_files
+    )  # tests/unit/schedulers/test_units.py unquotes it like systemd
     (row,) = home("--config", str(config), "status", "--user", "--json").result["jobs"]
     assert (row["sync"], row["config"]) == ("as configured", str(config))
     home("uninstall", "--all", "--user")
@@ -75,7 +75,7 @@ def test_config_path_of_any_characters_is_quoted_for_systemd_and_refused_for_cro
     assert not home.table.exists()
 
 
-def test_config_path_that_is_not_utf8_is_refused_by_both(home: Home) -> None:
+def test_config_path_that_is_not_utf8_is_rejected_by_both(home: Home) -> None:
     config = os.fsencode(home.path) + b"/\xff.toml"
     with open(config, "w") as file:  # noqa: PTH123 - a name of bytes
         file.write(CONFIG.replace("{home}", str(home.path)))
@@ -85,7 +85,7 @@ def test_config_path_that_is_not_utf8_is_refused_by_both(home: Home) -> None:
         assert "cannot stand in a" in done.stderr
 
 
-def test_input_values_reach_dify_unchanged_and_no_unit_at_all(home: Home, server: StandIn) -> None:
+def test_input_values_reach_dify_unchanged_and_are_in_no_unit(home: Home, server: StandIn) -> None:
     value = '100% $HOME "x" \\ `id` é %h'
     home.configure(
         CONFIG.replace("http://127.0.0.1:9", server.base_url) + f"inputs = {{ text = {json.dumps(value)} }}\n"
@@ -103,10 +103,10 @@ def test_input_values_reach_dify_unchanged_and_no_unit_at_all(home: Home, server
 
 
 @pytest.mark.parametrize("where", ["the interpreter", "the environment", "the configuration"])
-def test_what_the_service_user_cannot_reach_is_found_before_anything_is_written(
+def test_path_that_the_service_user_cannot_access_is_reported(
     where: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    top = Path(tempfile.mkdtemp())  # others can get into it, unlike into tmp_path
+    top = Path(tempfile.mkdtemp())  # other users can enter it, unlike tmp_path
     request.addfinalizer(lambda: shutil.rmtree(top))
     top.chmod(0o755)
     closed = top / "closed"
@@ -128,7 +128,7 @@ def test_what_the_service_user_cannot_reach_is_found_before_anything_is_written(
     assert "run_as" in (refused.value.hint or "")
 
 
-def test_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
+def test_status_reports_a_missing_interpreter(home: Home) -> None:
     python = home.path / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
@@ -140,7 +140,7 @@ def test_interpreter_that_is_gone_is_told_by_status(home: Home) -> None:
     assert f"{python} is gone, so that it cannot start" in home("status", "--user").stdout
 
 
-def test_file_system_that_is_read_only_is_told_and_nothing_is_changed(
+def test_read_only_file_system_is_reported_and_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
@@ -163,7 +163,7 @@ def test_file_system_that_is_read_only_is_told_and_nothing_is_changed(
     assert home.manager.active() == home.manager.enabled() == set()
 
 
-def test_without_systemd_and_cron_the_message_says_what_to_do(cron_home: Home) -> None:
+def test_missing_systemd_and_cron_is_reported_with_alternatives(cron_home: Home) -> None:
     (cron_home.path / "bin/systemctl").unlink()
     (cron_home.path / "bin/crontab").unlink()
     cron_home.env = {"PATH": str(cron_home.path / "bin")}
@@ -176,7 +176,7 @@ def test_without_systemd_and_cron_the_message_says_what_to_do(cron_home: Home) -
     assert cron_home("status", "--user").code == 1
 
 
-def test_systemctl_alone_is_no_systemd(cron_home: Home) -> None:
+def test_systemctl_without_a_running_systemd_is_not_used(cron_home: Home) -> None:
     assert (cron_home.path / "bin/systemctl").exists()
     done = cron_home("install", "--user")
     assert done.code == 0, done.stderr
@@ -185,7 +185,7 @@ def test_systemctl_alone_is_no_systemd(cron_home: Home) -> None:
 
 
 @pytest.mark.parametrize("state", ["degraded", "starting", "maintenance"])
-def test_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -> None:
+def test_degraded_system_can_be_installed_to(state: str, home: Home) -> None:
     wrapper = home.path / "bin/systemctl"
     real = wrapper.rename(home.path / "bin/systemctl.real")
     wrapper.write_text(
@@ -197,7 +197,7 @@ def test_system_that_is_not_all_well_is_installed_to(state: str, home: Home) -> 
     assert home.manager.active() == {"dify-job-daily.timer"}
 
 
-def test_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
+def test_systemd_239_gets_no_newer_directive(home: Home) -> None:
     install_programs(home.path, home.path / "bin", version=239)
     home.configure(CONFIG + 'jitter = "5min"\nmax_late = "10min"\n')
     output = home("install", "--user").stdout
@@ -208,10 +208,10 @@ def test_systemd_239_gets_nothing_that_it_does_not_have(home: Home) -> None:
         assert newer not in text
     assert home("status", "--user", "--json").result["jobs"][0]["enabled"] is True
     verbs = {line.split()[0] for line in home.manager.log()}
-    assert verbs <= {"show", "enable", "daemon-reload", "start"}  # no list with JSON, no --machine
+    assert verbs <= {"show", "enable", "daemon-reload", "start"}  # no JSON output, no --machine
 
 
-def test_without_systemd_analyze_our_own_checks_must_do_and_install_says_so(home: Home) -> None:
+def test_install_without_systemd_analyze_warns(home: Home) -> None:
     (home.path / "bin/systemd-analyze").unlink()
     (home.path / "bin/python3").symlink_to("/usr/bin/python3")
     home.env = {"PATH": str(home.path / "bin")}
@@ -222,7 +222,7 @@ def test_without_systemd_analyze_our_own_checks_must_do_and_install_says_so(home
     assert (refused.code, "never elapses" in refused.stderr) == (65, True)
 
 
-def test_systemctl_is_asked_in_plain_words_and_its_warnings_are_no_failures(home: Home) -> None:
+def test_systemctl_output_is_parsed_in_english_and_warnings_are_no_failures(home: Home) -> None:
     wrapper = home.path / "bin/systemctl"
     real = wrapper.rename(home.path / "bin/systemctl.real")
     wrapper.write_text(
@@ -244,7 +244,7 @@ def test_systemctl_is_asked_in_plain_words_and_its_warnings_are_no_failures(home
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o000, 0o027])
-def test_whatever_the_umask_units_are_0644_and_keys_0600(umask: int, home: Home) -> None:
+def test_any_umask_gives_units_0644_and_keys_0600(umask: int, home: Home) -> None:
     (home.path / ".env").write_text("DIFY_API_KEY=app-canary-env-0123456\n")
     before = os.umask(umask)
     try:
@@ -262,7 +262,7 @@ def test_whatever_the_umask_units_are_0644_and_keys_0600(umask: int, home: Home)
     "env",
     [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}],
 )
-def test_in_every_locale_a_description_is_written_as_utf8(env: dict[str, str], home: Home) -> None:
+def test_description_is_written_as_utf8_in_every_locale(env: dict[str, str], home: Home) -> None:
     home.configure(CONFIG + 'description = "Täglich: 日报"\n')
     home.env = env
     assert home("install", "--user").code == 0
@@ -271,9 +271,7 @@ def test_in_every_locale_a_description_is_written_as_utf8(env: dict[str, str], h
 
 
 @pytest.mark.parametrize("stdout", ["closed", "full"])
-def test_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
-    stdout: str, home: Home
-) -> None:
+def test_install_with_unwritable_stdout_completes_and_exits_with_73(stdout: str, home: Home) -> None:
     done = subprocess.run(
         [
             "sh",
@@ -294,7 +292,7 @@ def test_install_whose_words_nobody_gets_is_done_and_says_why_it_leaves_with_73(
     assert home.manager.active() == {"dify-job-daily.timer"}
 
 
-def test_purge_goes_on_where_something_cannot_be_removed(home: Home) -> None:
+def test_purge_continues_after_a_failed_removal(home: Home) -> None:
     figures = {job: home.path / f"{job}.prom" for job in ("a", "b", "c")}
     home.configure(
         "".join(
@@ -345,7 +343,7 @@ def test_purge_goes_on_where_something_cannot_be_removed(home: Home) -> None:
         (("--calendar", "07:00", "--timezone", "Europe/Nowhere"), 64, "is not a time zone of this machine"),
     ],
 )
-def test_schedule_is_kept_or_refused_with_what_to_do(
+def test_schedule_is_installed_or_rejected_with_a_hint(
     words: tuple[str, ...], code: int, expected: str, home: Home
 ) -> None:
     done = home("install", "--user", *words)
@@ -355,7 +353,7 @@ def test_schedule_is_kept_or_refused_with_what_to_do(
         assert (home.manager.units / "dify-job-daily.timer").read_text().count("OnCalendar=") == 2
 
 
-def test_machine_without_zone_data_says_that_it_lacks_the_zone(home: Home) -> None:
+def test_missing_zone_data_is_reported(home: Home) -> None:
     home.env = {"PYTHONTZPATH": "/nowhere"}
     done = home("install", "--user", "--calendar", "07:00", "--timezone", "Asia/Shanghai")
     assert done.code == 64
@@ -364,7 +362,7 @@ def test_machine_without_zone_data_says_that_it_lacks_the_zone(home: Home) -> No
 
 
 @pytest.mark.parametrize("fault", ["others", "foreign", "directory"])
-def test_root_does_not_install_what_others_can_change(fault: str, home: Home) -> None:
+def test_root_does_not_install_files_that_others_can_change(fault: str, home: Home) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root refuses it")
     config = home.path / "config/dify-job/config.toml"

@@ -1,4 +1,4 @@
-"""install refuses a job that could only fail, or pay for nothing, where it can know."""
+"""install rejects a job whose runs would always fail."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def configure(dify_job: Command, base_url: str, more: str) -> Path:
         ('workflow_id = "one"', 0),
     ],
 )
-def test_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, more: str, code: int) -> None:
+def test_job_with_empty_required_inputs_is_rejected(dify_job: Command, more: str, code: int) -> None:
     with StandIn((App(KEY, "Report", form=FORM),)) as server:
         configure(dify_job, server.base_url, more)
         done = dify_job("install", "a", "--dry-run", "--backend", "cron")
@@ -43,6 +43,6 @@ def test_job_whose_required_inputs_are_empty_is_refused(dify_job: Command, more:
         assert server.runs == []
 
 
-def test_server_that_is_not_there_is_no_obstacle(dify_job: Command) -> None:
+def test_unreachable_server_does_not_prevent_an_install(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1", "")
     assert dify_job("install", "a", "--dry-run", "--backend", "cron").code == 0

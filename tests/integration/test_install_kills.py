@@ -1,4 +1,4 @@
-"""Install and uninstall killed at each operation leave whole files, and the next one completes them."""
+"""An install or uninstall killed at any operation leaves whole files, and the next one completes it."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from tests.support.campaign import Campaign
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 ROOT = Path(__file__).parents[2]
 BACKENDS = ["systemd", "cron.d", "crontab"]
-SAMPLE = 12  # of so many operations one is tried in a sample
+SAMPLE = 12  # a sample tries one of so many operations
 
 
-def ended_everywhere(
+def results_of_all_operations(
     backend: str, scenario: str, fault: str, directory: Path, campaign: Campaign
 ) -> list[dict[str, Any]]:
-    """What was found after each operation of the campaign, and after an install without a fault."""
+    """Interrupt each operation of the campaign; return the results, and one without a fault."""
     first, step = (1, 1) if campaign.whole else (1 + campaign.seed % SAMPLE, SAMPLE)
     what = [backend, scenario, fault, str(directory), str(first), str(step)]
     command = [sys.executable, "-m", "tests.integration.kills", *what]
@@ -32,12 +32,12 @@ def ended_everywhere(
     return found
 
 
-def named(world: dict[str, Any]) -> dict[str, str]:
-    """The files that a scheduler reads; what a killed writer left has a name that none of them takes."""
-    return {path: text for path, text in world["files"].items() if not is_left_over(path)}
+def scheduler_files(world: dict[str, Any]) -> dict[str, str]:
+    """Files that a scheduler reads: it ignores the temporary files of a killed process."""
+    return {path: text for path, text in world["files"].items() if not is_temporary(path)}
 
 
-def is_left_over(path: str) -> bool:
+def is_temporary(path: str) -> bool:
     name = Path(path).name
     return (name.startswith(".") and name.endswith(".new")) or name == "install-unfinished.json"
 
@@ -67,22 +67,23 @@ def is_left_over(path: str) -> bool:
 def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_completes_it(
     backend: str, scenario: str, tmp_path: Path, campaign: Campaign
 ) -> None:
-    found = ended_everywhere(backend, scenario, "kill", tmp_path, campaign)
-    old, new = named(found[0]["before"]), named(found[-1]["end"])
+    found = results_of_all_operations(backend, scenario, "kill", tmp_path, campaign)
+    old, new = scheduler_files(found[0]["before"]), scheduler_files(found[-1]["end"])
     assert found[0]["before"] != found[-1]["end"]  # a pause changes no file, only what is enabled
     for each in found:
-        for path, text in named(each["after"]).items():
+        for path, text in scheduler_files(each["after"]).items():
             assert text in (old.get(path), new.get(path)), f"{path} is neither old nor new at {each['aim']}"
         for path in set(old) & set(new):
-            assert path in each["after"]["files"], f"{path} is gone at {each['aim']}"
+            assert path in each["after"]["files"], f"{path} is missing at {each['aim']}"
         assert each["end"] == found[-1]["end"], each["aim"]
         assert each["runs"] == [], f"a run was started at {each['aim']}"
         same = all(
-            named(each["after"]) == named(each["end"]) and each["after"][what] == each["end"][what]
+            scheduler_files(each["after"]) == scheduler_files(each["end"])
+            and each["after"][what] == each["end"][what]
             for what in ("active", "enabled", "unread")
         )
-        assert each["shown"] is not same, f"--check says otherwise at {each['aim']}"
-    assert not [path for path in found[-1]["end"]["files"] if is_left_over(path)]
+        assert each["shown"] is not same, f"--check disagrees at {each['aim']}"
+    assert not [path for path in found[-1]["end"]["files"] if is_temporary(path)]
     assert found[-1]["end"]["unread"] == []
     assert len(found) > (4 if campaign.whole else 1)
 
@@ -105,7 +106,7 @@ def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_com
 def test_full_disk_or_failing_program_at_any_operation_is_rolled_back_and_reported(
     backend: str, scenario: str, fault: str, tmp_path: Path, campaign: Campaign
 ) -> None:
-    found = ended_everywhere(backend, scenario, fault, tmp_path, campaign)
+    found = results_of_all_operations(backend, scenario, fault, tmp_path, campaign)
     for each in found:
         if each["code"] == 3:
             assert each["after"] == each["before"], (each["aim"], each["error"])

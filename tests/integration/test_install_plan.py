@@ -1,4 +1,4 @@
-"""--check, --diff and --dry-run print the plan that install executes; what names of jobs are asked for."""
+"""--check, --diff and --dry-run print the plan that install executes; selection of jobs by name."""
 
 import json
 import os
@@ -13,7 +13,7 @@ TIMER = "dify-job-daily.timer"
 
 
 def interrupt(home: Home) -> None:
-    """Leave what an install that was killed before it enabled the timer leaves."""
+    """Create the state of an install that was killed before it enabled the timer."""
     assert home("install", "--user").code == 0
     for verb in ("disable", "stop"):
         home.manager.main([verb, TIMER])
@@ -22,24 +22,24 @@ def interrupt(home: Home) -> None:
     record.write_text(json.dumps({"enable": [TIMER], "start": [TIMER]}))
 
 
-def without_stamps(home: Home) -> dict[str, bytes]:
-    """A timer that is started again gets a stamp of now, so that it has missed nothing."""
-    return {path: content for path, content in home.everything().items() if "/stamp-" not in path}
+def files_without_stamps(home: Home) -> dict[str, bytes]:
+    """All files but timer stamps: a restarted timer gets a current stamp, so that it has no missed run."""
+    return {path: content for path, content in home.all_files().items() if "/stamp-" not in path}
 
 
-def test_interrupted_install_is_shown_and_then_completed(home: Home) -> None:
+def test_interrupted_install_is_reported_and_the_next_completes_it(home: Home) -> None:
     interrupt(home)
     check = home("install", "--user", "--check")
     assert (check.code, check.stdout) == (1, f"{TIMER} is not enabled\n{TIMER} is not started\n")
     diff = home("install", "--user", "--diff")
     assert diff.stdout == f"# systemctl enable {TIMER}\n# systemctl start {TIMER}\n"
-    assert home.manager.active() == set(), "to look changes nothing"
+    assert home.manager.active() == set(), "--check changes nothing"
     assert home("install", "--user").stdout.splitlines()[-1] == "daily is enabled"
     assert home.manager.active() == home.manager.enabled() == {TIMER}
     assert (home("install", "--user", "--check").code, home("install", "--user", "--diff").stdout) == (0, "")
 
 
-def test_timer_that_was_stopped_by_hand_is_no_difference(home: Home) -> None:
+def test_timer_stopped_by_hand_is_no_difference(home: Home) -> None:
     assert home("install", "--user").code == 0
     home.manager.main(["stop", TIMER])
     assert home("install", "--user", "--check").code == 0
@@ -48,7 +48,7 @@ def test_timer_that_was_stopped_by_hand_is_no_difference(home: Home) -> None:
 
 
 @pytest.mark.parametrize("why", ["foreign", "edited", "other scheduler", "later file"])
-def test_what_only_looks_refuses_as_install_does(why: str, home: Home) -> None:
+def test_check_diff_and_dry_run_refuse_like_install(why: str, home: Home) -> None:
     words = ["install", "--user"]
     match why:
         case "foreign":
@@ -65,17 +65,17 @@ def test_what_only_looks_refuses_as_install_does(why: str, home: Home) -> None:
             later.parent.mkdir()
             later.write_text('[jobs.daily]\nevery = "5h"\n')
             words += ["--every", "3h"]
-    before = home.everything()
+    before = home.all_files()
     done = {flag: home(*words, *flag) for flag in ((), ("--check",), ("--diff",), ("--dry-run",))}
     assert {ran.code for ran in done.values()} == {78}
-    assert len({ran.stderr for ran in done.values()}) == 1, "the same refusal"
-    assert home.everything() == before
+    assert len({ran.stderr for ran in done.values()}) == 1, "the same error"
+    assert home.all_files() == before
     assert "# Managed by dify-job" in done["--dry-run",].stdout, "shown before it is refused"
     if why == "edited":
         assert "-# mine" in done["--diff",].stdout
 
 
-def test_key_of_the_environment_is_named_in_a_diff_and_never_shown(home: Home) -> None:
+def test_diff_names_a_key_of_the_environment_without_showing_it(home: Home) -> None:
     for file in (home.path / "config/dify-job").iterdir():
         file.unlink()
     (home.path / ".env").write_text("DIFY_API_KEY=app-canary-env-0123456\n")
@@ -91,7 +91,7 @@ def test_key_of_the_environment_is_named_in_a_diff_and_never_shown(home: Home) -
     assert home(*words, "--check").code == 1
 
 
-def test_installed_brings_up_to_date_what_is_there_and_nothing_else(home: Home) -> None:
+def test_install_installed_updates_only_installed_jobs(home: Home) -> None:
     home.configure("".join(CONFIG.replace("daily", job) for job in ("one", "two", "three")))
     assert home("install", "--user").code == 0
     assert home("uninstall", "two", "--user").code == 0
@@ -109,7 +109,7 @@ def test_installed_brings_up_to_date_what_is_there_and_nothing_else(home: Home) 
     assert home("install", "--user", "--installed", "--check").code == 0
 
 
-def test_installed_takes_each_job_with_the_scheduler_that_has_it(home: Home) -> None:
+def test_install_installed_uses_the_scheduler_of_each_job(home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "daily", "--user").code == 0
     assert home("install", "weekly", "--user", "--backend", "cron").code == 0
@@ -120,7 +120,7 @@ def test_installed_takes_each_job_with_the_scheduler_that_has_it(home: Home) -> 
     assert b"0 0,3,6" in home.table.read_bytes()
 
 
-def test_installed_with_nothing_there_installs_nothing(home: Home) -> None:
+def test_install_installed_without_jobs_installs_nothing(home: Home) -> None:
     done = home("install", "--user", "--installed")
     assert (done.code, done.stdout) == (0, "no job of this configuration is installed\n")
     assert home.manager.active() == set()
@@ -128,14 +128,14 @@ def test_installed_with_nothing_there_installs_nothing(home: Home) -> None:
 
 
 @pytest.mark.parametrize("command", ["uninstall", "pause", "resume"])
-def test_command_that_changes_jobs_needs_names_or_all(command: str, home: Home) -> None:
+def test_command_that_changes_jobs_needs_names_or_option_all(command: str, home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "--user").code == 0
-    before = (home.everything(), home.manager.active())
+    before = (home.all_files(), home.manager.active())
     refused = home(command, "--user")
     assert (refused.code, f"{command} needs the names of jobs, or --all" in refused.stderr) == (64, True)
     assert home(command, "daily", "--all", "--user").code == 64
-    assert (home.everything(), home.manager.active()) == before
+    assert (home.all_files(), home.manager.active()) == before
     if command == "resume":
         home("pause", "--all", "--user")
     done = home(command, "--all", "--user")
@@ -146,17 +146,17 @@ def test_command_that_changes_jobs_needs_names_or_all(command: str, home: Home) 
 
 
 @pytest.mark.parametrize("kind", ["systemd", "cron"])
-def test_pause_of_all_and_resume_of_all_leave_the_files_as_they_were(kind: str, home: Home) -> None:
+def test_pause_and_resume_of_all_jobs_change_no_file(kind: str, home: Home) -> None:
     home.configure(CONFIG + CONFIG.replace("daily", "weekly"))
     assert home("install", "--user", "--backend", kind).code == 0
-    before = home.everything()
+    before = home.all_files()
     assert home("pause", "--all", "--user").stdout == "daily: paused\nweekly: paused\n"
     home("resume", "--all", "--user")
-    assert without_stamps(home) == before
+    assert files_without_stamps(home) == before
     assert home.manager.runs() == []
 
 
-def test_quiet_install_prints_nothing_and_warns_on_stderr(home: Home) -> None:
+def test_install_q_prints_nothing_and_warns_on_stderr(home: Home) -> None:
     done = home("-q", "install", "--user")
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
     assert home("-q", "install", "--user", "--check").stdout == ""
@@ -165,7 +165,7 @@ def test_quiet_install_prints_nothing_and_warns_on_stderr(home: Home) -> None:
     assert home("uninstall", "daily", "--user", "-q").stdout == ""
 
 
-def test_many_jobs_get_a_line_each_and_the_commands_once(home: Home) -> None:
+def test_install_of_many_jobs_prints_a_line_per_job_and_the_commands_once(home: Home) -> None:
     home.configure("".join(CONFIG.replace("daily", f"job-{number}") for number in range(9)))
     lines = home("install", "--user").stdout.splitlines()
     assert [line.partition(":")[0] for line in lines[:9]] == [f"job-{number}" for number in range(9)]
@@ -176,8 +176,8 @@ def test_many_jobs_get_a_line_each_and_the_commands_once(home: Home) -> None:
     assert len(lines) < 18
 
 
-def test_user_units_go_where_the_manager_looks_for_them(home: Home) -> None:
-    """XDG_CONFIG_HOME is set in this shell only."""
+def test_user_units_are_written_to_the_directory_of_the_manager(home: Home) -> None:
+    """The shell has an XDG_CONFIG_HOME that the manager does not have."""
     home.env = {
         "XDG_CONFIG_HOME": str(home.path / "elsewhere"),
         "XDG_DATA_HOME": str(home.path / "else-data"),
@@ -195,7 +195,7 @@ def test_user_units_go_where_the_manager_looks_for_them(home: Home) -> None:
     assert not list(home.manager.units.glob("dify-job-*"))
 
 
-def test_purge_of_all_takes_the_state_of_jobs_that_went_earlier_and_their_metrics(home: Home) -> None:
+def test_purge_of_all_removes_state_and_metrics_of_jobs_uninstalled_earlier(home: Home) -> None:
     metrics = home.path / "daily.prom"
     home.configure(CONFIG + f'metrics = {{ textfile = "{metrics}" }}\n' + CONFIG.replace("daily", "weekly"))
     assert home("install", "--user").code == 0
@@ -207,7 +207,7 @@ def test_purge_of_all_takes_the_state_of_jobs_that_went_earlier_and_their_metric
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
     assert home("uninstall", "daily", "--user").code == 0
-    assert (state / "daily").is_dir(), "kept without --purge"
+    assert (state / "daily").is_dir(), "not removed without --purge"
     assert home("uninstall", "--all", "--purge", "--user").code == 0
     assert not (state / "daily").exists()
     assert not metrics.exists()
@@ -262,7 +262,7 @@ def test_purge_leaves_a_metrics_file_that_no_run_of_the_job_wrote(home: Home) ->
 
 def test_failed_uninstall_leaves_timers_as_they_were(home: Home) -> None:
     assert home("install", "--user").code == 0
-    before = home.everything()
+    before = home.all_files()
     wrapper = home.path / "bin/systemctl"
     real = wrapper.rename(home.path / "bin/systemctl.real")
     wrapper.write_text(
@@ -272,7 +272,7 @@ def test_failed_uninstall_leaves_timers_as_they_were(home: Home) -> None:
     wrapper.chmod(0o755)
     failed = home("uninstall", "daily", "--user")
     assert (failed.code, "daemon-reload failed" in failed.stderr) == (73, True)
-    assert without_stamps(home) == before
+    assert files_without_stamps(home) == before
     assert home.manager.active() == home.manager.enabled() == {TIMER}
     assert home.manager.runs() == []
     assert home("uninstall", "daily", "--user").code == 0
@@ -281,7 +281,7 @@ def test_failed_uninstall_leaves_timers_as_they_were(home: Home) -> None:
 
 @pytest.mark.parametrize("user", ["john doe", "a\nb", "a%b", "a b:c"])
 @pytest.mark.parametrize("backend", ["systemd", "cron"])
-def test_run_as_that_is_no_user_name_reaches_no_file(user: str, backend: str, home: Home) -> None:
+def test_invalid_run_as_is_written_to_no_file(user: str, backend: str, home: Home) -> None:
     done = home("install", "--user", "--run-as", user, "--backend", backend, "--dry-run")
     assert done.code in (64, 65, 78), done.stderr
     assert "User=" not in done.stdout

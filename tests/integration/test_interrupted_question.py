@@ -1,4 +1,4 @@
-"""Ctrl-C at a question."""
+"""Ctrl-C at a prompt."""
 
 import contextlib
 import os
@@ -9,18 +9,18 @@ import sys
 from tests.support.command import Command
 
 
-def test_ctrl_c_at_a_question_leaves_a_line_of_its_own(dify_job: Command) -> None:
+def test_ctrl_c_at_a_prompt_ends_the_line(dify_job: Command) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(dify_job.home)
         env = {"HOME": str(dify_job.home), "PATH": os.environ["PATH"], "TERM": "dumb"}
         os.execve(sys.executable, [sys.executable, "-m", "dify_job", "init", "--user"], env)
     shown = b""
-    with contextlib.suppress(OSError):  # it has left the terminal
+    with contextlib.suppress(OSError):  # the process has closed the terminal
         while True:
             came = bool(select.select([terminal], [], [], 5)[0])
             shown += os.read(terminal, 4096) if came else b""
-            # the question can come in two pieces; a signal before its read is seen with the next key alone
+            # the prompt can arrive in two parts; a signal before the read takes effect with the next key
             if shown.endswith(b"]: ") or (not came and shown.endswith(b"^C")):
                 os.write(terminal, b"\x03")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130

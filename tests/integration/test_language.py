@@ -1,4 +1,4 @@
-"""The command under a Chinese locale: text for people is Chinese, JSON is the same in every locale."""
+"""dify-job in a Chinese locale: text for people is Chinese, JSON is the same in every locale."""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.support.command import Command
 CHINESE = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "DIFY_BASE_URL": "http://127.0.0.1:1"}
 
 
-def test_refusal_is_chinese_for_people_and_english_in_json(dify_job: Command) -> None:
+def test_error_is_chinese_for_people_and_english_in_json(dify_job: Command) -> None:
     english = dify_job("run", env={**CHINESE, "LC_ALL": "C"})
     done = dify_job("run", env=CHINESE)
     assert done.code == english.code == 78
@@ -17,7 +17,7 @@ def test_refusal_is_chinese_for_people_and_english_in_json(dify_job: Command) ->
     assert "任务 default 没有 API 密钥" in dify_job("run", "--log-format", "console", env=CHINESE).stderr
 
 
-def test_state_and_the_log_for_programs_stay_as_they_are(dify_job: Command) -> None:
+def test_state_and_json_log_stay_english(dify_job: Command) -> None:
     done = dify_job("run", env={**CHINESE, "DIFY_API_KEY": "app-x"})
     assert done.code == 69
     assert json.loads((dify_job.home / "state/last.json").read_text())["message"].startswith(

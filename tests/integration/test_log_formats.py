@@ -1,4 +1,4 @@
-"""The log's faces: a terminal with a live line, JSON lines, the journal."""
+"""Log formats: console with a progress line, JSON lines, the journal."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.command import KEY, Command
 from tests.support.terminal import read_terminal
 
 
-def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: dict[str, str]) -> None:
+def test_terminal_shows_the_node_in_a_progress_line(dify_job: Command, environ: dict[str, str]) -> None:
     master, slave = pty.openpty()
     process = dify_job.start(
         "run", env=environ | {"DIFY_API_KEY": "app-two-seconds", "TERM": "xterm"}, stderr=slave
@@ -33,7 +33,7 @@ def test_on_a_terminal_a_live_line_shows_the_node(dify_job: Command, environ: di
     assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("default: succeeded in")
 
 
-def test_elsewhere_each_line_is_json(dify_job: Command, environ: dict[str, str]) -> None:
+def test_log_without_terminal_is_json_lines(dify_job: Command, environ: dict[str, str]) -> None:
     lines = [json.loads(line) for line in dify_job("run", "-v", env=environ).stderr.splitlines()]
     last = lines[-1]
     assert (last["event"], last["level"], last["outcome"], last["exit_code"]) == (
@@ -46,12 +46,12 @@ def test_elsewhere_each_line_is_json(dify_job: Command, environ: dict[str, str])
     assert "node_finished" in {line["event"] for line in lines}
 
 
-def test_quiet_says_nothing_of_a_success(dify_job: Command, environ: dict[str, str]) -> None:
+def test_quiet_run_logs_nothing_on_success(dify_job: Command, environ: dict[str, str]) -> None:
     assert dify_job("run", "-q", env=environ).stderr == ""
 
 
 @pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
-def test_caller_that_closed_its_descriptors_gets_a_run_and_its_exit_status(
+def test_run_with_closed_descriptors_has_its_exit_status(
     dify_job: Command, environ: dict[str, str], closed: tuple[int, ...]
 ) -> None:
     ran = dify_job("run", env=environ, preexec_fn=lambda: list(map(os.close, closed)))
@@ -124,13 +124,13 @@ def test_value_too_long_for_a_datagram_is_cut(
     assert 40_000 < len(entry(journald.recv(1_000_000))["MESSAGE"]) < 64_000
 
 
-def test_journal_that_nobody_reads_does_not_hold_a_run(log_to_journal: journal.Journal) -> None:
+def test_unread_journal_does_not_delay_a_run(log_to_journal: journal.Journal) -> None:
     began = time.monotonic()
     log_to_journal.info(event="x")
     assert time.monotonic() - began < 1
 
 
-def test_stderr_is_the_journal_only_where_device_and_inode_say_so() -> None:
+def test_stderr_is_the_journal_only_if_device_and_inode_match() -> None:
     there = os.fstat(2)
     assert stderr_is_journal({"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"})
     assert not stderr_is_journal({"JOURNAL_STREAM": "8:1"})
@@ -150,10 +150,10 @@ def test_input_named_secret_is_not_logged(dify_job: Command, environ: dict[str, 
     assert KEY not in ran.stderr
 
 
-def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
+def test_server_text_cannot_hide_a_journal_entry_or_control_a_terminal(
     journald: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """journalctl shows a message with control characters as `[123B blob data]` alone."""
+    """journalctl shows a message with control characters only as `[123B blob data]`."""
     monkeypatch.setattr(log, "_logger", None)
     monkeypatch.setattr(log, "_level", log.INFO)
     monkeypatch.setattr(redaction, "_secrets", [])
@@ -162,9 +162,9 @@ def test_what_a_server_writes_neither_hides_an_entry_nor_steers_a_terminal(
     log.error("failed: \x1b[2J\x00 app-canary-key", node="\x9b31m")
     assert log._logger is not None
     log._logger.sink.close()
-    told = entry(journald.recv(65536))
-    assert told["MESSAGE"] == "a: failed: \\x1b[2J\\x00 [hidden]"
-    assert told["DIFY_NODE"] == "\\x9b31m"
+    fields = entry(journald.recv(65536))
+    assert fields["MESSAGE"] == "a: failed: \\x1b[2J\\x00 [hidden]"
+    assert fields["DIFY_NODE"] == "\\x9b31m"
 
 
 def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:

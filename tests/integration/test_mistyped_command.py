@@ -1,11 +1,11 @@
-"""Jobs that are not there and inputs without a flag: the message leads to the right command."""
+"""Unknown jobs and inputs without a flag: the hint is the right command."""
 
 import pytest
 
 from tests.support.command import KEY, Command
 
 
-def _configured(dify_job: Command, text: str) -> None:
+def _write_config(dify_job: Command, text: str) -> None:
     key = dify_job.home / "a.key"
     key.write_text(KEY)
     key.chmod(0o600)
@@ -15,21 +15,21 @@ def _configured(dify_job: Command, text: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("config", "show"), ("run",)])
-def test_config_without_a_job_leads_to_init(dify_job: Command, command: tuple[str, ...]) -> None:
-    _configured(dify_job, "")
+def test_config_without_jobs_is_answered_with_init(dify_job: Command, command: tuple[str, ...]) -> None:
+    _write_config(dify_job, "")
     ran = dify_job(*command)
     assert (ran.code, "has no job" in ran.stderr, "dify-job init NAME" in ran.stderr) == (78, True, True)
 
 
-def test_pausing_a_job_that_exists_nowhere_leads_to_init_and_a_slip_to_the_name(dify_job: Command) -> None:
+def test_pause_of_an_unknown_job_suggests_init_or_the_similar_name(dify_job: Command) -> None:
     assert "dify-job init daily" in dify_job("pause", "daily").stderr
-    _configured(dify_job, "[jobs.daily]\n")
+    _write_config(dify_job, "[jobs.daily]\n")
     assert "did you mean daily?" in dify_job("pause", "dialy").stderr
     assert "dify-job install daily" in dify_job("resume", "daily").stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "mend"),
+    ("words", "hint"),
     [
         (("daily", "topic=x y", "day=1"), None),
         (("daily", "topic=x", "day=1"), "dify-job run daily -i topic=x -i day=1"),
@@ -38,17 +38,17 @@ def test_pausing_a_job_that_exists_nowhere_leads_to_init_and_a_slip_to_the_name(
         (("daily", "weekly"), None),
     ],
 )
-def test_input_without_its_flag_is_told_how_it_is_given(
-    dify_job: Command, words: tuple[str, ...], mend: str | None
+def test_input_without_its_flag_is_answered_with_the_flag(
+    dify_job: Command, words: tuple[str, ...], hint: str | None
 ) -> None:
     ran = dify_job("run", *words)
     assert ran.code == 64
-    assert ran.result["hint"] == (mend or "dify-job run --help")
-    assert (mend or "dify-job run --help") in ran.stderr
+    assert ran.result["hint"] == (hint or "dify-job run --help")
+    assert (hint or "dify-job run --help") in ran.stderr
 
 
-def test_job_that_is_nowhere_is_not_to_be_installed(dify_job: Command) -> None:
-    _configured(dify_job, "[jobs.daily]\n")
+def test_unknown_job_is_not_suggested_for_install(dify_job: Command) -> None:
+    _write_config(dify_job, "[jobs.daily]\n")
     status = dify_job("status", "dayly")
     assert (status.code, "neither installed nor configured" in status.stdout) == (1, True)
     logs = dify_job("logs", "dayly")

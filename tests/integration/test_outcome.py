@@ -1,4 +1,4 @@
-"""The fine print of the exit codes, each sentence a test: what deadlines, signals and doubts make of it."""
+"""Exit codes under deadlines, signals and doubtful outcomes; a test for each documented case."""
 
 import signal
 import subprocess
@@ -44,7 +44,7 @@ def run(forks: Forks, tmp_path: Path) -> "Runs":
 
 
 class Runs:
-    """Runs of one job against a server, one after another in the same home."""
+    """Runs a job against a server, repeatedly in the same home."""
 
     def __init__(self, forks: Forks, home: Path) -> None:
         self._forks, self.home = forks, home
@@ -68,32 +68,32 @@ class Runs:
 # Deadlines
 
 
-def test_deadline_while_the_run_is_known_to_be_running_is_124(run: Runs) -> None:
+def test_deadline_while_the_server_reports_running_is_124(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("stop")) == (124, 1)
     assert run.in_flight()
 
 
-def test_deadline_while_we_merely_look_for_the_outcome_is_74(run: Runs) -> None:
+def test_deadline_while_searching_for_the_outcome_is_74(run: Runs) -> None:
     with Scripted(post=stream(STARTED), detail=answer(500, b"oops"), events=answer(500, b"oops")) as server:
         ended = run(server, "--timeout", "2s")
     assert ended.code == 74
     assert "stop was sent, but the server did not confirm it" in ended.result["message"]
 
 
-@pytest.mark.parametrize(("refusal", "code"), [(DOWN, 69), (BUSY, 75)])
-def test_deadline_in_the_pause_before_another_try_keeps_the_refusals_code(
-    run: Runs, refusal: Say, code: int
+@pytest.mark.parametrize(("rejection", "code"), [(DOWN, 69), (BUSY, 75)])
+def test_deadline_in_the_pause_before_a_retry_has_the_code_of_the_rejection(
+    run: Runs, rejection: Say, code: int
 ) -> None:
-    with Scripted(post=refusal) as server:
+    with Scripted(post=rejection) as server:
         ended = run(server, "--timeout", "1s", config="retry = { attempts = 9 }")
         assert ended.code == code
         assert ended.result["attempts"] == server.count("post") >= 1
     assert not run.in_flight()
 
 
-def test_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_included(run: Runs) -> None:
+def test_timeout_includes_waiting_for_the_network(run: Runs) -> None:
     with Scripted() as server:
         server.base_url = "http://127.0.0.1:1/v1"
         ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
@@ -101,7 +101,7 @@ def test_timeout_counts_from_the_start_of_the_process_waiting_for_the_network_in
     assert ended.result["duration_s"] < 10
 
 
-def test_timeout_counts_waiting_for_the_lock(run: Runs) -> None:
+def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         first = threading.Thread(target=run, args=(server, "--timeout", "6s"))
         first.start()
@@ -122,10 +122,10 @@ def test_timeout_counts_waiting_for_the_lock(run: Runs) -> None:
         (logs("failed"), answer(200, run_of("failed")), 80),
     ],
 )
-def test_at_the_deadline_a_run_without_an_id_is_looked_for_once_more(
+def test_run_without_an_id_is_searched_for_at_the_deadline(
     run: Runs, mode: str, rows: object, detail: Say, code: int
 ) -> None:
-    """74 is honest only where neither an id nor a log row can be reached."""
+    """74 is correct only if neither an ID nor a log row can be found."""
     with Scripted(post=SILENT, logs=answer(200, rows), detail=detail) as server:
         ended = run(server, "--timeout", "1s", "--mode", mode)
         assert (ended.code, server.count("post")) == (code, 1), ended.stderr
@@ -133,7 +133,7 @@ def test_at_the_deadline_a_run_without_an_id_is_looked_for_once_more(
     assert run.in_flight() is (code in (74, 124))
 
 
-def test_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_the_deadline(
+def test_stop_at_the_deadline_gets_the_task_id_from_the_events_of_a_found_run(
     run: Runs,
 ) -> None:
     with Scripted(
@@ -147,7 +147,7 @@ def test_task_that_stop_needs_is_learned_from_the_events_of_a_run_found_at_the_d
     assert "confirmed it" in ended.result["message"]
 
 
-def test_blocking_answer_has_no_idle_limit(run: Runs) -> None:
+def test_blocking_response_has_no_idle_timeout(run: Runs) -> None:
     whole = answer(200, blocking("succeeded"))
     late = Say(((2.5, whole.parts[0][1]),))
     with Scripted(post=late) as server:
@@ -155,11 +155,11 @@ def test_blocking_answer_has_no_idle_limit(run: Runs) -> None:
     assert ended.code == 0
 
 
-# Doubt
+# Doubtful outcomes
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 520, 524])
-def test_5xx_after_the_post_is_doubtful(run: Runs, status: int) -> None:
+def test_5xx_after_the_post_is_unknown_until_found(run: Runs, status: int) -> None:
     with Scripted(post=answer(status, b"<html>"), logs=answer(200, logs())) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("post")) == (74, 1)
@@ -184,7 +184,7 @@ OF_A_RUN = ERROR | {"workflow_run_id": RUN_ID}
         (answer(401, {"code": "unauthorized", "message": "no", "status": 401}), 74),
     ],
 )
-def test_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail: Say, code: int) -> None:
+def test_error_event_of_a_run_is_checked_with_run_detail(run: Runs, detail: Say, code: int) -> None:
     with Scripted(post=stream(STARTED, OF_A_RUN), detail=detail, events=NOT_FOUND) as server:
         assert run(server, "--timeout", "1s").code == code
 
@@ -199,33 +199,35 @@ def test_error_event_of_a_run_is_checked_against_its_record(run: Runs, detail: S
         ({"event": "error", "code": "app_unavailable", "message": "no", "status": 400}, 78),
     ],
 )
-def test_error_event_without_a_run_is_a_refusal_by_its_own_words(run: Runs, event: object, code: int) -> None:
+def test_error_event_without_a_run_is_a_rejection_with_its_own_code(
+    run: Runs, event: object, code: int
+) -> None:
     with Scripted(post=stream(PING, event, then="hold")) as server:
         ended = run(server)
         assert (ended.code, server.count("post")) == (code, 1)
     assert not run.in_flight()
 
 
-def test_503_is_no_waiting_for_the_network_but_a_counted_try(run: Runs) -> None:
+def test_503_counts_as_an_attempt(run: Runs) -> None:
     with Scripted(post=DOWN) as server:
         ended = run(server, config='wait_network = "60s"\nretry = { attempts = 2 }')
         assert (ended.code, ended.result["attempts"], server.count("post")) == (69, 2, 2)
 
 
-def test_difys_own_503_is_not_repeated(run: Runs) -> None:
+def test_503_of_dify_is_not_retried(run: Runs) -> None:
     with Scripted(post=answer(503, {"code": "unavailable", "message": "later", "status": 503})) as server:
         assert (run(server).code, server.count("post")) == (69, 1)
 
 
-def test_log_rows_of_others_are_not_this_run(run: Runs) -> None:
-    """Servers before 1.5.0 ignore the filter and give every run of the app."""
+def test_log_rows_of_other_users_are_ignored(run: Runs) -> None:
+    """Servers before 1.5.0 ignore the filter and return every run of the app."""
     rows = logs("succeeded")
     rows["data"][0]["created_by_end_user"] = {"session_id": "somebody-else"}
     with Scripted(post=Say(), logs=answer(200, rows), detail=answer(200, run_of("succeeded"))) as server:
         assert run(server, "--timeout", "1s").code == 74
 
 
-def test_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
+def test_blocking_response_with_status_running_is_not_final(run: Runs) -> None:
     with Scripted(
         post=answer(200, blocking("running")),
         detail=[answer(200, run_of("running")), answer(200, run_of("failed"))],
@@ -234,7 +236,7 @@ def test_blocking_answer_that_says_running_is_no_end(run: Runs) -> None:
 
 
 @pytest.mark.parametrize("status", ["scheduled", "of-the-future"])
-def test_record_with_a_status_of_the_future_has_not_ended(run: Runs, status: str) -> None:
+def test_unknown_status_of_run_detail_is_not_final(run: Runs, status: str) -> None:
     with Scripted(
         post=stream(STARTED),
         detail=[answer(200, run_of(status)), answer(200, run_of("succeeded"))],
@@ -243,7 +245,7 @@ def test_record_with_a_status_of_the_future_has_not_ended(run: Runs, status: str
         assert run(server).code == 0
 
 
-def test_of_two_terminal_events_the_first_counts(run: Runs) -> None:
+def test_first_of_two_terminal_events_counts(run: Runs) -> None:
     with Scripted(post=stream(STARTED, finished("failed"), finished("succeeded"), then="hold")) as server:
         assert run(server).code == 80
 
@@ -271,9 +273,7 @@ def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code:
         assert not (dify_job.home / "state/in-flight.json").exists()
 
 
-def test_signal_ends_the_reading_of_inputs_from_a_terminal(
-    dify_job: Command, environ: dict[str, str]
-) -> None:
+def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, environ: dict[str, str]) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
@@ -282,7 +282,7 @@ def test_signal_ends_the_reading_of_inputs_from_a_terminal(
     assert '"outcome": "cancelled"' in stdout
 
 
-def test_second_signal_leaves_whatever_the_program_is_doing() -> None:
+def test_second_signal_exits_at_once() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
         "Signals(EventQueue()).begin()\nprint(flush=True)\nwhile True: pass"
@@ -298,7 +298,7 @@ def test_second_signal_leaves_whatever_the_program_is_doing() -> None:
     assert process.returncode == 143
 
 
-# The run of an earlier process
+# Runs of an earlier process
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_second_signal_leaves_whatever_the_program_is_doing() -> None:
         (answer(200, b"<html>a portal"), 69),
     ],
 )
-def test_only_difys_own_word_settles_an_earlier_run(run: Runs, detail: Say, code: int) -> None:
+def test_only_a_response_of_dify_settles_an_earlier_run(run: Runs, detail: Say, code: int) -> None:
     with Scripted(
         post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
         detail=[answer(500, b"")] * 2 + [detail],
@@ -323,7 +323,7 @@ def test_only_difys_own_word_settles_an_earlier_run(run: Runs, detail: Say, code
     assert run.in_flight()
 
 
-def test_earlier_run_is_found_with_the_key_that_took_the_place_of_its_own(run: Runs) -> None:
+def test_earlier_run_is_found_with_a_rotated_key(run: Runs) -> None:
     with Scripted(
         post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
         detail=[answer(500, b"")] * 40 + [answer(200, run_of("failed"))],
@@ -337,7 +337,7 @@ def test_earlier_run_is_found_with_the_key_that_took_the_place_of_its_own(run: R
     assert '"outcome": "failed"' in history
 
 
-def test_on_a_server_whose_log_shows_a_run_only_when_it_has_ended_no_row_settles_nothing(run: Runs) -> None:
+def test_missing_log_row_settles_nothing_on_servers_that_log_ended_runs_only(run: Runs) -> None:
     with Scripted(post=SILENT, logs=answer(200, logs(), version="0.15.3")) as server:
         assert run(server, "--timeout", "1s").code == 74
         assert run(server).code == 75

@@ -1,4 +1,4 @@
-"""What becomes of outputs: expect, the output file, --print, downloads, the log."""
+"""Outputs of a run: expect, the output file, --print, downloads, the log."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def configure(dify_job: Command, server: StandIn | str, lines: str = "", key: st
     dify_job.env |= {"K": key, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def test_outputs_that_are_not_as_expected_are_84(dify_job: Command, dify: StandIn) -> None:
+def test_unexpected_outputs_are_84(dify_job: Command, dify: StandIn) -> None:
     lines = 'expect = { "outputs.empty" = "nonempty", "outputs.n" = { equals = 4 } }'
     configure(dify_job, dify, lines + f'\noutput = {{ file = "{dify_job.home}/out.txt" }}')
     ran = dify_job("run")
@@ -47,12 +47,12 @@ def test_outputs_that_are_not_as_expected_are_84(dify_job: Command, dify: StandI
     )
     assert ran.result["response_data"]["data"]["status"] == "succeeded"
     assert not (dify_job.home / "out.txt").exists(), "what is not as expected is not passed on"
-    kept = json.loads((dify_job.home / "state" / "last.json").read_text())
-    assert kept["outcome"] == "unexpected"
+    last = json.loads((dify_job.home / "state" / "last.json").read_text())
+    assert last["outcome"] == "unexpected"
     assert not (dify_job.home / "state" / "last-success.json").exists()
 
 
-def test_outputs_that_are_as_expected_change_nothing(dify_job: Command, dify: StandIn) -> None:
+def test_expected_outputs_are_a_success(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, 'expect = { "outputs.result" = { nonempty = true, regex = "second" } }')
     assert dify_job("run").code == 0
 
@@ -80,30 +80,26 @@ def test_output_file_has_the_selected_value(
 
 
 @pytest.mark.parametrize(("umask", "mode", "wanted"), [(0o077, "0640", 0o640), (0o027, None, 0o640)])
-def test_mode_of_the_output_file(
+def test_output_file_has_the_configured_mode(
     dify_job: Command, dify: StandIn, umask: int, mode: str | None, wanted: int
 ) -> None:
-    told = f', mode = "{mode}"' if mode else ""
-    configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out.txt"{told} }}')
+    setting = f', mode = "{mode}"' if mode else ""
+    configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out.txt"{setting} }}')
     assert dify_job("run", umask=umask).code == 0
     assert stat.S_IMODE((dify_job.home / "out.txt").stat().st_mode) == wanted
 
 
-def test_link_in_the_place_of_the_output_file_is_replaced_and_not_followed(
-    dify_job: Command, dify: StandIn
-) -> None:
-    (dify_job.home / "precious").write_text("kept")
+def test_symlink_at_the_output_file_is_replaced_and_not_followed(dify_job: Command, dify: StandIn) -> None:
+    (dify_job.home / "precious").write_text("unchanged")
     (dify_job.home / "out.txt").symlink_to("precious")
     configure(dify_job, dify)
     assert dify_job("run", "--output", "out.txt").code == 0
-    assert (dify_job.home / "precious").read_text() == "kept"
+    assert (dify_job.home / "precious").read_text() == "unchanged"
     assert not (dify_job.home / "out.txt").is_symlink()
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/dev/stdout", "fifo", "directory", "missing/out.txt"])
-def test_what_is_no_place_for_a_file_is_73_before_the_call(
-    dify_job: Command, dify: StandIn, place: str
-) -> None:
+def test_invalid_output_path_is_73_before_the_call(dify_job: Command, dify: StandIn, place: str) -> None:
     os.mkfifo(dify_job.home / "fifo")
     (dify_job.home / "directory").mkdir()
     configure(dify_job, dify)
@@ -113,7 +109,9 @@ def test_what_is_no_place_for_a_file_is_73_before_the_call(
     assert not Path("/dev/null").is_file()
 
 
-def test_relative_output_file_of_the_config_stands_below_the_state(dify_job: Command, dify: StandIn) -> None:
+def test_relative_output_file_of_the_config_is_in_the_state_directory(
+    dify_job: Command, dify: StandIn
+) -> None:
     configure(dify_job, dify, 'output = { file = "sub/{{ job }}.json" }')
     assert dify_job("run").code == 0
     assert json.loads((dify_job.home / "state" / "sub" / "a.json").read_text())["success"] is True
@@ -127,7 +125,7 @@ def test_relative_output_file_of_the_config_stands_below_the_state(dify_job: Com
         ("link/out.json", "Not a directory"),
     ],
 )
-def test_output_stays_below_the_state_and_leaves_the_state_itself_alone(
+def test_output_file_cannot_leave_or_overwrite_the_state(
     dify_job: Command, dify: StandIn, file: str, words: str
 ) -> None:
     (dify_job.home / "elsewhere").mkdir()
@@ -140,7 +138,7 @@ def test_output_stays_below_the_state_and_leaves_the_state_itself_alone(
     assert dify.received == []
 
 
-def test_returned_file_does_not_take_the_place_of_the_state(dify_job: Command, dify: StandIn) -> None:
+def test_download_cannot_overwrite_the_state(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("lock", b"1"), ("history.jsonl", b"2")])
     configure(dify_job, dify, 'output = { file = "out.json", downloads = true }')
     assert dify_job("run").code == 0
@@ -150,11 +148,11 @@ def test_returned_file_does_not_take_the_place_of_the_state(dify_job: Command, d
     assert json.loads((state / "history.jsonl").read_text())["outcome"] == "succeeded"
 
 
-def test_what_root_makes_below_the_state_of_another_user_belongs_to_that_user(
+def test_files_of_root_in_the_state_of_another_user_belong_to_that_user(
     dify_job: Command, dify: StandIn
 ) -> None:
     (dify_job.home / "state").mkdir()
-    owner = 12345 if os.geteuid() == 0 else os.getuid()  # only root gives files away
+    owner = 12345 if os.geteuid() == 0 else os.getuid()  # only root can change the owner
     os.chown(dify_job.home / "state", owner, -1)
     configure(dify_job, dify, 'output = { file = "sub/deep/out.json" }')
     assert dify_job("run").code == 0
@@ -162,7 +160,7 @@ def test_what_root_makes_below_the_state_of_another_user_belongs_to_that_user(
         assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
-def test_output_file_that_cannot_be_written_in_the_end_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
     assert ran.code == 0
@@ -180,13 +178,13 @@ def test_output_file_that_cannot_be_written_in_the_end_is_a_warning(dify_job: Co
         ("status", "succeeded\n"),
     ],
 )
-def test_print_writes_one_value_for_a_pipe(dify_job: Command, dify: StandIn, path: str, printed: str) -> None:
+def test_print_writes_one_value(dify_job: Command, dify: StandIn, path: str, printed: str) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "--quiet", "--print", path)
     assert (ran.code, ran.stdout, ran.stderr) == (0, printed, "")
 
 
-def test_what_is_printed_is_never_translated(dify_job: Command, dify: StandIn) -> None:
+def test_printed_value_is_not_translated(dify_job: Command, dify: StandIn) -> None:
     dify.apps[KEY] = App(KEY, outputs={"result": "workflow succeeded"})
     configure(dify_job, dify)
     ran = dify_job("run", "-q", "--print", "outputs.result", env={"LANG": "zh_CN.UTF-8"})
@@ -202,7 +200,7 @@ def test_what_is_printed_is_never_translated(dify_job: Command, dify: StandIn) -
         (["--print", "outputs.n", "--file", "doc=missing"], 66),
     ],
 )
-def test_print_writes_nothing_to_stdout_where_there_is_no_such_value(
+def test_print_of_a_missing_value_writes_nothing_to_stdout(
     dify_job: Command, dify: StandIn, args: list[str], code: int
 ) -> None:
     configure(dify_job, dify)
@@ -211,7 +209,7 @@ def test_print_writes_nothing_to_stdout_where_there_is_no_such_value(
     assert ran.stderr
 
 
-def test_quiet_says_nothing_of_a_success_and_one_line_of_a_failure(dify_job: Command, dify: StandIn) -> None:
+def test_quiet_run_logs_nothing_on_success_and_one_line_on_failure(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "-q")
     assert (ran.code, ran.stderr) == (0, "")
@@ -221,9 +219,7 @@ def test_quiet_says_nothing_of_a_success_and_one_line_of_a_failure(dify_job: Com
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_outputs_are_logged_on_request_alone_cut_and_without_secrets(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_outputs_are_logged_on_request_shortened_and_redacted(dify_job: Command, dify: StandIn) -> None:
     secret = 'a"b\\c-日本'
     inputs = ["-i", f"password={secret}", "-i", "text=" + "x" * 300]
     configure(dify_job, dify, key="app-echo")
@@ -239,10 +235,10 @@ def test_outputs_are_logged_on_request_alone_cut_and_without_secrets(
         assert "[hidden]" in text
 
 
-def test_secrets_are_in_no_log_and_no_state_in_whatever_face(dify_job: Command, dify: StandIn) -> None:
+def test_secrets_are_in_no_log_format_and_no_state(dify_job: Command, dify: StandIn) -> None:
     configure(dify_job, dify, 'inputs = { api_token = "canary-0815", nested = { secret = ["canary-4711"] } }')
-    for face in ("console", "json"):
-        ran = dify_job("run", "-v", "--log-format", face, "-i", "n=3", env={"K": "app-echo"})
+    for log_format in ("console", "json"):
+        ran = dify_job("run", "-v", "--log-format", log_format, "-i", "n=3", env={"K": "app-echo"})
         assert "canary" not in ran.stderr + ran.stdout
     for file in (dify_job.home / "state").iterdir():
         assert "canary" not in file.read_text()
@@ -252,15 +248,17 @@ def test_secrets_are_in_no_log_and_no_state_in_whatever_face(dify_job: Command, 
 
 
 def serve_files(server: StandIn, files: list[tuple[str, bytes]], **changes: Any) -> None:
-    told = []
+    entries = []
     for number, (name, content) in enumerate(files):
         url = f"/files/tools/{number}.bin?timestamp=1&nonce=2&sign=3"
         server.files[url] = ("application/octet-stream", content)
-        told.append(returned(name, "application/octet-stream", len(content), url) | changes)
-    server.apps[KEY] = App(KEY, outputs={"files": told, "deep": [{"again": told[:1]}]})
+        entries.append(returned(name, "application/octet-stream", len(content), url) | changes)
+    server.apps[KEY] = App(KEY, outputs={"files": entries, "deep": [{"again": entries[:1]}]})
 
 
-def downloading(dify_job: Command, server: StandIn | str, downloads: str = "true", more: str = "") -> None:
+def configure_downloads(
+    dify_job: Command, server: StandIn | str, downloads: str = "true", more: str = ""
+) -> None:
     (dify_job.home / "out").mkdir(exist_ok=True)
     file = dify_job.home / "out" / "result.json"
     configure(dify_job, server, f'output = {{ file = "{file}", downloads = {downloads}{more} }}')
@@ -270,9 +268,11 @@ def saved(dify_job: Command) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (dify_job.home / "out").iterdir()}
 
 
-def test_files_are_saved_beside_the_output_file_without_the_key(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_are_saved_next_to_the_output_file_without_sending_the_key(
+    dify_job: Command, dify: StandIn
+) -> None:
     serve_files(dify, [("报告.pdf", b"%PDF" + bytes(200_000)), ("b.png", b"")])
-    downloading(dify_job, dify, more=', mode = "0600"')
+    configure_downloads(dify_job, dify, more=', mode = "0600"')
     ran = dify_job("run")
     assert ran.code == 0, ran.stderr
     files = saved(dify_job)
@@ -284,29 +284,29 @@ def test_files_are_saved_beside_the_output_file_without_the_key(dify_job: Comman
     assert not [request for request in fetched if "Authorization" in request.headers]
 
 
-def test_netrc_does_not_log_in_there(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_do_not_use_netrc(dify_job: Command, dify: StandIn) -> None:
     (dify_job.home / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     (dify_job.home / ".netrc").chmod(0o600)
     serve_files(dify, [("a.txt", b"x")])
-    downloading(dify_job, dify)
+    configure_downloads(dify_job, dify)
     assert dify_job("run").code == 0
     assert saved(dify_job)["a.txt"] == b"x"
     assert "Authorization" not in dify.received[-1].headers
 
 
-def test_file_comes_by_the_certificates_and_past_the_proxy_as_its_run_does(
+def test_download_uses_certificates_and_proxy_rules_of_its_run(
     dify_job: Command, dify: StandIn, certificate: tuple[Path, Path]
 ) -> None:
     serve_files(tls(dify, certificate), [("a.txt", b"x")])
-    downloading(dify_job, dify.base_url.replace("http://127.0.0.1", "https://localhost"))
+    configure_downloads(dify_job, dify.base_url.replace("http://127.0.0.1", "https://localhost"))
     ran = dify_job("run", env={"SSL_CERT_FILE": str(certificate[1]), "https_proxy": "http://127.0.0.1:9"})
     assert ran.code == 0, ran.stderr
     assert saved(dify_job)["a.txt"] == b"x"
 
 
-def test_no_file_is_saved_unless_the_job_wants_it(dify_job: Command, dify: StandIn) -> None:
+def test_nothing_is_downloaded_by_default(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("a.txt", b"x")])
-    downloading(dify_job, dify, "false")
+    configure_downloads(dify_job, dify, "false")
     assert dify_job("run").code == 0
     assert saved(dify_job).keys() == {"result.json"}
 
@@ -326,26 +326,24 @@ def test_no_file_is_saved_unless_the_job_wants_it(dify_job: Command, dify: Stand
         ("报" * 100 + ".txt", "报" * 65 + ".txt"),
     ],
 )
-def test_names_stay_in_their_directory(name: str, safe: str) -> None:
+def test_download_name_cannot_leave_the_directory(name: str, safe: str) -> None:
     assert safe_name(name) == safe
 
 
-def test_names_that_are_taken_in_this_run_get_a_number(dify_job: Command, dify: StandIn) -> None:
+def test_duplicate_download_names_get_a_number(dify_job: Command, dify: StandIn) -> None:
     files = [("result.json", b"1"), ("a.txt", b"2"), ("x/a.txt", b"3"), ("../a.txt", b"4")]
     serve_files(dify, files)
-    downloading(dify_job, dify)
+    configure_downloads(dify_job, dify)
     assert dify_job("run").code == 0
     found = saved(dify_job)
     assert json.loads(found.pop("result.json"))["success"] is True
     assert found == {"result-2.json": b"1", "a.txt": b"2", "a-2.txt": b"3", "a-3.txt": b"4"}
 
 
-def test_files_of_the_next_run_replace_those_of_the_last_and_no_others(
-    dify_job: Command, dify: StandIn
-) -> None:
-    downloading(dify_job, dify)
+def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: StandIn) -> None:
+    configure_downloads(dify_job, dify)
     out = dify_job.home / "out"
-    (dify_job.home / "precious").write_text("kept")
+    (dify_job.home / "precious").write_text("unchanged")
     (out / "a.txt").symlink_to("../precious")
     (out / "b.txt").write_text("mine")
     for content in (b"1", b"2"):
@@ -360,17 +358,15 @@ def test_files_of_the_next_run_replace_those_of_the_last_and_no_others(
     (out / "c.txt").write_text("mine, too")
     assert dify_job("run").code == 0
     assert (out / "c.txt").read_text() == "mine, too"
-    assert (dify_job.home / "precious").read_text() == "kept"
+    assert (dify_job.home / "precious").read_text() == "unchanged"
 
 
-def test_address_on_another_private_network_is_fetched_where_it_is_named_alone(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: StandIn) -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
     with Saying(redirect) as raw:
         for url in ("http://169.254.169.254/meta", f"{raw.address}/file"):
             dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
-            downloading(dify_job, dify)
+            configure_downloads(dify_job, dify)
             began = time.monotonic()
             ran = dify_job("run")
             assert ran.code == 0
@@ -378,13 +374,13 @@ def test_address_on_another_private_network_is_fetched_where_it_is_named_alone(
             assert time.monotonic() - began < 8
             assert saved(dify_job).keys() == {"result.json"}
     serve_files(dify, [("a.txt", b"x")])
-    downloading(dify_job, dify.base_url, more=', download_hosts = ["127.0.0.1"]')
+    configure_downloads(dify_job, dify.base_url, more=', download_hosts = ["127.0.0.1"]')
     assert dify_job("run").code == 0
     assert saved(dify_job)["a.txt"] == b"x"
 
 
 @pytest.mark.parametrize("way", ["flag", "config"])
-def test_dash_is_no_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
+def test_dash_is_rejected_as_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
     configure(dify_job, dify, 'output = { file = "-" }' if way == "config" else "")
     ran = dify_job("run", *(("--output", "-") if way == "flag" else ()))
     assert ran.code == (64 if way == "flag" else 78)
@@ -392,15 +388,15 @@ def test_dash_is_no_output_file(dify_job: Command, dify: StandIn, way: str) -> N
     assert not dify.runs
 
 
-def test_count_and_size_are_bounded(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("a.txt", b"x" * 10), ("b.txt", b"x" * 11), ("c.txt", b"x")])
-    downloading(dify_job, dify, "{ max_files = 2, max_size = 10 }")
+    configure_downloads(dify_job, dify, "{ max_files = 2, max_size = 10 }")
     ran = dify_job("run")
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
     assert "returned 3 files; only the first 2 are saved" in ran.stderr
     assert "it has 11 bytes, and max_size is 10" in ran.stderr
-    serve_files(dify, [("d.txt", b"x" * 100_000)], size=1)  # the server understates
+    serve_files(dify, [("d.txt", b"x" * 100_000)], size=1)  # the size that the server states is too small
     ran = dify_job("run")
     assert ran.code == 0
     assert saved(dify_job).keys() == {"result.json", "a.txt"}
@@ -411,22 +407,22 @@ def test_count_and_size_are_bounded(dify_job: Command, dify: StandIn) -> None:
     "url",
     ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "data:text/plain,x", "http:///x", "http://["],
 )
-def test_address_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, url: str) -> None:
-    told = returned("a.txt", "text/plain", 1, url)
-    dify.apps[KEY] = App(KEY, outputs={"file": told})
-    downloading(dify_job, dify)
+def test_url_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, url: str) -> None:
+    file = returned("a.txt", "text/plain", 1, url)
+    dify.apps[KEY] = App(KEY, outputs={"file": file})
+    configure_downloads(dify_job, dify)
     ran = dify_job("run")
     assert ran.code == 0
     assert "was not saved" in ran.stderr
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: StandIn) -> None:
+def test_expired_download_link_is_a_warning(dify_job: Command, dify: StandIn) -> None:
     expired = recordings.load("1.11.2", "error-file-download-expired")
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(expired.bytes)}\r\n\r\n"
     with Saying(head.encode() + expired.bytes) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
-        downloading(dify_job, dify)
+        configure_downloads(dify_job, dify)
         ran = dify_job("run")
     assert ran.code == 0
     assert "such links expire" in ran.stderr
@@ -442,12 +438,12 @@ def test_expired_link_is_a_warning_with_its_reason(dify_job: Command, dify: Stan
         (b"", "closed the connection"),
     ],
 )
-def test_download_that_fails_is_a_warning_and_leaves_no_half_file(
+def test_failed_download_is_a_warning_and_leaves_no_partial_file(
     dify_job: Command, dify: StandIn, answer: bytes, words: str
 ) -> None:
     with Saying(answer) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
-        downloading(dify_job, dify)
+        configure_downloads(dify_job, dify)
         ran = dify_job("run")
         assert len(raw.seen) <= 5
     assert ran.code == 0
@@ -456,13 +452,11 @@ def test_download_that_fails_is_a_warning_and_leaves_no_half_file(
     assert not [request for request in raw.seen if b"uthorization" in request], "another host gets no key"
 
 
-def test_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
-    dify_job: Command, dify: StandIn
-) -> None:
+def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, dify: StandIn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
-        downloading(dify_job, dify)
+        configure_downloads(dify_job, dify)
         process = dify_job.start("run")
         connection, _ = silent.accept()
         began = time.monotonic()
@@ -476,20 +470,20 @@ def test_signal_ends_a_download_and_the_run_has_succeeded_all_the_same(
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
+def test_download_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
     serve_files(dify, [("x", b"whole")])
     [url] = dify.files
     origin = dify.base_url.removesuffix("/v1")
     head = f"HTTP/1.1 307 Go\r\nLocation: {origin}{url}\r\nContent-Length: 0\r\n\r\n"
     with Saying(head.encode()) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 5, f"{raw.address}/file")})
-        downloading(dify_job, dify)
+        configure_downloads(dify_job, dify)
         assert dify_job("run").code == 0
     assert saved(dify_job)["a.txt"] == b"whole"
     assert "Authorization" not in dify.received[-1].headers
 
 
-def test_files_of_the_recordings_are_found() -> None:
+def test_files_in_recorded_outputs_are_found() -> None:
     outputs = json.loads(recordings.load("1.11.2", "run-blocking-filemaker").bytes)["data"]["outputs"]
     [file] = set(files_in(outputs))
     assert file.name.endswith(".png")

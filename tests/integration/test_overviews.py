@@ -1,4 +1,4 @@
-"""What failed last night, why, and what runs next: the commands that answer it, as processes."""
+"""status, history, next, logs and report for a home with failed, running and paused jobs."""
 
 import os
 import pty
@@ -31,7 +31,7 @@ def night(_night: Home) -> Home:
     return _night
 
 
-def test_one_command_answers_what_failed_why_and_what_runs_next(night: Home) -> None:
+def test_status_shows_failures_reasons_and_next_runs(night: Home) -> None:
     done = night("status", "--user")
     assert done.code == 1
     lines = done.stdout.split("\n")
@@ -59,7 +59,7 @@ def test_one_command_answers_what_failed_why_and_what_runs_next(night: Home) -> 
     ],
     ids=" ".join,
 )
-def test_each_answer_fits_80_columns(night: Home, words: tuple[str, ...], language: str) -> None:
+def test_output_fits_80_columns(night: Home, words: tuple[str, ...], language: str) -> None:
     done = subprocess.run(
         [*night.command, *words],
         env=night.environ | {"LC_ALL": language},
@@ -72,7 +72,7 @@ def test_each_answer_fits_80_columns(night: Home, words: tuple[str, ...], langua
     assert [line for line in done.stdout.split("\n") if columns_of(line) > 80] == []
 
 
-def test_times_have_one_form_with_the_zone_everywhere(night: Home) -> None:
+def test_times_have_the_same_format_with_zone_in_every_command(night: Home) -> None:
     form = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d\S*(?: \S+)?")
     for words in (("status", "--user"), ("history", "--user"), ("next",)):
         found = form.findall(night(*words).stdout)
@@ -80,7 +80,7 @@ def test_times_have_one_form_with_the_zone_everywhere(night: Home) -> None:
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", at.rstrip(":")) for at in found), words
 
 
-def test_failed_runs_since_yesterday_with_job_message_node_and_run_id(night: Home) -> None:
+def test_history_failed_since_yesterday_has_job_message_node_and_run_id(night: Home) -> None:
     done = night("history", "--user", "--failed", "--since", "2h")
     assert done.code == 0
     assert done.stdout.count("✗") == 2
@@ -101,7 +101,7 @@ def test_history_of_several_jobs_is_merged_by_time(night: Home) -> None:
     assert [run["call_time"] for run in data] == sorted((run["call_time"] for run in data), reverse=True)
 
 
-def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Home) -> None:
+def test_next_merges_jobs_by_time_and_lists_disabled_ones(night: Home) -> None:
     done = night("next", "--user", "-n", "12")
     assert done.code == 0
     times = [line[:19] for line in done.stdout.split("\n")[1:13]]
@@ -114,7 +114,7 @@ def test_next_merges_the_jobs_by_time_and_names_those_that_do_not_run(night: Hom
 
 
 @pytest.mark.parametrize("words", [("history", "--since", "soon"), ("logs", "--since", "+2h")], ids=" ".join)
-def test_time_that_nobody_understands_is_refused_with_examples(night: Home, words: tuple[str, ...]) -> None:
+def test_invalid_time_is_rejected_with_examples(night: Home, words: tuple[str, ...]) -> None:
     done = night(*words)
     assert (done.code, done.stdout) == (64, "")
     assert "write it as yesterday, 2h, 2026-01-31" in done.stderr
@@ -150,14 +150,14 @@ def journal(night: Home) -> Path:
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("journal")
-def test_logs_hands_over_to_journalctl(night: Home, words: list[str], handed: list[str]) -> None:
+def test_logs_executes_journalctl(night: Home, words: list[str], handed: list[str]) -> None:
     done = night("logs", *words)
     assert done.code == 0, done.stderr
     assert [line.strip("<>") for line in done.stdout.split("\n") if line] == handed
 
 
 @pytest.mark.usefixtures("journal")
-def test_logs_today_is_a_time_and_nothing_to_match(night: Home) -> None:
+def test_logs_since_today_is_a_time(night: Home) -> None:
     done = night("logs", "--user", "--since", "today")
     assert f"<{datetime.now(UTC):%Y-%m-%d} 00:00:00 UTC>" in done.stdout
     assert "<today>" not in done.stdout
@@ -165,24 +165,28 @@ def test_logs_today_is_a_time_and_nothing_to_match(night: Home) -> None:
 
 @pytest.mark.parametrize("words", [["nosuch"], ["news", "nosuch"], ["nosuch", "--since", "today"]])
 @pytest.mark.usefixtures("journal")
-def test_logs_of_no_job_starts_nothing(night: Home, words: list[str]) -> None:
+def test_logs_of_an_unknown_job_executes_nothing(night: Home, words: list[str]) -> None:
     done = night("logs", "--user", *words)
     assert (done.code, done.stdout) == (78, "")
     assert "there is no job 'nosuch'" in done.stderr
 
 
 @pytest.mark.usefixtures("journal")
-def test_option_of_journalctl_is_asked_to_go_after_the_dashes(night: Home) -> None:
+def test_journalctl_option_before_dashes_is_answered_with_the_syntax(night: Home) -> None:
     done = night("logs", "-p", "err")
     assert (done.code, done.stdout) == (64, "")
     assert "dify-job logs -- -p" in done.stderr
 
 
-# On a terminal
+# Terminals
 
 
 def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tuple[bytes, int]:
-    """What a terminal gets, until the process ends or Ctrl-C ends it after so many seconds."""
+    """Run a command on a terminal; send Ctrl-C after `seconds`.
+
+    Returns:
+        The bytes written to the terminal, and the exit status.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home.path)
@@ -196,7 +200,7 @@ def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tu
             continue
         try:
             came = os.read(terminal, 65536)
-        except OSError:  # it has left the terminal
+        except OSError:  # the process has closed the terminal
             break
         if not came:
             break
@@ -208,16 +212,14 @@ def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tu
 @pytest.mark.parametrize(
     ("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_colours_are_off_where_nobody_wants_or_shows_them(
-    night: Home, env: dict[str, str], coloured: bool
-) -> None:
+def test_colours_follow_the_terminal_and_no_color(night: Home, env: dict[str, str], coloured: bool) -> None:
     shown, code = on_terminal(night, "status", "--user", **env)  # type: ignore[arg-type]
     assert code == 1
     assert (b"\x1b[31m" in shown) == coloured
     assert b"\x1b" in shown or not coloured
 
 
-def test_watch_renews_the_status_until_ctrl_c(night: Home) -> None:
+def test_watch_refreshes_the_status_until_ctrl_c(night: Home) -> None:
     night.first = "import dify_job.cli.status as s; s._RENEW = 0.2"
     shown, code = on_terminal(night, "status", "--user", "--watch")
     night.first = ""
@@ -225,7 +227,7 @@ def test_watch_renews_the_status_until_ctrl_c(night: Home) -> None:
     assert code == 1, "the state that it showed last"
 
 
-def test_watch_prints_once_where_there_is_no_terminal(night: Home) -> None:
+def test_watch_prints_once_without_a_terminal(night: Home) -> None:
     done = night("status", "--user", "--watch")
     assert done.code == 1
     assert done.stdout.count("10 jobs: ") == 1
@@ -250,7 +252,7 @@ def test_report_writes_a_page_to_a_file_or_a_pipe(night: Home) -> None:
     assert not (night.path / "-").exists()
 
 
-def test_report_refuses_a_terminal_and_a_place_that_takes_no_file(night: Home) -> None:
+def test_report_rejects_a_terminal_and_an_unwritable_path(night: Home) -> None:
     shown, code = on_terminal(night, "report", "--user")
     assert code == 64
     assert b"dify-job report --output report.html" in shown
@@ -271,7 +273,7 @@ def cpu_of(argv: list[str], home: Home) -> float:
 
 
 @pytest.mark.slow
-def test_page_of_100_jobs_with_1000_runs_each_is_made_in_2_seconds_and_is_below_2_megabytes(
+def test_page_of_100_jobs_with_1000_runs_takes_2_seconds_and_2_megabytes(
     tmp_path: Path,
 ) -> None:
     home = Home(tmp_path)
@@ -289,12 +291,12 @@ def test_page_of_100_jobs_with_1000_runs_each_is_made_in_2_seconds_and_is_below_
     )
     words = ["report", "--user", "--output", str(tmp_path / "page.html")]
     used = min(cpu_of([*home.command, *words], home) for _ in range(3))
-    # Reading the records alone takes 0.25 s where the page takes 1.4 s; a busy machine slows both.
+    # Relative to reading the records (0.25 s of 1.4 s), because a busy machine slows both.
     assert used < 8 * least
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 
-def test_status_shows_runs_by_hand_of_a_job_that_is_not_installed(tmp_path: Path) -> None:
+def test_status_shows_manual_runs_of_a_job_that_is_not_installed(tmp_path: Path) -> None:
     home = Home(tmp_path)
     write_history(
         tmp_path / "state/dify-job/daily",

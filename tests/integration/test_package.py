@@ -1,4 +1,4 @@
-"""What is in the wheel and the sdist, compared with the tree."""
+"""Contents of wheel and sdist, compared with the source tree."""
 
 import json
 import os
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.packaging
 
 
 def expected() -> set[str]:
-    ours = {name for name in tracked("dify_job") if name.endswith((".py", "py.typed", ".mo", ".po"))}
-    return ours | {f"dify_job/{name}" for name in tracked("deploy")}
+    sources = {name for name in tracked("dify_job") if name.endswith((".py", "py.typed", ".mo", ".po"))}
+    return sources | {f"dify_job/{name}" for name in tracked("deploy")}
 
 
-def test_wheel_holds_the_package_and_deploy_and_nothing_else(built: Path) -> None:
+def test_wheel_contains_the_package_and_deploy_only(built: Path) -> None:
     [wheel] = built.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     manual = {name for name in names if ".data/data/share/man/" in name}
@@ -36,7 +36,7 @@ def test_wheel_holds_the_package_and_deploy_and_nothing_else(built: Path) -> Non
     assert {Path(name).name for name in manual} == {"dify-job.1", "dify-job.toml.5"}
 
 
-def test_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
+def test_sdist_contains_the_sources_of_the_wheel(built: Path) -> None:
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -44,13 +44,13 @@ def test_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
     assert wanted | {"README.md", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
 
 
-def test_same_tree_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
+def test_build_is_reproducible(built: Path, tmp_path: Path) -> None:
     again = build(tmp_path / "source", tmp_path / "dist", umask=0o077)
     for one in built.iterdir():
         assert one.read_bytes() == (again / one.name).read_bytes(), one.name
 
 
-def test_wheel_runs_from_anywhere(built: Path, tmp_path: Path) -> None:
+def test_wheel_runs_in_any_directory(built: Path, tmp_path: Path) -> None:
     [wheel] = built.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
@@ -61,15 +61,13 @@ def test_wheel_runs_from_anywhere(built: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "dify-job 0.1.0\n"), done.stderr
 
 
-def test_catalogues_have_every_kind_of_message() -> None:
+def test_catalogues_translate_every_kind_of_message() -> None:
     for catalogue in ("dify-job.catalog", "dify-job.zh_CN.catalog"):
         text = (ROOT / "deploy" / "systemd" / catalogue).read_text()
         assert re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE) == list(MESSAGE_IDS.values())
 
 
-def test_run_under_way_needs_nothing_more_of_the_files_that_an_upgrade_replaces(
-    server: StandIn, tmp_path: Path
-) -> None:
+def test_run_in_progress_needs_no_file_that_an_upgrade_replaces(server: StandIn, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "dify_job", tmp_path / "site/dify_job")
     out, figures = tmp_path / "out.txt", tmp_path / "figures.prom"
     (tmp_path / "config.toml").write_text(

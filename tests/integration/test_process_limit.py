@@ -51,11 +51,11 @@ def full(home: Home) -> Home:
     ],
 )
 def test_no_command_takes_it_for_a_fault_of_its_own(words: str, full: Home) -> None:
-    before = {path: content for path, content in full.everything().items() if "/dify-job-" in path}
+    before = {path: content for path, content in full.all_files().items() if "/dify-job-" in path}
     done = full(*words.split())
     assert "Traceback" not in done.stderr
     assert done.code != 70, done.stderr
-    after = full.everything()
+    after = full.all_files()
     assert {path: after.get(path) for path in before} == before
 
 

@@ -1,4 +1,4 @@
-"""What Python programs import: the same run as the command's, and the original system's names."""
+"""The Python API: the same run as the command's, and the names of the original system."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def config(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return path
 
 
-def test_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
+def test_run_workflow_prints_nothing_and_configures_no_logging(
     config: Path, server: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -51,26 +51,26 @@ def test_program_runs_a_workflow_and_nothing_is_printed_or_set_up(
     assert logs == (logging.root.level, list(logging.root.handlers))
 
 
-def test_program_s_log_has_what_a_messenger_says_and_no_secret_of_its_address(
+def test_log_of_a_program_has_apprise_messages_without_secrets(
     config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     urls = config.with_name("urls")
     urls.write_text("json://user:a-password@127.0.0.1:1/hook\n")
     urls.chmod(0o600)
-    told = f'[jobs.daily.notify]\non_success = ["apprise-url-from-file:{urls}"]\n'
-    config.write_text(config.read_text() + told)
+    notify = f'[jobs.daily.notify]\non_success = ["apprise-url-from-file:{urls}"]\n'
+    config.write_text(config.read_text() + notify)
     before = [list(logging.root.handlers), logging.getLogger("apprise").propagate]
     with caplog.at_level(logging.DEBUG):
         for _ in range(2):
             assert run_workflow(config=config).success
     assert [list(logging.root.handlers), logging.getLogger("apprise").propagate] == before
     assert len(logging.getLogger("apprise").filters) == 1
-    said = [record for record in caplog.records if record.name == "apprise"]
-    assert said
+    records = [record for record in caplog.records if record.name == "apprise"]
+    assert records
     assert "a-password" not in caplog.text
 
 
-def test_what_goes_wrong_is_a_result_and_no_exit(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_a_result_and_not_an_exit(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "app-fails")
     assert run_workflow(config=config).outcome is Outcome.FAILED
     assert run_workflow("other", config=config).outcome is Outcome.CONFIG
@@ -80,7 +80,7 @@ def test_what_goes_wrong_is_a_result_and_no_exit(config: Path, monkeypatch: pyte
     assert run_workflow(config=config).outcome is Outcome.DENIED
 
 
-def test_it_runs_in_a_thread_that_is_not_the_main_one(config: Path) -> None:
+def test_run_workflow_works_outside_the_main_thread(config: Path) -> None:
     outcomes: list[Outcome] = []
     threads = [
         threading.Thread(target=lambda: outcomes.append(run_workflow(config=config, state="none").outcome))
@@ -93,8 +93,8 @@ def test_it_runs_in_a_thread_that_is_not_the_main_one(config: Path) -> None:
     assert outcomes == [Outcome.SUCCEEDED] * 4
 
 
-def together(work: Callable[[int], object], threads: int = 8) -> None:
-    """Do it in several threads that get in each other's way as often as they can."""
+def run_in_threads(work: Callable[[int], object], threads: int = 8) -> None:
+    """Call `work` with its number in several threads, with frequent switches between them."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -107,7 +107,7 @@ def together(work: Callable[[int], object], threads: int = 8) -> None:
         sys.setswitchinterval(before)
 
 
-def test_runs_in_threads_leave_the_memory_limit_of_the_program_alone() -> None:
+def test_runs_in_threads_do_not_change_the_memory_limit() -> None:
     limit, seen = resource.getrlimit(resource.RLIMIT_AS), set()
 
     def render(number: int) -> None:
@@ -115,12 +115,12 @@ def test_runs_in_threads_leave_the_memory_limit_of_the_program_alone() -> None:
             assert render_value("{{ n }}", {"n": number}, "inputs.n") == str(number)
             seen.add(resource.getrlimit(resource.RLIMIT_AS))
 
-    together(render)
+    run_in_threads(render)
     assert seen == {limit}
     assert resource.getrlimit(resource.RLIMIT_AS) == limit
 
 
-def test_secrets_of_runs_at_once_are_all_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_of_simultaneous_runs_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
 
@@ -128,11 +128,11 @@ def test_secrets_of_runs_at_once_are_all_hidden(monkeypatch: pytest.MonkeyPatch)
         for each in range(50):
             log.hide(f"secret-{number}-{each}-", is_key=True)
 
-    together(hide)
+    run_in_threads(hide)
     assert len(redaction._secrets) == len(redaction._keys) == 400
 
 
-def test_package_itself_imports_next_to_nothing() -> None:
+def test_importing_the_package_imports_few_modules() -> None:
     code = "import sys, dify_job; print([m for m in sys.modules if m[:9] == 'dify_job.' or m == 'requests'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -140,7 +140,7 @@ def test_package_itself_imports_next_to_nothing() -> None:
     assert set(dify_job.__all__) <= {name for name in dify_job.__all__ if hasattr(dify_job, name)}
 
 
-def test_original_call_is_awaited_and_has_its_four_fields(config: Path, server: StandIn) -> None:
+def test_manual_call_dify_is_awaitable_and_has_four_fields(config: Path, server: StandIn) -> None:
     result = asyncio.run(manual_call_dify(config=config))
     assert result.success is True
     assert result.message == "workflow succeeded"
@@ -149,7 +149,7 @@ def test_original_call_is_awaited_and_has_its_four_fields(config: Path, server: 
     assert result.call_time[:4].isdigit()
 
 
-def test_calls_at_once_do_not_wait_for_each_other(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_calls_do_not_block_each_other(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "app-two-seconds")
 
     async def both() -> list[bool]:
@@ -161,8 +161,8 @@ def test_calls_at_once_do_not_wait_for_each_other(config: Path, monkeypatch: pyt
     assert asyncio.run(both()) == [False, True]  # one run of a job at a time
 
 
-def test_call_takes_no_thread_of_the_loop_s_own(config: Path) -> None:
-    async def beside_a_full_pool() -> bool:
+def test_call_needs_no_thread_of_the_default_executor(config: Path) -> None:
+    async def call_with_a_full_executor() -> bool:
         loop, free = asyncio.get_running_loop(), threading.Event()
         loop.set_default_executor(ThreadPoolExecutor(1))
         held = loop.run_in_executor(None, free.wait, 20)
@@ -172,7 +172,7 @@ def test_call_takes_no_thread_of_the_loop_s_own(config: Path) -> None:
             free.set()
             await held
 
-    assert asyncio.run(beside_a_full_pool()) is True
+    assert asyncio.run(call_with_a_full_executor()) is True
 
 
 def test_cancelling_the_task_stops_the_run_in_dify(
@@ -198,14 +198,14 @@ def test_cancelling_the_task_stops_the_run_in_dify(
 
 @pytest.fixture
 def interrupts() -> Iterator[Callable[..., None]]:
-    """Let a signal handler raise something in this thread, half a second after it is time."""
+    """Function that makes a signal handler raise in this thread, half a second after a condition is true."""
 
-    def arrange(raised: type[BaseException], is_time: Callable[[], object], times: int = 1) -> None:
+    def arrange(raised: type[BaseException], condition: Callable[[], object], times: int = 1) -> None:
         def raises(_signum: int, _frame: object) -> None:
             raise raised
 
         def send() -> None:
-            while not is_time():
+            while not condition():
                 time.sleep(0.02)
             for _ in range(times):
                 time.sleep(0.5)
@@ -220,7 +220,7 @@ def interrupts() -> Iterator[Callable[..., None]]:
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-def test_what_a_signal_handler_raises_stops_the_run_in_dify_and_goes_on(
+def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
     raised: type[BaseException],
     config: Path,
     server: StandIn,
@@ -239,7 +239,7 @@ def test_what_a_signal_handler_raises_stops_the_run_in_dify_and_goes_on(
     )
 
 
-def test_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[..., None]) -> None:
+def test_second_interrupt_returns_at_once(config: Path, interrupts: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         interrupts(KeyboardInterrupt, lambda: True, times=2)
         began = time.monotonic()
@@ -248,7 +248,7 @@ def test_second_interrupt_leaves_at_once(config: Path, interrupts: Callable[...,
         assert time.monotonic() - began < 4  # one that looks for a run to stop takes 5 s
 
 
-def test_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
+def test_scheduler_status_of_a_job_that_is_not_installed_is_not_running(config: Path) -> None:
     status = scheduler_status(config=config)
     assert (status.running, status.job_name, status.next_run_time) == (False, "daily", None)
     assert "not installed" in status.message
@@ -265,6 +265,6 @@ def test_job_that_is_not_installed_does_not_run_by_itself(config: Path) -> None:
 
 
 @pytest.mark.parametrize("hours", [0, -1, 1.5, "2", True, None, 10**6])
-def test_only_whole_hours_from_1_are_an_interval(hours: int) -> None:
+def test_interval_hours_must_be_a_positive_integer(hours: int) -> None:
     with pytest.raises(JobError, match="not a whole number from 1"):
         checked_hours(hours)

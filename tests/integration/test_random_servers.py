@@ -1,6 +1,6 @@
-"""Servers that do random things, legal and not: the exit code is honest, there is one run, an end in time.
+"""Servers with random behaviour, valid or not: the exit code is true, there is one run, which ends in time.
 
-Whatever else such a server says, it tells the truth about the run's end where it tells it at all.
+Such a server reports the true end of the run, or none.
 """
 
 import json
@@ -21,9 +21,9 @@ from tests.support.recordings import Recording
 from tests.support.recordings import runs as recorded_runs
 from tests.support.scripted import RUN_ID, TASK_ID, logs, run_of
 
-HONEST = {"succeeded": 0, "failed": 80, "partial-succeeded": 81, "stopped": 82, "paused": 83}
+EXPECTED_CODES = {"succeeded": 0, "failed": 80, "partial-succeeded": 81, "stopped": 82, "paused": 83}
 NOT_STARTED = {65, 69, 75, 76, 77, 78}
-NOBODY_KNOWS = {74, 124}
+UNKNOWN = {74, 124}
 IMPATIENT = {
     "first_poll": 0.5,
     "recovery_polls": [0.05, 0.5],
@@ -48,18 +48,18 @@ NOISE = (
 )
 
 
-class WildServer(Accepting):
-    """One run at most is what it should see; what it does is drawn from its seed."""
+class RandomServer(Accepting):
+    """A server with behaviour drawn from a seed; it expects at most one run."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._draw = random.Random(seed)
         self.version = self._draw.choice(["0.6.9", "1.4.0", "1.11.2", "1.14.2", "9.0.0", "x", ""])
-        self.end = self._draw.choice([*HONEST, "never"])
+        self.end = self._draw.choice([*EXPECTED_CODES, "never"])
         self._ends_at = float("inf")
         self._takes = self._draw.uniform(0, 1.5)
         self._reliability = self._draw.choice([1.0, 0.7, 0.2])
-        self.refusals = self._draw.choice([0, 0, 0, 1, 2])
+        self.rejections = self._draw.choice([0, 0, 0, 1, 2])
         self.created = 0
         self.stopped = False
 
@@ -73,34 +73,34 @@ class WildServer(Accepting):
         line = read_request(client).split(b"\r\n", 1)[0]
         if line.startswith(b"POST") and b"/stop " in line:
             self.stopped |= self.created > 0 and self.status == "running" and self._draw.random() < 0.5
-            self._say(client, 200, {"result": "success"})
+            self._send_json(client, 200, {"result": "success"})
         elif line.startswith(b"POST"):
             self._run(client)
         elif self._draw.random() > self._reliability:
-            self._be_difficult(client)
+            self._answer_invalidly(client)
         elif b"/events" in line:
             if self.version.startswith(("1.14", "9")):
                 self._stream(client, 1.0)
             else:
-                self._say(client, 404, b"<html>")
+                self._send_json(client, 404, b"<html>")
         elif b"/logs" in line:
             seen = self.created and (self.version >= "1.10" or self.status != "running")
-            self._say(client, 200, logs(self.status) if seen else logs())
+            self._send_json(client, 200, logs(self.status) if seen else logs())
         elif self.created:
-            self._say(client, 200, run_of(self.status))
+            self._send_json(client, 200, run_of(self.status))
         else:
-            self._say(client, 404, {"code": "not_found", "message": "no", "status": 404})
+            self._send_json(client, 404, {"code": "not_found", "message": "no", "status": 404})
 
     def _run(self, client: socket.socket) -> None:
-        if self.refusals:
-            self.refusals -= 1
+        if self.rejections:
+            self.rejections -= 1
             busy = {"code": "invalid_param", "message": "Too many requests. Please try", "status": 400}
-            self._say(client, *self._draw.choice([(503, b"<html>"), (429, b""), (400, busy)]))
+            self._send_json(client, *self._draw.choice([(503, b"<html>"), (429, b""), (400, busy)]))
             return
         self.created += 1
         self._ends_at = time.monotonic() + self._takes
         if self._draw.random() < 0.25:
-            self._be_difficult(client)
+            self._answer_invalidly(client)
         else:
             self._stream(client, self._draw.choice([1.0, 1.0, 0.5]))
 
@@ -122,11 +122,11 @@ class WildServer(Accepting):
         if self._draw.random() > completeness or (self.status == "paused" and self.version < "1.13"):
             self._break(client)
             return
-        told = {"event": "workflow_finished", **ids, "data": run_of(self.status)}
+        last = {"event": "workflow_finished", **ids, "data": run_of(self.status)}
         if self.status == "paused":
-            told = {"event": "workflow_paused", **ids, "data": {}}
+            last = {"event": "workflow_paused", **ids, "data": {}}
         for _ in range(self._draw.randint(1, 2)):
-            client.sendall(self._event(told))
+            client.sendall(self._event(last))
         if self._draw.random() < 0.3:
             self._closed.wait(30)
 
@@ -143,17 +143,17 @@ class WildServer(Accepting):
         size = "" if length is None else f"Content-Length: {length}\r\n"
         return f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{version}{size}\r\n".encode()
 
-    def _say(self, client: socket.socket, status: int, body: object) -> None:
+    def _send_json(self, client: socket.socket, status: int, body: object) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         if isinstance(body, bytes):
             client.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: {len(raw)}\r\n\r\n".encode() + raw)
         else:
             client.sendall(self._head(status, "application/json", len(raw)) + raw)
 
-    def _be_difficult(self, client: socket.socket) -> None:
+    def _answer_invalidly(self, client: socket.socket) -> None:
         match self._draw.randrange(5):
             case 0:
-                self._say(client, self._draw.choice([500, 502, 504, 524]), b"<html>")
+                self._send_json(client, self._draw.choice([500, 502, 504, 524]), b"<html>")
             case 1:
                 client.sendall(self._head(200, "application/json", 500) + b'{"id": ')
             case 2:
@@ -169,16 +169,16 @@ class WildServer(Accepting):
                 self._closed.wait(30)
 
 
-def fault_of(server: WildServer, ended: Ended) -> str | None:
+def fault_of(server: RandomServer, ended: Ended) -> str | None:
     if not isinstance(json.loads(ended.stdout), dict) or ended.result["exit_code"] != ended.code:
         return "stdout is not the result"
-    if "Traceback" in ended.stderr or ended.code not in {*HONEST.values(), *NOT_STARTED, *NOBODY_KNOWS}:
-        return "a fault of ours"
+    if "Traceback" in ended.stderr or ended.code not in {*EXPECTED_CODES.values(), *NOT_STARTED, *UNKNOWN}:
+        return "dify-job crashed"
     if server.created > 1:
         return f"{server.created} runs"
     if ended.code in NOT_STARTED and server.created:
-        return "it says that nothing was started"
-    if ended.code in HONEST.values() and ended.code != HONEST.get(server.status):
+        return "the code means that no run was started"
+    if ended.code in EXPECTED_CODES.values() and ended.code != EXPECTED_CODES.get(server.status):
         return f"the run is {server.status}"
     if ended.result["duration_s"] > 23:
         return "it hung"
@@ -186,11 +186,9 @@ def fault_of(server: WildServer, ended: Ended) -> str | None:
 
 
 @pytest.mark.timeout(300)
-def test_whatever_a_server_does_the_exit_code_is_honest(
-    forks: Forks, tmp_path: Path, campaign: Campaign
-) -> None:
-    def wild(seed: int) -> tuple[int, int, str | None]:
-        with WildServer(seed) as server:
+def test_exit_code_is_true_for_any_server(forks: Forks, tmp_path: Path, campaign: Campaign) -> None:
+    def run_random_server(seed: int) -> tuple[int, int, str | None]:
+        with RandomServer(seed) as server:
             home = tmp_path / str(seed)
             mode = ("streaming", "blocking")[seed % 7 == 0]
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
@@ -199,18 +197,18 @@ def test_whatever_a_server_does_the_exit_code_is_honest(
             return seed, ended.code, fault and f"{fault}: exit {ended.code}, {ended.stderr[-500:]}"
 
     with ThreadPoolExecutor(24) as pool:
-        told = list(pool.map(wild, campaign.pick(range(400), 40)))
-    assert not [one for one in told if one[2]]
-    seen = {code for _, code, _ in told}
+        results = list(pool.map(run_random_server, campaign.pick(range(400), 40)))
+    assert not [one for one in results if one[2]]
+    seen = {code for _, code, _ in results}
     if campaign.whole:
-        assert {*HONEST.values(), 74, 124} <= seen, "the servers are not wild enough"
+        assert {*EXPECTED_CODES.values(), 74, 124} <= seen, "the servers are not wild enough"
 
 
-# Answers in which bytes are wrong
+# Responses with wrong bytes
 
 
 def mangled(recording: Recording, draw: random.Random) -> bytes:
-    """A recorded answer with some bytes changed, taken out, or repeated, head and body alike."""
+    """A recorded response with some bytes of head or body changed, removed or repeated."""
     head = f"HTTP/1.1 {recording.status or 200} OK\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in recording.headers.items())
     raw = bytearray(
@@ -231,7 +229,7 @@ def mangled(recording: Recording, draw: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(300)
-def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(
+def test_response_with_wrong_bytes_never_crashes_a_run(
     forks: Forks, tmp_path: Path, campaign: Campaign
 ) -> None:
     recordings = [
@@ -244,7 +242,7 @@ def test_no_answer_with_wrong_bytes_is_a_fault_of_ours(
         with Saying(mangled(recording, draw)) as server:
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
             ended = forks.run(tmp_path / str(seed), ["run", "--timeout", "2s"], env, IMPATIENT, 2)
-        good = ended.code in {*HONEST.values(), *NOT_STARTED, *NOBODY_KNOWS}
+        good = ended.code in {*EXPECTED_CODES.values(), *NOT_STARTED, *UNKNOWN}
         good = good and json.loads(ended.stdout)["exit_code"] == ended.code and "\x1b" not in ended.stderr
         return None if good else f"{seed} {recording.name}: exit {ended.code}, {ended.stderr[-800:]}"
 

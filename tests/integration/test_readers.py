@@ -1,4 +1,4 @@
-"""A reader that does not read, a terminal that goes away: neither holds a run, nor hides its outcome."""
+"""Readers that do not read and terminals that close neither block a run nor hide its outcome."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ from tests.support.fake_dify.server import StandIn
 F_SETPIPE_SZ = 1031
 
 
-def full_pipe(*, room: int = 0) -> tuple[int, int]:
+def full_pipe(*, free: int = 0) -> tuple[int, int]:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, False)
@@ -25,16 +25,16 @@ def full_pipe(*, room: int = 0) -> tuple[int, int]:
         while True:
             os.write(writer, b"x" * 16)
     os.set_blocking(writer, True)
-    if room:
-        os.read(reader, room)
+    if free:
+        os.read(reader, free)
     return reader, writer
 
 
-@pytest.mark.parametrize("room", [0, 64])
+@pytest.mark.parametrize("free", [0, 64])
 def test_deadline_stops_the_run_though_nobody_reads_stderr(
-    dify_job: Command, server: StandIn, environ: dict[str, str], room: int
+    dify_job: Command, server: StandIn, environ: dict[str, str], free: int
 ) -> None:
-    reader, writer = full_pipe(room=room)
+    reader, writer = full_pipe(free=free)
     done = dify_job("run", "--timeout", "2s", "-v", env=environ | {"DIFY_API_KEY": "app-slow"}, stderr=writer)
     assert done.code == 124
     assert "the server confirmed it" in done.result["message"]
@@ -55,7 +55,7 @@ def test_signal_stops_the_run_though_nobody_reads_stderr(
     os.close(writer)
 
 
-def test_result_waits_for_its_reader_and_is_whole(dify_job: Command, environ: dict[str, str]) -> None:
+def test_result_waits_for_its_reader_and_is_complete(dify_job: Command, environ: dict[str, str]) -> None:
     reader, writer = full_pipe()
     process = dify_job.start("run", env=environ, stdout=writer)
     os.close(writer)
@@ -65,7 +65,7 @@ def test_result_waits_for_its_reader_and_is_whole(dify_job: Command, environ: di
         time.sleep(0.02)
     time.sleep(0.5)
     assert process.poll() is None
-    # state and lock are done: another run of the job can begin
+    # state is written and the lock released: another run can start
     assert dify_job("run", env=environ).code == 0
     read = b""
     while data := os.read(reader, 65536):
@@ -77,7 +77,7 @@ def test_result_waits_for_its_reader_and_is_whole(dify_job: Command, environ: di
 
 
 @pytest.mark.parametrize("key", ["app-canary-0123456789abcdef", "app-fails"])
-def test_first_signal_ends_the_wait_with_the_code_of_the_outcome(
+def test_signal_while_waiting_for_the_reader_exits_with_the_code_of_the_outcome(
     dify_job: Command, environ: dict[str, str], key: str
 ) -> None:
     reader, writer = full_pipe()
@@ -95,7 +95,7 @@ def test_first_signal_ends_the_wait_with_the_code_of_the_outcome(
 
 
 def test_non_blocking_stdout_gets_the_whole_result(dify_job: Command, environ: dict[str, str]) -> None:
-    reader, writer = full_pipe(room=4096)
+    reader, writer = full_pipe(free=4096)
     os.set_blocking(writer, False)
     process = dify_job.start("run", "-i", f"text={'y' * 30_000}", env=environ, stdout=writer)
     os.close(writer)
@@ -173,7 +173,7 @@ def test_ignored_hangup_stays_ignored(dify_job: Command, server: StandIn, enviro
     assert done.code == 0
 
 
-def test_signal_before_anything_was_sent_has_its_own_code(dify_job: Command, environ: dict[str, str]) -> None:
+def test_signal_before_the_request_has_its_own_code(dify_job: Command, environ: dict[str, str]) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=subprocess.PIPE)
     done = dify_job.signal_when(process, lambda: catches(process, signal.SIGHUP), signal.SIGHUP)
     assert done.code == 129

@@ -1,4 +1,4 @@
-"""Both READMEs say the same commands and config, and those are right; tests/host runs the commands."""
+"""Both READMEs have the same commands and a valid config; tests/host runs the commands."""
 
 import re
 import subprocess
@@ -53,16 +53,16 @@ def test_program_of_the_readme_runs(dify_job: Command, server: StandIn) -> None:
         "STATE_DIRECTORY": str(home / "s"),
         "DIFY_JOB_CONFIG": str(home / "config.toml"),
     }
-    for key, told in ((KEY, ""), ("app-fails", "80 ")):
+    for key, expected in ((KEY, ""), ("app-fails", "80 ")):
         done = subprocess.run(
             [sys.executable, "-c", blocks("README.md", "python")[0]],
             env=env | {"DIFY_API_KEY": key}, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        assert (done.stdout[:3], done.stderr) == (told, "")
+        assert (done.stdout[:3], done.stderr) == (expected, "")
     assert [run.inputs for run in server.runs] == [{"topic": "sales"}] * 2
 
 
-def test_make_has_the_targets_and_lists_them() -> None:
+def test_make_help_lists_the_targets() -> None:
     done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = {line.split()[0] for line in done.stdout.splitlines()}
     assert targets == {
@@ -73,12 +73,12 @@ def test_make_has_the_targets_and_lists_them() -> None:
 
 
 @pytest.mark.parametrize("name", [*READMES, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
-def test_each_link_to_a_file_leads_to_one(name: str) -> None:
+def test_links_to_files_are_valid(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
     missing = [link for link in links if not ((ROOT / name).parent / link).exists()]
     assert missing == []
 
 
-def test_message_ids_of_the_docs_are_those_of_the_journal() -> None:
-    told = re.findall(r"`([0-9a-f]{32})`", (ROOT / "docs/monitoring.md").read_text())
-    assert told == list(MESSAGE_IDS.values())
+def test_documented_message_ids_are_those_of_the_journal() -> None:
+    ids = re.findall(r"`([0-9a-f]{32})`", (ROOT / "docs/monitoring.md").read_text())
+    assert ids == list(MESSAGE_IDS.values())

@@ -1,4 +1,4 @@
-"""Every recorded answer to a run, sent again byte for byte over a real socket: its outcome is in a table."""
+"""Recorded responses to runs, replayed byte for byte over a socket, against a table of outcomes."""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
 from tests.support.recordings import DATA, KEY, VERSIONS, Recording, runs
 
-# Without an answer to replay: one was compressed and not kept, one never connected.
+# Not replayable: one body was compressed and not recorded, one never connected.
 NOT_REPLAYED = {"compression-on-large-blocking", "server-down-connect"}
 
 
@@ -77,19 +77,19 @@ def replay(server: StandIn, recording: Recording) -> Result:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")
-def test_outcome_of_a_recording(recording: Recording, servers: dict[str, StandIn]) -> None:
+def test_recording_has_the_outcome_of_the_table(recording: Recording, servers: dict[str, StandIn]) -> None:
     result = replay(servers[recording.version], recording)
     assert result.outcome == EXPECTED[recording.version, recording.name], result.message
     assert result.message
-    told = result.as_json()["response_data"]
+    data = result.as_json()["response_data"]
     if result.outcome == "succeeded":
-        assert told["data"]["status"] in ("succeeded", "partial-succeeded")
-    if told is not None:
-        assert list(told) == ["task_id", "workflow_run_id", "data"]
-        assert isinstance(told["data"]["outputs"], dict)
+        assert data["data"]["status"] in ("succeeded", "partial-succeeded")
+    if data is not None:
+        assert list(data) == ["task_id", "workflow_run_id", "data"]
+        assert isinstance(data["data"]["outputs"], dict)
 
 
-def test_table_names_no_recording_that_is_not_there() -> None:
+def test_table_names_only_existing_recordings() -> None:
     assert {name for _, name in EXPECTED} == {recording.name for recording in RECORDINGS}
 
 
@@ -98,7 +98,7 @@ def test_table_names_no_recording_that_is_not_there() -> None:
     [r for r in RECORDINGS if len(r.parts) > 1 and len(r.bytes) < 30_000],
     ids=lambda r: f"{r.version}-{r.name}",
 )
-def test_recorded_stream_cut_anywhere_gives_the_same_events(recording: Recording, campaign: Campaign) -> None:
+def test_recorded_stream_in_any_pieces_has_the_same_events(recording: Recording, campaign: Campaign) -> None:
     whole = [read_event(event) for event in Parser().feed(recording.bytes)]
     stream = recording.bytes
     raw = list(Parser().feed(stream))

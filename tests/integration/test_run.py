@@ -1,4 +1,4 @@
-"""`dify-job run` as a process, over real sockets, with real signals."""
+"""`dify-job run` as a process, with real sockets and signals."""
 
 import json
 import os
@@ -22,7 +22,7 @@ KEYS = [
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
 @pytest.mark.parametrize("version", ["0.15.3", "1.11.2", "1.12.1", "1.14.2"])
-def test_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None:
+def test_successful_run_is_0_with_its_outputs(dify_job: Command, mode: str, version: str) -> None:
     with StandIn(APPS, version=version) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--mode", mode, "-i", "text=a=b", "-i", "empty=", env=env)
@@ -53,7 +53,7 @@ def test_run_that_succeeds(dify_job: Command, mode: str, version: str) -> None:
     ],
 )
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_exit_status_tells_how_it_ended(
+def test_exit_status_is_that_of_the_outcome(
     dify_job: Command, environ: dict[str, str], key: str, code: int, words: str, mode: str
 ) -> None:
     ran = dify_job("run", "--mode", mode, env=environ | {"DIFY_API_KEY": key})
@@ -64,7 +64,7 @@ def test_exit_status_tells_how_it_ended(
     assert words in ran.stderr
 
 
-def test_unreachable_server_is_69_with_one_sentence(dify_job: Command) -> None:
+def test_unreachable_server_is_69_with_a_one_line_message(dify_job: Command) -> None:
     env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": "http://127.0.0.1:1"}
     ran = dify_job("run", env=env)
     assert ran.code == 69
@@ -72,7 +72,7 @@ def test_unreachable_server_is_69_with_one_sentence(dify_job: Command) -> None:
     assert ran.result["attempts"] == 3
 
 
-def test_partial_can_be_a_success(dify_job: Command, server: StandIn) -> None:
+def test_partial_success_can_be_configured_as_success(dify_job: Command, server: StandIn) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\npartial = "success"\n'
@@ -102,7 +102,7 @@ def test_signal_stops_the_run_on_the_server(
     assert time.monotonic() - began < 20
 
 
-def test_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
+def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
@@ -111,7 +111,7 @@ def test_signal_to_a_blocking_call_says_that_stop_could_not_be_asked(
     assert "could not be asked" in ran.result["message"]
 
 
-def test_second_signal_leaves_at_once(dify_job: Command, environ: dict[str, str], server: StandIn) -> None:
+def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: StandIn) -> None:
     stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
     server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
     process = dify_job.start("run", env=environ)
@@ -136,9 +136,7 @@ def test_deadline_stops_the_run_and_is_124(
     assert server.runs[0].stop_asked.is_set()
 
 
-def test_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as_life(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command, server: StandIn) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nidle_timeout = "1s"\nend_user = "me"\n'
@@ -155,7 +153,7 @@ def test_stream_without_a_byte_for_idle_timeout_is_given_up_and_pings_count_as_l
     assert ran.result["duration_s"] < 5
 
 
-def test_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Command) -> None:
+def test_silent_server_is_awaited_until_the_deadline_only(dify_job: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         ran = dify_job("run", "--timeout", "1s", env=env)
@@ -179,7 +177,7 @@ def test_silent_server_is_not_waited_for_longer_than_the_deadline(dify_job: Comm
         (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n<html", 76),
     ],
 )
-def test_answers_that_are_not_difys(dify_job: Command, reply: bytes, code: int) -> None:
+def test_response_that_is_not_of_dify_has_its_code(dify_job: Command, reply: bytes, code: int) -> None:
     with Saying(reply) as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.code == code
@@ -187,13 +185,13 @@ def test_answers_that_are_not_difys(dify_job: Command, reply: bytes, code: int) 
     assert ran.result["attempts"] == 1
 
 
-def test_503_and_429_are_tried_again_and_counted(dify_job: Command) -> None:
+def test_503_and_429_are_retried_and_counted(dify_job: Command) -> None:
     with Saying(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n") as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen), ran.result["attempts"]) == (69, 3, 3)
 
 
-def test_entry_in_netrc_does_not_replace_the_key(
+def test_netrc_entry_does_not_replace_the_key(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     netrc = dify_job.home / ".netrc"
@@ -204,7 +202,7 @@ def test_entry_in_netrc_does_not_replace_the_key(
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-@pytest.mark.parametrize("face", ["console", "json"])
+@pytest.mark.parametrize("log_format", ["console", "json"])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -213,10 +211,10 @@ def test_entry_in_netrc_does_not_replace_the_key(
         f"HTTP/1.1 200 {KEY}\r\nContent-Length: x{KEY}\r\n\r\n",
     ],
 )
-def test_key_is_in_nothing_that_is_printed(dify_job: Command, level: str, face: str, reply: str) -> None:
+def test_key_is_never_printed(dify_job: Command, level: str, log_format: str, reply: str) -> None:
     with Saying(reply.encode()) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
-        ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", face, env=env)
+        ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", log_format, env=env)
     assert KEY.encode() in server.seen[0]
     assert KEY not in ran.stdout + ran.stderr
     for file in (dify_job.home / "state").iterdir():
@@ -245,7 +243,7 @@ def test_config_show_masks_the_key(dify_job: Command, environ: dict[str, str]) -
         (["run", "--output", "missing/dir/out.json"], 73),
     ],
 )
-def test_what_is_wrong_before_the_call_is_a_result_too(
+def test_error_before_the_call_is_a_result(
     dify_job: Command, server: StandIn, environ: dict[str, str], args: list[str], code: int
 ) -> None:
     ran = dify_job(*args, env=environ)
@@ -256,7 +254,7 @@ def test_what_is_wrong_before_the_call_is_a_result_too(
     assert server.received == []
 
 
-def test_wrong_command_is_64(dify_job: Command) -> None:
+def test_unknown_command_is_64(dify_job: Command) -> None:
     ran = dify_job("rnu")
     assert ran.code == 64
     assert "Did you mean run?" in ran.stderr
@@ -295,8 +293,8 @@ def test_output_file_is_written_when_the_run_succeeds(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     assert dify_job("run", "--output", "out.json", "-i", "text=你好", env=environ).code == 0
-    data = json.loads((dify_job.home / "out.json").read_text())
-    assert data["response_data"]["data"]["outputs"]["text"] == "你好"
+    result = json.loads((dify_job.home / "out.json").read_text())
+    assert result["response_data"]["data"]["outputs"]["text"] == "你好"
     assert len(server.runs) == 1
 
 

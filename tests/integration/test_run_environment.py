@@ -1,4 +1,4 @@
-"""`dify-job run` on full disks, with clocks that step, beside leftovers of a crash."""
+"""`dify-job run` on full disks, with clock steps, after a crash, and in a removed directory."""
 
 import json
 import os
@@ -24,8 +24,8 @@ def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
     return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
 
 
-def test_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command) -> None:
-    # What each back end then does: tests/unit/test_sched_due.py and test_sched_times.py
+def test_upcoming_clock_change_of_a_schedule_is_reported(dify_job: Command) -> None:
+    # What each back end does then: tests/unit/schedule/test_due.py and test_upcoming.py
     config = dify_job.home / "c.toml"
     config.write_text(
         '[jobs.a]\nbase_url = "http://127.0.0.1:1"\napi_key_env = "K"\n'
@@ -37,12 +37,12 @@ def test_clock_change_that_hits_a_job_is_told_before_it_comes(dify_job: Command)
 
 
 def limit_files_to(size: int) -> None:
-    """A full disk that needs no root: the kernel refuses to let a file grow beyond `size`."""
+    """Simulate a full disk without root: the kernel prevents that files grow beyond `size` bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
+def test_disk_that_becomes_full_during_the_run_does_not_change_the_exit_status(
     dify_job: Command, environ: dict[str, str]
 ) -> None:
     env = environ | {"PYTHONDONTWRITEBYTECODE": "1"}
@@ -62,7 +62,7 @@ def test_disk_that_fills_up_during_the_run_does_not_change_the_exit_status(
     assert not (dify_job.home / "o.json").exists() or (dify_job.home / "o.json").stat().st_size == 0
 
 
-def test_disk_that_is_full_before_the_run_is_found_before_the_call(
+def test_full_disk_is_reported_before_the_call(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     process = dify_job.start(
@@ -73,9 +73,7 @@ def test_disk_that_is_full_before_the_run_is_found_before_the_call(
     assert server.runs == []
 
 
-def test_lock_file_left_by_a_crash_or_a_reboot_locks_nothing(
-    dify_job: Command, environ: dict[str, str]
-) -> None:
+def test_lock_file_of_a_crashed_process_locks_nothing(dify_job: Command, environ: dict[str, str]) -> None:
     state = dify_job.home / "state"
     state.mkdir()
     (state / "lock").write_text(f"process {os.getpid()}\n")
@@ -94,7 +92,7 @@ def test_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
         time.sleep(0.01)
     time.sleep(0.5)
     moved = dify_job.home / "moved"
-    state.rename(moved)  # nothing can be created below a directory that was removed
+    state.rename(moved)  # files cannot be created in a removed directory
     for file in moved.iterdir():
         file.unlink()
     moved.rmdir()
@@ -105,7 +103,7 @@ def test_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
 
 
 def faketime() -> str:
-    """libfaketime, which steps the clock of one process: time(), datetime and the C library alike."""
+    """Path of libfaketime, which changes the clock of one process."""
     found = next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
     if found is None:
         assert os.environ.get("CI") != "true", "faketime is missing: apt-get install faketime"
@@ -115,7 +113,7 @@ def faketime() -> str:
 
 @pytest.mark.parametrize("step", ["+1d", "-1d"])
 @pytest.mark.parametrize(("key", "code", "seconds"), [("app-two-seconds", 0, 2), ("app-slow", 124, 4)])
-def test_clock_that_steps_during_the_run_moves_no_deadline(
+def test_clock_step_during_the_run_moves_no_deadline(
     dify_job: Command, server: StandIn, step: str, key: str, code: int, seconds: float
 ) -> None:
     clock = dify_job.home / "clock"
@@ -145,7 +143,7 @@ def test_clock_that_steps_during_the_run_moves_no_deadline(
     ("words", "code"),
     [(("run",), 0), (("config", "show"), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
 )
-def test_working_directory_that_was_removed_is_no_fault(
+def test_removed_working_directory_is_no_crash(
     dify_job: Command, server: StandIn, words: tuple[str, ...], code: int
 ) -> None:
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m dify_job "$@"'

@@ -1,4 +1,4 @@
-"""secret set: the key of a job, in place of the old one, where nobody else can read it."""
+"""secret set: replaces the key of a job in a private file."""
 
 import stat
 import time
@@ -37,7 +37,7 @@ def key_of(job: Command) -> Path:
     return job.home / ".config/dify-job/credentials/daily.key"
 
 
-def test_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server: StandIn) -> None:
+def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: StandIn) -> None:
     done = job("secret", "set", "daily", input=NEW)
     assert (done.code, done.stderr) == (0, "")
     assert key_of(job).read_text() == f"{NEW}\n"
@@ -50,7 +50,7 @@ def test_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server:
 
 
 @pytest.mark.parametrize(
-    ("key", "code", "said"),
+    ("key", "code", "message"),
     [
         ("app-wrong-0123456789abcdef", 77, "the key was refused"),
         ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
@@ -60,16 +60,16 @@ def test_new_key_is_tried_and_stands_in_the_old_ones_place(job: Command, server:
         ("\n", 78, "no key came on standard input"),
     ],
 )
-def test_wrong_key_is_told_at_once_and_the_old_one_stays(
-    job: Command, key: str, code: int, said: str
+def test_invalid_key_is_reported_and_the_old_one_stays(
+    job: Command, key: str, code: int, message: str
 ) -> None:
     done = job("secret", "set", input=key)
     assert done.code == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert key_of(job).read_text() == f"{KEY}\n"
 
 
-def test_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
+def test_invalid_key_is_stored_with_no_check(job: Command) -> None:
     refused = job("secret", "set", "daily", input="app-wrong-0123456789abcdef")
     assert "--no-check stores it all the same" in refused.stderr
     done = job("secret", "set", "daily", "--no-check", input="app-wrong-0123456789abcdef")
@@ -79,7 +79,7 @@ def test_wrong_key_is_stored_where_that_is_asked_for(job: Command) -> None:
 
 
 @pytest.mark.parametrize("why", ["unreachable", "unpublished"])
-def test_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
+def test_unchecked_key_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
     new = NEW if why == "unreachable" else "app-unpublished-0123456789"
     if why == "unreachable":
         config = job.home / ".config/dify-job/config.toml"
@@ -90,9 +90,7 @@ def test_key_that_nobody_judged_is_stored_with_a_warning(job: Command, server: S
     assert key_of(job).read_text() == f"{new}\n"
 
 
-def test_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_job_with_api_key_env_gets_a_key_file_and_a_managed_file(dify_job: Command, server: StandIn) -> None:
     config = dify_job.home / ".config/dify-job/config.toml"
     config.parent.mkdir(parents=True)
     mine = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "NOT_SET"\n'
@@ -105,7 +103,7 @@ def test_job_whose_key_is_a_variable_gets_a_file_and_an_entry_of_ours(
     assert dify_job("run", "daily").code == 0
 
 
-def test_another_file_that_sets_the_key_is_told_and_everything_is_as_it_was(
+def test_other_file_that_sets_the_key_is_reported_and_nothing_changes(
     dify_job: Command, server: StandIn
 ) -> None:
     config = dify_job.home / ".config/dify-job/config.toml"
@@ -118,8 +116,8 @@ def test_another_file_that_sets_the_key_is_told_and_everything_is_as_it_was(
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "config.toml", "zz.toml"]
 
 
-def test_key_is_never_readable_by_others_nor_half_written(job: Command) -> None:
-    """A reader that looks all the time, with a umask that hides nothing."""
+def test_key_file_is_never_readable_by_others_or_partial(job: Command) -> None:
+    """Read the file in a loop during the replacement, with umask 0."""
     process = job.start("secret", "set", "daily", "--no-check", stdin=-1, umask=0)
     seen: set[tuple[int, str]] = set()
     assert process.stdin is not None
@@ -138,7 +136,7 @@ def test_key_is_never_readable_by_others_nor_half_written(job: Command) -> None:
     assert list(key_of(job).parent.iterdir()) == [key_of(job)]
 
 
-def test_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
+def test_key_is_not_stored_in_a_directory_writable_by_others(job: Command) -> None:
     key_of(job).parent.chmod(0o777)
     done = job("secret", "set", "daily", input=NEW)
     assert done.code == 78
@@ -146,7 +144,7 @@ def test_key_is_not_stored_where_others_can_replace_it(job: Command) -> None:
     assert key_of(job).read_text() == f"{KEY}\n"
 
 
-def test_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
+def test_symlink_stays_and_its_target_changes(job: Command) -> None:
     real = job.home / "vault"
     real.mkdir(mode=0o700)
     (real / "daily").write_text(f"{KEY}\n")
@@ -158,19 +156,19 @@ def test_link_stays_and_the_file_behind_it_changes(job: Command) -> None:
     assert (real / "daily").read_text() == f"{NEW}\n"
 
 
-def test_key_that_other_jobs_share_is_told_with_their_names(job: Command) -> None:
+def test_shared_key_file_is_reported_with_the_other_jobs(job: Command) -> None:
     config = job.home / ".config/dify-job/config.toml"
     config.write_text(config.read_text() + f'[jobs.weekly]\napi_key_file = "{key_of(job)}"\n')
     assert "also used by: weekly" in job("secret", "set", "daily", input=NEW).stdout
 
 
-def test_without_a_config_file_there_is_no_job_to_give_a_key_to(dify_job: Command) -> None:
+def test_secret_set_needs_a_config_file(dify_job: Command) -> None:
     done = dify_job("secret", "set", input=NEW, env={"DIFY_API_KEY": KEY})
     assert done.code == 78
     assert "dify-job init" in done.stderr
 
 
-def test_encryption_that_is_not_there_is_told_before_the_key_is_asked_for(job: Command) -> None:
+def test_unavailable_encryption_is_reported_before_the_prompt(job: Command) -> None:
     tools = job.home / "no-tools"
     tools.mkdir()
     done = job("secret", "set", "daily", "--encrypt", input=NEW, env={"PATH": str(tools)})

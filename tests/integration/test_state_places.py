@@ -1,4 +1,4 @@
-"""Whatever stands at a place of the state: refused with 73 before the call, and bounded."""
+"""Unusable state files: exit code 73 before the call; damaged history is bounded."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def link(path: Path) -> None:
     path.symlink_to("/etc/passwd")
 
 
-def loop(path: Path) -> None:
+def symlink_loop(path: Path) -> None:
     path.symlink_to(path)
 
 
@@ -31,15 +31,15 @@ def directory(path: Path) -> None:
     path.mkdir()
 
 
-def second_name(path: Path) -> None:
+def hard_link(path: Path) -> None:
     other = path.with_name("other")
     other.write_text("{}")
     os.link(other, path)
 
 
-@pytest.mark.parametrize("place", [link, loop, fifo, directory, second_name])
+@pytest.mark.parametrize("place", [link, symlink_loop, fifo, directory, hard_link])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_file_is_refused_before_the_call(
+def test_path_that_is_no_file_is_73_before_the_call(
     dify_job: Command, server: StandIn, environ: dict[str, str], place: Callable[[Path], None], name: str
 ) -> None:
     state = dify_job.home / "state"
@@ -54,7 +54,7 @@ def test_what_is_no_file_is_refused_before_the_call(
 
 
 @pytest.mark.parametrize("place", [link, fifo, directory])
-def test_template_that_asks_for_the_last_success_is_refused(
+def test_template_with_last_success_is_rejected(
     dify_job: Command, server: StandIn, place: Callable[[Path], None]
 ) -> None:
     config = dify_job.home / "c.toml"
@@ -71,7 +71,7 @@ def test_template_that_asks_for_the_last_success_is_refused(
 
 @pytest.mark.parametrize("place", [link, fifo, directory])
 @pytest.mark.parametrize("name", ["history.jsonl", "last.json", "last-success.json"])
-def test_outcome_stands_where_the_result_cannot_be_kept(
+def test_outcome_is_unchanged_if_the_result_cannot_be_stored(
     dify_job: Command, environ: dict[str, str], place: Callable[[Path], None], name: str
 ) -> None:
     (dify_job.home / "state").mkdir()
@@ -81,7 +81,7 @@ def test_outcome_stands_where_the_result_cannot_be_kept(
         assert "Traceback" not in dify_job(command, env=environ).stderr
 
 
-def test_history_without_line_ends_is_cut(dify_job: Command, environ: dict[str, str]) -> None:
+def test_history_without_line_ends_is_truncated(dify_job: Command, environ: dict[str, str]) -> None:
     history = dify_job.home / "state/history.jsonl"
     history.parent.mkdir()
     with history.open("wb") as file:
@@ -92,7 +92,7 @@ def test_history_without_line_ends_is_cut(dify_job: Command, environ: dict[str, 
     assert json.loads(line)["outcome"] == "succeeded"
 
 
-def test_what_a_killed_process_left_is_removed(dify_job: Command, environ: dict[str, str]) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(dify_job: Command, environ: dict[str, str]) -> None:
     state = dify_job.home / "state"
     state.mkdir()
     for name in ("in-flight.json", "last.json", "history.jsonl"):
@@ -106,7 +106,7 @@ def test_what_a_killed_process_left_is_removed(dify_job: Command, environ: dict[
 
 @pytest.mark.parametrize("command", ["history", "status"])
 @pytest.mark.parametrize("is_installed", [True, False])
-def test_overviews_say_that_the_state_is_elsewhere_than_the_variables_say(
+def test_overviews_warn_of_a_state_directory_other_than_the_variables(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -127,9 +127,7 @@ def test_overviews_say_that_the_state_is_elsewhere_than_the_variables_say(
     assert (str(state) in capsys.readouterr().err) == is_installed
 
 
-def test_history_that_is_a_pipe_is_not_said_to_be_forbidden(
-    dify_job: Command, environ: dict[str, str]
-) -> None:
+def test_history_that_is_a_pipe_is_no_permission_error(dify_job: Command, environ: dict[str, str]) -> None:
     (dify_job.home / "state").mkdir()
     os.mkfifo(dify_job.home / "state/history.jsonl")
     done = dify_job("history", "default", env=environ)

@@ -1,4 +1,4 @@
-"""`dify-job stop`, and the names of other tools' commands."""
+"""`dify-job stop`, and commands of other tools."""
 
 import socket
 import subprocess
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(600)  # on a loaded machine
 
 @pytest.fixture
 def hanging(home: Home) -> socket.socket:
-    """A server that takes connections and never answers; the job calls it."""
+    """A server that accepts connections and never answers."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     home.configure(CONFIG.replace("127.0.0.1:9", f"127.0.0.1:{port}") + 'timeout = "10min"\n')
@@ -21,7 +21,7 @@ def hanging(home: Home) -> socket.socket:
     return listener
 
 
-def test_run_that_cron_or_a_person_started_is_stopped(home: Home, hanging: socket.socket) -> None:
+def test_run_without_a_unit_is_stopped(home: Home, hanging: socket.socket) -> None:
     with hanging:
         run = subprocess.Popen(
             [*home.command, "run", "daily"],
@@ -38,7 +38,7 @@ def test_run_that_cron_or_a_person_started_is_stopped(home: Home, hanging: socke
     assert (again.code, again.stdout) == (0, "daily: not running\n")
 
 
-def test_lock_of_a_process_that_ended_stops_nobody(home: Home, hanging: socket.socket) -> None:
+def test_stop_ignores_the_lock_file_of_an_ended_process(home: Home, hanging: socket.socket) -> None:
     with hanging, subprocess.Popen(["sleep", "60"]) as other:
         lock = home.path / "state/dify-job/daily/lock"
         lock.parent.mkdir(parents=True)
@@ -48,7 +48,7 @@ def test_lock_of_a_process_that_ended_stops_nobody(home: Home, hanging: socket.s
         other.kill()
 
 
-def test_service_that_runs_is_stopped_by_systemd(home: Home) -> None:
+def test_running_service_is_stopped_by_systemd(home: Home) -> None:
     assert home("install", "--user").code == 0
     state = home.manager._read()
     home.manager._write(state | {"active": [*state["active"], "dify-job-daily.service"]})
@@ -69,7 +69,9 @@ def test_service_that_runs_is_stopped_by_systemd(home: Home) -> None:
         (("edit", "daily"), "dify-job config show daily"),
     ],
 )
-def test_command_of_another_tool_is_answered_with_ours(words: tuple[str, ...], hint: str, home: Home) -> None:
+def test_command_of_another_tool_is_answered_with_the_right_one(
+    words: tuple[str, ...], hint: str, home: Home
+) -> None:
     refused = home(*words)
     assert (refused.code, refused.stdout) == (64, "")
     assert hint in refused.stderr

@@ -1,4 +1,4 @@
-"""Templates that take long: rendering is inside the deadline and ends at signals."""
+"""Slow templates: rendering ends at the deadline and at signals."""
 
 import os
 import select
@@ -59,7 +59,7 @@ def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: Sta
     [worker] = workers
     waiting = os.pidfd_open(worker)
     process.kill()
-    assert select.select([waiting], [], [], 20)[0]  # it is readable once the worker has ended
+    assert select.select([waiting], [], [], 20)[0]  # readable once the worker has ended
     os.close(waiting)
 
 

@@ -1,4 +1,4 @@
-"""On a terminal a run ends with words, elsewhere and with --json with JSON; every log line names the job."""
+"""A run prints text on a terminal, JSON otherwise and with --json; every log line names the job."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.support.fake_dify.server import StandIn
 from tests.support.terminal import read_terminal
 
 
-def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:
+def run_on_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.invoices]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
     master, slave = pty.openpty()
@@ -25,8 +25,8 @@ def at_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) 
     return process.returncode, re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
 
 
-def test_run_at_a_terminal_ends_with_one_line_and_its_outputs(dify_job: Command, server: StandIn) -> None:
-    code, shown = at_terminal(dify_job, server, "-i", "topic=sales", "-i", "text=one\ntwo")
+def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, server: StandIn) -> None:
+    code, shown = run_on_terminal(dify_job, server, "-i", "topic=sales", "-i", "text=one\ntwo")
     assert code == 0
     [ending] = [line for line in shown.splitlines() if line.startswith("✓")]
     assert re.fullmatch(r"✓ invoices: succeeded in [\d.]+s", ending)
@@ -36,18 +36,18 @@ def test_run_at_a_terminal_ends_with_one_line_and_its_outputs(dify_job: Command,
     assert '"success"' not in shown
 
 
-def test_failed_run_at_a_terminal_names_node_and_reason(dify_job: Command, server: StandIn) -> None:
-    code, shown = at_terminal(dify_job, server, key="app-fails")
+def test_failed_run_on_a_terminal_names_node_and_reason(dify_job: Command, server: StandIn) -> None:
+    code, shown = run_on_terminal(dify_job, server, key="app-fails")
     assert code == 80
     assert re.search(r'^✗ invoices: failed \(80\) at "Ask the service" in [\d.]+s', shown, re.MULTILINE)
     assert "Connection refused" in shown
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--print", "outputs.topic")])
-def test_json_and_print_are_as_ever_at_a_terminal(
+def test_json_and_print_are_the_same_on_a_terminal(
     dify_job: Command, server: StandIn, words: tuple[str, ...]
 ) -> None:
-    code, shown = at_terminal(dify_job, server, "-q", "-i", "topic=sales", *words)
+    code, shown = run_on_terminal(dify_job, server, "-q", "-i", "topic=sales", *words)
     assert code == 0
     assert "✓" not in shown
     if words == ("--json",):

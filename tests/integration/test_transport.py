@@ -1,4 +1,4 @@
-"""What the network does: TLS, proxies, answers without chunks, one huge event, one byte at a time."""
+"""Transport: TLS, proxies, responses without chunks, large events, single bytes."""
 
 import gzip
 import json
@@ -28,40 +28,40 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: 1.11.2
 
 
 def event(kind: str, **data: object) -> bytes:
-    told = {"event": kind, "workflow_run_id": "r1", "task_id": "t1", "data": data}
-    return b"data: " + json.dumps(told, ensure_ascii=False).encode() + b"\n\n"
+    content = {"event": kind, "workflow_run_id": "r1", "task_id": "t1", "data": data}
+    return b"data: " + json.dumps(content, ensure_ascii=False).encode() + b"\n\n"
 
 
 FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
 
 
 def messages(base_url: str, seconds: float = 5) -> list[CallEvent]:
-    inbox, told = EventQueue(), []
-    DifyClient(base_url, KEY, on_event=inbox.put).run({}, "u")
+    queue, received = EventQueue(), []
+    DifyClient(base_url, KEY, on_event=queue.put).run({}, "u")
     until = time.monotonic() + seconds
-    while isinstance(heard := inbox.get(until), tuple) and not isinstance(heard, Cancel):
+    while isinstance(heard := queue.get(until), tuple) and not isinstance(heard, Cancel):
         assert isinstance(heard, tuple)
-        told.append(heard[1])
+        received.append(heard[1])
         if isinstance(heard[1], (Reply, StreamClosed, ConnectionLost)) or (
             isinstance(heard[1], StreamEvent) and heard[1].event.terminal
         ):
             break
-    return told
+    return received
 
 
-def test_stream_without_chunks_that_just_ends_is_not_an_outcome(saying: Says) -> None:
+def test_stream_without_chunks_that_ends_early_is_no_outcome(saying: Says) -> None:
     server = saying(HEAD + b"\r\n" + event("workflow_started", id="r1"))
     kinds = [type(message) for message in messages(server.base_url)]
     assert kinds == [StreamOpened, StreamEvent, StreamClosed]
 
 
-def test_cut_in_a_chunk_is_told_as_broken(saying: Says) -> None:
+def test_cut_in_a_chunk_is_a_lost_connection(saying: Says) -> None:
     server = saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
     [*_, last] = messages(server.base_url)
     assert last == ConnectionLost(sent=True, reason="the answer was cut off")
 
 
-def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
+def test_event_of_20_mb_arrives_complete_within_seconds(saying: Says) -> None:
     text = "报\u2028" * 4_000_000
     server = saying(HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"text": text}))
     began = time.monotonic()
@@ -72,7 +72,7 @@ def test_one_event_of_20_mb_comes_whole_and_soon(saying: Says) -> None:
     assert time.monotonic() - began < 5  # iter_lines would take minutes
 
 
-def test_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> None:
+def test_refused_connection_and_unresolvable_name_are_not_sent() -> None:
     for base_url, words in (
         ("http://127.0.0.1:1/v1", "refused"),
         ("http://no.such.host.invalid/v1", "resolved"),
@@ -83,7 +83,7 @@ def test_refused_connection_and_a_name_that_does_not_resolve_are_unsent() -> Non
         assert words in message.reason
 
 
-def test_reset_after_the_request_is_sent(saying: Says) -> None:
+def test_reset_after_the_request_counts_as_sent(saying: Says) -> None:
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
@@ -95,7 +95,7 @@ def test_reset_after_the_request_is_sent(saying: Says) -> None:
 # TLS
 
 
-def test_tls_is_verified_and_ca_file_is_what_mends_it(
+def test_tls_is_verified_and_ca_file_adds_an_authority(
     dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     base_url = saying(FINISHED, certificate=certificate).base_url
@@ -115,7 +115,7 @@ def test_tls_is_verified_and_ca_file_is_what_mends_it(
     assert dify_job("run", "--config", str(config), env=env).code == 0
 
 
-def test_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job: Command, saying: Says) -> None:
+def test_proxy_of_the_environment_is_used_and_its_password_redacted(dify_job: Command, saying: Says) -> None:
     server = saying(FINISHED)
     proxy = server.address.replace("//", "//me:canary-password@")
     env = {
@@ -136,14 +136,14 @@ def test_proxy_of_the_environment_is_used_and_its_password_not_shown(dify_job: C
     assert "canary-password" not in ran.stdout + ran.stderr
 
 
-def test_warning_for_plain_http_is_not_given_for_loopback(dify_job: Command, environ: dict[str, str]) -> None:
+def test_plain_http_to_loopback_has_no_warning(dify_job: Command, environ: dict[str, str]) -> None:
     assert "unencrypted" not in dify_job("run", env=environ).stderr
 
 
-# What the environment says
+# Environment variables
 
 
-def test_what_goes_to_loopback_goes_through_no_proxy(dify_job: Command, environ: dict[str, str]) -> None:
+def test_loopback_needs_no_proxy(dify_job: Command, environ: dict[str, str]) -> None:
     proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
     assert dify_job("run", env=environ | proxies).code == 0
 
@@ -158,21 +158,21 @@ def test_no_proxy_is_honoured(dify_job: Command, saying: Says) -> None:
     assert (ran.code, len(server.seen)) == (69, 1)
 
 
-def test_proxy_of_a_kind_that_needs_more_is_named(dify_job: Command) -> None:
+def test_socks_proxy_names_the_missing_package(dify_job: Command) -> None:
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": "socks5://127.0.0.1:1"}
     ran = dify_job("run", "--timeout", "3s", env=env)
     assert ran.code == 69
     assert "requests[socks]" in ran.result["message"]
 
 
-def test_ipv6_address_is_an_address(dify_job: Command, saying: Says) -> None:
+def test_ipv6_address_works(dify_job: Command, saying: Says) -> None:
     server = saying(FINISHED, "::1")
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen)) == (0, 1)
     assert "unencrypted" not in ran.stderr
 
 
-def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
+def test_ssl_cert_file_is_used_and_a_missing_ca_file_is_78(
     dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     server = saying(FINISHED, certificate=certificate)
@@ -188,7 +188,7 @@ def test_ssl_cert_file_counts_and_a_ca_file_that_is_not_there_is_78(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the fix that is pasted calls openssl")
-def test_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
+def test_ca_file_in_der_is_78_and_its_fix_converts_it(
     dify_job: Command, certificate: tuple[Path, Path], saying: Says
 ) -> None:
     der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
@@ -204,7 +204,7 @@ def test_ca_file_in_der_is_78_and_its_remedy_makes_pem_of_it(
     assert dify_job("run", "--config", str(config), env={"K": KEY}).code == 0
 
 
-def test_compressed_stream_is_read_though_none_was_asked_for(dify_job: Command, saying: Says) -> None:
+def test_unrequested_compression_of_a_stream_is_read(dify_job: Command, saying: Says) -> None:
     packed = gzip.compress(event("workflow_started", id="r1")) + gzip.compress(
         event("workflow_finished", status="succeeded", outputs={"a": "报告"})
     )
@@ -221,7 +221,7 @@ def test_cookie_is_not_sent_back(dify_job: Command, saying: Says) -> None:
     assert not [request for request in server.seen if b"cookie" in request.lower()]
 
 
-def test_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: Command, saying: Says) -> None:
+def test_large_page_with_escape_sequences_becomes_a_short_message(dify_job: Command, saying: Says) -> None:
     message = "\x1b[2J\x1b]0;owned\x07 no\n" * 100_000 + KEY
     body = json.dumps({"code": "invalid_param", "message": message, "status": 400}).encode()
     server = saying(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -232,9 +232,9 @@ def test_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: C
     assert len(ran.stderr) < 5000
     assert len(ran.result["message"]) <= 1000
     assert KEY not in ran.stdout + ran.stderr
-    kept = (dify_job.home / "state/history.jsonl").read_text()
-    assert len(kept) < 5000
-    assert KEY not in kept
+    history = (dify_job.home / "state/history.jsonl").read_text()
+    assert len(history) < 5000
+    assert KEY not in history
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_huge_page_with_terminal_codes_becomes_a_short_plain_message(dify_job: C
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + HEAD + b"\r\n", "answered HTTP 101"),
     ],
 )
-def test_what_is_not_read_as_an_answer_leaves_the_run_unknown(
+def test_response_that_is_not_http_is_unknown(
     dify_job: Command, answer: bytes, expected: str, saying: Says
 ) -> None:
     server = saying(answer)
@@ -277,7 +277,7 @@ def test_json_is_recognised_by_its_first_bytes(kind: str, saying: Says) -> None:
 @pytest.mark.parametrize(
     "interim", [b"HTTP/1.1 102 Processing\r\n\r\n" * 3, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
 )
-def test_interim_answers_are_skipped(dify_job: Command, interim: bytes, saying: Says) -> None:
+def test_interim_responses_are_skipped(dify_job: Command, interim: bytes, saying: Says) -> None:
     server = saying(interim + b"HTTP/1.1 100 Continue\r\n\r\n" + interim + FINISHED)
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.code == 0, ran.stderr

@@ -84,7 +84,7 @@ class Home:
             return Ran(done.returncode, done.stdout, done.stderr)
         return fork_server().run({"args": words, "env": environ, "cwd": str(self.path), "first": self.begin})
 
-    def everything(self) -> dict[str, bytes]:
+    def all_files(self) -> dict[str, bytes]:
         """All files that are not the stand-ins' own."""
         ours = {
             path: path.read_bytes()
