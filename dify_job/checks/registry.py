@@ -116,7 +116,7 @@ CHECKS = (
     Check("units", check_units),
     _installed("override", check_overrides),
     _installed("mail", check_mail),
-    _installed("armed", check_enabled, after=("units", "backend")),
+    _installed("enabled", check_enabled, after=("units", "backend")),
     _installed("environment", check_environment),
     _installed("interpreter", check_program),
     _installed("interpreter", check_interpreter),

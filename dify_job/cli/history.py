@@ -11,7 +11,7 @@ from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
@@ -64,8 +64,17 @@ def history(
     histories = [_history(name, installed, config, scope) for name in names]
     _check_names(jobs, histories, config, scope)
     unreadable = [each for each in histories if each.error is not None]
+    again = command(
+        "dify-job",
+        "history",
+        *jobs,
+        *(["--system"] if scope == "system" else []),
+        *(["--failed"] if failed else []),
+        *(["--since", f"{since.astimezone():%Y-%m-%d %H:%M}"] if since is not None else []),
+        needs_root=True,
+    )
     if jobs or len(unreadable) == len(histories):
-        _refuse(unreadable, scope)
+        _refuse(unreadable, scope, again)
     runs = newest_first(histories, since=since, failed=failed)[:count]
     if as_json:
         only = histories[0] if len(names) == 1 else None
@@ -93,7 +102,6 @@ def history(
             echo_err(note)
     if unreadable:
         hidden = ", ".join(each.job for each in unreadable)
-        again = command("dify-job", "history", needs_root=True)
         echo_err(
             msg(
                 "insufficient permission to read the history of {jobs}: {command}", jobs=hidden, command=again
@@ -131,17 +139,19 @@ def _check_names(
             pick(config, name)  # raises
 
 
-def _refuse(unreadable: Sequence[JobHistory], scope: str | None) -> None:
-    """Raises JobError for a history that was asked for and cannot be read."""
+def _refuse(unreadable: Sequence[JobHistory], scope: str | None, again: Command) -> None:
+    """Raises JobError for a history that was asked for and cannot be read. again: this call, as root's."""
     if not unreadable:
         return
     first = unreadable[0]
     if isinstance(first.error, PermissionError):
-        hint = (
-            command("ls", "-ld", str(first.directory))
-            if os.geteuid() == 0 or scope == "user"
-            else command("dify-job", "history", first.job, "--system", needs_root=True)
-        )
+        own = os.geteuid() == 0 or scope == "user"
+        if len(unreadable) > 1 and not own:
+            number = len(unreadable)
+            raise JobError(
+                Outcome.DENIED, msg("permission denied: the histories of {number} jobs", number=number), again
+            )
+        hint = command("ls", "-ld", str(first.directory)) if own else again
         raise JobError(
             Outcome.DENIED,
             msg(

@@ -49,6 +49,19 @@ def set_up(
     return None if scheduled else live
 
 
+def set_up_journal(options: Globals, name: str, *, scheduled: bool) -> None:
+    """Log to the journal where a service or cron started this, before the job is read.
+
+    Args:
+        options: The global options of the call.
+        name: The job that every line names.
+        scheduled: Whether a unit or a crontab entry started this.
+    """
+    by_cron = is_cron(options, scheduled=scheduled) and _JOURNAL.exists()
+    if by_cron or (options.log_format == "auto" and log.stderr_is_journal()):
+        log.set_up(log_format="journal", level=log.INFO, job=name)
+
+
 def never_wait_for_stderr() -> NonBlockingWriter | None:
     """Replace sys.stderr by a stream that waits for no reader.
 

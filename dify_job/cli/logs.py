@@ -12,6 +12,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..schedulers import http_socket
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
@@ -115,7 +116,8 @@ def _matches(there: Sequence[tuple[Backend, InstalledJob]], jobs: Sequence[str])
         [scope] = scopes
         user = scope.manager_options
         if not jobs:
-            return [*user, "-u", "dify-job-*.service"]
+            # With a pattern alone journalctl fails where no run has logged yet.
+            return [*user, "-u", "dify-job-*.service", "-u", http_socket.SERVICE]
         return [*user, *(word for one in units for word in ("-u", f"dify-job-{one.job}.service"))]
     return ["-t", "dify-job", *(f"DIFY_JOB={job}" for job in dict.fromkeys(jobs))]
 

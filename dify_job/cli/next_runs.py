@@ -9,6 +9,7 @@ from ..config.loader import load_config, pick_usable
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Command, command, for_reader
+from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
 from ..schedulers.backend import Scope
@@ -48,7 +49,8 @@ def next_runs(
     Warns where a clock change skips or repeats a run.
     """
     options = ctx.ensure_object(Globals)
-    chosen = pick_usable(load_config(options.config_path, options.env_file), jobs)
+    config = load_config(options.config_path, options.env_file)
+    chosen = pick_usable(config, jobs)
     there = {one.job: one for _, one in reversed(installed_jobs(visible(backend, scope)))}
     now = datetime.now(UTC)
     each = [upcoming_runs(job, there.get(job.name), now, count) for job in chosen]
@@ -56,17 +58,20 @@ def next_runs(
         runs = [{"job": one.job.name, "at": at.isoformat()} for at, one in merged(each, count)]
         echo_json({"schema": 1, "jobs": [one.as_json() for one in each], "runs": runs})
     else:
-        echo_data("\n".join(_lines(each, count, terminal_of_stdout())))
+        broken = [] if jobs else [job for job in there if job not in config.jobs and broken_job(job, config)]
+        echo_data("\n".join(_lines(each, count, broken, terminal_of_stdout())))
 
 
-def _lines(each: Sequence[UpcomingRuns], count: int, terminal: Terminal) -> Iterator[str]:
+def _lines(
+    each: Sequence[UpcomingRuns], count: int, broken: Sequence[str], terminal: Terminal
+) -> Iterator[str]:
     rows = [[translate(head) for head in (msg("NEXT RUN"), msg("JOB"), msg("SCHEDULE"))]]
     rows += [[time_text(at), one.job.name, translate(_schedule(one))] for at, one in merged(each, count)]
     lines = table(rows)
     if max(map(columns_of, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])
     yield from lines
-    for text, fix in _not_run(each):
+    for text, fix in (*_not_run(each), *_not_known(broken)):
         yield from indented(translate(text), terminal.columns, 0)
         yield f"    {for_reader(fix, reader())}"
     for text in _clock_changes(each):
@@ -98,6 +103,14 @@ def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
             msg("not enabled, so not started: {jobs}", jobs=", ".join(others)),
             command("dify-job", "status", *others),
         )
+
+
+def _not_known(broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
+    """Name the installed jobs that are not in the table."""
+    if broken:
+        jobs = ", ".join(broken)
+        text = msg("not shown, because the configuration has a mistake: {jobs}", jobs=jobs)
+        yield text, command("dify-job", "config", "validate")
 
 
 def _clock_changes(each: Sequence[UpcomingRuns]) -> Iterator[str]:

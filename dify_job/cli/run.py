@@ -135,6 +135,7 @@ def run(
     chosen, name = None, job or ""
     try:
         check_job(name)
+        logging_setup.set_up_journal(options, name, scheduled=scheduled)
         config = load_config(
             options.config_path, options.env_file, flags=_settings(flags, output_file, files)
         )
@@ -171,8 +172,7 @@ def run(
     except Exception as error:  # a fault of ours is a result too, exit 70
         signals.begin()
         log_traceback()
-        result = not_started(name, internal_error(error), start)
-        Observers(start.observers).finished(result)
+        result = _refused(internal_error(error), None, name, start)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
         if in_words and log.is_set_up():

@@ -38,7 +38,9 @@ class Guard:
     def admit(self, peer: Peer) -> None:
         """Raise HttpError for a socket of an owner without access."""
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
-            raise HttpError(403, msg("only root and the user who installed this may ask, from this machine"))
+            raise HttpError(
+                403, msg("permission denied: the interface answers root and the user who installed it")
+            )
 
     def check(self, request: Request) -> None:
         """Raise Refused for who has no token, and for what a web page sends."""

@@ -106,6 +106,11 @@ class JobStatus:
         return self.health not in (Health.FAILING, Health.ATTENTION)
 
     @property
+    def hidden(self) -> bool:
+        """True where the caller has no permission to read its past runs."""
+        return self.history is not None and isinstance(self.history.error, PermissionError)
+
+    @property
     def paused(self) -> bool:
         """True where somebody disabled its schedule."""
         return self.installed is not None and self.installed.paused

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 from ..messages.i18n import is_chinese, translate
 from ..messages.message import msg
-from ..messages.problem import Reader, for_reader
+from ..messages.problem import Reader, command, for_reader
 from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.templates import render_html
 from .job_status import Health, JobStatus
 from .past_runs import JobRun, distinct, has_failed
 from .status import HostStatus
-from .status_text import commands_of, failure_text, outcome_text, reasons_of
+from .status_text import commands_of, config_errors, failure_text, outcome_text, reasons_of
 from .text import age_text, duration_text, local_time_text, time_text
 
 _FEW_JOBS = 30
@@ -28,6 +28,7 @@ _LONGEST_TITLE = 90  # of what a cell shows on hover
 _STEP, _CELL = 8, 6  # units of the strip: from run to run, and the width of one
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
+_READER = Reader(lacks_root=True)  # commands of the page are for anybody's shell
 _UNKNOWN = frozenset({"unknown", "killed", "crashed"})
 _STATES = {
     Health.FAILING: ("✗", msg("failing")),
@@ -87,6 +88,7 @@ class _JobView:
     status: JobStatus
     state: str
     sign: str
+    schedule: str
     last: str
     age: str
     next_run: str
@@ -152,7 +154,8 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
             "at_iso": status.at.astimezone().isoformat(timespec="seconds"),
             "period": translate(msg("the last {days} days", days=days)),
             "counts": [(sign, translate(text), kind, count) for sign, text, kind, count in counts],
-            "errors": [error.message.split("\n") for _, error in status.config_errors],
+            "errors": list(config_errors(status, _READER)),
+            "hidden": _hidden_text(status),
             "jobs": views,
             "rate": whole.rate,
             "runs": f"{whole.number:,}",
@@ -274,6 +277,21 @@ class _Period:
         return f"{min(self.good.total() / self.number * 100, 99.9):.3g} %"
 
 
+def _hidden_text(status: HostStatus) -> str:
+    """What the page lacks, and the command that makes it whole; empty where it lacks nothing."""
+    hidden = [job.job for job in status.jobs if job.hidden]
+    if not hidden:
+        return ""
+    again = command("dify-job", "report", "--output", "report.html", needs_root=True)
+    return translate(
+        msg(
+            "insufficient permission to read the runs of {number} jobs, which this page lacks: {command}",
+            number=len(hidden),
+            command=for_reader(again, _READER),
+        )
+    )
+
+
 def _job_view(job: JobStatus, period: _Period, now: datetime, calendar: _Calendar, number: int) -> _JobView:
     runs = job.history.runs if job.history is not None else ()
     sign, state = _STATES[job.health]
@@ -283,6 +301,7 @@ def _job_view(job: JobStatus, period: _Period, now: datetime, calendar: _Calenda
         status=job,
         state=translate(state),
         sign=sign,
+        schedule=translate(job.schedule or ""),
         last=one_line(outcome_text(job.last.outcome, job.last.exit_code)) if job.last is not None else "",
         age=translate(msg("{age} ago", age=age_text((now - began).total_seconds())))
         if began is not None
@@ -293,11 +312,11 @@ def _job_view(job: JobStatus, period: _Period, now: datetime, calendar: _Calenda
         tokens=f"{period.tokens.total():,}",
         cells=[_cell(run, place, number - len(cells)) for place, run in enumerate(cells)],
         durations=_durations(cells, number - len(cells)),
-        cells_text=_cells_text(cells),
+        cells_text=translate(msg("permission denied")) if job.hidden else _cells_text(cells),
         tokens_per_day=calendar.tokens_chart(period),
         tokens_text=translate(msg("tokens per day of {job}", job=job.job)),
-        reasons=[translate(text) for text in reasons_of(job, now)],
-        commands=[for_reader(command, Reader(lacks_root=True)) for command in commands_of(job)],
+        reasons=[translate(for_reader(text, _READER)) for text in reasons_of(job, now)],
+        commands=[for_reader(each, _READER) for each in commands_of(job)],
         console=_console(job),
     )
 

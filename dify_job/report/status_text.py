@@ -37,6 +37,7 @@ _UNKNOWN = frozenset({Outcome.UNKNOWN.value, "killed", "crashed"})
 _INDENT = 4
 _LONGEST_REASON = 400  # characters
 _LONGEST_OUTCOME = 40  # characters; what a state directory holds need not be ours
+_FEW_JOBS = 3  # whose names fit into a line
 _MISTAKES = 3  # lines of a configuration's error
 
 
@@ -53,7 +54,11 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     def put(text: str, indent: int = 0) -> list[str]:
         return indented(translate(for_reader(text, reader)), terminal.columns, indent)
 
-    lines = [terminal.paint(line, Colour.YELLOW) for text in _config_errors(status) for line in put(text)]
+    lines = []
+    for texts in config_errors(status, reader):
+        broken = [line for text in texts for line in indented(text, terminal.columns, 2)]
+        broken[0] = f"!{broken[0][1:]}"
+        lines += [terminal.paint(line, Colour.YELLOW) for line in broken]
     rows = [_cells(row, status.at, terminal) for row in status.jobs]
     names = (msg("JOB"), msg("LAST RUN"), msg("AGE"), msg("RECENT"), msg("NEXT RUN"))
     job, last, age, recent, next_run = map(translate, names)
@@ -71,7 +76,7 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         lines += [" " * _INDENT + terminal.paint(each, Colour.BOLD) for each in commands]
     for socket in status.http:
         lines += put(_http(socket))
-    if any(row.installed and row.last is None and row.past is None for row in status.jobs):
+    if any(row.hidden for row in status.jobs):
         again = command("dify-job", "status", needs_root=True)
         lines += put(msg("insufficient permission to read some results; use: {command}", command=again))
     return lines
@@ -106,17 +111,20 @@ def run_sign(run: RunRecord, terminal: Terminal) -> str:
     return terminal.paint(terminal.symbol("✗", "x"), Colour.RED)
 
 
-def _config_errors(status: HostStatus) -> Iterator[str]:
-    """Why configurations cannot be used, each once; a mistake a line."""
+def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
+    """Give the lines about each configuration that cannot be used: its mistakes, then the fix.
+
+    Args:
+        status: Of the host.
+        reader: Who reads it, for the commands in it.
+
+    """
     for path, error in status.config_errors:
-        first, *more = error.message.split("\n")[:_MISTAKES] if "\n" in error.message else [error.message]
+        first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MISTAKES]
+        text = msg("the configuration has a mistake: {error}", error=first)
         if path:
-            yield msg("! the configuration {path} has a mistake: {error}", path=path, error=first)
-        else:
-            yield msg("! the configuration has a mistake: {error}", error=first)
-        yield from more
-        if error.hint:
-            yield msg("  {hint}", hint=error.hint)
+            text = msg("the configuration {path} has a mistake: {error}", path=path, error=first)
+        yield [translate(text), *more, *([translate(for_reader(error.hint, reader))] if error.hint else [])]
 
 
 def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
@@ -256,6 +264,8 @@ def _progress(row: JobStatus, now: datetime) -> str:
 
 def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
     yield failure_text(last.message_text or last.outcome, last.failed_node)
+    if last.hint_text:
+        yield msg("fix: {hint}", hint=last.hint_text)
     if row.past is None or row.past.failures_in_a_row < 2:
         return
     number = row.past.failures_in_a_row
@@ -299,8 +309,9 @@ def _failures(failures: Sequence[RunRecord]) -> str:
 
 def _http(state: HttpSocketStatus) -> str:
     where = state.config.listen if state.config is not None else SOCKET
-    jobs = ", ".join(state.jobs)
     if state.listening is False:
         check = command("dify-job", "doctor", *state.jobs[:1])
         return msg("http: nothing listens on {where}: {command}", where=where, command=check)
-    return msg("http: {where} serves {jobs}", where=where, jobs=jobs)
+    if len(state.jobs) > _FEW_JOBS:
+        return msg("http: {where} serves {number} jobs", where=where, number=len(state.jobs))
+    return msg("http: {where} serves {jobs}", where=where, jobs=", ".join(state.jobs))

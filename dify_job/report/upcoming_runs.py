@@ -33,6 +33,13 @@ class UpcomingRuns:
     runs: tuple[datetime, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def enabled(self) -> bool:
+        """True where the scheduler will start these runs; where nobody can ask it, they are believed."""
+        return (
+            self.installed is not None and self.installed.enabled is not False and not self.installed.paused
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that `next --json` prints."""
         return {
@@ -71,14 +78,15 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
 
 
 def merged(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime, UpcomingRuns]]:
-    """Return the next runs of all jobs, the earliest first.
+    """Return the next runs of those jobs that the scheduler will start, the earliest first.
 
     Args:
-        jobs: Each with its own runs.
+        jobs: Each with its own runs; where the scheduler will start none of them, those that it would start.
         count: How many, of all jobs together.
 
     """
-    runs = ((at, one) for one in jobs for at in one.runs)
+    chosen = [one for one in jobs if one.enabled] or jobs
+    runs = ((at, one) for one in chosen for at in one.runs)
     return sorted(runs, key=lambda pair: (pair[0], pair[1].job.name))[:count]
 
 

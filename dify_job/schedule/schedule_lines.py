@@ -40,7 +40,7 @@ def in_words(schedule: Schedule) -> str:
         if schedule.cron
         else msg("calendar {calendar}", calendar=", ".join(schedule.calendar))
     )
-    return f"{text} ({schedule.timezone})" if schedule.timezone else text
+    return msg("{schedule} ({zone})", schedule=text, zone=schedule.timezone) if schedule.timezone else text
 
 
 def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:

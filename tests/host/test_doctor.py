@@ -147,7 +147,7 @@ def test_healthy_job_passes_every_check_and_starts_no_run(case: DoctorCase) -> N
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
     assert list(lines) == [
         "config", "key", "tls", "server", "access", "app", "inputs", "schedule", "zone", "backend", "units",
-        "override", "armed", "interpreter", "reach", "bytecode", "clock", "journal", "state", "disk",
+        "override", "enabled", "interpreter", "reach", "bytecode", "clock", "journal", "state", "disk",
         "last-run",
     ]  # fmt: skip
     assert lines["key"][1] == "/etc/dify-job/credentials/daily.key (mode 0600, root)"
@@ -234,10 +234,10 @@ def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> Non
 
 
 def test_timer_that_is_paused_disabled_or_stopped(case: DoctorCase) -> None:
-    case.assert_found_and_fixed("armed", "warn", "paused", case.sh("dify-job pause daily"))
-    case.assert_found_and_fixed("armed", "warn", "paused", case.sh(f"systemctl stop {TIMER}"))
+    case.assert_found_and_fixed("enabled", "warn", "paused", case.sh("dify-job pause daily"))
+    case.assert_found_and_fixed("enabled", "warn", "paused", case.sh(f"systemctl stop {TIMER}"))
     case.assert_found_and_fixed(
-        "armed", "warn", "until the next boot only", case.sh(f"systemctl disable {TIMER}")
+        "enabled", "warn", "until the next boot only", case.sh(f"systemctl disable {TIMER}")
     )
 
 
@@ -437,7 +437,7 @@ def test_scope_option_selects_the_job(case: DoctorCase) -> None:
         ran = case.host(*case.flags, "doctor", "daily", "--json", flag, check=False)
         [job] = json.loads(ran.stdout)["jobs"]
         asked[flag] = {line["check"]: line["level"] for line in job["checks"]}
-    assert asked["--system"]["armed"] == "ok"
+    assert asked["--system"]["enabled"] == "ok"
     assert asked["--user"]["units"] == "warn"
     cron_case = case.host("doctor", "daily", "--backend", "cron", "--json", check=False)
     [line] = [line for line in json.loads(cron_case.stdout)["jobs"][0]["checks"] if line["check"] == "units"]
@@ -531,7 +531,7 @@ def test_cron_file_that_cron_ignores_or_that_was_changed(cron_case: DoctorCase) 
     cron_case.assert_found_and_fixed(
         "units", "warn", "edited by hand", cron_case.sh(f"sed -i 's/^0 /1 /' {file}")
     )
-    cron_case.assert_found_and_fixed("armed", "warn", "paused", cron_case.sh("dify-job pause daily"))
+    cron_case.assert_found_and_fixed("enabled", "warn", "paused", cron_case.sh("dify-job pause daily"))
 
 
 def test_host_without_a_mailer_under_cron(cron_case: DoctorCase) -> None:

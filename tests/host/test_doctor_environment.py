@@ -159,7 +159,7 @@ def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # no
     )
     case.paste(command_in(fix))
     after = case.doctor()
-    assert (after["backend"][0], after["armed"][1]) == ("ok", "by cron")
+    assert (after["backend"][0], after["enabled"][1]) == ("ok", "by cron")
     assert not case.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
 
 
@@ -246,7 +246,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
     host.run("chown", "-R", "alice", "/etc/dify-job/credentials")
     alice("--config", "/etc/dify-job/config.toml", "install")
     own = DoctorCase(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
-    assert own.doctor()["armed"][0] == "ok"
+    assert own.doctor()["enabled"][0] == "ok"
     host("install")
     level, message, fix = own.doctor()["units"]
     assert (level, message) == (
@@ -256,7 +256,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
     assert fix == "sudo dify-job uninstall daily --backend systemd --system"
     own.paste(fix)
     after = own.doctor()
-    assert (after["units"][0], after["armed"][0]) == ("ok", "ok")
+    assert (after["units"][0], after["enabled"][0]) == ("ok", "ok")
     assert not host.machine.exists(f"/etc/systemd/system/{TIMER}")
 
 

@@ -106,7 +106,9 @@ def test_next_merges_jobs_by_time_and_lists_disabled_ones(night: Home) -> None:
     assert done.code == 0
     times = [line[:19] for line in done.stdout.split("\n")[1:13]]
     assert times == sorted(times)
+    assert not re.search(r"UTC +paused\b", done.stdout), "no run of a job that the scheduler does not start"
     assert "paused, so not started: paused\n    dify-job resume paused\n" in done.stdout
+    assert re.search(r"UTC +paused\b", night("next", "--user", "paused").stdout), "unless it is asked for"
     assert "not installed, so not started: " in night("next", "--system").stdout
     data = night("next", "--json", "-n", "3").result
     assert len(data["runs"]) == 3
@@ -138,7 +140,7 @@ def journal(night: Home) -> Path:
 @pytest.mark.parametrize(
     ("words", "handed"),
     [
-        (["--user"], ["--user", "-u", "dify-job-*.service"]),
+        (["--user"], ["--user", "-u", "dify-job-*.service", "-u", "dify-job.http.service"]),
         (["--user", "news"], ["--user", "-u", "dify-job-news.service"]),
         (["news", "--user", "--failed"], ["--user", "-u", "dify-job-news.service", "-p", "err"]),
         (["--user", "news", "-n", "5", "-f"], ["--user", "-u", "dify-job-news.service", "-f", "-n", "5"]),
@@ -146,7 +148,8 @@ def journal(night: Home) -> Path:
         (["--user", "news", "--since", "2026-01-31 07:00 UTC"],
          ["--user", "-u", "dify-job-news.service", "--since", "2026-01-31 07:00:00 UTC"]),
         (["--user", "--since", "@1769814000", "--", "news"],
-         ["--user", "-u", "dify-job-*.service", "--since", "2026-01-30 23:00:00 UTC", "news"]),
+         ["--user", "-u", "dify-job-*.service", "-u", "dify-job.http.service",
+          "--since", "2026-01-30 23:00:00 UTC", "news"]),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("journal")
