@@ -39,7 +39,7 @@ class Guard:
         """Raise HttpError for a socket of an owner without access."""
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
             raise HttpError(
-                403, msg("permission denied: the interface answers root and the user who installed it")
+                403, msg("permission denied: only root and the user who ran install can use this")
             )
 
     def check(self, request: Request) -> None:
