@@ -24,7 +24,7 @@ _COMPLETIONS = {
 }
 _COMMAND = """\
 #!/opt/dify-job/bin/python
-from dify_job.cli.main import main
+from dify_job.__main__ import main
 
 main()
 """

@@ -1,8 +1,6 @@
 """The inputs that the command line gives: `-i` over `--inputs`, and `--file`."""
 
 import os
-import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,23 +48,27 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
     return {key: names[0] if len(names) == 1 else names for key, names in listed.items()}
 
 
-def check_job(name: str) -> None:
-    """Raises JobError (usage) for an input in the place of the job."""
+def check_job(name: str, more: Sequence[str]) -> None:
+    """Refuse arguments of `run` that are no job.
+
+    Args:
+        name: The argument in the place of the job.
+        more: The arguments after it; there can be none.
+
+    Raises:
+        JobError: (usage) One is an input, or is too many.
+    """
+    inputs = [word for word in (name, *more) if "=" in word] if all("=" in word for word in more) else []
     if "=" in name:
-        raise JobError(
-            Outcome.USAGE,
-            msg("{name} is an input, not a job", name=name),
-            command("dify-job", "run", "-i", name),
-        )
-
-
-def as_inputs(complaint: str, job: str | None) -> str | None:
-    """The call that was meant where click complains of arguments KEY=VALUE; None where it was another."""
-    data = re.compile(r"unexpected extra arguments? \((.+)\)").search(complaint)
-    words = data[1].split() if data else []
-    if not words or not all("=" in word for word in words):
-        return None
-    return shlex.join(["dify-job", "run", job or "JOB", *(part for word in words for part in ("-i", word))])
+        message = msg("{name} is an input, not a job", name=name)
+    elif more:
+        message = msg("unexpected arguments: {words}", words=" ".join(more))
+    else:
+        return
+    job = [name] if "=" not in name else []
+    flags = (word for one in inputs for word in ("-i", one))
+    fix = ("dify-job", "run", *job, *flags) if inputs else ("dify-job", "run", "--help")
+    raise JobError(Outcome.USAGE, message, command(*fix))
 
 
 def utf8(argument: str) -> str:

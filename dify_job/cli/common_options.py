@@ -47,13 +47,14 @@ def since_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--since", metavar="WHEN", callback=_since, help=when)(command)
 
 
-def _since(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+def _since(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
     if value is None:
         return None
     try:
         return parse_since(value, datetime.now(UTC))
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, parameter) from None
+        fix = command(*ctx.command_path.split(), "--help")
+        raise JobError(Outcome.USAGE, msg("--since {error}", error=error), fix) from None
 
 
 def reporter(options: Globals) -> Callable[[str], None]:

@@ -15,6 +15,7 @@ from ..config.secrets import read_key
 from ..config.toml_writer import toml
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
+from ..messages.i18n import translate
 from ..messages.message import join, msg
 from .options import Globals
 from .output import echo, echo_json
@@ -108,7 +109,7 @@ def _masked(job: Job) -> str:
     try:
         return read_key(job).masked()
     except JobError as error:
-        return f"({error.message})"
+        return translate(msg("({reason})", reason=error.message))
 
 
 def _plain(value: Any) -> Any:

@@ -97,11 +97,11 @@ def examined(
 def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
     """All lines of one job; of several, those that want something done."""
     shown = [check for check in checks if not brief or check.severity is not Severity.OK]
-    left = len(checks) - len(shown)
-    echo(
-        f"{name or 'dify-job'}"
-        + (msg(": {left} of {len} checks are ok", left=left, len=len(checks)) if brief else "")
-    )
+    passed, heading = len(checks) - len(shown), name or "dify-job"
+    if brief:
+        echo(msg("{job}: {passed} of {number} checks are ok", job=heading, passed=passed, number=len(checks)))
+    else:
+        echo(heading)
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for check in shown:
         level = check.severity.name.lower().ljust(4)

@@ -3,6 +3,7 @@
 import difflib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,9 +14,10 @@ import click
 from .. import __version__
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
-from ..messages.i18n import translate_clicks_texts
+from ..messages.i18n import leave_clicks_texts, translate_clicks_texts
 from ..messages.message import msg
-from . import arguments, completion, redirects, run
+from ..messages.problem import command
+from . import completion, redirects, run
 from .options import Globals, add_globals
 from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
 
@@ -67,6 +69,8 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
         gc.freeze()
         gc.enable()
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # of __main__; from now on click.Abort
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return add_globals(command)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -139,11 +143,12 @@ def _run(args: Sequence[str]) -> int:
     try:
         result: Any = cli.main(list(args), prog_name="dify-job", standalone_mode=False, obj=Globals())
     except click.UsageError as error:
-        return _usage_error(error)
+        return _usage_error(error, args)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
-        echo_err("aborted")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        echo_err(msg("aborted"))
         return code_of(Outcome.CANCELLED, 2)
     except JobError as error:
         echo_error(error)
@@ -159,16 +164,26 @@ def _run(args: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage_error(error: click.UsageError) -> int:
+def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
+    message = error.format_message()
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        echo_err(error.format_message())
+        echo_err(message)
         return code_of(Outcome.USAGE)
     path = error.ctx.command_path if error.ctx else "dify-job"
-    message, fix = error.format_message(), f"{path} --help"
+    echo_err(msg("dify-job: {message}", message=message))
+    echo_err(msg("  usage: {command}", command=command(*path.split(), "--help")))
     if error.ctx is not None and error.ctx.info_name == "run":
         # `run` prints a result whatever happens.
-        fix = arguments.as_inputs(message, error.ctx.params.get("job")) or fix
-        run.print_refusal(JobError(Outcome.USAGE, message, fix), error.ctx)
-    echo_err(msg("dify-job: {message}", message=message))
-    echo_err(msg("  usage: {fix}", fix=fix))
+        run.print_usage_error(_in_english(args) or message, error.ctx)
     return code_of(Outcome.USAGE)
+
+
+def _in_english(args: Sequence[str]) -> str | None:
+    """Return what is wrong with the arguments of `run`, for its result; click translates when it raises."""
+    leave_clicks_texts()
+    group = cli.make_context("dify-job", list(args), obj=Globals())
+    try:
+        run.run.make_context("run", group.args, group)
+    except click.UsageError as error:
+        return error.format_message()
+    return None

@@ -47,7 +47,7 @@ _SCHEDULED_WAIT_NETWORK = 60.0
 _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 
 
-@click.command()
+@click.command(context_settings={"allow_extra_args": True})
 @click.argument("job", required=False)
 @click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input, a string."))
 @click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Inputs as a JSON object."))
@@ -134,7 +134,7 @@ def run(
     start = RunContext(_BEGAN, events, observers=(final_code,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
-        check_job(name)
+        check_job(name, ctx.args)
         logging_setup.set_up_journal(options, name, scheduled=scheduled)
         config = load_config(
             options.config_path, options.env_file, flags=_settings(flags, output_file, files)
@@ -192,7 +192,7 @@ def _dry_run(
 ) -> int:
     """Show what a run would send. Raises JobError for what it would fail of."""
     options = ctx.ensure_object(Globals)
-    check_job(name or "")
+    check_job(name or "", ctx.args)
     config = load_config(options.config_path, options.env_file, flags=settings)
     job = pick(config, name)
     logging_setup.set_up(options, job, scheduled=True)
@@ -263,10 +263,16 @@ def _held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: boo
     return why
 
 
-def print_refusal(error: JobError, ctx: click.Context) -> None:
-    """The result of a call whose arguments were wrong."""
+def print_usage_error(message: str, ctx: click.Context) -> None:
+    """Print the result of a call whose arguments were wrong.
+
+    Args:
+        message: What is wrong with them, in English.
+        ctx: The context of the command.
+    """
     if any(word.partition("=")[0] == "--print" for word in sys.argv):
         return
+    error = JobError(Outcome.USAGE, message, command("dify-job", "run", "--help"))
     _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_BEGAN, EventQueue())))
 
 

@@ -49,7 +49,7 @@ def status(
     or is not installed as configured.
     """
     if watch and as_json:
-        raise click.UsageError("--watch and --json exclude one another.")
+        raise click.UsageError(msg("--watch and --json exclude one another."))
     options = ctx.ensure_object(Globals)
 
     def look() -> HostStatus:

@@ -15,6 +15,7 @@ from ..system.paths import absolute
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
+from .readers import about_key
 from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merged
 
 DEFAULT_BASE_URL = "http://localhost/v1"
@@ -268,13 +269,14 @@ def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
     for key, value in layer.values.items():
         fault = _fault_of(key, value)
         if fault is not None:
-            mistakes.append(f"{layer.document.place((*layer.below, key))}: {fault}")
+            place = layer.document.place((*layer.below, key))
+            mistakes.append(msg("{place}: {mistake}", place=place, mistake=fault))
     for kinds in (SCHEDULE_KINDS, KEY_KINDS):
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
             place = layer.document.place((*layer.below, given[1]))
             mistakes.append(
-                msg("{place}: {given} exclude one another; keep one", place=place, given=" and ".join(given))
+                msg("{place}: {given} exclude one another; keep one", place=place, given=", ".join(given))
             )
 
 
@@ -286,7 +288,7 @@ def _fault_of(key: str, value: Any) -> str | None:
     try:
         FIELDS[key](value)
     except ValueError as error:
-        return f"{key}{'' if str(error).startswith('.') else ' '}{error}"
+        return about_key(key, error)
     return None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..messages.message import msg
+from ..messages.message import Message, msg, text_of
 from ..system import json_text
 from .model import JSON_TYPES, URL_FILE, Downloads, Expectation
 
@@ -35,6 +35,19 @@ _OUR_HEADERS = frozenset(
 )  # fmt: skip
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
+
+
+def about_key(key: str, error: ValueError) -> Message:
+    """Return a mistake in the value of a key as a sentence.
+
+    Args:
+        key: The key's name.
+        error: What its reader raised: the end of the sentence, or of the name (`.attempts is ...`).
+    """
+    mistake = text_of(error)
+    if mistake.startswith("."):
+        return msg("{key}{mistake}", key=key, mistake=mistake)
+    return msg("{key} {mistake}", key=key, mistake=mistake)
 
 
 def text(value: Any) -> str:
@@ -214,8 +227,7 @@ def structure(cls: Any, **readers: Reader) -> Reader:
             try:
                 built[key] = readers[key](item)
             except ValueError as error:
-                gap = "" if str(error).startswith(".") else " "
-                raise ValueError(f".{key}{gap}{error}") from None
+                raise ValueError(about_key(f".{key}", error)) from None
         return cls(**built)
 
     return read
@@ -269,7 +281,7 @@ def _expectation(wanted: Any) -> Expectation:
                 msg(
                     "is {wanted!r}; it can be {map}, or a table with equals, regex or type",
                     wanted=wanted,
-                    map=" or ".join(map(repr, _WORDS)),
+                    map=" | ".join(map(repr, _WORDS)),
                 )
             )
         return _WORDS[wanted]

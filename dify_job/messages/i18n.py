@@ -9,9 +9,44 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from .message import Message
+from .message import Message, msg
 
 _LOCALES = Path(__file__).parent / "locale"
+# Why the operating system refuses a call (strerror(3)): Python gives these texts in English in every locale.
+_SYSTEM_ERRORS = frozenset(
+    {
+        msg("Address already in use"),
+        msg("Bad file descriptor"),
+        msg("Broken pipe"),
+        msg("Cannot allocate memory"),
+        msg("Cannot assign requested address"),
+        msg("Connection refused"),
+        msg("Connection reset by peer"),
+        msg("Disk quota exceeded"),
+        msg("File exists"),
+        msg("File name too long"),
+        msg("File too large"),
+        msg("Input/output error"),
+        msg("Invalid argument"),
+        msg("Invalid cross-device link"),
+        msg("Is a directory"),
+        msg("Name or service not known"),
+        msg("Network is unreachable"),
+        msg("No route to host"),
+        msg("No space left on device"),
+        msg("No such device or address"),
+        msg("No such file or directory"),
+        msg("Not a directory"),
+        msg("Operation not permitted"),
+        msg("Permission denied"),
+        msg("Read-only file system"),
+        msg("Resource temporarily unavailable"),
+        msg("Stale file handle"),
+        msg("Text file busy"),
+        msg("Too many levels of symbolic links"),
+        msg("Too many open files"),
+    }
+)
 
 
 def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
@@ -59,12 +94,16 @@ def translate_clicks_texts() -> None:
         gettext.textdomain("click")
 
 
-def _in_chinese(text: object) -> str:
+def leave_clicks_texts() -> None:
+    """Have click's own texts in English from now on."""
+    gettext.textdomain("messages")
+
+
+def _in_chinese(text: str) -> str:
     if not isinstance(text, Message):
-        return str(text)
+        return _catalogue().gettext(text) if text in _SYSTEM_ERRORS else str(text)
     values = {
-        name: _in_chinese(value) if isinstance(value, Message) else value
-        for name, value in text.values.items()
+        name: _in_chinese(value) if isinstance(value, str) else value for name, value in text.values.items()
     }
     return _catalogue().gettext(text.template).format_map(values)
 

@@ -22,6 +22,7 @@ class Message(str):
             template: English text with a `{name}` for each value, as `str.format` reads it.
             values: The values by their names.
         """
+        values = {name: text_of(one) if isinstance(one, Exception) else one for name, one in values.items()}
         message = super().__new__(cls, template.format_map(values))
         message.template = template
         message.values = values
@@ -52,6 +53,16 @@ def msg(template: str, /, **values: Any) -> Message:
         **values: The values by their names, formatted as `str.format` does.
     """
     return Message(template, values)
+
+
+def text_of(error: Exception) -> str:
+    """Return the text of an error; the message that it was raised with can still be translated.
+
+    Args:
+        error: Any exception; a library's has text that is no message.
+    """
+    text = error.args[0] if len(error.args) == 1 else None
+    return text if isinstance(text, Message) else str(error)
 
 
 def join(separator: str, parts: Iterable[str]) -> Message:

@@ -136,7 +136,7 @@ def fitted(
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
-            "; ".join(mistakes),
+            join("; ", mistakes),
             msg("compare the job's inputs with the form of the app's start node in Dify"),
         )
     return sent

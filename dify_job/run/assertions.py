@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config.model import Expectation
 from ..exit_codes import Outcome
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..system import subprocesses
 from ..system.json_text import RawJson, dumps
 from .outcome import RunOutcome
@@ -31,12 +31,16 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
     if outcome.outcome is not Outcome.SUCCEEDED or outcome.run is None:
         return outcome
     data = response_of(outcome.run)["data"]
-    faults = [f"{path} {fault}" for path, wanted in expect.items() if (fault := fault_of(data, path, wanted))]
+    faults = [
+        msg("{path} {fault}", path=path, fault=fault)
+        for path, wanted in expect.items()
+        if (fault := fault_of(data, path, wanted))
+    ]
     if not faults:
         return outcome
     return outcome._replace(
         outcome=Outcome.UNEXPECTED,
-        message=msg("workflow succeeded, but {faults}", faults="; ".join(faults)),
+        message=msg("workflow succeeded, but {faults}", faults=join("; ", faults)),
         hint=msg("look at the run in the app's Logs; what must hold stands in expect of the job"),
     )
 
@@ -55,7 +59,7 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
         return msg(
             "is of type {type_of}, not {types}: {shown}",
             type_of=type_of(value),
-            types=" or ".join(wanted.types),
+            types=" | ".join(wanted.types),
             shown=shown(value),
         )
     if wanted.equals and not _same(value, wanted.equals[0]):

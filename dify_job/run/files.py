@@ -16,7 +16,7 @@ from ..dify.multipart import Part, open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg, text_of
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
@@ -181,7 +181,7 @@ def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormFie
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
-            "; ".join(mistakes),
+            join("; ", mistakes),
             msg("compare the job's files with the form of the app's start node in Dify"),
         )
 
@@ -232,7 +232,7 @@ def _look_at(key: str, name: str) -> InputFile:
         with open_plain(path) as file:
             size = os.fstat(file.fileno()).st_size
     except UnreadableFileError as error:
-        raise no_input(key, path, str(error)) from None
+        raise no_input(key, path, text_of(error)) from None
     return InputFile(key, path.name, mime_type_of(path.name), path, size)
 
 
@@ -252,4 +252,4 @@ def _lower(extensions: Sequence[str]) -> set[str]:
 def _taken(field: FormField) -> str:
     taken = [kind for kind in field.allowed_types if kind != "custom"]
     taken += field.allowed_extensions if "custom" in field.allowed_types else ()
-    return ", ".join(taken) or "none"
+    return ", ".join(taken) or msg("none")

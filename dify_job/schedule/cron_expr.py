@@ -6,7 +6,7 @@ from oncalendar import BaseIterator
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import msg, text_of
 from . import intervals
 from .intervals import TimeGrid
 from .oncalendar_expr import WEEKDAYS, listed, parsed, split_zone
@@ -73,7 +73,7 @@ def read_cron(expression: str) -> CronTimes:
     try:
         sets = [_numbers(word, *field) for word, field in zip(words, _FIELDS, strict=True)]
     except ValueError as error:
-        raise _refused(expression, str(error)) from None
+        raise _refused(expression, text_of(error)) from None
     minutes, hours, days, months, weekdays = sets
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _comes(days, months) and any(day_stars):

@@ -79,7 +79,8 @@ def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
 
 def in_words(intervals: tuple[int, ...]) -> str:
     """`6h or 8h`."""
-    return " or ".join(format_timespan(size) for size in intervals)
+    spans = [format_timespan(size) for size in intervals]
+    return spans[0] if len(spans) == 1 else msg("{shorter} or {longer}", shorter=spans[0], longer=spans[1])
 
 
 def _refused(every: float, why: str) -> JobError:

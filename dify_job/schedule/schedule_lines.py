@@ -6,7 +6,7 @@ from math import gcd
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import msg, text_of
 from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 from .model import Schedule
@@ -94,7 +94,7 @@ def cron_ticks(schedule: Schedule) -> ScheduleLines:
                         without_seconds=cron_expr.without_seconds(line),
                     ),
                 ) from None
-            return _hourly(schedule, str(error))
+            return _hourly(schedule, text_of(error))
         if not zones.same_zone(oncalendar_expr.split_zone(line)[1], None):
             return _hourly(
                 schedule,

@@ -59,7 +59,7 @@ def check(times: Schedule, now: datetime) -> None:
 def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
     """What the clock changes of the coming year do to the job, a sentence each."""
     found = [
-        f"{change.at.astimezone(zones.zone_of(line.zone)):%Y-%m-%d}: {effect}"
+        _warning(change, line.zone, effect)
         for line in _lines_by_the_clock(times, by_cron=by_cron)
         for change in zones.changes(zones.zone_of(line.zone), now)
         if (effect := _effect(line, change)) is not None
@@ -77,7 +77,7 @@ def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
     """
     expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
     found = [
-        f"{change.at.astimezone(zones.zone_of(zone)):%Y-%m-%d}: {effect}"
+        _warning(change, zone, effect)
         for expression in expressions
         for change in zones.changes(zones.zone_of(zone), now)
         if (effect := _effect(_Line(expression, zone, cron=True), change)) is not None
@@ -113,6 +113,10 @@ def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
         yield _Line(expression, zone, cron=True, made_up=made_up)
 
 
+def _warning(change: zones.ClockChange, zone: str | None, effect: str) -> str:
+    return msg("{day:%Y-%m-%d}: {effect}", day=change.at.astimezone(zones.zone_of(zone)), effect=effect)
+
+
 def _effect(line: _Line, change: zones.ClockChange) -> str | None:
     """What a change does to the runs of a line; None where it does nothing."""
     wall = change.at.astimezone(zones.zone_of(line.zone)).replace(tzinfo=None)
@@ -123,21 +127,20 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
     if not hit or (each_hour and (forward or line.cron)):
         return None  # an hour that the clock leaves out is no hour without a run
     runs = ", ".join(f"{at:%H:%M}" for at in hit[:3]) + (" ..." if len(hit) > 3 else "")
-    what = msg(
-        "clocks go {value} in {value2}",
-        value="forward" if forward else "back",
-        value2=line.zone or zones.local_name(),
-    )
-    if forward:
+    zone = line.zone or zones.local_name()
+    if forward and line.made_up:
         return msg(
-            "{what}; runs at {runs} {value}",
-            what=what,
-            runs=runs,
-            value=msg("run just after the change") if line.made_up else msg("are skipped"),
+            "clocks go forward in {zone}; runs at {runs} run just after the change", zone=zone, runs=runs
         )
+    if forward:
+        return msg("clocks go forward in {zone}; runs at {runs} are skipped", zone=zone, runs=runs)
     if line.cron:
-        return None if line.made_up else msg("{what}; runs at {runs} run twice", what=what, runs=runs)
-    return msg("{what}; an hour passes without a run", what=what) if each_hour else None  # systemd#5595
+        if line.made_up:
+            return None
+        return msg("clocks go back in {zone}; runs at {runs} run twice", zone=zone, runs=runs)
+    if not each_hour:
+        return None
+    return msg("clocks go back in {zone}; an hour passes without a run", zone=zone)  # systemd#5595
 
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:

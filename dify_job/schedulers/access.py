@@ -379,7 +379,7 @@ def _denied(path: Path, account: Account, need: int) -> str:
     try:
         found = path.stat()
     except OSError as error:
-        return f"{path}: {error.strerror}"
+        return msg("{path}: {reason}", path=path, reason=error.strerror)
     if _mode_allows(path, account, need):
         return msg("the access control list of {path}, or its file system, denies it", path=path)
     return msg(

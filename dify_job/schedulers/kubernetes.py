@@ -18,7 +18,7 @@ from ..config.schema import SETTINGS, job_document
 from ..config.toml_writer import toml
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import msg, text_of
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
 from ..system.fingerprint import fingerprint
 from ..system.managed_files import marked
@@ -125,7 +125,7 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
         try:
             lines.add(cron_expr.cron_of(oncalendar_expr.explicit(expression)))
         except ValueError as error:
-            raise _rejected(msg("calendar = {expression!r}", expression=expression), str(error)) from None
+            raise _rejected(msg("calendar = {expression!r}", expression=expression), text_of(error)) from None
     if len(zones) > 1:
         raise _rejected(
             msg("calendar = {list!r}", list=list(times.calendar)),

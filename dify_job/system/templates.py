@@ -13,7 +13,7 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import msg, text_of
 from ..messages.sanitize import visible
 
 _PACKAGE = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
     except MemoryError:
         reason: str = msg("it needs more than {value} MiB", value=_MEMORY // 2**20)
     except _MISTAKES as error:
-        reason = str(error) or type(error).__name__
+        reason = text_of(error) or type(error).__name__
     raise JobError(
         Outcome.CONFIG,
         msg("{where}: the template cannot be rendered: {reason}", where=where, reason=reason),

@@ -31,7 +31,7 @@ def test_pause_of_an_unknown_job_suggests_init_or_the_similar_name(dify_job: Com
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("daily", "topic=x y", "day=1"), None),
+        (("daily", "topic=x y", "day=1"), "dify-job run daily -i 'topic=x y' -i day=1"),
         (("daily", "topic=x", "day=1"), "dify-job run daily -i topic=x -i day=1"),
         (("daily", "topic=a&b"), "dify-job run daily -i 'topic=a&b'"),
         (("topic=x",), "dify-job run -i topic=x"),

@@ -105,7 +105,7 @@ def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Pa
         ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no key 'atempts'"),
         ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number from 1"),
         ('[jobs.a]\napi_key = "app-x"\n', ":2: a key does not belong in the configuration"),
-        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every and cron exclude one another"),
+        ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
         ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not hold a user or password"),
         ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone 'Mars/Base' is not a time zone"),

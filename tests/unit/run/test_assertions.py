@@ -69,7 +69,7 @@ def fault(path: str, wanted: Any) -> str | None:
         ("outputs.text", {"type": "string"}, None),
         ("outputs.object", {"type": "array|object"}, None),
         ("outputs.none", {"type": ["string", "null"]}, None),
-        ("outputs.text", {"type": "number|null"}, 'is of type string, not number or null: "OK: 3 rows"'),
+        ("outputs.text", {"type": "number|null"}, 'is of type string, not number | null: "OK: 3 rows"'),
         ("outputs.text", {"nonempty": True, "type": "string", "regex": "FAIL"}, "does not match 'FAIL'"),
     ],
 )
@@ -112,7 +112,7 @@ def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' or 'present', or a table"),
+        ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' | 'present', or a table"),
         ('expect = { "outputs.a" = { regex = "(" } }', "is no regular expression: missing )"),
         ('expect = { "outputs.a" = { rexeg = "x" } }', "no check 'rexeg'"),
         ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
