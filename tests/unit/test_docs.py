@@ -1,4 +1,4 @@
-"""The documents in both languages say the same: headings, commands, tables and links."""
+"""Documents in both languages have the same headings, commands, tables and links."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ PAIRS = [("README.md", "README.zh-CN.md"), *((f"docs/{name}", f"docs/zh-CN/{name
 
 
 def shape(text: str) -> dict[str, list[object]]:
-    """What both languages of a document have in common."""
+    """Return the parts of a document that are the same in both languages."""
     blocks = re.findall(r"```(\w*)\n(.*?)```", text, re.DOTALL)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     return {
@@ -29,15 +29,15 @@ def test_both_languages_have_the_same_headings_commands_and_tables(english: str,
         assert found == right[part], part
 
 
-def test_no_translation_lacks_its_original() -> None:
+def test_translation_has_an_english_original() -> None:
     assert sorted(path.name for path in (ROOT / "docs/zh-CN").glob("*.md")) == ENGLISH
 
 
-def test_readme_is_short() -> None:
+def test_readme_is_within_its_length_limit() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", [name for pair in PAIRS for name in pair])
-def test_each_link_leads_to_a_file(name: str) -> None:
+def test_links_lead_to_files(name: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / name).read_text())
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []

@@ -1,4 +1,4 @@
-"""Jobs in the documents write where the user that they are for can write."""
+"""Documented jobs write only to directories that their user can write to."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ PAGES = [
 
 
 def written(job: dict[str, Any]) -> list[str]:
-    """The paths that a job writes, as its config names them."""
+    """Return the paths that a job writes, as in its config."""
     places = (job.get("output", {}).get("file"), job.get("metrics", {}).get("textfile"), job.get("log_file"))
     return [place for place in places if place]
 
@@ -31,22 +31,22 @@ def documented() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_documents_show_jobs_that_write() -> None:
+def test_documents_contain_jobs_that_write() -> None:
     assert len([page for page, job in documented() if written(job)]) >= 4
 
 
 @pytest.mark.parametrize(("page", "job"), documented())
-def test_documented_job_writes_where_its_user_can(page: str, job: dict[str, Any]) -> None:
+def test_documented_job_writes_to_directories_of_its_user(page: str, job: dict[str, Any]) -> None:
     outside = [place for place in written(job) if place.startswith("/")]
     assert not outside or "run_as" in job, f"{page}: a dynamic user cannot write {outside}"
 
 
-def test_example_of_init_writes_below_the_state() -> None:
+def test_example_of_init_writes_to_the_state_directory() -> None:
     assert not re.search(r'file = "/', Path(scaffold.__file__).read_text())
 
 
 @pytest.mark.parametrize("page", ["docs/monitoring.md", "docs/zh-CN/monitoring.md"])
-def test_directory_of_the_metrics_is_made_for_the_user_who_writes_it(page: str) -> None:
+def test_documented_metrics_directory_belongs_to_the_user_of_the_job(page: str) -> None:
     text = (ROOT / page).read_text()
     [job] = [job for where, job in documented() if where == page and written(job)]
     directory = Path(job["metrics"]["textfile"]).parent

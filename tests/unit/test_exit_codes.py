@@ -1,7 +1,7 @@
 from dify_job.exit_codes import TABLE, Outcome, code_of
 
 
-def test_every_outcome_has_a_row_and_no_code_is_taken_twice() -> None:
+def test_every_outcome_has_a_row_and_codes_are_unique() -> None:
     assert {row.outcome for row in TABLE} == set(Outcome)
     codes = [row.code for row in TABLE if row.code]
     assert len(codes) == len(set(codes))

@@ -1,4 +1,4 @@
-"""What holds for every file of the repository."""
+"""Rules for all files of the repository."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 _OUTSIDE = ["/".join(("", "work", "")), "/".join(("..", "shared")), "/".join(("", "root", ".pyenv"))]
 
 
-def test_nothing_names_a_path_outside_the_repository() -> None:
+def test_no_file_names_a_path_outside_the_repository() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     names = [
         name for name in listed.stdout.decode().split("\0") if name and not name.startswith("tests/data/")

@@ -1,4 +1,4 @@
-"""What doctor says where the thing itself cannot be had in a test: values in, lines out."""
+"""Findings of doctor for faults that a test cannot create, from values in place of a host."""
 
 import os
 import py_compile
@@ -23,14 +23,14 @@ from dify_job.schedulers.cron import UserCrontab
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 
 
-def job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> Job:
+def make_job(base_url: str = "https://dify.example.com/v1", **settings_: object) -> Job:
     return Job(name="daily", base_url=base_url, key=KeySource(), **settings_)  # type: ignore[arg-type]
 
 
-def seen_as(looked_at: Job, app: AppProbe | None = None) -> HostContext:
-    """A job whose server gave this answer."""
+def context_of(job: Job, app: AppProbe | None = None) -> HostContext:
+    """Return the context of a job whose server gave this response."""
     context = HostContext(
-        job=looked_at,
+        job=job,
         config=Config(path=None, files=(), jobs={}),
         scheduler=UserCrontab(Scope.USER),
         now=NOW,
@@ -50,18 +50,16 @@ def seen_as(looked_at: Job, app: AppProbe | None = None) -> HostContext:
         ("https://dify.example.com/v1", Severity.OK),
     ],
 )
-def test_key_that_travels_unencrypted_beyond_this_machine_is_a_warning(
-    base_url: str, level: Severity
-) -> None:
-    assert check_transport(seen_as(job(base_url))).severity is level
+def test_unencrypted_key_to_another_machine_is_a_warning(base_url: str, level: Severity) -> None:
+    assert check_transport(context_of(make_job(base_url))).severity is level
 
 
 @pytest.mark.parametrize(
     ("days", "level"), [(400, Severity.OK), (15, Severity.OK), (13, Severity.WARN), (0, Severity.WARN)]
 )
-def test_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
+def test_certificate_expiring_within_two_weeks_is_a_warning(days: int, level: Severity) -> None:
     seen = AppProbe(certificate_ends=NOW + timedelta(days=days, hours=1))
-    check = check_transport(seen_as(job(), seen))
+    check = check_transport(context_of(make_job(), seen))
     assert check.severity is level
     assert f"{NOW + timedelta(days=days, hours=1):%Y-%m-%d}" in check.message
 
@@ -76,13 +74,13 @@ def test_certificate_that_ends_within_two_weeks_is_a_warning(days: int, level: S
         ({}, "ca_file", "[jobs.daily] of a config file"),
     ],
 )
-def test_where_a_key_is_edited(origins: dict[str, Origin], key: str, place: str) -> None:
-    assert place_of(job(origins=origins), key) == place
+def test_fix_names_the_file_and_line_of_a_setting(origins: dict[str, Origin], key: str, place: str) -> None:
+    assert place_of(make_job(origins=origins), key) == place
 
 
-def test_origin_of_what_is_to_be_changed_is_named() -> None:
+def test_fix_for_unencrypted_transport_names_the_origin_of_base_url() -> None:
     origins = {"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}
-    found = check_transport(seen_as(job("http://far.example.com/v1", origins=origins)))
+    found = check_transport(context_of(make_job("http://far.example.com/v1", origins=origins)))
     assert found.fix == "set base_url to https:// (/etc/x.toml:7)"
 
 
@@ -97,17 +95,17 @@ def test_origin_of_what_is_to_be_changed_is_named() -> None:
         (True, -3600.0, Severity.WARN),
     ],
 )
-def test_clock_that_nobody_sets_or_that_is_not_the_servers_is_a_warning(
+def test_unsynchronised_or_different_clock_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead: float | None, level: Severity
 ) -> None:
     monkeypatch.setattr(machine, "_synchronised", lambda: synchronised)
-    assert machine.check_clock(seen_as(job(), AppProbe(clock_ahead=ahead))).severity is level
+    assert machine.check_clock(context_of(make_job(), AppProbe(clock_ahead=ahead))).severity is level
 
 
-def case_of(told: Job, python: Path | None = None) -> HostContext:
+def case_of(job: Job, python: Path | None = None) -> HostContext:
     scheduler = UserCrontab(Scope.USER)
     one = InstalledJob(
-        job=told.name,
+        job=job.name,
         backend="cron",
         scope=Scope.USER,
         paths=(),
@@ -116,20 +114,20 @@ def case_of(told: Job, python: Path | None = None) -> HostContext:
         python=python,
     )
     config = Config(path=None, files=(), jobs={})
-    return HostContext(job=told, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
+    return HostContext(job=job, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
 
 
-def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path: Path) -> None:
+def test_notifications_need_apprise_in_the_interpreter_of_the_job(tmp_path: Path) -> None:
     urls = tmp_path / "urls"
     urls.write_text("json://localhost\n")
     urls.chmod(0o600)
     venv.create(tmp_path / "other", symlinks=True)
-    told = job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
-    check = settings.check_apprise(case_of(told))
+    job = make_job(notify=Notify(on_failure=(f"apprise-url-from-file:{urls}",)))
+    check = settings.check_apprise(case_of(job))
     assert check is not None
     assert check.severity is Severity.OK, "these tests have it"
     other = tmp_path / "other/bin/python"
-    check = settings.check_apprise(case_of(told, other))
+    check = settings.check_apprise(case_of(job, other))
     assert check is not None
     assert (check.severity, check.message) == (
         Severity.WARN,
@@ -138,46 +136,46 @@ def test_notifications_need_apprise_in_the_interpreter_that_the_job_has(tmp_path
     assert check.fix == f"python3 -m pip --python {other} install apprise"
 
 
-def test_zone_data_that_the_machine_lacks_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_zone_data_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings, "_ZONEINFO", tmp_path)
-    zoned = job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
-    assert settings.check_zone(seen_as(zoned)).severity is Severity.FAIL
-    named = job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
-    assert "Europe/Berlin" in settings.check_zone(seen_as(named)).message
+    zoned = make_job(schedule=ScheduleConfig(calendar=("07:00",), timezone="Asia/Shanghai"))
+    assert settings.check_zone(context_of(zoned)).severity is Severity.FAIL
+    named = make_job(schedule=ScheduleConfig(calendar=("07:00 Europe/Berlin",)))
+    assert "Europe/Berlin" in settings.check_zone(context_of(named)).message
     (tmp_path / "Asia").mkdir()
     (tmp_path / "Asia/Shanghai").touch()
-    assert settings.check_zone(seen_as(zoned)).severity is Severity.OK
-    assert settings.check_zone(seen_as(job())).severity is Severity.OK
+    assert settings.check_zone(context_of(zoned)).severity is Severity.OK
+    assert settings.check_zone(context_of(make_job())).severity is Severity.OK
 
 
-def test_servers_of_many_jobs_are_asked_in_bounded_time_and_each_app_once(
+def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
     clock = [0.0]
 
-    def look(base_url: str, key: str, *, limit: float, **_: object) -> AppProbe:
+    def probe(base_url: str, key: str, *, limit: float, **_: object) -> AppProbe:
         asked.append(f"{base_url} {key}")
         clock[0] += 2 * limit
         return AppProbe(broken="no answer") if "gone" in base_url else AppProbe(version="1.14.2")
 
-    monkeypatch.setattr(server, "probe_app", look)
+    monkeypatch.setattr(server, "probe_app", probe)
     monkeypatch.setattr("dify_job.checks.server.time.monotonic", lambda: clock[0])
     servers = Servers()
     key = Secret("app-0123456789abcdef")
-    assert servers.look(job("https://gone"), key) == AppProbe(broken="no answer")
-    assert servers.look(job("https://gone"), Secret("app-another-0123456789")) == AppProbe(broken="no answer")
+    assert servers.look(make_job("https://gone"), key) == AppProbe(broken="no answer")
+    assert servers.look(make_job("https://gone"), Secret("app-another-0123456789")) == AppProbe(
+        broken="no answer"
+    )
     assert len(asked) == 1
-    assert servers.look(job("https://a"), key) is not None
-    assert servers.look(job("https://a"), key) is not None
+    assert servers.look(make_job("https://a"), key) is not None
+    assert servers.look(make_job("https://a"), key) is not None
     assert len(asked) == 2
-    assert servers.look(job("https://b"), key) is None
+    assert servers.look(make_job("https://b"), key) is None
     assert clock[0] <= 30
 
 
-def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
+def test_bytecode_counts_only_if_it_matches_the_source(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text("x = 1\n")
     assert not program._is_compiled(source)
@@ -204,7 +202,7 @@ def test_bytecode_is_there_only_if_it_is_of_this_source(tmp_path: Path) -> None:
         ({"ALL_PROXY": "http://p:3128", "NO_PROXY": "example.com"}, "https://dify.example.com/v1", set()),
     ],
 )
-def test_proxy_counts_where_this_shell_would_go_through_it(
+def test_proxy_of_the_shell_is_reported_if_it_would_be_used(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], base_url: str, names: set[str]
 ) -> None:
     for name in list(os.environ):
@@ -215,7 +213,7 @@ def test_proxy_counts_where_this_shell_would_go_through_it(
     assert environment._proxy_variables(base_url) == names
 
 
-def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
+def test_cron_job_without_journal_and_syslog_needs_a_log_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(machine, "_JOURNAL", tmp_path / "none")
@@ -224,7 +222,7 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
 
     def check(log_file: Path | None) -> Severity:
         case = HostContext(
-            job=job(log_file=log_file), config=config, scheduler=UserCrontab(Scope.USER), now=NOW
+            job=make_job(log_file=log_file), config=config, scheduler=UserCrontab(Scope.USER), now=NOW
         )
         return machine.check_journal(case).severity
 
@@ -235,25 +233,25 @@ def test_without_journal_and_syslog_the_log_of_cron_needs_a_file(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(tmp_path / "log"))
         assert check(None) is Severity.OK
-    assert check(None) is Severity.WARN, "it left its socket behind"
+    assert check(None) is Severity.WARN, "only the socket of an ended daemon is left"
 
 
-def test_interpreter_that_others_can_replace_is_not_run_by_doctor(
+def test_doctor_does_not_run_an_interpreter_that_others_can_replace(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """root runs doctor, and the job's run_as user owns the virtual environment."""
+    """Root runs doctor, but the job's run_as user owns the virtual environment."""
     ran: list[object] = []
     monkeypatch.setattr("dify_job.checks.program.subprocesses.run", lambda *argv, **_: ran.append(argv))
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     (tmp_path / "bin").chmod(0o777)
-    check = program.check_interpreter(case_of(job(), tmp_path / "bin/python"))
+    check = program.check_interpreter(case_of(make_job(), tmp_path / "bin/python"))
     assert check is not None
     assert (check.severity, ran) == (Severity.OK, [])
     assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
 
 
-def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_path: Path) -> None:
+def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     config = Config(path=path, files=(path,), jobs={})
 
@@ -271,18 +269,18 @@ def test_jobs_of_one_name_are_one_job_only_where_they_come_from_one_config(tmp_p
 
     mine = installed(Scope.USER, path)
     machines = installed(Scope.SYSTEM, Path("/etc/dify-job/config.toml"))
-    case = HostContext.of(job(), config, [mine, machines], NOW)
+    case = HostContext.of(make_job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
-    both = HostContext.of(job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
+    both = HostContext.of(make_job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
     check = service.check_units(both)
     assert check.severity is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
-    elsewhere = HostContext.of(job(), config, [machines], NOW)
+    elsewhere = HostContext.of(make_job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
+def test_certificates_trusted_by_the_shell_only_are_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     for name in list(os.environ):
@@ -293,17 +291,17 @@ def test_certificates_that_only_this_shell_trusts_belong_into_the_job(
     monkeypatch.setenv(variable, str(bundle))
     config = Config(path=None, files=(), jobs={})
 
-    def checks(told: Job) -> list[str | None]:
-        case = HostContext(job=told, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
+    def checks(job: Job) -> list[str | None]:
+        case = HostContext(job=job, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
         check = environment.check_environment(case)
         return [check.fix] if check is not None else []
 
     fix = [f'set ca_file = "{bundle}" in [jobs.daily] of a config file']
-    assert checks(job()) == fix
-    assert checks(job(ca_file=bundle)) == []
-    assert checks(job("http://localhost/v1")) == []
-    if variable != "SSL_CERT_FILE":  # of several a run takes one
+    assert checks(make_job()) == fix
+    assert checks(make_job(ca_file=bundle)) == []
+    assert checks(make_job("http://localhost/v1")) == []
+    if variable != "SSL_CERT_FILE":  # a run uses one of several
         monkeypatch.setenv("SSL_CERT_FILE", "/etc/hosts")
-        assert checks(job()) == fix
-    bundle.unlink()  # requests fails then, and passes over one of OpenSSL's
-    assert bool(checks(job())) == (variable != "SSL_CERT_FILE")
+        assert checks(make_job()) == fix
+    bundle.unlink()  # requests fails without its bundle, but ignores a missing one of OpenSSL
+    assert bool(checks(make_job())) == (variable != "SSL_CERT_FILE")

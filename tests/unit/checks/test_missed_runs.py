@@ -1,4 +1,4 @@
-"""A job that its scheduler never starts has a finding, whatever excuses it has none."""
+"""A job that its scheduler never starts has a finding, unless the missed runs are explained."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ INSTALLED = InstalledJob(
 )
 
 
-def look(
+def check(
     one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job | None = JOB
 ) -> Problem | None:
     return check_missed_runs(one, job, past, NOW)
@@ -54,7 +54,7 @@ def look(
     ("backend", "command"), [("cron", "journalctl -t CRON"), ("systemd", "systemctl --user")]
 )
 def test_scheduler_that_starts_nothing_is_a_warning(backend: str, command: str) -> None:
-    found = look(replace(INSTALLED, backend=backend))
+    found = check(replace(INSTALLED, backend=backend))
     assert found is not None
     assert found.severity is Severity.WARN
     assert f"{backend} does not start it" in found.message
@@ -65,7 +65,7 @@ def test_scheduler_that_starts_nothing_is_a_warning(backend: str, command: str) 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "skipped", "not-started", "killed"])
 def test_every_record_counts_as_a_start(outcome: str) -> None:
     run = RunRecord(call_time=LAST.isoformat(), outcome=outcome, exit_code=None, message="")
-    assert look(past=(run,)) is None
+    assert check(past=(run,)) is None
 
 
 @pytest.mark.usefixtures("base")
@@ -80,24 +80,24 @@ def test_every_record_counts_as_a_start(outcome: str) -> None:
         replace(INSTALLED, backend="systemd", ending=UnitResult(unit="u", began=LAST, ended=LAST)),
     ],
 )
-def test_pause_fresh_install_running_or_seen_by_systemd_is_none(one: InstalledJob) -> None:
-    assert look(one) is None
+def test_paused_new_running_or_systemd_started_job_has_no_finding(one: InstalledJob) -> None:
+    assert check(one) is None
 
 
 @pytest.mark.usefixtures("base")
-def test_without_history_or_config_or_state_nothing_is_said() -> None:
-    assert look(past=None) is None
-    assert look(job=None) is None
-    assert look(job=JOB._replace(state="none")) is None
+def test_job_without_history_config_or_state_has_no_finding() -> None:
+    assert check(past=None) is None
+    assert check(job=None) is None
+    assert check(job=JOB._replace(state="none")) is None
 
 
-def test_machine_that_was_off_excuses(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_that_was_off_has_no_finding(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(missed_runs, "booted_at", lambda now: now - timedelta(minutes=70))
     assert base.is_dir()
-    assert look() is None
+    assert check() is None
 
 
-def test_killed_run_is_known_by_what_it_left(base: Path) -> None:
+def test_in_flight_record_of_a_killed_run_counts_as_a_start(base: Path) -> None:
     (base / "daily").mkdir()
     left = {
         "run": "r",
@@ -108,11 +108,11 @@ def test_killed_run_is_known_by_what_it_left(base: Path) -> None:
         "boot": "",
     }
     (base / "daily/in-flight.json").write_text(json.dumps({**left, "boot_deadline": 0.0}))
-    assert look() is None
+    assert check() is None
 
 
-def test_run_under_way_is_known_by_its_lock(base: Path) -> None:
+def test_held_lock_counts_as_a_start(base: Path) -> None:
     with contextlib.closing(JobState(base / "daily")) as state:
         state.lock()
-        assert look() is None
-    assert look() is not None
+        assert check() is None
+    assert check() is not None

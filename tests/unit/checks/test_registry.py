@@ -1,4 +1,4 @@
-"""The registry of checks: what needs a server or a host is not run without it."""
+"""The registry of checks: checks run only where the server or host that they need is available."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def context(tmp_path: Path) -> HostContext:
     return HostContext(job=config.jobs["daily"], config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
 
 
-def test_checks_are_chosen_by_what_they_need(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_are_selected_by_their_needs(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
     def check(name: str, needs: Needs, **options: Any) -> Check:
@@ -63,7 +63,7 @@ def test_checks_are_chosen_by_what_they_need(context: HostContext, monkeypatch: 
         assert ran == [problem.name for problem in found] == expected
 
 
-def test_after_a_failure_what_depends_on_it_says_nothing(
+def test_check_is_skipped_after_a_failure_that_it_depends_on(
     context: HostContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = (
@@ -77,7 +77,9 @@ def test_after_a_failure_what_depends_on_it_says_nothing(
     assert [problem.name for problem in examine(context)] == ["a", "c", "d"]
 
 
-def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_of_the_config_do_not_access_the_host(
+    context: HostContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a check of the config looked at the host")
 
@@ -88,21 +90,21 @@ def test_checks_of_the_config_look_at_no_host(context: HostContext, monkeypatch:
     assert [problem.name for problem in examine(context, Needs.CONFIG)] == ["config", "key"]
 
 
-def test_rejection_names_the_place_of_its_setting(context: HostContext) -> None:
+def test_rejected_input_names_file_and_line_of_its_setting(context: HostContext) -> None:
     origin = Origin(Source.FILE, "/a.toml", 7)
     job = context.job._replace(ca_file=Path("/nowhere.pem"), origins={"ca_file": origin})
     [error] = rejections(replace(context, job=job), Needs.CONFIG)
     assert error.message.startswith("/a.toml:7: the ca_file /nowhere.pem cannot be read")
 
 
-def test_key_and_app_are_asked_for_once(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_and_app_are_requested_once(context: HostContext, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def look(base_url: str, *_: Any, **__: Any) -> AppProbe:
+    def probe(base_url: str, *_: Any, **__: Any) -> AppProbe:
         asked.append(base_url)
         return AppProbe(broken="refused")
 
-    monkeypatch.setattr("dify_job.checks.server.probe_app", look)
+    monkeypatch.setattr("dify_job.checks.server.probe_app", probe)
     assert context.app is context.app
     assert context.app is not None
     assert len(asked) == 1

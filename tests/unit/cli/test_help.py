@@ -46,7 +46,7 @@ def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_each_page_has_examples_and_fits_80_columns(path: str) -> None:
+def test_help_page_has_examples_and_fits_80_columns(path: str) -> None:
     text = page(path)
     shown = [example for example, _ in EXAMPLES[path]]
     assert 2 <= len(shown) <= 3
@@ -55,7 +55,7 @@ def test_each_page_has_examples_and_fits_80_columns(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_global_options_are_listed_in_the_first_page_alone(path: str) -> None:
+def test_global_options_are_listed_on_the_first_page_only(path: str) -> None:
     text = page(path)
     listed = [line.split()[0].strip(",") for line in text.split("\n") if line.startswith("  -")]
     assert not set(listed) & {*GLOBALS, "-q", "-v"}
@@ -71,7 +71,7 @@ def test_first_page_groups_the_commands_by_task() -> None:
 
 
 @pytest.mark.parametrize("example", sorted({example for each in EXAMPLES.values() for example, _ in each}))
-def test_each_example_is_a_call_that_the_program_takes(example: str) -> None:
+def test_example_is_a_valid_command_line(example: str) -> None:
     words = [word for word in shlex.split(example.partition(" > ")[0]) if word != "sudo"]
     if words[0] == "curl":
         return

@@ -1,4 +1,4 @@
-"""What each command imports: a run pays for nothing that it does not use."""
+"""Imports per command: a run imports only the modules that it uses."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# What a run with a config file, and without template, file, output or notification, does not need.
+# Not needed by a run with a config file but without templates, files, outputs and notifications.
 UNUSED = {"schedulers", "schedule", "checks", "compat", "report", "demo"}
 UNUSED_BY_RUN = {
     *("downloads", "files", "input_upload", "app_form", "assertions"),
@@ -39,10 +39,10 @@ def test_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 69, done.stderr
     loaded = json.loads(done.stdout)
-    ours = [name.split(".")[1:] for name in loaded if name.startswith("dify_job.")]
-    ours = [words for words in ours if words[1:]]  # a package itself is a line of text
-    assert not [words for words in ours if words[0] in UNUSED]
-    assert not [words for words in ours if words[0] == "run" and words[1] in UNUSED_BY_RUN]
+    own = [name.split(".")[1:] for name in loaded if name.startswith("dify_job.")]
+    own = [words for words in own if words[1:]]  # a package itself is a docstring
+    assert not [words for words in own if words[0] in UNUSED]
+    assert not [words for words in own if words[0] == "run" and words[1] in UNUSED_BY_RUN]
     never = {"jinja2", "cronsim", "oncalendar", "apprise", "zoneinfo", "structlog", "asyncio", "dataclasses"}
     never |= {"idna", "shutil", "zipfile"}  # see dify_job/system/lazy_import.py
     assert not never & set(loaded)

@@ -1,4 +1,4 @@
-"""Commands of other tools are answered with what this host has."""
+"""Commands of other tools are answered with commands of this host."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from dify_job.schedulers import systemctl
 
 @pytest.mark.parametrize("word", ["start", "restart"])
 @pytest.mark.parametrize("booted", [True, False])
-def test_start_names_systemctl_only_where_systemd_runs(
+def test_start_is_answered_with_systemctl_only_if_systemd_runs(
     word: str, booted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemctl, "is_booted", lambda: booted)

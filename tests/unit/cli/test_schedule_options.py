@@ -1,4 +1,4 @@
-"""A schedule as a person answers for one."""
+"""Schedules as typed at the prompt of init."""
 
 import pytest
 
@@ -23,12 +23,12 @@ from dify_job.messages.errors import JobError
         ("@daily", ScheduleConfig(cron="@daily")),
     ],
 )
-def test_every_form_of_a_schedule_is_understood(text: str, schedule: ScheduleConfig) -> None:
+def test_schedule_is_parsed_in_any_form(text: str, schedule: ScheduleConfig) -> None:
     assert schedule_of_text(text) == schedule
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("2", "has no unit"),
         ("30M", "30min for minutes or 30month for months"),
@@ -40,7 +40,7 @@ def test_every_form_of_a_schedule_is_understood(text: str, schedule: ScheduleCon
         ("", "."),
     ],
 )
-def test_answer_that_is_no_schedule_is_refused_with_the_forms(text: str, said: str) -> None:
-    with pytest.raises(JobError, match=said) as raised:
+def test_invalid_schedule_is_rejected_with_the_valid_forms(text: str, message: str) -> None:
+    with pytest.raises(JobError, match=message) as raised:
         schedule_of_text(text)
     assert raised.value.hint == "write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5"

@@ -1,4 +1,4 @@
-"""Who may call the HTTP interface."""
+"""Authorisation of HTTP requests."""
 
 import pytest
 
@@ -21,7 +21,7 @@ BY_TOKEN = Guard(frozenset({0, 1000}), b"0123456789abcdef0123")
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"])
-def test_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) -> None:
+def test_installing_user_and_root_are_authorised_by_their_uid(host: str) -> None:
     BY_SOCKET.admit(ALICE)
     BY_SOCKET.admit(Peer("127.0.0.1", 0))
     BY_SOCKET.admit(Peer("::1", 0))
@@ -39,7 +39,7 @@ def test_user_who_installed_it_and_root_come_in_by_their_sockets(host: str) -> N
         Peer("::2", 0),
     ],
 )
-def test_others_do_not(peer: Peer) -> None:
+def test_other_users_are_rejected(peer: Peer) -> None:
     with pytest.raises(HttpError, match="only root"):
         BY_SOCKET.admit(peer)
 
@@ -61,20 +61,20 @@ def test_others_do_not(peer: Peer) -> None:
         ["Host: localhost:8000", "Sec-Fetch-Site: "],
     ],
 )
-def test_page_of_another_origin_cannot_ask_in_their_name(fields: list[str]) -> None:
+def test_cross_origin_request_is_rejected(fields: list[str]) -> None:
     with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 403
 
 
 @pytest.mark.parametrize("fields", [[], ["Host: "], ["Host: a b"], ["Host: a@b"], ["Host: [::1"]])
-def test_host_is_needed(fields: list[str]) -> None:
+def test_host_header_is_required(fields: list[str]) -> None:
     with pytest.raises(HttpError) as caught:
         BY_SOCKET.check(asked(*fields))
     assert caught.value.status == 400
 
 
-def test_with_a_token_it_alone_decides_wherever_the_peer_is() -> None:
+def test_token_replaces_the_check_of_the_uid() -> None:
     bearer = "Authorization: Bearer 0123456789abcdef0123"
     BY_TOKEN.admit(Peer("192.0.2.7"))
     BY_TOKEN.check(asked("Host: job.example.com", bearer))

@@ -1,4 +1,4 @@
-"""The head of an HTTP request: read in one way only, or refused."""
+"""The head of an HTTP request: parsed unambiguously or rejected."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ from dify_job.compat.http_request import HttpError, end_of_head, read_head
 from tests.support.http_calls import CALL, with_fields
 
 
-def test_what_curl_sends_is_read() -> None:
+def test_request_of_curl_is_parsed() -> None:
     head = with_fields(
         "Host: localhost:8000", "User-Agent: curl/8.5.0", "Accept: */*", "Content-Length: 2",
         first="POST /api/dify/scheduler/start?interval_hours=2&job=daily HTTP/1.1",
@@ -64,13 +64,13 @@ def test_what_curl_sends_is_read() -> None:
         (b"\r\n\r\n", 400),
     ],
 )
-def test_what_two_readers_could_read_differently_is_refused(head: bytes, status: int) -> None:
+def test_ambiguous_request_is_rejected(head: bytes, status: int) -> None:
     with pytest.raises(HttpError) as caught:
         read_head(head)
     assert caught.value.status == status
 
 
-def test_field_of_blanks_costs_no_more_than_another() -> None:
+def test_field_of_blanks_is_parsed_in_linear_time() -> None:
     assert read_head(with_fields("Host: \t a \t ")).fields["host"] == "a"
     began = time.process_time()
     with pytest.raises(HttpError):
@@ -78,7 +78,7 @@ def test_field_of_blanks_costs_no_more_than_another() -> None:
     assert time.process_time() - began < 1
 
 
-def test_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
+def test_head_that_is_too_long_or_has_bare_line_feeds_is_rejected() -> None:
     assert end_of_head(CALL[:-1]) is None
     assert end_of_head(CALL + b"rest") == len(CALL)
     with pytest.raises(HttpError, match="CR LF"):
@@ -90,7 +90,7 @@ def test_head_that_is_too_long_or_has_bare_line_feeds_is_refused() -> None:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"POST /{text}\r\n\r\n".encode()))
-def test_no_bytes_bring_it_down(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected(data: bytes) -> None:
     with contextlib.suppress(HttpError):
         end = end_of_head(data)
         if end is not None:
@@ -98,7 +98,7 @@ def test_no_bytes_bring_it_down(data: bytes) -> None:
 
 
 @given(st.integers(0, len(CALL) - 1), st.binary(min_size=1, max_size=3))
-def test_damaged_request_is_never_another_call(at: int, put: bytes) -> None:
+def test_damaged_request_is_never_a_different_call(at: int, put: bytes) -> None:
     head = CALL[:at] + put + CALL[at + len(put) :]
     try:
         end = end_of_head(head)

@@ -1,4 +1,4 @@
-"""The listener: peers that may not ask cost nothing, and nobody keeps others out."""
+"""The HTTP listener: rejects unauthorised peers without a process, and limits connections per user."""
 
 import os
 import socket
@@ -17,8 +17,8 @@ from dify_job.compat.listener import MOST_PER_PEER, is_listening, listen
 GOOD, BAD = 1000, 2000
 
 
-class Served:
-    """A listener in a thread, for which the test says who a peer is."""
+class ListenerThread:
+    """A listener in a thread; the test sets the UID of each peer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -64,14 +64,14 @@ class Served:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    one = Served(monkeypatch)
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListenerThread]:
+    one = ListenerThread(monkeypatch)
     yield one
     one.thread.join(20)
     one.socket.close()
 
 
-def everything(client: socket.socket) -> bytes:
+def read_all(client: socket.socket) -> bytes:
     data = b""
     with client:
         while part := client.recv(4096):
@@ -79,32 +79,32 @@ def everything(client: socket.socket) -> bytes:
     return data
 
 
-def test_connections_of_another_user_do_not_hold_up_the_one_who_may(served: Served) -> None:
-    others = [served.connect(BAD) for _ in range(100)]  # they send nothing and stay
+def test_unauthorised_connections_do_not_delay_authorised_ones(running: ListenerThread) -> None:
+    others = [running.connect(BAD) for _ in range(100)]  # they send nothing and stay connected
     began = time.monotonic()
-    assert everything(served.connect(GOOD, b"go")) == b"done"
+    assert read_all(running.connect(GOOD, b"go")) == b"done"
     assert time.monotonic() - began < 10
     for other in others:
-        assert b" 403 " in everything(other)
-    assert served.turned_away == [403] * 100
+        assert b" 403 " in read_all(other)
+    assert running.turned_away == [403] * 100
 
 
-def test_each_user_has_a_limit_of_its_own(served: Served) -> None:
-    waiting = [served.connect(GOOD, b"wait") for _ in range(MOST_PER_PEER)]
-    assert b" 429 " in everything(served.connect(GOOD, b"go"))
-    assert everything(served.connect(GOOD + 1, b"go")) == b"done"
-    served.open_gate(MOST_PER_PEER)
-    assert [everything(client) for client in waiting] == [b"done"] * MOST_PER_PEER
-    assert _soon(lambda: everything(served.connect(GOOD, b"go")) == b"done")
+def test_each_user_has_a_limit_of_its_own(running: ListenerThread) -> None:
+    waiting = [running.connect(GOOD, b"wait") for _ in range(MOST_PER_PEER)]
+    assert b" 429 " in read_all(running.connect(GOOD, b"go"))
+    assert read_all(running.connect(GOOD + 1, b"go")) == b"done"
+    running.open_gate(MOST_PER_PEER)
+    assert [read_all(client) for client in waiting] == [b"done"] * MOST_PER_PEER
+    assert _soon(lambda: read_all(running.connect(GOOD, b"go")) == b"done")
 
 
-def test_it_ends_when_nothing_comes(served: Served) -> None:
-    assert everything(served.connect(GOOD, b"go")) == b"done"
-    served.thread.join(20)
-    assert not served.thread.is_alive()
+def test_listener_exits_when_idle(running: ListenerThread) -> None:
+    assert read_all(running.connect(GOOD, b"go")) == b"done"
+    running.thread.join(20)
+    assert not running.thread.is_alive()
 
 
-def test_what_listens_is_told_from_a_connection() -> None:
+def test_listening_socket_is_distinguished_from_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert is_listening(server)
         with socket.create_connection(server.getsockname()) as client:

@@ -1,4 +1,4 @@
-"""The owner of a TCP connection of this machine."""
+"""Owner of a TCP connection on this machine."""
 
 import os
 import socket
@@ -23,17 +23,17 @@ def line(
     return LINE.format(here=here, there=there, state=state, uid=uid, inode=inode)
 
 
-def test_kernel_s_table_tells_the_owner() -> None:
+def test_owner_is_read_from_the_kernel_s_table() -> None:
     assert owner_of([line()], *ENDS) == 1000
     assert owner_of([line(here=V6_HERE, there=V6_THERE, uid=1001)], *ENDS) == 1001
-    assert owner_of([line(here=V4_THERE, there=V4_HERE, uid=0)], *ENDS) is None  # our own end
+    assert owner_of([line(here=V4_THERE, there=V4_HERE, uid=0)], *ENDS) is None  # the server's own end
     assert owner_of([line(state=state, uid=0) for state in ("06", "04", "05", "08", "0A")], *ENDS) is None
-    assert owner_of([line(uid=0, inode=0)], *ENDS) is None  # nobody holds it any more
+    assert owner_of([line(uid=0, inode=0)], *ENDS) is None  # no process has it open
     assert owner_of([line(), line(here=V6_HERE, there=V6_THERE, uid=0)], *ENDS) is None
     assert owner_of(["", "nonsense", line(here="zz:1")], *ENDS) is None
 
 
-def test_connection_of_this_machine_has_its_owner(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_local_connection_has_its_owner(pair: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = pair
     assert peer_of(accepted).uid == os.geteuid()
     client.close()

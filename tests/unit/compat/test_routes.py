@@ -1,4 +1,4 @@
-"""The calls of the HTTP interface and their refusals."""
+"""Routes of the HTTP interface and rejected calls."""
 
 from pathlib import Path
 
@@ -48,7 +48,9 @@ def line(
         ("POST /api/dify/scheduler/start?interval_hour=2 HTTP/1.1", b"", 422),
     ],
 )
-def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: int, tmp_path: Path) -> None:
+def test_unknown_path_method_or_parameter_is_rejected(
+    line: str, body: bytes, status: int, tmp_path: Path
+) -> None:
     routes = Routes(["daily"], tmp_path / "config.toml")
     with pytest.raises(HttpError) as caught:
         routes.answer(read_head(with_fields("Host: localhost", first=line)), body)
@@ -58,7 +60,7 @@ def test_what_is_not_there_or_not_so_is_refused(line: str, body: bytes, status: 
     )
 
 
-def test_of_several_jobs_one_must_be_named(tmp_path: Path) -> None:
+def test_call_with_several_jobs_needs_a_job_name(tmp_path: Path) -> None:
     routes = Routes(["daily", "weekly"], tmp_path / "config.toml")
     with pytest.raises(HttpError, match="daily, weekly"):
         routes.answer(read_head(CALL), b"")

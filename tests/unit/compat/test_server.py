@@ -1,4 +1,4 @@
-"""One exchange over a connection: limits of time and size."""
+"""One HTTP exchange over a connection: limits of time and size."""
 
 import socket
 import threading
@@ -12,16 +12,16 @@ from dify_job.compat.server import Answer, Handle, as_json, exchange
 from tests.support.http_calls import CALL
 
 
-def served(
+def serve(
     pair: tuple[socket.socket, socket.socket], handle: Handle | None = None
 ) -> list[tuple[str, int, str | None]]:
-    told: list[tuple[str, int, str | None]] = []
+    exchanges: list[tuple[str, int, str | None]] = []
     answer: Handle = handle or (lambda _request, body: as_json({"got": len(body)}))
-    threading.Thread(target=lambda: told.append(exchange(pair[1], lambda: answer)), daemon=True).start()
-    return told
+    threading.Thread(target=lambda: exchanges.append(exchange(pair[1], lambda: answer)), daemon=True).start()
+    return exchanges
 
 
-def everything(client: socket.socket) -> bytes:
+def read_all(client: socket.socket) -> bytes:
     client.settimeout(15)
     data = b""
     while part := client.recv(65536):
@@ -29,43 +29,45 @@ def everything(client: socket.socket) -> bytes:
     return data
 
 
-def test_one_request_is_answered_and_what_follows_is_not(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_only_the_first_request_is_answered(pair: tuple[socket.socket, socket.socket]) -> None:
     seen: list[Request] = []
 
     def handle(request: Request, _body: bytes) -> Answer:
         seen.append(request)
         return as_json({"success": True})
 
-    told = served(pair, handle)
+    exchanges = serve(pair, handle)
     pair[0].sendall(CALL + CALL.replace(b"call", b"scheduler/stop"))
-    data = everything(pair[0])
+    data = read_all(pair[0])
     assert data.count(b"HTTP/1.1 ") == 1
     assert b"Connection: close" in data
     assert len(seen) == 1
     pair[0].close()
-    while not told:
+    while not exchanges:
         time.sleep(0.01)
-    assert told == [("POST /api/dify/call", 200, None)]
+    assert exchanges == [("POST /api/dify/call", 200, None)]
 
 
-def test_who_is_not_admitted_is_told_so_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_unauthorised_peer_is_rejected_before_its_request_is_read(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     def admit() -> Handle:
         raise HttpError(403, "not you")
 
     threading.Thread(target=lambda: exchange(pair[1], admit), daemon=True).start()
-    assert everything(pair[0]).startswith(b"HTTP/1.1 403 ")
+    assert read_all(pair[0]).startswith(b"HTTP/1.1 403 ")
 
 
-def test_what_asks_for_the_head_gets_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
-    served(pair)
+def test_head_request_gets_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
+    serve(pair)
     pair[0].sendall(CALL.replace(b"POST", b"HEAD"))
-    head, _, body = everything(pair[0]).partition(b"\r\n\r\n")
+    head, _, body = read_all(pair[0]).partition(b"\r\n\r\n")
     assert b"Content-Length: 10" in head
     assert body == b""
 
 
-def test_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
-    served(pair)
+def test_body_is_awaited_up_to_its_length(pair: tuple[socket.socket, socket.socket]) -> None:
+    serve(pair)
     head = CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
     pair[0].sendall(head)
     pair[0].settimeout(5)
@@ -73,14 +75,14 @@ def test_body_is_read_to_its_length_and_waited_for(pair: tuple[socket.socket, so
     pair[0].sendall(b"abc")
     time.sleep(0.1)
     pair[0].sendall(b"defGET / HTTP/1.1\r\n\r\n")
-    assert everything(pair[0]).endswith(b'{"got": 6}')
+    assert read_all(pair[0]).endswith(b'{"got": 6}')
 
 
-def test_head_that_drips_is_cut_off(
+def test_slow_head_times_out(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanging, "_HEAD_WITHIN", 0.6)
-    served(pair)
+    serve(pair)
     began = time.monotonic()
 
     def drip() -> None:
@@ -92,21 +94,21 @@ def test_head_that_drips_is_cut_off(
             time.sleep(0.1)
 
     threading.Thread(target=drip, daemon=True).start()
-    assert everything(pair[0]).startswith(b"HTTP/1.1 408 ")
+    assert read_all(pair[0]).startswith(b"HTTP/1.1 408 ")
     assert time.monotonic() - began < 5
 
 
-def test_body_that_does_not_come_is_cut_off(
+def test_missing_body_times_out(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanging, "_BODY_WITHIN", 0.3)
-    served(pair)
+    serve(pair)
     pair[0].sendall(CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\nab"))
-    assert everything(pair[0]).startswith(b"HTTP/1.1 408 ")
+    assert read_all(pair[0]).startswith(b"HTTP/1.1 408 ")
 
 
-def test_ten_megabytes_are_refused_and_the_answer_arrives(pair: tuple[socket.socket, socket.socket]) -> None:
-    served(pair)
+def test_body_of_ten_megabytes_is_rejected_with_a_response(pair: tuple[socket.socket, socket.socket]) -> None:
+    serve(pair)
     head = CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 10485760\r\n\r\n")
 
     def pour() -> None:
@@ -116,15 +118,15 @@ def test_ten_megabytes_are_refused_and_the_answer_arrives(pair: tuple[socket.soc
             return
 
     threading.Thread(target=pour, daemon=True).start()
-    assert everything(pair[0]).startswith(b"HTTP/1.1 413 ")
+    assert read_all(pair[0]).startswith(b"HTTP/1.1 413 ")
 
 
-def test_peer_that_leaves_is_no_trouble(pair: tuple[socket.socket, socket.socket]) -> None:
-    told = served(pair)
+def test_peer_that_disconnects_causes_no_error(pair: tuple[socket.socket, socket.socket]) -> None:
+    exchanges = serve(pair)
     pair[0].sendall(CALL[:10])
     pair[0].close()
     until = time.monotonic() + 5
-    while not told and time.monotonic() < until:
+    while not exchanges and time.monotonic() < until:
         time.sleep(0.01)
-    assert told
-    assert told[0][1] in (0, 400)
+    assert exchanges
+    assert exchanges[0][1] in (0, 400)

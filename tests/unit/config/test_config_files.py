@@ -1,4 +1,4 @@
-"""config.d: what is passed over, and which jobs a broken file concerns."""
+"""config.d: ignored files, and the jobs that a broken file affects."""
 
 import os
 import time
@@ -24,7 +24,7 @@ def load(tmp_path: Path, main: str = MAIN, **parts: str | bytes) -> Config:
 
 
 @pytest.mark.parametrize("name", [".#x", "._x", ".x.toml.swp", ".hidden"])
-def test_files_with_a_leading_dot_are_passed_over(tmp_path: Path, name: str) -> None:
+def test_files_with_a_leading_dot_are_ignored(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.d").mkdir()
     (tmp_path / "config.d" / f"{name}.toml").symlink_to("nobody@host.123:456")
     (tmp_path / "config.d" / f"{name}2.toml").write_bytes(b"\0\5\x16\7 not TOML")
@@ -76,20 +76,20 @@ def test_broken_file_fails_the_jobs_that_need_it(
         pick_all(config, [])
 
 
-def test_broken_file_concerns_the_job_of_its_name(tmp_path: Path) -> None:
+def test_broken_file_fails_the_job_of_its_name(tmp_path: Path) -> None:
     main = "[jobs.good]\n[jobs.other]\n[jobs.third]\n"
     config = load(tmp_path, main, **{"other": "garbage", "good.schedule": "[jobs.gone]\n every = "})
     assert (list(config.jobs), sorted(config.broken)) == (["third"], ["good", "other"])
 
 
-def test_job_that_only_a_broken_file_can_have_is_answered_with_its_mistake(tmp_path: Path) -> None:
+def test_job_of_a_broken_file_is_reported_with_the_error_of_the_file(tmp_path: Path) -> None:
     config = load(tmp_path, new="garbage")
     with pytest.raises(JobError, match=r"new\.toml is not TOML"):
         pick(config, "new")
     assert pick(config, None).name == "good"
 
 
-def test_job_that_may_stand_in_an_unreadable_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+def test_job_is_not_reported_missing_if_a_file_is_unreadable(tmp_path: Path) -> None:
     config = load(tmp_path, teams="garbage")
     with pytest.raises(JobError, match=r"'reports'.*teams\.toml is not TOML") as raised:
         pick(config, "reports")
@@ -97,7 +97,7 @@ def test_job_that_may_stand_in_an_unreadable_file_is_not_said_to_be_missing(tmp_
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "dangling", "device"])
-def test_what_is_no_file_blocks_nothing_and_fails_nobody(tmp_path: Path, kind: str) -> None:
+def test_path_that_is_no_regular_file_fails_no_job(tmp_path: Path, kind: str) -> None:
     (tmp_path / "config.d").mkdir()
     place = tmp_path / "config.d/x.toml"
     match kind:
@@ -117,7 +117,7 @@ def test_what_is_no_file_blocks_nothing_and_fails_nobody(tmp_path: Path, kind: s
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
-def test_file_that_cannot_be_read_may_say_something_of_every_job(tmp_path: Path) -> None:
+def test_unreadable_file_fails_every_job(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents):
         if parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o755)
@@ -131,14 +131,14 @@ def test_file_that_cannot_be_read_may_say_something_of_every_job(tmp_path: Path)
         os.seteuid(0)
 
 
-def test_mistake_in_one_job_of_the_config_leaves_the_others(tmp_path: Path) -> None:
+def test_error_in_one_job_does_not_affect_others(tmp_path: Path) -> None:
     config = load(tmp_path, MAIN + '[jobs.bad]\ntimout = "1h"\n')
     assert (list(config.jobs), list(config.broken), config.names) == (["good"], ["bad"], ("good", "bad"))
     with pytest.raises(JobError, match="several jobs"):
         pick(config, None)
 
 
-def test_deep_nesting_in_the_config_itself_is_a_mistake(tmp_path: Path) -> None:
+def test_deep_nesting_in_the_config_is_an_error(tmp_path: Path) -> None:
     for value in ("[" * 5000 + "]" * 5000, "9" * 5000, "{a=" * 300 + "1" + "}" * 300):
         with pytest.raises(JobError, match=r"config\.toml") as raised:
             load(tmp_path, f"[jobs.a]\ninputs.x = {value}\n")

@@ -1,4 +1,4 @@
-"""Where the config, the environment and the env file are found, and which wins."""
+"""Search order and precedence of config, environment and env file."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from dify_job.messages.errors import JobError
 from tests.support.config_files import config, default
 
 
-def test_search_order(tmp_path: Path) -> None:
+def test_config_is_searched_for_in_order(tmp_path: Path) -> None:
     named, by_variable, users = (tmp_path / name for name in ("named.toml", "variable.toml", "dify-job"))
     users.mkdir()
     for path in (named, by_variable, users / "config.toml"):
@@ -31,7 +31,7 @@ def key_of(job: Job) -> str:
     return read_key(job, {}).reveal()
 
 
-def test_job_of_the_environment() -> None:
+def test_environment_variables_define_a_job() -> None:
     job = default({"DIFY_API_KEY": "app-1", "DIFY_INPUTS": '{"a": 1}', "DIFY_END_USER": "me"})
     assert (key_of(job), job.base_url, job.inputs, job.end_user) == (
         "app-1",
@@ -41,9 +41,9 @@ def test_job_of_the_environment() -> None:
     )
 
 
-def test_env_file_of_the_original_system() -> None:
+def test_env_file_of_the_original_system_is_read() -> None:
     Path(".env").write_text(
-        "# Dify\nDIFY_API_KEY='app-2'\nexport DIFY_BASE_URL=\"http://d/v1\"  # ours\r\n"
+        "# Dify\nDIFY_API_KEY='app-2'\nexport DIFY_BASE_URL=\"http://d/v1\"  # comment\r\n"
         "SCHEDULER_INTERVAL_HOURS=2\nAUTO_START_SCHEDULER=false\n"
     )
     loaded = load_config(environ={"XDG_CONFIG_HOME": "nowhere"})
@@ -52,7 +52,7 @@ def test_env_file_of_the_original_system() -> None:
     assert loaded.auto_start is False
 
 
-def test_hostile_env_file_does_not_redirect_the_key_of_the_environment() -> None:
+def test_env_file_cannot_redirect_the_key_of_the_environment() -> None:
     Path(".env").write_text("DIFY_BASE_URL=http://evil.example/v1\n")
     loaded = load_config(environ={"XDG_CONFIG_HOME": "nowhere", "DIFY_API_KEY": "app-1"})
     assert loaded.jobs["default"].base_url == "http://localhost/v1"
@@ -60,18 +60,18 @@ def test_hostile_env_file_does_not_redirect_the_key_of_the_environment() -> None
     assert "is ignored" in loaded.warnings[0]
 
 
-def test_address_of_the_environment_does_not_get_the_key_of_the_env_file() -> None:
+def test_base_url_of_the_environment_does_not_get_the_key_of_the_env_file() -> None:
     Path(".env").write_text("DIFY_API_KEY=app-2\n")
     assert default({"DIFY_BASE_URL": "http://evil.example"}).base_url == "http://localhost/v1"
 
 
-def test_configured_key_does_not_go_to_an_address_of_the_environment(tmp_path: Path) -> None:
+def test_configured_key_is_not_sent_to_a_base_url_of_the_environment(tmp_path: Path) -> None:
     path = config(tmp_path, '[jobs.a]\napi_key_env = "K"\n')
     job = load_config(path, environ={"DIFY_BASE_URL": "http://evil.example", "K": "k"}).jobs["a"]
     assert job.base_url == "http://localhost/v1"
 
 
-def test_env_file_that_others_can_write_is_not_read() -> None:
+def test_env_file_writable_by_others_is_not_read() -> None:
     Path(".env").write_text("DIFY_API_KEY=app-2\n")
     Path(".env").chmod(0o666)
     loaded = load_config(environ={"XDG_CONFIG_HOME": "nowhere"})
@@ -79,12 +79,12 @@ def test_env_file_that_others_can_write_is_not_read() -> None:
     assert "is not read: it can be written by others" in loaded.warnings[0]
 
 
-def test_env_file_is_not_read_beside_a_config(tmp_path: Path) -> None:
+def test_env_file_is_not_read_if_a_config_exists(tmp_path: Path) -> None:
     Path(".env").write_text("DIFY_API_KEY=app-2\n")
     assert load_config(config(tmp_path, "[jobs.a]\n"), environ={}).jobs["a"].key == KeySource()
 
 
-def test_named_env_file_wins_over_the_environment(tmp_path: Path) -> None:
+def test_named_env_file_overrides_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "x.env"
     file.write_text("DIFY_API_KEY=app-file\nDIFY_BASE_URL=http://file\n")
     job = default({"DIFY_API_KEY": "app-env", "DIFY_BASE_URL": "http://env"}, env_file=file)
@@ -101,25 +101,25 @@ def test_named_env_file_wins_over_the_environment(tmp_path: Path) -> None:
         ({"DIFY_BASE_URL": "localhost"}, "is not an http"),
     ],
 )
-def test_mistakes_in_the_environment(environ: dict[str, str], words: str) -> None:
+def test_invalid_environment_variable_is_reported(environ: dict[str, str], words: str) -> None:
     with pytest.raises(JobError, match=words):
         default(environ)
 
 
-def as_it_is_read() -> Config:
+def load_default() -> Config:
     return load_config(environ={"XDG_CONFIG_HOME": "nowhere"})
 
 
-def test_fifo_for_an_env_file_blocks_nothing() -> None:
+def test_fifo_as_env_file_does_not_block() -> None:
     os.mkfifo(".env", 0o600)
-    loaded = as_it_is_read()
+    loaded = load_default()
     assert loaded.jobs["default"].key.inline is None
     assert "is not a regular file" in loaded.warnings[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("link", [False, True])
-def test_env_file_that_another_user_made_or_linked_is_not_read(tmp_path: Path, link: bool) -> None:
+def test_env_file_created_or_linked_by_another_user_is_not_read(tmp_path: Path, link: bool) -> None:
     own = tmp_path / "own.env"
     own.write_text("DIFY_API_KEY=app-2\nDIFY_BASE_URL=http://evil.example\n")
     own.chmod(0o600)
@@ -127,15 +127,15 @@ def test_env_file_that_another_user_made_or_linked_is_not_read(tmp_path: Path, l
         Path(".env").symlink_to(own)
     else:
         own.rename(".env")
-    assert as_it_is_read().jobs["default"].base_url == "http://evil.example/v1"
+    assert load_default().jobs["default"].base_url == "http://evil.example/v1"
     os.chown(".env", 65534, 65534, follow_symlinks=False)
-    loaded = as_it_is_read()
+    loaded = load_default()
     assert loaded.jobs["default"].key.inline is None
     assert "is not read" in loaded.warnings[0]
 
 
-def test_env_file_is_judged_and_read_through_one_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it could be exchanged between the two."""
+def test_env_file_is_checked_and_read_through_one_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it could be replaced between check and read."""
     Path(".env").write_text("DIFY_API_KEY=app-good\n")
 
     def exchange(opened: os.stat_result, place: int | Path, *, private: bool) -> str | None:
@@ -145,11 +145,11 @@ def test_env_file_is_judged_and_read_through_one_descriptor(monkeypatch: pytest.
         return fault
 
     monkeypatch.setattr("dify_job.config.environment.fault_of_file", exchange)
-    assert key_of(as_it_is_read().jobs["default"]) == "app-good"
+    assert key_of(load_default().jobs["default"]) == "app-good"
 
 
-def test_configured_key_stays_with_the_address_of_its_own_config(tmp_path: Path) -> None:
-    """Neither a hostile .env beside it nor a variable takes it elsewhere."""
+def test_configured_key_is_only_sent_to_the_base_url_of_its_config(tmp_path: Path) -> None:
+    """Neither a .env file in the same directory nor a variable can redirect it."""
     Path(".env").write_text("DIFY_BASE_URL=http://evil.example\n")
     path = config(tmp_path, '[defaults]\nbase_url = "http://good"\n[jobs.a]\napi_key_env = "K"\n')
     environ = {"DIFY_BASE_URL": "http://evil.example", "DIFY_API_KEY": "app-other", "K": "app-own"}
@@ -159,7 +159,7 @@ def test_configured_key_stays_with_the_address_of_its_own_config(tmp_path: Path)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
 @pytest.mark.parametrize("where", ["directory", "file", "config.d"])
-def test_config_that_a_user_may_not_read_is_named_and_no_fault_of_ours(
+def test_unreadable_config_is_reported_as_a_configuration_error(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "dify-job" / "config.toml"
@@ -182,7 +182,7 @@ def test_config_that_a_user_may_not_read_is_named_and_no_fault_of_ours(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user here")
-def test_home_of_another_user_is_passed_over(tmp_path: Path) -> None:
+def test_home_of_another_user_is_ignored(tmp_path: Path) -> None:
     home = tmp_path / "dify-job"
     home.mkdir(0o700)
     (home / "config.toml").write_text("[jobs.a]\n")

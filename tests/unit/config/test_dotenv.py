@@ -1,4 +1,4 @@
-"""The .env files of other programs, and the mistakes in ours."""
+"""Parsing .env files of other programs, and errors in lines for dify-job."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from dify_job.config.secrets import check_key, read_key
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 
-FOREIGN = """\
+OTHER_PROGRAMS = """\
 a.b=1
 MY-VAR=1
 FOO
@@ -44,24 +44,24 @@ def key_of(config: Config) -> str:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_lines_of_other_programs_are_passed_over(line_end: str) -> None:
-    text = FOREIGN + "DIFY_API_KEY='app-ours'\nDIFY_BASE_URL=http://d\n"
+def test_lines_of_other_programs_are_ignored(line_end: str) -> None:
+    text = OTHER_PROGRAMS + "DIFY_API_KEY='app-own'\nDIFY_BASE_URL=http://d\n"
     Path(".env").write_bytes(text.replace("\n", line_end).encode())
     config = read()
     assert (key_of(config), config.jobs["default"].base_url, config.warnings) == (
-        "app-ours",
+        "app-own",
         "http://d/v1",
         (),
     )
 
 
-def test_environment_needs_nothing_of_a_foreign_env_file() -> None:
-    for content in (FOREIGN.encode(), "A=\xe9\n".encode("latin-1"), b"\x80\xff\0" * 100, b"\xff\xfe"):
+def test_broken_foreign_env_file_does_not_affect_the_environment() -> None:
+    for content in (OTHER_PROGRAMS.encode(), "A=\xe9\n".encode("latin-1"), b"\x80\xff\0" * 100, b"\xff\xfe"):
         Path(".env").write_bytes(content)
         assert key_of(read(DIFY_API_KEY="app-1", DIFY_BASE_URL="http://d")) == "app-1"
 
 
-def test_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
+def test_broken_dify_line_fails_only_if_it_is_used() -> None:
     Path(".env").write_text('A=1\nDIFY_API_KEY="app-x\n')
     assert key_of(read(DIFY_API_KEY="app-1")) == "app-1"
     with pytest.raises(JobError, match="line 2: the quotes of DIFY_API_KEY are not closed") as raised:
@@ -72,14 +72,14 @@ def test_broken_line_of_ours_fails_only_where_it_would_be_used() -> None:
         read()
 
 
-def test_directory_named_env_is_no_env_file() -> None:
+def test_directory_named_env_is_ignored() -> None:
     Path(".env").mkdir()
     assert read().warnings == ()
     with pytest.raises(JobError, match=r"\.env cannot be read: Is a directory"):
         load_config(env_file=Path(".env"), environ={})
 
 
-def test_endless_env_file_is_not_read() -> None:
+def test_oversized_env_file_is_not_read() -> None:
     Path(".env").write_bytes(b"A=" + b"x" * 2_000_000)
     assert "larger than" in read().warnings[0]
     with pytest.raises(JobError, match="larger than"):
@@ -95,7 +95,7 @@ def test_named_env_file_can_be_a_pipe() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-8"])
-def test_env_file_of_windows_is_read(encoding: str) -> None:
+def test_env_file_in_windows_encoding_is_read(encoding: str) -> None:
     Path(".env").write_bytes('DIFY_END_USER="宁"\r\nDIFY_API_KEY=app-2\r\n'.encode(encoding))
     config = read()
     assert (key_of(config), config.jobs["default"].end_user) == ("app-2", "宁")
@@ -118,7 +118,7 @@ def test_env_file_of_windows_is_read(encoding: str) -> None:
         ("#no-comment", "#no-comment"),
     ],
 )
-def test_value_stays_as_it_was_written(written: str, value: str) -> None:
+def test_written_value_is_read_back(written: str, value: str) -> None:
     assert dict(parse_dotenv(f"A={written}\nB=1").variables) == {"A": value, "B": "1"}
 
 
@@ -137,20 +137,20 @@ def test_value_stays_as_it_was_written(written: str, value: str) -> None:
         ("\ufeffA=b\r", "b"),
     ],
 )
-def test_line_of_an_env_file(line: str, value: str) -> None:
+def test_line_is_parsed(line: str, value: str) -> None:
     assert parse_dotenv(line).variables == {"A": value}
 
 
-def test_json_text_with_escapes_reaches_the_inputs() -> None:
+def test_json_with_escapes_reaches_the_inputs() -> None:
     Path(".env").write_text(r'DIFY_INPUTS="{\"a\": \"\u4e2d\", \"b\": \"x\ny\"}"')
     assert dict(read().jobs["default"].inputs) == {"a": "中", "b": "x\ny"}
 
 
-# Mistakes around a key
+# Errors around a key
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("'app-canary-0123456789'", "stands in quotes"),
         ('"app-canary-0123456789"\n', "stands in quotes"),
@@ -162,8 +162,8 @@ def test_json_text_with_escapes_reaches_the_inputs() -> None:
         ("   ", "is empty"),
     ],
 )
-def test_mistake_around_a_key_is_named_without_the_key(text: str, said: str) -> None:
-    with pytest.raises(JobError, match=said) as raised:
+def test_error_around_a_key_is_reported_without_the_key(text: str, message: str) -> None:
+    with pytest.raises(JobError, match=message) as raised:
         check_key(text, "a test")
     assert "canary" not in raised.value.message + str(raised.value.hint)
 
@@ -177,27 +177,27 @@ def test_mistake_around_a_key_is_named_without_the_key(text: str, said: str) -> 
         ("AUTO_START_SCHEDULER", "'true'"),
     ],
 )
-def test_quotes_that_docker_keeps_are_named(name: str, value: str) -> None:
+def test_quotes_that_docker_retains_are_reported(name: str, value: str) -> None:
     with pytest.raises(JobError, match=f"{name} has quotes around its value"):
         read(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["2h", "2 hours", "often", "-1", "1e3", "٣"])
-def test_hours_are_a_number(value: str) -> None:
+def test_interval_hours_must_be_a_number(value: str) -> None:
     with pytest.raises(JobError, match="must be a number of hours") as raised:
         read(SCHEDULER_INTERVAL_HOURS=value)
     assert repr(value) in raised.value.message
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("2", 7200), (" 0.5 ", 1800), (".5", 1800), ("24", 86400)])
-def test_hours_can_have_fractions(value: str, seconds: float) -> None:
+def test_interval_hours_can_be_fractional(value: str, seconds: float) -> None:
     assert read(SCHEDULER_INTERVAL_HOURS=value).jobs["default"].schedule.every == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 5000 + "]" * 5000, '{"a": ' * 300 + "1" + "}" * 300, '{"a": ' + "9" * 5000 + "}"]
 )
-def test_inputs_that_no_encoder_takes_are_a_mistake_of_the_configuration(text: str) -> None:
+def test_inputs_that_json_cannot_encode_are_a_configuration_error(text: str) -> None:
     with pytest.raises(JobError) as raised:
         read(DIFY_INPUTS=text)
     assert raised.value.outcome is Outcome.CONFIG

@@ -1,4 +1,4 @@
-"""The config file: layers, merging, mistakes with their lines."""
+"""Loading the config: layers, merging, errors with line numbers."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from dify_job.messages.errors import JobError
 from tests.support.config_files import config
 
 
-def mistake(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(JobError) as raised:
         pick_all(load_config(path, environ={}), [])
     assert raised.value.outcome is Outcome.CONFIG
     return raised.value.message
 
 
-def test_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> None:
+def test_job_overrides_defaults_and_flags_override_both(tmp_path: Path) -> None:
     path = config(tmp_path, '[defaults]\ntimeout = "1h"\nmode = "blocking"\n[jobs.a]\ntimeout = "5min"\n')
     job = load_config(path, environ={}).jobs["a"]
     assert (job.timeout, job.mode) == (300, "blocking")
@@ -31,7 +31,7 @@ def test_job_wins_over_the_defaults_and_flags_over_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["api_key_file", "api_key_credential", "ca_file"])
-def test_relative_path_counts_from_the_directory_of_the_config(
+def test_relative_path_is_relative_to_the_directory_of_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config(tmp_path, f'[jobs.a]\n{name} = "secrets/x"\n')
@@ -44,9 +44,7 @@ def test_relative_path_counts_from_the_directory_of_the_config(
 
 
 @pytest.mark.parametrize("written", ['api_key_file = "/srv/key"\nevery = "1h"', ""])
-def test_key_or_schedule_of_the_flags_replaces_the_one_below_whatever_its_kind(
-    tmp_path: Path, written: str
-) -> None:
+def test_key_or_schedule_of_the_flags_replaces_any_kind_in_the_config(tmp_path: Path, written: str) -> None:
     (tmp_path / "c.toml").write_text(f"[jobs.default]\n{written}\n")
     path, environ = (tmp_path / "c.toml", {}) if written else (None, {"DIFY_API_KEY": "app-below-0123456789"})
     job = pick(load_config(path, environ=environ, flags={"api_key_env": "K", "cron": "5 * * * *"}), None)
@@ -75,7 +73,7 @@ def test_config_d_is_merged_key_by_key_in_lexical_order(tmp_path: Path) -> None:
     assert list(loaded.jobs) == ["a", "new"]
 
 
-def test_what_a_later_file_replaced_has_no_origin_any_more(tmp_path: Path) -> None:
+def test_replaced_setting_has_the_origin_of_its_replacement(tmp_path: Path) -> None:
     path = config(
         tmp_path,
         '[jobs.a]\ncron = "0 7 * * *"\napi_key_file = "/k"\n',
@@ -88,7 +86,7 @@ def test_what_a_later_file_replaced_has_no_origin_any_more(tmp_path: Path) -> No
     assert str(job.key.origin) == f"{tmp_path}/config.d/a.toml:3"
 
 
-def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Path) -> None:
+def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> None:
     path = config(tmp_path, "", **{"a": '[jobs.a]\nevery = "2h"\n', "a.schedule": '[jobs.a]\nevery = "3h"\n'})
     assert load_config(path, environ={}).jobs["a"].schedule.every == 10800
 
@@ -118,20 +116,20 @@ def test_own_files_of_config_d_come_after_a_persons_of_the_same_job(tmp_path: Pa
         ("[jobs.a\n", "is not TOML"),
     ],
 )
-def test_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+def test_error_is_reported_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
     path = config(tmp_path, text)
-    assert words in mistake(path)
-    assert str(path) in mistake(path)
+    assert words in error_of(path)
+    assert str(path) in error_of(path)
 
 
 @pytest.mark.parametrize("line", ["every = 1h", "timezone = Asia/Shanghai", "run_as = reports"])
-def test_text_without_its_quotes_is_what_the_hint_is_about(tmp_path: Path, line: str) -> None:
+def test_missing_quotes_are_explained_by_the_hint(tmp_path: Path, line: str) -> None:
     with pytest.raises(JobError, match="at line 2, column") as raised:
         load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
     assert (raised.value.hint or "").startswith("texts stand in quotes")
 
 
-def test_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line(tmp_path: Path) -> None:
+def test_windows_encoding_is_read_and_other_bytes_are_reported_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b'\xef\xbb\xbf[jobs.a]\r\nevery = "2h"\r\n')
     assert load_config(path, environ={}).jobs["a"].schedule.every == 7200
@@ -139,15 +137,15 @@ def test_file_of_windows_is_read_and_one_of_another_encoding_named_with_its_line
     env.write_bytes(b"\xef\xbb\xbfSCHEDULER_INTERVAL_HOURS=2\r\n")
     assert load_config(env_file=env, environ={}).jobs["default"].schedule.every == 7200
     path.write_bytes(b'[jobs.a]\ndescription = "caf\xe9"\n')
-    assert f"{path}:2 is not UTF-8" in mistake(path)
+    assert f"{path}:2 is not UTF-8" in error_of(path)
 
 
-def test_all_mistakes_of_all_files_are_named_together(tmp_path: Path) -> None:
+def test_errors_of_all_files_are_reported_together(tmp_path: Path) -> None:
     path = config(tmp_path, "[jobs.a]\nfoo = 1\nmode = 2\n", x="[jobs.b]\nbar = 1\n")
-    assert len(mistake(path).splitlines()) == 3
+    assert len(error_of(path).splitlines()) == 3
 
 
-def test_pick_wants_a_name_where_there_are_several(tmp_path: Path) -> None:
+def test_pick_needs_a_name_if_there_are_several_jobs(tmp_path: Path) -> None:
     loaded = load_config(config(tmp_path, "[jobs.daily]\n[jobs.weekly]\n"), environ={})
     for name, outcome, words in (
         (None, Outcome.USAGE, "several"),
@@ -159,7 +157,7 @@ def test_pick_wants_a_name_where_there_are_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [
         ("http://localhost", "http://localhost/v1"),
         ("http://localhost/v1/", "http://localhost/v1"),
@@ -168,27 +166,27 @@ def test_pick_wants_a_name_where_there_are_several(tmp_path: Path) -> None:
         ("http://[::1]:5001//v1//", "http://[::1]:5001/v1"),
     ],
 )
-def test_base_url_is_taken_with_or_without_v1(tmp_path: Path, written: str, meant: str) -> None:
+def test_base_url_is_accepted_with_or_without_v1(tmp_path: Path, written: str, expected: str) -> None:
     assert (
         load_config(config(tmp_path, f'[jobs.a]\nbase_url = "{written}"\n'), environ={}).jobs["a"].base_url
-        == meant
+        == expected
     )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the rule is root's")
 @pytest.mark.parametrize("owner", ["another user", "others can write"])
-def test_root_refuses_a_config_that_others_can_change(tmp_path: Path, owner: str) -> None:
+def test_root_rejects_a_config_that_others_can_change(tmp_path: Path, owner: str) -> None:
     path = config(tmp_path, "[jobs.a]\n")
     if owner == "another user":
         os.chown(path, 65534, 65534)
-        assert "belongs to user 65534" in mistake(path)
+        assert "belongs to user 65534" in error_of(path)
     else:
         path.chmod(0o666)
-        assert "can be written by others" in mistake(path)
+        assert "can be written by others" in error_of(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to root alone a config must be root's")
-def test_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path: Path) -> None:
+def test_pasted_fix_makes_a_rejected_config_readable(tmp_path: Path) -> None:
     path = config(tmp_path, "[jobs.a]\n")
     path.chmod(0o666)
     path.parent.chmod(0o777)
@@ -200,7 +198,7 @@ def test_mend_of_a_config_that_others_can_change_pasted_lets_it_be_read(tmp_path
     assert load_config(path, environ={}).jobs
 
 
-def test_reading_a_config_imports_nothing_that_a_run_does_not_need(tmp_path: Path) -> None:
+def test_loading_a_config_imports_no_unneeded_modules(tmp_path: Path) -> None:
     path = config(tmp_path, '[jobs.a]\ntimeout = "5min"\n')
     code = (
         "import sys, dify_job.cli; from pathlib import Path; from dify_job.config.loader import load_config;"

@@ -1,4 +1,4 @@
-"""What is advised for a refused file takes nothing from its owner."""
+"""Fixes for files with wrong permissions never take a file from its owner."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ DANA = 4242
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home of dana, who owns all files in it."""
+    """Home directory of the user dana, who owns all files in it."""
     place = tmp_path / "dana"
     place.mkdir()
     plain = Path.stat
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_key_in_the_home_of_another_user_is_copied_and_stays_theirs(home: Path) -> None:
+def test_fix_for_a_key_in_another_home_is_a_copy(home: Path) -> None:
     key = home / "k.key"
     key.write_text("app-x")
     fix = permission_fix(key, private=True)
@@ -45,7 +45,7 @@ def test_key_in_the_home_of_another_user_is_copied_and_stays_theirs(home: Path) 
     assert "chmod" not in fix
 
 
-def test_home_itself_is_never_given_away(home: Path) -> None:
+def test_fix_never_changes_the_owner_of_a_home(home: Path) -> None:
     key = home / "k.key"
     key.write_text("app-x")
     key.chmod(0o600)
@@ -53,7 +53,7 @@ def test_home_itself_is_never_given_away(home: Path) -> None:
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_mounted_secret_is_mounted_otherwise(
+def test_fix_for_a_mounted_secret_is_a_mount_option(
     private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(permissions, "_SECRET_MOUNTS", (tmp_path,))
@@ -65,7 +65,7 @@ def test_mounted_secret_is_mounted_otherwise(
     assert "mode 0400" in fix
 
 
-def test_own_file_is_closed_by_one_command(tmp_path: Path) -> None:
+def test_fix_for_an_own_file_is_one_chmod(tmp_path: Path) -> None:
     key = tmp_path / "a b.key"
     key.write_text("app-x")
     key.chmod(0o644)

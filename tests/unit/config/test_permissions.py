@@ -1,4 +1,4 @@
-"""Whether others can write a file: a group without other members is not others."""
+"""Files that others can write: a group without other members does not count as others."""
 
 import grp
 import os
@@ -15,7 +15,7 @@ OWNER, OTHER, GROUP = 61000, 61001, 62000
 
 
 class Accounts:
-    """The users and groups of a machine, in place of the real ones."""
+    """Fake users and groups of the machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.users = {"dana": (OWNER, GROUP), "eve": (OTHER, OTHER), "root": (0, 0)}
@@ -53,39 +53,37 @@ def fault(tmp_path: Path, mode: int, *, private: bool = False) -> str | None:
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o660, 0o644])
-def test_private_group_may_write(accounts: Accounts, tmp_path: Path, mode: int) -> None:
+def test_private_group_can_write(accounts: Accounts, tmp_path: Path, mode: int) -> None:
     accounts.members = ["dana", "root"]
     assert fault(tmp_path, mode) is None
 
 
-def test_world_may_not_write(accounts: Accounts, tmp_path: Path) -> None:
+def test_world_writable_is_rejected(accounts: Accounts, tmp_path: Path) -> None:
     assert accounts.members == []
     assert fault(tmp_path, 0o666) == "can be written by others"
 
 
-def test_group_with_another_member_is_others(accounts: Accounts, tmp_path: Path) -> None:
+def test_group_with_another_member_counts_as_others(accounts: Accounts, tmp_path: Path) -> None:
     accounts.members = ["eve"]
     assert fault(tmp_path, 0o664) == "can be written by others"
-    accounts.members = ["nobody-knows"]
+    accounts.members = ["unknown-user"]
     assert fault(tmp_path, 0o664) == "can be written by others"
 
 
-def test_group_that_is_anothers_primary_one_is_others(accounts: Accounts, tmp_path: Path) -> None:
+def test_primary_group_of_another_user_counts_as_others(accounts: Accounts, tmp_path: Path) -> None:
     accounts.users["eve"] = (OTHER, GROUP)
     assert fault(tmp_path, 0o664) == "can be written by others"
 
 
-def test_primary_group_of_another_name_may_have_members_that_nobody_lists(
-    accounts: Accounts, tmp_path: Path
-) -> None:
+def test_primary_group_of_another_name_counts_as_others(accounts: Accounts, tmp_path: Path) -> None:
     accounts.group = "domain users"
     assert fault(tmp_path, 0o664) == "can be written by others"
-    accounts.users["dana"] = (OWNER, 61000)  # it is not her primary group, so its members are listed
+    accounts.users["dana"] = (OWNER, 61000)  # not the primary group, so /etc/group lists all members
     accounts.members = ["dana"]
     assert fault(tmp_path, 0o664) is None
 
 
-def test_access_control_list_may_name_others(
+def test_access_control_list_counts_as_others(
     accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert accounts.members == []
@@ -93,13 +91,13 @@ def test_access_control_list_may_name_others(
     assert fault(tmp_path, 0o664) == "can be written by others"
 
 
-def test_no_group_reads_a_private_file(accounts: Accounts, tmp_path: Path) -> None:
+def test_private_file_must_not_be_group_readable(accounts: Accounts, tmp_path: Path) -> None:
     assert accounts.members == []
     assert fault(tmp_path, 0o640, private=True) == "can be read by others"
     assert fault(tmp_path, 0o600, private=True) is None
 
 
-def test_place_where_a_key_could_be_replaced_is_refused_with_the_command(tmp_path: Path) -> None:
+def test_directory_in_which_a_key_can_be_replaced_is_rejected_with_a_fix(tmp_path: Path) -> None:
     place = tmp_path / "open dir"
     place.mkdir()
     place.chmod(0o777)

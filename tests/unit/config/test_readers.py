@@ -1,4 +1,4 @@
-"""Values are judged where they are read, whatever they are for."""
+"""Parsers of configuration values reject invalid values."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def test_every_time_span_needs_a_unit(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [*SPANS, "retry.max_wait"])
-def test_unit_for_months_alone_is_ambiguous(key: str) -> None:
+def test_upper_case_m_is_ambiguous(key: str) -> None:
     for value in ("30M", "1h 30M", "30 M"):
         with pytest.raises(ValueError, match="30min for minutes or 30month for months"):
             read(key, value)
@@ -36,19 +36,19 @@ def test_unit_for_months_alone_is_ambiguous(key: str) -> None:
 
 
 @pytest.mark.parametrize("value", [True, [], {}, "", "soon", "-1s", -5, float("inf"), "1e400s", "1h!", "٣h"])
-def test_what_is_no_time_span_is_refused(value: Any) -> None:
+def test_invalid_time_span_is_rejected(value: Any) -> None:
     with pytest.raises(ValueError, match=r"must|is |no "):
         timespan(value)
 
 
-def test_nothing_needs_no_unit() -> None:
+def test_zero_needs_no_unit() -> None:
     assert [float(timespan(zero)) for zero in (0, "0", "0s")] == [0, 0, 0]
     with pytest.raises(ValueError, match="more than 0 s"):
         FIELDS["timeout"](0)
 
 
 @pytest.mark.parametrize("text", ["100d", "90min", "1h 30min", "2w", "36h", "1month", "1500ms", "0.5h"])
-def test_time_span_is_shown_as_it_was_written(text: str) -> None:
+def test_time_span_is_shown_as_written(text: str) -> None:
     span = timespan(text)
     assert timespan_text(span) == text
     assert timespan(span) is span
@@ -84,13 +84,13 @@ CONTROL = ("a\nb", "a\rb", "a\0b", "a\x1b[0m", "a\x85b", "a\u2028b", "a\udc80b")
     ["api_key_file", "api_key_credential", "api_key_env", "workflow_id", "end_user", "ca_file", "console_url",
      "log_file", "run_as", "calendar", "cron", "timezone", "base_url"],
 )  # fmt: skip
-def test_no_value_can_begin_a_line_of_its_own(key: str, value: str) -> None:
+def test_value_cannot_contain_a_line_break(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"must|is |no "):
         FIELDS[key](f"/{value}")
 
 
 @pytest.mark.parametrize("value", CONTROL)
-def test_no_value_in_a_table_can_begin_a_line_of_its_own(value: str) -> None:
+def test_value_in_a_table_cannot_contain_a_line_break(value: str) -> None:
     for key, table in (
         ("output", {"file": f"/srv/{value}"}),
         ("files", {"x": f"/srv/{value}"}),
@@ -125,13 +125,13 @@ def test_no_value_in_a_table_can_begin_a_line_of_its_own(value: str) -> None:
         "1000",
     ],
 )
-def test_what_is_no_user_name_is_refused(name: str) -> None:
+def test_invalid_user_name_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=r"must|is |no "):
         FIELDS["run_as"](name)
 
 
 @pytest.mark.parametrize("name", ["reports", "_apt", "john.doe", "svc-1", "7up", "machine$", "a@b.example"])
-def test_user_name_is_taken(name: str) -> None:
+def test_valid_user_name_is_accepted(name: str) -> None:
     assert FIELDS["run_as"](name) == name
 
 
@@ -146,19 +146,19 @@ def test_user_name_is_taken(name: str) -> None:
         "https://dify.example.com/v1?key=app-canary-0123456789",
     ],
 )
-def test_key_in_place_of_an_address_is_refused_and_not_shown(value: str) -> None:
+def test_key_as_base_url_is_rejected_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match=r"address|user or password") as raised:
         FIELDS["base_url"](value)
     assert "canary" not in str(raised.value)
 
 
-def test_key_in_place_of_a_variables_name_is_refused_and_not_shown() -> None:
+def test_key_as_variable_name_is_rejected_and_not_shown() -> None:
     for value in ("app-canary-0123456789", "$KEY", "A B", "1A"):
         with pytest.raises(ValueError, match="name of an environment variable") as raised:
             FIELDS["api_key_env"](value)
         assert "canary" not in str(raised.value)
 
 
-def test_title_of_several_lines_is_one_line() -> None:
+def test_multi_line_title_becomes_one_line() -> None:
     assert FIELDS["description"]("Daily\n  report\n") == "Daily report"
     assert FIELDS["description"]("a\x1b]0;x\x07\0") == "a\ufffd]0;x\ufffd\ufffd"

@@ -1,4 +1,4 @@
-"""Where a key comes from, and who may read it."""
+"""Sources of the API key, and permissions of key files."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def test_key_file_is_read(key_file: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["file", "credential"])
-def test_byte_order_mark_of_a_windows_editor_is_no_part_of_the_key(key_file: Path, place: str) -> None:
+def test_byte_order_mark_is_no_part_of_the_key(key_file: Path, place: str) -> None:
     content = "\ufeffapp-secret-canary-1\r\n".encode()
     key_file.write_bytes(content)
     environ = {}
@@ -40,7 +40,9 @@ def test_byte_order_mark_of_a_windows_editor_is_no_part_of_the_key(key_file: Pat
     assert read_key(job_with(key_file), environ) == Secret("app-secret-canary-1")
 
 
-def test_credential_wins_and_its_mode_is_not_checked(key_file: Path, tmp_path: Path) -> None:
+def test_credential_overrides_the_key_file_and_its_mode_is_not_checked(
+    key_file: Path, tmp_path: Path
+) -> None:
     credential = tmp_path / "credentials" / "dify-job.a.api_key"
     credential.parent.mkdir()
     credential.write_text("app-credential")
@@ -50,7 +52,7 @@ def test_credential_wins_and_its_mode_is_not_checked(key_file: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["dify-job.a.api_key", "api_key"])
-def test_credential_that_cannot_be_read_is_told_and_nothing_takes_its_place(
+def test_unreadable_credential_is_an_error_without_fallback(
     key_file: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "credentials" / name).mkdir(parents=True)
@@ -90,7 +92,7 @@ def _missing(path: Path) -> None:
         (_missing, "No such file"),
     ],
 )
-def test_key_file_that_is_not_secret_is_refused(key_file: Path, spoil: object, words: str) -> None:
+def test_key_file_that_is_not_private_is_rejected(key_file: Path, spoil: object, words: str) -> None:
     assert callable(spoil)
     spoil(key_file)
     with pytest.raises(JobError, match=words) as raised:
@@ -104,14 +106,16 @@ def _given_away(path: Path) -> None:
     os.chown(path, 65534, 65534)
 
 
-def _in_strange_open_directory(path: Path) -> None:
+def _in_open_directory_of_another_user(path: Path) -> None:
     path.parent.chmod(0o757)
     os.chown(path.parent, 65534, 65534)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("spoil", [_readable, _in_open_directory, _given_away, _in_strange_open_directory])
-def test_mend_of_a_key_file_pasted_lets_it_be_read(key_file: Path, spoil: object) -> None:
+@pytest.mark.parametrize(
+    "spoil", [_readable, _in_open_directory, _given_away, _in_open_directory_of_another_user]
+)
+def test_pasted_fix_makes_a_rejected_key_file_readable(key_file: Path, spoil: object) -> None:
     assert callable(spoil)
     spoil(key_file)
     with pytest.raises(JobError) as raised:
@@ -120,13 +124,13 @@ def test_mend_of_a_key_file_pasted_lets_it_be_read(key_file: Path, spoil: object
     assert read_key(job_with(key_file), {})
 
 
-def test_sticky_directory_is_fine(key_file: Path) -> None:
+def test_sticky_directory_is_accepted(key_file: Path) -> None:
     key_file.parent.chmod(0o1777)
     assert read_key(job_with(key_file), {})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_key_file_of_another_user_is_refused(key_file: Path) -> None:
+def test_key_file_of_another_user_is_rejected(key_file: Path) -> None:
     os.chown(key_file, 65534, 65534)
     with pytest.raises(JobError, match="belongs to user 65534"):
         read_key(job_with(key_file), {})
@@ -135,42 +139,42 @@ def test_key_file_of_another_user_is_refused(key_file: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\n", "a b", "a\nb", "app-x\n\n", "app-é", "app-x\0", "Bearer app-secret-canary-1", " app-x"]
 )
-def test_key_that_would_break_the_header_is_refused_and_not_shown(text: str) -> None:
+def test_key_that_would_break_the_header_is_rejected_and_not_shown(text: str) -> None:
     with pytest.raises(JobError) as raised:
         check_key(text, "a test")
     assert "canary" not in raised.value.message + (raised.value.hint or "")
 
 
-def test_job_without_a_key_says_where_to_put_it() -> None:
+def test_job_without_a_key_is_reported_with_the_settings_for_it() -> None:
     with pytest.raises(JobError, match="has no API key") as raised:
         read_key(load_config(environ={}).jobs["default"], {})
     assert "DIFY_API_KEY" in (raised.value.hint or "")
-    # A variable would change nothing for a job of a configuration file.
+    # A variable has no effect on a job of a configuration file.
     with pytest.raises(JobError, match="has no API key") as raised:
         read_key(Job(name="a", base_url="", key=KeySource()), {})
     assert (raised.value.hint or "").startswith("dify-job secret set a")
 
 
-def test_secret_does_not_show_itself() -> None:
+def test_secret_is_masked_when_printed() -> None:
     secret = Secret("app-secret-canary-1")
     job = Job(name="a", base_url="", key=KeySource(inline=secret))
     assert "canary" not in f"{secret} {secret!r} {job!r} {secret:}"
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600])
-def test_key_file_may_be_read_by_its_owner_alone(key_file: Path, mode: int) -> None:
+def test_key_file_readable_by_its_owner_is_accepted(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
     assert read_key(job_with(key_file), {})
 
 
 @pytest.mark.parametrize("mode", [0o440, 0o640, 0o604, 0o660, 0o666])
-def test_key_file_that_a_group_or_the_world_reads_is_refused(key_file: Path, mode: int) -> None:
+def test_key_file_readable_by_group_or_world_is_rejected(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
     with pytest.raises(JobError, match="by others"):
         read_key(job_with(key_file), {})
 
 
-def test_link_to_a_key_file_is_judged_by_where_it_leads(key_file: Path, tmp_path: Path) -> None:
+def test_symlink_to_a_key_file_is_checked_at_its_target(key_file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.key"
     link.symlink_to(key_file)
     assert read_key(job_with(link), {})
@@ -187,7 +191,7 @@ def test_link_to_a_key_file_is_judged_by_where_it_leads(key_file: Path, tmp_path
 
 
 @pytest.mark.parametrize("source", ["file", "environment", "inline"])
-def test_credential_wins_over_every_other_source(key_file: Path, tmp_path: Path, source: str) -> None:
+def test_credential_overrides_every_other_source(key_file: Path, tmp_path: Path, source: str) -> None:
     directory = tmp_path / "credentials"
     directory.mkdir()
     (directory / "api_key").write_text("app-credential\n")

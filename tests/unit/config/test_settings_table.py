@@ -1,4 +1,4 @@
-"""What is made from the settings table agrees with it."""
+"""Everything generated from the settings table agrees with it."""
 
 import tomllib
 from pathlib import Path
@@ -62,7 +62,7 @@ def given(setting: Setting) -> str:
     return f"{setting.name} = {toml(VALUES[setting.name])}"
 
 
-def test_every_key_has_a_value_to_try_and_a_place_in_the_job() -> None:
+def test_every_key_has_a_test_value_and_a_field_of_the_job() -> None:
     assert list(VALUES) == [setting.name for setting in SETTINGS] == list(FIELDS)
     places = {*Job._fields} - {"name", "key", "schedule", "origins"}
     places |= {*ScheduleConfig._fields} | set(KEY_KINDS)
@@ -70,16 +70,14 @@ def test_every_key_has_a_value_to_try_and_a_place_in_the_job() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_key_that_reaches_an_installed_file_changes_its_fingerprint_and_no_other_does(
-    setting: Setting, tmp_path: Path
-) -> None:
+def test_only_keys_of_installed_files_change_the_fingerprint(setting: Setting, tmp_path: Path) -> None:
     plain = job_spec(job_with(tmp_path), Path("/c")).fingerprint
     other = job_spec(job_with(tmp_path, given(setting)), Path("/c")).fingerprint
     assert (plain != other) is bool(setting.installed)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> None:
+def test_written_value_is_read_back(setting: Setting, tmp_path: Path) -> None:
     job = job_with(tmp_path, given(setting))
     value = setting.value(job)
     written = tomllib.loads(f"value = {toml(setting.write(value))}")["value"]
@@ -93,7 +91,7 @@ def test_value_is_written_as_it_is_read(setting: Setting, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_manual_tells_the_default_that_there_is(setting: Setting, tmp_path: Path) -> None:
+def test_manual_has_the_effective_default(setting: Setting, tmp_path: Path) -> None:
     default = setting.value(job_with(tmp_path))
     if isinstance(default, (str, float)) and not isinstance(default, bool) and default:
         assert f"`{setting.write(default)}`" in setting.text

@@ -19,13 +19,13 @@ def body_of(*pieces: bytes) -> bytes:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 300)))
-def test_body_comes_back_whole_however_it_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+def test_body_is_decoded_from_any_pieces(bodies: list[bytes], cuts: list[int]) -> None:
     stream = chunked(*bodies)
     edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     assert body_of(*(stream[a:b] for a, b in itertools.pairwise(edges))) == b"".join(bodies)
 
 
-def test_every_cut_and_single_bytes_with_an_extension_and_a_trailer() -> None:
+def test_extension_and_trailer_are_parsed_at_every_cut() -> None:
     stream = (
         chunked(b"a" * 17, b"\r\n\r\n0\r\n", b"end", extension=b"; name=value") + b"Expires: never\r\n\r\n"
     )
@@ -34,7 +34,7 @@ def test_every_cut_and_single_bytes_with_an_extension_and_a_trailer() -> None:
     assert body_of(*(stream[i : i + 1] for i in range(len(stream)))) == b"a" * 17 + b"\r\n\r\n0\r\nend"
 
 
-def test_what_has_come_of_a_chunk_is_given_at_once() -> None:
+def test_received_part_of_a_chunk_is_returned_at_once() -> None:
     chunks = Chunks()
     assert chunks.feed(b"10\r\nhalf") == b"half"
     assert chunks.feed(b" of it") == b" of it"
@@ -42,7 +42,7 @@ def test_what_has_come_of_a_chunk_is_given_at_once() -> None:
 
 
 @pytest.mark.parametrize("end", [b"0\r\n", b"0\n", b"0; last\r\n", b"000\r\nTrailer: 1\r\n\r\n"])
-def test_last_chunk_ends_it_before_its_trailer(end: bytes) -> None:
+def test_last_chunk_ends_the_body_before_the_trailer(end: bytes) -> None:
     chunks = Chunks()
     assert chunks.feed(b"1\r\nx\r\n" + end) == b"x"
     assert chunks.ended
@@ -51,14 +51,14 @@ def test_last_chunk_ends_it_before_its_trailer(end: bytes) -> None:
 @pytest.mark.parametrize(
     "stream", [b"zz\r\nx", b"-1\r\nx", b"\r\n", b"3\r\nabcdef", b"1\r\nx22\r\n", b"x" * 70_000]
 )
-def test_what_is_not_chunked_is_refused(stream: bytes) -> None:
+def test_invalid_chunk_is_rejected(stream: bytes) -> None:
     chunks = Chunks()
     with pytest.raises(ValueError, match=r"chunk|int"):
         chunks.feed(stream + b"\r\n" * (len(stream) < 100))
 
 
-def test_one_large_chunk_is_not_copied() -> None:
-    """20 MB in pieces of 64 KiB: each piece is given as it is, so the cost does not grow with the chunk."""
+def test_large_chunk_is_not_copied() -> None:
+    """20 MB in pieces of 64 KiB: each piece is returned without a copy, so the cost is linear."""
     chunks = Chunks()
     piece = b"x" * 65536
     assert chunks.feed(b"%x\r\n" % (300 * len(piece))) == b""

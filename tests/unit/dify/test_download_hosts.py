@@ -50,13 +50,13 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
         ("dify.internal", "dify.internal", True),
     ],
 )
-def test_hosts_of_files(server: str, host: str, allowed: bool) -> None:
+def test_allowed_hosts_of_downloads(server: str, host: str, allowed: bool) -> None:
     hosts = DownloadHosts(f"https://{server}/v1", ())
     assert hosts.allows_host(host) is allowed
     assert DownloadHosts(f"https://{server}/v1", (host,)).allows_host(host)
 
 
-def test_name_that_changes_its_address_is_caught_at_the_connection() -> None:
+def test_address_of_the_connection_is_checked() -> None:
     hosts = DownloadHosts("https://dify.example.com/v1", ("inside.example.com",))
     assert hosts.allows_peer("files.example.com", "93.184.215.15")
     assert not hosts.allows_peer("files.example.com", "127.0.0.1")

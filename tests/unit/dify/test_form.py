@@ -13,21 +13,21 @@ RECORDED = [
 
 
 @pytest.mark.parametrize(("version", "name"), RECORDED)
-def test_every_recorded_form_is_read_whole(version: str, name: str) -> None:
+def test_recorded_form_is_parsed_completely(version: str, name: str) -> None:
     recording = load(version, name)
     read = read_parameters(recording.bytes)
     if recording.status != 200:
         assert read is None
         return
     assert read is not None
-    told = json.loads(recording.bytes)["user_input_form"]
+    controls = json.loads(recording.bytes)["user_input_form"]
     assert [(f.kind, f.variable) for f in read.form] == [
-        (k, c["variable"]) for e in told for k, c in e.items()
+        (k, c["variable"]) for e in controls for k, c in e.items()
     ]
     assert read.limits.image == 10 * 1024 * 1024
 
 
-def test_fields_of_the_recorded_echo_app() -> None:
+def test_fields_of_the_recorded_echo_app_are_parsed() -> None:
     read = read_parameters(load("1.14.2", "parameters-echo").bytes)
     assert read is not None
     assert read.field("text") == FormField(
@@ -42,7 +42,7 @@ def test_fields_of_the_recorded_echo_app() -> None:
     assert read.field("nobody") is None
 
 
-def test_file_fields_name_what_they_take_and_the_limits_are_bytes() -> None:
+def test_file_fields_have_types_and_limits_in_bytes() -> None:
     read = read_parameters(load("1.11.2", "parameters-file-small-limit").bytes)
     assert read is not None
     docs = read.field("docs")
@@ -66,11 +66,11 @@ _JSON = st.recursive(
 
 
 @given(form=_JSON, system=_JSON)
-def test_whatever_a_server_says_is_read_or_not_but_never_a_traceback(form: object, system: object) -> None:
+def test_any_json_is_parsed_or_none(form: object, system: object) -> None:
     read = read_parameters(json.dumps({"user_input_form": form, "system_parameters": system}).encode())
     assert (read is not None) == isinstance(form, list)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"user_input_form": {}}', b"[" * 100_000])
-def test_what_is_not_an_answer_of_dify_is_none(body: bytes) -> None:
+def test_response_of_another_server_is_none(body: bytes) -> None:
     assert read_parameters(body) is None

@@ -1,4 +1,4 @@
-"""Whatever JSON or bytes a server sends, it is read or passed over, never a fault of ours."""
+"""Parsing responses: any JSON or bytes are parsed or ignored, and never raise."""
 
 import json
 
@@ -47,15 +47,15 @@ VALUES = st.recursive(
 @given(
     st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=10), st.sampled_from([200, 400, 401, 404, 500])
 )
-def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
-    body = json.dumps(told).encode()
+def test_any_json_is_parsed_or_ignored(value: object, status: int) -> None:
+    body = json.dumps(value).encode()
     event = models.read_event(ServerSentEvent("message", body))
     answer = models.read_answer(body)
     found = models.read_detail(status, body)
     rows = models.read_logs(body, "u")
-    refusal = models.read_error(status, {"X-Version": "1.²"}, body)
+    error = models.read_error(status, {"X-Version": "1.²"}, body)
     runs = [event and event.run, answer, found, *(rows or ())]
-    ends: list[ApiError | WorkflowRun] = [refusal, *(run for run in runs if isinstance(run, WorkflowRun))]
+    ends: list[ApiError | WorkflowRun] = [error, *(run for run in runs if isinstance(run, WorkflowRun))]
     for end in ends:
         result = result_of(decide(end), "j", call_time="", attempts=1, duration=0)
         json.dumps(result.as_json(), allow_nan=True)
@@ -66,7 +66,7 @@ def test_any_json_is_read_or_passed_over(told: object, status: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_passed_over(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_ignored(body: bytes) -> None:
     models.read_event(ServerSentEvent("message", body))
     models.read_answer(body)
     models.read_detail(200, body)
@@ -77,20 +77,20 @@ def test_any_bytes_are_read_or_passed_over(body: bytes) -> None:
 @pytest.mark.parametrize(
     "version", ["", "1", "1.", "x.y", "²", "1.²", "-1.0", "9" * 5000 + ".1", "1.14.2", "v1.2"]
 )
-def test_version_that_is_none_is_none(version: str) -> None:
-    told = models.version_of({"X-Version": version})
-    assert told == ((1, 14) if version == "1.14.2" else None)
+def test_invalid_version_is_none(version: str) -> None:
+    parsed = models.version_of({"X-Version": version})
+    assert parsed == ((1, 14) if version == "1.14.2" else None)
 
 
 @pytest.mark.parametrize("run_id", ["", " ", "a b", "x\n", "é", "a" * 256, 5, None, {"a": 1}])
-def test_what_cannot_stand_in_a_path_is_no_id(run_id: object) -> None:
+def test_invalid_run_id_is_none(run_id: object) -> None:
     body = json.dumps({"event": "node_started", "workflow_run_id": run_id, "task_id": run_id}).encode()
     event = models.read_event(ServerSentEvent("message", body))
     assert event is not None
     assert (event.run_id, event.task_id) == (None, None)
 
 
-def test_numbers_that_json_does_not_have_are_null() -> None:
+def test_nan_and_infinity_are_null() -> None:
     run = models.read_detail(
         200,
         b'{"id": "r", "status": "succeeded", "outputs": {"a": NaN, "b": -Infinity}, "total_tokens": 1e999}',
@@ -99,7 +99,7 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
     assert (run.outputs, run.total_tokens) == ({"a": None, "b": None}, None)
 
 
-def test_only_difys_own_words_say_that_there_is_no_such_run() -> None:
+def test_only_a_404_of_dify_means_that_the_run_does_not_exist() -> None:
     nulls = b'{"id": null, "status": null}'
     own = b'{"code": "not_found", "message": "Workflow run not found.", "status": 404}'
     assert isinstance(models.read_detail(200, nulls), RunNotFound)
@@ -114,6 +114,6 @@ def test_only_difys_own_words_say_that_there_is_no_such_run() -> None:
         assert models.read_detail(status, body) is None
 
 
-def test_json_of_some_other_service_is_no_refusal_of_difys() -> None:
+def test_json_of_another_service_is_no_api_error() -> None:
     assert models.read_answer(b'{"code": 0, "message": "ok", "data": {}}') is None
     assert isinstance(models.read_answer(b'{"code": "x", "message": "no", "status": 400}'), ApiError)

@@ -1,4 +1,4 @@
-"""The body of an upload: whole however it is read, and read by others as it was meant."""
+"""Encoding the body of an upload: complete for any read sizes, and decodable by other parsers."""
 
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -22,7 +22,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(name=names, content=st.binary(max_size=300), sizes=pieces, user=st.text())
-def test_body_is_whole_however_it_is_read(
+def test_body_is_complete_for_any_read_sizes(
     directory: Path, name: str, content: bytes, sizes: list[int], user: str
 ) -> None:
     path = directory / name
@@ -46,7 +46,7 @@ def test_body_is_whole_however_it_is_read(
     path.unlink()
 
 
-def test_file_that_becomes_shorter_is_not_sent_as_a_whole_one(tmp_path: Path) -> None:
+def test_truncated_file_is_not_sent_as_complete(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x" * 1000)
     with Part(path, "text/plain").opened("u") as body:
@@ -56,7 +56,7 @@ def test_file_that_becomes_shorter_is_not_sent_as_a_whole_one(tmp_path: Path) ->
             list(iter(lambda: body.read(100), b""))
 
 
-def test_file_that_grows_is_sent_as_long_as_it_was(tmp_path: Path) -> None:
+def test_growing_file_is_sent_with_its_initial_size(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x")
     with Part(path, "text/plain").opened("u") as body:

@@ -1,4 +1,4 @@
-"""The node at which a run failed, from the recorded streams and from nested ones."""
+"""The failed node of a run, from recorded and from constructed streams."""
 
 import json
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def test_recorded_stream_names_its_failed_node(
 
 @dataclass
 class Script:
-    """Events of a made-up run."""
+    """Builds the events of a run."""
 
     events: list[Event] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def test_node_inside_an_iteration_is_the_cause() -> None:
     assert node == FailedNode(title="inner", type="code", error="no quota")
 
 
-def test_failure_that_an_iteration_went_on_after_is_not_the_cause() -> None:
+def test_failure_that_an_iteration_continued_after_is_not_the_cause() -> None:
     script = Script().node("inner", "node_started", inside="loop")
     script.node("inner", "node_finished", "failed", "one of many", inside="loop")
     script.node("loop", "iteration_completed", "succeeded")
@@ -88,13 +88,13 @@ def test_failure_that_an_iteration_went_on_after_is_not_the_cause() -> None:
     assert node == FailedNode(title="last", type="code", error="disk full")
 
 
-def test_absorbed_failure_is_not_the_cause_of_a_failed_run() -> None:
+def test_handled_failure_is_not_the_cause_of_a_failed_run() -> None:
     script = Script().node("first", "node_finished", "exception", "boom")
     node = script.node("second", "node_finished", "failed", "bang").end("failed", "bang")
     assert node == FailedNode(title="second", type="code", error="bang")
 
 
-def test_time_limit_names_the_node_under_way() -> None:
+def test_time_limit_names_the_running_node() -> None:
     script = Script().node("slow", "node_started")
     node = script.end("failed", "Aborted: Maximum execution time exceeded: 9.10s > 5s")
     assert node == FailedNode(title="slow", type="code")

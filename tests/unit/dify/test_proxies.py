@@ -1,4 +1,4 @@
-"""What goes past a proxy: this machine, and what NO_PROXY names in any form."""
+"""Hosts that bypass a proxy: this machine, and those of NO_PROXY in any form."""
 
 import pytest
 
@@ -43,9 +43,7 @@ from dify_job.dify.transport import no_proxy_to_loopback
         ("http://dify.example.com/v1", "*.example.com:8443,ample.com,10.0.0.0/8,*.org", False),
     ],
 )
-def test_what_goes_past_a_proxy(
-    url: str, no_proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy_is_matched(url: str, no_proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)
     monkeypatch.delenv("no_proxy", raising=False)
     assert bool(no_proxy_to_loopback(url)) is direct

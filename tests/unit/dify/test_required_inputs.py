@@ -1,4 +1,4 @@
-"""The required inputs of an app for which a job gives nothing."""
+"""Required inputs of an app that a job leaves empty."""
 
 import pytest
 
@@ -22,5 +22,5 @@ FORM = (
         ({"topic": "x", "doc": (), "count": 1, "flag": True}, ("doc",)),
     ],
 )
-def test_required_inputs_that_are_empty_are_named(given: dict[str, object], empty: tuple[str, ...]) -> None:
+def test_empty_required_inputs_are_listed(given: dict[str, object], empty: tuple[str, ...]) -> None:
     assert empty_required(FORM, given) == empty

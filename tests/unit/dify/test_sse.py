@@ -14,7 +14,7 @@ def parse(*chunks: bytes) -> list[tuple[str, bytes]]:
     return [(kind, data) for chunk in chunks for kind, data in parser.feed(chunk)]
 
 
-# The examples of the WHATWG page, and what Dify's streams add to them.
+# Examples of the WHATWG specification, and extensions in Dify's streams.
 STREAMS = {
     "the three fields of the stock ticker": (
         b"data: YHOO\ndata: +2\ndata: 10\n\n",
@@ -49,7 +49,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_stream_gives_the_same_events_at_every_cut(name: str) -> None:
+def test_stream_has_the_same_events_at_every_cut(name: str) -> None:
     stream, expected = STREAMS[name]
     assert parse(stream) == expected
     assert parse(*(stream[i : i + 1] for i in range(len(stream)))) == expected
@@ -57,7 +57,7 @@ def test_every_stream_gives_the_same_events_at_every_cut(name: str) -> None:
         assert parse(stream[:cut], stream[cut:]) == expected, cut
 
 
-def test_event_is_given_with_the_first_byte_of_its_line_end() -> None:
+def test_event_is_returned_with_the_first_byte_of_its_line_end() -> None:
     assert parse(b"data: 1\r\r") == [("message", b"1")]
 
 
@@ -70,26 +70,26 @@ def test_event_is_given_with_the_first_byte_of_its_line_end() -> None:
     st.sampled_from([b"\n", b"\r", b"\r\n"]),
     st.lists(st.integers(0, 200)),
 )
-def test_data_comes_back_whole_however_it_is_cut(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
+def test_data_is_decoded_from_any_pieces(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
     stream = b"".join(b"data: " + line + end for line in lines) + end
     edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert parse(*chunks) == [("message", b"\n".join(lines))]
 
 
-def test_one_event_of_20_mb_is_linear_and_whole() -> None:
-    """One buffer grows in place, and is copied once at the end."""
+def test_event_of_20_mb_takes_linear_time() -> None:
+    """One buffer grows in place and is copied once, at the end."""
     parser = Parser(skip=IRRELEVANT_LINES)
     piece = b"x" * 65536
     assert list(parser.feed(b"data: ")) == []
-    kept = parser._line
+    buffer = parser._line
     for _ in range(300):
         assert list(parser.feed(piece)) == []
-        assert parser._line is kept
+        assert parser._line is buffer
     assert list(parser.feed(b"\n\n")) == [("message", piece * 300)]
 
 
-# What can be passed over, and what only looks as if.
+# Lines that can be skipped, and lines that only look like those.
 LINES = st.sampled_from(
     [
         b'data: {"event": "text_chunk", "data": {}}',
@@ -113,16 +113,14 @@ def read(parser: Parser, *chunks: bytes) -> list[Event]:
 
 
 @given(st.lists(LINES, max_size=12), st.sampled_from([b"\n", b"\r", b"\r\n"]), st.lists(st.integers(0, 400)))
-def test_passing_over_changes_no_event_wherever_it_is_cut(
-    lines: list[bytes], end: bytes, cuts: list[int]
-) -> None:
+def test_skipping_changes_no_event_at_any_cut(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
     stream = b"".join(line + end for line in lines)
     edges = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert read(Parser(skip=IRRELEVANT_LINES), *chunks) == read(Parser(), stream)
 
 
-def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_text_chunks_are_neither_split_nor_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     monkeypatch.setattr("dify_job.dify.models.loads_whole", decoded.append)
     event = b'data: {"event": "text_chunk", "data": {"text": "x"}}\n\n'
@@ -136,7 +134,7 @@ def test_chunks_of_text_are_neither_taken_apart_nor_decoded(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("skip", [(), IRRELEVANT_LINES])
-def test_memory_is_flat_over_the_length_of_a_stream(skip: tuple[bytes, ...]) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_stream(skip: tuple[bytes, ...]) -> None:
     block = b'data: {"event": "text_chunk", "data": {"text": "%b"}}\n\n' % (b"x" * 1000) * 60
 
     def peak(blocks: int) -> int:
@@ -151,7 +149,7 @@ def test_memory_is_flat_over_the_length_of_a_stream(skip: tuple[bytes, ...]) -> 
     assert peak(200) < peak(5) + len(block)
 
 
-def test_one_large_event_costs_twice_its_size_at_most() -> None:
+def test_large_event_takes_at_most_twice_its_size_in_memory() -> None:
     size = 8_000_000
     stream = b'data: {"event": "workflow_finished", "x": "%b"}\n\n' % (b"x" * size)
     chunks = [stream[i : i + 65536] for i in range(0, len(stream), 65536)]
@@ -167,7 +165,7 @@ def test_one_large_event_costs_twice_its_size_at_most() -> None:
 
 
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 60_000, b"data:", b"data"])
-def test_all_lines_of_an_event_count(line: bytes) -> None:
+def test_pending_size_counts_all_lines_of_an_event(line: bytes) -> None:
     parser = Parser()
     before = 0
     for _ in range(50):
@@ -196,5 +194,5 @@ def test_all_lines_of_an_event_count(line: bytes) -> None:
         (b"\n" * 5000, Content.OTHER),
     ],
 )
-def test_content_is_known_by_its_first_bytes(head: bytes, content: Content) -> None:
+def test_content_type_is_detected_by_the_first_bytes(head: bytes, content: Content) -> None:
     assert content_of(head) is content

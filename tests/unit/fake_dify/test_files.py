@@ -1,4 +1,4 @@
-"""Uploads of the demo server."""
+"""Uploads of the fake Dify server."""
 
 import pytest
 
@@ -14,6 +14,6 @@ def test_upload_is_visible_to_its_user_and_app(user: str, key: str, visible: boo
     assert bool(uploads.of(user, key).found) is visible
 
 
-def test_upload_of_nobody_is_visible_to_all() -> None:
+def test_upload_without_owner_is_visible_to_all() -> None:
     uploads = Uploads({"id": Upload("a.txt", "text/plain", 1, None, b"x")})
     assert uploads.of("u", "k").found

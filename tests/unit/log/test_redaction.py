@@ -6,7 +6,7 @@ from dify_job import log
 from dify_job.log import redaction
 
 
-def test_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_redacted_in_every_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
     log.hide('a"b\\c d/é', is_key=True)
@@ -20,21 +20,21 @@ def test_secret_is_hidden_in_every_way_of_writing_it(monkeypatch: pytest.MonkeyP
         assert "b%5C" not in log.redact(shown)
 
 
-def test_result_stays_json_whatever_the_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redacted_result_is_valid_json_for_any_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", [])
     monkeypatch.setattr(redaction, "_keys", [])
     for secret in ("true", "null", "1234", "success", "message"):
         log.hide(secret)
     log.hide("app-key-1", is_key=True)
-    told = {
+    value = {
         "success": True,
         "message": "null 1234",
         "n": 1234,
         "deep": [{"app-key-1": "app-key-1"}],
         "x": float("inf"),
     }
-    shown = json.loads(log.as_json(told))
+    shown = json.loads(log.as_json(value))
     assert shown["success"] is True
     assert shown["message"] == "[hidden] [hidden]"
     assert (shown["n"], shown["x"], shown["deep"]) == (1234, None, [{"[hidden]": "[hidden]"}])
-    assert json.loads(log.as_json(told, to_file=True))["message"] == "null 1234"
+    assert json.loads(log.as_json(value, to_file=True))["message"] == "null 1234"

@@ -43,7 +43,9 @@ def test_full_pipe_does_not_block(pipe: tuple[int, int]) -> None:
     assert time.monotonic() - began < 2
     assert writer.lost > 700
     assert not writer.has_room()
-    assert not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK  # other processes share the open file
+    assert (
+        not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    )  # other processes share the open file description
     assert read_all(reader).startswith(b"x" * 999 + b"\n")
 
 

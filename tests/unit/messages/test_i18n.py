@@ -1,4 +1,4 @@
-"""Messages in the reader's language: each has a translation, and nothing else is translated."""
+"""Translation: each message has a translation, and nothing else is translated."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def extracted(tmp_path: Path) -> set[str]:
-    """The messages in the code, as `make messages` extracts them."""
+    """Return the messages in the code, extracted like `make messages`."""
     template = tmp_path / "dify-job.pot"
     command = ["-q", "extract", "-F", "packaging/babel.cfg", "-k", "msg", "-k", "ExitCode:3"]
     pybabel = [sys.executable, "-c", "from babel.messages.frontend import main; main()"]
@@ -48,11 +48,11 @@ def extracted(tmp_path: Path) -> set[str]:
         return {str(message.id) for message in read_po(file) if message.id}
 
 
-def test_catalogue_has_each_message_of_the_code_and_no_other(tmp_path: Path) -> None:
+def test_catalogue_has_exactly_the_messages_of_the_code(tmp_path: Path) -> None:
     assert {str(message.id) for message in CATALOGUE if message.id} == extracted(tmp_path), "make messages"
 
 
-def test_each_message_has_a_translation_that_babel_accepts() -> None:
+def test_every_message_has_a_valid_translation() -> None:
     assert [message.id for message in CATALOGUE if message.id and not message.string] == []
     assert [(message.id, str(error)) for message in CATALOGUE for error in message.check(CATALOGUE)] == []
 
@@ -68,7 +68,7 @@ def test_compiled_catalogue_has_the_same_translations(domain: str) -> None:
             assert translations.gettext(template) == translation
 
 
-def test_message_is_english_text() -> None:
+def test_str_of_a_message_is_english() -> None:
     message = msg("{path} cannot be read: {reason}", path="/k", reason="Permission denied")
     assert message == "/k cannot be read: Permission denied"
     assert json.dumps(message) == '"/k cannot be read: Permission denied"'
@@ -94,7 +94,7 @@ def test_text_of_a_server_is_never_translated(text: str) -> None:
     assert text in i18n.translate(msg("the server could not be reached: {unsent}", unsent=text))
 
 
-def test_redaction_and_one_line_leave_a_message_translatable() -> None:
+def test_redacted_and_shortened_message_is_still_translated() -> None:
     message = msg("the server did not answer")
     assert isinstance(redact(message), Message)
     assert isinstance(one_line(message), Message)
@@ -118,7 +118,7 @@ COMMANDS = dict(commands(cli))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_each_help_page_is_chinese_and_fits_80_columns(path: tuple[str, ...]) -> None:
+def test_help_page_is_chinese_and_fits_80_columns(path: tuple[str, ...]) -> None:
     page = run_in_chinese([*path, "--help"])
     assert page.startswith("用法：")
     assert "选项" in page
@@ -129,7 +129,7 @@ def test_each_help_page_is_chinese_and_fits_80_columns(path: tuple[str, ...]) ->
 
 
 def run_in_chinese(arguments: list[str]) -> str:
-    """What a command prints, in a process of its own: gettext reads the locale once."""
+    """Run a command in a new process, as gettext reads the locale once; return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "dify_job", *arguments],
         env={"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "COLUMNS": "80"},
@@ -141,7 +141,7 @@ def run_in_chinese(arguments: list[str]) -> str:
 
 
 @pytest.mark.usefixtures("chinese")
-def test_exit_table_is_chinese_but_for_its_codes() -> None:
+def test_table_of_exit_codes_is_chinese() -> None:
     page = CliRunner().invoke(cli, ["exit-codes"], terminal_width=200).output
     head, *lines = page.splitlines()
     assert head.split() == ["代码", "结果", "重试？", "情形"]
@@ -180,5 +180,5 @@ def test_wrong_usage_is_reported_in_chinese(arguments: list[str]) -> None:
         ({}, False),
     ],
 )
-def test_locale_of_messages_decides(environ: dict[str, str], chinese: bool) -> None:
+def test_language_follows_the_locale_variables(environ: dict[str, str], chinese: bool) -> None:
     assert i18n.is_chinese(environ) is chinese

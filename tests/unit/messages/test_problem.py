@@ -1,4 +1,4 @@
-"""Commands in messages: each reader sees what they have to type."""
+"""Commands in messages, adapted to the reader."""
 
 import copy
 import pickle
@@ -30,7 +30,7 @@ OTHER_CONFIG = Reader(config_options=("--config", "/srv/my jobs.toml"))
         (("echo", "{x}"), False, ROOT, "echo '{x}'"),
     ],
 )
-def test_command_is_what_the_reader_has_to_type(
+def test_command_is_adapted_to_the_reader(
     argv: tuple[str, ...], needs_root: bool, reader: Reader, typed: str
 ) -> None:
     wanted = command(*argv, needs_root=needs_root)
@@ -38,18 +38,18 @@ def test_command_is_what_the_reader_has_to_type(
     assert for_reader(msg("{command} shows it", command=wanted), reader) == f"{typed} shows it"
 
 
-def test_text_without_commands_stays() -> None:
+def test_text_without_commands_is_unchanged() -> None:
     assert for_reader("dify-job status", BY_SUDO) == "dify-job status"
 
 
-def test_command_can_be_copied() -> None:
+def test_command_survives_copy_and_pickle() -> None:
     one = command("dify-job", "status", needs_root=True)
     for same in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         assert isinstance(same, Command)
         assert (same.argv, same.needs_root, str(same)) == (one.argv, True, "dify-job status")
 
 
-def test_problem_for_programs_is_english_text() -> None:
+def test_problem_in_json_is_english() -> None:
     problem = Problem("key", Severity.FAIL, msg("{path} is missing", path="/k"), command("dify-job", "init"))
     assert problem.for_reader(BY_SUDO).as_json() == {
         "check": "key",

@@ -15,5 +15,5 @@ from dify_job.messages.sanitize import one_line
         ("x" * 2000, "x" * 999 + "…"),
     ],
 )
-def test_servers_words_become_one_line_that_no_terminal_obeys(text: str, line: str) -> None:
+def test_server_text_becomes_one_line_without_control_characters(text: str, line: str) -> None:
     assert one_line(text) == line

@@ -1,4 +1,4 @@
-"""Messages of records: shown in the reader's language, and never more than their English text allows."""
+"""Messages in stored records: translated for the reader, and limited to their English text."""
 
 import json
 from pathlib import Path
@@ -30,13 +30,13 @@ def stored(text: str) -> str:
         msg("succeeded in {seconds} s, {tokens:,} tokens", seconds=1.5, tokens=12345),
     ],
 )
-def test_message_of_a_record_is_the_same_message(text: Message) -> None:
+def test_message_survives_storing(text: Message) -> None:
     found = stored(text)
     assert isinstance(found, Message)
     assert (found, found.template) == (text, text.template)
 
 
-def test_command_of_a_record_is_a_command() -> None:
+def test_command_survives_storing() -> None:
     found = stored(command("dify-job", "doctor", "a", needs_root=True))
     assert isinstance(found, Command)
     assert (found.argv, found.needs_root) == (("dify-job", "doctor", "a"), True)
@@ -65,7 +65,7 @@ def test_record_without_usable_data_shows_its_english_text(data: object) -> None
     assert not isinstance(found, Message)
 
 
-def test_record_is_shown_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_message_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = decide(ApiError(401, "unauthorized", "Access token is invalid"))
     record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).as_record()
     run = RunRecord.of(json.loads(json.dumps(record)))
@@ -80,7 +80,7 @@ def test_record_is_shown_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     assert translate(old.message_text) == run.message
 
 
-def test_values_of_a_record_have_no_secret() -> None:
+def test_stored_values_have_no_secret() -> None:
     log.hide("s3cret-key-1234")
     outcome = decide(ApiError(401, "unauthorized", "no s3cret-key-1234 here"))
     record = result_of(outcome, "a", call_time="", attempts=1, duration=1.0).as_record()

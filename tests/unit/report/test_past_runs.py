@@ -16,11 +16,11 @@ NOW = datetime(2026, 1, 31, 7, 30, tzinfo=UTC)
 
 
 def run(minutes_ago: float, outcome: str = "succeeded", run_id: str | None = None) -> RunRecord:
-    told = record(NOW - timedelta(minutes=minutes_ago), outcome)
-    return RunRecord.of(told | ({"workflow_run_id": run_id} if run_id else {}))
+    fields = record(NOW - timedelta(minutes=minutes_ago), outcome)
+    return RunRecord.of(fields | ({"workflow_run_id": run_id} if run_id else {}))
 
 
-def test_run_that_was_settled_later_stands_at_its_own_time(tmp_path: Path) -> None:
+def test_run_settled_later_is_listed_at_its_start_time(tmp_path: Path) -> None:
     younger, settled = record(NOW - timedelta(minutes=30)), record(NOW - timedelta(hours=1), "unknown")
     write_history(tmp_path, [younger, settled])
     assert [run.outcome for run in job_history("a", tmp_path).runs] == ["unknown", "succeeded"]
@@ -35,7 +35,7 @@ def test_history_of_several_jobs_is_newest_first(tmp_path: Path) -> None:
     assert [one.job for one in newest_first(histories, since=NOW - timedelta(minutes=90))] == ["a"]
 
 
-def test_record_without_a_time_is_the_oldest_and_never_since() -> None:
+def test_record_without_a_time_is_the_oldest_and_in_no_period() -> None:
     undated = RunRecord(call_time="nonsense", outcome="failed", exit_code=80, message="x")
     history = JobHistory("a", Path("/"), (run(5), undated))
     assert newest_first([history])[-1].run is undated
@@ -43,7 +43,7 @@ def test_record_without_a_time_is_the_oldest_and_never_since() -> None:
     assert len(newest_first([history], since=datetime(1, 1, 2, tzinfo=UTC))) == 1
 
 
-def test_two_records_of_one_run_are_one_failure() -> None:
+def test_two_records_of_one_run_count_once() -> None:
     killed, settled = run(60, "killed", "r"), run(60, "failed", "r")
     assert distinct([killed, settled]) == [settled]
     assert failures_since([killed, settled, run(30)], NOW - timedelta(hours=2)) == [settled]
@@ -54,7 +54,7 @@ def test_skips_and_successes_are_no_failures() -> None:
     assert [one.outcome for one in runs if has_failed(one)] == ["timeout", "killed"]
 
 
-def test_history_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_history_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").mkdir()
     unreadable = job_history("a", tmp_path)
     assert unreadable.error is not None

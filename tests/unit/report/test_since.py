@@ -42,12 +42,12 @@ NOW = datetime(2026, 3, 29, 12, 0, tzinfo=BERLIN)  # clocks went forward at 02:0
         ("@1769814000", "2026-01-30T23:00:00+00:00"),
     ],
 )
-def test_times_as_systemd_reads_them(text: str, expected: str) -> None:
+def test_time_is_parsed_like_systemd(text: str, expected: str) -> None:
     assert parse_since(text, NOW, BERLIN) == datetime.fromisoformat(expected)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2026-03-29 12:01", "2027-01-01", "13:00", "@99999999999"])
-def test_time_to_come_is_refused(text: str) -> None:
+def test_future_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is a time to come"):
         parse_since(text, NOW, BERLIN)
 
@@ -58,13 +58,13 @@ def test_time_to_come_is_refused(text: str) -> None:
      "2x", "2026-01-31 07:00 Mars/Phobos", "../../etc/passwd", "@", "@nan",
       "@1e300", "9" * 400 + "d", "--", "\x00"],
 )  # fmt: skip
-def test_other_text_is_refused_with_examples(text: str) -> None:
+def test_invalid_time_is_rejected_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time; write it as yesterday, 2h, 2026-01-31"):
         parse_since(text, NOW, BERLIN)
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_a_past_time_or_refused(text: str) -> None:
+def test_any_text_is_a_past_time_or_rejected(text: str) -> None:
     try:
         at = parse_since(text, NOW, BERLIN)
     except ValueError:
@@ -73,13 +73,13 @@ def test_any_text_is_a_past_time_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, int(NOW.timestamp())))
-def test_time_that_history_prints_is_read_back(seconds: int) -> None:
+def test_time_printed_by_history_is_accepted(seconds: int) -> None:
     at = datetime.fromtimestamp(seconds, UTC)
     assert parse_since(f"{at:%Y-%m-%d %H:%M:%S %Z}", NOW) == at
     assert parse_since(at.isoformat(), NOW) == at
 
 
-def test_without_a_zone_it_is_the_machines() -> None:
+def test_time_without_a_zone_is_in_the_zone_of_the_machine() -> None:
     now = datetime.now(UTC)
     midnight = parse_since("today", now)
     assert midnight.astimezone().strftime("%H:%M:%S") == "00:00:00"

@@ -1,4 +1,4 @@
-"""What `status` shows, 80 columns wide, in both languages."""
+"""Text of `status`: 80 columns, in both languages."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ def text_of(*jobs: JobStatus, **more: Any) -> str:
 
 
 def past(*outcomes: str) -> list[dict[str, Any]]:
-    """Records an hour apart, the last one an hour old."""
+    """Return records one hour apart; the last one is an hour old."""
     return [
         record(NOW - timedelta(hours=len(outcomes) - place), outcome)
         for place, outcome in enumerate(outcomes)
@@ -60,7 +60,7 @@ def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) 
     assert ("未安装" in text) == language.startswith("zh")
 
 
-def test_failing_job_says_why_since_when_and_what_to_do() -> None:
+def test_failing_job_has_reason_time_and_hint() -> None:
     text = text_of(job_status("invoices", past("succeeded", "failed", "failed")))
     assert "✗ invoices  failed (80)  1h " in text
     assert 'failed at "Summarise" (llm): [Errno 111] Connection refused' in text
@@ -69,14 +69,14 @@ def test_failing_job_says_why_since_when_and_what_to_do() -> None:
     assert "       ✓✗✗" in text
 
 
-def test_job_with_a_mistake_in_its_config_is_configured() -> None:
+def test_job_with_an_error_in_its_config_is_configured() -> None:
     row = replace(configured_status("bad", None, NOW), config_error="its configuration has a mistake")
     text = text_of(row)
     assert "neither" not in text
     assert "    dify-job config validate" in text.split("\n")
 
 
-def test_failure_since_yesterday_needs_attention_though_the_last_run_succeeded() -> None:
+def test_recent_failure_needs_attention_even_after_a_success() -> None:
     row = job_status("mails", past("failed", "succeeded"))
     assert (row.health, row.healthy) == (Health.ATTENTION, False)
     text = text_of(row)
@@ -85,7 +85,7 @@ def test_failure_since_yesterday_needs_attention_though_the_last_run_succeeded()
     assert "sudo dify-job history mails --failed --since yesterday" in text
 
 
-def test_worst_are_counted_first() -> None:
+def test_worst_states_are_counted_first() -> None:
     text = text_of(job_status("a", past("failed")), job_status("b", past("succeeded")))
     assert text.startswith("2 jobs: 1 failing, 1 ok  ")
     assert text.split("\n")[0].endswith(f"{NOW.astimezone():%Y-%m-%d %H:%M:%S %Z}")
@@ -110,18 +110,18 @@ def test_running_job_shows_elapsed_and_usual_time() -> None:
         ({"installed": installed("a", enabled=False)}, "not enabled"),
     ],
 )
-def test_each_state_says_what_to_do(more: dict[str, Any], words: str) -> None:
+def test_state_has_a_hint(more: dict[str, Any], words: str) -> None:
     assert words in text_of(job_status("a", past("succeeded"), **more))
 
 
-def test_broken_configuration_is_said_once_on_top() -> None:
+def test_broken_configuration_is_reported_once_at_the_top() -> None:
     rows = [job_status(name, past("succeeded"), config_error="bad key") for name in ("a", "b", "c")]
     text = text_of(*rows, config_errors=(("/c.toml", JobError(Outcome.CONFIG, "/c.toml:3: bad key")),))
     assert text.startswith("! the configuration /c.toml has a mistake: /c.toml:3: bad key\n")
     assert text.count("bad key") == 1
 
 
-def test_colours_are_only_where_the_terminal_has_them() -> None:
+def test_colours_follow_the_terminal() -> None:
     seen = HostStatus(at=NOW, jobs=(job_status("a", past("failed", "succeeded", "unknown")),))
     plain = status_lines(seen, Terminal(columns=80), Reader())
     colourful = status_lines(seen, Terminal(columns=80, colours=True), Reader())
@@ -132,7 +132,7 @@ def test_colours_are_only_where_the_terminal_has_them() -> None:
     assert "".join(ascii_only).isascii()
 
 
-def test_escapes_of_a_state_directory_are_shown_and_not_sent() -> None:
+def test_control_characters_of_a_record_are_escaped() -> None:
     bad = record(NOW - timedelta(hours=1), "failed") | {"outcome": "\x1b[2Jx\x9b", "message": "\x1b]0;x\x07"}
     text = text_of(job_status("a", [bad]))
     assert "\x1b" not in text
@@ -140,7 +140,7 @@ def test_escapes_of_a_state_directory_are_shown_and_not_sent() -> None:
     assert "\\x1b]0;x\\x07" in text
 
 
-def test_json_has_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = host(3)
     english = seen.as_json()
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")

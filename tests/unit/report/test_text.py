@@ -15,13 +15,13 @@ from dify_job.report.text import (
 )
 
 
-def test_chinese_takes_two_columns_and_colour_none() -> None:
+def test_display_width_counts_chinese_as_two_and_colour_as_zero() -> None:
     assert columns_of("任务 a") == 6
     assert columns_of(Terminal(colours=True).paint("任务", Colour.RED)) == 4
     assert columns_of("e\u0301") == 1
 
 
-def test_columns_line_up_whatever_is_in_them() -> None:
+def test_columns_are_aligned_for_any_content() -> None:
     red = Terminal(colours=True).paint("failed", Colour.RED)
     lines = table([["任务", "1"], [red, "22"]], right=[1])
     assert [columns_of(line) for line in lines] == [10, 10]
@@ -29,19 +29,19 @@ def test_columns_line_up_whatever_is_in_them() -> None:
 
 
 @given(st.text(st.sampled_from("ab 任务，。 "), max_size=200), st.integers(4, 40))
-def test_wrapped_lines_fit_and_lose_nothing(text: str, width: int) -> None:
+def test_wrapped_lines_fit_and_have_all_words(text: str, width: int) -> None:
     lines = wrapped(text, width)
     assert "".join("".join(lines).split()) == "".join(text.split())
     longest = max((columns_of(word) for word in text.split()), default=0)
     assert all(columns_of(line) <= max(width, longest) for line in lines)
 
 
-def test_long_word_is_not_broken_so_that_it_can_be_copied() -> None:
+def test_long_word_is_not_broken() -> None:
     word = "5f2c9a1e-8f6c-4f55-8d2c-6a51e1d4b8aa"
     assert f"    {word}" in indented(f"the run {word} failed", 30, 4)
 
 
-def test_control_characters_are_made_visible() -> None:
+def test_control_characters_are_escaped() -> None:
     assert indented("\x1b[2Jred\x9b", 40, 0) == ["\\x1b[2Jred\\x9b"]
 
 
@@ -53,7 +53,7 @@ def test_age_is_short(seconds: float, text: str) -> None:
     assert age_text(seconds) == text
 
 
-def test_colours_and_symbols_are_for_who_can_show_them() -> None:
+def test_colours_and_symbols_follow_the_terminal() -> None:
     assert Terminal().paint("x", Colour.RED) == "x"
     assert Terminal(utf8=False).symbol("✓", "+") == "+"
     assert has_utf8({"LANG": "zh_CN.utf8"})

@@ -1,4 +1,4 @@
-"""run_workflow as a Python program uses it: quiet, typed, and the same function as the command."""
+"""run_workflow in a Python program: prints nothing, is typed, and is the function of the command."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_program_gets_a_result_and_nothing_else_happens(
+def test_run_workflow_returns_a_result_without_side_effects(
     config: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -48,7 +48,7 @@ def test_program_gets_a_result_and_nothing_else_happens(
     assert logging.getLogger().handlers == root
 
 
-def test_it_works_in_a_thread_and_frees_the_lock_when_it_returns(config: Path, tmp_path: Path) -> None:
+def test_run_workflow_in_a_thread_releases_the_lock_when_it_returns(config: Path, tmp_path: Path) -> None:
     results = []
     thread = threading.Thread(target=lambda: results.append(run_workflow(config=config)))
     thread.start()
@@ -67,7 +67,7 @@ def test_it_works_in_a_thread_and_frees_the_lock_when_it_returns(config: Path, t
         ("a", {"state": "none"}, Outcome.UNREACHABLE),
     ],
 )
-def test_what_is_wrong_is_a_result_and_not_an_exception(
+def test_error_is_a_result_and_not_an_exception(
     config: Path, job: str, settings: dict[str, object], outcome: Outcome
 ) -> None:
     result = run_workflow(job, config=config, **settings)  # type: ignore[arg-type] # one of them is wrong
@@ -75,15 +75,15 @@ def test_what_is_wrong_is_a_result_and_not_an_exception(
     assert result.message
 
 
-def test_what_ended_before_its_turn_is_kept_as_the_last_result(config: Path, tmp_path: Path) -> None:
+def test_error_before_the_run_is_stored_as_the_last_result(config: Path, tmp_path: Path) -> None:
     run_workflow("a", config=config, output={"file": "/no/such/directory/file"})
     assert (JobState(tmp_path / "state").read("last.json") or {})["outcome"] == "cannot-write"
 
 
-def test_importing_the_package_imports_nothing_of_it() -> None:
+def test_importing_the_package_imports_no_modules_of_it() -> None:
     code = "import sys, dify_job; print([name for name in sys.modules if name.startswith('dify_job.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert dify_job.__all__ == ["JobError", "Outcome", "Result", "run_workflow"]
     with pytest.raises(AttributeError, match="no attribute 'run_it'"):
-        dify_job.run_it  # type: ignore[attr-defined] # noqa: B018 - the look-up is the test
+        dify_job.run_it  # type: ignore[attr-defined] # noqa: B018 - the attribute access is the test

@@ -1,4 +1,4 @@
-"""Inputs as the form asks for them, against the forms that real servers gave."""
+"""Conversion of inputs to the types of the form, with forms of recorded servers."""
 
 import json
 import math
@@ -42,16 +42,16 @@ def form_of(version: str) -> Parameters:
     return parameters
 
 
-def test_every_generation_of_forms_is_there() -> None:
+def test_forms_of_all_versions_are_recorded() -> None:
     assert {VERSIONS[version] < (1, 12) for version in FORMS} == {True, False}
 
 
 @pytest.mark.parametrize("version", FORMS)
 @given(inputs=st.dictionaries(names, values, max_size=7), text=st.text(min_size=1, max_size=48))
-def test_what_is_sent_is_what_the_form_asks_for_or_it_is_refused_before_the_post(
+def test_inputs_fit_the_form_or_are_rejected_before_the_post(
     version: str, inputs: dict[str, Any], text: str
 ) -> None:
-    """The stand-in reads inputs as the recorded servers do; what passes here must pass there, unchanged."""
+    """Accepted inputs must pass the fake server, which validates like the recorded ones, unchanged."""
     parameters = form_of(version)
     app = App("k", form=tuple(json.loads(FORMS[version])["user_input_form"]))
     inputs.setdefault("text", text)
@@ -76,7 +76,7 @@ def test_what_is_sent_is_what_the_form_asks_for_or_it_is_refused_before_the_post
 
 
 def means_the_same(given: Any, got: Any, field: FormField | None) -> bool:
-    """No value is changed silently: what the workflow gets is what the person wrote."""
+    """True if the workflow gets the value that the user wrote."""
     assert field is not None
     if given is None:
         return bool(got == field.default)
@@ -94,7 +94,7 @@ def means_the_same(given: Any, got: Any, field: FormField | None) -> bool:
 
 
 @given(inputs=st.dictionaries(st.text(max_size=8), st.text(max_size=30) | st.integers() | st.booleans()))
-def test_ordinary_inputs_need_no_form(inputs: dict[str, Any]) -> None:
+def test_plain_inputs_need_no_form(inputs: dict[str, Any]) -> None:
     looks_typed = [
         value
         for value in inputs.values()
@@ -116,12 +116,12 @@ def test_ordinary_inputs_need_no_form(inputs: dict[str, Any]) -> None:
         ({"a": "false"}, True),
     ],
 )
-def test_when_the_form_is_needed(inputs: dict[str, Any], needed: bool) -> None:
+def test_form_is_needed_for_some_types(inputs: dict[str, Any], needed: bool) -> None:
     assert needs_form(inputs) is needed
 
 
 @pytest.mark.parametrize("version", FORMS)
-def test_json_object_is_sent_as_its_server_takes_it(version: str) -> None:
+def test_json_object_is_sent_in_the_form_of_the_server_version(version: str) -> None:
     field = form_of(version).field("obj")
     assert field is not None
     as_text = VERSIONS[version] < (1, 12)
@@ -147,7 +147,7 @@ def test_json_object_is_sent_as_its_server_takes_it(version: str) -> None:
         ("some-new-kind", ["x"], ["x"]),
     ],
 )
-def test_what_becomes_of_a_value(kind: str, value: Any, sent: Any) -> None:
+def test_value_is_converted(kind: str, value: Any, sent: Any) -> None:
     got = coerce(FormField(variable="a", kind=kind), value, None)
     assert (got, type(got)) == (sent, type(sent))
 
@@ -169,12 +169,12 @@ def test_what_becomes_of_a_value(kind: str, value: Any, sent: Any) -> None:
         ("file-list", [{"type": "image"}], "give it in files"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_reason(kind: str, value: Any, words: str) -> None:
+def test_invalid_value_is_rejected_with_the_reason(kind: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words.replace("[", r"\[")):
         coerce(FormField(variable="a", kind=kind), value, None)
 
 
-def test_every_mistake_is_named_at_once_and_a_missing_input_too() -> None:
+def test_all_errors_are_reported_together_with_missing_inputs() -> None:
     with pytest.raises(JobError) as caught:
         fitted({"num": "x", "flag": "maybe"}, form_of("1.11.2"), (1, 11), {})
     assert [part.split()[2] for part in caught.value.message.split("; ")] == ["num", "flag", "text"]
@@ -204,7 +204,7 @@ def test_every_mistake_is_named_at_once_and_a_missing_input_too() -> None:
         ("obj", [1], "must be a JSON object: { key = value }"),
     ],
 )
-def test_value_is_refused_where_the_recorded_servers_refuse_it(
+def test_value_is_rejected_like_on_the_recorded_servers(
     variable: str, value: object, fault: str | None
 ) -> None:
     field = form_of("1.12.1").field(variable)

@@ -1,4 +1,4 @@
-"""What a job expects of its outputs: read with the place of a mistake, judged by what is there."""
+"""Expectations on outputs: parsing with line numbers of errors, and evaluation."""
 
 import json
 import time
@@ -73,12 +73,14 @@ def fault(path: str, wanted: Any) -> str | None:
         ("outputs.text", {"nonempty": True, "type": "string", "regex": "FAIL"}, "does not match 'FAIL'"),
     ],
 )
-def test_what_holds_and_what_is_there_instead(path: str, wanted: Any, words: str | None) -> None:
+def test_violated_expectation_is_reported_with_the_actual_value(
+    path: str, wanted: Any, words: str | None
+) -> None:
     found = fault(path, wanted)
     assert (found is None) if words is None else (found or "").startswith(words.replace("\\\\", "\\"))
 
 
-def test_search_that_never_ends_is_ended() -> None:
+def test_catastrophic_regular_expression_times_out() -> None:
     began = time.monotonic()
     wanted = Expectation(regex="(a+)+$")
     found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
@@ -88,22 +90,22 @@ def test_search_that_never_ends_is_ended() -> None:
 
 @given(value=json_values)
 def test_every_value_equals_itself_and_has_one_type(value: Any) -> None:
-    told = json.loads(json.dumps(value))
-    assert fault_of({"outputs": {"a": told}}, "outputs.a", Expectation(equals=(value,))) is None
-    assert fault_of({"outputs": {"a": told}}, "outputs.a", Expectation(types=(type_of(value),))) is None
+    copy = json.loads(json.dumps(value))
+    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(equals=(value,))) is None
+    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(types=(type_of(value),))) is None
     assert len(shown(value)) <= 60
 
 
-def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
+def test_expectations_apply_to_successes_and_all_violations_are_reported() -> None:
     run = WorkflowRun("r", "t", status="succeeded", outputs=OUTPUTS)
     expect = expectations(
         {"outputs.n": {"equals": 4}, "outputs.text": "nonempty", "outputs.empty": "nonempty"}
     )
     good = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded", run=run)
-    verdict = apply_assertions(good, expect)
-    assert verdict.outcome is Outcome.UNEXPECTED
-    assert verdict.message == "workflow succeeded, but outputs.n is 3, not 4; outputs.empty is empty: []"
-    assert verdict.run is run
+    decided = apply_assertions(good, expect)
+    assert decided.outcome is Outcome.UNEXPECTED
+    assert decided.message == "workflow succeeded, but outputs.n is 3, not 4; outputs.empty is empty: []"
+    assert decided.run is run
     failed = RunOutcome(Outcome.FAILED, "workflow failed", run=run)
     assert apply_assertions(failed, expect) is failed
     assert apply_assertions(good, {}) is good
@@ -130,9 +132,7 @@ def test_only_a_success_is_judged_and_every_fault_is_told() -> None:
         ('env = ["DIFY_API_KEY"]', "the key is no input"),
     ],
 )
-def test_mistake_is_found_when_the_config_is_read_with_its_line(
-    tmp_path: Path, line: str, words: str
-) -> None:
+def test_invalid_expectation_is_reported_with_its_line(tmp_path: Path, line: str, words: str) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f"[jobs.a]\n{line}\n")
     with pytest.raises(JobError) as caught:
@@ -142,7 +142,7 @@ def test_mistake_is_found_when_the_config_is_read_with_its_line(
     assert words in caught.value.message
 
 
-def test_files_of_the_config_count_from_its_directory(tmp_path: Path) -> None:
+def test_input_files_are_relative_to_the_config(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(
         '[jobs.a]\nfiles = { a = "in/a.txt", b = ["/b", "https://h/c?d", "{{ x }}", ""], c = "~/c" }\n'

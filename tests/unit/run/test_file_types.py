@@ -15,7 +15,7 @@ DOCUMENTS = FormField(
     ("name", "kind"),
     [("a.xml", "document"), ("a.js", "document"), ("a.py", "document"), ("a.bin", "custom"), ("a", "custom")],
 )
-def test_type_does_not_depend_on_the_tables_of_the_machine(
+def test_type_does_not_depend_on_mime_tables_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
 ) -> None:
     (tmp_path / name).write_text("x")
@@ -28,6 +28,6 @@ def test_type_does_not_depend_on_the_tables_of_the_machine(
         assert (fault_of(file, DOCUMENTS, Limits()) is None) == (kind == "document")
 
 
-def test_server_judges_an_address_whose_extension_is_in_no_list() -> None:
+def test_url_with_unknown_extension_is_left_to_the_server() -> None:
     file = InputFile("f", "a.rst", mime_type_of("a.rst"), url="https://example.com/a.rst")
     assert fault_of(file, DOCUMENTS, Limits()) is None

@@ -1,4 +1,4 @@
-"""The outcome of each way in which a call can end."""
+"""The outcome of each possible end of a call."""
 
 import json
 
@@ -25,7 +25,7 @@ FULL = (
         (502, "plugin_runtime_error", "unknown"),
     ],
 )
-def test_codes_of_http_answers(status: int, code: str, outcome: str) -> None:
+def test_http_error_has_an_outcome(status: int, code: str, outcome: str) -> None:
     body = {"code": code, "message": "said", "status": status}
     found = decide(read_error(status, {"X-Version": "1.16.1"}, json.dumps(body).encode()), STREAMING)
     assert found.outcome == outcome
@@ -34,17 +34,17 @@ def test_codes_of_http_answers(status: int, code: str, outcome: str) -> None:
 @pytest.mark.parametrize(
     ("code", "outcome"), [("too_many_requests", "busy"), ("plugin_runtime_error", "failed"), ("", "failed")]
 )
-def test_codes_of_error_events(code: str, outcome: str) -> None:
+def test_error_event_has_an_outcome(code: str, outcome: str) -> None:
     found = decide(ApiError(500, code, "said", in_stream=True, version=(1, 16)), STREAMING)
     assert found.outcome == outcome
 
 
-def test_request_id_of_a_plugin_is_said() -> None:
+def test_message_contains_the_request_id_of_a_plugin() -> None:
     body = {"code": "plugin_runtime_error", "message": "broken", "details": {"request_id": "r-1"}}
     assert "r-1" in decide(read_error(502, {}, json.dumps(body).encode())).message
 
 
-def test_unpublished_app_is_said_in_one_wording() -> None:
+def test_unpublished_app_has_one_wording() -> None:
     by_run = decide(ApiError(400, "invalid_param", "Workflow not published"))
     by_form = decide(
         ApiError(400, "app_unavailable", "App unavailable, please check your app configurations.")
@@ -64,7 +64,7 @@ def test_unpublished_app_is_said_in_one_wording() -> None:
         (10, (1, 16), True, False, Next.RETRY),
     ],
 )
-def test_limit_of_one_needs_blocking_mode(
+def test_app_limit_of_one_needs_blocking_mode(
     limit: int, version: tuple[int, int] | None, streaming: bool, blocks: bool, following: Next
 ) -> None:
     error = ApiError(400, "invalid_param", FULL.format(limit), version=version)
@@ -91,7 +91,7 @@ def test_invalid_param_of_an_event_is_about_the_app_from_1_15(
     assert decide(error, STREAMING).outcome == outcome
 
 
-def test_shutdown_of_the_worker_is_said_to_be_none_of_a_person() -> None:
+def test_shutdown_of_the_worker_is_not_reported_as_a_manual_stop() -> None:
     run = WorkflowRun(
         status="stopped", error="Aborted: Workflow stopped because the worker is shutting down."
     )

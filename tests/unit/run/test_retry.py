@@ -17,7 +17,7 @@ from dify_job.run.engine import retry_pause, seconds_of
     st.integers(),
     st.booleans(),
 )
-def test_pauses_keep_the_policy(
+def test_pauses_follow_the_policy(
     attempts: int, waited: float, last: float | None, retry_after: float | None, seed: int, busy: bool
 ) -> None:
     policy = RetryPolicy(attempts=5, max_wait=120)
@@ -43,9 +43,7 @@ def test_pauses_keep_the_policy(
 @pytest.mark.parametrize(
     ("allowed", "busy", "waits"), [(3, True, True), (3, False, False), (1, True, False), (1, False, False)]
 )
-def test_busy_server_is_waited_out_unless_one_attempt_is_allowed(
-    allowed: int, busy: bool, waits: bool
-) -> None:
+def test_busy_server_is_retried_unless_one_attempt_is_allowed(allowed: int, busy: bool, waits: bool) -> None:
     policy = RetryPolicy(attempts=allowed, max_wait=120)
     wait = retry_pause(
         policy,

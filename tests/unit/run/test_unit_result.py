@@ -1,4 +1,4 @@
-"""How a start ended that left no record, as status, history, doctor and notify all say it."""
+"""Result of a unit start without a record, shared by status, history, doctor and notify."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -50,7 +50,7 @@ def left_at(began: datetime) -> InFlight:
 YESTERDAY = recorded(BEGAN - timedelta(days=1))
 
 
-def test_killed_run_is_killed_and_not_one_that_did_not_start() -> None:
+def test_killed_run_is_not_reported_as_not_started() -> None:
     last = latest_run(YESTERDAY.as_record(), (YESTERDAY,), KILLED, left_at(BEGAN + timedelta(seconds=1)))
     assert last is not None
     assert (last.outcome, last.exit_code, last.run_id) == ("killed", None, "wfr-1")
@@ -58,13 +58,13 @@ def test_killed_run_is_killed_and_not_one_that_did_not_start() -> None:
     assert "may go on" in (last.hint or "")
 
 
-def test_what_an_earlier_process_left_is_not_of_this_one() -> None:
+def test_in_flight_record_of_an_earlier_process_is_ignored() -> None:
     [_, last] = with_unit_result((YESTERDAY,), KILLED, left_at(BEGAN - timedelta(hours=3)))
     assert last.run_id is None
 
 
 @pytest.mark.parametrize(
-    ("ending", "outcome", "code", "said"),
+    ("unit_result", "outcome", "code", "message"),
     [
         (BROKEN_CONFIG, "config", 78, "config"),
         (NO_CREDENTIAL, "not-started", 243, "243/CREDENTIALS"),
@@ -76,16 +76,16 @@ def test_what_an_earlier_process_left_is_not_of_this_one() -> None:
         (shown("resources", "", ""), "not-started", None, "resources"),
     ],
 )
-def test_start_without_a_record_is_in_history_and_last(
-    ending: UnitResult, outcome: str, code: int | None, said: str
+def test_start_without_a_record_is_in_the_history_and_the_last_run(
+    unit_result: UnitResult, outcome: str, code: int | None, message: str
 ) -> None:
-    runs = with_unit_result((YESTERDAY,), ending, None)
+    runs = with_unit_result((YESTERDAY,), unit_result, None)
     assert runs[0] == YESTERDAY
     assert (runs[1].outcome, runs[1].exit_code) == (outcome, code)
-    assert said in runs[1].message
+    assert message in runs[1].message
     assert runs[1].began == BEGAN
     assert runs[1].duration == 40.0
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY,), ending, None) == runs[1]
+    assert latest_run(YESTERDAY.as_record(), (YESTERDAY,), unit_result, None) == runs[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_start_with_a_record_is_not_counted_twice(record: RunRecord) -> None:
     assert with_unit_result((YESTERDAY, record), BROKEN_CONFIG, None) == (YESTERDAY, record)
 
 
-def test_run_by_hand_after_it_stays_the_last() -> None:
+def test_later_manual_run_stays_the_last_run() -> None:
     by_hand = recorded(ENDED + timedelta(hours=2))
     runs = with_unit_result((YESTERDAY, by_hand), BROKEN_CONFIG, None)
     assert [run.outcome for run in runs] == ["succeeded", "config", "succeeded"]
@@ -110,7 +110,7 @@ def test_run_by_hand_after_it_stays_the_last() -> None:
 
 
 @pytest.mark.parametrize(("status", "outcome"), [("0", "succeeded"), ("143", "cancelled")])
-def test_where_the_history_cannot_be_read_systemd_is_the_source(status: str, outcome: str) -> None:
+def test_unreadable_history_falls_back_to_systemd(status: str, outcome: str) -> None:
     [run] = with_unit_result(None, shown("success", "1", status), None)
     assert (run.outcome, run.exit_code) == (outcome, int(status))
 
@@ -119,30 +119,30 @@ def test_success_without_a_record_was_not_due() -> None:
     assert with_unit_result((YESTERDAY,), shown("success", "1", "0"), None) == (YESTERDAY,)
 
 
-@pytest.mark.parametrize("ending", [None, UnitResult(unit=UNIT, result="success")])
-def test_unit_that_never_ran_adds_nothing(ending: UnitResult | None) -> None:
-    assert with_unit_result((YESTERDAY,), ending, None) == (YESTERDAY,)
-    assert with_unit_result(None, ending, None) == ()
-    assert latest_run(None, (), ending, None) is None
+@pytest.mark.parametrize("unit_result", [None, UnitResult(unit=UNIT, result="success")])
+def test_unit_that_never_ran_adds_nothing(unit_result: UnitResult | None) -> None:
+    assert with_unit_result((YESTERDAY,), unit_result, None) == (YESTERDAY,)
+    assert with_unit_result(None, unit_result, None) == ()
+    assert latest_run(None, (), unit_result, None) is None
 
 
 @pytest.mark.parametrize("outcome", ["busy", "skipped"])
-def test_start_that_gave_way_is_no_news(outcome: str) -> None:
-    gave_way = recorded(ENDED, outcome, 75 if outcome == "busy" else 0)
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, gave_way), None, None) == YESTERDAY
+def test_busy_or_skipped_run_is_not_the_last_run(outcome: str) -> None:
+    not_run = recorded(ENDED, outcome, 75 if outcome == "busy" else 0)
+    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, None) == YESTERDAY
 
 
 @pytest.mark.parametrize(("user", "command"), [(False, "journalctl -u"), (True, "journalctl --user -u")])
-def test_hint_asks_the_manager_of_the_unit(user: bool, command: str) -> None:
+def test_hint_names_the_manager_of_the_unit(user: bool, command: str) -> None:
     assert (record_of(replace(BROKEN_CONFIG, user=user), None, ENDED).hint or "").startswith(command)
 
 
 @pytest.mark.parametrize(
     "environ", [{}, {"MONITOR_EXIT_CODE": "exited"}, {"MONITOR_SERVICE_RESULT": "exit-code"}]
 )
-def test_end_told_to_a_handler(environ: Mapping[str, Any]) -> None:
-    ending = UnitResult.of_environ(environ)
-    assert (ending is None) == ("MONITOR_SERVICE_RESULT" not in environ)
+def test_unit_result_is_read_from_monitor_variables(environ: Mapping[str, Any]) -> None:
+    unit_result = UnitResult.of_environ(environ)
+    assert (unit_result is None) == ("MONITOR_SERVICE_RESULT" not in environ)
 
 
 def test_only_statuses_of_systemd_mean_not_started() -> None:
@@ -154,16 +154,16 @@ def test_only_statuses_of_systemd_mean_not_started() -> None:
 
 def test_killed_run_without_a_unit_is_in_history_and_is_the_last() -> None:
     left = left_at(BEGAN)
-    gave_way = YESTERDAY._replace(
+    not_run = YESTERDAY._replace(
         call_time=(BEGAN + timedelta(hours=1)).isoformat(), outcome="busy", exit_code=75
     )
-    runs = with_unit_result((YESTERDAY, gave_way), None, left)
+    runs = with_unit_result((YESTERDAY, not_run), None, left)
     assert [run.outcome for run in runs] == [YESTERDAY.outcome, "killed", "busy"]
     assert (runs[1].run_id, runs[1].exit_code) == (left.workflow_run_id, None)
-    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, gave_way), None, left) == runs[1]
+    assert latest_run(YESTERDAY.as_record(), (YESTERDAY, not_run), None, left) == runs[1]
 
 
-def test_left_run_that_reported_itself_is_not_recorded_twice() -> None:
+def test_recorded_run_with_an_in_flight_record_is_listed_once() -> None:
     assert with_unit_result((YESTERDAY,), None, left_at(BEGAN)._replace(reported="unknown")) == (YESTERDAY,)
     left = left_at(BEGAN)
     own = YESTERDAY._replace(call_time=left.started, outcome="unknown", exit_code=74)

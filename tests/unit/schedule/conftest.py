@@ -8,7 +8,7 @@ from dify_job.schedule import zones
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[object]:
-    """Set the machine's zone: local("Europe/Berlin")."""
+    """Function that sets the machine's zone: local("Europe/Berlin")."""
 
     def set_zone(name: str) -> None:
         link = tmp_path / "localtime"

@@ -1,4 +1,4 @@
-"""Cron expressions against cronsim and the real systemd-analyze."""
+"""Cron expressions, compared with cronsim and systemd-analyze."""
 
 import random
 from datetime import UTC
@@ -17,7 +17,7 @@ from tests.support.schedules import NOW, by_systemd, random_cron, wall_times
 
 @pytest.mark.timeout(600)  # on a loaded machine
 @pytest.mark.timeout(600)
-def test_cron_expressions_mean_the_same_200_times_as_calendars(campaign: Campaign) -> None:
+def test_cron_expression_and_its_calendar_have_the_same_next_200_times(campaign: Campaign) -> None:
     chance = random.Random(4 + campaign.seed)
     compared = 0
     while compared < (10_000 if campaign.whole else 150):
@@ -33,7 +33,7 @@ def test_cron_expressions_mean_the_same_200_times_as_calendars(campaign: Campaig
         assert len(got) == 200 or got[-1].year > 2150, expression  # systemd's calendar ends in 2200
 
 
-def test_real_systemd_elapses_when_cron_would_run() -> None:
+def test_systemd_elapses_at_the_times_of_the_cron_expression() -> None:
     chance = random.Random(252)
     for _ in range(60):
         expression = random_cron(chance)
@@ -48,7 +48,7 @@ def test_real_systemd_elapses_when_cron_would_run() -> None:
 @pytest.mark.parametrize(
     "name", ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually", "@Daily"]
 )
-def test_macro_of_cron_is_what_the_manual_says(name: str) -> None:
+def test_cron_macro_equals_its_documented_expression(name: str) -> None:
     meant = {
         "@hourly": "0 * * * *",
         "@weekly": "0 0 * * 0",
@@ -75,7 +75,7 @@ def test_macro_of_cron_is_what_the_manual_says(name: str) -> None:
         ("*/25 * * * *", ("*-*-* *:00,25,50:00",)),
     ],
 )
-def test_cron_expression_becomes_these_calendars(expression: str, lines: tuple[str, ...]) -> None:
+def test_cron_expression_becomes_calendars(expression: str, lines: tuple[str, ...]) -> None:
     assert cron_expr.calendars_of(cron_expr.read_cron(expression)) == lines
 
 
@@ -104,7 +104,7 @@ def test_cron_expression_becomes_these_calendars(expression: str, lines: tuple[s
         ("0 0 1;rm * *", "is not from 1 to 31"),
     ],
 )
-def test_cron_expression_that_is_none_or_means_another_thing_is_refused(expression: str, why: str) -> None:
+def test_invalid_or_ambiguous_cron_expression_is_rejected(expression: str, why: str) -> None:
     with pytest.raises(JobError, match="cron = ") as refused:
         cron_expr.read_cron(expression)
     assert why in refused.value.message

@@ -1,4 +1,4 @@
-"""Whether a tick is the job's, over simulated clocks: clock changes, outages, clocks put back."""
+"""Whether a job is due when cron starts it, on simulated clocks: clock changes, outages, steps back."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from dify_job.config.model import ScheduleConfig
 from dify_job.schedule import due, schedule_lines, upcoming, zones
 from tests.support.campaign import Campaign
 
-START = datetime(2026, 10, 1, 9, 17, tzinfo=UTC)  # the year that follows has both clock changes
+START = datetime(2026, 10, 1, 9, 17, tzinfo=UTC)  # the following year has both clock changes
 HOUR = timedelta(hours=1)
 
 
@@ -37,7 +37,7 @@ def simulate(
     awake: Callable[[datetime], bool] = lambda _: True,
     lag: float = 2.0,
 ) -> list[datetime]:
-    """The runs that cron's ticks lead to, in UTC; lag: seconds from the tick to the decision."""
+    """Simulate the starts by cron, and return the runs in UTC; `lag` is seconds from start to decision."""
     ticks = schedule_lines.cron_ticks(times)
     assert ticks.if_due
     runs: list[datetime] = []
@@ -61,7 +61,7 @@ def expected(times: ScheduleConfig, days: int, start: datetime = START) -> list[
 
 
 CALENDARS = [
-    ScheduleConfig(cron="30 2 * * *", timezone="America/New_York"),  # in the hole and in the repeated hour
+    ScheduleConfig(cron="30 2 * * *", timezone="America/New_York"),  # in the skipped and in the repeated hour
     ScheduleConfig(cron="0 9 * * 1-5", timezone="Asia/Kathmandu"),
     ScheduleConfig(cron="15 3 * * *", timezone="Australia/Lord_Howe"),
     ScheduleConfig(cron="0 9 1,15 * 5", timezone="America/New_York"),
@@ -76,16 +76,16 @@ CALENDARS = [
 @pytest.mark.parametrize(
     "start", [datetime(2026, 9, 28, 9, 17, tzinfo=UTC), datetime(2027, 3, 5, 9, 17, tzinfo=UTC)]
 )
-def test_across_clock_changes_each_run_comes_once_at_its_time(
+def test_each_run_starts_once_across_clock_changes(
     times: ScheduleConfig, start: datetime, campaign: Campaign
 ) -> None:
-    """In both windows the clocks change in New York, London, Berlin and on Lord Howe."""
+    """In both periods the clocks of New York, London, Berlin and Lord Howe change."""
     for lag in campaign.pick((0.0, 55.0), 1):
         assert simulate(times, 40, start=start, lag=lag) == expected(times, 40, start)
 
 
 def outage(at: datetime) -> bool:
-    """Off for three days, from 20 October, 08:30, on."""
+    """False for three days from 20 October, 08:30."""
     begin = datetime(2026, 10, 20, 8, 30, tzinfo=UTC)
     return not begin <= at < begin + timedelta(days=3)
 
@@ -95,7 +95,7 @@ def outage(at: datetime) -> bool:
     [ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu"), ScheduleConfig(every=7 * 3600.0)],
     ids=schedule_lines.in_words,
 )
-def test_after_three_days_off_the_missed_runs_are_not_made_up_for(times: ScheduleConfig) -> None:
+def test_missed_runs_of_an_outage_are_not_caught_up(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
     assert broken == [at for at in whole if outage(at)]
 
@@ -108,7 +108,7 @@ def test_after_three_days_off_the_missed_runs_are_not_made_up_for(times: Schedul
     ],
     ids=schedule_lines.in_words,
 )
-def test_after_three_days_off_catch_up_makes_up_for_them_once_at_the_next_tick(times: ScheduleConfig) -> None:
+def test_catch_up_starts_one_run_after_an_outage(times: ScheduleConfig) -> None:
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
     extra = [at for at in broken if at not in whole]
     assert [at for at in broken if at in whole] == [at for at in whole if outage(at)]
@@ -117,8 +117,8 @@ def test_after_three_days_off_catch_up_makes_up_for_them_once_at_the_next_tick(t
 
 
 @pytest.mark.parametrize("hours", [1.5, 6, 24])
-def test_interval_that_divides_a_day_is_caught_up_with_under_cron_too(hours: float) -> None:
-    """Cron's own lines would just go on: the first tick after the outage makes up for it, once."""
+def test_interval_that_divides_a_day_is_caught_up_under_cron(hours: float) -> None:
+    """The first start by cron after the outage catches up once."""
     times = ScheduleConfig(every=hours * 3600.0, catch_up=True)
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
     steps = {(after - before).total_seconds() for before, after in pairwise(whole)}
@@ -128,13 +128,13 @@ def test_interval_that_divides_a_day_is_caught_up_with_under_cron_too(hours: flo
     assert [at for at in broken if at != extra] == [at for at in whole if outage(at)]
 
 
-def test_catch_up_is_bounded_by_max_late() -> None:
+def test_catch_up_is_limited_by_max_late() -> None:
     times = ScheduleConfig(cron="0 9 * * *", timezone="Asia/Kathmandu", catch_up=True, max_late=7200.0)
     whole, broken = simulate(times, 30), simulate(times, 30, awake=outage)
     assert broken == [at for at in whole if outage(at)]
 
 
-def test_outage_that_begins_before_the_first_run_is_caught_up_with_too() -> None:
+def test_outage_before_the_first_run_is_caught_up() -> None:
     times = ScheduleConfig(cron="0 9 20 * *", timezone="Asia/Kathmandu", catch_up=True)
     assert (
         len(simulate(times, 25, awake=lambda at: not START + 5 * HOUR < at < START + timedelta(days=21))) == 1
@@ -142,16 +142,16 @@ def test_outage_that_begins_before_the_first_run_is_caught_up_with_too() -> None
 
 
 @pytest.mark.parametrize("hours", [5, 7, 9, 10, 11, 13, 18, 36])
-def test_interval_that_divides_no_day_neither_drifts_nor_loses_nor_doubles_a_run(hours: int) -> None:
+def test_interval_that_divides_no_day_does_not_drift_or_lose_or_repeat_runs(hours: int) -> None:
     runs = simulate(ScheduleConfig(every=hours * 3600.0), 190)
     first = runs[0]
     for number, at in enumerate(runs):
         late = at - (first + number * hours * HOUR)
-        assert timedelta(0) <= late <= HOUR, at  # a clock change moves a tick of a 2 h grid by one hour
+        assert timedelta(0) <= late <= HOUR, at  # a clock change moves a time of a 2 h grid by one hour
     assert len(runs) in range(190 * 24 // hours - 2, 190 * 24 // hours + 1)
 
 
-def test_tick_that_cron_missed_is_no_lost_run() -> None:
+def test_start_missed_by_cron_is_no_lost_run() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     whole = simulate(times, 30)
     missed = whole[3]
@@ -164,7 +164,7 @@ def test_tick_that_cron_missed_is_no_lost_run() -> None:
     [ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 9 * * *", timezone="Asia/Tokyo")],
     ids=schedule_lines.in_words,
 )
-def test_first_tick_runs_nothing_and_begins_the_count(times: ScheduleConfig) -> None:
+def test_first_start_runs_nothing_and_begins_the_interval(times: ScheduleConfig) -> None:
     now = START.replace(hour=10, minute=0)
     decision = due.decide(times, now, None)
     assert not decision.due
@@ -191,7 +191,7 @@ def test_clock_that_was_years_ahead_blocks_no_job_and_starts_none(times: Schedul
     st.integers(-3600, 0),
     st.sampled_from([ScheduleConfig(every=7 * 3600.0), ScheduleConfig(cron="0 10 * * *", timezone="UTC")]),
 )
-def test_small_step_back_of_the_clock_runs_nothing_twice(step: int, times: ScheduleConfig) -> None:
+def test_step_back_of_the_clock_repeats_no_run(step: int, times: ScheduleConfig) -> None:
     ran = START.replace(hour=10, minute=0, second=1)
     first = due.decide(times, ran, ran - timedelta(hours=7, seconds=1))
     assert first.due
@@ -204,7 +204,7 @@ def test_small_step_back_of_the_clock_runs_nothing_twice(step: int, times: Sched
     gaps=st.lists(st.integers(1, 3 * 86400), min_size=5, max_size=60),
     catch_up=st.booleans(),
 )
-def test_two_runs_of_an_interval_are_never_counted_to_one_point(
+def test_runs_of_an_interval_are_at_least_an_interval_apart(
     hours: int, gaps: list[int], catch_up: bool
 ) -> None:
     times = ScheduleConfig(every=hours * 3600.0, catch_up=catch_up)
@@ -219,10 +219,10 @@ def test_two_runs_of_an_interval_are_never_counted_to_one_point(
     assert all((after - before).total_seconds() >= hours * 3600 for before, after in pairwise(points))  # type: ignore[operator]
 
 
-# Too late
+# Late starts
 
 
-def test_start_long_after_its_tick_is_told_and_jitter_is_no_lateness() -> None:
+def test_late_start_is_detected_and_jitter_is_not_late() -> None:
     times = ScheduleConfig(cron="0 7 * * *", timezone="UTC", max_late=600.0, jitter=300.0)
     tick = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
     assert due.too_late(times, tick + timedelta(minutes=14)) is None
@@ -230,21 +230,21 @@ def test_start_long_after_its_tick_is_told_and_jitter_is_no_lateness() -> None:
     assert "max_late = 10min" in (due.too_late(times, tick + timedelta(minutes=16)) or "")
 
 
-def test_interval_under_cron_is_not_too_late_because_cron_has_another_zone() -> None:
-    """Cron's `0 0,6,12,18` is 22, 4, 10 and 16 o'clock UTC in Berlin; systemd's list is in UTC."""
+def test_interval_under_cron_in_another_zone_is_not_late() -> None:
+    """In Berlin, cron's `0 0,6,12,18` is 22, 4, 10 and 16 h UTC, but systemd's list is in UTC."""
     times = ScheduleConfig(every=6 * 3600.0, max_late=600.0)
     tick = datetime(2026, 7, 1, 6, 0, 5, tzinfo=ZoneInfo("Europe/Berlin"))
     assert due.too_late(times, tick, by_cron=True) is None
     assert due.too_late(times, tick) is not None
 
 
-def test_run_that_cron_makes_up_for_after_the_spring_hole_is_not_too_late() -> None:
+def test_run_that_cron_moves_past_the_skipped_hour_is_not_late() -> None:
     times = ScheduleConfig(calendar=("02:30",), max_late=60.0)
     after_the_hole = datetime(2027, 3, 28, 3, 0, 2, tzinfo=ZoneInfo("Europe/Berlin"))
     assert due.too_late(times, after_the_hole, by_cron=True) is None
 
 
-def test_jitter_is_the_same_each_time_and_another_for_each_job_and_host() -> None:
+def test_jitter_is_constant_per_job_and_host() -> None:
     times = ScheduleConfig(every=3600.0, jitter=300.0)
     found = {due.jitter_of(times, job, host) for job in ("a", "b", "c") for host in ("h1", "h2")}
     assert len(found) == 6
@@ -252,17 +252,17 @@ def test_jitter_is_the_same_each_time_and_another_for_each_job_and_host() -> Non
     assert due.jitter_of(times, "a", "h1") == due.jitter_of(times, "a", "h1")
 
 
-def test_preview_of_an_interval_that_was_not_counted_yet_begins_after_its_first_tick() -> None:
+def test_upcoming_runs_of_a_new_interval_begin_after_the_first_start() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     runs = simulate(times, 3)
-    assert told_hours(upcoming.coming(times, START), 3) == [at.hour for at in runs[:3]]
+    assert hours_of(upcoming.coming(times, START), 3) == [at.hour for at in runs[:3]]
 
 
-def told_hours(times: Iterable[datetime], count: int) -> list[int]:
+def hours_of(times: Iterable[datetime], count: int) -> list[int]:
     return [at.astimezone(UTC).hour for at in islice(times, count)]
 
 
-def test_preview_counts_an_interval_from_the_tick_that_was_remembered() -> None:
+def test_upcoming_runs_of_an_interval_continue_from_the_stored_time() -> None:
     times = ScheduleConfig(every=7 * 3600.0)
     last = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
     now = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)

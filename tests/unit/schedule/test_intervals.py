@@ -1,4 +1,4 @@
-"""Intervals become calendars that elapse exactly that often."""
+"""Intervals as systemd calendars that elapse exactly at the interval."""
 
 import re
 from itertools import islice, pairwise
@@ -31,14 +31,14 @@ from tests.support.schedules import NOW
         (14 * 86400, ("*-*-* 00:00:00 UTC",), True),
     ],
 )
-def test_interval_becomes_these_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
+def test_interval_becomes_calendars(every: float, lines: tuple[str, ...], if_due: bool) -> None:
     ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=every))
     assert sorted(ticks.lines) == sorted(lines)
     assert ticks.if_due is if_due
 
 
 @pytest.mark.parametrize("every", [7, 90, 0.5, 61, 3607, 86399, 1801, 1e10])
-def test_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbours(every: float) -> None:
+def test_interval_without_a_short_list_is_rejected_with_the_nearest_exact_ones(every: float) -> None:
     with pytest.raises(JobError) as refused:
         schedule_lines.cron_ticks(ScheduleConfig(every=every))
     named = re.findall(r"\d+\w+(?: \d+\w+)*", refused.value.hint or "")
@@ -47,11 +47,11 @@ def test_interval_without_a_short_list_is_refused_with_its_nearest_exact_neighbo
 
 
 @pytest.mark.parametrize("every", [s for s in range(60, 86401, 60) if 86400 % s == 0])
-def test_every_divisor_of_a_day_ticks_exactly_that_often(every: int) -> None:
+def test_divisor_of_a_day_elapses_exactly_at_the_interval(every: int) -> None:
     try:
         ticks = schedule_lines.systemd_ticks(ScheduleConfig(every=float(every)))
     except JobError:
-        return  # too many lines; the message names neighbours
+        return  # too many lines; the error names the nearest intervals
     found = list(islice(OnCalendar("\n".join(line[:-4] for line in ticks.lines), NOW), 200))
     gaps = {(after - before).total_seconds() for before, after in pairwise(found)}
     assert gaps == {float(every)}

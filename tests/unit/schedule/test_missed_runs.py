@@ -1,4 +1,4 @@
-"""Which scheduled runs count as missed: two in a row without a record, and nothing that excuses them."""
+"""Missed runs: two scheduled runs in a row have no record, and nothing explains that."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -55,32 +55,32 @@ def test_two_scheduled_runs_without_record_are_missed(
 
 
 @pytest.mark.parametrize("by_cron", [False, True])
-def test_record_of_either_run_is_enough(by_cron: bool) -> None:
+def test_one_record_of_two_runs_is_enough(by_cron: bool) -> None:
     for text in ("2026-03-12T11:00", "2026-03-12T12:00", "2026-03-12T11:04"):
         assert missed(HOURLY, run(text), by_cron=by_cron) == ()
 
 
-def test_run_by_hand_between_ticks_is_not_the_scheduled_one() -> None:
+def test_manual_run_is_not_counted_as_a_scheduled_one() -> None:
     assert missed(DAILY, run("2026-03-11T15:30"), run("2026-03-12T11:00"), by_cron=True) != ()
 
 
-def test_runs_at_the_hours_of_another_zone_are_not_the_scheduled_ones() -> None:
-    """What a cron daemon with a TZ of its own does: it starts the job, at other hours."""
+def test_runs_at_the_times_of_another_zone_are_not_counted() -> None:
+    """A cron daemon with its own TZ starts the job at other hours."""
     shifted = [run(f"2026-03-{day:02}T13:00") for day in range(1, 12)]
     assert missed(DAILY, *shifted, by_cron=True) == (at("2026-03-11T07:00"), at("2026-03-12T07:00"))
 
 
-def test_ticks_within_a_long_run_are_dropped_not_missed() -> None:
+def test_times_within_a_long_run_are_not_missed() -> None:
     assert missed(HOURLY, run("2026-03-12T09:00", minutes=185)) == ()
 
 
-def test_install_or_resume_or_boot_after_the_earlier_tick_excuses() -> None:
+def test_install_resume_or_boot_after_the_first_time_explains_missing_records() -> None:
     assert missed(HOURLY, since=at("2026-03-12T11:00") + MINUTE) == ()
     assert missed(HOURLY, since=at("2026-03-12T10:59")) != ()
     assert missed(DAILY, since=at("2026-03-11T07:01")) == ()
 
 
-def test_run_that_may_still_begin_is_waited_for() -> None:
+def test_run_that_can_still_start_is_not_missed() -> None:
     late = at("2026-03-12T12:09")
     assert missed(HOURLY, now=late) == (at("2026-03-12T10:00"), at("2026-03-12T11:00"))
     assert missed(HOURLY, run("2026-03-12T12:01"), now=late) == ()
@@ -89,11 +89,11 @@ def test_run_that_may_still_begin_is_waited_for() -> None:
     assert missed(jittered, by_cron=True) == (at("2026-03-12T10:00"), at("2026-03-12T11:00"))
 
 
-def test_job_that_began_to_run_again_is_well() -> None:
+def test_job_that_runs_again_has_no_missed_runs() -> None:
     assert missed(DAILY, run("2026-03-12T07:00"), by_cron=True) == ()
 
 
-def test_machine_that_slept_as_long_is_excused() -> None:
+def test_suspended_machine_explains_missing_records() -> None:
     assert missed(DAILY, asleep=timedelta(hours=30)) == ()
     assert missed(DAILY, asleep=timedelta(hours=3)) != ()
 
@@ -110,7 +110,7 @@ def test_interval_that_divides_no_day_is_counted_from_its_first_tick(by_cron: bo
     assert missed(times, run("2026-03-11T20:00"), last=counted, by_cron=by_cron) == expected
 
 
-def test_schedule_in_another_zone_under_cron_is_followed_through_the_clock_change() -> None:
+def test_schedule_in_another_zone_under_cron_is_correct_across_clock_changes() -> None:
     times = ScheduleConfig(cron="30 2 * * *", timezone="Europe/Berlin")
     berlin = ZoneInfo("Europe/Berlin")
     now = datetime(2026, 3, 31, 12, tzinfo=berlin)
@@ -120,7 +120,7 @@ def test_schedule_in_another_zone_under_cron_is_followed_through_the_clock_chang
     assert missed(times, ran, now=now, by_cron=True) == ()
 
 
-def test_rare_schedules_are_looked_for_back_to_the_install() -> None:
+def test_rare_schedule_is_checked_back_to_the_install() -> None:
     yearly = ScheduleConfig(calendar=("*-01-01 00:00 UTC",))
     assert missed(yearly) == ()
     assert missed(yearly, since=datetime(2024, 6, 1, tzinfo=UTC)) == (

@@ -1,4 +1,4 @@
-"""Calendar expressions against oncalendar and the real systemd-analyze."""
+"""Calendar expressions, compared with oncalendar and systemd-analyze."""
 
 import re
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ EXPRESSIONS = [
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_preview(
+def test_normalised_calendar_elapses_like_the_original_and_the_upcoming_runs(
     expression: str,
 ) -> None:
     line = oncalendar_expr.explicit(expression)
@@ -29,7 +29,7 @@ def test_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_prev
     assert expected
     assert by_systemd(line, 12) == expected
     zone = oncalendar_expr.split_zone(line)[1]
-    if zone is not None:  # the machine's own zone is the matter of other tests
+    if zone is not None:  # other tests cover the machine's own zone
         assert wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), NOW), 12) == expected
 
 
@@ -41,30 +41,30 @@ def test_calendar_written_out_elapses_for_systemd_as_the_original_and_as_we_prev
         "07:30 europe/berlin", "07:30 Mars/Olympus", "*-*-* 07:30; rm", "-1:00", "2026-13-01",
     ],
 )  # fmt: skip
-def test_what_systemd_refuses_is_refused(expression: str) -> None:
+def test_expression_that_systemd_rejects_is_rejected(expression: str) -> None:
     assert by_systemd(expression, 1) == []
     with pytest.raises(JobError, match=re.escape(repr(expression))):
         oncalendar_expr.explicit(expression)
 
 
 @pytest.mark.parametrize("expression", ["*-02-30", "2026-02-30", "2020-01-01", "Mon 2026-01-01", "2025-*-*"])
-def test_calendar_that_never_elapses_is_refused(expression: str) -> None:
+def test_calendar_that_never_elapses_is_rejected(expression: str) -> None:
     with pytest.raises(JobError, match="never"):
         upcoming.check(ScheduleConfig(calendar=(expression,)), NOW)
 
 
-def test_year_that_has_passed_is_refused_though_it_was_once_to_come() -> None:
+def test_past_year_is_rejected() -> None:
     times = ScheduleConfig(calendar=("2026-06-01 07:00",), timezone="UTC")
     upcoming.check(times, datetime(2026, 5, 1, tzinfo=UTC))
     with pytest.raises(JobError, match="never comes again"):
         upcoming.check(times, NOW)
 
 
-def test_of_several_dates_some_may_have_passed() -> None:
+def test_some_of_several_dates_can_be_past() -> None:
     upcoming.check(ScheduleConfig(calendar=("2026-06-01 07:00 UTC", "2027-06-01 07:00 UTC")), NOW)
 
 
-def test_calendar_with_a_zone_of_its_own_must_not_have_another_one() -> None:
+def test_zone_in_a_calendar_must_equal_the_timezone_setting() -> None:
     twice = ScheduleConfig(calendar=("07:00 Asia/Tokyo",), timezone="Europe/Paris")
     with pytest.raises(JobError, match="names the zone Asia/Tokyo, and timezone says Europe/Paris"):
         schedule_lines.systemd_ticks(twice)

@@ -1,4 +1,4 @@
-"""Schedules as crontab lines and as calendars mean the same."""
+"""Conversion of schedules to crontab lines and calendars preserves the meaning."""
 
 import random
 
@@ -13,7 +13,7 @@ from tests.support.schedules import NOW, random_cron, wall_times
 
 
 @pytest.mark.parametrize("kind", ["every", "cron"])
-def test_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None:
+def test_crontab_lines_have_the_times_of_the_schedule(kind: str) -> None:
     chance = random.Random(7)
     for _ in range(150):
         if kind == "every":
@@ -33,7 +33,7 @@ def test_schedule_converted_to_crontab_lines_means_the_same(kind: str) -> None:
         assert merged == want, times
 
 
-def test_calendar_converted_to_cron_and_back_is_the_same() -> None:
+def test_calendar_survives_conversion_to_cron_and_back() -> None:
     chance = random.Random(9)
     converted = 0
     for _ in range(400):
@@ -53,11 +53,11 @@ def test_calendar_converted_to_cron_and_back_is_the_same() -> None:
     assert converted > 200
 
 
-def test_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_due(local: object) -> None:
+def test_cron_entry_of_another_zone_fires_at_each_minute_that_can_be_due(local: object) -> None:
     local("Europe/Berlin")  # type: ignore[operator]
     for zone, minutes in [
         ("Asia/Kathmandu", {"15"}),  # 5:45 ahead
-        ("America/New_York", {"0", "30"}),  # 02:30 in the spring hole runs at 03:00
+        ("America/New_York", {"0", "30"}),  # 02:30 in the skipped hour runs at 03:00
         ("Australia/Lord_Howe", {"0", "30"}),  # its clock changes by half an hour
     ]:
         hour = "2" if zone == "America/New_York" else "9"
@@ -67,7 +67,7 @@ def test_foreign_zone_under_cron_ticks_at_each_minute_at_which_the_job_can_be_du
         assert set(ticks.lines[0].split()[0].split(",")) == minutes, zone
 
 
-def test_same_clock_under_another_name_needs_no_hourly_line(local: object) -> None:
+def test_equivalent_zone_needs_no_hourly_line(local: object) -> None:
     local("Europe/Kyiv")  # type: ignore[operator]
     assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="Europe/Kiev")).lines == (
         "0 7 * * *",
@@ -76,7 +76,7 @@ def test_same_clock_under_another_name_needs_no_hourly_line(local: object) -> No
     assert schedule_lines.cron_ticks(ScheduleConfig(cron="0 7 * * *", timezone="UTC")).lines == ("0 7 * * *",)
 
 
-def test_what_cron_cannot_say_is_decided_by_the_run_or_refused_with_the_nearest_line(local: object) -> None:
+def test_schedule_without_cron_syntax_is_decided_by_the_run_or_rejected(local: object) -> None:
     local("Etc/UTC")  # type: ignore[operator]
     for expression in ("*-*~01 07:00", "Mon *-*-01..07 07:00", "2099-*-* 07:00"):
         ticks = schedule_lines.cron_ticks(ScheduleConfig(calendar=(expression,)))

@@ -1,4 +1,4 @@
-"""The preview of runs across clock changes."""
+"""Upcoming runs across clock changes."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,7 +11,7 @@ from dify_job.schedule import schedule_lines, upcoming
 from tests.support.schedules import NOW, by_systemd, wall_times
 
 
-def test_interval_under_cron_is_previewed_by_the_machines_clock(local: object) -> None:
+def test_upcoming_runs_of_an_interval_under_cron_use_the_local_clock(local: object) -> None:
     local("Asia/Shanghai")  # type: ignore[operator]
     times = ScheduleConfig(every=6 * 3600.0)
     assert schedule_lines.cron_ticks(times).lines == ("0 0,6,12,18 * * *",)
@@ -37,10 +37,10 @@ SPRING, AUTUMN = datetime(2027, 3, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=
         ("*-*-* 00:30 America/Havana", SPRING),
     ],
 )
-def test_preview_is_systemds_own_across_clock_changes(expression: str, base: datetime) -> None:
+def test_upcoming_runs_equal_those_of_systemd_across_clock_changes(expression: str, base: datetime) -> None:
     count = 1000 if "*:" in expression else 60
-    ours = wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
-    assert ours == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
+    upcoming_times = wall_times(upcoming.coming(ScheduleConfig(calendar=(expression,)), base), count)
+    assert upcoming_times == by_systemd(expression, count, f"{base:%Y-%m-%d %H:%M:%S} UTC")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_preview_is_systemds_own_across_clock_changes(expression: str, base: dat
         ),
     ],
 )
-def test_clock_change_that_hits_a_job_is_told(
+def test_clock_change_that_affects_a_job_is_reported(
     times: dict[str, object], by_cron: bool, warning: str, local: object
 ) -> None:
     local("Europe/Berlin")  # type: ignore[operator]
@@ -86,7 +86,7 @@ def test_clock_change_that_hits_a_job_is_told(
         ({"calendar": ("Mon 02:30",)}, False),  # they change on Sundays
     ],
 )
-def test_job_that_no_clock_change_hits_has_no_warning(
+def test_job_unaffected_by_clock_changes_has_no_warning(
     times: dict[str, object], by_cron: bool, local: object
 ) -> None:
     local("Europe/Berlin")  # type: ignore[operator]

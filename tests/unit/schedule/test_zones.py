@@ -1,4 +1,4 @@
-"""Time zones of the machine and of the job."""
+"""Time zones of machine and job."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +11,7 @@ from dify_job.schedule import upcoming, zones
 from tests.support.schedules import NOW, wall_times
 
 
-def test_zone_file_that_was_copied_is_read_as_what_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copied_zone_file_is_identified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = tmp_path / "localtime"
     copied.write_bytes(Path("/usr/share/zoneinfo/Asia/Tokyo").read_bytes())
     monkeypatch.setattr(zones, "_LOCALTIME", copied)
@@ -25,7 +23,7 @@ def test_zone_file_that_was_copied_is_read_as_what_it_is(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no zone at all"])
-def test_machine_without_zone_data_goes_by_utc(
+def test_machine_without_zone_data_uses_utc(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     localtime = tmp_path / "localtime"
@@ -38,6 +36,6 @@ def test_machine_without_zone_data_goes_by_utc(
     zones._machines.cache_clear()
 
 
-def test_zone_that_the_machine_lacks_is_named() -> None:
+def test_missing_zone_is_reported() -> None:
     with pytest.raises(ValueError, match="'Europe/Nowhere' is not a time zone of this machine"):
         FIELDS["timezone"]("Europe/Nowhere")

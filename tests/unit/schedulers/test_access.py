@@ -1,4 +1,4 @@
-"""Access of a service user, tried as that user: access control lists count."""
+"""Access of a service user, tested as that user, including access control lists."""
 
 import errno
 import os
@@ -18,14 +18,14 @@ from dify_job.schedulers import access
 from tests.support.plans import plan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-NOBODY = pwd.getpwnam("daemon")
-USER = access.Account("daemon", NOBODY.pw_uid, frozenset({NOBODY.pw_gid}))
+SERVICE_USER = pwd.getpwnam("daemon")
+USER = access.Account("daemon", SERVICE_USER.pw_uid, frozenset({SERVICE_USER.pw_gid}))
 _USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 1, 2, 4, 16, 32  # <linux/posix_acl.h>
 _NO_ID = 0xFFFFFFFF
 
 
 def give_acl(path: Path, uid: int, mode: int) -> None:
-    """Set what `setfacl -m u:UID:MODE` does (acl(5))."""
+    """Set an access control list like `setfacl -m u:UID:MODE` (acl(5))."""
     own = path.stat().st_mode
     entries = [
         (_USER_OBJ, own >> 6 & 7, _NO_ID),
@@ -43,36 +43,36 @@ def give_acl(path: Path, uid: int, mode: int) -> None:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that others can enter, unlike tmp_path."""
+    """A directory that other users can enter, unlike tmp_path."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         path.chmod(0o755)
         yield path
 
 
-def test_access_control_list_lets_a_user_in(directory: Path) -> None:
+def test_access_control_list_can_grant_access(directory: Path) -> None:
     file = directory / "input.pdf"
     file.touch(0o600)
     why = access.obstacle(file, USER, os.R_OK)
     assert why == f"{file} has mode 0600 and belongs to root"
-    give_acl(file, NOBODY.pw_uid, 4)
+    give_acl(file, SERVICE_USER.pw_uid, 4)
     assert access.obstacle(file, USER, os.R_OK) is None
     assert access.obstacle(file, USER, os.W_OK) is not None
     assert access.obstacle(file, access.DYNAMIC, os.R_OK) is not None
 
 
-def test_access_control_list_keeps_a_user_out(directory: Path) -> None:
+def test_access_control_list_can_deny_access(directory: Path) -> None:
     below = directory / "closed"
     below.mkdir(0o755)
     file = below / "input.pdf"
     file.touch(0o644)
     assert access.obstacle(file, USER, os.R_OK) is None
-    give_acl(below, NOBODY.pw_uid, 0)
+    give_acl(below, SERVICE_USER.pw_uid, 0)
     why = access.obstacle(file, USER, os.R_OK)
     assert why == f"the access control list of {below}, or its file system, denies it"
 
 
-def test_link_into_a_closed_directory_names_that_directory(directory: Path) -> None:
+def test_symlink_into_a_closed_directory_names_that_directory(directory: Path) -> None:
     closed = directory / "closed"
     closed.mkdir(0o700)
     (closed / "python").touch(0o755)
@@ -87,14 +87,14 @@ def test_link_into_a_closed_directory_names_that_directory(directory: Path) -> N
 def test_dynamic_user_is_in_no_group_and_owns_nothing(directory: Path) -> None:
     file = directory / "input.pdf"
     file.touch(0o640)
-    os.chown(file, 0, NOBODY.pw_gid)
+    os.chown(file, 0, SERVICE_USER.pw_gid)
     assert access.obstacle(file, USER, os.R_OK) is None
     assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is not None
     file.chmod(0o644)
     assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is None
 
 
-def test_many_checks_of_a_session_take_one_process_for_each_user(directory: Path) -> None:
+def test_checks_of_a_session_use_one_process_per_user(directory: Path) -> None:
     file = directory / "input.pdf"
     file.touch(0o644)
     other = access.Account("dynamic", None)
@@ -113,7 +113,7 @@ def test_many_checks_of_a_session_take_one_process_for_each_user(directory: Path
             os.waitpid(pid, os.WNOHANG)
 
 
-def test_where_no_user_can_be_become_modes_are_compared(
+def test_modes_are_compared_if_the_user_cannot_be_switched(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_groups: object) -> None:
@@ -127,11 +127,11 @@ def test_where_no_user_can_be_become_modes_are_compared(
     assert access.obstacle(file, USER, os.R_OK) is None
 
 
-def test_config_that_install_is_about_to_write_is_no_obstacle(
+def test_config_that_install_will_write_counts_as_accessible(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
-    python = Path("/usr/bin/env")  # there on every machine, and not this interpreter
+    python = Path("/usr/bin/env")  # exists on every machine, and is not this interpreter
     spec = plan(python=python, config_path=directory / "dify-job/config.toml")
     key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
     access.check_plan(spec, access.DYNAMIC, key_by_manager=True)

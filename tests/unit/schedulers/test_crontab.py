@@ -1,4 +1,4 @@
-"""Blocks in a crontab: every byte outside of them survives."""
+"""Managed blocks in a crontab: bytes outside of them never change."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def block(job: str) -> bytes:
 
 
 @given(TABLES, st.lists(JOBS, min_size=1, max_size=4, unique=True))
-def test_every_byte_outside_our_blocks_survives_them(table: bytes, jobs: list[str]) -> None:
+def test_bytes_outside_of_managed_blocks_survive(table: bytes, jobs: list[str]) -> None:
     if crontab._FOREIGN_HEADER.search(table):
         return
     end = b"" if not table or table.endswith(b"\n") else b"\n"
@@ -49,7 +49,7 @@ def test_every_byte_outside_our_blocks_survives_them(table: bytes, jobs: list[st
     for job in jobs:
         changed = crontab.with_block(changed, job, lines(job))
     assert sorted(found.job for found in crontab.blocks(changed)) == sorted(jobs)
-    for job in jobs:  # again, in its place
+    for job in jobs:  # written again at its position
         assert crontab.with_block(changed, job, lines(job)) == changed
         changed = crontab.with_block(changed, job, lines(job, "1 1 * * * y\n"))
     for job in reversed(jobs):
@@ -58,12 +58,12 @@ def test_every_byte_outside_our_blocks_survives_them(table: bytes, jobs: list[st
 
 
 @given(TABLES)
-def test_table_without_blocks_stays_as_it_is(table: bytes) -> None:
+def test_crontab_without_blocks_is_unchanged(table: bytes) -> None:
     assert crontab.without_block(table, "daily") == table
     assert crontab.blocks(table) == []
 
 
-def test_ten_thousand_lines_are_kept() -> None:
+def test_ten_thousand_lines_survive() -> None:
     table = b"".join(b"%d 0 * * * x%d\n" % (number % 60, number) for number in range(10_000))
     assert crontab.without_block(crontab.with_block(table, "a", lines("a")), "a") == table
 
@@ -86,7 +86,7 @@ BEGIN, REST = block("daily").split(b"\n", 1)
         block("daily") + b"# End of dify-job job daily.\n",
     ],
 )
-def test_damaged_marks_are_refused_since_what_is_ours_is_unclear(damaged: bytes) -> None:
+def test_damaged_block_markers_are_rejected(damaged: bytes) -> None:
     for table in (damaged, b"0 0 * * * mine\n" + damaged + b"1 1 * * * mine too"):
         with pytest.raises(JobError, match="damaged"):
             crontab.with_block(table, "daily", lines("daily"))
@@ -94,13 +94,13 @@ def test_damaged_marks_are_refused_since_what_is_ours_is_unclear(damaged: bytes)
             crontab.without_block(table, "daily")
 
 
-def test_block_that_an_editor_gave_other_line_ends_is_an_edited_one() -> None:
+def test_block_with_changed_line_ends_is_edited() -> None:
     table = b"0 0 * * * mine\r\n" + block("daily").replace(b"\n", b"\r\n")
     assert crontab.look(table, "daily").found is FileState.EDITED
     assert crontab.without_block(table, "daily") == b"0 0 * * * mine\r\n"
 
 
-def test_block_with_a_line_changed_is_an_edited_one() -> None:
+def test_block_with_a_changed_line_is_edited() -> None:
     assert crontab.look(block("a"), "a").found is FileState.OURS
     assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is FileState.EDITED
 
@@ -118,7 +118,9 @@ def test_block_with_a_line_changed_is_an_edited_one() -> None:
         (b"# do not edit this at night\n", False),
     ],
 )
-def test_table_of_another_program_is_refused_and_crons_own_header_is_not(table: bytes, refused: bool) -> None:
+def test_crontab_of_another_program_is_rejected_but_the_header_of_cron_is_not(
+    table: bytes, refused: bool
+) -> None:
     if refused:
         with pytest.raises(JobError, match="another program manages it"):
             crontab.with_block(table, "a", lines("a"))
@@ -134,29 +136,29 @@ def test_table_of_another_program_is_refused_and_crons_own_header_is_not(table: 
         (b"SHELL=/bin/false\n", True),
         (b"SHELL=/usr/bin/python3\n", True),
         (b"HOME=/srv\n", True),
-        (b"SHELL=/usr/bin/fish\n", False),  # our line is plain words, which it reads alike
+        (b"SHELL=/usr/bin/fish\n", False),  # fish parses the plain words of the entry alike
         (b'SHELL="/bin/bash"\n', False),
         (b"MAILTO=me\nPATH=/bin\n", False),
         (b"# CRON_TZ=Asia/Tokyo\n", False),
     ],
 )
-def test_block_stands_above_a_setting_that_would_change_what_it_means(setting: bytes, moved: bool) -> None:
+def test_block_is_moved_above_a_setting_that_would_change_it(setting: bytes, moved: bool) -> None:
     table = b"0 0 * * * a\n" + setting + b"1 1 * * * b\n"
     with_it = crontab.with_block(table, "daily", lines("daily"))
     place = with_it.index(b"# Managed")
     assert (place < with_it.index(setting)) is moved
     assert crontab.without_block(with_it, "daily") == table
-    (ours,) = crontab.blocks(with_it)
-    assert crontab.hostile_above(with_it, ours) is None
+    (managed_block,) = crontab.blocks(with_it)
+    assert crontab.hostile_above(with_it, managed_block) is None
     later = setting + with_it
-    (ours,) = crontab.blocks(later)
-    assert (crontab.hostile_above(later, ours) is not None) is moved
+    (managed_block,) = crontab.blocks(later)
+    assert (crontab.hostile_above(later, managed_block) is not None) is moved
     again = crontab.with_block(later, "daily", lines("daily"))
     assert crontab.hostile_above(again, crontab.blocks(again)[0]) is None
     assert crontab.without_block(again, "daily") == setting + table
 
 
-def test_empty_mailto_above_the_block_is_seen() -> None:
+def test_empty_mailto_above_the_block_is_detected() -> None:
     def mailed(table: bytes) -> bool:
         return crontab.is_mailed(table, crontab.blocks(table)[0])
 

@@ -8,7 +8,7 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[Service]\nExecStart=\nExecStart=/bin/true\n", "ExecStart= is '/bin/true' in place of ours"),
         ("[Service]\nExecStart=\n", "ExecStart= is emptied"),
@@ -28,8 +28,8 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
         ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is '/bin/a    b'"),
     ],
 )
-def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
-    assert said in effects_of(text)
+def test_override_of_a_needed_setting_is_reported(text: str, message: str) -> None:
+    assert message in effects_of(text)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_what_the_job_relies_on_is_told(text: str, said: str) -> None:
         "[Unit]\nConditionACPower=\n[Service]\nPrivateNetwork=no\nIPAddressDeny=\nExecStartPost=/bin/a\n",
     ],
 )
-def test_what_it_does_not_rely_on_is_not(text: str) -> None:
+def test_override_of_another_setting_is_not_reported(text: str) -> None:
     assert effects_of(text) == ""
 
 
-def test_persistent_is_what_catch_up_asks_for() -> None:
+def test_override_of_persistent_is_compared_with_catch_up() -> None:
     assert effects_of("[Timer]\nPersistent=yes\n", catch_up=True) == ""
 
 
-def test_later_drop_in_has_the_last_word() -> None:
+def test_later_drop_in_wins() -> None:
     assert effects_of("[Service]\nTimeoutStartSec=5min\n", "[Service]\nTimeoutStartSec=2h\n") == ""
     assert "replaced" in effects_of("[Timer]\nOnCalendar=03:00\n", "[Timer]\nOnCalendar=\nOnCalendar=04:00\n")

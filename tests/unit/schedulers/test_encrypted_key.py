@@ -1,4 +1,4 @@
-"""A key encrypted by systemd-creds: where it can be used, and where that is refused."""
+"""Keys encrypted by systemd-creds: supported units and rejected ones."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def service(scope: Scope, version: int) -> str:
 
 
 @pytest.mark.parametrize("version", [250, 252, 257])
-def test_systemd_decrypts_it_for_a_system_unit(version: int) -> None:
+def test_system_unit_loads_the_encrypted_key(version: int) -> None:
     text = service(Scope.SYSTEM, version)
     assert f"\nLoadCredentialEncrypted=api_key:{CREDENTIAL}\n" in text
     assert "LoadCredential=" not in text
@@ -31,19 +31,19 @@ def test_systemd_decrypts_it_for_a_system_unit(version: int) -> None:
 
 
 @pytest.mark.parametrize(("scope", "version"), [(Scope.SYSTEM, 249), (Scope.SYSTEM, 239), (Scope.USER, 257)])
-def test_where_systemd_cannot_it_is_refused_with_the_way_out(scope: Scope, version: int) -> None:
+def test_encrypted_key_without_support_of_systemd_is_rejected_with_a_hint(scope: Scope, version: int) -> None:
     with pytest.raises(JobError) as raised:
         service(scope, version)
     assert raised.value.hint is not None
     assert "dify-job secret set daily --no-encrypt" in raised.value.hint
 
 
-def test_moving_a_key_between_plain_and_encrypted_is_drift() -> None:
+def test_change_between_plain_and_encrypted_key_changes_the_fingerprint() -> None:
     plain = Job(name="daily", base_url="http://localhost/v1", key=KeySource(file=CREDENTIAL))
     assert job_spec(plain, PLAN.config_path).fingerprint != PLAN.fingerprint
 
 
-def test_by_hand_it_is_decrypted_by_its_name_and_the_key_is_in_no_argument(
+def test_manual_run_decrypts_the_key_without_the_key_in_arguments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[list[str]] = []
@@ -57,7 +57,7 @@ def test_by_hand_it_is_decrypted_by_its_name_and_the_key_is_in_no_argument(
     assert asked == [["systemd-creds", "decrypt", "--name=api_key", str(CREDENTIAL), "-"]]
 
 
-def test_what_cannot_be_decrypted_is_a_configuration_error_with_the_reason(
+def test_failed_decryption_is_a_configuration_error_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(

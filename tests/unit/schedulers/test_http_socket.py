@@ -22,18 +22,18 @@ CONFIG = HttpSocketConfig(
 @pytest.mark.parametrize(
     "listen", ["", "nine", "localhost:8000", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:80"]
 )
-def test_what_is_no_address_is_refused(listen: str) -> None:
+def test_invalid_address_is_rejected(listen: str) -> None:
     with pytest.raises(JobError, match="no address"):
         address_of(listen)
 
 
-def test_addresses() -> None:
+def test_valid_addresses_are_accepted() -> None:
     assert address_of("8000") == ("127.0.0.1", 8000)
     assert address_of("[::1]:8000") == ("::1", 8000)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "[2001:db8::1]:8000"])
-def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
+def test_non_loopback_address_without_token_is_rejected(listen: str) -> None:
     with pytest.raises(JobError, match="no token"):
         render_http_socket(replace(CONFIG, listen=listen), Scope.SYSTEM, 252, PLACES)
     with_token = replace(CONFIG, listen=listen, token_file=Path("/etc/dify-job/http.token"))
@@ -41,7 +41,7 @@ def test_without_a_token_it_listens_on_loopback_alone(listen: str) -> None:
     assert listen in text
 
 
-def test_units_say_what_the_handler_may() -> None:
+def test_units_sandbox_the_handler() -> None:
     socket_unit, service = (
         artifact.text for artifact in render_http_socket(CONFIG, Scope.SYSTEM, 252, PLACES)
     )
@@ -63,13 +63,13 @@ def test_token_file_below_a_home_can_be_read_by_the_service(token: str, protect:
     assert f"ProtectHome={protect}\n" in service
 
 
-def test_token_file_that_the_service_cannot_see_is_refused() -> None:
+def test_token_file_hidden_from_the_service_is_rejected() -> None:
     for path in ("/tmp/http.token", "/var/tmp/t"):
         with pytest.raises(JobError, match="has a /tmp of its own"):
             render_http_socket(replace(CONFIG, token_file=Path(path)), Scope.SYSTEM, 252, PLACES)
 
 
-def test_listener_is_started_by_the_socket_however_often() -> None:
+def test_http_socket_and_service_have_no_start_limit() -> None:
     socket_unit, service = (one.text for one in render_http_socket(CONFIG, Scope.SYSTEM, 252, PLACES))
     assert "TriggerLimitIntervalSec=0\n" in socket_unit
     assert "StartLimitIntervalSec=0\n" in service

@@ -1,4 +1,4 @@
-"""Manifests against Kubernetes' own schemas, and against what its Job controller does with our exit codes."""
+"""Manifests, validated with Kubernetes' schemas and a model of its Job controller."""
 
 import functools
 import re
@@ -61,12 +61,12 @@ def job_spec(job: Job) -> dict[str, Any]:
     return spec
 
 
-def test_there_are_schemas_of_1_29_and_of_newer_versions() -> None:
+def test_schemas_of_1_29_and_newer_are_available() -> None:
     assert VERSIONS[0].startswith("1.29")
     assert len(VERSIONS) >= 4
 
 
-# Any job: schemas, names, and the config that the pod reads
+# Schemas, names, and the config that the pod reads
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -142,7 +142,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(job=jobs(), version=st.sampled_from(VERSIONS))
-def test_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
+def test_manifests_of_any_job_are_valid_and_contain_its_config(
     job: Job, version: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     config_map, cron_job = manifests(job)
@@ -166,7 +166,7 @@ def test_manifests_of_any_job_are_valid_and_its_config_reads_back_the_same(
     assert read._replace(key=KeySource(), origins={}) == expected
 
 
-def test_what_is_refused_in_a_pod_can_be_written_all_the_same(tmp_path: Path) -> None:
+def test_settings_rejected_in_a_pod_can_be_written_as_toml(tmp_path: Path) -> None:
     output = Output(file="/srv/out/x.json", downloads=Downloads(3, 5000), mode=0o640)
     notify = Notify(on_failure=("apprise-url-from-file:/etc/dify-job/notify.urls",))
     job = PLAIN._replace(
@@ -179,7 +179,7 @@ def test_what_is_refused_in_a_pod_can_be_written_all_the_same(tmp_path: Path) ->
     assert read._replace(key=KeySource(), origins={}) == job
 
 
-def test_of_each_key_of_a_job_it_is_decided_what_becomes_of_it_in_a_pod() -> None:
+def test_every_setting_is_written_rejected_or_expressed_in_the_manifest() -> None:
     written = {"base_url", "mode", "workflow_id", "end_user", "timeout", "connect_timeout", "idle_timeout"}
     written |= {
         "wait_network",
@@ -194,12 +194,12 @@ def test_of_each_key_of_a_job_it_is_decided_what_becomes_of_it_in_a_pod() -> Non
     }
     written |= {"log_outputs", "description"}
     refused_in_part = {"files", "headers", "ca_file", "output", "metrics", "notify"}
-    said_otherwise = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
-    assert {*Job._fields} == written | refused_in_part | said_otherwise
+    in_manifest = {"name", "key", "schedule", "run_as", "state", "log_file", "origins"}
+    assert {*Job._fields} == written | refused_in_part | in_manifest
 
 
 def check_rules(spec: dict[str, Any]) -> None:
-    """What the API server checks beyond the schema (ValidateJobSpec)."""
+    """Check the rules of the API server beyond the schema (ValidateJobSpec)."""
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert spec["completionMode"] == "Indexed"
     for rule in spec["podFailurePolicy"]["rules"]:
@@ -212,7 +212,7 @@ def check_rules(spec: dict[str, Any]) -> None:
 
 
 def check_restricted(pod: dict[str, Any]) -> None:
-    """Pod Security Standards, restricted."""
+    """Check the Pod Security Standard `restricted`."""
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -227,18 +227,18 @@ def check_restricted(pod: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_manifests_are_valid_in_every_version(version: str) -> None:
+def test_manifests_are_valid_in_every_kubernetes_version(version: str) -> None:
     for manifest in manifests(PLAIN):
         schemas.validate(manifest, version, strict=True)
 
 
-def test_names_are_never_shared() -> None:
+def test_names_are_unique() -> None:
     names = ["a-b", "a_b", "a-b-", "a-b_", "a" * 48, "a" * 47, "a" * 47 + "b", "0"]
     assert len({object_name(name) for name in names}) == len(names)
     assert object_name("daily") == "dify-job-daily"
 
 
-def test_names_that_yaml_would_read_as_numbers_stay_strings() -> None:
+def test_names_that_look_like_numbers_stay_strings() -> None:
     for name in ("007", "1e3", "true", "null", "0x1f", "12_3"):
         _, cron_job = manifests(PLAIN._replace(name=name), replace(CLUSTER, namespace="12"))
         assert cron_job["metadata"]["namespace"] == "12"
@@ -248,12 +248,12 @@ def test_names_that_yaml_would_read_as_numbers_stay_strings() -> None:
         )
 
 
-# What the Job controller does (pkg/controller/job: matchPodFailurePolicy, getNewIndexFailureCounts)
+# Job controller (pkg/controller/job: matchPodFailurePolicy, getNewIndexFailureCounts)
 
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How a failed pod ended: the container's exit code, None where none is known; and its condition."""
+    """End of a failed pod: exit code of its container, None if unknown, and its condition."""
 
     code: int | None
     disrupted: bool = False
@@ -261,14 +261,18 @@ class PodEnd:
 
 @dataclass
 class Pods:
-    """lost: DIFY_JOB_LOST of each pod that was created."""
+    """Result of a Job.
+
+    Attributes:
+        lost: DIFY_JOB_LOST of each created pod.
+    """
 
     lost: list[int]
     failed: bool
 
 
 def controller(spec: dict[str, Any], ends: Sequence[PodEnd]) -> Pods:
-    """Create pods that end like that, the last of `ends` again and again, until the Job is over."""
+    """Simulate the Job controller; pods end like `ends`, whose last element repeats."""
     counted = ignored = 0
     pods = Pods([], failed=False)
     while len(pods.lost) < 50:
@@ -311,7 +315,7 @@ SAFE = sorted({row.code for row in TABLE if row.again is RetrySafety.SAFE})
 @pytest.mark.parametrize("disrupted", [False, True])
 @pytest.mark.parametrize("code", UNSAFE)
 @pytest.mark.parametrize("end_user", [None, "bob"])
-def test_no_second_pod_follows_a_code_that_is_not_safe(
+def test_no_second_pod_is_created_after_an_unsafe_code(
     code: int, disrupted: bool, end_user: str | None
 ) -> None:
     pods = controller(job_spec(PLAIN._replace(end_user=end_user)), [PodEnd(code, disrupted)])
@@ -320,12 +324,12 @@ def test_no_second_pod_follows_a_code_that_is_not_safe(
 
 @pytest.mark.parametrize("disrupted", [False, True])
 @pytest.mark.parametrize("code", SAFE)
-def test_code_that_is_safe_is_tried_again_a_few_times(code: int, disrupted: bool) -> None:
+def test_safe_code_is_retried_a_few_times(code: int, disrupted: bool) -> None:
     assert controller(job_spec(PLAIN), [PodEnd(code, disrupted)]) == Pods([0, 0, 0], failed=True)
     assert controller(job_spec(PLAIN), [PodEnd(code, disrupted), PodEnd(0)]) == Pods([0, 0], failed=False)
 
 
-def test_every_code_of_the_table_is_named_in_the_policy() -> None:
+def test_policy_contains_every_exit_code() -> None:
     named = {
         code
         for rule in job_spec(PLAIN)["podFailurePolicy"]["rules"]
@@ -334,7 +338,7 @@ def test_every_code_of_the_table_is_named_in_the_policy() -> None:
     assert named == {row.code for row in TABLE} - {0}
 
 
-def test_pod_after_a_lost_one_is_told_so_and_after_an_unsafe_code_none_comes() -> None:
+def test_pod_after_a_lost_one_gets_the_count_of_lost_pods() -> None:
     lost = PodEnd(None, disrupted=True)
     spec = job_spec(PLAIN)
     assert controller(spec, [lost, PodEnd(0)]) == Pods([0, 1], failed=False)
@@ -342,7 +346,7 @@ def test_pod_after_a_lost_one_is_told_so_and_after_an_unsafe_code_none_comes() -
     assert controller(spec, [PodEnd(69), lost, PodEnd(69), PodEnd(0)]) == Pods([0, 0, 1, 1], failed=False)
 
 
-def test_with_an_end_user_of_its_own_a_lost_pod_is_not_replaced() -> None:
+def test_lost_pod_with_a_fixed_end_user_is_not_replaced() -> None:
     spec = job_spec(PLAIN._replace(end_user="bob"))
     assert controller(spec, [PodEnd(None, disrupted=True)]) == Pods([0], failed=True)
     assert "DIFY_JOB_RUN_ID" not in [one["name"] for one in spec["template"]["spec"]["containers"][0]["env"]]
@@ -372,7 +376,7 @@ def test_deadlines_come_from_the_job() -> None:
         (ScheduleConfig(every=86400.0, catch_up=True), 7 * 86400),
     ],
 )
-def test_missed_tick_is_made_up_for_only_as_far_as_the_job_says(times: ScheduleConfig, seconds: int) -> None:
+def test_starting_deadline_follows_catch_up_and_max_late(times: ScheduleConfig, seconds: int) -> None:
     assert manifests(PLAIN._replace(schedule=times))[1]["spec"]["startingDeadlineSeconds"] == seconds
 
 
@@ -392,16 +396,16 @@ def test_missed_tick_is_made_up_for_only_as_far_as_the_job_says(times: ScheduleC
         (ScheduleConfig(calendar=("*-*-* 00/6:15",), timezone="UTC"), "15 0,6,12,18 * * *", "Etc/UTC"),
     ],
 )  # fmt: skip
-def test_schedule_becomes_one_line_and_a_zone(times: ScheduleConfig, line: str, zone: str) -> None:
+def test_schedule_becomes_a_cron_line_and_a_zone(times: ScheduleConfig, line: str, zone: str) -> None:
     assert cron_line(times, "daily") == (line, zone)
 
 
 @pytest.mark.parametrize("line", ["30 7 * * 1-5", "*/10 * * * *", "0 6 1,15 * mon", "5 4 * 2 *"])
-def test_cron_line_ticks_as_it_did(line: str) -> None:
+def test_cron_line_has_the_same_times_in_the_manifest(line: str) -> None:
     times = ScheduleConfig(cron=line, timezone="Asia/Shanghai")
     there = times._replace(cron=cron_line(times, "daily")[0])
-    ours, theirs = (upcoming.coming(each, NOW) for each in (times, there))
-    assert [next(ours) for _ in range(50)] == [next(theirs) for _ in range(50)]
+    own_times, manifest_times = (upcoming.coming(each, NOW) for each in (times, there))
+    assert [next(own_times) for _ in range(50)] == [next(manifest_times) for _ in range(50)]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +425,7 @@ def test_cron_line_ticks_as_it_did(line: str) -> None:
         (ScheduleConfig(calendar=("07:30 UTC", "08:30 Asia/Shanghai")), "several zones", "several jobs"),
     ],
 )
-def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
+def test_schedule_without_a_single_cron_line_is_rejected_with_the_nearest_one(
     times: ScheduleConfig, why: str, way_out: str
 ) -> None:
     with pytest.raises(JobError, match=why) as caught:
@@ -444,12 +448,12 @@ def test_what_one_line_of_cron_cannot_say_is_refused_with_what_comes_nearest(
         {"inputs": {"text": "x" * 1024 * 1024}},
     ],
 )
-def test_what_no_pod_has_is_refused(change: dict[str, Any]) -> None:
+def test_setting_without_meaning_in_a_pod_is_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(JobError, match="cannot run in a pod"):
         manifests(PLAIN._replace(**change))
 
 
-def test_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
+def test_date_in_inputs_stays_a_date(tmp_path: Path) -> None:
     config_map, _ = manifests(PLAIN._replace(inputs={"day": date(2026, 1, 1)}))
     (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].inputs == {"day": date(2026, 1, 1)}
@@ -463,9 +467,7 @@ def test_date_among_the_inputs_stays_one(tmp_path: Path) -> None:
         ScheduleConfig(calendar=(f"07:30 {SHANGHAI}",)),
     ],
 )
-def test_today_in_a_template_is_a_day_of_the_job_s_zone_in_the_pod_too(
-    times: ScheduleConfig, tmp_path: Path
-) -> None:
+def test_today_in_a_template_uses_the_zone_of_the_job_in_a_pod(times: ScheduleConfig, tmp_path: Path) -> None:
     config_map, _ = manifests(PLAIN._replace(schedule=times))
     (tmp_path / "c.toml").write_text(config_map["data"]["config.toml"])
     assert load_config(tmp_path / "c.toml", environ={}).jobs["daily"].schedule.timezone == SHANGHAI
@@ -474,7 +476,7 @@ def test_today_in_a_template_is_a_day_of_the_job_s_zone_in_the_pod_too(
 # The command
 
 
-def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_path: Path) -> None:
+def test_render_writes_files_and_prints_the_kubectl_commands(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(
         '[jobs.daily]\nbase_url = "https://d.example.com"\napi_key_file = "/k/daily.key"\nevery = "1h"\n'
@@ -497,7 +499,7 @@ def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("url", "is_told"),
+    ("url", "warned"),
     [
         ("http://localhost/v1", True),
         ("http://127.1.2.3:8080/v1", True),
@@ -505,21 +507,19 @@ def test_render_writes_files_for_kubectl_and_names_the_command_for_the_key(tmp_p
         ("http://dify.svc/v1", False),
     ],
 )
-def test_render_says_that_loopback_in_a_pod_is_the_pod(url: str, is_told: bool, tmp_path: Path) -> None:
+def test_render_warns_of_a_loopback_base_url(url: str, warned: bool, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'[jobs.daily]\nbase_url = "{url}"\n')
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
     ran = CliRunner().invoke(cli, asked)
     assert ran.exit_code == 0
-    assert ("in a pod that is the pod itself" in ran.stderr) == is_told
+    assert ("in a pod that is the pod itself" in ran.stderr) == warned
 
 
 @pytest.mark.parametrize(
-    ("password", "is_told"), [("hunter2", True), ("{{ env('PASSWORD') }}", False), ("", False)]
+    ("password", "warned"), [("hunter2", True), ("{{ env('PASSWORD') }}", False), ("", False)]
 )
-def test_render_says_that_a_secret_among_the_inputs_would_be_read_in_the_config_map(
-    password: str, is_told: bool, tmp_path: Path
-) -> None:
+def test_render_warns_of_a_secret_in_inputs(password: str, warned: bool, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(
         '[jobs.daily]\nbase_url = "https://d.example.com"\nenv = ["PASSWORD"]\n'
@@ -527,7 +527,7 @@ def test_render_says_that_a_secret_among_the_inputs_would_be_read_in_the_config_
     )
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
     shown = CliRunner().invoke(cli, asked).stderr
-    assert ("inputs hold what is named as a secret" in shown) == is_told
+    assert ("inputs hold what is named as a secret" in shown) == warned
     assert "hunter2" not in shown
 
 
@@ -541,7 +541,7 @@ def test_render_says_that_a_secret_among_the_inputs_would_be_read_in_the_config_
         ["--target", "systemd", "--image", "r/d:1"],
     ],
 )
-def test_flags_that_do_not_go_together_are_refused(flags: list[str], tmp_path: Path) -> None:
+def test_conflicting_flags_are_rejected(flags: list[str], tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[jobs.daily]\nbase_url = "https://d.example.com"\n')
     done = CliRunner().invoke(cli, ["render", "--config", str(config), *flags])
@@ -552,8 +552,8 @@ def test_flags_that_do_not_go_together_are_refused(flags: list[str], tmp_path: P
 # The image
 
 
-def test_image_is_pinned_and_nobody_s() -> None:
-    """A build needs a registry, which tests have not; what can be read of it is."""
+def test_image_is_pinned_and_runs_as_nobody() -> None:
+    """Read the Dockerfile only: a build needs a registry."""
     root = Path(__file__).parents[3]
     lines = (root / "deploy/container/Containerfile").read_text().splitlines()
     base = next(line for line in lines if line.startswith("ARG BASE="))

@@ -1,4 +1,4 @@
-"""What a cluster does with a manifest from day to day, and what `render` does with a directory of them."""
+"""Operation of manifests in a cluster, and `render` with a directory of manifests."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -46,7 +46,7 @@ def render(directory: Path, text: str, *words: str) -> Result:
 
 
 def _days_of_controller(line: str, first: date, count: int) -> list[date]:
-    """The days of a line as the cron of the CronJob controller reads it (robfig/cron v3, dayMatches)."""
+    """Return the days of a cron line for the CronJob controller (robfig/cron v3, dayMatches)."""
     _, _, days, months, weekdays = line.split()
 
     def matches(field: str, number: int) -> bool:
@@ -66,7 +66,7 @@ WEEKDAY_FIELDS = st.sampled_from(["*", "1-5", "0-6", "mon", "0-7", "*/1", "fri-m
 
 
 @given(DAY_FIELDS, WEEKDAY_FIELDS)
-def test_days_of_a_line_are_those_that_cron_means(days: str, weekdays: str) -> None:
+def test_days_of_a_line_are_those_of_cron(days: str, weekdays: str) -> None:
     times = ScheduleConfig(cron=f"0 6 {days} * {weekdays}", timezone="UTC")
     try:
         line, _ = cron_line(times, "daily")
@@ -81,13 +81,13 @@ def test_days_of_a_line_are_those_that_cron_means(days: str, weekdays: str) -> N
     assert _days_of_controller(line, NOW.date(), 400) == meant
 
 
-def test_day_field_that_names_every_day_is_every_day() -> None:
+def test_day_field_with_every_day_becomes_an_asterisk() -> None:
     assert cron_line(ScheduleConfig(cron="0 6 1-31 * 1-5", timezone="UTC"), "daily")[0] == "0 6 * * *"
     assert cron_line(ScheduleConfig(cron="0 6 1 * 0-6", timezone="UTC"), "daily")[0] == "0 6 * * *"
 
 
 @pytest.mark.parametrize("every", [60.0, 900.0, 1800.0, 3600.0, 7200.0, 86400.0])
-def test_intervals_are_spread_over_the_hour_by_name(every: float) -> None:
+def test_interval_gets_a_minute_derived_from_the_name(every: float) -> None:
     lines = {cron_line(ScheduleConfig(every=every), f"job-{number}")[0] for number in range(300)}
     assert len(lines) == min(every, 3600) / 60
     for line in lines:
@@ -99,7 +99,7 @@ def test_intervals_are_spread_over_the_hour_by_name(every: float) -> None:
     ("cron", "shown"),
     [("30 2 * * *", ["skipped", "twice"]), ("0 12 * * *", []), ("30 * * * *", [])],
 )
-def test_render_names_the_times_that_a_clock_change_repeats(cron: str, shown: list[str]) -> None:
+def test_render_warns_of_times_that_a_clock_change_repeats(cron: str, shown: list[str]) -> None:
     warnings = clock_warnings(ScheduleConfig(cron=cron, timezone="Europe/Berlin"), "daily", NOW)
     assert sorted(word for word in ("skipped", "twice") if any(word in one for one in warnings)) == shown
     assert clock_warnings(ScheduleConfig(cron=cron, timezone="UTC"), "daily", NOW) == ()
@@ -108,7 +108,7 @@ def test_render_names_the_times_that_a_clock_change_repeats(cron: str, shown: li
 # The pod
 
 
-def test_field_references_name_their_version_for_server_side_apply() -> None:
+def test_field_references_have_an_api_version() -> None:
     fields = [one["valueFrom"]["fieldRef"] for one in pod()["containers"][0]["env"] if "valueFrom" in one]
     assert fields
     assert {field["apiVersion"] for field in fields} == {"v1"}
@@ -126,7 +126,7 @@ def test_missing_secret_does_not_hold_the_pod_until_its_deadline() -> None:
     assert secret["optional"] is True
 
 
-def test_template_of_the_last_success_is_refused() -> None:
+def test_template_with_last_success_is_rejected() -> None:
     for text in ("{{ last_success or today }}", "{% if last_success %}x{% endif %}"):
         with pytest.raises(JobError, match="no pod knows of an earlier run"):
             cronjob(inputs={"since": {"day": [text]}})
@@ -150,7 +150,7 @@ def test_refused_job_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
 
 
-def test_files_of_removed_jobs_go_and_those_of_others_stay(tmp_path: Path) -> None:
+def test_files_of_removed_jobs_are_deleted_and_others_stay(tmp_path: Path) -> None:
     assert render(tmp_path, TWO).exit_code == 0
     directory = tmp_path / "k8s"
     (directory / "dify-job-of-a-person.yaml").write_text("kind: Secret\n")
@@ -170,7 +170,7 @@ def test_files_of_removed_jobs_go_and_those_of_others_stay(tmp_path: Path) -> No
     assert "weekly.cronjob.yaml was left: it was edited" in done.stderr
 
 
-def test_kustomization_lists_the_manifests_and_a_person_s_own_is_left(tmp_path: Path) -> None:
+def test_kustomization_lists_the_manifests_unless_it_is_user_written(tmp_path: Path) -> None:
     render(tmp_path, TWO)
     listed = tmp_path / "k8s/kustomization.yaml"
     names = yaml.safe_load(listed.read_text())["resources"]
@@ -181,7 +181,7 @@ def test_kustomization_lists_the_manifests_and_a_person_s_own_is_left(tmp_path: 
     assert listed.read_text() == "resources: []\n"
 
 
-def test_first_line_promises_no_refusal_that_does_not_come(tmp_path: Path) -> None:
+def test_header_says_that_render_overwrites_edits(tmp_path: Path) -> None:
     render(tmp_path, TWO)
     for path in (tmp_path / "k8s").iterdir():
         first = path.read_text().partition("\n")[0]
@@ -193,7 +193,7 @@ def test_first_line_promises_no_refusal_that_does_not_come(tmp_path: Path) -> No
 
 
 def _merged(base: Any, patch: Any) -> Any:
-    """A strategic merge, as far as the documented patch needs it: containers by their names."""
+    """Apply a strategic merge patch; merges containers by name, as the documented patch needs."""
     if isinstance(base, dict) and isinstance(patch, dict):
         return base | {key: _merged(base.get(key), value) for key, value in patch.items()}
     if isinstance(base, list) and all(isinstance(one, dict) and "name" in one for one in patch):
@@ -220,7 +220,7 @@ def test_documented_patch_fits_the_manifest() -> None:
     assert document["metadata"]["labels"][label] == value
 
 
-def test_documented_alerts_use_series_that_say_what_they_mean() -> None:
+def test_documented_alerts_use_the_right_series() -> None:
     text = DOCS.read_text()
     assert "kube_job_status_failed" not in text
     assert 'kube_job_failed{condition="true"' in text
@@ -228,7 +228,7 @@ def test_documented_alerts_use_series_that_say_what_they_mean() -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("a",)])
-def test_only_refused_jobs_and_no_directory_yet(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_render_of_only_rejected_jobs_creates_no_directory(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = render(tmp_path, '[jobs.a]\nevery = "7h"\n', *words)
     assert isinstance(done.exception, JobError)
     assert done.exception.outcome == "rejected"

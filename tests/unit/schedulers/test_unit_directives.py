@@ -1,4 +1,4 @@
-"""What rendered units say, and what the versions of systemd know of it."""
+"""Directives of rendered units, and the systemd versions that support them."""
 
 import os
 import re
@@ -57,7 +57,7 @@ CASES = [
 ]
 IDS = [case[0] for case in CASES]
 
-# The first version that knows a directive (systemd's NEWS, and the tables of its manual pages).
+# First version that supports a directive (systemd's NEWS and manual pages).
 SINCE = {
     "RestrictSUIDSGID": 242,
     "ProtectHostname": 242,
@@ -92,12 +92,12 @@ def settings(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "plan", "scope", "version"), CASES, ids=IDS)
-def test_unit_has_no_directive_that_its_systemd_does_not_know(
+def test_unit_has_only_directives_that_its_systemd_supports(
     name: str, plan: JobSpec, scope: Scope, version: int
 ) -> None:
     for key, _ in settings("".join(file.text for file in rendered(plan, scope, version))):
         assert key in SINCE or key in ALWAYS, f"{name}: {key}: since which version?"
-        assert SINCE.get(key, 0) <= version, f"{name}: {key} came with {SINCE[key]}"
+        assert SINCE.get(key, 0) <= version, f"{name}: {key} needs {SINCE[key]}"
 
 
 def runnable(plan: JobSpec) -> JobSpec:
@@ -109,7 +109,7 @@ def runnable(plan: JobSpec) -> JobSpec:
     [case for case in CASES if case[3] <= 252],
     ids=str,
 )
-def test_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_older(
+def test_systemd_accepts_units_for_its_own_and_older_versions(
     name: str, plan: JobSpec, scope: Scope, version: int, tmp_path: Path
 ) -> None:
     files = []
@@ -121,12 +121,12 @@ def test_real_systemd_has_nothing_to_say_about_what_is_rendered_for_it_or_older(
     command = ["systemd-analyze", *user, "verify", "--man=no", "--recursive-errors=no", *files]
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    said = [line for line in done.stderr.splitlines() if "dify-job" in line]
-    assert (done.returncode, said) == (0, []), name
+    messages = [line for line in done.stderr.splitlines() if "dify-job" in line]
+    assert (done.returncode, messages) == (0, []), name
 
 
 @pytest.mark.parametrize("plan", SYSTEM.values(), ids=SYSTEM)
-def test_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
+def test_exposure_level_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path) -> None:
     service, _, *handler = rendered(runnable(plan), Scope.SYSTEM, 252)
     for artifact in (service, *handler):
         file = tmp_path / artifact.path.name
@@ -136,7 +136,7 @@ def test_exposure_of_a_system_unit_is_at_most_1_5(plan: JobSpec, tmp_path: Path)
         assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
-def test_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -> None:
+def test_static_unit_for_packagers_is_accepted_by_systemd(tmp_path: Path) -> None:
     static = ROOT / "deploy/systemd/dify-job@.service"
     file = tmp_path / "dify-job@daily.service"
     file.write_text(
@@ -152,7 +152,7 @@ def test_static_unit_for_packagers_passes_the_real_systemd(tmp_path: Path) -> No
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_static_unit_for_packagers_is_as_hardened() -> None:
+def test_static_unit_for_packagers_has_the_same_sandbox() -> None:
     static = ROOT / "deploy/systemd/dify-job@.service"
     own = dict(settings(rendered(PLAIN, Scope.SYSTEM, 252)[0].text))
     theirs = dict(settings(static.read_text()))
@@ -172,7 +172,7 @@ def test_static_unit_for_packagers_is_as_hardened() -> None:
     }
 
 
-# DESIGN: what install leaves behind
+# Installed units
 
 
 def service(**changes: object) -> dict[str, str]:
@@ -180,7 +180,7 @@ def service(**changes: object) -> dict[str, str]:
     return dict(settings(rendered(plan, Scope.SYSTEM, 252)[0].text))
 
 
-def test_exit_codes_in_the_unit_come_from_the_one_table() -> None:
+def test_exit_codes_in_the_unit_are_those_of_the_table() -> None:
     unit = service()
     clean = [str(row.code) for row in TABLE if row.outcome is Outcome.CANCELLED]
     assert unit["SuccessExitStatus"].split() == clean == ["129", "130", "131", "143"]
@@ -191,7 +191,7 @@ def test_exit_codes_in_the_unit_come_from_the_one_table() -> None:
     assert not {"69", "75", "0"} & never_again
 
 
-def test_command_is_interpreter_config_and_job_and_nothing_else() -> None:
+def test_command_has_only_interpreter_config_and_job() -> None:
     for plan in SYSTEM.values():
         for version in VERSIONS:
             unit = dict(settings(rendered(plan, Scope.SYSTEM, version)[0].text))
@@ -200,26 +200,26 @@ def test_command_is_interpreter_config_and_job_and_nothing_else() -> None:
             assert words == [*start, "--config", str(plan.config_path), "daily"]
 
 
-def test_deadlines_of_the_unit_leave_ours_the_first_word() -> None:
+def test_deadline_of_the_unit_is_after_that_of_the_job() -> None:
     assert service(timeout=900.0)["TimeoutStartSec"] == "16min"
     assert service()["TimeoutStopSec"] == "45s"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_below_247_there_is_no_dynamic_user_who_could_not_read_its_key(version: int) -> None:
+def test_unit_below_247_has_no_dynamic_user(version: int) -> None:
     unit = dict(settings(rendered(PLAIN, Scope.SYSTEM, version)[0].text))
     assert ("DynamicUser" in unit) is ("LoadCredential" in unit) is (version >= 247)
     assert unit["CapabilityBoundingSet"] == ""
 
 
-def test_user_unit_has_neither_state_directory_nor_credential_nor_what_needs_privileges() -> None:
+def test_user_unit_has_no_state_directory_credential_or_privileged_directive() -> None:
     for version in VERSIONS:
         unit = dict(settings(rendered(FULL, Scope.USER, version)[0].text))
         forbidden = ("StateDirectory", "LoadCredential", "DynamicUser", "User", "After", "Wants")
         assert not [key for key in unit if key in forbidden or key.startswith(("Private", "Protect"))]
 
 
-def test_timer_never_fires_at_boot_reload_or_install() -> None:
+def test_timer_has_no_directive_that_fires_at_boot_reload_or_install() -> None:
     for plan in SYSTEM.values():
         for scope in Scope:
             for version in VERSIONS:
@@ -229,12 +229,12 @@ def test_timer_never_fires_at_boot_reload_or_install() -> None:
                 assert ("Persistent", "yes") in timer or not plan.schedule.catch_up
 
 
-def test_jitter_is_the_timers_own_and_the_same_each_time() -> None:
+def test_jitter_is_a_fixed_random_delay() -> None:
     timer = dict(settings(rendered(FULL, Scope.SYSTEM, 252)[1].text))
     assert (timer["RandomizedDelaySec"], timer["FixedRandomDelay"]) == ("5min", "yes")
     assert "RandomizedDelaySec" not in dict(settings(rendered(PLAIN, Scope.SYSTEM, 252)[1].text))
 
 
-def test_systemd_older_than_239_is_refused_with_the_way_out() -> None:
+def test_systemd_older_than_239_is_rejected_with_a_hint() -> None:
     with pytest.raises(Exception, match="239 is the oldest"):
         rendered(PLAIN, Scope.SYSTEM, 238)

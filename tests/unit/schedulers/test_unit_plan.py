@@ -1,4 +1,4 @@
-"""The plan for units: which actions, in which order, for what was observed. No host is asked."""
+"""The plan for units: actions and their order for observed states, without a host."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +61,7 @@ def unit(*, active: bool, unread: bool = False) -> Unit:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> ObservedUnits:
-    """The job as an earlier install left it."""
+    """The observed state after an earlier install."""
     return ObservedUnits(
         scope=Scope.SYSTEM,
         running=True,
@@ -94,7 +94,7 @@ def test_installed_job_needs_nothing(installed: ObservedUnits) -> None:
     assert (plan.results[0].changed, plan.results[0].enabled) == (False, True)
 
 
-def test_timer_is_stopped_before_its_file_changes_and_started_never_restarted(
+def test_timer_is_stopped_before_its_file_changes_and_then_started(
     installed: ObservedUnits,
 ) -> None:
     plan = plan_units([desired(timer="other")], installed)
@@ -111,7 +111,7 @@ def test_change_of_the_service_alone_stops_no_timer(installed: ObservedUnits) ->
 
 
 def test_interrupted_install_is_a_difference(installed: ObservedUnits) -> None:
-    """Killed between writing and enabling: nothing to write, and yet not as it should be."""
+    """An install killed between writing and enabling: the files are equal, but the timer is not enabled."""
     units = {SERVICE: unit(active=False), TIMER: unit(active=False)}
     pending = Pending(frozenset({TIMER}), frozenset({TIMER}))
     killed = replace(installed, units=units, enabled=frozenset(), pending=pending)
@@ -121,7 +121,7 @@ def test_interrupted_install_is_a_difference(installed: ObservedUnits) -> None:
     assert plan.actions[-1] == Record(RECORD, pending, Pending())
 
 
-def test_timer_that_an_administrator_disabled_or_stopped_stays_so(installed: ObservedUnits) -> None:
+def test_timer_disabled_or_stopped_by_an_administrator_stays_so(installed: ObservedUnits) -> None:
     units = {SERVICE: unit(active=False), TIMER: unit(active=False)}
     for enabled in (frozenset({TIMER}), frozenset[str]()):
         stopped = replace(installed, units=units, enabled=enabled)
@@ -143,7 +143,7 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
     assert "is masked by the administrator" in resumed.refusals[0].message
 
 
-def test_pause_keeps_the_files_whatever_is_in_them(installed: ObservedUnits) -> None:
+def test_pause_changes_no_files(installed: ObservedUnits) -> None:
     edited = replace(installed.files[UNITS / TIMER], found=FileState.EDITED, content=b"\xff")
     seen = replace(installed, files={**installed.files, UNITS / TIMER: edited})
     plan = plan_units([desired(files=None, activation=Activation.DISABLED)], seen)
@@ -193,13 +193,13 @@ def test_one_reload_for_all_that_is_installed_and_removed(installed: ObservedUni
         (FileState.EDITED, True, ""),
     ],
 )
-def test_what_is_not_as_it_was_written_is_refused(
+def test_edited_or_foreign_file_is_refused(
     found: FileState, overwrite: bool, refused: str, installed: ObservedUnits
 ) -> None:
     files = {**installed.files, UNITS / SERVICE: FileStatus(found, content=b"x")}
     plan = plan_units([desired()], replace(installed, files=files), overwrite_edits=overwrite)
-    assert [refused in refusal.message for refusal in plan.refusals] == ([True] if refused else [])
-    assert plan.changes(), "a refused plan still says what differs"
+    assert [refused in problem.message for problem in plan.refusals] == ([True] if refused else [])
+    assert plan.changes(), "a refused plan still lists the differences"
 
 
 def test_unit_of_another_directory_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Arguments in unit files reach the program unchanged."""
+"""Quoting of arguments in unit files."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from dify_job.schedulers import units
 
 
 def unquoted(line: str) -> list[str]:
-    """Words of ExecStart=, by systemd.service(5): quotes, C escapes, then specifiers, then $ in arguments."""
+    """Parse ExecStart= by systemd.service(5): quotes, C escapes, then specifiers, then $ in arguments."""
     words: list[str] = []
     word, quote, at = None, "", 0
     escapes = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
@@ -55,20 +55,20 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @given(st.lists(WORDS, max_size=5))
 @example(['100% $HOME "x"', "a\\", ";", "", "${A}", "%h", "'", "\x7f", "\n\t"])
-def test_any_argument_comes_through_a_unit_as_it_was(words: list[str]) -> None:
+def test_any_argument_survives_quoting(words: list[str]) -> None:
     line = units._command(["/bin/x", *words])
     assert "\n" not in line
     assert unquoted(line) == ["/bin/x", *words]
 
 
 @pytest.mark.parametrize("word", ["\0", "\udcff"])
-def test_what_no_unit_can_hold_is_refused(word: str) -> None:
+def test_argument_that_a_unit_cannot_contain_is_rejected(word: str) -> None:
     with pytest.raises(JobError, match="cannot stand in a unit"):
         units.quoted(word)
 
 
 @pytest.mark.parametrize("name", ["a b", "a$b", "a${HOME}", "100%", "a;b", "é", "@x", "-x", "$$", "a%h"])
-def test_real_systemd_finds_a_program_of_any_name(name: str, tmp_path: Path) -> None:
+def test_systemd_finds_a_program_with_any_name(name: str, tmp_path: Path) -> None:
     program = tmp_path / name
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -80,6 +80,6 @@ def test_real_systemd_finds_a_program_of_any_name(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["a\\b", 'a"b', "a'b", "a\tb", "a\nb"])
-def test_program_that_systemd_refuses_by_its_name_is_refused_before(name: str) -> None:
+def test_program_name_that_systemd_rejects_is_rejected(name: str) -> None:
     with pytest.raises(JobError, match="systemd starts no program with a quote"):
         units._command([f"/opt/{name}/python"])

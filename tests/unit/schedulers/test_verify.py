@@ -1,4 +1,4 @@
-"""The real systemd-analyze reads what is rendered before anything is written."""
+"""Verification of rendered units with systemd-analyze before they are written."""
 
 from pathlib import Path
 
@@ -28,16 +28,16 @@ def scope(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sc
     return found
 
 
-def test_good_units_pass(scope: Scope) -> None:
+def test_valid_units_are_accepted(scope: Scope) -> None:
     check(scope)
 
 
-def test_list_of_dates_of_which_one_has_passed_is_good(scope: Scope) -> None:
+def test_list_of_dates_with_a_past_one_is_accepted(scope: Scope) -> None:
     check(scope, timer=TIMER.replace("daily", "2020-01-01\nOnCalendar=2190-01-01"))
 
 
 @pytest.mark.parametrize(
-    ("service", "timer", "said"),
+    ("service", "timer", "message"),
     [
         (SERVICE, TIMER.replace("daily", "noonish"), "refuses the schedule.*noonish"),
         (SERVICE.replace("/bin/true", "/nowhere/python"), TIMER, "refuses the units.*/nowhere/python"),
@@ -45,10 +45,10 @@ def test_list_of_dates_of_which_one_has_passed_is_good(scope: Scope) -> None:
         (SERVICE + "NoSuchKey=1\n", TIMER, "refuses the units.*NoSuchKey"),
     ],
 )
-def test_what_systemd_would_not_take_is_refused_in_its_words(
-    service: str, timer: str, said: str, scope: Scope
+def test_unit_that_systemd_rejects_is_rejected_with_its_message(
+    service: str, timer: str, message: str, scope: Scope
 ) -> None:
-    with pytest.raises(JobError, match=said) as refused:
+    with pytest.raises(JobError, match=message) as refused:
         check(scope, service, timer)
     assert refused.value.outcome == "rejected"
     assert "/tmp/" not in refused.value.message

@@ -37,11 +37,11 @@ GOOD, BAD, SKIP = run("succeeded", 0), run("unreachable", 69), run("skipped", 0)
         ([GOOD, run("killed", None, at="07:00"), run("failed", 80, "r1", "07:00"), BAD], 2),
     ],
 )
-def test_failures_in_a_row_pass_over_skips_and_count_a_run_once(runs: list[RunRecord], failures: int) -> None:
+def test_failures_in_a_row_ignore_skips_and_count_a_run_once(runs: list[RunRecord], failures: int) -> None:
     assert summary(runs).failures_in_a_row == failures
 
 
-def test_mean_is_of_runs_that_succeeded() -> None:
+def test_mean_duration_is_of_successful_runs() -> None:
     runs = [
         run("succeeded", 0, at="then", duration=2),
         run("failed", 80, duration=500),
@@ -59,7 +59,7 @@ def test_mean_is_of_runs_that_succeeded() -> None:
         ),
     )
 )
-def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
+def test_any_line_of_a_history_is_read_or_ignored(value: Any) -> None:
     try:
         found = RunRecord.of(json.loads(json.dumps(value)))
     except ValueError:
@@ -67,7 +67,7 @@ def test_no_line_of_a_history_breaks_reading(value: Any) -> None:
     assert found.began is None or found.began.tzinfo is not None
 
 
-def test_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_damaged_and_oversized_history_is_read_partially(tmp_path: Path) -> None:
     good = json.dumps({"outcome": "succeeded", "exit_code": 0, "call_time": "2026-01-31T07:00:00+08:00"})
     filler = "x" * 5_000_000
     (tmp_path / "history.jsonl").write_text(f"{filler}\n{good}\n\x00\xff{{\n{good[:30]}\n{good}\n", "latin-1")
@@ -75,14 +75,14 @@ def test_damaged_and_oversized_history_is_read_as_far_as_it_goes(tmp_path: Path)
     assert read_history(tmp_path / "absent") == ()
 
 
-def test_history_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_symlink_to_a_history_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic"):
         read_history(tmp_path)
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=80), st.booleans())
-def test_sparkline_has_one_character_a_value_and_its_order(values: list[float], plain: bool) -> None:
+def test_sparkline_has_one_ordered_character_per_value(values: list[float], plain: bool) -> None:
     line = sparkline(values, plain=plain)
     assert len(line) == len(values)
     assert not plain or line.isascii()
@@ -96,10 +96,10 @@ def test_sparkline_has_one_character_a_value_and_its_order(values: list[float], 
     )
 
 
-def test_history_is_in_the_order_of_its_times(tmp_path: Path) -> None:
+def test_history_is_sorted_by_time(tmp_path: Path) -> None:
     times = [
         "2026-11-27T03:00:00.000+01:00",  # 02:00 UTC
-        "2026-11-27T01:00:00.000+00:00",  # settled later by the next process
+        "2026-11-27T01:00:00.000+00:00",  # recorded later by the next process
         "",
         "2026-11-27T09:30:00.000+08:00",  # 01:30 UTC
         "2026-11-27T02:30:00.000+00:00",
@@ -110,7 +110,7 @@ def test_history_is_in_the_order_of_its_times(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00", "9999-12-31T23:59:59+00:00", "yesterday", "20261127"])
-def test_history_with_odd_times_is_read(tmp_path: Path, at: str) -> None:
+def test_history_with_invalid_times_is_read(tmp_path: Path, at: str) -> None:
     lines = [json.dumps(run("x", 0, at=one).as_record()) for one in (at, "2026-11-27T01:00:00+00:00", at)]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     assert len(read_history(tmp_path)) == 3

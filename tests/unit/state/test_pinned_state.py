@@ -48,7 +48,7 @@ def test_unit_finds_the_state_that_the_installing_shell_named(
     assert here.resolve() in store.places_of("daily", store.base_of(system=False))
 
 
-def test_earlier_state_is_kept_and_shared(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_state_directory_is_still_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = home / ".local/state/dify-job/daily"
     plain.mkdir(parents=True)
     (plain / "history.jsonl").write_text("{}\n")

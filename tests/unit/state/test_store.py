@@ -13,7 +13,7 @@ def record(**changed: object) -> InFlight:
     return InFlight(**{**values, **changed})  # type: ignore[arg-type]
 
 
-def test_record_in_flight_comes_back(tmp_path: Path) -> None:
+def test_in_flight_record_is_read_back(tmp_path: Path) -> None:
     state = JobState(tmp_path / "job")
     assert state.in_flight() is None
     state.put_in_flight(record(task_id="t"))
@@ -23,20 +23,20 @@ def test_record_in_flight_comes_back(tmp_path: Path) -> None:
     assert state.in_flight() is None
 
 
-def test_record_of_another_version_or_half_of_one_does_not_stop_a_run(tmp_path: Path) -> None:
+def test_unknown_or_partial_in_flight_record_is_ignored(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     half = json.dumps(record()._asdict() | {"user": 5})
     for text in ('{"run": "r"}', '{"run": ', "[]", "", half, "[" * 100_000):
         (tmp_path / "in-flight.json").write_text(text)
         assert state.in_flight() is None
     state.put_in_flight(record())
-    told = json.loads((tmp_path / "in-flight.json").read_text())
-    (tmp_path / "in-flight.json").write_text(json.dumps(told | {"later": 1}))
+    stored = json.loads((tmp_path / "in-flight.json").read_text())
+    (tmp_path / "in-flight.json").write_text(json.dumps(stored | {"later": 1}))
     assert state.in_flight() == record()
 
 
 @pytest.mark.parametrize("at", ["1e300", "9" * 400, "-1", "NaN", "null", '"7"', "[" * 100_000])
-def test_tick_that_no_calendar_has_is_none(at: str, tmp_path: Path) -> None:
+def test_invalid_time_of_the_last_start_is_none(at: str, tmp_path: Path) -> None:
     (tmp_path / "tick.json").write_text(f'{{"at": {at}}}')
     assert (JobState(tmp_path).tick(), read_tick(tmp_path)) == (None, None)
     JobState(tmp_path).put_tick(7.5)
@@ -49,13 +49,13 @@ def test_clock_step_does_not_make_a_run_of_this_boot_overdue() -> None:
     assert record(boot="another", deadline=0.0).overdue(60)
 
 
-def test_when_a_run_is_overdue_can_be_told_whatever_its_deadline() -> None:
+def test_overdue_time_is_defined_for_any_deadline() -> None:
     assert record(deadline=1000.0).overdue_at(60).timestamp() == 1060
     for deadline in (3e11, 1e300, float("inf"), float("nan"), -1e300):
         assert record(deadline=deadline).overdue_at(60).tzinfo is not None
 
 
-def test_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
+def test_history_is_bounded_and_ignores_damage(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for number in range(1250):
         state.record_result({"n": number})
@@ -67,7 +67,7 @@ def test_history_is_bounded_and_passes_over_damage(tmp_path: Path) -> None:
     assert state.history()[-1] == {"n": 1249}
 
 
-def test_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
+def test_lock_names_its_holder_and_is_released_by_close(tmp_path: Path) -> None:
     first, second = JobState(tmp_path), JobState(tmp_path)
     first.lock()
     with pytest.raises(LockHeldError, match="process"):
@@ -76,7 +76,7 @@ def test_lock_is_freed_by_close_and_names_its_holder(tmp_path: Path) -> None:
     second.lock()
 
 
-def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
+def test_symlinks_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("mine")
     state = JobState(tmp_path / "job")
@@ -101,7 +101,7 @@ def test_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Path)
     assert 1000 <= len(state.history()) <= 1200
 
 
-def test_half_line_of_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
+def test_partial_line_of_a_full_disk_affects_no_other_line(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     state.append_history({"n": 1})
     with (tmp_path / "history.jsonl").open("a") as file:

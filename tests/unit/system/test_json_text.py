@@ -12,12 +12,12 @@ def nested(levels: int, inner: str = "1") -> str:
 
 
 @pytest.mark.parametrize("text", [nested(5000), '{"a":' * 5000 + "1" + "}" * 5000, nested(DEEPEST + 1)])
-def test_user_json_that_is_too_deep_is_an_error(text: str) -> None:
+def test_user_json_beyond_the_depth_limit_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="nested more than 200 levels"):
         loads(text)
 
 
-def test_user_json_with_too_long_a_number_is_an_error() -> None:
+def test_user_json_with_an_overlong_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="more than 4300 digits"):
         loads(f'{{"a": {"9" * 5000}}}')
     with pytest.raises(ValueError, match="more than 4300 digits"):
@@ -26,7 +26,7 @@ def test_user_json_with_too_long_a_number_is_an_error() -> None:
         loads("{")
 
 
-def test_json_within_the_bounds_is_as_ever() -> None:
+def test_json_within_the_limits_is_unchanged() -> None:
     text = nested(DEEPEST)
     assert loads(text) == loads_whole(text) == json.loads(text)
     assert loads('{"a": [1, "x", null, 1.5]}') == {"a": [1, "x", None, 1.5]}
@@ -45,7 +45,7 @@ def test_json_within_the_bounds_is_as_ever() -> None:
         nested(DEEPEST),
     ],
 )
-def test_server_json_is_whole_whatever_its_depth(inner: str) -> None:
+def test_server_json_of_any_depth_is_complete(inner: str) -> None:
     text = f'{{"status": "succeeded", "outputs": {{"x": {inner}, "y": ["[", "a"]}}}}'
     value = loads_whole(text)
     assert value["status"] == "succeeded"
@@ -60,25 +60,25 @@ def test_server_json_is_whole_whatever_its_depth(inner: str) -> None:
     "text",
     [nested(5000)[:-1], nested(5000) + "]", nested(5000, "nul"), "]" * 500, nested(300, "9" * 5000 + "x")],
 )
-def test_server_json_that_is_broken_below_is_an_error(text: str) -> None:
+def test_server_json_with_a_syntax_error_at_depth_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         loads_whole(text)
 
 
-def test_depth_costs_linear_time() -> None:
+def test_deep_json_takes_linear_time() -> None:
     began = time.process_time()
     loads_whole(nested(1_000_000))
     assert time.process_time() - began < 10
 
 
-def test_secrets_are_hidden_in_what_is_too_deep() -> None:
+def test_secrets_in_deep_json_are_redacted() -> None:
     log.hide("swordfish-1")
     value = loads_whole(nested(1000, '"the swordfish-1"'))
     assert "swordfish" not in log.as_json({"a": value, "b": [value]})
     assert json.loads(log.as_json({"b": "swordfish-1"})) == {"b": "[hidden]"}
 
 
-def test_deep_value_can_be_opened() -> None:
+def test_deep_value_can_be_expanded() -> None:
     value = loads_whole(nested(1000))
     for _ in range(DEEPEST):
         value = value[0]

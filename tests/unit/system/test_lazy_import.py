@@ -1,4 +1,4 @@
-"""Modules that are executed when they are first used."""
+"""Modules that are executed on first use."""
 
 import signal
 import sys
@@ -27,7 +27,7 @@ CLIENT = "import lazy_slow\nassert not hasattr(lazy_slow, 'twice')\nhere = __nam
 
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A slow module, one that it imports and that uses it in turn, and a package."""
+    """Write a slow module, a module in an import cycle with it, and a package."""
     (tmp_path / "lazy_slow.py").write_text(SLOW)
     (tmp_path / "lazy_client.py").write_text(CLIENT)
     (tmp_path / "lazy_package").mkdir()
@@ -107,7 +107,7 @@ def test_interrupted_module_is_executed_again() -> None:
     assert (slow.twice(2), slow.done) == (4, [1])
 
 
-def test_threads_that_use_a_module_at_once_all_see_the_whole_module() -> None:
+def test_threads_that_use_a_module_at_once_see_it_completely() -> None:
     lazy_import("lazy_slow")
     slow = import_module("lazy_slow")
     answers: list[int] = []

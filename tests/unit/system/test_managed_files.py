@@ -1,4 +1,4 @@
-"""Headers of managed files, against what a hostile world can put there."""
+"""Headers of managed files, with arbitrary and hostile content."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 @given(job=JOBS, source=TEXT, body=TEXT)
 @example(job="a", source='x" config=0 from="y', body="")
 @example(job="a", source="a\\", body="\n")
-def test_mark_is_read_back_and_a_changed_body_is_seen(job: str, source: str, body: str) -> None:
+def test_header_is_read_back_and_a_changed_body_is_detected(job: str, source: str, body: str) -> None:
     content = marked(job, fingerprint("x"), source, body).encode()
     if "\r" in source or len(source.splitlines()) > 1:
         assert content.partition(b"\n")[0].startswith(b"# Managed")
@@ -32,7 +32,7 @@ def test_mark_is_read_back_and_a_changed_body_is_seen(job: str, source: str, bod
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_not_ours_have_no_mark(content: bytes) -> None:
+def test_arbitrary_bytes_have_no_header(content: bytes) -> None:
     assert read_mark(content) is None
 
 
@@ -44,29 +44,27 @@ def test_bytes_that_are_not_ours_have_no_mark(content: bytes) -> None:
         (
             marked("other", "0" * 16, "/c", "x\n"),
             FileState.FOREIGN,
-        ),  # our first line copied into another file
+        ),  # the header copied to another file
         ("[Unit]\n" + marked("daily", "0" * 16, "/c", "x\n"), FileState.FOREIGN),  # not the first line
         ("# Managed by dify-job for job daily.\n", FileState.FOREIGN),
         ("[Unit]\n", FileState.FOREIGN),
         ("", FileState.MASKED),
     ],
 )
-def test_what_stands_at_a_place_is_told_by_its_first_line(
-    content: str, found: FileState, tmp_path: Path
-) -> None:
+def test_file_state_is_read_from_the_first_line(content: str, found: FileState, tmp_path: Path) -> None:
     path = tmp_path / "dify-job-daily.service"
     path.write_text(content)
     assert look(path, "daily").found is found
 
 
-def test_links_directories_and_nothing_are_told_apart(tmp_path: Path) -> None:
+def test_symlinks_directories_and_missing_files_are_distinguished(tmp_path: Path) -> None:
     mask, link = tmp_path / "mask.timer", tmp_path / "link.timer"
     mask.symlink_to("/dev/null")
-    ours = tmp_path / "real.timer"
-    ours.write_text(marked("real", "0" * 16, "/c", "x\n"))
-    link.symlink_to(ours)
+    managed = tmp_path / "real.timer"
+    managed.write_text(marked("real", "0" * 16, "/c", "x\n"))
+    link.symlink_to(managed)
     (tmp_path / "dir.timer").mkdir()
     assert look(mask).found is FileState.MASKED
-    assert look(link).found is FileState.FOREIGN  # even to a file of ours: writing would follow or replace it
+    assert look(link).found is FileState.FOREIGN  # even to a managed file: writing would follow or replace it
     assert look(tmp_path / "dir.timer").found is FileState.FOREIGN
     assert look(tmp_path / "none.timer").found is FileState.ABSENT

@@ -5,7 +5,7 @@ import pytest
 from dify_job.system import paths
 
 
-def test_user_without_a_home_has_directories_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_home_has_directories(monkeypatch: pytest.MonkeyPatch) -> None:
     """systemd 262 gives a dynamic user no $HOME, and its account may be in no database."""
 
     def unknown(uid: int) -> None:

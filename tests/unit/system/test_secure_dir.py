@@ -1,4 +1,4 @@
-"""Files in an opened directory: whole or not at all, and never for more eyes than they are meant for."""
+"""Atomic writes in an opened directory, with the right permissions at any time."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from dify_job.system.secure_dir import Directory
 from dify_job.system.transaction import FileTransaction
 
 
-def test_new_file_is_at_no_time_readable_for_more_than_it_will_be(
+def test_new_file_is_never_more_readable_than_its_final_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = []
@@ -32,23 +32,23 @@ def test_new_file_is_at_no_time_readable_for_more_than_it_will_be(
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "报" * 85])
-def test_longest_name_that_the_disk_takes_can_be_replaced(name: str, tmp_path: Path) -> None:
+def test_file_with_the_longest_possible_name_can_be_replaced(name: str, tmp_path: Path) -> None:
     for text in (b"old", b"new"):
         with contextlib.closing(Directory(tmp_path)) as directory, directory.replacing(name) as file:
             file.write(text)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
 
 
-def test_what_fails_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
     with contextlib.closing(Directory(tmp_path)) as directory:
         writing = directory.replacing("x")
         with pytest.raises(TypeError), writing as file:
-            file.writelines([b"half", "then it breaks"])  # type: ignore[list-item] # that is the failure
+            file.writelines([b"half", "then it breaks"])  # type: ignore[list-item] # raises the error
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
 
 
-def test_threads_that_write_one_record_at_once_leave_one_of_them_whole(tmp_path: Path) -> None:
+def test_simultaneous_writes_leave_one_complete_file(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: state.write("x.json", json.dumps([n] * 500)), range(200)))
@@ -56,7 +56,7 @@ def test_threads_that_write_one_record_at_once_leave_one_of_them_whole(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_what_cannot_be_written_or_removed_is_named_itself_and_not_by_a_temporary_name() -> None:
+def test_error_names_the_file_and_not_its_temporary_name() -> None:
     path = Path("/proc/dify-job")
     with pytest.raises(OSError, match="Errno") as refused:
         FileTransaction().put(path, b"")

@@ -1,4 +1,4 @@
-"""Templates in config values: what they can use, and what they cannot do."""
+"""Templates in config values: available names, and the sandbox."""
 
 import time
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ def refused(template: str, **settings: Any) -> JobError:
     return caught.value
 
 
-def test_names_that_a_template_can_use() -> None:
+def test_template_can_use_the_documented_names() -> None:
     assert rendered("{{ last_success.isoformat() }} {{ job }}") == "2026-01-31T07:00:00+00:00 daily"
     assert rendered("{{ last_success or 'never' }}", last=None) == "never"
     assert rendered("{{ today }}") == rendered("{{ now.date() }}")
@@ -44,7 +44,7 @@ def test_names_that_a_template_can_use() -> None:
     assert rendered("{% for a in [1, 2] %}{{ loop.index }}{{ loop.last }}{% endfor %}\n") == "1False2True\n"
 
 
-def test_env_reads_named_variables_only_and_never_the_key() -> None:
+def test_env_reads_only_listed_variables_and_never_the_key() -> None:
     error = refused("{{ env('OTHER') }}")
     assert "OTHER" in error.message
     assert error.hint == 'add it to the job: env = ["OTHER"]'
@@ -88,7 +88,7 @@ def test_env_reads_named_variables_only_and_never_the_key() -> None:
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "recursion"),
     ],
 )
-def test_what_a_template_cannot_do(template: str, words: str) -> None:
+def test_forbidden_template_is_rejected(template: str, words: str) -> None:
     error = refused(template)
     assert error.message.startswith("inputs.a: the template cannot be rendered: ")
     assert words in error.message
@@ -97,7 +97,7 @@ def test_what_a_template_cannot_do(template: str, words: str) -> None:
     )
 
 
-def test_what_comes_from_a_secret_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_of_a_secret_variable_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden: list[str] = []
     monkeypatch.setattr(log, "hide", hidden.append)
     inputs = {"x": "{{ env('DB_PASSWORD') }}{{ env('R') }}"}
@@ -107,13 +107,13 @@ def test_what_comes_from_a_secret_variable_is_hidden(monkeypatch: pytest.MonkeyP
 
 
 @given(text=st.text(max_size=80))
-def test_text_without_braces_stays_as_it_is(text: str) -> None:
+def test_text_without_braces_is_unchanged(text: str) -> None:
     text = text.replace("{", "(")
     assert rendered(text) == text
     assert render_value(text.rstrip("\n").replace("\r", ""), {}, "a") is not None
 
 
-def test_secrets_are_found_however_deep() -> None:
+def test_secrets_are_found_at_any_depth() -> None:
     inputs = {
         "db": {"password": "p-1234", "host": "h", "more": [{"api_key": ["k-1", 5678]}]},
         "Auth-Token": {"value": "t-1"},

@@ -20,18 +20,18 @@ from dify_job.system.timespan import format_timespan, parse_timespan
         ("3µs", 3e-6),
     ],
 )
-def test_time_span_is_read_as_systemd_reads_it(text: str, seconds: float) -> None:
+def test_time_span_is_parsed_like_systemd(text: str, seconds: float) -> None:
     assert parse_timespan(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", " ", "soon", "1 fortnight", "-5s", "1h-2", "infinity", "5s!"])
-def test_what_is_no_time_span_is_named(text: str) -> None:
+def test_invalid_time_span_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time span"):
         parse_timespan(text)
 
 
 @given(st.integers(0, 10**15))
-def test_time_span_comes_back_to_the_microsecond(micros: int) -> None:
+def test_written_time_span_is_read_back_to_the_microsecond(micros: int) -> None:
     assert round(parse_timespan(format_timespan(micros / 1_000_000)) * 1_000_000) == pytest.approx(
         micros, abs=1
     )
