@@ -18,6 +18,7 @@ from tests.support.campaign import Campaign
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 
 def test_second_run_of_a_job_is_busy_or_skipped(
@@ -25,8 +26,7 @@ def test_second_run_of_a_job_is_busy_or_skipped(
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-six-seconds"}
     first = dify_job.start("run", env=env)
-    while not server.runs:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     second = dify_job("run", env=env)
     assert (second.code, second.result["outcome"]) == (75, "busy")
     assert str(first.pid) in second.result["message"]
@@ -34,7 +34,7 @@ def test_second_run_of_a_job_is_busy_or_skipped(
     assert (third.code, third.result["outcome"], third.result["success"]) == (0, "skipped", True)
     waited = dify_job("run", "--overlap", "wait", env=env)
     assert waited.code == 0
-    first.communicate(timeout=10)
+    first.communicate()
     assert first.returncode == 0
     assert len(server.runs) == 2
 
@@ -47,10 +47,9 @@ def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, se
     )
     env = {"K": "app-two-seconds", "DIFY_JOB_CONFIG": str(config)}
     first = dify_job.start("run", env=env)
-    while not server.runs:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     assert dify_job("run", env=env).code == 0
-    first.communicate(timeout=10)
+    first.communicate()
     since = [run.inputs["since"] for run in server.runs]
     assert since[0] == "ever"
     assert since[1].startswith("20"), "the first run succeeded while the second waited"
@@ -67,12 +66,11 @@ def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: Sta
     }
     purge = ("uninstall", "a", "--purge", "--user")
     first = dify_job.start("run", env=env)
-    while not server.runs:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     assert dify_job(*purge, env=env).code == 75
     assert dify_job("run", env=env).code == 75, "the lock is still where the next run looks for it"
     first.terminate()
-    assert json.loads(first.communicate(timeout=20)[0])["outcome"] == "cancelled"
+    assert json.loads(first.communicate()[0])["outcome"] == "cancelled"
     assert dify_job(*purge, env=env).code == 0
     assert not (dify_job.home / "dify-job/a").exists()
 
@@ -82,8 +80,7 @@ def test_next_run_records_the_end_of_a_killed_run_in_the_history(
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-six-seconds"}
     first = dify_job.start("run", env=env)
-    while not server.runs or not server.runs[0].past:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs and server.runs[0].past)
     time.sleep(0.3)
     first.kill()
     first.communicate()
@@ -148,7 +145,7 @@ def test_simultaneous_commands_run_one_at_a_time(
         time.sleep(0.05)
     [winner] = running
     winner.terminate()
-    assert winner.wait(20) == 143
+    assert winner.wait() == 143
     assert len(server.runs) == 1
 
 
@@ -219,11 +216,11 @@ def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: St
     def one(number: int) -> int:
         home = Path(dify_job.home / f"h{number}")
         home.mkdir()
-        process = Command(home).start("run", env=env)
+        process = Command(home).start_process("run", env=env)
         for _ in range(2):
             time.sleep(0.15 + 0.1 * number)
             process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
-        _, stderr = process.communicate(timeout=25)
+        _, stderr = process.communicate()
         # Python exits with 1 on a signal while it imports site, before dify-job runs.
         return -signal.SIGINT if "init_import_site" in stderr else process.returncode
 

@@ -23,7 +23,7 @@ def test_demo_server_serves_init_and_run(dify_job: Command, end: signal.Signals)
         assert dify_job("run", "-q", "--print", "outputs.topic", "demo").stdout == "sales\n"
     finally:
         serving.send_signal(end)
-    assert serving.wait(10) == 0
+    assert serving.wait() == 0
 
 
 def test_used_port_is_reported(dify_job: Command, server: object) -> None:

@@ -28,6 +28,7 @@ from tests.support.command import APPS, KEY, Command, tls
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
 from tests.support.fixes import command_in
+from tests.support.patience import wait_until
 from tests.support.scripted import Say, Scripted, answer
 
 FORM = (
@@ -547,9 +548,7 @@ def test_the_last_run_and_one_whose_end_is_not_known(patient: Patient) -> None:
     assert mend == "the run's nodes are in the app's Logs"
     patient.set_key("app-slow")
     killed = patient.command.start("--config", str(patient.config), "run")
-    until = time.monotonic() + 20
-    while not (patient.command.home / "state/in-flight.json").exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until((patient.command.home / "state/in-flight.json").exists)
     assert patient.doctor().get("in-flight") is None  # it is under way
     killed.kill()
     killed.wait()

@@ -1,10 +1,9 @@
 """A job from environment variables has one state per server and key."""
 
-import time
-
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 8.0), Node("End")))
 QUICK = App("app-quick")
@@ -20,12 +19,10 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
         common["PYTHONPATH"] = str(dify_job.home)
         slow, quick = common | {"DIFY_API_KEY": "app-slow"}, common | {"DIFY_API_KEY": "app-quick"}
         process = dify_job.start("run", env=slow)
-        until = time.monotonic() + 20
-        while not server.runs and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: server.runs)
         assert dify_job("run", env=quick).code == 0
         assert dify_job("run", env=slow).code == 75
-        process.communicate(timeout=30)
+        process.communicate()
         assert process.returncode == 0
         assert len(list(base.iterdir())) == 2
         assert "app-" not in " ".join(path.name for path in base.iterdir())
@@ -44,12 +41,10 @@ def test_stop_finds_the_run_of_environment_variables(dify_job: Command) -> None:
         )
         env["PYTHONPATH"] = str(dify_job.home)
         process = dify_job.start("run", env=env)
-        until = time.monotonic() + 20
-        while not server.runs and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: server.runs)
         other = dify_job("stop", "default", env=env | {"DIFY_API_KEY": "app-another"})
         assert "stopped" not in other.stdout
         done = dify_job("stop", "default", env=env)
         assert (done.code, done.stdout) == (0, "default: stopped\n"), done.stderr
-        process.communicate(timeout=30)
+        process.communicate()
         assert process.returncode == 143

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.command import APPS, KEY, Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 from tests.support.scripted import Say, Scripted, answer
 
 USER = "dify-job-default-dify-job-daily-29384720"
@@ -49,8 +50,7 @@ def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_serve
 def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-two-seconds")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
-    while not server.runs or not server.runs[0].past:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs and server.runs[0].past)
     first.kill()
     first.communicate()
     env |= {"STATE_DIRECTORY": str(dify_job.home / "pod-2"), "DIFY_JOB_LOST": "1"}
@@ -65,8 +65,7 @@ def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
 ) -> None:
     env = env_of(any_server, "app-two-seconds")
     first = dify_job.start("run", env=env)
-    while not any_server.runs or not any_server.runs[0].past:
-        time.sleep(0.01)
+    wait_until(lambda: any_server.runs and any_server.runs[0].past)
     time.sleep(0.3)
     first.kill()
     first.communicate()
@@ -88,8 +87,7 @@ def test_failed_run_is_reported_as_failed(dify_job: Command, server: StandIn) ->
 def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: StandIn) -> None:
     env = env_of(server, "app-slow")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
-    while not server.runs or not server.runs[0].past:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs and server.runs[0].past)
     first.kill()
     first.communicate()
     second = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-2")})

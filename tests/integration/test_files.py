@@ -18,6 +18,7 @@ from tests.support.accepting import Accepting, read_request
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])
@@ -272,7 +273,7 @@ def test_network_is_awaited_before_the_form_is_requested(dify_job: Command, tmp_
     process = dify_job.start("run", "--file", "doc=a.txt")
     time.sleep(1.5)
     with StandIn(APPS, port=port) as server:
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["attempts"] == 1
     assert paths(server) == ["/parameters", "/files/upload", "/workflows/run"]
@@ -305,10 +306,9 @@ def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: Stand
         dify_job, newest, 'mode = "blocking"\nretry = { attempts = 9, max_wait = "30s" }', key="app-busy"
     )
     first = dify_job.start("run", "a", env={"STATE_DIRECTORY": str(dify_job.home / "other")})
-    while not newest.runs:
-        time.sleep(0.01)
+    wait_until(lambda: newest.runs)
     ran = dify_job("run", "--file", "doc=a.txt")
-    first.communicate(timeout=20)
+    first.communicate()
     assert ran.code == 0, ran.stderr
     assert ran.result["attempts"] > 1
     assert paths(newest).count("/files/upload") == 1
@@ -346,7 +346,7 @@ def test_large_file_is_streamed(dify_job: Command, newest: StandIn) -> None:
             file.truncate(size)
         configure(dify_job, newest)
         with (dify_job.home / "err").open("w") as err:
-            process = dify_job.start("run", "--file", f"doc={name}", stdout=err, stderr=err)
+            process = dify_job.start_process("run", "--file", f"doc={name}", stdout=err, stderr=err)
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.command import Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 SPARKS = frozenset("▁▂▃▄▅▆▇█")
 
@@ -61,10 +62,9 @@ def test_without_utf8_the_sparkline_is_ascii(past: Command) -> None:
 def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command) -> None:
     slow = past.start("run", "daily", env={"KEY": "app-two-seconds"})
     log = past.home / "state" / "in-flight.json"
-    while not log.exists():
-        pass
+    wait_until(log.exists)
     past("run", "daily", "--overlap", "skip", env={"KEY": "app-two-seconds"})
-    slow.communicate(timeout=30)
+    slow.communicate()
     lines = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
     assert [line.split()[4] for line in lines[1:6]] == [
         "skipped",  # it was started while the other ran

@@ -16,7 +16,7 @@ def terminal(dify_job: Command, *args: str, env: dict[str, str]) -> str:
     process = dify_job.start(*args, env=env, stdout=slave)
     os.close(slave)
     shown = read_terminal(master)
-    process.communicate(timeout=30)
+    process.communicate()
     return shown.decode()
 
 

@@ -51,7 +51,7 @@ def ask(config: Path) -> Iterator[Callable[..., tuple[bytes, int, str]]]:
                 answer = b""
                 while part := client.recv(65536):
                     answer += part
-            stdout, stderr = handler.communicate(timeout=20)
+            stdout, stderr = handler.communicate()
             assert stdout == b""
             return answer, handler.returncode, stderr.decode()
 

@@ -17,7 +17,7 @@ def test_simultaneous_installs_and_uninstalls_leave_all_files_or_none(home: Home
     words = [["install", "--user", "--every", f"{hours}h"] for hours in (1, 2, 3, 4)]
     words += [["uninstall", "--all", "--user"], ["uninstall", "--all", "--user"], ["install", "--user"]]
     started = [subprocess.Popen([*home.command, *each], env=home.environ, cwd=home.path) for each in words]
-    assert {process.wait(110) for process in started} <= {0, 78}
+    assert {process.wait() for process in started} <= {0, 78}
     kind = {path.suffix for path in home.manager.units.glob("dify-job-*")}
     assert kind in (set(), {".service", ".timer"})
     assert home.manager.active() == ({"dify-job-daily.timer"} if kind else set())

@@ -27,7 +27,7 @@ def test_terminal_shows_the_node_in_a_progress_line(dify_job: Command, environ: 
     )
     os.close(slave)
     shown = read_terminal(master)
-    stdout, _ = process.communicate(timeout=10)
+    stdout, _ = process.communicate()
     assert json.loads(stdout)["success"] is True
     assert "Think · 1 nodes done · 1s" in shown.decode()
     assert shown.decode().rstrip().rpartition("\x1b[2K")[2].startswith("default: succeeded in")
@@ -67,7 +67,7 @@ def test_no_color_is_honoured(dify_job: Command, environ: dict[str, str]) -> Non
     process = dify_job.start("run", "--log-format", "console", env=env, stderr=slave)
     os.close(slave)
     shown = read_terminal(master)
-    process.communicate(timeout=10)
+    process.communicate()
     assert b"error: default: workflow failed" in shown
     assert b"\x1b[3" not in shown
 
@@ -179,5 +179,5 @@ def test_signals_after_the_outcome_do_not_change_the_exit_status() -> None:
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
-    process.communicate(timeout=10)
+    process.communicate()
     assert process.returncode == 0

@@ -23,6 +23,7 @@ from dify_job.schedulers.unit_names import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 from tests.support.ran import Ran
 from tests.support.receivers import Receiver
 from tests.support.scripted import STARTED, Scripted, answer, finished, stream
@@ -62,8 +63,8 @@ class Job:
 
     def __call__(self, *args: str, key: str = KEY, **settings: Any) -> Ran:
         process = self.start(*args, key=key, **settings)
-        stdout, stderr = process.communicate(timeout=60)
-        return Ran(process.returncode, stdout, stderr)
+        stdout, stderr = process.communicate()
+        return Ran(process.wait(), stdout, stderr)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -289,15 +290,13 @@ def test_after_sigterm_with_a_silent_receiver_it_leaves_in_time(
 def test_a_second_signal_leaves_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
     receiver.manner = "silent"
     process = job.start(key="app-slow")
-    until = time.monotonic() + 20
-    while not (server.runs and receiver.pings) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(lambda: server.runs and receiver.pings)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
     assert process.stdout.readline(), "the result comes before anybody is told"
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate()
     assert time.monotonic() - began < 5
     assert process.returncode == 143
 
@@ -305,14 +304,12 @@ def test_a_second_signal_leaves_at_once(job: Job, receiver: Receiver, server: St
 def test_the_lock_is_free_while_others_are_told(job: Job, receiver: Receiver) -> None:
     receiver.manner = "silent"
     process = job.start()
-    until = time.monotonic() + 20
-    while not (job.command.home / "state/last.json").exists() and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until((job.command.home / "state/last.json").exists)
     receiver.manner = "good"
     assert job().code == 0
     assert process.poll() is None
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -517,10 +514,7 @@ def test_a_run_that_was_killed_is_told_with_its_id_and_may_go_on(
 ) -> None:
     process = job.start(key="app-slow")
     in_flight = job.command.home / "state" / "in-flight.json"
-    until = time.monotonic() + 20
-    while not (server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text())
     process.kill()
     process.communicate()
     handle(job, monitored("oom-kill", "killed", "KILL"))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.forked import Ended, Forks
+from tests.support.patience import wait_until
 from tests.support.scripted import (
     NOT_FOUND,
     PING,
@@ -105,8 +106,7 @@ def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         first = threading.Thread(target=run, args=(server, "--timeout", "6s"))
         first.start()
-        while not server.count("post"):
-            time.sleep(0.01)
+        wait_until(lambda: server.count("post"))
         late = run(server, "--overlap", "wait", "--timeout", "1s")
         first.join()
         assert (late.code, late.result["outcome"], server.count("post")) == (75, "busy", 1)
@@ -277,7 +277,7 @@ def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, env
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=10)
+    stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert '"outcome": "cancelled"' in stdout
 
@@ -294,7 +294,7 @@ def test_second_signal_exits_at_once() -> None:
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate()
     assert process.returncode == 143
 
 

@@ -461,7 +461,7 @@ def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, 
         connection, _ = silent.accept()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate()
         connection.close()
     assert process.returncode == 0
     assert json.loads(stdout)["outcome"] == "succeeded"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
@@ -24,6 +25,7 @@ def full(home: Home) -> Home:
     """A home in which a job was installed before the limit was reached."""
     home.configure(CONFIG + 'inputs = { topic = "{{ today }}" }\n')
     assert home("install", "--user").code == 0
+    install_programs(home.path, home.path / "bin", started=True)
     home.first = _FULL
     home.env["STATE_DIRECTORY"] = str(home.path / "state/dify-job/daily")
     return home

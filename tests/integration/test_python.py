@@ -25,6 +25,7 @@ from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 
 @pytest.fixture
@@ -205,8 +206,7 @@ def interrupts() -> Iterator[Callable[..., None]]:
             raise raised
 
         def send() -> None:
-            while not condition():
-                time.sleep(0.02)
+            wait_until(condition)
             for _ in range(times):
                 time.sleep(0.5)
                 os.kill(os.getpid(), signal.SIGUSR1)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.command import APPS, KEY, Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 from tests.support.scripted import (
     NOT_FOUND,
     PING,
@@ -65,9 +66,7 @@ def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, ser
     assert dify_job("run", "--overlap", "skip", env=env).result["outcome"] == "skipped"
     assert posts(server) == 1
     server.engine.worker.set()
-    until = time.monotonic() + 20
-    while not (server.runs and server.runs[0].over) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: server.runs and server.runs[0].over)
     assert dify_job("run", env=env).code == 0
     assert [run.status for run in server.runs] == ["succeeded"] * 2
     ends = [(entry["workflow_run_id"], entry["outcome"]) for entry in history(dify_job.home)]
@@ -79,8 +78,7 @@ def test_run_queued_at_kill_9_blocks_the_next_start(dify_job: Command, server: S
     server.engine.worker.clear()
     env = environ(server, "app-two-seconds")
     first = dify_job.start("run", env=env)
-    while not posts(server):
-        time.sleep(0.01)
+    wait_until(lambda: posts(server))
     time.sleep(0.2)
     first.kill()
     first.communicate()
@@ -128,11 +126,10 @@ def test_signal_to_a_queued_run_says_that_it_may_begin_later(
 ) -> None:
     server.engine.worker.clear()
     process = dify_job.start("run", env=environ(server))
-    while not posts(server):
-        time.sleep(0.01)
+    wait_until(lambda: posts(server))
     time.sleep(0.3)
     process.send_signal(signum)
-    stdout, _ = process.communicate(timeout=20)
+    stdout, _ = process.communicate()
     result = json.loads(stdout)
     assert process.returncode == 128 + signum
     assert "confirmed" not in result["message"]
@@ -146,11 +143,10 @@ def test_stream_that_ends_while_the_run_is_queued_is_followed_by_a_search(
     server.engine.worker.clear()
     server.engine.queue_limit = 0.5
     process = dify_job.start("run", "--timeout", "60s", env=environ(server))
-    while not posts(server):
-        time.sleep(0.01)
+    wait_until(lambda: posts(server))
     time.sleep(2)
     server.engine.worker.set()
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["response_data"]["workflow_run_id"] == server.runs[0].run_id
 

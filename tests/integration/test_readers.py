@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command import Command, catches
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 F_SETPIPE_SZ = 1031
 
@@ -59,10 +60,8 @@ def test_result_waits_for_its_reader_and_is_complete(dify_job: Command, environ:
     reader, writer = full_pipe()
     process = dify_job.start("run", env=environ, stdout=writer)
     os.close(writer)
-    until = time.monotonic() + 20
     last = dify_job.home / "state/last.json"
-    while not last.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(last.exists)
     time.sleep(0.5)
     assert process.poll() is None
     # state is written and the lock released: another run can start
@@ -70,7 +69,7 @@ def test_result_waits_for_its_reader_and_is_complete(dify_job: Command, environ:
     read = b""
     while data := os.read(reader, 65536):
         read += data
-    assert process.wait(20) == 0
+    assert process.wait() == 0
     assert json.loads(read.lstrip(b"x"))["outcome"] == "succeeded"
     process.communicate()
     os.close(reader)
@@ -84,12 +83,10 @@ def test_signal_while_waiting_for_the_reader_exits_with_the_code_of_the_outcome(
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": key}, stdout=writer)
     os.close(writer)
     last = dify_job.home / "state/last.json"
-    until = time.monotonic() + 20
-    while not last.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(last.exists)
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == (0 if key.startswith("app-canary") else 80)
+    assert process.wait() == (0 if key.startswith("app-canary") else 80)
     process.communicate()
     os.close(reader)
 
@@ -103,7 +100,7 @@ def test_non_blocking_stdout_gets_the_whole_result(dify_job: Command, environ: d
     while data := os.read(reader, 1024):
         read += data
         time.sleep(0.005)
-    assert process.wait(10) == 0
+    assert process.wait() == 0
     assert json.loads(read)["exit_code"] == 0
     process.communicate()
     os.close(reader)
@@ -130,13 +127,11 @@ def test_hangup_repeated_by_the_shell_does_not_cut_the_stop_short(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
-    until = time.monotonic() + 20
-    while not server.runs and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     for _ in range(3):
         process.send_signal(signal.SIGHUP)
         time.sleep(0.05)
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate()
     assert process.returncode == 129
     assert "the server confirmed it" in json.loads(stdout)["message"]
 
@@ -153,12 +148,10 @@ def test_closed_terminal_stops_the_run(dify_job: Command, server: StandIn, envir
         preexec_fn=lambda: fcntl.ioctl(0, 0x540E, 0),  # TIOCSCTTY
     )
     os.close(slave)
-    until = time.monotonic() + 20
-    while not server.runs and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     time.sleep(0.3)
     os.close(master)
-    assert process.wait(20) == 129
+    assert process.wait() == 129
     [line] = (dify_job.home / "state/history.jsonl").read_text().splitlines()
     assert "the server confirmed it" in json.loads(line)["message"]
 

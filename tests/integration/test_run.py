@@ -13,6 +13,7 @@ from tests.support.accepting import Saying
 from tests.support.command import APPS, KEY, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.fake_dify.wire import Replay
+from tests.support.patience import wait_until
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
@@ -115,14 +116,13 @@ def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str],
     stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
     server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
     process = dify_job.start("run", env=environ)
-    while not server.received:
-        time.sleep(0.01)
+    wait_until(lambda: server.received)
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate()
     assert process.returncode == 143
     assert time.monotonic() - began < 1
 
@@ -306,5 +306,5 @@ def test_output_is_utf8_in_the_c_locale(dify_job: Command, environ: dict[str, st
         "PYTHONCOERCECLOCALE": "0",
     }
     process = dify_job.start("run", "-i", "text=报告\u2028", env=env, encoding="utf-8")
-    stdout, _ = process.communicate(timeout=20)
+    stdout, _ = process.communicate()
     assert json.loads(stdout)["response_data"]["data"]["outputs"]["text"] == "报告\u2028"

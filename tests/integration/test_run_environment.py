@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 from tests.support.ran import Ran
 from tests.support.scripted import (
     Scripted,
@@ -55,7 +56,7 @@ def test_disk_that_becomes_full_during_the_run_does_not_change_the_exit_status(
         env=env,
         preexec_fn=lambda: limit_files_to(900),
     )
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["outcome"] == "succeeded"
     assert "could not be" in stderr
@@ -68,7 +69,7 @@ def test_full_disk_is_reported_before_the_call(
     process = dify_job.start(
         "run", env=environ | {"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=lambda: limit_files_to(0)
     )
-    process.communicate(timeout=20)
+    process.communicate()
     assert process.returncode == 73
     assert server.runs == []
 
@@ -88,15 +89,14 @@ def test_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
     process = dify_job.start(
         "run", env=environ | {"DIFY_API_KEY": "app-two-seconds", "JOURNAL_STREAM": "8:1"}
     )
-    while not server.runs or not (state / "in-flight.json").exists():
-        time.sleep(0.01)
+    wait_until(lambda: server.runs and (state / "in-flight.json").exists())
     time.sleep(0.5)
     moved = dify_job.home / "moved"
     state.rename(moved)  # files cannot be created in a removed directory
     for file in moved.iterdir():
         file.unlink()
     moved.rmdir()
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["outcome"] == "succeeded"
     assert "could not be stored" in stderr
@@ -130,7 +130,7 @@ def test_clock_step_during_the_run_moves_no_deadline(
     while process.poll() is None and not (server.runs and server.runs[0].past):
         time.sleep(0.01)
     clock.write_text(f"{step}\n")
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate()
     result = json.loads(stdout)
     assert (process.returncode, result["exit_code"]) == (code, code), stderr
     assert seconds - 0.5 <= result["duration_s"] < seconds + 8

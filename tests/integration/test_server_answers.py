@@ -14,6 +14,7 @@ import pytest
 from tests.support.command import APPS, KEY, Command
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 from tests.support.ran import Ran
 from tests.support.scripted import (
     NOT_FOUND,
@@ -243,7 +244,7 @@ def test_a_network_that_comes_up_late_is_waited_for_and_a_name_that_never_resolv
     process = dify_job.start("run", "--scheduled", env=env)
     time.sleep(1.5)
     with StandIn(APPS, port=port) as server:
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate()
         assert process.returncode == 0, stderr
         assert len(server.runs) == 1
     config = dify_job.home / "c.toml"
@@ -428,12 +429,11 @@ def test_a_run_that_waits_in_a_queue_behind_pings_is_waited_for(dify_job: Comman
 def test_runs_of_one_job_do_not_pile_up(dify_job: Command, server: StandIn) -> None:
     env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
     first = dify_job.start("run", env=env)
-    while not server.runs:
-        time.sleep(0.01)
+    wait_until(lambda: server.runs)
     late = [dify_job.start("run", "--overlap", "skip", env=env) for _ in range(5)]
-    assert [process.wait(25) for process in late] == [0] * 5
+    assert [process.wait() for process in late] == [0] * 5
     first.terminate()
-    assert first.wait(25) == 143
+    assert first.wait() == 143
     assert len(server.runs) == 1
 
 

@@ -33,7 +33,7 @@ def test_run_without_a_unit_is_stopped(home: Home, hanging: socket.socket) -> No
         with connection:
             done = home("stop", "daily")
             assert (done.code, done.stdout) == (0, "daily: stopped\n"), done.stderr
-            assert run.wait(60) == 143
+            assert run.wait() == 143
     again = home("stop", "daily")
     assert (again.code, again.stdout) == (0, "daily: not running\n")
 

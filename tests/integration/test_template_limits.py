@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.command import KEY, Command, children
 from tests.support.fake_dify.server import StandIn
+from tests.support.patience import wait_until
 
 ENDLESS = (
     "{{ [1]|slice(10**12)|select|list }}",
@@ -53,10 +54,7 @@ def test_first_signal_ends_the_rendering(dify_job: Command, server: StandIn, sig
 
 def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: StandIn) -> None:
     process = dify_job.start(*configure(dify_job, server, ENDLESS[0]), env={"KEY": KEY})
-    until = time.monotonic() + 60
-    while not (workers := children(process)) and time.monotonic() < until:
-        time.sleep(0.01)
-    [worker] = workers
+    [worker] = wait_until(lambda: children(process))
     waiting = os.pidfd_open(worker)
     process.kill()
     assert select.select([waiting], [], [], 20)[0]  # readable once the worker has ended

@@ -21,8 +21,8 @@ def run_on_terminal(dify_job: Command, server: StandIn, *args: str, key: str = K
     process = dify_job.start(*words, env=env, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = read_terminal(master)
-    process.communicate(timeout=30)
-    return process.returncode, re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
+    process.communicate()
+    return process.wait(), re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
 
 
 def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, server: StandIn) -> None:

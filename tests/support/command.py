@@ -6,16 +6,19 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
-from tests.support.forked import fork_server, starts_afresh
+from tests.support.forked import ForkedProcess, fork_server, starts_afresh
+from tests.support.patience import wait_until
 from tests.support.ran import Ran
+
+Process = subprocess.Popen[str] | ForkedProcess
+_FOR_FORKS = {"stdin", "stdout", "stderr", "umask"}
 
 KEY = "app-canary-0123456789abcdef"
 
@@ -66,7 +69,7 @@ class Command:
     env: dict[str, str] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=PAUSES.copy)
     patches: dict[str, Any] = field(default_factory=lambda: {"dify_job.run.notifications:_PAUSE": 0.05})
-    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    started: list[Process] = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a command."""
@@ -79,21 +82,36 @@ class Command:
             **(env or {}),
         }
 
-    def start(
+    def start(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Process:
+        """Start a fork of a process that is ready, or a process where Python must start afresh.
+
+        Args:
+            args: the command line.
+            env: what it has in its environment besides.
+            settings: stdin, stdout, stderr as for subprocess.Popen, and umask; a process has all of Popen's.
+        """
+        environ = self.environ(env)
+        if settings.keys() - _FOR_FORKS or starts_afresh(environ):
+            return self.start_process(*args, env=env, **settings)
+        order: dict[str, Any] = {"args": args, "env": environ, "cwd": str(self.home)}
+        order |= {"limits": self.limits, "patches": self.patches}
+        if "umask" in settings:
+            order["umask"] = settings.pop("umask")
+        process = fork_server().start(order, **settings)
+        self.started.append(process)
+        return process
+
+    def start_process(
         self, *args: str, env: Mapping[str, str] | None = None, **settings: Any
     ) -> "subprocess.Popen[str]":
-        """Start a process of its own."""
-        settings = {
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "stdin": subprocess.DEVNULL,
-        } | settings
+        """Start a process of its own; settings: of subprocess.Popen."""
+        standard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(
             [sys.executable, "-m", "dify_job", *args],
             env=self.environ(env),
             cwd=self.home,
             text=True,
-            **settings,
+            **standard | settings,
         )
         self.started.append(process)
         return process
@@ -101,52 +119,50 @@ class Command:
     def close(self) -> None:
         """End what was started, and close its pipes."""
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
 
     def __call__(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
-        """Run a fork of a process that is ready, or a process of its own where Python must start afresh."""
-        environ = self.environ(env)
-        if "preexec_fn" in settings or starts_afresh(environ):
-            return self.process(*args, env=env, **settings)
-        order: dict[str, Any] = {"args": args, "env": environ, "cwd": str(self.home)}
-        order |= {"limits": self.limits, "patches": self.patches}
-        if "umask" in settings:
-            order["umask"] = settings.pop("umask")
-        return fork_server().run(order, **settings)
+        """Start it, and wait for its end; settings: as for start, and input, a text."""
+        return self._ended(self.start, args, env, settings)
 
     def process(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
         """Run a process of its own."""
-        stdin = settings.pop("input", None)
-        if stdin is not None:
+        return self._ended(self.start_process, args, env, settings)
+
+    @staticmethod
+    def _ended(
+        start: Callable[..., Process],
+        args: Sequence[str],
+        env: Mapping[str, str] | None,
+        settings: dict[str, Any],
+    ) -> Ran:
+        given = settings.pop("input", None)
+        if given is not None:
             settings["stdin"] = subprocess.PIPE
-        process = self.start(*args, env=env, **settings)
-        stdout, stderr = process.communicate(stdin, timeout=60)
-        return Ran(process.returncode, stdout or "", stderr or "")
+        process = start(*args, env=env, **settings)
+        stdout, stderr = process.communicate(given)
+        return Ran(process.wait(), stdout or "", stderr or "")
 
-    def signal_when(self, process: "subprocess.Popen[str]", ready: Any, signum: int = signal.SIGTERM) -> Ran:
-        until = time.monotonic() + 60
-        while not ready():
-            assert time.monotonic() < until, "the process did not become ready"
-            time.sleep(0.01)
+    def signal_when(self, process: Process, ready: Any, signum: int = signal.SIGTERM) -> Ran:
+        wait_until(ready)
         process.send_signal(signum)
-        stdout, stderr = process.communicate(timeout=30)
-        return Ran(process.returncode, stdout, stderr)
+        stdout, stderr = process.communicate()
+        return Ran(process.wait(), stdout, stderr)
 
 
-def catches(process: "subprocess.Popen[str]", signum: int) -> bool:
+def catches(process: Process, signum: int) -> bool:
     """Whether the process has a handler for the signal: SigCgt in proc_pid_status(5)."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
     return bool(int(mask, 16) >> signum - 1 & 1)
 
 
-def children(process: "subprocess.Popen[str]") -> list[int]:
+def children(process: Process) -> list[int]:
     """Process ids of what the main thread of the process has started and not yet waited for."""
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 

@@ -196,16 +196,25 @@ class FakeCrontab:
 
 
 def install_programs(
-    home: Path, bin_directory: Path, *, version: int = 252, kind: str = "debian", refusal: str = ""
+    home: Path,
+    bin_directory: Path,
+    *,
+    version: int = 252,
+    kind: str = "debian",
+    refusal: str = "",
+    started: bool = False,
 ) -> None:
-    """systemctl, crontab and systemd-analyze as programs of a directory, speaking to the fakes of `home`."""
+    """systemctl, crontab and systemd-analyze as programs of a directory, speaking to the fakes of `home`.
+
+    started: forked commands start them, too, where that is the point.
+    """
     bin_directory.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         program = bin_directory / name
         settings: Settings = (name, str(home), version, kind, refusal)
         program.write_text(
             f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-            f"import fake_manager\n{CALL}({settings!r})\n"
+            f"import fake_manager\n{'True and ' * started}{CALL}({settings!r})\n"
         )
         program.chmod(0o755)
     (bin_directory / "systemd-analyze").write_text("#!/bin/sh\nexit 0\n")
@@ -231,5 +240,6 @@ def program(settings: Settings) -> None:
 def answer_in_process(argv: Sequence[str]) -> tuple[int, bytes, str] | None:
     """What the program on PATH prints where it is one of install_programs, else None."""
     path = shutil.which(argv[0]) if argv[0] in PROGRAMS else None
-    _, called, settings = ("" if path is None else Path(path).read_text(errors="replace")).partition(CALL)
+    text = "" if path is None else Path(path).read_text(errors="replace")
+    _, called, settings = text.partition(f"\n{CALL}")
     return answer(ast.literal_eval(settings.strip()), list(argv[1:])) if called else None

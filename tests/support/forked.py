@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import select
-import selectors
+import signal
 import socket
 import struct
 import subprocess
@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import IO, Any, NoReturn
 
 from dify_job.system import lazy_import, subprocesses
 from tests.support import fake_manager
+from tests.support.patience import PATIENCE
 from tests.support.ran import Ran
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +37,10 @@ _HANGS = 20.0  # seconds beyond its deadline that no process may take
 _READY = (
     *("dify_job.cli.run", "dify_job.cli.install", "dify_job.cli.status", "dify_job.cli.history"),
     *("dify_job.cli.doctor", "dify_job.cli.init", "dify_job.cli.secret", "dify_job.run.engine"),
+    *("dify_job.run.notifications", "apprise"),
     *("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"),
 )
+_STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and how a test has its end of a pipe
 _LARGEST = 1024 * 1024  # bytes of an order
 _start_program = subprocesses.run
 _OF_THE_START = ("LANG", "LC_", "LD_", "PYTHON", "TZ")  # what Python reads when it starts
@@ -55,25 +59,81 @@ class Ended(Ran):
 
 
 class ForkedProcess:
-    """A fork that runs; its standard descriptors are the caller's."""
+    """A fork that runs, with what tests use of a subprocess.Popen of text.
 
-    def __init__(self, status: int) -> None:
+    Attributes:
+        pid: of the fork.
+        returncode: None until its end was seen.
+        stdin: writes to it, where that is a pipe.
+        stdout: reads from it, where that is a pipe; likewise stderr.
+    """
+
+    def __init__(self, status: int, pipes: Mapping[str, IO[str]]) -> None:
         self._status = status
         self.pid: int = struct.unpack("<i", os.read(status, 4))[0]
         self.returncode: int | None = None
+        self.stdin, self.stdout, self.stderr = (pipes.get(name) for name in _STANDARD)
 
-    def wait(self, seconds: float) -> int:
+    def poll(self) -> int | None:
+        """Return the exit code; None where it runs still."""
+        with contextlib.suppress(TimeoutError):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the exit code.
 
         Raises:
             TimeoutError: it runs still.
         """
         if self.returncode is None:
-            if not select.select([self._status], [], [], seconds)[0]:
-                raise TimeoutError(f"process {self.pid} runs after {seconds} s")
+            if not select.select([self._status], [], [], timeout)[0]:
+                raise TimeoutError(f"process {self.pid} runs after {timeout} s")
             self.returncode = struct.unpack("<i", os.read(self._status, 4))[0]
             os.close(self._status)
         return self.returncode
+
+    def communicate(self, given: str | None = None, timeout: float = PATIENCE) -> tuple[str, str]:
+        """Write to its stdin, wait for its end, and return what it printed; too late, it is killed.
+
+        Raises:
+            TimeoutError: it was killed.
+        """
+        with ThreadPoolExecutor(3) as pool:
+            pool.submit(_feed, self.stdin, given or "")
+            out, err = pool.submit(_read, self.stdout), pool.submit(_read, self.stderr)
+            try:
+                self.wait(timeout)
+            except TimeoutError:
+                self.kill()
+                raise
+        return out.result(), err.result()
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _feed(file: IO[str] | None, content: str) -> None:
+    if file is not None:
+        with contextlib.suppress(OSError, ValueError), file:
+            file.write(content)
+
+
+def _read(file: IO[str] | None) -> str:
+    if file is None:
+        return ""
+    with file:
+        return file.read()
 
 
 class ForkServer:
@@ -100,92 +160,42 @@ class ForkServer:
         self._socket.close()
         self._process.wait(30)
 
-    def start(self, order: Mapping[str, Any], stdin: int, stdout: int, stderr: int) -> ForkedProcess:
+    def start(self, order: Mapping[str, Any], **standard: int | IO[Any]) -> ForkedProcess:
         """Fork.
 
         Args:
             order: args, env, cwd, and perhaps umask, limits (of RunLimits), patches (`module:name` -> value)
                 and first (statements).
-            stdin: a descriptor of the caller, which keeps it.
-            stdout: likewise.
-            stderr: likewise.
+            standard: stdin, stdout, stderr: a descriptor or a file of the caller, who keeps it, PIPE or
+                DEVNULL. Without them stdin is empty, and the others are pipes.
         """
-        status, theirs = os.pipe()
-        message = json.dumps({**order}).encode()
-        with self._lock:
-            socket.send_fds(self._socket, [message], [stdin, stdout, stderr, theirs])
-        os.close(theirs)
-        return ForkedProcess(status)
-
-    def run(self, order: Mapping[str, Any], seconds: float = 60.0, **files: Any) -> Ran:
-        """Run to the end, with what is printed.
-
-        Args:
-            order: as for start.
-            seconds: how long it may take; it is killed then.
-            files: input, a text; or stdin, stdout, stderr, each a descriptor or a file.
-        """
+        pipes: dict[str, IO[str]] = {}
         with contextlib.ExitStack() as opened:
-            feed: IO[bytes] | None = None
-            stdin: Any = files.get("stdin")
-            if "input" in files:
-                stdin, feed = _pipe(opened)
-            elif stdin is None:
-                stdin = opened.enter_context(Path(os.devnull).open("rb"))
-            readers: dict[str, IO[bytes]] = {}
-            ends: dict[str, Any] = {}
-            for name in ("stdout", "stderr"):
-                ends[name] = files.get(name)
-                if ends[name] is None:
-                    readers[name], ends[name] = _pipe(opened)
-            process = self.start(
-                order, *(_descriptor(end) for end in (stdin, ends["stdout"], ends["stderr"]))
-            )
-            for name in readers:
-                ends[name].close()
-            if feed is not None:
-                stdin.close()
-                threading.Thread(target=_feed, args=(feed, files["input"].encode()), daemon=True).start()
-            got = _read_all(readers, seconds)
-            try:
-                code = process.wait(seconds)
-            except TimeoutError:
-                os.kill(process.pid, 9)
-                raise
-            return Ran(code, got.get("stdout", ""), got.get("stderr", ""))
+            descriptors = []
+            for name, way in _STANDARD.items():
+                end = standard.get(name, subprocess.DEVNULL if name == "stdin" else subprocess.PIPE)
+                if end == subprocess.DEVNULL:
+                    end = opened.enter_context(Path(os.devnull).open("r+b"))
+                elif end == subprocess.PIPE:
+                    reader, writer = os.pipe()
+                    end, ours = (reader, writer) if name == "stdin" else (writer, reader)
+                    opened.callback(os.close, end)
+                    pipes[name] = os.fdopen(ours, way, encoding="utf-8")
+                descriptors.append(end if isinstance(end, int) else end.fileno())
+            status, theirs = os.pipe()
+            opened.callback(os.close, theirs)
+            with self._lock:
+                socket.send_fds(self._socket, [json.dumps({**order}).encode()], [*descriptors, theirs])
+        return ForkedProcess(status, pipes)
 
-
-def _pipe(opened: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    reader, writer = os.pipe()
-    return (
-        opened.enter_context(os.fdopen(reader, "rb", buffering=0)),
-        opened.enter_context(os.fdopen(writer, "wb", buffering=0)),
-    )
-
-
-def _descriptor(given: int | IO[bytes]) -> int:
-    return given if isinstance(given, int) else given.fileno()
-
-
-def _feed(file: IO[bytes], content: bytes) -> None:
-    with contextlib.suppress(OSError, ValueError), file:
-        for at in range(0, len(content), 65536):
-            file.write(content[at : at + 65536])
-
-
-def _read_all(readers: Mapping[str, IO[bytes]], seconds: float) -> dict[str, str]:
-    got: dict[str, bytes] = dict.fromkeys(readers, b"")
-    until = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        for name, reader in readers.items():
-            selector.register(reader, selectors.EVENT_READ, name)
-        while selector.get_map() and (left := until - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                content = os.read(key.fd, 1024 * 1024)
-                got[key.data] += content
-                if not content:
-                    selector.unregister(key.fileobj)
-    return {name: content.decode().replace("\r\n", "\n") for name, content in got.items()}
+    def run(self, order: Mapping[str, Any], **standard: Any) -> Ran:
+        """Run to the end. standard: as for start; and input, a text for stdin."""
+        given = standard.pop("input", None)
+        if given is not None:
+            standard["stdin"] = subprocess.PIPE
+        process = self.start(order, **standard)
+        out, err = process.communicate(given)
+        return Ran(process.wait(), out, err)
 
 
 @cache
@@ -234,14 +244,13 @@ class Forks:
             "patches": dict(patches or {}),
         }
         with (home / "stdout").open("wb") as out, (home / "stderr").open("wb") as err:
-            with Path(os.devnull).open("rb") as nothing:
-                process = fork_server().start(order, nothing.fileno(), out.fileno(), err.fileno())
+            process = fork_server().start(order, stdout=out, stderr=err)
             (home / "pid").write_text(str(process.pid))
             try:
                 code = process.wait(limit + _HANGS)
             except TimeoutError:
-                os.kill(process.pid, 9)
-                code = process.wait(_HANGS)
+                process.kill()
+                code = process.wait()
         return Ended(code, (home / "stdout").read_text(), (home / "stderr").read_text(), home)
 
 

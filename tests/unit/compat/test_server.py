@@ -10,6 +10,7 @@ from dify_job.compat import server as exchanging
 from dify_job.compat.http_request import HttpError, Request
 from dify_job.compat.server import Answer, Handle, as_json, exchange
 from tests.support.http_calls import CALL
+from tests.support.patience import wait_until
 
 
 def serve(
@@ -43,8 +44,7 @@ def test_only_the_first_request_is_answered(pair: tuple[socket.socket, socket.so
     assert b"Connection: close" in data
     assert len(seen) == 1
     pair[0].close()
-    while not exchanges:
-        time.sleep(0.01)
+    wait_until(lambda: exchanges)
     assert exchanges == [("POST /api/dify/call", 200, None)]
 
 
@@ -125,8 +125,6 @@ def test_peer_that_disconnects_causes_no_error(pair: tuple[socket.socket, socket
     exchanges = serve(pair)
     pair[0].sendall(CALL[:10])
     pair[0].close()
-    until = time.monotonic() + 5
-    while not exchanges and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: exchanges)
     assert exchanges
     assert exchanges[0][1] in (0, 400)
