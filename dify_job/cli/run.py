@@ -27,7 +27,7 @@ from ..run.api import notify_of, run_workflow
 from ..run.job_state import state_directory
 from ..run.observers import Observers, RunObserver
 from ..run.outcome import cancelled
-from ..run.result import Result, internal_error, log_result, no_memory, not_started
+from ..run.result import Result, log_result, not_started, unexpected
 from ..run.run_spec import RunContext, RunLimits
 from ..state import history
 from ..system import lazy_import
@@ -166,13 +166,13 @@ def run(
         signals.begin()
         result = not_started(name, cancelled(error.signum), start)
         Observers(start.observers).finished(result)
-    except MemoryError:
+    except Exception as error:  # a fault of the program is a result too, exit 70
         signals.begin()
-        result = _refused(no_memory(), chosen, name, start)
-    except Exception as error:  # a fault of ours is a result too, exit 70
-        signals.begin()
-        log_traceback()
-        result = _refused(internal_error(error), None, name, start)
+        why = unexpected(error)
+        is_bug = why.outcome is Outcome.BUG
+        if is_bug:
+            log_traceback()
+        result = _refused(why, None if is_bug else chosen, name, start)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
         if in_words and log.is_set_up():

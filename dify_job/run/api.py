@@ -31,7 +31,7 @@ from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers, RunObserver
 from .outcome import RunOutcome, cancelled
-from .result import Result, internal_error, no_memory, not_started
+from .result import Result, not_started, unexpected
 from .run_spec import RunContext, RunSpec
 
 if TYPE_CHECKING:
@@ -100,9 +100,8 @@ class _Workflow:
         self._notifier = _notifier(job, context)
         announced = () if self._notifier is None else (_NotifyOfStart(self._notifier),)
         self._observers = Observers((LogObserver(job), *announced, *context.observers))
-        self._began = context.began
         self._templates = Templates(
-            job, self._last_success, until=lambda: self._began + job.timeout, pause=self._pause
+            job, self._last_success, until=lambda: self._context.began + job.timeout, pause=self._pause
         )
 
     def run(self) -> Result:
@@ -112,12 +111,11 @@ class _Workflow:
             result = self._not_started(error)
         except InterruptedRunError as interrupted:
             result = self._not_started(cancelled(interrupted.signum))
-        except MemoryError:
-            result = self._not_started(no_memory())
         except Exception as error:
-            result = self._not_started(internal_error(error))
-            self._notify(result)
-            raise
+            result = self._not_started(unexpected(error))
+            if result.outcome is Outcome.BUG:
+                self._notify(result)
+                raise
         self._observers.finished(result)
         self._notify(result)
         return result
@@ -151,31 +149,33 @@ class _Workflow:
                 text = msg("cancelled before it began")
                 stopped = RunOutcome(Outcome.CANCELLED, text, signum=cancel.signum)
                 return not_started(job.name, stopped, context)
-            self._began = time.monotonic()
+            context = self._context = context._replace(began=time.monotonic())
         request = RunSpec(
             job=job,
             key=key,
             headers=headers,
             inputs=self._rendered(),
             files=self._files(),
-            began=self._began,
-            wait_network=job.wait_network if job.wait_network is not None else context.wait_network,
+            context=context,
             run=_checked_run_id(job, context),
-            lost=context.lost,
-            limits=context.limits,
         )
         self._check_names(request)
         target = None
         if (name := self._templates.output_file()) is not None:
             target = output.output_path(job, name, self._state.directory if self._state is not None else None)
             output.check_writable(target)
-        result = engine.run_job(
-            request, self._state, events=context.events, observer=self._observers, prepare=self._prepare
-        )
+        run = engine.Engine(request, self._state, self._observers)
+        outcome = run.wait_for_turn()
+        if outcome is None:
+            if self._templates.renew():  # the run that was waited for may have succeeded
+                request = request._replace(inputs=self._rendered(), files=self._files())
+            self._load_ahead()
+            outcome = run.carry_out(request.inputs, request.files)
+        result = run.conclude(outcome)
         if target is not None and result.success and result.outcome is not Outcome.SKIPPED:
             output.deliver(target, result, job.output)
             if job.output.downloads is not None and result.run is not None:
-                downloader = downloads.Downloader(request, job.output.downloads, context.events, self._state)
+                downloader = downloads.Downloader(request, job.output.downloads, self._state)
                 downloader.save_files(target, result.run)
         return result
 
@@ -186,11 +186,11 @@ class _Workflow:
         """
         if not self._inputs or self._state is None or self._job.workflow_id is not None:
             return
-        directory, events = self._state.directory, self._context.events
+        directory = self._state.directory
         names = app_form.stored_names(directory, self._job, request.key)
         if names is None or self._inputs.keys() <= set(names):
             return
-        uploader = input_upload.InputUploader(request, engine.connect(request, events), events)
+        uploader = input_upload.InputUploader(request, engine.connect(request))
         obstacle = uploader.fetch_form(time.monotonic() + _FORM_LIMIT)
         if obstacle is not None and obstacle.signum is not None:
             raise InterruptedRunError(obstacle.signum)
@@ -215,13 +215,6 @@ class _Workflow:
         """Wait while templates are rendered. Raises InterruptedRunError at a signal."""
         if (cancel := self._context.events.pause(time.monotonic() + seconds)) is not None:
             raise InterruptedRunError(cancel.signum)
-
-    def _prepare(self, request: RunSpec) -> RunSpec:
-        """Return the run as it is now that it is its turn: the run that was waited for may have succeeded."""
-        if self._templates.renew():
-            request = request._replace(inputs=self._rendered(), files=self._files())
-        self._load_ahead()
-        return request
 
     def _load_ahead(self) -> None:
         """Load what is needed once the run has ended: an upgrade may replace our files meanwhile."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .. import log
 from ..dify import models
 from ..dify.client import DifyClient
-from ..dify.event_queue import Cancel, EventQueue
+from ..dify.event_queue import Cancel
 from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
@@ -35,21 +35,18 @@ class _Pending(NamedTuple):
 class ConcurrencyGuard:
     """Waits for a run's turn, or refuses it."""
 
-    def __init__(
-        self, request: RunSpec, state: JobState | None, dify: DifyClient, events: EventQueue
-    ) -> None:
+    def __init__(self, request: RunSpec, state: JobState | None, dify: DifyClient) -> None:
         """Wait for nothing yet.
 
         Args:
             request: The run.
             state: The job's state directory; None for `state = "none"`.
             dify: The client.
-            events: Where its calls and signals report.
         """
         self._request = request
         self._state = state
         self._dify = dify
-        self._events = events
+        self._events = request.context.events
 
     def acquire(self) -> RunOutcome | None:
         """Take the lock and settle an earlier run; None when it is our turn, else the outcome of this start.
@@ -61,7 +58,7 @@ class ConcurrencyGuard:
         """
         if self._state is None:
             return None
-        pause, _ = self._request.limits.turn_polls
+        pause, _ = self._request.context.limits.turn_polls
         hint = msg('let it end, or set overlap = "wait" or "skip" in the job')
         with before_the_run(self._state):
             while True:
@@ -91,7 +88,7 @@ class ConcurrencyGuard:
         with before_the_run(self._state):
             left = self._state.in_flight() if self._state is not None else None
         ours = left if left is not None and left.run == request.run else None
-        lost = request.lost or ours is not None
+        lost = request.context.lost or ours is not None
         run_id = ours.workflow_run_id if ours is not None else None
         if not options.searchable:
             return unknown(msg("a process was lost, and a fixed end_user hides its run")) if lost else None
@@ -131,7 +128,7 @@ class ConcurrencyGuard:
     # The run of an earlier process; it is never stopped
 
     def _settle(self, state: JobState, earlier: InFlight) -> RunOutcome | None:
-        pause, longest = self._request.limits.turn_polls
+        pause, longest = self._request.context.limits.turn_polls
         while True:
             outcome: RunOutcome | None
             match self._look_up(earlier):
@@ -180,7 +177,7 @@ class ConcurrencyGuard:
             )
         if message:
             return RunOutcome(kind, message, connection_error_hint(reason))
-        return self._pause(self._request.limits.network_retry)
+        return self._pause(self._request.context.limits.network_retry)
 
     def _look_up(self, earlier: InFlight) -> _Settled | _Pending | Unreadable | RunOutcome:
         job = self._request.job
@@ -192,12 +189,12 @@ class ConcurrencyGuard:
                 "an earlier run of this job may still be under way at {server}", server=earlier.base_url
             )
             return _Settled(unknown(why)._replace(run=ids)) if overdue else _Pending(server)
-        until = min(self._request.deadline, time.monotonic() + self._request.limits.earlier_run)
+        until = min(self._request.deadline, time.monotonic() + self._request.context.limits.earlier_run)
         options = CallOptions(
             user=earlier.user,
             deadline=until,
             searchable=earlier.user.endswith(earlier.run),
-            limits=self._request.limits,
+            limits=self._request.context.limits,
         )
         poller = RunPoller(self._dify, options, earlier.workflow_run_id)
         found = poller.poll_until(self._events, until, absent_is_final=False)

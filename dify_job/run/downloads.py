@@ -11,7 +11,7 @@ from .. import log
 from ..config.model import Downloads
 from ..dify.client import CallEvent, ConnectionLost, InternalError, PendingCall, Reply
 from ..dify.download import DownloadHosts, download
-from ..dify.event_queue import Cancel, EventQueue
+from ..dify.event_queue import Cancel
 from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
@@ -35,15 +35,12 @@ class ReturnedFile(NamedTuple):
 class Downloader:
     """Fetches the files of one run."""
 
-    def __init__(
-        self, request: RunSpec, limits: Downloads, events: EventQueue, state: JobState | None
-    ) -> None:
+    def __init__(self, request: RunSpec, limits: Downloads, state: JobState | None) -> None:
         """Fetch nothing yet.
 
         Args:
             request: The run.
             limits: How many files, and how large.
-            events: A cancel ends the fetching.
             state: Remembers which files the job made.
         """
         self._job = request.job
@@ -51,7 +48,7 @@ class Downloader:
         self._state = state
         self._hosts = DownloadHosts(request.job.base_url, request.job.output.download_hosts)
         self._limits = limits
-        self._events = events
+        self._events = request.context.events
         self._until = max(request.deadline, time.monotonic() + _AT_LEAST)
 
     def save_files(self, place: OutputPath, run: WorkflowRun) -> None:

@@ -19,7 +19,7 @@ from .files import look_at, shown
 from .input_upload import InputUploader
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
-from .run_spec import RunSpec
+from .run_spec import RunContext, RunSpec
 
 _PATIENCE = 10.0  # seconds for the form of the app
 
@@ -48,9 +48,8 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         log.hide(secret)
     check_sendable(inputs)
     files = look_at(templates.files())
-    request = RunSpec(job, key, inputs, began, headers=headers, files=files)
-    events = EventQueue()
-    uploader = InputUploader(request, connect(request, events), events)
+    request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
+    uploader = InputUploader(request, connect(request))
     if (obstacle := uploader.fetch_form(began + min(job.timeout, _PATIENCE))) is not None:
         raise JobError(obstacle.outcome, obstacle.message, obstacle.hint)
     form = uploader.parameters or Parameters()

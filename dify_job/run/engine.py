@@ -1,19 +1,20 @@
 """From a job to its result: lock, earlier run, POST with safe retries, run monitor, state.
 
-The same function serves the command and Python programs: no printing, no signal handlers, no exit.
+It serves the command and Python programs alike: no printing, no signal handlers, no exit.
 """
+
+from __future__ import annotations
 
 import email.utils
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..config.model import RetryPolicy
 from ..dify.client import DifyClient
-from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id
@@ -23,78 +24,91 @@ from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
 from .observers import Observers, RunObserver, StateObserver
 from .outcome import Next, RunOutcome, cancelled, unknown
-from .result import Result, now_as_text, result_of
+from .result import Result, exhausted, now_as_text, result_of
 from .run_spec import RunSpec
 
-
-def run_job(
-    request: RunSpec,
-    state: JobState | None,
-    *,
-    events: EventQueue | None = None,
-    observer: RunObserver | None = None,
-    prepare: Callable[[RunSpec], RunSpec] = lambda request: request,
-) -> Result:
-    """Run the job once; every outcome is a Result, faults of the program are raised.
-
-    Args:
-        request: The run.
-        state: The job's opened state directory; None for `state = "none"`.
-        events: The queue that a signal handler cancels.
-        observer: Sees the run, but not its result: that is the caller's to pass on.
-        prepare: Called when it is this run's turn, before anything is sent; returns the run as it is then.
-    """
-    check_sendable(request.inputs)
-    return _Engine(request, state, events or EventQueue(), observer or RunObserver(), prepare).run()
+if TYPE_CHECKING:
+    from .files import InputFile
 
 
-class _Engine:
-    def __init__(
-        self,
-        request: RunSpec,
-        state: JobState | None,
-        events: EventQueue,
-        observer: RunObserver,
-        prepare: Callable[[RunSpec], RunSpec],
-    ) -> None:
+class Engine:
+    """Carries out one run. Every outcome is a value, and faults of the program are raised."""
+
+    def __init__(self, request: RunSpec, state: JobState | None, observer: RunObserver) -> None:
+        """Send nothing yet.
+
+        Args:
+            request: The run.
+            state: The job's opened state directory; None for `state = "none"`.
+            observer: Sees the run, but not its result: that is the caller's to pass on.
+
+        Raises:
+            JobError: The inputs cannot be sent (rejected).
+        """
+        check_sendable(request.inputs)
         self._named = bool(request.run)
         self._request = request._replace(run=request.run or uuid.uuid4().hex[:12])
         self._job = request.job
-        self._events = events
+        self._events = request.context.events
+        self._limits = request.context.limits
         self._state_observer = StateObserver(state)
         self._observers = Observers((self._state_observer, observer))
-        self._prepare = prepare
         self._call_time = now_as_text()
         self._attempts = 0
         self._uploader: input_upload.InputUploader | None = None
-        self._dify = connect(request, events)
-        self._guard = ConcurrencyGuard(self._request, state, self._dify, events)
+        self._dify = connect(request)
+        self._guard = ConcurrencyGuard(self._request, state, self._dify)
+        self._our_turn = False
 
-    def run(self) -> Result:
+    def wait_for_turn(self) -> RunOutcome | None:
+        """Take the job's lock and settle an earlier run.
+
+        Returns:
+            None when it is this run's turn, else the outcome.
+
+        Raises:
+            JobError: The state cannot be written (cannot-write).
+        """
         outcome = self._guard.acquire()
-        our_turn = outcome is None
-        if outcome is None:
-            self._request = self._prepare(self._request)
-            check_sendable(self._request.inputs)
-            self._observers.started()
-            outcome = self._carry_out()
-        if self._job.expect:
-            outcome = assertions.apply_assertions(outcome, self._job.expect)
-        duration = time.monotonic() - self._request.began
-        result = result_of(
-            outcome, self._job.name, call_time=self._call_time, attempts=self._attempts, duration=duration
-        )
-        self._state_observer.store(result, our_turn=our_turn, unsettled=outcome.unsettled)
-        return result
+        self._our_turn = outcome is None
+        return outcome
 
-    def _carry_out(self) -> RunOutcome:
+    def carry_out(self, inputs: Mapping[str, Any], files: Mapping[str, tuple[InputFile, ...]]) -> RunOutcome:
+        """Start the run, or find the one that an earlier process of this id started, and follow it.
+
+        Args:
+            inputs: As they are now that it is this run's turn.
+            files: The same, by the name of their input.
+
+        Raises:
+            JobError: The inputs do not fit, or the state cannot be written; nothing was started.
+        """
+        check_sendable(inputs)
+        self._request = self._request._replace(inputs=inputs, files=files)
+        self._observers.started()
         try:
             existing = self._guard.follow_existing(self._observers) if self._named else None
             return existing or self._submit()
-        except MemoryError:
-            if self._state_observer.record is None:
+        except (MemoryError, OSError) as error:
+            lacking = exhausted(error)
+            if lacking is None or self._state_observer.record is None:
                 raise
-            return unknown(msg("the server's answer does not fit into memory"))
+            return unknown(lacking)
+
+    def conclude(self, outcome: RunOutcome) -> Result:
+        """Check the job's assertions, and store the result.
+
+        Args:
+            outcome: How the run ended, or why it had no turn.
+        """
+        if self._job.expect:
+            outcome = assertions.apply_assertions(outcome, self._job.expect)
+        duration = time.monotonic() - self._request.context.began
+        result = result_of(
+            outcome, self._job.name, call_time=self._call_time, attempts=self._attempts, duration=duration
+        )
+        self._state_observer.store(result, our_turn=self._our_turn, unsettled=outcome.unsettled)
+        return result
 
     # The POST
 
@@ -110,17 +124,17 @@ class _Engine:
             self._state_observer.not_submitted()
             now = time.monotonic()
             if outcome.unsent and now < self._request.network_until:
-                pause: float | None = self._request.limits.network_retry
+                pause: float | None = self._limits.network_retry
             else:
                 self._attempts += 1
                 pause = retry_pause(
                     self._job.retry,
                     attempts=self._attempts,
                     busy=outcome.outcome is Outcome.BUSY,
-                    bounds=self._request.limits.retry_pauses,
+                    bounds=self._limits.retry_pauses,
                     pauses=pauses,
                     retry_after=seconds_of(outcome.retry_after, datetime.now(UTC)),
-                    uniform=self._request.limits.uniform,
+                    uniform=self._limits.uniform,
                 )
                 pauses += [] if pause is None else [pause]
             if pause is None or now + pause >= self._request.deadline:
@@ -163,23 +177,18 @@ class _Engine:
         if not any(request.files.values()) and not needs_form(request.inputs):
             return request.inputs
         if self._uploader is None:
-            self._uploader = input_upload.InputUploader(request, self._dify, self._events)
+            self._uploader = input_upload.InputUploader(request, self._dify)
         return self._uploader.ready() or self._uploader.inputs
 
 
-def connect(request: RunSpec, events: EventQueue) -> DifyClient:
-    """Return the client of a run; nothing is sent.
-
-    Args:
-        request: The run.
-        events: Where its calls report.
-    """
+def connect(request: RunSpec) -> DifyClient:
+    """Return the client of a run, whose calls report to the queue of the run; nothing is sent."""
     key = request.key.reveal()
     log.hide(key, is_key=True)
     return DifyClient(
         request.job.base_url,
         key,
-        on_event=events.put,
+        on_event=request.context.events.put,
         ca_file=request.job.ca_file,
         connect_timeout=request.job.connect_timeout,
         headers=request.plain_headers,

@@ -19,7 +19,7 @@ from ..dify.client import (
     Reply,
     UploadFailed,
 )
-from ..dify.event_queue import Cancel, EventQueue
+from ..dify.event_queue import Cancel
 from ..dify.form import Parameters, read_parameters
 from ..exit_codes import Outcome
 from ..messages.message import msg
@@ -42,18 +42,17 @@ class InputUploader:
         parameters: The app's form, once it was fetched.
     """
 
-    def __init__(self, request: "RunSpec", dify: DifyClient, events: EventQueue) -> None:
+    def __init__(self, request: "RunSpec", dify: DifyClient) -> None:
         """Fetch nothing yet.
 
         Args:
             request: The run.
             dify: The client.
-            events: Where its calls and signals report.
         """
         self.parameters: Parameters | None = None
         self._request = request
         self._dify = dify
-        self._events = events
+        self._events = request.context.events
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
         self._uploaded: dict[InputFile, str] = {}

@@ -182,6 +182,8 @@ class RunMonitor:
             self._poller.on_stream_alive()
         self._observer.event(event)
         if event.run is not None:
+            if self._run_id not in (None, event.run.run_id):
+                return self._on_lost(msg("the stream reported the end of another run"))
             if not event.unconfirmed:
                 return self._conclude(event.run)
             self._doubted = event.run  # it may be a rejection, or no failure at all: ask the record

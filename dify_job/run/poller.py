@@ -228,6 +228,8 @@ class RunPoller:
         found = RunNotFound() if self._has_no_logs(error) else self._read(event)
         if found is None:
             return self._miss(f"HTTP {event.status}")
+        if isinstance(found, WorkflowRun) and self.run_id not in (None, found.run_id):
+            return self._miss(msg("the answer is about another run"))  # as a cache in between can give it
         self._unreadable = ""
         if isinstance(found, WorkflowRun):
             self._absent_since = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from .. import log
 from ..dify.models import FailedNode, WorkflowRun
 from ..exit_codes import Outcome, code_of
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import Message, msg
 from ..messages.problem import about_job
 from ..messages.sanitize import one_line
 from ..messages.stored import as_data
@@ -161,17 +162,30 @@ def not_started(job: str, why: RunOutcome | JobError, context: RunContext) -> Re
     return result_of(outcome, job, call_time=now_as_text(took), attempts=0, duration=took)
 
 
-def no_memory() -> JobError:
-    """Return the error of a process that has too little memory to start a run."""
-    return JobError(
-        Outcome.UNREACHABLE,
-        msg("there is not enough memory to start the run; none was started"),
-        msg("raise the limit of this process: ulimit -v, MemoryMax= of the unit"),
-    )
+def exhausted(error: BaseException) -> Message | None:
+    """Return which resource of this process is used up, as an error says; None for any other error."""
+    if isinstance(error, MemoryError):
+        return msg("there is not enough memory")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return msg("too many files are open")
+    return None
 
 
-def internal_error(error: Exception) -> JobError:
-    """Return the error for a fault of the program; its traceback is the caller's to show."""
+def unexpected(error: Exception) -> JobError:
+    """Return the error for what ended a run before it was started, or a fault of the program.
+
+    Args:
+        error: What was raised. The traceback of a fault (outcome `bug`) is the caller's to show.
+    """
+    lacking = exhausted(error)
+    if lacking is not None:
+        return JobError(
+            Outcome.UNREACHABLE,
+            msg("{lacking} to start the run; none was started", lacking=lacking),
+            msg("raise the limit of this process: ulimit -v, MemoryMax= of the unit")
+            if isinstance(error, MemoryError)
+            else msg("raise the limit of this process: ulimit -n, LimitNOFILE= of the unit"),
+        )
     return JobError(
         Outcome.BUG,
         msg("a fault of dify-job itself: {name}", name=type(error).__name__),

@@ -1,4 +1,4 @@
-"""What one run of a job is made of: how it came about, its parameters, and the limits that it keeps."""
+"""What one run of a job is made of: how it came about, its parameters and its limits."""
 
 from __future__ import annotations
 
@@ -63,78 +63,16 @@ class CallOptions(NamedTuple):
     limits: RunLimits = RunLimits()
 
 
-class RunSpec(NamedTuple):
-    """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
-
-    Attributes:
-        job: The job.
-        key: The app's API key.
-        inputs: Rendered.
-        began: Monotonic start of the process, from which the deadline counts.
-        headers: Extra request headers.
-        files: By the name of their input.
-        wait_network: Seconds to wait for a network.
-        run: Our own id of this run; one that the caller gave may be that of an earlier process.
-        lost: An earlier process of this id ended without a result.
-        limits: Pauses and limits.
-    """
-
-    job: Job
-    key: Secret
-    inputs: Mapping[str, Any]
-    began: float
-    headers: Mapping[str, Secret] = MappingProxyType({})
-    files: Mapping[str, tuple[InputFile, ...]] = MappingProxyType({})
-    wait_network: float = 0.0
-    run: str = ""
-    lost: bool = False
-    limits: RunLimits = RunLimits()
-
-    @property
-    def plain_headers(self) -> dict[str, str]:
-        """The extra request headers with their values, for the one place that sends them."""
-        return {name: value.reveal() for name, value in self.headers.items()}
-
-    @property
-    def user(self) -> str:
-        """The end user: the configured one, or one for this run alone so that it can be found again."""
-        return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
-
-    @property
-    def deadline(self) -> float:
-        """Monotonic."""
-        return self.began + self.job.timeout
-
-    @property
-    def network_until(self) -> float:
-        """Until when the network is waited for; monotonic."""
-        return self.began + self.wait_network
-
-    @property
-    def call_options(self) -> CallOptions:
-        """What the job asks of the POST and of what follows it."""
-        return CallOptions(
-            user=self.user,
-            deadline=self.deadline,
-            idle=self.job.idle_timeout,
-            streaming=self.job.mode == "streaming",
-            searchable=self.job.end_user is None,
-            partial=self.job.partial,
-            workflow_id=self.job.workflow_id,
-            limits=self.limits,
-        )
-
-
 class RunContext(NamedTuple):
     """How a run came about: what the command knows, and a Python program need not say.
 
     Attributes:
         began: Monotonic start, from which the deadline counts.
-        events: The queue that a signal handler cancels.
+        events: Where calls and signals report.
         config_path: The configuration that the job comes from.
         run_id: The caller's id of this run.
         lost: An earlier process of this id ended without a result.
-        wait_network: Seconds.
+        wait_network: Seconds to wait for a network, where the job does not say.
         jitter: Seconds to wait first; they are no part of the deadline.
         skip_reason: Returns why nothing is to be started now, or None.
         observers: See the run, and its result once it is stored, before anybody is notified.
@@ -153,3 +91,60 @@ class RunContext(NamedTuple):
     observers: tuple[RunObserver, ...] = ()
     by_unit: bool = False
     limits: RunLimits = RunLimits()
+
+
+class RunSpec(NamedTuple):
+    """One run of a job, complete: inputs are rendered, the key is read, files are looked at.
+
+    Attributes:
+        job: The job.
+        key: The app's API key.
+        inputs: Rendered.
+        context: How the run came about.
+        headers: Extra request headers.
+        files: By the name of their input.
+        run: Our own id of this run; one that the caller gave may be that of an earlier process.
+    """
+
+    job: Job
+    key: Secret
+    inputs: Mapping[str, Any]
+    context: RunContext
+    headers: Mapping[str, Secret] = MappingProxyType({})
+    files: Mapping[str, tuple[InputFile, ...]] = MappingProxyType({})
+    run: str = ""
+
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        """The extra request headers with their values, for the one place that sends them."""
+        return {name: value.reveal() for name, value in self.headers.items()}
+
+    @property
+    def user(self) -> str:
+        """The end user: the configured one, or one for this run alone so that it can be found again."""
+        return self.job.end_user or f"dify-job-{self.job.name}-{self.run}"
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic."""
+        return self.context.began + self.job.timeout
+
+    @property
+    def network_until(self) -> float:
+        """Until when the network is waited for; monotonic."""
+        wait = self.job.wait_network
+        return self.context.began + (self.context.wait_network if wait is None else wait)
+
+    @property
+    def call_options(self) -> CallOptions:
+        """What the job asks of the POST and of what follows it."""
+        return CallOptions(
+            user=self.user,
+            deadline=self.deadline,
+            idle=self.job.idle_timeout,
+            streaming=self.job.mode == "streaming",
+            searchable=self.job.end_user is None,
+            partial=self.job.partial,
+            workflow_id=self.job.workflow_id,
+            limits=self.context.limits,
+        )

@@ -117,3 +117,35 @@ def test_an_answer_that_does_not_fit_into_memory_is_unknown(dify_job: Command, m
     assert "Traceback" not in done.stderr
     [line] = Path(dify_job.home, "state/history.jsonl").read_text().splitlines()
     assert json.loads(line)["exit_code"] == done.code
+
+
+_NO_FILE = (
+    "import errno, os, {module} as patched\n"
+    "def refuse(*_, **__): raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))\n"
+    "patched.{name} = refuse\n"
+)
+
+
+@pytest.mark.parametrize("where", ["dify_job.run.engine Engine", "dify_job.config.loader find_config"])
+def test_nothing_is_started_where_no_file_can_be_opened(
+    dify_job: Command, server: StandIn, environ: dict[str, str], where: str
+) -> None:
+    module, name = where.split()
+    (dify_job.home / "sitecustomize.py").write_text(_NO_FILE.format(module=module, name=name))
+    done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})
+    assert done.code == 69
+    assert "too many files are open" in done.result["message"]
+    assert "LimitNOFILE" in done.result["hint"]
+    assert "Traceback" not in done.stderr
+    assert not server.runs
+
+
+def test_run_is_unknown_where_no_file_can_be_opened_any_more(
+    dify_job: Command, environ: dict[str, str]
+) -> None:
+    text = _NO_FILE.format(module="dify_job.run.monitor", name="RunMonitor._on_post")
+    (dify_job.home / "sitecustomize.py").write_text(text)
+    done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})
+    assert done.code == 74
+    assert "too many files are open" in done.result["message"]
+    assert "Traceback" not in done.stderr

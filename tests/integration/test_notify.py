@@ -99,7 +99,7 @@ def by_bug(job: Job) -> Ran:
     (job.command.home / "sitecustomize.py").write_text(
         "import dify_job.run.engine as r\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
-        "r.run_job = broken\n"
+        "r.Engine = broken\n"
     )
     return job(env={"PYTHONPATH": str(job.command.home)})
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from dify_job.config.model import Job, KeySource, RetryPolicy, Secret
+from dify_job.dify.event_queue import EventQueue
 from dify_job.dify.models import read_event
 from dify_job.dify.sse import Parser
-from dify_job.run.engine import run_job
+from dify_job.run.engine import Engine
+from dify_job.run.observers import RunObserver
 from dify_job.run.result import Result
-from dify_job.run.run_spec import RunLimits, RunSpec
+from dify_job.run.run_spec import RunContext, RunLimits, RunSpec
 from tests.support.campaign import Campaign
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
@@ -73,7 +75,9 @@ def replay(server: StandIn, recording: Recording) -> Result:
         retry=RetryPolicy(attempts=1),
         workflow_id=steps[3] if len(steps) == 5 and steps[2] == "workflows" else None,
     )
-    return run_job(RunSpec(job=job, key=Secret(KEY), inputs={}, began=time.monotonic(), limits=LIMITS), None)
+    context = RunContext(time.monotonic(), EventQueue(), limits=LIMITS)
+    engine = Engine(RunSpec(job, Secret(KEY), {}, context), None, RunObserver())
+    return engine.conclude(engine.carry_out({}, {}))
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")

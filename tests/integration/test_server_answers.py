@@ -474,3 +474,23 @@ def test_a_proxys_404_of_the_log_is_not_an_empty_log(dify_job: Command) -> None:
     ) as server:
         ran = run(dify_job, server, "--timeout", "15s")
     assert (ran.code, server.count("post")) == (0, 1), ran.stdout
+
+
+OTHER_RUN = run_of("succeeded") | {"id": "33333333-3333-4333-8333-333333333333"}
+
+
+def test_record_of_another_run_proves_nothing(dify_job: Command) -> None:
+    """A cache in front of Dify can answer with what it gave for another address."""
+    with Scripted(post=stream(STARTED), detail=answer(200, OTHER_RUN), logs=answer(200, logs())) as server:
+        ran = run(dify_job, server, "--timeout", "2s")
+    assert ran.code == 74
+    assert server.count("detail") >= 2
+    assert ran.result["response_data"]["workflow_run_id"] == RUN_ID
+
+
+def test_end_of_another_run_in_the_stream_is_not_the_end_of_this_one(dify_job: Command) -> None:
+    other = finished("succeeded") | {"workflow_run_id": OTHER_RUN["id"], "data": OTHER_RUN}
+    with Scripted(post=stream(STARTED, other), detail=answer(200, run_of("failed"))) as server:
+        ran = run(dify_job, server)
+    assert ran.code == 80
+    assert ran.result["response_data"]["workflow_run_id"] == RUN_ID

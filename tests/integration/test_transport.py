@@ -256,7 +256,10 @@ def test_response_that_is_not_http_is_unknown(
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "text/plain", "application/json", ""])
-@pytest.mark.parametrize("begin", [b"", b"event: ping\n\n", b": hello\n\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"event: ping\n\n", b": hello\n\n", b"\xef\xbb\xbf", b"\n" * 3000],
+)
 def test_stream_is_recognised_by_its_first_bytes(kind: str, begin: bytes, saying: Says) -> None:
     head = b"HTTP/1.1 200 OK\r\nX-Version: 1.16.1\r\nConnection: close\r\n"
     head += f"Content-Type: {kind}\r\n".encode() if kind else b""

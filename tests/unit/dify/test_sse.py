@@ -191,7 +191,9 @@ def test_pending_size_counts_all_lines_of_an_event(line: bytes) -> None:
         (b"[1]", Content.JSON),
         (b"<html>", Content.OTHER),
         (b"database: down", Content.OTHER),
-        (b"\n" * 5000, Content.OTHER),
+        (b"\n" * 5000, Content.UNDECIDED),
+        (b"\n" * 5000 + b"id: 1", Content.EVENTS),
+        (b"\n" * 2**20, Content.OTHER),
     ],
 )
 def test_content_type_is_detected_by_the_first_bytes(head: bytes, content: Content) -> None:
