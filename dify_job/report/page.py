@@ -16,7 +16,7 @@ from ..system.templates import render_html
 from .job_status import Health, JobStatus
 from .past_runs import JobRun, distinct, has_failed
 from .status import HostStatus
-from .status_text import commands_of, config_errors, failure_text, outcome_text, reasons_of
+from .status_text import commands_of, config_errors, failure_text, outcome_text, progress_text, reasons_of
 from .text import age_text, duration_text, local_time_text, time_text
 
 _FEW_JOBS = 30
@@ -100,6 +100,7 @@ class _JobView:
     cells_text: str
     tokens_per_day: Sequence[Bar]
     tokens_text: str
+    progress: str
     reasons: Sequence[str]
     commands: Sequence[str]
     console: str | None
@@ -140,6 +141,7 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
         for job, period in zip(status.jobs, periods, strict=True)
     ]
     failures = sorted(whole.failures, key=lambda one: one.run.began or status.at, reverse=True)
+    hidden = _hidden_text(status)
     consoles = {job.job: _console(job) for job in status.jobs}
     healths = {health: sum(job.health is health for job in status.jobs) for health in Health}
     counts = [(*_STATES[health], health.value, count) for health, count in healths.items() if count]
@@ -152,15 +154,16 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
             "title": translate(msg("Dify jobs on {host}", host=host)),
             "at": local_time_text(status.at),
             "at_iso": status.at.astimezone().isoformat(timespec="seconds"),
-            "period": translate(msg("the last {days} days", days=days)),
+            "period": (period := translate(msg("the last {days} days", days=days))),
+            "rate_label": translate(msg("Success rate, {period}", period=period)),
             "counts": [(sign, translate(text), kind, count) for sign, text, kind, count in counts],
             "errors": list(config_errors(status, _READER)),
-            "hidden": _hidden_text(status),
+            "hidden": hidden,
             "jobs": views,
             "rate": whole.rate,
-            "runs": f"{whole.number:,}",
-            "failed": f"{len(failures):,}",
-            "tokens": f"{whole.tokens.total():,}",
+            "runs": f"{whole.number:,}" if whole.number or not hidden else "–",
+            "failed": f"{len(failures):,}" if whole.number or not hidden else "–",
+            "tokens": f"{whole.tokens.total():,}" if whole.number or not hidden else "–",
             "day_chart": calendar.runs_chart(whole),
             "token_chart": calendar.tokens_chart(whole),
             "chart_width": calendar.width,
@@ -285,8 +288,9 @@ def _hidden_text(status: HostStatus) -> str:
     again = command("dify-job", "report", "--output", "report.html", needs_root=True)
     return translate(
         msg(
-            "insufficient permission to read the runs of {number} jobs, which this page lacks: {command}",
+            "you have no permission to read the runs of {number} of {total} jobs: {command}",
             number=len(hidden),
+            total=len(status.jobs),
             command=for_reader(again, _READER),
         )
     )
@@ -315,6 +319,7 @@ def _job_view(job: JobStatus, period: _Period, now: datetime, calendar: _Calenda
         cells_text=translate(msg("permission denied")) if job.hidden else _cells_text(cells),
         tokens_per_day=calendar.tokens_chart(period),
         tokens_text=translate(msg("tokens per day of {job}", job=job.job)),
+        progress=translate(progress_text(job, now)) if job.running else "",
         reasons=[translate(for_reader(text, _READER)) for text in reasons_of(job, now)],
         commands=[for_reader(each, _READER) for each in commands_of(job)],
         console=_console(job),

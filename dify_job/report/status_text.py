@@ -206,7 +206,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
 
     """
     if row.running:
-        yield _progress(row, now)
+        yield progress_text(row, now)
     if row.last is not None and row.last_failed:
         yield from _last_failure(row, row.last)
     elif row.failures:
@@ -252,7 +252,14 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
             yield command("dify-job", "install", job) if row.schedule else command("dify-job", "status")
 
 
-def _progress(row: JobStatus, now: datetime) -> str:
+def progress_text(row: JobStatus, now: datetime) -> str:
+    """Return for how long a run has been in progress, and the usual time.
+
+    Args:
+        row: A job with a run in progress.
+        now: The current time, aware.
+
+    """
     if row.running_since is None:
         return msg("a run is in progress")
     elapsed = duration_text(max((now - row.running_since).total_seconds(), 0.0))
@@ -265,7 +272,7 @@ def _progress(row: JobStatus, now: datetime) -> str:
 def _last_failure(row: JobStatus, last: RunRecord) -> Iterator[str]:
     yield failure_text(last.message_text or last.outcome, last.failed_node)
     if last.hint_text:
-        yield msg("fix: {hint}", hint=last.hint_text)
+        yield last.hint_text
     if row.past is None or row.past.failures_in_a_row < 2:
         return
     number = row.past.failures_in_a_row

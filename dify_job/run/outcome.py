@@ -250,7 +250,7 @@ def _of_failed_run(status: str, run: WorkflowRun) -> RunOutcome:
         if node is not None:
             why = error or msg("no error was given")
             message = msg('workflow failed at "{title}" ({type}): {why}', title=title, type=kind, why=why)
-        return RunOutcome(Outcome.FAILED, message, msg("the run's nodes are in the app's Logs"))
+        return RunOutcome(Outcome.FAILED, message, msg("the app's Logs in Dify show each node of the run"))
     message = msg("workflow was stopped on the server")
     if node is not None:
         message = msg(

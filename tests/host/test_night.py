@@ -79,7 +79,7 @@ def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host
     below = {line.split()[1]: lines[at + 1 :] for at, line in enumerate(lines) if line[:2] in ("✗ ", "! ")}
     assert below["invoices"][0].strip() == REASON
     assert "the server could not be reached: 127.0.0.1:9: connection refused" in below["daily-report"][0]
-    assert below["daily-report"][1].startswith("    fix: check base_url (dify-job config show daily-report)")
+    assert below["daily-report"][1].startswith("    check base_url (dify-job config show daily-report)")
     assert below["crawl"][0].strip() == "its configuration has a mistake, see above"
     assert "a run failed at" in below["translate-mails"][0]
     assert any(line.startswith("    running for ") for line in lines)
@@ -120,7 +120,9 @@ def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host
     assert "permission denied: the histories of 10 jobs" in denied.stderr
     assert "sudo dify-job history --failed --since '2026-01-01 00:00'" in denied.stderr
     page = host("report", user="mallory").stdout
-    assert "insufficient permission to read the runs of 10 jobs" in page
+    assert (
+        "no permission to read the runs of 10 of 10 jobs: sudo dify-job report --output report.html" in page
+    )
     assert "No run failed" not in page
 
 

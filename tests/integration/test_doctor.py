@@ -545,7 +545,7 @@ def test_the_last_run_and_one_whose_end_is_not_known(patient: Patient) -> None:
     assert level == "warn"
     assert said.startswith("failed (80): workflow failed")
     assert "[Errno 111]" in said
-    assert mend == "the run's nodes are in the app's Logs"
+    assert mend == "the app's Logs in Dify show each node of the run"
     patient.set_key("app-slow")
     killed = patient.command.start("--config", str(patient.config), "run")
     wait_until((patient.command.home / "state/in-flight.json").exists)

@@ -20,13 +20,15 @@ def test_page_of_a_reader_without_permission_claims_nothing() -> None:
     hidden = JobHistory("a", Path("/var/lib/dify-job/a"), error=PermissionError(13, "Permission denied"))
     rows = [replace(job_status("a", []), history=hidden, past=None), *seen.jobs]
     page = render_page(replace(seen, jobs=tuple(rows)), host="h")
-    assert "insufficient permission to read the runs of 1 jobs" in page
+    assert "you have no permission to read the runs of 1 of 3 jobs" in page
     assert "sudo dify-job report --output report.html" in page
     alone = render_page(replace(seen, jobs=tuple(rows[:1])), host="h")
     assert "No run failed" not in alone
     assert "Nothing needs attention" not in alone
     assert "no runs yet" not in alone
-    assert "insufficient permission" not in render_page(seen, host="h")
+    assert "<b>" in alone
+    assert ">0<" not in alone, "neither runs nor tokens nor failures are counted"
+    assert "no permission" not in render_page(seen, host="h")
 
 
 def test_page_is_in_the_language_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
