@@ -7,7 +7,7 @@ import re
 import stat
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,20 +20,19 @@ from ..state.store import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, look, marked
 from ..system.templates import render_file
-from ..system.transaction import FileChange
 from . import access, crond, crontab
 from .backend import InstalledJob, RenderedFile, Scope
 from .job_spec import JobSpec, check_user_name, missing_program, program_of
 from .reconcile import (
-    Action,
     Backend,
-    ChangeFiles,
-    Execution,
     InstallOptions,
     InstallResult,
     Plan,
+    Step,
+    change_files,
+    file_change,
+    refusal_to_replace,
 )
-from .unit_plan import foreign_file
 
 CRON_D = Path("/etc/cron.d")
 PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
@@ -51,22 +50,6 @@ _NOT_MAILED = msg(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedLines:
-    """The lines of jobs as they are.
-
-    Attributes:
-        jobs: What each job has.
-        table: The caller's whole crontab, where that has them.
-        open: Others can write where the files are.
-
-    """
-
-    jobs: Mapping[str, FileStatus]
-    table: bytes = b""
-    open: bool = False
-
-
 class Cron(Backend):
     """cron of one scope; the classes below know where a job's lines are."""
 
@@ -82,36 +65,30 @@ class Cron(Backend):
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
         """Return the plan that writes what differs; a paused job stays so unless the options say start."""
-        seen = self._observe([*(spec.job for spec in specs), *remove])
+        seen, table = self._observe([*(spec.job for spec in specs), *remove])
         refusals = [*self._access_refusals(specs), *self._host_refusals()]
-        lines: list[RenderedFile] = []
+        desired: dict[str, bytes | None] = {}
         for spec in specs:
-            status = seen.jobs[spec.job]
-            refusals += _refusals(self._place(spec.job), status, options)
+            status = seen[spec.job]
+            refusals += _refusals(self._place(spec.job), spec.job, status, options)
             new = status.found is FileState.ABSENT
             paused = options.start is not True and (
                 options.start is False if new else is_paused(status.content)
             )
-            lines.append(self._lines(spec, paused=paused))
-        desired = {spec.job: one.text.encode() for spec, one in zip(specs, lines, strict=True)}
-        plan = self._plan({**desired, **dict.fromkeys(remove)}, seen)
-        give = [GiveState(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
-        contents = (
-            FileChange(path=one.path, before=seen.jobs[spec.job].content, after=one.text.encode())
-            for spec, one in zip(specs, lines, strict=True)
-        )
-        return replace(
-            plan, actions=(*give, *plan.actions), refusals=tuple(refusals), contents=tuple(contents)
-        )
+            desired[spec.job] = self._lines(spec, paused=paused).text.encode()
+        plan = self._plan(desired | dict.fromkeys(remove), seen, table)
+        give = [_give_state(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
+        contents = (file_change(self._place(job), seen[job], after) for job, after in desired.items())
+        return replace(plan, steps=(*give, *plan.steps), refusals=tuple(refusals), contents=tuple(contents))
 
     def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
         """Return the plan that removes the lines of these jobs; a run under way goes on to its end."""
-        return self._plan(dict.fromkeys(jobs), self._observe(jobs))
+        return self._plan(dict.fromkeys(jobs), *self._observe(jobs))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that comments out lines, or takes the comments away."""
-        seen = self._observe(jobs)
-        return self._plan({job: with_pause(seen.jobs[job], job, paused=paused) for job in jobs}, seen)
+        seen, table = self._observe(jobs)
+        return self._plan({job: with_pause(seen[job], job, paused=paused) for job in jobs}, seen, table)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
         """Return what is installed, by the headers; cron itself knows nothing of its jobs."""
@@ -132,15 +109,17 @@ class Cron(Backend):
         """Return the file, or the name of the table that has the block."""
 
     @abstractmethod
-    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
-        """Return the lines of each job as they are."""
+    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+        """Return the lines of each job as they are, and the whole table that has them, if one has."""
 
     @abstractmethod
     def _all(self) -> Iterator[InstalledJob]:
         """Yield all managed lines."""
 
     @abstractmethod
-    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
+    def _plan(
+        self, desired: Mapping[str, bytes | None], seen: Mapping[str, FileStatus], table: bytes
+    ) -> Plan:
         """Return the plan that gives each job the desired lines; None for none."""
 
     @abstractmethod
@@ -234,9 +213,8 @@ class CronFiles(Cron):
     def _place(self, job: str) -> Path:
         return self._directory / f"{_PREFIX}{job}"
 
-    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
-        there = {job: look(self._place(job), job) for job in jobs}
-        return ObservedLines(jobs=there, open=bool(self._directory.stat().st_mode & 0o022))
+    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+        return {job: look(self._place(job), job) for job in jobs}, b""
 
     def _all(self) -> Iterator[InstalledJob]:
         with contextlib.suppress(OSError):
@@ -248,21 +226,21 @@ class CronFiles(Cron):
     def _changed_at(self, job: str) -> datetime | None:
         return crond.changed_at(self._place(job))
 
-    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
+    def _plan(
+        self, desired: Mapping[str, bytes | None], seen: Mapping[str, FileStatus], _table: bytes
+    ) -> Plan:
         changes, results = [], []
-        note = _OPEN if seen.open else ""
+        others_write = self._directory.stat().st_mode & 0o022
         for job, after in desired.items():
-            there = seen.jobs[job]
-            before = None if there.found is FileState.ABSENT else there.content
-            changed = after != before if after is not None else there.is_ours
-            if changed:
-                changes.append(FileChange(path=self._place(job), before=before, after=after))
-            foreign = msg("{path} is not managed by dify-job and was left", path=self._place(job))
+            there, note = seen[job], _OPEN if others_write else ""
+            change = file_change(self._place(job), there, after)
+            changed = change.before != after if after is not None else there.is_ours
+            changes += [change] if changed else []
             if after is None:
+                foreign = msg("{path} is not managed by dify-job and was left", path=self._place(job))
                 note = foreign if there.is_foreign else ""
             results.append(self._result(job, after, changed=changed, note=note))
-        actions = (ChangeFiles(tuple(changes)),) if changes else ()
-        return Plan(actions=actions, results=tuple(results))
+        return Plan(steps=(change_files(changes),) if changes else (), results=tuple(results))
 
 
 class UserCrontab(Cron):
@@ -278,15 +256,17 @@ class UserCrontab(Cron):
     def _place(self, _job: str) -> Path:
         return _CRONTAB
 
-    def _observe(self, jobs: Sequence[str]) -> ObservedLines:
-        table = crond.read_table() if subprocesses.found("crontab") else b""
+    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+        table = self._table()
         there = {block.job: block.seen for block in crontab.blocks(table)}
-        absent = FileStatus(FileState.ABSENT)
-        return ObservedLines(jobs={job: there.get(job, absent) for job in jobs}, table=table)
+        return {job: there.get(job, FileStatus(FileState.ABSENT)) for job in jobs}, table
+
+    def _table(self) -> bytes:
+        return crond.read_table() if subprocesses.found("crontab") else b""
 
     def _all(self) -> Iterator[InstalledJob]:
         try:
-            table = crond.read_table() if subprocesses.found("crontab") else b""
+            table = self._table()
             found = crontab.blocks(table)
         except JobError as error:
             if error.outcome is not Outcome.CONFIG:
@@ -312,9 +292,10 @@ class UserCrontab(Cron):
                 msg("apt-get install cron, or systemd"),
             )
 
-    def _plan(self, desired: Mapping[str, bytes | None], seen: ObservedLines) -> Plan:
-        table = seen.table
-        changed = set()
+    def _plan(
+        self, desired: Mapping[str, bytes | None], _seen: Mapping[str, FileStatus], table: bytes
+    ) -> Plan:
+        observed, changed = table, set()
         for job, after in desired.items():
             old = table
             table = (
@@ -331,26 +312,21 @@ class UserCrontab(Cron):
             )
             for job, after in desired.items()
         )
-        return Plan(actions=(crond.WriteCrontab(seen.table, table),) if changed else (), results=results)
+        return Plan(steps=(crond.write_crontab(observed, table),) if changed else (), results=results)
 
 
-@dataclass(frozen=True, slots=True)
-class GiveState(Action):
-    """Give the state directory of a job to the user whom cron starts it as, as StateDirectory= does."""
+def _give_state(job: str, user: str) -> Step:
+    """Return the step that gives BASE/JOB to the user whom cron starts it as, as StateDirectory= does."""
 
-    job: str
-    user: str
-
-    def execute(self, _run: Execution) -> None:
-        """Make BASE/JOB the user's, with what earlier runs left there."""
+    def give() -> None:
         base = base_of(system=True)
-        path, private = base / self.job, private_of(base) / self.job
+        path, private = base / job, private_of(base) / job
         make_base(base)
         if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
             path.unlink()
             private.rename(path)
         path.mkdir(mode=0o700, exist_ok=True)
-        account = pwd.getpwnam(self.user)
+        account = pwd.getpwnam(user)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(directory).st_uid == account.pw_uid:
@@ -363,6 +339,8 @@ class GiveState(Action):
             os.fchown(directory, account.pw_uid, account.pw_gid)
         finally:
             os.close(directory)
+
+    return Step("give the state away", give)
 
 
 def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
@@ -393,23 +371,15 @@ def is_paused(content: bytes) -> bool:
     return any(line.startswith(PAUSED.encode()) for line in content.splitlines())
 
 
-def _refusals(path: Path, seen: FileStatus, options: InstallOptions) -> Iterator[JobError]:
-    if seen.is_foreign or seen.found is FileState.UNREADABLE:
-        yield foreign_file(path)
-    if seen.found is FileState.EDITED and not options.overwrite_edits:
-        what = path if path.is_absolute() else msg("the block of job {job} in your crontab", job=_job(seen))
-        yield JobError(
-            Outcome.CONFIG,
-            msg("{what} was edited by hand", what=what),
-            msg(
-                "see what differs with {command}; --overwrite-edits replaces it",
-                command=command("dify-job", "install", "--diff"),
-            ),
-        )
-
-
-def _job(seen: FileStatus) -> str:
-    return seen.mark.job if seen.mark else ""
+def _refusals(path: Path, job: str, seen: FileStatus, options: InstallOptions) -> Iterator[JobError]:
+    what = str(path) if path.is_absolute() else msg("the block of job {job} in your crontab", job=job)
+    hint = msg(
+        "see what differs with {command}; --overwrite-edits replaces it",
+        command=command("dify-job", "install", "--diff"),
+    )
+    refusal = refusal_to_replace(path, seen, what, hint, overwrite_edits=options.overwrite_edits)
+    if refusal is not None:
+        yield refusal
 
 
 def _plain(word: str) -> str:

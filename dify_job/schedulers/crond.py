@@ -3,8 +3,6 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from ..system import subprocesses
 from ..system.privileges import sudo
 from ..system.transaction import FileChange
 from . import access, systemctl
-from .reconcile import Action, Change, Execution, StalePlanError
+from .reconcile import StalePlanError, Step
 
 _DAEMONS = ("cron", "crond")
 _SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
@@ -23,40 +21,33 @@ _SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
 _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
 
 
-@dataclass(frozen=True, slots=True)
-class WriteCrontab(Action):
-    """Replace the caller's crontab, if it still is as it was observed."""
+def write_crontab(before: bytes, after: bytes) -> Step:
+    """Return the step that replaces the caller's crontab, if it still is as it was observed.
 
-    before: bytes
-    after: bytes
+    Its `do` raises StalePlanError where somebody else wrote the table meanwhile; what they wrote stays. It
+    raises JobError where the table cannot be read or written.
+    """
+    written = False
 
-    def execute(self, run: Execution) -> None:
-        """Write and read back.
-
-        Raises:
-            StalePlanError: Somebody else wrote it meanwhile; what they wrote stays.
-            JobError: It cannot be read or written.
-
-        """
-        if read_table() != self.before:
+    def do() -> None:
+        nonlocal written
+        if read_table() != before:
             raise StalePlanError
-        _write_table(self.after)
+        _write_table(after)
         try:
-            stored = read_table() == self.after
+            written = read_table() == after
         except JobError:
-            _write_table(self.before)
+            _write_table(before)
             raise
-        if not stored:
+        if not written:
             raise StalePlanError
-        run.on_failure(self._restore)
 
-    def _restore(self) -> None:
-        if read_table() == self.after:
-            _write_table(self.before)
+    def undo() -> None:
+        if written and read_table() == after:
+            _write_table(before)
 
-    def changes(self) -> Iterator[Change]:
-        """Yield the table."""
-        yield FileChange(path=Path("crontab"), before=self.before or None, after=self.after or None)
+    change = FileChange(path=Path("crontab"), before=before or None, after=after or None)
+    return Step("write the crontab", do, undo, (change,))
 
 
 def is_running() -> bool:

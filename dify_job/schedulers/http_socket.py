@@ -1,6 +1,5 @@
 """The socket that systemd holds for the original system's HTTP interface, and the service for one request."""
 
-import contextlib
 import errno
 import ipaddress
 import re
@@ -21,7 +20,7 @@ from ..system.templates import render_file
 from . import systemctl, units
 from .access import PRIVATE_TMP, in_home
 from .backend import RenderedFile, Scope
-from .reconcile import Action, Execution
+from .reconcile import Step
 from .systemctl import Manager, SystemdPaths
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
@@ -158,7 +157,9 @@ class HttpSocket:
             files=self.render(config) if config is not None else (),
             trigger=SOCKET,
             activation=Activation.ENABLED,
-            before_start=CheckAddress(config.listen, self._manager) if config is not None else None,
+            before_start=Step("wait for the address", lambda: self._wait_until_free(config.listen))
+            if config is not None
+            else None,
         )
 
     def refusals(self, config: HttpSocketConfig) -> Iterator[JobError]:
@@ -172,6 +173,18 @@ class HttpSocket:
                 check_free(config.listen)
             except JobError as error:
                 yield error
+
+    def _wait_until_free(self, listen: str) -> None:
+        """The old listener ends when nothing comes. Raises JobError for an address that another has."""
+        until = time.monotonic() + _LISTENER_ENDS
+        while not self._manager.ask([SOCKET])[SOCKET].active:
+            try:
+                check_free(listen)
+                break
+            except JobError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
 
     def jobs(self) -> tuple[str, ...]:
         """Return the jobs that the units name; none where the units are not managed."""
@@ -210,32 +223,6 @@ class HttpSocket:
         """Return whether the units start this interpreter, or are not there."""
         seen = look(self._paths.units / SERVICE, OWNER)
         return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
-
-
-@dataclass(frozen=True, slots=True)
-class CheckAddress(Action):
-    """See that systemd can listen there."""
-
-    listen: str
-    manager: Manager
-
-    def execute(self, _run: Execution) -> None:
-        """Wait until the address is free; the old listener ends when nothing comes.
-
-        Raises:
-            JobError: The address is in use, and not by the socket unit itself (config).
-
-        """
-        if self.manager.ask([SOCKET])[SOCKET].active:
-            return
-        until = time.monotonic() + _LISTENER_ENDS
-        while time.monotonic() < until:
-            with contextlib.suppress(JobError):
-                check_free(self.listen)
-                break
-            time.sleep(0.2)
-        else:
-            check_free(self.listen)
 
 
 def check_free(listen: str) -> None:

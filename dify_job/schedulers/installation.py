@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,7 @@ from .backend import InstalledJob, Scope
 from .detect import config_place, installed_jobs, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
-from .reconcile import (
-    Action,
-    Backend,
-    ChangeFiles,
-    InstallOptions,
-    Plan,
-    RemoveLeftovers,
-    StalePlanError,
-    execute,
-)
+from .reconcile import Backend, InstallOptions, Plan, StalePlanError, Step, change_files, execute
 from .systemd import Systemd
 
 _TRIES = 3
@@ -120,9 +112,9 @@ def plan_install(
     ]
     contents = [change for each in ready for change in each.managed_files]
     config_files = tuple(change for change in contents if change.before != change.after)
-    before = (ChangeFiles(config_files),) if config_files else ()
+    before = (change_files(config_files),) if config_files else ()
     return Plan(
-        actions=(*before, *_remove_config_files(remove), *plan.actions, *_remove_leftovers(remove)),
+        steps=(*before, *_remove_config_files(remove), *plan.steps, *_remove_leftovers(remove)),
         refusals=(*first, *plan.refusals, *refusals),
         results=plan.results,
         contents=(*contents, *plan.contents),
@@ -145,8 +137,8 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
     else:
         plan = scheduler.plan_uninstall(jobs)
     # The files of the configuration first: an interrupted uninstall is found by the units or crontab lines.
-    actions = (*_remove_config_files(installed), *plan.actions, *_remove_leftovers(installed))
-    return replace(plan, actions=actions)
+    steps = (*_remove_config_files(installed), *plan.steps, *_remove_leftovers(installed))
+    return replace(plan, steps=steps)
 
 
 def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
@@ -167,7 +159,7 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
         for _ in range(_TRIES):
             plan = make_plan()
             try:
-                execute(plan, scheduler.manager, scheduler.directory)
+                execute(plan, scheduler.directory)
             except StalePlanError:
                 continue
             FileTransaction().clear(path for path in _paths_of(plan) if path.is_absolute())
@@ -203,14 +195,14 @@ def _removals(one: InstalledJob) -> tuple[FileChange, ...]:
     return managed.removals(Path(one.source), one.job) if one.source else ()
 
 
-def _remove_config_files(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
+def _remove_config_files(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
     if changes := tuple(change for one in jobs for change in _removals(one)):
-        yield ChangeFiles(changes)
+        yield change_files(changes)
 
 
-def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Action]:
+def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
     for source in dict.fromkeys(one.source for one in jobs if one.source):
-        yield RemoveLeftovers(Path(source))
+        yield Step("remove leftovers", partial(managed.remove_leftovers, Path(source)))
 
 
 # Refusals

@@ -1,19 +1,19 @@
 """Bring a host to a desired state: plans, their execution with roll-back, and what makes them.
 
-A plan is made without writing anything, and it is data. `install` executes it; `--check` and `--diff` print
-it.
+A plan is made without writing anything. `install` executes it; `--check` and `--diff` print its changes.
 """
 
 import contextlib
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..config import managed
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
+from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
 from .backend import InstalledJob, RenderedFile, Scope
 from .job_spec import JobSpec
@@ -76,39 +76,22 @@ class UnitChange:
 Change = FileChange | UnitChange
 
 
-class Execution:
-    """A plan that is being executed.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan.
 
     Attributes:
-        manager: The service manager of the scope; asked only by actions about units.
+        name: What is done.
+        do: Does it. Raises JobError or OSError.
+        undo: Takes back what was begun of it, after it or a later step failed. Raises the same.
+        changes: What a person sees differ afterwards; nothing for a step that merely serves others.
 
     """
 
-    def __init__(self, manager: Manager) -> None:
-        self.manager = manager
-        self._undo: list[Callable[[], object]] = []
-
-    def on_failure(self, undo: Callable[[], object]) -> None:
-        """Call a function, the last one first, if this or a later action fails."""
-        self._undo.append(undo)
-
-    def roll_back(self) -> None:
-        """Undo what was begun; what one action cannot undo does not keep the others from it."""
-        while self._undo:
-            with contextlib.suppress(JobError, OSError):
-                self._undo.pop()()
-
-
-class Action(ABC):
-    """One step of a plan."""
-
-    @abstractmethod
-    def execute(self, run: Execution) -> None:
-        """Do it, after naming what undoes it. Raises JobError or OSError."""
-
-    def changes(self) -> Iterator[Change]:
-        """Yield what a person sees differ afterwards; nothing for a step that merely serves others."""
-        yield from ()
+    name: str
+    do: Callable[[], object]
+    undo: Callable[[], object] | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,21 +99,21 @@ class Plan:
     """What brings the host to the desired state.
 
     Attributes:
-        actions: The steps in their order; none where the host is in that state already.
+        steps: In their order; none where the host is in that state already.
         refusals: Why it is not executed; the first is raised.
         results: What it does with each job.
         contents: Every file as it should be, for `--dry-run`.
 
     """
 
-    actions: tuple[Action, ...] = ()
+    steps: tuple[Step, ...] = ()
     refusals: tuple[JobError, ...] = ()
     results: tuple[InstallResult, ...] = ()
     contents: tuple[FileChange, ...] = ()
 
     def changes(self) -> list[Change]:
         """Return what differs between the host and the desired state, in the order of the steps."""
-        return [change for action in self.actions for change in action.changes()]
+        return [change for step in self.steps for change in step.changes]
 
     def changed_files(self) -> list[FileChange]:
         """Return the files among the changes."""
@@ -142,12 +125,11 @@ class Plan:
             raise refusal
 
 
-def execute(plan: Plan, manager: Manager, place: Path) -> None:
-    """Execute all actions, or undo those that were begun.
+def execute(plan: Plan, place: Path) -> None:
+    """Execute all steps, or undo those that were begun, the last one first.
 
     Args:
         plan: What to do.
-        manager: The service manager of the scope; asked only by actions about units.
         place: Where the files are, for the hint about a disk that is full or read-only.
 
     Raises:
@@ -156,60 +138,74 @@ def execute(plan: Plan, manager: Manager, place: Path) -> None:
 
     """
     plan.check()
-    run = Execution(manager)
+    begun: list[Step] = []
     try:
-        for action in plan.actions:
-            action.execute(run)
-    except OSError as error:
-        run.roll_back()
-        path = error.filename or place
+        for step in plan.steps:
+            begun.append(step)
+            step.do()
+    except BaseException as error:
+        for step in reversed(begun):
+            if step.undo is not None:
+                with contextlib.suppress(JobError, OSError):  # the others are undone all the same
+                    step.undo()
+        if not isinstance(error, OSError):
+            raise
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg(
-                "{path} could not be changed: {reason}; nothing was changed", path=path, reason=error.strerror
+                "{path} could not be changed: {reason}; nothing was changed",
+                path=error.filename or place,
+                reason=error.strerror,
             ),
             disk_error_hint(error, place, msg("install as root, or with --user; --dry-run prints the files")),
         ) from None
-    except BaseException:
-        run.roll_back()
-        raise
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeFiles(Action):
-    """Write and remove whole files.
+def change_files(files: Sequence[FileChange], manager: Manager | None = None) -> Step:
+    """Return the step that writes and removes whole files.
 
-    Attributes:
+    Args:
         files: The files.
-        units: They are units, which the manager must read again after they are put back.
+        manager: Of units: it must read them again after they are put back.
 
     """
+    writer = FileTransaction()
 
-    files: tuple[FileChange, ...]
-    units: bool = False
+    def undo() -> None:
+        writer.roll_back()
+        if manager is not None and manager.why_not() is None:
+            manager.reload()
 
-    def execute(self, run: Execution) -> None:
-        """Write and remove them."""
-        if self.units and run.manager.why_not() is None:
-            run.on_failure(run.manager.reload)
-        writer = FileTransaction()
-        run.on_failure(writer.roll_back)
-        writer.apply(self.files)
-
-    def changes(self) -> Iterator[Change]:
-        """Yield the files."""
-        yield from self.files
+    return Step("change files", lambda: writer.apply(files), undo, tuple(files))
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveLeftovers(Action):
-    """Remove what is left of a configuration that install made: empty directories, a file without a job."""
+def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange:
+    """Return the change of a managed file; after: its new content, None where it is removed."""
+    return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
 
-    config_path: Path
 
-    def execute(self, _run: Execution) -> None:
-        """Remove it, unless somebody wrote in it."""
-        managed.remove_leftovers(self.config_path)
+def refusal_to_replace(
+    path: Path, seen: FileStatus, edited: str, hint: str, *, overwrite_edits: bool
+) -> JobError | None:
+    """Return why a file cannot be replaced; None where it can.
+
+    Args:
+        path: The file.
+        seen: What is there.
+        edited: The file, for the message about an edit.
+        hint: What a person does with an edit.
+        overwrite_edits: Edits are no reason.
+
+    """
+    if seen.is_foreign or seen.found is FileState.UNREADABLE:
+        return JobError(
+            Outcome.CONFIG,
+            msg("{path} exists and is not dify-job's", path=path),
+            msg("rename the job, or move that file away: mv {path} {path}.bak", path=shlex.quote(str(path))),
+        )
+    if seen.found is FileState.EDITED and not overwrite_edits:
+        return JobError(Outcome.CONFIG, msg("{path} was edited by hand", path=edited), hint)
+    return None
 
 
 class Backend(ABC):
@@ -218,7 +214,7 @@ class Backend(ABC):
     Attributes:
         name: As `--backend` takes it.
         by_cron: Schedules are read as cron reads them.
-        scope: Whose jobs.
+        scope: The machine's jobs, or the caller's.
         base: Where the jobs have their state, and install has its lock.
         manager: The service manager of the scope, which need not run.
 

@@ -17,7 +17,7 @@ from .job_spec import JobSpec, missing_program, program_of
 from .reconcile import Backend, InstallOptions, Plan
 from .systemctl import SystemdPaths, Unit
 from .unit_names import failure_unit_name, job_of_unit, unit_names
-from .unit_plan import Activation, DesiredUnits, ObservedUnits, PendingFile, enabling_link
+from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
 from .verify import can_verify, verify
 
 
@@ -116,16 +116,15 @@ class Systemd(Backend):
         drop_ins = (
             path.with_name(f"{path.name}.d") for one in desired if one.files == () for path in one.places
         )
-        record = PendingFile(self.paths.base)
         triggers = (path for one in desired for path in one.places if path.name == one.trigger)
         return ObservedUnits(
-            scope=self.scope,
+            manager=self.manager,
             running=running,
-            record=record,
+            base=self.paths.base,
             files=files,
             units=shown,
             enabled=frozenset(path.name for path in triggers if enabling_link(path).is_symlink()),
-            pending=record.read(),
+            pending=Pending.read(self.paths.base),
             foreign={
                 name: path
                 for name, path in elsewhere.items()

@@ -7,10 +7,10 @@ restarted (systemd#31231, #14899, #16186).
 
 import contextlib
 import json
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -21,17 +21,16 @@ from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
 from .backend import RenderedFile, Scope
 from .reconcile import (
-    Action,
-    Change,
-    ChangeFiles,
-    Execution,
     InstallResult,
     Plan,
+    Step,
     UnitChange,
+    change_files,
+    file_change,
+    refusal_to_replace,
 )
-from .systemctl import Unit
+from .systemctl import Manager, Unit
 
-UNKNOWN = Unit({})  # to a manager that does not run, too
 _ABSENT = FileStatus(FileState.ABSENT)
 
 
@@ -56,7 +55,7 @@ class DesiredUnits:
         trigger: Name of the unit that starts the others.
         activation: Whether the trigger is enabled.
         catch_up: It is a Persistent= timer.
-        before_start: What is checked before the files change, such as that a port is free.
+        before_start: What is done before the files change, such as a look whether a port is free.
 
     """
 
@@ -66,7 +65,7 @@ class DesiredUnits:
     trigger: str
     activation: Activation = Activation.NEW
     catch_up: bool = False
-    before_start: Action | None = None
+    before_start: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +80,27 @@ class Pending:
         settled = frozenset(names)
         return Pending(self.enable - settled, self.start - settled)
 
-
-class PendingFile:
-    """The durable record of a scope: what an install had still to enable, not what was disabled."""
-
-    def __init__(self, base: Path) -> None:
-        self._path = base / "install-unfinished.json"
-
-    def read(self) -> Pending:
-        """Return the record; an empty one where there is none that can be read."""
+    @classmethod
+    def read(cls, base: Path) -> "Pending":
+        """Return the durable record of a scope; an empty one where there is none that can be read."""
         try:
-            record = json.loads(self._path.read_bytes())
-            return Pending(frozenset(map(str, record["enable"])), frozenset(map(str, record["start"])))
+            record = json.loads((base / _RECORD).read_bytes())
+            return cls(frozenset(map(str, record["enable"])), frozenset(map(str, record["start"])))
         except (OSError, ValueError, LookupError, TypeError):
-            return Pending()
+            return cls()
 
-    def write(self, pending: Pending) -> None:
+    def write(self, base: Path) -> None:
         """Replace the record; an empty one is removed. Raises OSError."""
-        FileTransaction().clear([self._path])
-        if pending == Pending():
-            self._path.unlink(missing_ok=True)
+        path = base / _RECORD
+        FileTransaction().clear([path])
+        if self == Pending():
+            path.unlink(missing_ok=True)
             return
-        record = {"enable": sorted(pending.enable), "start": sorted(pending.start)}
-        FileTransaction().put(self._path, json.dumps(record).encode(), 0o600)
+        record = {"enable": sorted(self.enable), "start": sorted(self.start)}
+        FileTransaction().put(path, json.dumps(record).encode(), 0o600)
+
+
+_RECORD = "install-unfinished.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +108,9 @@ class ObservedUnits:
     """The units of a scope as they are.
 
     Attributes:
-        scope: Whose units.
-        running: The manager can be asked.
+        manager: The scope's manager.
+        running: It can be asked.
+        base: Where the record of an interrupted install is.
         files: What is at each place.
         units: What the manager knows of each unit.
         enabled: Triggers that are started at boot.
@@ -120,13 +118,12 @@ class ObservedUnits:
         foreign: Units of the same names in other directories, by name.
         drop_ins: Directories of drop-ins, and whether there are any in it.
         stamps: Directory of the stamps of Persistent= timers.
-        record: Where `pending` is stored.
 
     """
 
-    scope: Scope
+    manager: Manager
     running: bool
-    record: PendingFile
+    base: Path
     files: Mapping[Path, FileStatus]
     units: Mapping[str, Unit] = field(default_factory=dict)
     enabled: frozenset[str] = frozenset()
@@ -137,7 +134,7 @@ class ObservedUnits:
 
     def unit(self, name: str) -> Unit:
         """Return what the manager knows of a unit."""
-        return self.units.get(name, UNKNOWN)
+        return self.units.get(name, Unit({}))
 
     def is_active(self, trigger: str) -> bool:
         """Return whether a trigger waits; where no manager runs, whether it will after a boot."""
@@ -156,167 +153,18 @@ class ObservedUnits:
         return self.stamps / f"stamp-{timer}"
 
 
-# The actions
-
-
-@dataclass(frozen=True, slots=True)
-class Stop(Action):
-    """Stop triggers.
-
-    Attributes:
-        units: All of them.
-        stamps: Stamps to set to now before they start again, if the plan fails.
-        interrupted: They start again: an active timer must not see its file change (systemd#14899).
-
-    """
-
-    units: tuple[str, ...]
-    stamps: tuple[Path, ...]
-    interrupted: bool = False
-
-    def execute(self, run: Execution) -> None:
-        """Stop them; if the plan fails, they start again after the old files are back."""
-        run.on_failure(lambda: _start(run, self.units, self.stamps))
-        run.manager.call("stop", self.units)
-
-    def changes(self) -> Iterator[Change]:
-        """Yield those that stay stopped."""
-        for unit in () if self.interrupted else self.units:
-            yield UnitChange(unit, "stop")
-
-
-@dataclass(frozen=True, slots=True)
-class Systemctl(Action):
-    """One call of systemctl. undo: the verb that puts back what it did; empty for none."""
-
-    verb: str
-    units: tuple[str, ...]
-    undo: str = ""
-    flags: tuple[str, ...] = ()
-
-    def execute(self, run: Execution) -> None:
-        """Call it for all units at once."""
-        if self.undo:
-            run.on_failure(lambda: run.manager.call(self.undo, self.units, *self.flags))
-        run.manager.call(self.verb, self.units, *self.flags)
-
-    def changes(self) -> Iterator[Change]:
-        """Yield the activations."""
-        for unit in self.units:
-            yield UnitChange(unit, self.verb)
-
-
-@dataclass(frozen=True, slots=True)
-class Reload(Action):
-    """Let the manager read all units again. unread: those whose files it has not read since they changed."""
-
-    unread: tuple[str, ...] = ()
-
-    def execute(self, run: Execution) -> None:
-        """Reload once."""
-        run.manager.reload()
-
-    def changes(self) -> Iterator[Change]:
-        """Yield the units that are not loaded as they are on disk."""
-        for unit in self.unread:
-            yield UnitChange(unit, "daemon-reload")
-
-
-@dataclass(frozen=True, slots=True)
-class Start(Action):
-    """Start triggers and see that they wait.
-
-    Attributes:
-        units: All of them.
-        stamps: Stamps to set to now first, so that a Persistent= timer has missed nothing (systemd.timer(5)).
-        interrupted: Those that were active before the plan.
-
-    """
-
-    units: tuple[str, ...]
-    stamps: tuple[Path, ...] = ()
-    interrupted: frozenset[str] = frozenset()
-
-    def execute(self, run: Execution) -> None:
-        """Start, never restart. Raises JobError (config) for one that is not active afterwards."""
-        run.on_failure(lambda: run.manager.call("stop", self.units))
-        _start(run, self.units, self.stamps)
-        for name, unit in run.manager.ask(self.units).items():
-            if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
-                raise JobError(
-                    Outcome.CONFIG,
-                    msg(
-                        "systemd could not start {name} ({loaded}, {active}); all changes were rolled back",
-                        name=name,
-                        loaded=unit["LoadState"],
-                        active=unit["ActiveState"],
-                    ),
-                    command("systemctl", "status", name),
-                )
-
-    def changes(self) -> Iterator[Change]:
-        """Yield those that did not wait before."""
-        for unit in self.units:
-            if unit not in self.interrupted:
-                yield UnitChange(unit, "start")
-
-
-def _start(run: Execution, units: Iterable[str], stamps: Iterable[Path]) -> None:
-    for stamp in stamps:
-        with contextlib.suppress(OSError):
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.touch()
-    run.manager.call("start", units)
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveTraces(Action):
-    """Remove links and stamps of removed units, and their directories of drop-ins where these are empty."""
-
-    paths: tuple[Path, ...]
-    directories: tuple[Path, ...]
-
-    def execute(self, _run: Execution) -> None:
-        """Remove them. Raises OSError."""
-        for path in self.paths:
-            path.unlink(missing_ok=True)
-        for directory in self.directories:
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-
-
-@dataclass(frozen=True, slots=True)
-class ResetFailed(Action):
-    """Let the manager forget units whose files are gone (systemctl(1), reset-failed)."""
-
-    units: tuple[str, ...]
-
-    def execute(self, run: Execution) -> None:
-        """Reset those that are failed."""
-        left = run.manager.show(self.units)
-        run.manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
-
-
-@dataclass(frozen=True, slots=True)
-class Record(Action):
-    """Replace the record of what is still to be enabled; if the plan fails, the old one is put back."""
-
-    file: PendingFile
-    before: Pending
-    after: Pending
-
-    def execute(self, run: Execution) -> None:
-        """Write it."""
-        run.on_failure(lambda: self.file.write(self.before))
-        self.file.write(self.after)
-
-
-# The plan
-
-
 @dataclass(slots=True)
-class _Steps:
-    """What a plan collects for all its units."""
+class _Work:
+    """What is to be done with all units together, by names.
+
+    Attributes:
+        unread: Units whose files the manager has not read since they changed.
+        interrupt: Active triggers that are stopped while their files change (systemd#14899).
+        catch_up: Persistent= timers.
+        wanted: Triggers to be enabled, also where the link is there already.
+        decided: Triggers that are disabled or removed: an interrupted install counts no more.
+
+    """
 
     files: list[FileChange] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -326,16 +174,13 @@ class _Steps:
     interrupt: list[str] = field(default_factory=list)
     enable: list[str] = field(default_factory=list)
     start: list[str] = field(default_factory=list)
-    catch_up: set[str] = field(default_factory=set)
+    catch_up: list[str] = field(default_factory=list)
     traces: list[Path] = field(default_factory=list)
-    directories: list[Path] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    checks: list[Action] = field(default_factory=list)
+    checks: list[Step] = field(default_factory=list)
     refusals: list[JobError] = field(default_factory=list)
-    wanted: set[str] = field(default_factory=set)  # to be enabled, also where the link is there already
-    decided: set[str] = field(
-        default_factory=set
-    )  # disabled or removed: an interrupted install counts no more
+    wanted: list[str] = field(default_factory=list)
+    decided: list[str] = field(default_factory=list)
 
 
 def plan_units(
@@ -352,79 +197,136 @@ def plan_units(
         The plan, with a result for each of `desired`.
 
     """
-    steps = _Steps()
-    results = tuple(_compare(one, seen, steps, overwrite_edits=overwrite_edits) for one in desired)
+    work = _Work()
+    results = tuple(
+        _remove(one, seen, work)
+        if one.files == ()
+        else _compare(one, seen, work, overwrite_edits=overwrite_edits)
+        for one in desired
+    )
     contents = tuple(_change(seen, file) for one in desired for file in one.files or ())
-    actions = tuple(_ordered(steps, seen, {one.trigger for one in desired}))
-    return Plan(actions=actions, refusals=tuple(steps.refusals), results=results, contents=contents)
+    steps = tuple(_ordered(work, seen, {one.trigger for one in desired}))
+    return Plan(steps=steps, refusals=tuple(work.refusals), results=results, contents=contents)
 
 
-def _ordered(steps: _Steps, seen: ObservedUnits, triggers: set[str]) -> Iterator[Action]:
-    """Yield the actions in the order that starts no run."""
-    pending = seen.pending.without(steps.decided)
-    pending = Pending(pending.enable | steps.wanted, pending.start | set(steps.start))
+def _ordered(work: _Work, seen: ObservedUnits, triggers: set[str]) -> Iterator[Step]:
+    """Yield the steps in the order that starts no run."""
+    manager = seen.manager
+    before = seen.pending.without(work.decided)
+    pending = Pending(before.enable.union(work.wanted), before.start.union(work.start))
     settled = pending.without(triggers)
-    timers = [*steps.stop, *steps.interrupt, *steps.start]
-    stamps = {name: seen.stamp(name) for name in timers if name.endswith(".timer")}
-    reload = seen.running and (steps.files or steps.unread or steps.enable)
-    reset = steps.removed if seen.running else []
+    stopped = [*work.stop, *work.interrupt]
+    new = [name for name in work.start if name not in work.interrupt]
+    reload = seen.running and (work.files or work.unread or work.enable)
     candidates = (
-        (pending != seen.pending, Record(seen.record, seen.pending, pending)),
-        (steps.disable, Systemctl("disable", tuple(steps.disable), undo="enable")),
-        (steps.stop, Stop(tuple(steps.stop), _of(stamps, steps.stop))),
-        (steps.interrupt, Stop(tuple(steps.interrupt), _of(stamps, steps.interrupt), interrupted=True)),
-        (steps.stop_services, Systemctl("stop", tuple(steps.stop_services))),
-        *((True, check) for check in steps.checks),
-        (steps.traces or steps.directories, RemoveTraces(tuple(steps.traces), tuple(steps.directories))),
-        (steps.files, ChangeFiles(tuple(steps.files), units=True)),
-        (steps.enable, Systemctl("enable", tuple(steps.enable), undo="disable", flags=("--no-reload",))),
-        (reload, Reload(tuple(steps.unread))),
+        (pending != seen.pending, _record(seen.base, seen.pending, pending)),
+        (work.disable, _systemctl(manager, "disable", work.disable, "enable")),
         (
-            steps.start,
-            Start(
-                tuple(steps.start),
-                _of(stamps, [name for name in steps.start if name in steps.catch_up]),
-                frozenset(steps.interrupt),
+            stopped,
+            Step(
+                "stop",
+                partial(manager.call, "stop", stopped),
+                partial(_start, seen, stopped, stopped),  # after the old files are back
+                _changes("stop", work.stop),
             ),
         ),
-        (reset, ResetFailed(tuple(reset))),
-        (settled != pending, Record(seen.record, pending, settled)),
+        (work.stop_services, _systemctl(manager, "stop", work.stop_services)),
+        *((True, check) for check in work.checks),
+        (work.traces, Step("remove traces", partial(_remove_traces, work.traces))),
+        (work.files, change_files(work.files, manager)),
+        (work.enable, _systemctl(manager, "enable", work.enable, "disable", "--no-reload")),
+        (reload, Step("daemon-reload", manager.reload, None, _changes("daemon-reload", work.unread))),
+        (
+            work.start,
+            Step(
+                "start",
+                partial(_start_and_check, seen, work.start, work.catch_up),
+                partial(manager.call, "stop", work.start),
+                _changes("start", new),
+            ),
+        ),
+        (seen.running and work.removed, Step("reset-failed", partial(_reset_failed, manager, work.removed))),
+        (settled != pending, _record(seen.base, pending, settled)),
     )
-    for needed, action in candidates:
-        if needed:
-            yield action
+    yield from (step for needed, step in candidates if needed)
 
 
-def _of(stamps: Mapping[str, Path], names: Iterable[str]) -> tuple[Path, ...]:
-    return tuple(stamps[name] for name in names if name in stamps)
+def _systemctl(manager: Manager, verb: str, units: Sequence[str], undo: str = "", *flags: str) -> Step:
+    back = partial(manager.call, undo, units, *flags) if undo else None
+    return Step(verb, partial(manager.call, verb, units, *flags), back, _changes(verb, units))
 
 
-def _compare(
-    one: DesiredUnits, seen: ObservedUnits, steps: _Steps, *, overwrite_edits: bool
-) -> InstallResult:
-    if one.files == ():
-        return _remove(one, seen, steps)
+def _changes(verb: str, names: Iterable[str]) -> tuple[UnitChange, ...]:
+    return tuple(UnitChange(name, verb) for name in names)
+
+
+def _record(base: Path, before: Pending, after: Pending) -> Step:
+    return Step("record what is pending", partial(after.write, base), partial(before.write, base))
+
+
+def _start(seen: ObservedUnits, names: Iterable[str], stamped: Iterable[str]) -> None:
+    """Start triggers, never restart; stamped: timers that have then missed nothing (systemd.timer(5))."""
+    for name in names:
+        if name in stamped and name.endswith(".timer"):
+            with contextlib.suppress(OSError):
+                seen.stamps.mkdir(parents=True, exist_ok=True)
+                seen.stamp(name).touch()
+    seen.manager.call("start", names)
+
+
+def _start_and_check(seen: ObservedUnits, names: Sequence[str], stamped: Iterable[str]) -> None:
+    _start(seen, names, stamped)
+    for name, unit in seen.manager.ask(names).items():
+        if not unit.loaded or not unit.active or unit["NeedDaemonReload"] == "yes":
+            raise JobError(
+                Outcome.CONFIG,
+                msg(
+                    "systemd could not start {name} ({loaded}, {active}); all changes were rolled back",
+                    name=name,
+                    loaded=unit["LoadState"],
+                    active=unit["ActiveState"],
+                ),
+                command("systemctl", "status", name),
+            )
+
+
+def _remove_traces(paths: Iterable[Path]) -> None:
+    """Remove links and stamps, and directories of drop-ins where these are empty. Raises OSError."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _reset_failed(manager: Manager, names: Sequence[str]) -> None:
+    """Let the manager forget units whose files are gone (systemctl(1), reset-failed)."""
+    left = manager.show(names)
+    manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
+
+
+def _compare(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, overwrite_edits: bool) -> InstallResult:
     paths = tuple(file.path for file in one.files or ())
     # The administrator may mask the failure unit, and the job itself goes on.
     optional = {path for path in paths[2:] if seen.found(path).found is FileState.MASKED}
     files = [file for file in one.files or () if file.path not in optional]
     if any(seen.found(path).found is FileState.MASKED for path in one.places[:2] if path not in optional):
-        return _masked(one, seen, steps, paths)
+        return _masked(one, seen, work, paths)
     for file in files:
-        steps.refusals += _refusals(file.path, one.name, seen, overwrite_edits=overwrite_edits)
+        work.refusals += _refusals(file.path, one.name, seen, overwrite_edits=overwrite_edits)
     changed = [_change(seen, file) for file in files if seen.found(file.path).content != file.text.encode()]
     if one.files is not None:
-        changed += [
-            _removal(seen, path) for path in one.places if path not in paths and seen.found(path).is_ours
-        ]
+        superfluous = [path for path in one.places if path not in paths and seen.found(path).is_ours]
+        changed += [file_change(path, seen.found(path), None) for path in superfluous]
+    names = {change.path.name for change in changed}
     unread = [file.path.name for file in files if seen.unit(file.path.name)["NeedDaemonReload"] == "yes"]
-    touched = {change.path.name for change in changed} | set(unread)
     new = any(file.path.name == one.trigger and not seen.found(file.path).is_ours for file in files)
-    steps.files += changed
-    steps.unread += [name for name in unread if name not in {change.path.name for change in changed}]
-    enabled = _activate(one, seen, steps, new=new, touched=one.trigger in touched)
+    work.files += changed
+    work.unread += [name for name in unread if name not in names]
+    enabled = _activate(one, seen, work, new=new, touched=one.trigger in {*names, *unread})
     if one.before_start is not None and (changed or not seen.is_active(one.trigger)):
-        steps.checks.append(one.before_start)
+        work.checks.append(one.before_start)
     result = InstallResult(job=one.name, paths=paths, changed=bool(changed), enabled=enabled)
     if enabled or new or one.activation is Activation.DISABLED:
         return result
@@ -433,38 +335,37 @@ def _compare(
     )
 
 
-def _activate(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, *, new: bool, touched: bool) -> bool:
+def _activate(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, new: bool, touched: bool) -> bool:
     """Collect what is done with the trigger, and return whether it waits afterwards."""
     name, active, enabled = one.trigger, seen.is_active(one.trigger), seen.is_enabled(one.trigger)
     if one.activation is Activation.DISABLED:
-        steps.decided.add(name)
-        steps.disable += [name] if enabled else []
-        steps.stop += [name] if active and seen.running else []
+        work.decided.append(name)
+        work.disable += [name] if enabled else []
+        work.stop += [name] if active and seen.running else []
         return False
     wanted = one.activation is Activation.ENABLED or (new and one.activation is Activation.NEW)
     wanted = wanted or name in seen.pending.enable
-    if wanted and not (enabled and active):
-        steps.wanted.add(name)
-    steps.enable += [name] if wanted and not enabled else []
-    steps.interrupt += [name] if active and touched and seen.running else []
+    work.wanted += [name] if wanted and not (enabled and active) else []
+    work.enable += [name] if wanted and not enabled else []
+    work.interrupt += [name] if active and touched and seen.running else []
     starts = (wanted or name in seen.pending.start) and not active
-    steps.start += [name] if seen.running and (starts or (active and touched)) else []
-    steps.catch_up |= {name} if one.catch_up else set()
+    work.start += [name] if seen.running and (starts or (active and touched)) else []
+    work.catch_up += [name] if one.catch_up else []
     return active or starts
 
 
-def _masked(one: DesiredUnits, seen: ObservedUnits, steps: _Steps, paths: tuple[Path, ...]) -> InstallResult:
+def _masked(one: DesiredUnits, seen: ObservedUnits, work: _Work, paths: tuple[Path, ...]) -> InstallResult:
     """Leave units alone that the administrator masked."""
-    commands = unmask_commands(one.trigger, one.name, seen.scope)
+    commands = unmask_commands(one.trigger, one.name, seen.manager.scope)
     shown = join(" && ", commands)
     if one.files is None and one.activation is Activation.ENABLED:
         message = msg("{unit} is masked by the administrator", unit=one.trigger)
-        steps.refusals.append(JobError(Outcome.CONFIG, message, shown))
+        work.refusals.append(JobError(Outcome.CONFIG, message, shown))
     note = msg("masked by the administrator, and left so: {commands}", commands=shown)
     return InstallResult(job=one.name, paths=paths, enable_commands=commands, notes=(note,))
 
 
-def _remove(one: DesiredUnits, seen: ObservedUnits, steps: _Steps) -> InstallResult:
+def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResult:
     """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
     managed = [path for path in one.places if seen.found(path).is_ours]
     notes = [
@@ -472,17 +373,17 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, steps: _Steps) -> InstallRes
         for path in one.places
         if seen.found(path).is_foreign
     ]
-    steps.decided.add(one.trigger)
+    work.decided.append(one.trigger)
     if managed:
         names = [path.name for path in managed]
         loaded = [name for name in names if seen.running and ("@." in name or seen.unit(name).loaded)]
         if one.trigger in loaded:
-            steps.disable += [one.trigger] if seen.is_enabled(one.trigger) else []
-            steps.stop.append(one.trigger)
-        steps.stop_services += [name.replace("@.", "@*.") for name in loaded if name != one.trigger]
+            work.disable += [one.trigger] if seen.is_enabled(one.trigger) else []
+            work.stop.append(one.trigger)
+        work.stop_services += [name.replace("@.", "@*.") for name in loaded if name != one.trigger]
         trigger = next(path for path in one.places if path.name == one.trigger)
         if seen.found(trigger).found is not FileState.FOREIGN:
-            steps.traces += [enabling_link(trigger), seen.stamp(one.trigger)]
+            work.traces += [enabling_link(trigger), seen.stamp(one.trigger)]
         for path in managed:
             directory = path.with_name(f"{path.name}.d")
             if seen.drop_ins.get(directory) is True:
@@ -493,9 +394,9 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, steps: _Steps) -> InstallRes
                     )
                 )
             elif directory in seen.drop_ins:
-                steps.directories.append(directory)
-        steps.files += [_removal(seen, path) for path in managed]
-        steps.removed += [name for name in names if "@." not in name]
+                work.traces.append(directory)
+        work.files += [file_change(path, seen.found(path), None) for path in managed]
+        work.removed += [name for name in names if "@." not in name]
     return InstallResult(job=one.name, paths=tuple(managed), changed=bool(managed), notes=tuple(notes))
 
 
@@ -505,13 +406,7 @@ def enabling_link(trigger: Path) -> Path:
 
 
 def _change(seen: ObservedUnits, file: RenderedFile) -> FileChange:
-    status = seen.found(file.path)
-    before = None if status.found is FileState.ABSENT else status.content
-    return FileChange(path=file.path, before=before, after=file.text.encode())
-
-
-def _removal(seen: ObservedUnits, path: Path) -> FileChange:
-    return FileChange(path=path, before=seen.found(path).content, after=None)
+    return file_change(file.path, seen.found(file.path), file.text.encode())
 
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
@@ -523,32 +418,17 @@ def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command
     )
 
 
-def foreign_file(path: Path) -> JobError:
-    """Return the refusal to replace a file that is not managed."""
-    quoted = shlex.quote(str(path))
-    return JobError(
-        Outcome.CONFIG,
-        msg("{path} exists and is not dify-job's", path=path),
-        msg("rename the job, or move that file away: mv {path} {path}.bak", path=quoted),
-    )
-
-
 def _refusals(path: Path, job: str, seen: ObservedUnits, *, overwrite_edits: bool) -> Iterator[JobError]:
-    found = seen.found(path).found
-    if found in (FileState.FOREIGN, FileState.UNREADABLE):
-        yield foreign_file(path)
-    elif found is FileState.EDITED and not overwrite_edits:
-        yield JobError(
-            Outcome.CONFIG,
-            msg("{path} was edited by hand", path=path),
-            msg(
-                "keep the edit as a drop-in ({command}) and install with --overwrite-edits; "
-                "{command2} shows it",
-                command=command("systemctl", "edit", path.name),
-                command2=command("dify-job", "install", "--diff"),
-            ),
-        )
-    elif found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
+    status = seen.found(path)
+    hint = msg(
+        "keep the edit as a drop-in ({command}) and install with --overwrite-edits; {command2} shows it",
+        command=command("systemctl", "edit", path.name),
+        command2=command("dify-job", "install", "--diff"),
+    )
+    refusal = refusal_to_replace(path, status, str(path), hint, overwrite_edits=overwrite_edits)
+    if refusal is not None:
+        yield refusal
+    elif status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,
             msg("a unit {name} exists already, in {elsewhere}", name=path.name, elsewhere=elsewhere),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,58 @@ def test_user_timer_runs_and_pause_survives_a_reboot_with_lingering(alice: Login
     assert alice.host.status(user="alice")["paused"] is True
     alice("resume", "default")
     alice.host.wait(lambda: len(alice.host.server.runs) > before)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("XDG_CONFIG_HOME",),
+        ("XDG_STATE_HOME",),
+        ("XDG_DATA_HOME",),
+        ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"),
+    ],
+)
+def test_variables_of_the_shell_alone_move_neither_units_nor_state(
+    names: tuple[str, ...], alice: Login
+) -> None:
+    alice.configure()
+    shell: dict[str, Any] = {name: f"/home/alice/elsewhere/{name.lower()}" for name in names}
+    done = alice("install", "--env-file", ".env", **shell)
+    assert done.stdout.splitlines()[-1] == "default is enabled"
+    assert alice.show("dify-job-default.timer", "ActiveState") == "active"
+    assert alice.show(SERVICE, "FragmentPath") == f"/home/alice/.config/systemd/user/{SERVICE}"
+    assert "default: unchanged" in alice("install", "--env-file", ".env", **shell).stdout
+    assert alice("install", "--env-file", ".env", "--check", **shell).code == 0
+    alice.run("systemctl", "--user", "start", SERVICE)
+    [run] = alice.host.server.runs
+    for env in (shell, {}):
+        [row] = json.loads(alice("status", "--json", check=False, **env).stdout)["jobs"]
+        assert (row["job"], row["enabled"], row["last"]["outcome"]) == ("default", True, "succeeded")
+        assert run.run_id in alice("history", "default", "--json", **env).stdout
+    alice.host.run("systemctl", "restart", f"user@{alice.uid}.service")
+    assert alice.show("dify-job-default.timer", "ActiveState") == "active", "found after a new login"
+    uninstalled = alice("uninstall", "default", "--purge", **shell).stdout
+    assert "default: uninstalled (systemd)" in uninstalled
+    home = alice.host.machine.root / "home/alice"
+    left = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    assert [path for path in left if "dify-job" in path] == []
+    assert alice.show(SERVICE, "LoadState") == "not-found"
+
+
+def test_shell_with_other_variables_finds_the_run_that_the_timer_started(alice: Login) -> None:
+    alice.configure(key="app-slow")
+    alice("install", "--env-file", ".env", XDG_STATE_HOME="/home/alice/elsewhere/state")
+    alice.run("systemctl", "--user", "start", "--no-block", SERVICE)
+    alice.host.wait(lambda: alice.host.server.runs)
+    for variables in (
+        {"XDG_STATE_HOME": "/home/alice/elsewhere/state"},
+        {"XDG_STATE_HOME": "/home/alice/x"},
+        {},
+    ):
+        env: dict[str, Any] = variables
+        assert alice("run", "default", check=False, **env).code == 75
+    assert len(alice.host.server.runs) == 1
+    alice.run("systemctl", "--user", "stop", SERVICE)
 
 
 def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallory: Login) -> None:

@@ -1,26 +1,22 @@
-"""The plan for units: actions and their order for observed states, without a host."""
+"""The plan for units: steps and their order for observed states, without a host."""
 
+import errno
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import RenderedFile, Scope
-from dify_job.schedulers.reconcile import ChangeFiles, UnitChange
-from dify_job.schedulers.systemctl import Unit
+from dify_job.schedulers.reconcile import Plan, UnitChange, execute
+from dify_job.schedulers.systemctl import Manager, Unit
 from dify_job.schedulers.unit_plan import (
     Activation,
     DesiredUnits,
     ObservedUnits,
     Pending,
-    PendingFile,
-    Record,
-    Reload,
-    RemoveTraces,
-    ResetFailed,
-    Start,
-    Stop,
-    Systemctl,
     plan_units,
 )
 from dify_job.system.managed_files import FileState, FileStatus, look, marked
@@ -28,8 +24,41 @@ from dify_job.system.transaction import FileChange
 
 UNITS = Path("/units")
 SERVICE, TIMER, FAILURE = "dify-job-daily.service", "dify-job-daily.timer", "dify-job-notify@x.service"
-STAMP = Path("/var/lib/systemd/timers") / f"stamp-{TIMER}"
-RECORD = PendingFile(Path("/state"))
+RECORD = "record what is pending"
+
+
+class Recorder(Manager):
+    """A manager that notes what it is to do; each unit is active when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(Scope.SYSTEM)
+        self.calls: list[str] = []
+
+    def why_not(self) -> str | None:
+        return None
+
+    def call(self, verb: str, units: Iterable[str], *flags: str) -> None:
+        self.calls.append(" ".join([verb, *flags, *units]))
+
+    def reload(self) -> None:
+        self.calls.append("daemon-reload")
+
+    def ask(self, units: Sequence[str], *_: float) -> dict[str, Unit]:
+        return {name: unit(active=True) for name in units}
+
+
+def names(plan: Plan) -> list[str]:
+    return [step.name for step in plan.steps]
+
+
+def pending_during(plan: Plan, seen: ObservedUnits) -> list[Pending]:
+    """What the record says after each step that replaces it."""
+    found = []
+    for step in plan.steps:
+        if step.name == RECORD:
+            step.do()
+            found.append(Pending.read(seen.base))
+    return found
 
 
 def text(body: str) -> str:
@@ -63,34 +92,40 @@ def unit(*, active: bool, unread: bool = False) -> Unit:
 def installed(tmp_path: Path) -> ObservedUnits:
     """The observed state after an earlier install."""
     return ObservedUnits(
-        scope=Scope.SYSTEM,
+        manager=Recorder(),
         running=True,
-        record=RECORD,
+        base=tmp_path,
         files={UNITS / SERVICE: status("s", tmp_path), UNITS / TIMER: status("t", tmp_path)},
         units={SERVICE: unit(active=False), TIMER: unit(active=True)},
         enabled=frozenset({TIMER}),
     )
 
 
-NOTHING = ObservedUnits(scope=Scope.SYSTEM, running=True, record=RECORD, files={})
+@pytest.fixture
+def nothing(tmp_path: Path) -> ObservedUnits:
+    """A host without the job."""
+    stamps = tmp_path / "stamps"
+    return ObservedUnits(manager=Recorder(), running=True, base=tmp_path, files={}, stamps=stamps)
 
 
-def test_new_job_is_written_enabled_reloaded_and_started_in_this_order() -> None:
-    plan = plan_units([desired()], NOTHING)
-    pending = Pending(frozenset({TIMER}), frozenset({TIMER}))
-    record, files, enable, reload, start, settled = plan.actions
-    assert record == Record(RECORD, Pending(), pending)
-    assert isinstance(files, ChangeFiles)
-    assert [change.path.name for change in files.files] == [SERVICE, TIMER]
-    assert enable == Systemctl("enable", (TIMER,), undo="disable", flags=("--no-reload",))
-    assert (reload, start) == (Reload(), Start((TIMER,), (STAMP,)))
-    assert settled == Record(RECORD, pending, Pending())
+def test_new_job_is_written_enabled_reloaded_and_started_in_this_order(nothing: ObservedUnits) -> None:
+    units = nothing.base / "units"
+    files = tuple(RenderedFile(units / name, text(name)) for name in (SERVICE, TIMER))
+    plan = plan_units([desired(places=tuple(file.path for file in files), files=files)], nothing)
+    assert names(plan) == [RECORD, "change files", "enable", "daemon-reload", "start", RECORD]
+    assert [change.path.name for change in plan.changed_files()] == [SERVICE, TIMER]
     assert plan.results[0].enabled
+    execute(plan, units)
+    assert nothing.manager.calls == [f"enable --no-reload {TIMER}", "daemon-reload", f"start {TIMER}"]  # type: ignore[attr-defined]
+    assert nothing.stamp(TIMER).exists()
+    assert [file.path.read_text() for file in files] == [file.text for file in files]
+    assert Pending.read(nothing.base) == Pending()
+    assert pending_during(plan, nothing) == [Pending(frozenset({TIMER}), frozenset({TIMER})), Pending()]
 
 
 def test_installed_job_needs_nothing(installed: ObservedUnits) -> None:
     plan = plan_units([desired()], installed)
-    assert (plan.actions, plan.refusals, plan.changes()) == ((), (), [])
+    assert (plan.steps, plan.refusals, plan.changes()) == ((), (), [])
     assert (plan.results[0].changed, plan.results[0].enabled) == (False, True)
 
 
@@ -98,16 +133,13 @@ def test_timer_is_stopped_before_its_file_changes_and_then_started(
     installed: ObservedUnits,
 ) -> None:
     plan = plan_units([desired(timer="other")], installed)
-    kinds = [type(action) for action in plan.actions]
-    assert kinds == [Record, Stop, ChangeFiles, Reload, Start, Record]
-    assert plan.actions[1] == Stop((TIMER,), (STAMP,), interrupted=True)
-    assert plan.actions[4] == Start((TIMER,), (STAMP,), frozenset({TIMER}))
+    assert names(plan) == [RECORD, "stop", "change files", "daemon-reload", "start", RECORD]
     assert [type(change) for change in plan.changes()] == [FileChange], "stop and start are no difference"
 
 
 def test_change_of_the_service_alone_stops_no_timer(installed: ObservedUnits) -> None:
     plan = plan_units([desired(service="other")], installed)
-    assert [type(action) for action in plan.actions] == [ChangeFiles, Reload]
+    assert names(plan) == ["change files", "daemon-reload"]
 
 
 def test_interrupted_install_is_a_difference(installed: ObservedUnits) -> None:
@@ -118,7 +150,7 @@ def test_interrupted_install_is_a_difference(installed: ObservedUnits) -> None:
     plan = plan_units([desired()], killed)
     assert plan.changes() == [UnitChange(TIMER, "enable"), UnitChange(TIMER, "start")]
     assert plan.results[0].enabled
-    assert plan.actions[-1] == Record(RECORD, pending, Pending())
+    assert pending_during(plan, killed) == [Pending()]
 
 
 def test_timer_disabled_or_stopped_by_an_administrator_stays_so(installed: ObservedUnits) -> None:
@@ -126,18 +158,18 @@ def test_timer_disabled_or_stopped_by_an_administrator_stays_so(installed: Obser
     for enabled in (frozenset({TIMER}), frozenset[str]()):
         stopped = replace(installed, units=units, enabled=enabled)
         plan = plan_units([desired(timer="other")], stopped)
-        assert not [action for action in plan.actions if isinstance(action, Start | Systemctl)]
+        assert not {"start", "enable", "disable"} & {*names(plan)}
         assert "paused, and left so" in plan.results[0].notes[0]
     running_on = replace(installed, enabled=frozenset())
     plan = plan_units([desired(timer="other")], running_on)
-    assert not [action for action in plan.actions if isinstance(action, Systemctl)]
+    assert not {"enable", "disable"} & {*names(plan)}
     assert plan.results[0].enabled
 
 
 def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -> None:
     masked = replace(installed, files={**installed.files, UNITS / TIMER: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(service="other", activation=Activation.ENABLED)], masked)
-    assert (plan.actions, plan.refusals) == ((), ())
+    assert (plan.steps, plan.refusals) == ((), ())
     assert "masked by the administrator, and left so" in plan.results[0].notes[0]
     resumed = plan_units([desired(files=None, activation=Activation.ENABLED)], masked)
     assert "is masked by the administrator" in resumed.refusals[0].message
@@ -147,25 +179,25 @@ def test_pause_changes_no_files(installed: ObservedUnits) -> None:
     edited = replace(installed.files[UNITS / TIMER], found=FileState.EDITED, content=b"\xff")
     seen = replace(installed, files={**installed.files, UNITS / TIMER: edited})
     plan = plan_units([desired(files=None, activation=Activation.DISABLED)], seen)
-    assert plan.actions == (Systemctl("disable", (TIMER,), undo="enable"), Stop((TIMER,), (STAMP,)))
+    assert names(plan) == ["disable", "stop"]
     assert plan.changes() == [UnitChange(TIMER, "disable"), UnitChange(TIMER, "stop")]
     paused = replace(seen, enabled=frozenset(), units={TIMER: unit(active=False)})
-    assert plan_units([desired(files=None, activation=Activation.DISABLED)], paused).actions == ()
+    assert plan_units([desired(files=None, activation=Activation.DISABLED)], paused).steps == ()
 
 
 def test_pause_after_an_interrupted_install_is_not_undone_by_the_next(installed: ObservedUnits) -> None:
     pending = Pending(frozenset({TIMER, "dify-job-other.timer"}))
-    plan = plan_units(
-        [desired(files=None, activation=Activation.DISABLED)], replace(installed, pending=pending)
-    )
-    assert plan.actions[0] == Record(RECORD, pending, Pending(frozenset({"dify-job-other.timer"})))
+    seen = replace(installed, pending=pending)
+    plan = plan_units([desired(files=None, activation=Activation.DISABLED)], seen)
+    assert names(plan)[0] == RECORD, "before anything else, whatever ends it"
+    assert pending_during(plan, seen) == [Pending(frozenset({"dify-job-other.timer"}))]
 
 
 def test_uninstall_removes_the_files_last(installed: ObservedUnits) -> None:
     plan = plan_units([desired(files=())], installed)
-    kinds = [type(action) for action in plan.actions]
-    assert kinds == [Systemctl, Stop, Systemctl, RemoveTraces, ChangeFiles, Reload, ResetFailed]
-    assert plan.actions[2] == Systemctl("stop", (SERVICE,))
+    steps = ["disable", "stop", "stop", "remove traces", "change files", "daemon-reload", "reset-failed"]
+    assert names(plan) == steps
+    assert plan.steps[2].changes == (UnitChange(SERVICE, "stop"),)
     assert plan.results[0].paths == (UNITS / SERVICE, UNITS / TIMER)
 
 
@@ -180,7 +212,7 @@ def test_one_reload_for_all_that_is_installed_and_removed(installed: ObservedUni
         trigger="dify-job-weekly.timer",
     )
     plan = plan_units([other, desired(files=())], installed)
-    assert len([action for action in plan.actions if isinstance(action, Reload)]) == 1
+    assert names(plan).count("daemon-reload") == 1
     assert [result.job for result in plan.results] == ["weekly", "daily"]
 
 
@@ -202,12 +234,39 @@ def test_edited_or_foreign_file_is_refused(
     assert plan.changes(), "a refused plan still lists the differences"
 
 
-def test_unit_of_another_directory_is_refused() -> None:
-    seen = replace(NOTHING, foreign={TIMER: Path("/usr/lib/systemd/system") / TIMER})
+def test_unit_of_another_directory_is_refused(nothing: ObservedUnits) -> None:
+    seen = replace(nothing, foreign={TIMER: Path("/usr/lib/systemd/system") / TIMER})
     assert "exists already, in /usr/lib/systemd/system" in plan_units([desired()], seen).refusals[0].message
 
 
-def test_without_a_manager_units_are_written_and_enabled_only() -> None:
-    plan = plan_units([desired()], replace(NOTHING, running=False))
-    kinds = [type(action) for action in plan.actions]
-    assert kinds == [Record, ChangeFiles, Systemctl, Record]
+def test_without_a_manager_units_are_written_and_enabled_only(nothing: ObservedUnits) -> None:
+    plan = plan_units([desired()], replace(nothing, running=False))
+    assert names(plan) == [RECORD, "change files", "enable", RECORD]
+
+
+@pytest.mark.parametrize("fails", range(6))
+def test_what_was_begun_is_undone_the_last_step_first(fails: int, installed: ObservedUnits) -> None:
+    units = installed.base / "units"
+    units.mkdir()
+    (units / TIMER).write_text(text("t"))
+    file = RenderedFile(units / TIMER, text("other"))
+    seen = replace(installed, files={file.path: look(file.path, "daily")}, stamps=installed.base / "stamps")
+    plan = plan_units([desired(places=(file.path,), files=(file,))], seen)
+    manager = seen.manager
+    assert isinstance(manager, Recorder)
+
+    def fail() -> None:
+        steps[fails].do()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
+
+    steps = plan.steps
+    broken = (*steps[:fails], replace(steps[fails], do=fail), *steps[fails + 1 :])
+    with pytest.raises(JobError, match="nothing was changed"):
+        execute(replace(plan, steps=broken), units)
+    assert (units / TIMER).read_text() == text("t")
+    assert Pending.read(seen.base) == Pending()
+    done = [call for call in manager.calls if call != "daemon-reload"]
+    ends = {0: [], 1: ["stop", "start"], 4: ["stop", "start", "stop", "start"]}
+    assert done == [f"{verb} {TIMER}" for verb in ends.get(fails, ends[4 if fails > 4 else 1])]
+    if fails > 1:
+        assert manager.calls[-2] == "daemon-reload", "the old file is read before the timer starts again"
