@@ -1,4 +1,4 @@
-"""The same call by others, each as its documentation has it: `peers.py NAME BASE_URL MODE`."""
+"""The same run with other clients, as in their documentation: `peers.py NAME BASE_URL MODE`."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ from typing import Any
 KEY = "app-bench-0123456789"
 
 
-def ended(events: Iterable[Any]) -> Any:
-    """The status in the terminal event of a stream; every event is decoded."""
+def final_status(events: Iterable[Any]) -> Any:
+    """Decode every event of a stream; return the status of its terminal event."""
     for event in events:
-        told = json.loads(event) if isinstance(event, (bytes, str)) else event
-        if told["event"] == "workflow_finished":
-            return told["data"]["status"]
+        data = json.loads(event) if isinstance(event, (bytes, str)) else event
+        if data["event"] == "workflow_finished":
+            return data["data"]["status"]
     return None
 
 
@@ -32,13 +32,15 @@ def post(base: str, mode: str) -> Any:
 
 def requests_loop(base: str, mode: str) -> Any:
     answer = post(base, mode)
-    return answer.json()["data"]["status"] if mode == "blocking" else ended(data_of(answer.iter_lines()))
+    return (
+        answer.json()["data"]["status"] if mode == "blocking" else final_status(data_of(answer.iter_lines()))
+    )
 
 
 def requests_sseclient(base: str, mode: str) -> Any:
     import sseclient
 
-    return ended(event.data for event in sseclient.SSEClient(post(base, mode)).events())
+    return final_status(event.data for event in sseclient.SSEClient(post(base, mode)).events())
 
 
 def dify_client(base: str, mode: str) -> Any:
@@ -47,8 +49,10 @@ def dify_client(base: str, mode: str) -> Any:
     client = DifyClient(KEY)
     client.base_url = base
     body = {"inputs": {}, "response_mode": mode, "user": "bench"}
-    answer = client._send_request("POST", "/workflows/run", body, stream=mode == "streaming")  # noqa: SLF001 - its only way to a workflow
-    return answer.json()["data"]["status"] if mode == "blocking" else ended(data_of(answer.iter_lines()))
+    answer = client._send_request("POST", "/workflows/run", body, stream=mode == "streaming")  # noqa: SLF001 - it has no public method for workflows
+    return (
+        answer.json()["data"]["status"] if mode == "blocking" else final_status(data_of(answer.iter_lines()))
+    )
 
 
 def dify_client_python(base: str, mode: str) -> Any:
@@ -83,7 +87,7 @@ def dify_oapi2(base: str, mode: str) -> Any:
             *whole, rest = (rest + part).split(b"\n")
             yield from whole
 
-    return ended(data_of(lines()))
+    return final_status(data_of(lines()))
 
 
 PEERS = {

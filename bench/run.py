@@ -1,6 +1,6 @@
-"""`make bench`: what dify-job costs beside its peers, every process whole, in turn (A B C A B C ...).
+"""`make bench`: cost of dify-job and of other clients, as whole processes that alternate (A B C A B C ...).
 
-Figures are read, not asserted. Ratios are taken round by round, so that a machine that slows down slows both.
+Nothing is asserted. Ratios are computed per round, so that a slow machine affects both sides.
 """
 
 import json
@@ -27,19 +27,25 @@ KEY = "app-bench-0123456789"
 RUN = (20, 300, "chunks")
 LONG = (100_000, 1000)
 CURL = (
-    "curl is there as the physical reference, not as a peer: it leaves with 0 whatever became of the "
-    "workflow, and keeps neither lock nor record."
+    "curl is a lower bound, not an alternative: it exits with 0 for any outcome of the workflow, and has "
+    "neither lock nor history."
 )
 BURST = (
-    "Where a hundred processes share the processors, each costs more CPU time than alone: the second row is "
-    "what the interpreter and one library pay for that without us."
+    "A hundred processes that share the processors each take more CPU time than one alone. The second row "
+    "shows this effect for the interpreter and one library, without dify-job."
 )
-SLOWEST = 40.0  # seconds of CPU time for a command in one round; what takes longer is left out
+SLOWEST = 40.0  # seconds of CPU time; slower commands are left out
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One process. cpu: seconds, peak: MiB, wall: seconds."""
+    """Cost of one process.
+
+    Attributes:
+        cpu: CPU time in seconds.
+        peak: Peak memory in MiB.
+        wall: Wall time in seconds.
+    """
 
     cpu: float
     peak: float
@@ -50,7 +56,7 @@ Figures = Mapping[str, Sequence[Figure]]
 
 
 class Bench:
-    """A server, a home, and the environment that all processes get."""
+    """A server, and the home and environment of all measured processes."""
 
     def __init__(self, port: int, home: Path) -> None:
         self.port = port
@@ -63,7 +69,7 @@ class Bench:
         return f"http://127.0.0.1:{self.port}/{events}/{size}/{framing}/v1"
 
     def job(self, events: int, size: int, framing: str, *words: str) -> list[str]:
-        """`dify-job run` with a config file of its own, the lock, the state and the result as always."""
+        """Return the command line of a `dify-job run` with lock, state and result."""
         config = self.home / f"{events}-{size}-{framing}.toml"
         if not config.exists():
             job = f'[jobs.a]\nbase_url = "{self.url(events, size, framing)}"\napi_key_env = "K"\n'
@@ -79,7 +85,7 @@ class Bench:
         return [shutil.which("curl") or "curl", *words, self.url(events, size, framing) + "/workflows/run"]
 
     def measure(self, copies: int, command: Sequence[str]) -> tuple[list[Figure], list[int]]:
-        """The figures and exit statuses of a command, started so many times at once."""
+        """Start `copies` processes of a command at once; return their costs and exit statuses."""
         measure = [*SMALL, str(BENCH / "measure.py"), str(copies), *command]
         done = subprocess.run(
             measure, env=self.env, cwd=self.home, capture_output=True, text=True, check=True
@@ -90,10 +96,10 @@ class Bench:
             int(status) for _, _, status in rows
         ]
 
-    def in_turn(self, commands: Mapping[str, Sequence[str]], rounds: int) -> Figures:
-        """Rounds of all commands; one that fails, or is not there, is named and left out."""
+    def alternate(self, commands: Mapping[str, Sequence[str]], rounds: int) -> Figures:
+        """Measure all commands in alternating rounds; leave out and report those that fail."""
         figures: dict[str, list[Figure]] = {}
-        for name, command in commands.items():  # once for the caches, and to see that it works
+        for name, command in commands.items():  # fills caches, and checks that the command works
             try:
                 [figure], [status] = self.measure(1, command)
             except subprocess.CalledProcessError:
@@ -109,7 +115,7 @@ class Bench:
 
 
 def table(figures: Figures, base: str, of: str = "") -> str:
-    """Medians, and the ratio of CPU time to the base taken round by round with its spread."""
+    """Return a table of medians, with ratio and spread of CPU time to `base` per round."""
     lines = [
         f"| {of or 'command'} | CPU ms | x {base} (min-max) | wall ms | peak MiB |",
         "|---|---|---|---|---|",
@@ -150,7 +156,7 @@ def other_commands(bench: Bench) -> str:
             *[f"DIFY_JOB_CONFIG={config}", "COMP_WORDS=dify-job run ", DIFY_JOB],
         ],
     }
-    return table(bench.in_turn(commands, 15), "`import click`", "command")
+    return table(bench.alternate(commands, 15), "`import click`", "command")
 
 
 def streams(bench: Bench) -> str:
@@ -164,7 +170,7 @@ def streams(bench: Bench) -> str:
         if framing == "chunks":
             for name in ("requests", "dify-client-python", "dify-oapi2"):
                 commands[name] = bench.peer(name, "streaming", *LONG, framing)
-        figures = bench.in_turn(commands, 3)
+        figures = bench.alternate(commands, 3)
         parts.append(table(figures, "requests + sseclient-py", f"100,000 events, {framing}"))
     return "\n\n".join(parts)
 
@@ -178,7 +184,7 @@ def memory(bench: Bench) -> str:
         "outputs of 20 MB": (0, 20_000_000, "chunks"),
         "outputs of 20 MB, blocking": (0, 20_000_000, "chunks", "--mode", "blocking"),
     }
-    figures = bench.in_turn({name: bench.job(*size) for name, size in sizes.items()}, 3)
+    figures = bench.alternate({name: bench.job(*size) for name, size in sizes.items()}, 3)
     idle = statistics.median(one.peak for one in figures["20 events of 300 bytes"])
     lines = ["| dify-job run | CPU ms | peak MiB | above the first row |", "|---|---|---|---|"]
     for name, taken in figures.items():
@@ -191,7 +197,7 @@ def memory(bench: Bench) -> str:
 
 
 def lag(bench: Bench) -> str:
-    """From the moment the server sends an event to the moment its line can be read from the log."""
+    """Measure the time between an event sent by the server and its line in the log."""
     lines = ["| an event every 25 ms | median ms | largest ms |", "|---|---|---|"]
     for framing, words in (("trickle", "chunked"), ("trickle-end", "to the end of the connection")):
         command = bench.job(60, 0, framing, "-v", "--log-format", "json")
@@ -205,7 +211,7 @@ def lag(bench: Bench) -> str:
 
 
 def burst(bench: Bench) -> str:
-    """A hundred processes at once against the same hundred one after the other; every fourth job fails."""
+    """Compare a hundred simultaneous processes with the same hundred in sequence; every fourth run fails."""
     config = bench.home / "hundred.toml"
     good, bad = bench.url(*RUN), bench.url(20, 300, "failed")
     config.write_text(
@@ -245,12 +251,12 @@ def scale(bench: Bench) -> str:
             check=True,
             env=bench.env,
         )
-        for name, told in json.loads(done.stdout).items():
-            calls = ", ".join(f"{verb.removeprefix('systemctl ')} {n}" for verb, n in told["calls"].items())
-            kept = [line for line in told["writes"] if line.startswith("os.rename")]
+        for name, result in json.loads(done.stdout).items():
+            calls = ", ".join(f"{verb.removeprefix('systemctl ')} {n}" for verb, n in result["calls"].items())
+            files = [line for line in result["writes"] if line.startswith("os.rename")]
             lines.append(
-                f"| {name} of {count:,} jobs | {told['cpu'] / count * 1000:.2f} | "
-                f"{told['wall'] / count * 1000:.2f} | {calls} | {len(kept)} files |"
+                f"| {name} of {count:,} jobs | {result['cpu'] / count * 1000:.2f} | "
+                f"{result['wall'] / count * 1000:.2f} | {calls} | {len(files)} files |"
             )
     return "\n".join(lines)
 
@@ -264,8 +270,8 @@ def versions() -> str:
     found += [path.stem.replace("-", "==") for path in APART.glob("dify_client*.dist-info")]
     curl = ["no curl"]
     if shutil.which("curl"):
-        told = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True)
-        curl = told.stdout.split()[:2]
+        done = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True)
+        curl = done.stdout.split()[:2]
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return (
         f"CPython {platform.python_version()}, {os.cpu_count()} processors"
@@ -280,9 +286,9 @@ def pip(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def prepare() -> None:
-    """An environment with dify-job installed as people install it, and the peers that can be had."""
+    """Create an environment with dify-job and the available clients, installed with pip."""
     subprocess.run([sys.executable, "-m", "venv", str(BENCH / ".venv")], check=True)
-    shutil.rmtree(BENCH.parent / "build", ignore_errors=True)  # of an older version, it would be packed too
+    shutil.rmtree(BENCH.parent / "build", ignore_errors=True)  # files of an older version would be packed too
     for words in (
         ["--force-reinstall", "--no-deps", "."],
         ["."],
@@ -323,7 +329,9 @@ def main() -> None:
             print(f"{time.monotonic() - began:4.0f} s  {title}", file=sys.stderr)
             parts += [f"## {title}", part(bench)]
         if bench.missing:
-            parts.append("Left out, since it failed or is not installed: " + ", ".join(bench.missing) + ".")
+            parts.append(
+                "Left out, because they failed or are not installed: " + ", ".join(bench.missing) + "."
+            )
     text = "\n\n".join(parts) + "\n"
     (BENCH / "RESULTS.md").write_text(text)
     print(text)

@@ -1,7 +1,7 @@
-"""`install`, `install` again and `status` for COUNT jobs, with systemctl answered in place: our own share.
+"""Cost of `install`, a second `install` and `status` for COUNT jobs, without the cost of systemctl.
 
-Prints JSON: for each command CPU and wall seconds, how often which verb of systemctl was called, and what was
-written: files opened for it, renamed, removed, made.
+Prints JSON: for each command CPU and wall seconds, calls per verb of systemctl, and changed files (opened for
+writing, renamed, removed or created).
 """
 
 import json
@@ -35,19 +35,19 @@ _WRITING = {
 
 
 class Writes:
-    """What the interpreter's own audit says of the file system."""
+    """Records changes of the file system with an audit hook."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        sys.addaudithook(self.hear)
+        sys.addaudithook(self.record)
 
-    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+    def record(self, event: str, args: tuple[Any, ...]) -> None:
         if event in _WRITING or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)):
             self.seen.append(f"{event} {args[0]}")
 
 
-class Instant:
-    """A manager that has done what it is told, at once."""
+class InstantManager:
+    """A fake systemctl that completes every command at once."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -93,9 +93,9 @@ def main(count: int, home: Path) -> None:
     )
     subprocesses.found = lambda name: name == "systemctl"
     systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign]
-    manager, told, writes = Instant(), {}, Writes()
+    manager, results, writes = InstantManager(), {}, Writes()
     subprocesses.run = manager.run  # type: ignore[assignment]
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     for name, words in (
         ("install", ["install", "--user", "--backend", "systemd"]),
         ("install, unchanged", ["install", "--user", "--backend", "systemd"]),
@@ -106,8 +106,8 @@ def main(count: int, home: Path) -> None:
         cpu, wall = time.process_time(), time.monotonic()
         cli.main(words, prog_name="dify-job", standalone_mode=False, obj=Globals())
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-        told[name] = {"cpu": cpu, "wall": wall, "calls": dict(manager.calls), "writes": writes.seen[:]}
-    sys.__stdout__.write(json.dumps(told))
+        results[name] = {"cpu": cpu, "wall": wall, "calls": dict(manager.calls), "writes": writes.seen[:]}
+    sys.__stdout__.write(json.dumps(results))
 
 
 if __name__ == "__main__":

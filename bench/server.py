@@ -1,9 +1,9 @@
-"""A Dify that answers at once: what it says is made before it is asked, so that only the client is measured.
+"""A Dify server with prepared responses, so that benchmarks measure only the client.
 
-The base URL chooses the run. `/EVENTS/BYTES/FRAMING/v1`: a stream of EVENTS chunks of text, BYTES bytes each,
-in `chunks` (one HTTP chunk an event, as gunicorn sends them), in `blocks` of 64 KiB, or to the `end` of the
-connection; where EVENTS is 0, the outputs have BYTES. `trickle`: an event every 25 ms, named after the moment
-it left; `trickle-end`: without chunks. `failed`: in blocks, and the run fails.
+The base URL selects the run: `/EVENTS/BYTES/FRAMING/v1` is a stream of EVENTS text chunks of BYTES bytes.
+FRAMING is `chunks` (an HTTP chunk per event, like gunicorn), `blocks` (of 64 KiB), `end` (until the end of
+the connection), `trickle` (an event every 25 ms, with the time as its title), `trickle-end` (the same without
+chunks) or `failed` (blocks of a failed run). If EVENTS is 0, the outputs have BYTES bytes.
 """
 
 import json
@@ -23,8 +23,8 @@ BLOCK = 65536
 
 
 def event(kind: str, data: dict[str, object]) -> bytes:
-    told = {"event": kind, "workflow_run_id": RUN, "task_id": TASK, "data": data}
-    return b"data: " + json.dumps(told).encode() + b"\n\n"
+    content = {"event": kind, "workflow_run_id": RUN, "task_id": TASK, "data": data}
+    return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 
 STARTED = event("workflow_started", {"id": RUN, "workflow_id": "w", "inputs": {}, "created_at": 1700000000})
@@ -37,8 +37,8 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def with_outputs(told: bytes, size: int) -> bytes:
-    return told.replace(b'"ok"', b'"' + b"x" * size + b'"')
+def with_outputs(body: bytes, size: int) -> bytes:
+    return body.replace(b'"ok"', b'"' + b"x" * size + b'"')
 
 
 def stream(events: int, size: int, framing: str) -> Iterator[bytes]:
@@ -73,9 +73,9 @@ def answer(connection: socket.socket) -> None:
         _, events, size, framing, *_ = line.split()[1].decode().split("/")
         head = b"HTTP/1.1 200 OK\r\nX-Version: 1.13.0\r\nConnection: close\r\nContent-Type: "
         if b"blocking" in body:
-            told = ANSWER if int(events) else with_outputs(ANSWER, int(size))
-            of_length = b"" if framing == "end" else b"Content-Length: %d\r\n" % len(told)
-            connection.sendall(head + b"application/json\r\n" + of_length + b"\r\n" + told)
+            content = ANSWER if int(events) else with_outputs(ANSWER, int(size))
+            of_length = b"" if framing == "end" else b"Content-Length: %d\r\n" % len(content)
+            connection.sendall(head + b"application/json\r\n" + of_length + b"\r\n" + content)
             return
         head += b"text/event-stream; charset=utf-8\r\n"
         whole = framing.endswith("end")
@@ -86,18 +86,18 @@ def answer(connection: socket.socket) -> None:
             connection.sendall(b"0\r\n\r\n")
 
 
-def quietly(connection: socket.socket) -> None:
+def answer_or_ignore(connection: socket.socket) -> None:
     try:
         answer(connection)
     except OSError:
-        return  # the client has hung up, as it may
+        return  # the client has closed the connection
 
 
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     while True:
-        threading.Thread(target=quietly, args=(listener.accept()[0],), daemon=True).start()
+        threading.Thread(target=answer_or_ignore, args=(listener.accept()[0],), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Build wheel and sdist: the same commit gives the same bytes, whatever the day, user, umask and disk order.
+"""Build wheel and sdist reproducibly: independent of date, user, umask and directory order.
 
-usage: build.py [SOURCE [OUTPUT]]; SOURCE_DATE_EPOCH is the time of everything inside
-(https://reproducible-builds.org/specs/source-date-epoch/), else the last commit's.
+usage: build.py [SOURCE [OUTPUT]]. All times are SOURCE_DATE_EPOCH
+(https://reproducible-builds.org/specs/source-date-epoch/), by default the time of the last commit.
 """
 
 import gzip
@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
-_ZIP_BEGINS = 315532800  # 1980: a zip cannot say an earlier time
+_ZIP_BEGINS = 315532800  # 1980, the earliest time in a zip file
 
 
 def main(source: Path, output: Path) -> None:

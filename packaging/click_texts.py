@@ -1,4 +1,4 @@
-"""A babel extraction method for commands: their messages, and the docstrings that are help pages."""
+"""A babel extraction method for command modules: messages, and docstrings of commands (help pages)."""
 
 import ast
 from collections.abc import Collection, Iterator, Mapping

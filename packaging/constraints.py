@@ -1,4 +1,4 @@
-"""Versions of the tools and libraries that tests run with.
+"""Maintain constraints.txt, the versions of tools and libraries for the tests.
 
 `renew` installs the newest of everything into a fresh environment and writes constraints.txt.
 `oldest` prints constraints.txt with the run-time libraries at the minima that setup.cfg declares.
@@ -23,7 +23,7 @@ def name_of(requirement: str) -> str:
 
 
 def minima(extra: str = "") -> dict[str, str]:
-    """The run-time libraries of setup.cfg with their lowest versions, those of an extra if it is named."""
+    """Return the minimum versions of run-time libraries in setup.cfg, or those of an extra."""
     config = configparser.ConfigParser(interpolation=None)
     config.read(_ROOT / "setup.cfg")
     text = config["options.extras_require"][extra] if extra else config["options"]["install_requires"]
@@ -31,14 +31,14 @@ def minima(extra: str = "") -> dict[str, str]:
 
 
 def oldest(constraints: str) -> str:
-    """The constraints with each run-time library at its minimum."""
+    """Return the constraints with each run-time library at its minimum version."""
     lowest = minima() | minima("notify")
     lines = [line for line in constraints.splitlines() if name_of(line) not in lowest]
     return "\n".join([*lines, *(f"{name}=={version}" for name, version in sorted(lowest.items()))]) + "\n"
 
 
 def renewed() -> str:
-    """What pip resolves today, without the project itself."""
+    """Return the versions that pip resolves today, without the project itself."""
     with tempfile.TemporaryDirectory() as directory:
         venv.create(directory, with_pip=True)
         pip = [f"{directory}/bin/python", "-m", "pip", "--disable-pip-version-check"]

@@ -1,7 +1,7 @@
 """Build the .deb of this checkout: a virtual environment under /opt, for Python 3.11 to 3.14.
 
-Only Python code goes in, so that one package serves each architecture and each
-Debian: the optional C parts of its libraries are left out.
+The package contains only Python code, without the optional C parts of libraries, so that it works on every
+architecture and Debian release.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 _HOME = "opt/dify-job"
-_PYTHONS = range(11, 15)  # 3.11 to 3.14; with a newer one dpkg says so, instead of a timer every hour
+_PYTHONS = range(11, 15)  # 3.11 to 3.14; dpkg refuses newer ones, instead of failing runs
 _COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/dify-job",
     "zsh": "usr/share/zsh/vendor-completions/_dify-job",
@@ -55,8 +55,8 @@ def _environment(home: Path, wheel: Path) -> None:
     site = home / "lib/python3/site-packages"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*pip, "--target", str(site), str(wheel)], check=True)
-    for left in (*site.rglob("*.so"), *site.glob("*.dist-info/direct_url.json")):
-        left.unlink()
+    for unneeded in (*site.rglob("*.so"), *site.glob("*.dist-info/direct_url.json")):
+        unneeded.unlink()
     for unused in ("bin", "share"):
         shutil.rmtree(site / unused, ignore_errors=True)
     for minor in _PYTHONS:
@@ -124,7 +124,14 @@ def _gzip(path: Path, content: bytes) -> None:
 
 
 def build(output: Path) -> Path:
-    """Build the wheel of this checkout and pack that one, whatever else is in the directory."""
+    """Build the wheel of this checkout, and a .deb of it.
+
+    Args:
+        output: Directory of the .deb.
+
+    Returns:
+        Path of the .deb.
+    """
     output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dify-job-wheel-") as scratch:
         command = [sys.executable, str(_ROOT / "packaging/build.py"), str(_ROOT), scratch]

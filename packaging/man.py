@@ -1,6 +1,6 @@
-"""The manual pages, made from what --help, the exit table and the config's keys are made from.
+"""Generate the manual pages from the commands, the table of exit codes and the settings table.
 
-`make contract` writes docs/man/; a test compares them with what is made now.
+`make contract` writes docs/man/; a test compares it with the generated pages.
 """
 
 import re
@@ -21,22 +21,25 @@ _GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verb
 _FILES = (
     (
         "/etc/dify-job/config.toml",
-        "The system's configuration; `config.d/*.toml` beside it is merged into it.",
+        "The system configuration; `config.d/*.toml` in the same directory is merged into it.",
     ),
-    ("~/.config/dify-job/config.toml", "The user's own; it wins, and the two are never merged."),
+    ("~/.config/dify-job/config.toml", "The user's configuration; it replaces the system configuration."),
     ("/etc/dify-job/credentials/", "Keys of system jobs, 0700."),
-    ("/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer", "What `install` makes as root."),
-    ("~/.config/systemd/user/", "The same for a user."),
-    ("/etc/cron.d/dify-job-JOB", "Where the machine has no systemd; a marked block in a user's crontab."),
+    ("/etc/systemd/system/dify-job-JOB.service, dify-job-JOB.timer", "Units that `install` writes as root."),
+    ("~/.config/systemd/user/", "Units of a user."),
+    (
+        "/etc/cron.d/dify-job-JOB",
+        "On machines without systemd; a user's jobs are a marked block in the user's crontab.",
+    ),
     ("/var/lib/dify-job/JOB, ~/.local/state/dify-job/JOB", "Lock, last result, history, in-flight record."),
 )
 _ENVIRONMENT = (
     ("DIFY_API_KEY, DIFY_BASE_URL, DIFY_INPUTS, DIFY_END_USER", "The job `default`, without a config file."),
     ("DIFY_JOB_CONFIG", "The configuration file, as `--config`."),
-    ("CREDENTIALS_DIRECTORY", "Set by systemd; a key in it wins over every other source."),
+    ("CREDENTIALS_DIRECTORY", "Set by systemd; a key in it overrides every other source."),
     ("DEBUG_INVOCATION", "1 is `--log-level debug`; set by systemd.exec(5) with RestartMode=debug."),
     ("NO_COLOR", "No colours."),
-    ("HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE", "As every program that uses requests."),
+    ("HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE", "As for every program that uses requests."),
 )
 
 
@@ -57,7 +60,7 @@ def dify_job_1() -> str:
     context = click.Context(cli, info_name="dify-job")
     for path, command in _commands(cli, context, ()):
         lines += _command(path, command, context)
-    lines += [".SH EXIT STATUS", "What", ".B dify-job run", "leaves with:"]
+    lines += [".SH EXIT STATUS", "Exit statuses of", '.BR "dify-job run" :']
     for row in TABLE:
         again = "" if row.again == "-" else f" A retry is: {row.again}."
         lines += [".TP", rf"\fB{row.code}\fR {_text(row.outcome)}", _text(f"{row.when}.{again}")]
@@ -75,14 +78,14 @@ def dify_job_toml_5() -> str:
     lines += [
         _text(
             "A TOML file with a table `[defaults]` and a table `[jobs.NAME]` for each job. A name has a-z, "
-            "0-9, - and _, at most 48. Flags win over the job, the job over `[defaults]`, that over what is "
-            "built in. The files `config.d/*.toml` beside it are merged in lexical order, key by key, the "
-            "later one winning. `dify-job config show` tells where each value comes from, `dify-job config "
-            "validate` names every mistake."
+            "0-9, - and _, and at most 48 characters. Flags override the job, and the job overrides "
+            "`[defaults]`. The files `config.d/*.toml` in the same directory are merged in lexical order; a "
+            "key of a later file replaces that of an earlier one. `dify-job config show` shows the origin of "
+            "each value, `dify-job config validate` reports every error."
         ),
         ".PP",
         _text(
-            "Time spans are written as of systemd.time(7), each number with its unit: `90s`, `30min`, "
+            "Time spans have the syntax of systemd.time(7); each number needs a unit: `90s`, `30min`, "
             "`1h 30min`."
         ),
         ".SH KEYS",
@@ -144,15 +147,15 @@ def _option(option: click.Parameter) -> list[str]:
 
 
 def _entries(entries: tuple[tuple[str, str], ...]) -> list[str]:
-    return [line for name, told in entries for line in (".TP", _text(name), _text(told))]
+    return [line for name, text in entries for line in (".TP", _text(name), _text(text))]
 
 
-def _head(name: str, section: int, told: str) -> list[str]:
+def _head(name: str, section: int, summary: str) -> list[str]:
     title = name.upper()
     return [
         f'.TH "{_text(title)}" {section} "" "dify-job {__version__}" ""',
         ".SH NAME",
-        rf"{_text(name)} \- {_text(told)}",
+        rf"{_text(name)} \- {_text(summary)}",
     ]
 
 
@@ -161,7 +164,7 @@ def _page(lines: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    r"""Running text: `code` in bold, and what roff would read as a request or an escape made plain."""
+    r"""Convert text to roff: `code` in bold, other characters escaped."""
     return re.sub(r"`([^`]+)`", r"\\fB\1\\fR", _verbatim(text))
 
 
@@ -171,4 +174,4 @@ def _verbatim(line: str) -> str:
     return rf"\&{line}" if line.startswith((".", "'")) else line
 
 
-MADE = {"dify-job.1": dify_job_1, "dify-job.toml.5": dify_job_toml_5}
+PAGES = {"dify-job.1": dify_job_1, "dify-job.toml.5": dify_job_toml_5}

@@ -1,4 +1,4 @@
-"""The overview page in a real Chromium: looks, contrast, labels, hostile text, no script and no network."""
+"""The overview page in Chromium: screenshots, contrast, labels, hostile text, no script, no network."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MOST_DIFFERENT = 0.03  # share of pixels: another version of a font, not another layout
+MOST_DIFFERENT = 0.03  # share of pixels: allows another font version, not another layout
 HOSTILE = (
     "<script>alert(1)</script>\"><img src=x onerror=alert(2)>'</title></style></svg><svg onload=alert(3)>"
     "{{ 7 * 7 }}{% for x in y %} \x1b[31mred\x07 \u202egnp.exe \ud800 javascript:alert(4)"
@@ -31,7 +31,7 @@ Look = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def look(tmp_path_factory: pytest.TempPathFactory) -> Look:
-    """Looks at pages: tasks as look.mjs reads them, with a page's text in place of its path."""
+    """Function that runs tasks of look.mjs, with the text of a page in place of its path."""
     if CHROMIUM is None or shutil.which("npm") is None:
         pytest.skip("needs Chromium, Node.js and npm: sudo apt-get install -y chromium nodejs npm")
     if not (HERE / "node_modules/axe-core").exists():
@@ -83,7 +83,7 @@ def page_of(status: HostStatus) -> str:
         (100, 1400, False),
     ],
 )
-def test_page_looks_as_its_screenshot(
+def test_page_equals_its_screenshot(
     look: Look, tmp_path: Path, request: pytest.FixtureRequest, jobs: int, width: int, dark: bool
 ) -> None:
     name = f"{jobs}-{width}-{'dark' if dark else 'light'}.png"
@@ -109,7 +109,7 @@ def test_page_looks_as_its_screenshot(
 @pytest.mark.parametrize("language", ["C", "zh_CN.UTF-8"])
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("jobs", [1, 10, 100])
-def test_page_can_be_read_by_everybody(
+def test_page_is_accessible(
     look: Look, monkeypatch: pytest.MonkeyPatch, jobs: int, dark: bool, language: str
 ) -> None:
     monkeypatch.setenv("LC_ALL", language)
@@ -121,7 +121,7 @@ def test_page_can_be_read_by_everybody(
         assert seen["requests"] == seen["dialogs"] == seen["errors"] == []
 
 
-def test_page_is_dark_where_the_reader_prefers_it(look: Look) -> None:
+def test_page_follows_the_preferred_colour_scheme(look: Look) -> None:
     html = page_of(host(1))
     light, dark = look(*({"html": html, "width": 1400, "dark": dark} for dark in (False, True)))
     assert light["background"] != dark["background"]
@@ -134,7 +134,7 @@ def test_reasons_of_failures_are_on_the_first_screen(look: Look, width: int, hei
     assert any("could not be reached" in reason for reason in seen["firstScreen"])
 
 
-def test_hostile_text_is_text(look: Look) -> None:
+def test_hostile_text_is_escaped(look: Look) -> None:
     node = {"title": HOSTILE, "type": HOSTILE, "error": HOSTILE}
     past = [
         record(NOW, "failed", message=HOSTILE, workflow_run_id=HOSTILE, failed_node=node, hint=HOSTILE),

@@ -1,4 +1,4 @@
-"""Runs dify-job in processes whose output does not depend on machine, user, paths or time."""
+"""Runs dify-job so that its output does not depend on machine, user, paths or time."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from tests.support.fake_manager import install_programs
 from tests.support.forked import Ended, Forks
 
 HERE = Path(__file__).parent
-HOME = "/proc/self/cwd"  # a path of each process's own that is spelled the same everywhere
-NOBODY = 65534  # root plays as this user
+HOME = "/proc/self/cwd"  # the same text in each process, but a directory of its own
+NOBODY = 65534  # user ID in place of root's
 KEY = "app-canary-0123456789abcdef"
-_TEXTS = {"message", "hint", "mend", "event", "warnings", "problems", "notes", "error", "config_errors"}
+_TEXTS = {"message", "hint", "event", "warnings", "problems", "notes", "error", "config_errors"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?([+-]\d\d:\d\d|Z|UTC))?")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b")
 _MEASURED = {"duration_s", "elapsed_time", "mean_duration_s", "elapsed_ms"}
 
 
 class Player:
-    """One home with one config."""
+    """Runs commands in a home with a config."""
 
     def __init__(self, forks: Forks, home: Path, config: str = "") -> None:
         self._forks = forks
@@ -50,7 +50,7 @@ class Player:
             "HOME": HOME,
             "TZ": "UTC",
             "STATE_DIRECTORY": "",
-            "XDG_CONFIG_HOME": str(self.home / "config"),  # where the stand-in of systemctl looks
+            "XDG_CONFIG_HOME": str(self.home / "config"),  # read by the fake systemctl
             "XDG_STATE_HOME": f"{HOME}/state",
             "XDG_RUNTIME_DIR": f"{HOME}/run",
             "DIFY_JOB_CONFIG": f"{HOME}/config.toml",
@@ -72,7 +72,7 @@ _MACHINE: dict[str, Any] = {
     "sys:executable": "/opt/dify-job/bin/python",
     "dify_job.schedule.zones:_LOCALTIME": {"path": f"{HOME}/no-localtime"},  # the zone is UTC
     "dify_job.schedulers.crond:is_running": {"returns": True},
-    "dify_job.schedulers.crond:_SPOOLS": [],  # the machine's says when its own tables were changed
+    "dify_job.schedulers.crond:_SPOOLS": [],  # modification times of the machine's crontabs
     "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
     "dify_job.state.store:_SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
 }
@@ -81,7 +81,7 @@ if os.geteuid() == 0:
 
 
 def shape(value: Any, key: str = "") -> Any:
-    """A JSON value without what time, process and wording make of it."""
+    """Replace times, IDs, durations and texts in a JSON value by placeholders."""
     if isinstance(value, dict):
         return {name: shape(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -95,7 +95,7 @@ def shape(value: Any, key: str = "") -> Any:
     return value
 
 
-def told(ended: Ended) -> dict[str, Any]:
-    """Exit status and standard output."""
+def as_snapshot(ended: Ended) -> dict[str, Any]:
+    """Return exit status and standard output of a command, with placeholders."""
     out = ended.stdout
     return {"exit": ended.code, "stdout": shape(json.loads(out)) if out[:1] in ("{", "[") else out}

@@ -1,4 +1,4 @@
-"""The program's interface is the one that is kept here: see the package's docstring."""
+"""The interface of the program equals its snapshot in this directory; see the package's docstring."""
 
 import difflib
 import json
@@ -31,14 +31,14 @@ from tests.support.scripted import (
     stream,
 )
 
-from .play import HERE, HOME, Player, shape, told
+from .play import HERE, HOME, Player, as_snapshot, shape
 
 JOBS = (HERE / "jobs.toml").read_text()
 NAMES = [line[6:-1] for line in JOBS.splitlines() if line.startswith("[jobs.")]
 ALL = " ".join(NAMES)
 VERSIONS = (262, 257, 254, 252, 249, 247, 245, 239)
 ENCRYPTED = "encrypted"  # a job that needs systemd 250
-Keep = Callable[[str, str], None]
+CompareSnapshot = Callable[[str, str], None]
 IMPATIENT = {
     "first_poll": 0.2,
     "recovery_polls": [0.05, 0.2],
@@ -58,26 +58,26 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture
-def kept(request: pytest.FixtureRequest) -> Keep:
-    """Compare a text with the one that is kept by this name, or keep it."""
+def compare_snapshot(request: pytest.FixtureRequest) -> CompareSnapshot:
+    """Function that compares a text with the snapshot of a name, or stores it with --renew-contract."""
     return lambda name, text: compare(HERE / name, text, request)
 
 
 def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--renew-contract"):
         path.write_text(text)
-    assert text == path.read_text(), "an interface changed; where it is meant: make contract"
+    assert text == path.read_text(), "an interface changed; if that is intended: make contract"
 
 
 def as_text(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-# What is rendered
+# Rendered files
 
 
 def rendered(player: Player, names: list[str], *options: str) -> str:
-    """Each file, or "refused" with the exit status, of each job."""
+    """Return the rendered files of each job, or its exit status if it is rejected."""
     made = []
     for name in names:
         done = player("render", *options, *name.split())
@@ -87,7 +87,7 @@ def rendered(player: Player, names: list[str], *options: str) -> str:
 
 @pytest.mark.parametrize(("scope", "options"), [("system", ()), ("user", ("--user",))])
 def test_units_for_each_version_of_systemd(
-    scope: str, options: tuple[str, ...], forks: Forks, tmp_path: Path, kept: Keep
+    scope: str, options: tuple[str, ...], forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot
 ) -> None:
     player = Player(forks, tmp_path / "home", JOBS)
     others = [name for name in NAMES if name != ENCRYPTED]
@@ -97,15 +97,15 @@ def test_units_for_each_version_of_systemd(
         return rendered(player, [" ".join(others), ENCRYPTED], *words)
 
     newer = of(VERSIONS[0])
-    kept(f"units-{scope}-{VERSIONS[0]}.txt", newer)
+    compare_snapshot(f"units-{scope}-{VERSIONS[0]}.txt", newer)
     for version in VERSIONS[1:]:
         text = of(version)
-        kept(f"units-{scope}-{version}.diff", difference(newer, text))
+        compare_snapshot(f"units-{scope}-{version}.diff", difference(newer, text))
         newer = text
 
 
 def difference(newer: str, older: str) -> str:
-    """What is not as for the next newer version, each hunk named after the file that it stands in."""
+    """Return the difference to the next newer version; each hunk has the name of its file."""
     before, after = newer.splitlines(), older.splitlines()
     made = []
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
@@ -118,24 +118,24 @@ def difference(newer: str, older: str) -> str:
     return "".join(f"{line}\n" for line in made)
 
 
-def test_crontab_entries(forks: Forks, tmp_path: Path, kept: Keep) -> None:
+def test_crontab_entries(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
     player = Player(forks, tmp_path / "home", JOBS)
-    kept("cron.d.txt", rendered(player, [ALL], "--target=cron"))
-    kept("crontab.txt", rendered(player, [ALL], "--target=cron", "--user"))
+    compare_snapshot("cron.d.txt", rendered(player, [ALL], "--target=cron"))
+    compare_snapshot("crontab.txt", rendered(player, [ALL], "--target=cron", "--user"))
 
 
-def test_kubernetes_manifests(forks: Forks, tmp_path: Path, kept: Keep) -> None:
+def test_kubernetes_manifests(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
     player = Player(forks, tmp_path / "home", JOBS)
     options = ("--target=kubernetes", "--image=registry.example.com/dify-job:0.1.0", "--namespace=reports")
-    kept("manifests.yaml", rendered(player, NAMES, *options))
+    compare_snapshot("manifests.yaml", rendered(player, NAMES, *options))
 
 
-# What a command line takes
+# Command line
 
 
 @pytest.mark.filterwarnings("ignore:Unable to find acceptable character detection")
-def test_commands_and_options(kept: Keep) -> None:
-    kept("command-line.txt", "".join(options_of(cli, ["dify-job"])))
+def test_commands_and_options(compare_snapshot: CompareSnapshot) -> None:
+    compare_snapshot("command-line.txt", "".join(options_of(cli, ["dify-job"])))
 
 
 def options_of(
@@ -160,15 +160,17 @@ def options_of(
 
 
 @pytest.mark.parametrize(("name", "words"), [("exit-codes.txt", ()), ("exit-codes.json", ("--json",))])
-def test_exit_codes(name: str, words: tuple[str, ...], forks: Forks, tmp_path: Path, kept: Keep) -> None:
-    kept(name, Player(forks, tmp_path / "home")("exit-codes", *words).stdout)
+def test_exit_codes(
+    name: str, words: tuple[str, ...], forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot
+) -> None:
+    compare_snapshot(name, Player(forks, tmp_path / "home")("exit-codes", *words).stdout)
 
 
-def test_openapi_document(kept: Keep) -> None:
-    kept("openapi.json", as_text(openapi(("daily", "hourly"))))
+def test_openapi_document(compare_snapshot: CompareSnapshot) -> None:
+    compare_snapshot("openapi.json", as_text(openapi(("daily", "hourly"))))
 
 
-# What a run says
+# Results of runs
 
 
 def api_error(status: int, code: str, message: str) -> Say:
@@ -200,7 +202,7 @@ NOT_WORKFLOW = answer(
     400, {"code": "not_workflow_app", "message": "Please check", "status": 400}, version="1.14.2"
 )
 TOO_MANY = answer(429, {"code": "too_many_requests", "message": "Too many requests", "status": 429})
-# outcome: what the server answers to the POST, the keys of the job, further words
+# outcome: response of the server to the POST, further settings of the job, further arguments
 RUNS: dict[str, tuple[Say | None, str, tuple[str, ...]]] = {
     "succeeded": (SUCCEEDED, "", ()),
     "succeeded, blocking": (answer(200, blocking("succeeded"), version="1.14.2"), "", ("--mode=blocking",)),
@@ -247,20 +249,20 @@ def play(forks: Forks, home: Path, outcome: str) -> Ended:
         return player(*words, env=more.get("env"), patches=more.get("patches"), limits=IMPATIENT)
 
 
-def test_results_of_runs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
+def test_results_of_runs(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
     with ThreadPoolExecutor(8) as pool:
         ended = dict(zip(RUNS, pool.map(lambda name: play(forks, tmp_path / name, name), RUNS), strict=True))
     ended |= play_at_once(forks, tmp_path / "at once")
-    kept("run.json", as_text({name: told(one) for name, one in ended.items()}))
+    compare_snapshot("run.json", as_text({name: as_snapshot(one) for name, one in ended.items()}))
     lines = {
         name: [shape(json.loads(line)) for line in ended[name].stderr.splitlines()]
         for name in ("succeeded", "failed", "unreachable", "interrupted")
     }
-    kept("log.json", as_text(lines))
+    compare_snapshot("log.json", as_text(lines))
 
 
 def play_at_once(forks: Forks, home: Path) -> dict[str, Ended]:
-    """Runs that are interrupted, and what runs beside them do."""
+    """Return the results of interrupted runs, and of runs started during them."""
     ended: dict[str, Any] = {}
     with Scripted(post=stream(STARTED, then="hold"), detail=NOT_FOUND) as server:
         first = Player(forks, home / "first", config_of(server.base_url))
@@ -282,9 +284,9 @@ def play_at_once(forks: Forks, home: Path) -> dict[str, Ended]:
     return ended
 
 
-# What looks at jobs and runs
+# Read-only commands
 
-LOOKED_AT = """
+READ_ONLY_CONFIG = """
 [defaults]
 base_url = "{address}"
 api_key_file = "{HOME}/key"
@@ -306,12 +308,12 @@ notify.healthchecks = "https://hc-ping.com/x"
 """
 
 
-def test_what_looks_at_jobs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
+def test_read_only_commands(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
     post = [SUCCEEDED, stream(STARTED, NODE_FAILED, finished("failed", error="Node broke"))]
     with Scripted(post=post) as server:
-        config = LOOKED_AT.replace("{address}", server.base_url).replace("{HOME}", HOME)
+        config = READ_ONLY_CONFIG.replace("{address}", server.base_url).replace("{HOME}", HOME)
         player = Player(forks, tmp_path / "home", config)
-        looks = {"status, not installed": told(player("status", "--json"))}
+        outputs = {"status, not installed": as_snapshot(player("status", "--json"))}
         assert player("install", "--backend=systemd", "daily").code == 0
         assert player("install", "--backend=cron", "hourly").code == 0
         assert [player("run", "daily").code, player("run", "daily").code] == [0, 80]
@@ -331,29 +333,36 @@ def test_what_looks_at_jobs(forks: Forks, tmp_path: Path, kept: Keep) -> None:
             "install --check --installed",
             "uninstall --backend=systemd daily",
         ):
-            looks[words] = without_texts(told(player(*words.split())))
-    kept("commands.json", as_text(looks).replace(server.base_url, "http://SERVER/v1"))
-    kept("metrics.prom", "".join(f"{line}\n" for line in figures(metrics)))
+            outputs[words] = without_texts(as_snapshot(player(*words.split())))
+    compare_snapshot("commands.json", as_text(outputs).replace(server.base_url, "http://SERVER/v1"))
+    compare_snapshot("metrics.prom", "".join(f"{line}\n" for line in metric_lines(metrics)))
 
 
-MACHINE = ("clock", "journal", "disk", "linger", "output", "state")  # their findings depend on machine, user
+MACHINE_CHECKS = (
+    "clock",
+    "journal",
+    "disk",
+    "linger",
+    "output",
+    "state",
+)  # checks that depend on the machine or user
 
 
 def without_texts(seen: dict[str, Any]) -> dict[str, Any]:
-    """The same without words for people, and without what doctor finds on this machine."""
+    """Remove texts for people, and findings that depend on the machine."""
     out = seen["stdout"]
     if isinstance(out, str):
         return seen | {"stdout": "<text>" if out else ""}
     if isinstance(out, dict):
         checks = [check for job in out["jobs"] for check in job.get("checks", ())] if "jobs" in out else []
         for check in checks:
-            if check["check"] in MACHINE:
+            if check["check"] in MACHINE_CHECKS:
                 check.update(dict.fromkeys(check.keys() - {"check"}, "<machine>"))
     return seen
 
 
-def figures(text: str) -> Iterator[str]:
-    """Prometheus's text format without help texts and what was measured."""
+def metric_lines(text: str) -> Iterator[str]:
+    """Yield the lines of Prometheus's text format without help texts and measured values."""
     for line in text.splitlines():
         name, _, _ = line.rpartition(" ")
         measured = line[:1] != "#" and ("timestamp" in name or "duration" in name)

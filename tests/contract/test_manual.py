@@ -1,4 +1,4 @@
-"""The manual pages that are shipped are those that the code makes."""
+"""The manual pages in docs/man equal those generated from the code."""
 
 import runpy
 import subprocess
@@ -20,21 +20,21 @@ def generator() -> dict[str, Any]:
 def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--renew-contract"):
         path.write_text(text)
-    assert text == path.read_text(), "make contract renews it"
+    assert text == path.read_text(), "outdated; run: make contract"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_what_the_code_makes(name: str, request: pytest.FixtureRequest) -> None:
-    compare(ROOT / "docs" / "man" / name, generator()["MADE"][name](), request)
+def test_page_equals_the_generated_one(name: str, request: pytest.FixtureRequest) -> None:
+    compare(ROOT / "docs" / "man" / name, generator()["PAGES"][name](), request)
 
 
 @pytest.mark.packaging
 @pytest.mark.parametrize("name", PAGES)
-def test_page_has_no_mistakes_of_form(name: str) -> None:
+def test_page_has_no_groff_warnings(name: str) -> None:
     command = ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-z", str(ROOT / "docs" / "man" / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_manual_has_each_key_of_a_job_and_no_other() -> None:
+def test_manual_documents_exactly_the_keys_of_a_job() -> None:
     assert list(generator()["KEYS"]) == list(FIELDS)
