@@ -36,9 +36,9 @@ def check_file_names(context: HostContext) -> Problem | None:
     try:
         context.drafts.files()
         # A name that is a template is of a file that need not be there yet.
-        listed = {key: [one] if isinstance(one, str) else one for key, one in context.job.files.items()}
+        listed = context.job.files.items()
         run_files.look_at(
-            {key: [name for name in names if name and "{" not in name] for key, names in listed.items()}
+            {key: [name for name in names if name and "{" not in name] for key, names in listed}
         )
     except JobError as error:
         return failure_of(error, _edit(context, "files", error))
@@ -50,7 +50,7 @@ def check_required_inputs(context: HostContext) -> Problem | None:
     job, seen = context.job, _usable(context)
     if seen is None or seen.parameters is None or job.workflow_id is not None:
         return None  # another version can have another form
-    given = {**job.inputs, **job.files}
+    given = {**job.inputs, **{key: list(filter(None, names)) for key, names in job.files.items()}}
     form = [field for field in seen.parameters.form if field.default is None or field.variable in given]
     empty = empty_required(form, given)
     if not empty:

@@ -254,15 +254,13 @@ def _located(job: Job, base: Path) -> Job:
     )
 
 
-def _from_there(files: Mapping[str, str | tuple[str, ...]], base: Path) -> dict[str, str | tuple[str, ...]]:
+def _from_there(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, tuple[str, ...]]:
     def whole(name: str) -> str:
         if not name or "://" in name or name.startswith("{"):
             return name
         return str(base / Path(name).expanduser())
 
-    return {
-        key: whole(item) if isinstance(item, str) else tuple(map(whole, item)) for key, item in files.items()
-    }
+    return {key: tuple(map(whole, names)) for key, names in files.items()}
 
 
 def _check_layer(layer: _Layer, mistakes: list[str]) -> None:

@@ -19,11 +19,11 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for the one place that sends or stores it."""
+        """Return the value itself, for the one place that sends or stores it."""
         return self._value
 
     def masked(self) -> str:
-        """`app-…abcd`: enough to distinguish two keys, too little to use."""
+        """Return `app-…abcd`: enough to distinguish two keys, too little to use."""
         return f"{self._value[:4]}…{self._value[-4:]}" if len(self._value) >= 16 else "…"
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class Notify(NamedTuple):
 
 
 def file_of(name: str) -> Path:
-    """The path in `apprise-url-from-file:PATH`."""
+    """Return the path in `apprise-url-from-file:PATH`."""
     return Path(name.removeprefix(URL_FILE)).expanduser()
 
 
@@ -177,6 +177,7 @@ class Job(NamedTuple):
     """One job, complete: flags over the job's table over [defaults] over built in. Times in seconds.
 
     Attributes:
+        files: Paths and addresses by the name of their input.
         headers: Request header to its value, or to the file that holds it.
     """
 
@@ -193,7 +194,7 @@ class Job(NamedTuple):
     queue_time: float = 1200.0
     ca_file: Path | None = None
     inputs: Mapping[str, Any] = {}
-    files: Mapping[str, str | tuple[str, ...]] = {}
+    files: Mapping[str, tuple[str, ...]] = {}
     headers: Mapping[str, str | Path] = {}
     env: tuple[str, ...] = ()
     overlap: str = "fail"
@@ -223,15 +224,22 @@ class Job(NamedTuple):
         return tuple(dict.fromkeys(value for value in self.headers.values() if isinstance(value, Path)))
 
 
-def local_files(files: Mapping[str, str | tuple[str, ...]]) -> tuple[Path, ...]:
-    """Return the files of this machine that `files` names; of a template the directory that is constant."""
-    listed = ((value,) if isinstance(value, str) else value for value in files.values())
-    local = (name for names in listed for name in names if name and "://" not in name)
+def local_files(files: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:
+    """Return the files of this machine that `files` names; of a template the directory that is constant.
+
+    Args:
+        files: Paths and addresses by the name of their input.
+    """
+    local = (name for names in files.values() for name in names if name and "://" not in name)
     return tuple(filter(None, (constant_parent(name) if "{" in name else Path(name) for name in local)))
 
 
 def constant_parent(output: str) -> Path | None:
-    """Return the directory of a file as far as it is no template; None for one in the state directory."""
+    """Return the directory of a file as far as it is no template; None for one in the state directory.
+
+    Args:
+        output: The path of the file, as written.
+    """
     constant = re.split(r"\{[{%]", output, maxsplit=1)[0]
     path = Path(constant).expanduser()
     if not path.is_absolute():

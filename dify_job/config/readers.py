@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..messages.message import Message, msg, text_of
 from ..system import json_text
@@ -51,7 +51,17 @@ def about_key(key: str, error: ValueError) -> Message:
 
 
 def text(value: Any) -> str:
-    """A string that is not empty."""
+    """Read a text.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The text, not empty.
+
+    Raises:
+        ValueError: It is no text, or is empty.
+    """
     if not isinstance(value, str):
         raise ValueError(msg("must be a string"))
     if not value.strip():
@@ -60,19 +70,49 @@ def text(value: Any) -> str:
 
 
 def line(value: Any) -> str:
-    """A text on one line, as units, crontabs and manifests take it."""
+    """Read one line of text, as units, crontabs and manifests take it.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The line.
+
+    Raises:
+        ValueError: It is empty, or has line ends or control characters.
+    """
     if not _is_printable(text(value)):
         raise ValueError(msg("must be one line without control characters"))
     return str(value)
 
 
 def description(value: Any) -> str:
-    """A title on one line; what cannot be printed is a replacement character."""
+    """Read a title.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The title on one line, with a replacement character for what cannot be printed.
+
+    Raises:
+        ValueError: It is no text, or is empty.
+    """
     return re.sub(_UNPRINTABLE, "\ufffd", " ".join(text(value).split()))
 
 
 def user_name(value: Any) -> str:
-    """The name of a user of the system, as User= of a unit and the sixth field of a crontab take it."""
+    """Read the name of a user of the system, as User= of a unit and the sixth field of a crontab take it.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The name, at most 31 characters.
+
+    Raises:
+        ValueError: It is a number, or has other characters.
+    """
     if text(value).isdigit():  # cron looks for a name, and useradd(8) makes none of digits alone
         raise ValueError(msg("is {value!r}, a number; name the user: getent passwd {value}", value=value))
     if not re.fullmatch(_USER, value):
@@ -92,14 +132,19 @@ def _is_printable(value: str) -> bool:
 
 
 def base_url(value: Any) -> str:
-    """Dify's address, with or without /v1 and trailing slash; given back ending in /v1."""
-    url = line(value).strip()
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:  # not quoted: some put the key there, or a password
+    """Read Dify's address, with or without /v1 and a trailing slash.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The address, ending in /v1.
+
+    Raises:
+        ValueError: It is no http or https address, or has a login, a query or a fragment.
+    """
+    url, parts = line(value).strip(), _http_address(value)
+    if parts is None:  # not quoted: some put the key there, or a password
         raise ValueError(msg("is not an http or https address; write it as https://dify.example.com/v1"))
     if parts.username or parts.password:
         raise ValueError(msg("must not hold a user or password; the app's key is the login"))
@@ -109,20 +154,34 @@ def base_url(value: Any) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
 
 
+def _http_address(value: Any) -> SplitResult | None:
+    url = line(value).strip()
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if good else None
+
+
 def is_this_machine(url: str) -> bool:
-    """True for an address on loopback."""
+    """Return True for an address on loopback."""
     host = urlsplit(url).hostname or ""
     return re.fullmatch(_LOOPBACK, host) is not None
 
 
 def host_in_the_open(url: str) -> str | None:
-    """The host to which a key would go unencrypted; None where that is this machine, or with https."""
+    """Return the host to which a key would go unencrypted; None where that is this machine, or with https."""
     parts = urlsplit(url)
     return parts.hostname if parts.scheme == "http" and not is_this_machine(url) else None
 
 
 def choice(*allowed: str) -> Reader:
-    """One of some words."""
+    """Return the reader of one of some words.
+
+    Args:
+        *allowed: The words.
+    """
 
     def read(value: Any) -> str:
         if value not in allowed:
@@ -133,14 +192,34 @@ def choice(*allowed: str) -> Reader:
 
 
 def boolean(value: Any) -> bool:
-    """True or false."""
+    """Read true or false.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is another value.
+    """
     if not isinstance(value, bool):
         raise ValueError(msg("must be true or false"))
     return value
 
 
 def path(value: Any) -> Path:
-    """A path; ~ is the user's home."""
+    """Read a path; ~ is the user's home.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The path, relative or absolute.
+
+    Raises:
+        ValueError: It is not one line, or the home of its user is not known.
+    """
     try:
         return Path(line(value)).expanduser()
     except RuntimeError as error:  # ~nobody-of-this-name
@@ -148,14 +227,34 @@ def path(value: Any) -> Path:
 
 
 def absolute_path(value: Any) -> Path:
-    """A path that means the same for whoever reads it."""
+    """Read a path that means the same for every reader.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: It is relative.
+    """
     if not (found := path(value)).is_absolute():
         raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
     return found
 
 
 def table(value: Any) -> Mapping[str, Any]:
-    """A table with any keys."""
+    """Read a table with any keys.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: It is no table, or is nested too deep.
+    """
     if not isinstance(value, dict):
         raise ValueError(msg("must be a table: {{ key = value }}"))
     json_text.check(value)
@@ -163,14 +262,34 @@ def table(value: Any) -> Mapping[str, Any]:
 
 
 def user(value: Any) -> str:
-    """An end user's id."""
+    """Read the id of an end user.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The id, at most 255 characters.
+
+    Raises:
+        ValueError: It is longer, or is not one line.
+    """
     if len(line(value)) > _MAX_USER:
         raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
     return str(value)
 
 
 def size(value: Any) -> int:
-    """Bytes from "2kB"; false is none."""
+    """Read a size, such as "2kB"; false is none.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        ValueError: It is no size.
+    """
     if value is False:
         return 0
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -182,7 +301,17 @@ def size(value: Any) -> int:
 
 
 def strings(value: Any) -> tuple[str, ...]:
-    """A string, or a list of them."""
+    """Read a text, or a list of them.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The texts.
+
+    Raises:
+        ValueError: One is no text, or has control characters.
+    """
     if isinstance(value, str):
         return (line(value),)
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
@@ -192,18 +321,38 @@ def strings(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def files(value: Any) -> Mapping[str, str | tuple[str, ...]]:
-    """Input name -> path or URL, or a list of them."""
-    read: dict[str, str | tuple[str, ...]] = {}
+def files(value: Any) -> Mapping[str, tuple[str, ...]]:
+    """Read files by the name of their input: a path or an address, or a list of them.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        Paths and addresses by the name of their input.
+
+    Raises:
+        ValueError: One is no text, or has control characters.
+    """
+    read: dict[str, tuple[str, ...]] = {}
     for key, item in table(value).items():
-        read[key] = item if isinstance(item, str) else strings(item)
-        if not _is_printable(item if isinstance(item, str) else ""):
+        if isinstance(item, str) and not _is_printable(item):
             raise ValueError(msg(".{key} must be one line without control characters", key=key))
+        read[key] = (item,) if isinstance(item, str) else strings(item)
     return read
 
 
 def timezone(value: Any) -> str:
-    """A zone of the machine's zone data."""
+    """Read the name of a time zone.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: This machine has no such zone.
+    """
     try:
         zoneinfo.ZoneInfo(text(value))
     except (OSError, ValueError, KeyError):
@@ -214,7 +363,12 @@ def timezone(value: Any) -> str:
 
 
 def structure(cls: Any, **readers: Reader) -> Reader:
-    """A table that becomes a frozen value; unknown keys are refused."""
+    """Return the reader of a table that becomes a frozen value; it rejects unknown keys.
+
+    Args:
+        cls: The type of the value, a NamedTuple.
+        **readers: The reader of each of its keys.
+    """
 
     def read(value: Any) -> Any:
         for key in table(value):
@@ -234,14 +388,34 @@ def structure(cls: Any, **readers: Reader) -> Reader:
 
 
 def attempts(value: Any) -> int:
-    """A count of POSTs, the first included."""
+    """Read a count.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        A whole number from 1.
+
+    Raises:
+        ValueError: It is another value.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(msg("must be a whole number from 1"))
     return value
 
 
 def run_path(value: Any) -> str:
-    """A dotted path in a run, such as outputs.result or outputs.items.0.name."""
+    """Read a dotted path in a run, such as outputs.result or outputs.items.0.name.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: No run has it, or a step of it is empty.
+    """
     if not isinstance(value, str) or not value:
         raise ValueError(msg('must be a path in the run, such as "outputs.result"'))
     steps = value.split(".")
@@ -259,7 +433,17 @@ def run_path(value: Any) -> str:
 
 
 def expect(value: Any) -> Mapping[str, Expectation]:
-    """Path in the run -> what must hold there."""
+    """Read what must hold, by path in the run.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        Expectations by path.
+
+    Raises:
+        ValueError: A path or an expectation is wrong.
+    """
     if not isinstance(value, dict):
         raise ValueError(msg('must be a table: {{ "outputs.result" = "nonempty" }}'))
     read = {}
@@ -302,7 +486,7 @@ def _expectation(wanted: Any) -> Expectation:
 
 
 def _plain(value: Any) -> Any:
-    """TOML has dates, and JSON has them as texts."""
+    """Return a date as a text: JSON has no dates."""
     return value.isoformat() if isinstance(value, (date, time)) else value
 
 
@@ -331,14 +515,34 @@ def _types(value: Any) -> tuple[str, ...]:
 
 
 def variable(value: Any) -> str:
-    """The name of an environment variable."""
+    """Read the name of an environment variable.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: It is no such name.
+    """
     if not re.fullmatch(_VARIABLE, text(value)):  # not shown: some put the key itself there
         raise ValueError(msg("must be the name of an environment variable, such as DIFY_API_KEY_DAILY"))
     return str(value)
 
 
 def names_of_variables(value: Any) -> tuple[str, ...]:
-    """Names of environment variables that templates may read."""
+    """Read the names of environment variables that templates may read.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: One is no such name, or is that of the key.
+    """
     for name in (found := strings(value)):
         if not re.fullmatch(_VARIABLE, name):
             raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
@@ -348,14 +552,34 @@ def names_of_variables(value: Any) -> tuple[str, ...]:
 
 
 def mode(value: Any) -> int:
-    """A file's mode as chmod(1) writes it in octal: "0640"."""
+    """Read a file's mode as chmod(1) writes it in octal: "0640".
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The mode.
+
+    Raises:
+        ValueError: It is no text of octal digits.
+    """
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
         raise ValueError(msg('must be a mode in octal, as a string: "0640"'))
     return int(value, 8)
 
 
 def downloads(value: Any) -> Downloads | None:
-    """True, false, or a table with the limits."""
+    """Read true, false or a table with the limits of downloads.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The limits: files, and bytes of one file; None for no downloads.
+
+    Raises:
+        ValueError: A limit is wrong.
+    """
     if isinstance(value, bool):
         return Downloads() if value else None
     read: Downloads = structure(Downloads, max_files=attempts, max_size=size)(value)
@@ -363,7 +587,17 @@ def downloads(value: Any) -> Downloads | None:
 
 
 def host_names(value: Any) -> tuple[str, ...]:
-    """Names or addresses of hosts, without scheme and port."""
+    """Read names or addresses of hosts, without scheme and port.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: One is no host.
+    """
     for name in (found := strings(value)):
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", name) or "//" in name:
             raise ValueError(msg("names {name!r}, which is no host; leave out https:// and /", name=name))
@@ -371,14 +605,19 @@ def host_names(value: Any) -> tuple[str, ...]:
 
 
 def web_address(value: Any) -> str:
-    """An http or https address, with whatever path and query it has."""
+    """Read an http or https address, with whatever path and query it has.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The address.
+
+    Raises:
+        ValueError: It is none.
+    """
     url = line(value).strip()
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or re.search(r"[\s\x00-\x1f\\#]", url):
+    if _http_address(value) is None or re.search(r"[\s\x00-\x1f\\#]", url):
         raise ValueError(
             msg("must be an http or https address")
         )  # not quoted: who knows a ping address can ping
@@ -386,7 +625,17 @@ def web_address(value: Any) -> str:
 
 
 def url_files(value: Any) -> tuple[str, ...]:
-    """Names of files with apprise URLs: they hold passwords, and a config file is for everybody to read."""
+    """Read names of files with apprise URLs: they hold passwords, and a config file is for everybody to read.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The names, each apprise-url-from-file:PATH.
+
+    Raises:
+        ValueError: One is another text, or its path is relative.
+    """
     for item in strings(value):
         if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
             raise ValueError(
@@ -400,7 +649,17 @@ def url_files(value: Any) -> tuple[str, ...]:
 
 
 def prometheus_file(value: Any) -> Path:
-    """A path for node_exporter's textfile collector, which reads *.prom alone."""
+    """Read a path for node_exporter's textfile collector, which reads *.prom alone.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: It is relative, or has another ending.
+    """
     found = path(value)
     if not found.is_absolute() or found.suffix != ".prom":
         raise ValueError(msg("must be an absolute path that ends in .prom"))
@@ -408,7 +667,17 @@ def prometheus_file(value: Any) -> Path:
 
 
 def headers(value: Any) -> Mapping[str, str | Path]:
-    """Request header -> a value that everybody may know, or `{ file = PATH }`."""
+    """Read request headers: a value that everybody may know, or `{ file = PATH }`, by name.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        Values, and paths of files, by name.
+
+    Raises:
+        ValueError: A name or a value is wrong, or dify-job sets the header itself.
+    """
     read: dict[str, str | Path] = {}
     for name, item in table(value).items():
         if not re.fullmatch(_HEADER_NAME, name):

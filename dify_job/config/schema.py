@@ -21,9 +21,8 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _without_address(files: Mapping[str, str | tuple[str, ...]]) -> str | None:
-    listed = ((value,) if isinstance(value, str) else value for value in files.values())
-    return next((name for names in listed for name in names if "://" not in name), None)
+def _without_address(files: Mapping[str, tuple[str, ...]]) -> str | None:
+    return next((name for names in files.values() for name in names if "://" not in name), None)
 
 
 def _paths(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:
@@ -234,6 +233,7 @@ SETTINGS = (
             "are checked before any call and uploaded when it is the run's turn; addresses are "
             "fetched by Dify itself. An empty text is no file."
         ),
+        write=toml_writer.written_files,
         installed=lambda files: sorted(map(str, local_files(files))),
         local=Local(_without_address, msg("give it as an http address")),
     ),

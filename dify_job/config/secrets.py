@@ -14,6 +14,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
 from ..system.fingerprint import fingerprint
+from ..system.opened_file import OpenedFile
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 from .readers import is_header_value
@@ -36,9 +37,14 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
-    """The job's key; what stands in $CREDENTIALS_DIRECTORY wins over every other source.
+    """Return a job's key; what stands in $CREDENTIALS_DIRECTORY wins over every other source.
 
-    Raises JobError (config); the key is in no message.
+    Args:
+        job: The job.
+        environ: The variables of the process.
+
+    Raises:
+        JobError: It cannot be read (config); the key is in no message.
     """
     for name in (f"dify-job.{job.name}.api_key", CREDENTIAL):
         if (credential := _credential(name, environ)) is not None:
@@ -80,12 +86,26 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
 
 
 def read_key_file(path: str) -> Secret:
-    """The key in a file that a person named, with the checks of a job's own. Raises JobError (config)."""
+    """Return the key in a file that a person named, with the checks of a job's own.
+
+    Args:
+        path: The file, as named.
+
+    Raises:
+        JobError: It cannot be read, or holds no key (config).
+    """
     return check_key(_read_private(Path(path).expanduser(), msg("key file"), "--key-file"), path)
 
 
 def read_token(path: Path) -> Secret:
-    """The bearer token of the HTTP interface, from a private file. Raises JobError (config)."""
+    """Return the bearer token of the HTTP interface.
+
+    Args:
+        path: A private file.
+
+    Raises:
+        JobError: It cannot be read, or holds no token (config).
+    """
     token = _read_private(path, msg("token file"), "--http-token-file").strip()
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
         raise JobError(
@@ -159,9 +179,14 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secret, ...]:
-    """The apprise URLs in a file of `notify`, one a line, or in the credential made of it.
+    """Return the apprise URLs in a file of `notify`, one a line, or in the credential made of it.
 
-    Raises JobError (config); no URL is in a message.
+    Args:
+        path: The file.
+        environ: The variables of the process.
+
+    Raises:
+        JobError: It cannot be read, or holds none (config); no URL is in a message.
     """
     content = _credential(url_credential(path), environ)
     if content is None:
@@ -219,7 +244,7 @@ def header_credential(path: Path) -> str:
 
 
 def url_credential(path: Path) -> str:
-    """The name of the systemd credential that holds a file of `notify`."""
+    """Return the name of the systemd credential that holds a file of `notify`."""
     return f"notify-{fingerprint(str(path))}"
 
 
@@ -255,7 +280,13 @@ def _user_of(job: Job) -> int | None:
 
 def _read_private(path: Path, what: str, setting: str, *, user: int | None = None) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with OpenedFile(path) as file:
+            # root's own file must not stand where they can swap it
+            theirs = user if file.status.st_uid == user else None
+            fault = fault_of_file(file.status, file.descriptor, private=True, user=user)
+            fault = fault or fault_of_directories(path, user=theirs)
+            if fault is None:
+                return file.read(_LARGEST).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
@@ -269,19 +300,8 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
                 setting=setting,
             ),
         ) from None
-    try:
-        opened = os.fstat(descriptor)
-        # root's own file must not stand where they can swap it
-        theirs = user if opened.st_uid == user else None
-        fault = fault_of_file(opened, descriptor, private=True, user=user) or fault_of_directories(
-            path, user=theirs
-        )
-        if fault is not None:
-            raise JobError(
-                Outcome.CONFIG,
-                msg("the {what} {path} {fault}", what=what, path=path, fault=fault),
-                permission_fix(path, private=True, user=user),
-            )
-        return os.read(descriptor, _LARGEST).decode("utf-8-sig", errors="replace")
-    finally:
-        os.close(descriptor)
+    raise JobError(
+        Outcome.CONFIG,
+        msg("the {what} {path} {fault}", what=what, path=path, fault=fault),
+        permission_fix(path, private=True, user=user),
+    )

@@ -58,10 +58,9 @@ class Templates:
 
     def files(self) -> dict[str, list[str]]:
         """The paths and addresses of the job's input files, without the empty ones. Raises JobError."""
-        listed = {key: [item] if isinstance(item, str) else item for key, item in self._job.files.items()}
         return {
             key: [name for item in items if (name := self._render(item, f"files.{key}"))]
-            for key, items in listed.items()
+            for key, items in self._job.files.items()
         }
 
     def output_file(self) -> str | None:

@@ -148,6 +148,6 @@ def test_input_files_are_relative_to_the_config(tmp_path: Path) -> None:
         '[jobs.a]\nfiles = { a = "in/a.txt", b = ["/b", "https://h/c?d", "{{ x }}", ""], c = "~/c" }\n'
     )
     files = load_config(path).jobs["a"].files
-    assert files["a"] == str(tmp_path / "in/a.txt")
+    assert files["a"] == (str(tmp_path / "in/a.txt"),)
     assert files["b"] == ("/b", "https://h/c?d", "{{ x }}", "")
-    assert files["c"] == str(Path("~/c").expanduser())
+    assert files["c"] == (str(Path("~/c").expanduser()),)

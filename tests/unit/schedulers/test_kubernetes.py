@@ -170,7 +170,7 @@ def test_settings_rejected_in_a_pod_can_be_written_as_toml(tmp_path: Path) -> No
     output = Output(file="/srv/out/x.json", downloads=Downloads(3, 5000), mode=0o640)
     notify = Notify(on_failure=("apprise-url-from-file:/etc/dify-job/notify.urls",))
     job = PLAIN._replace(
-        output=output, notify=notify, files={"a": "/srv/a.pdf", "b": ("/srv/b", "/srv/c")},
+        output=output, notify=notify, files={"a": ("/srv/a.pdf",), "b": ("/srv/b", "/srv/c")},
         metrics=Metrics(Path("/var/lib/x.prom")), ca_file=Path("/etc/ca.pem"), overlap="wait",
         headers={"X-Team": "reports", "X-Secret": Path("/etc/header")},
     )  # fmt: skip
