@@ -143,8 +143,8 @@ def test_run_under_cron_notifies_of_each_failure_once(minute: Minute) -> None:
         runs = [json.loads(line) for line in history(job)]
         assert runs
         assert {str(run["exit_code"]) for run in runs} == {code}
-        assert len(minute.receiver.told(job)) == len(runs)
-        assert {message["type"] for message in minute.receiver.told(job)} == {"failure"}
+        assert len(minute.receiver.messages(job)) == len(runs)
+        assert {message["type"] for message in minute.receiver.messages(job)} == {"failure"}
         assert [ping.what for ping in minute.receiver.ends].count(code) == len(runs)
     starts = [ping.rid for ping in minute.receiver.pings if ping.what == "start"]
     assert sorted(starts) == sorted(ping.rid for ping in minute.receiver.ends)

@@ -144,7 +144,7 @@ def test_failure_handler_reports_what_the_run_could_not(
     job.settle()
     assert [end.what for end in job.receiver.ends] == [ping]
     assert words in job.receiver.ends[0].body
-    [message] = job.receiver.told("any")
+    [message] = job.receiver.messages("any")
     assert words in message["message"]
     assert len({one.rid for one in job.receiver.pings}) == 1
     assert UUID(job.receiver.ends[0].rid).hex == job.host.show(SERVICE, "InvocationID") or ping == "fail"
@@ -162,7 +162,7 @@ def test_failure_that_the_run_could_not_report_is_reported_once(
     job.install("app-slow")
     end_by(job)
     job.settle()
-    assert len(job.receiver.ends) == len(job.receiver.told("any")) == len(job.history()) == 1
+    assert len(job.receiver.ends) == len(job.receiver.messages("any")) == len(job.history()) == 1
     assert job.receiver.ends[0].what in ("fail", "203", "243")
 
 
@@ -174,7 +174,7 @@ def test_failure_that_the_run_can_report_is_reported_once(job: NotifyingJob, key
     job.start()
     job.settle()
     assert [one.what for one in job.receiver.pings] == ["start", ping]
-    assert len(job.receiver.told("any")) == 1
+    assert len(job.receiver.messages("any")) == 1
 
 
 def test_run_reports_stop_and_timeout(job: NotifyingJob) -> None:
@@ -183,7 +183,7 @@ def test_run_reports_stop_and_timeout(job: NotifyingJob) -> None:
     job.host.run("systemctl", "stop", SERVICE)
     job.settle()
     assert [end.what for end in job.receiver.ends] == ["143"]
-    assert not job.receiver.told("any")[1:]
+    assert not job.receiver.messages("any")[1:]
     assert not job.handled, "a stop is no failure to systemd"
     job.receiver.pings.clear()
     job.receiver.hooks.clear()
@@ -193,7 +193,7 @@ def test_run_reports_stop_and_timeout(job: NotifyingJob) -> None:
     assert job.handled
     assert job.host.show(SERVICE, "Result") == "timeout"
     assert [end.what for end in job.receiver.ends] == ["143"]
-    assert len(job.receiver.told("any")) == 1
+    assert len(job.receiver.messages("any")) == 1
 
 
 def test_success_after_a_kill_is_a_recovery(job: NotifyingJob) -> None:
@@ -206,8 +206,8 @@ def test_success_after_a_kill_is_a_recovery(job: NotifyingJob) -> None:
     job.host.job(job.text, key=CANARY)
     job.start()
     assert [one.what for one in job.receiver.ends] == ["fail", "0"]
-    assert [message["type"] for message in job.receiver.told("any")] == ["failure", "success"]
-    assert "succeeded after a failure" in job.receiver.told("any")[1]["title"]
+    assert [message["type"] for message in job.receiver.messages("any")] == ["failure", "success"]
+    assert "succeeded after a failure" in job.receiver.messages("any")[1]["title"]
 
 
 @pytest.mark.since(251)

@@ -1,4 +1,4 @@
-"""JSON of any depth, no thread, too little memory: an exit code of the table, and no traceback."""
+"""Limits: deep JSON, no threads, no memory, no descriptors give a documented exit code, not a traceback."""
 
 import json
 import resource
@@ -14,14 +14,14 @@ DEEP = "[" * 5000 + "]" * 5000
 LONG = "9" * 5000
 
 
-def replaced(said: Say, old: str, new: str) -> Say:
-    parts = tuple((pause, raw.replace(old.encode(), new.encode())) for pause, raw in said.parts)
-    return Say(parts, said.then)
+def replace_in_reply(reply: Say, old: str, new: str) -> Say:
+    parts = tuple((pause, raw.replace(old.encode(), new.encode())) for pause, raw in reply.parts)
+    return Say(parts, reply.then)
 
 
 @pytest.mark.parametrize("value", [DEEP, LONG, '{"a":' * 3000 + "1" + "}" * 3000])
 @pytest.mark.parametrize("way", ["text", "file", "stdin", "environment"])
-def test_inputs_beyond_the_bounds_are_refused(
+def test_inputs_beyond_the_limits_are_rejected(
     dify_job: Command, server: StandIn, environ: dict[str, str], value: str, way: str
 ) -> None:
     text = f'{{"topic": {value}}}'
@@ -52,7 +52,7 @@ def test_inputs_beyond_the_bounds_are_refused(
         "a = " + "{b = " * 400 + "1" + "}" * 400,
     ],
 )
-def test_config_beyond_the_bounds_is_refused(dify_job: Command, server: StandIn, line: str) -> None:
+def test_config_beyond_the_limits_is_rejected(dify_job: Command, server: StandIn, line: str) -> None:
     config = dify_job.home / "config.toml"
     config.write_text(
         f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n[jobs.daily.inputs]\n{line}\n'
@@ -67,13 +67,13 @@ def test_config_beyond_the_bounds_is_refused(dify_job: Command, server: StandIn,
 
 @pytest.mark.parametrize("value", [DEEP, LONG, "[" * 400 + '{"a": ' + LONG + "}" + "]" * 400])
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_outputs_of_any_depth_are_printed_whole(dify_job: Command, value: str, mode: str) -> None:
+def test_outputs_of_any_depth_are_printed_completely(dify_job: Command, value: str, mode: str) -> None:
     ended = finished("succeeded", outputs={"x": "VALUE", "y": "text"})
     say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
     if mode == "blocking":
         raw = say.parts[0][1].replace(b'"VALUE"', value.encode()).partition(b"\r\n\r\n")[2]
         say = answer(200, raw, {"Content-Type": "application/json"})
-    with Scripted(post=replaced(say, '"VALUE"', value)) as server:
+    with Scripted(post=replace_in_reply(say, '"VALUE"', value)) as server:
         config = dify_job.home / "config.toml"
         config.write_text(
             f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nmode = "{mode}"\n'
@@ -88,7 +88,7 @@ def test_outputs_of_any_depth_are_printed_whole(dify_job: Command, value: str, m
         assert (done.code, done.stdout) == (0, value + "\n")
 
 
-def test_nothing_is_sent_where_no_thread_can_be_started(
+def test_run_without_threads_sends_nothing(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
     (dify_job.home / "sitecustomize.py").write_text(
@@ -104,7 +104,7 @@ def test_nothing_is_sent_where_no_thread_can_be_started(
 
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_an_answer_that_does_not_fit_into_memory_is_unknown(dify_job: Command, mode: str) -> None:
+def test_response_larger_than_memory_is_unknown(dify_job: Command, mode: str) -> None:
     ended = finished("succeeded", outputs={"x": "x" * 60_000_000})
     say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
     with Scripted(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
@@ -127,7 +127,7 @@ _NO_FILE = (
 
 
 @pytest.mark.parametrize("where", ["dify_job.run.engine Engine", "dify_job.config.loader find_config"])
-def test_nothing_is_started_where_no_file_can_be_opened(
+def test_run_without_file_descriptors_starts_nothing(
     dify_job: Command, server: StandIn, environ: dict[str, str], where: str
 ) -> None:
     module, name = where.split()
@@ -140,9 +140,7 @@ def test_nothing_is_started_where_no_file_can_be_opened(
     assert not server.runs
 
 
-def test_run_is_unknown_where_no_file_can_be_opened_any_more(
-    dify_job: Command, environ: dict[str, str]
-) -> None:
+def test_run_that_runs_out_of_file_descriptors_is_unknown(dify_job: Command, environ: dict[str, str]) -> None:
     text = _NO_FILE.format(module="dify_job.run.monitor", name="RunMonitor._on_post")
     (dify_job.home / "sitecustomize.py").write_text(text)
     done = dify_job("run", env=environ | {"PYTHONPATH": str(dify_job.home)})

@@ -1,7 +1,7 @@
-"""The connection breaks at any byte, in any way, whatever the run then does: the exit code is honest.
+"""Connection faults at any byte, with any end of the run: the exit code is true.
 
-An oracle names, before the run, the codes that are honest for the cell. 74 is one only where neither an id
-nor a log row can be reached: where the request never arrived.
+The expected codes are computed before each run. 74 is among them only if neither an ID nor a log row can be
+found, because the request never arrived.
 """
 
 import itertools
@@ -26,18 +26,18 @@ from tests.support.forked import HUNG, Ended, Forks
 
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault
 
-# what the server does after the cut -> the app that does it, and the honest code when the run can be found
-FATES = {
+# end of the run on the server -> the app that ends so, and the exit code if the run can be found
+SERVER_ENDS = {
     "goes on": (App("app-goes-on", nodes=(Node("Think", 0.05),)), 0),
     "fails": (App("app-fails", nodes=(Node("Think", 0.05, error="no"),)), 80),
     "is stopped": (App("app-stops", nodes=(Node("Think", 0.05, stops=True),)), 82),
     "pauses": (App("app-pauses", nodes=(Node("Think", 0.05, pauses=True),)), 83),
     "stays silent": (App("app-silent", nodes=(Node("Think", 3600.0),)), 124),
 }
-SHORT, LONG = 2.0, 60.0  # deadlines: where the honest end is waiting for it, and where it must not matter
-ENDS_BY_WAITING = {74, 124}
+SHORT, LONG = 2.0, 60.0  # deadlines: for cells that end at the deadline, and for others
+CODES_AT_THE_DEADLINE = {74, 124}
 MODES = ("streaming", "blocking")
-NUMBERS = itertools.count()  # of cells, over all tests: a server counts the runs of each
+NUMBERS = itertools.count()  # numbers of cells, unique over all tests
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A cell's last try: its name is the input by which the server's runs are told apart.
+class Attempt:
+    """The last attempt of a cell; its name is an input, which identifies its runs on the server.
 
-    posts: requests that start a run, as the proxy saw them. seen: all requests that the proxy saw.
+    Attributes:
+        posts: Requests to start a run that the proxy received.
+        seen: All requests that the proxy received.
     """
 
     name: str
@@ -74,22 +76,22 @@ class Tried:
         )
 
 
-def honest(cell: Cell) -> set[int]:
+def expected_codes(cell: Cell) -> set[int]:
     if not cell.request_arrives:
-        return {74}  # no run exists, but that nobody can prove from outside
-    return {FATES[cell.fate][1]}
+        return {74}  # no run exists, but no client can prove that
+    return {SERVER_ENDS[cell.fate][1]}
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, StandIn]]:
-    apps = [app for app, _ in FATES.values()]
+    apps = [app for app, _ in SERVER_ENDS.values()]
     with StandIn(apps, version="1.14.2", ping=0.2) as new, StandIn(apps, version="1.11.2", ping=0.2) as old:
         yield {"1.14.2": new, "1.11.2": old}
 
 
 @pytest.fixture(scope="module")
 def homes() -> Iterator[Path]:
-    """In memory: each cell keeps its state with fsync."""
+    """Directory in memory, because each cell writes its state with fsync."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as directory:
         yield Path(directory)
@@ -100,26 +102,28 @@ def port_of(server: StandIn) -> int:
 
 
 def patience(cell: Cell, deadline: float) -> dict[str, object]:
-    """Short where waiting ends in the honest code, ample where a slow machine must not change it."""
+    """Return short limits for cells that end at the deadline, and long ones for others."""
     return {
         "first_poll": 0.3,
         "recovery_polls": (0.05, 0.5),
         "stop_poll": 0.2,
         "search": 30.0 if cell.request_arrives else 0.5,
         "last_event": 0.3,
-        # With LONG it must end before Forks takes it for a hang.
+        # With LONG it must end before Forks treats it as hanging.
         "stop_confirmation": min(deadline, 5 * SHORT),
         "first_ids": 15.0 if cell.request_arrives else 0.3,
     }
 
 
-def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Tried:
-    """Run a cell as a process; where the machine was too slow for a short deadline it is given more time."""
-    deadlines = (SHORT, 5 * SHORT, LONG) if honest(cell) & ENDS_BY_WAITING else (LONG, LONG, LONG)
+def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Attempt:
+    """Run a cell as a process; repeat it with more time if the machine was too slow for a short deadline."""
+    deadlines = (
+        (SHORT, 5 * SHORT, LONG) if expected_codes(cell) & CODES_AT_THE_DEADLINE else (LONG, LONG, LONG)
+    )
     for number, deadline in enumerate(deadlines, 1):
         name = f"{home.name}-{number}-{deadline:02.0f}"
         with CuttingProxy(port_of(server), cell.cut) as proxy:
-            env = {"DIFY_API_KEY": FATES[cell.fate][0].key, "DIFY_BASE_URL": proxy.base_url}
+            env = {"DIFY_API_KEY": SERVER_ENDS[cell.fate][0].key, "DIFY_BASE_URL": proxy.base_url}
             args = [
                 "--log-level=debug",
                 "run",
@@ -131,18 +135,22 @@ def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Tried:
             began = time.monotonic()
             ended = forks.run(home / name, args, env, patience(cell, deadline), deadline)
         sent_in_time = proxy.first_at is not None and proxy.first_at < began + deadline / 2
-        # Where the server behind the proxy did not answer at all, the cell was not the one that was meant.
+        # If the server behind the proxy did not respond, the fault was not the intended one.
         arrived = proxy.answered or not cell.request_arrives
-        ended_in_time = ended.code != 74 or honest(cell) == {74} or not honest(cell) & ENDS_BY_WAITING
+        ended_in_time = (
+            ended.code != 74
+            or expected_codes(cell) == {74}
+            or not expected_codes(cell) & CODES_AT_THE_DEADLINE
+        )
         if sent_in_time and ended_in_time and arrived:
             break
-    return Tried(name, number, ended, proxy.request, proxy.response, proxy.posts, tuple(proxy.seen))
+    return Attempt(name, number, ended, proxy.request, proxy.response, proxy.posts, tuple(proxy.seen))
 
 
 def cells(forks: Forks, server: StandIn, step: int, home: Path) -> Iterator[Cell]:
-    for mode, fate in itertools.product(MODES, FATES):
+    for mode, fate in itertools.product(MODES, SERVER_ENDS):
         if fate == "stays silent" or (fate == "pauses" and server.version < "1.13"):
-            # It never ends, so it is not measured.
+            # It never ends, so its length is unknown.
             request, response, events = b"", b"x" * (700 if mode == "streaming" else 1), 4
         else:
             whole = run_cell(
@@ -155,37 +163,37 @@ def cells(forks: Forks, server: StandIn, step: int, home: Path) -> Iterator[Cell
             events = response.count(EVENT_END)
             assert response, whole.ended.stderr
         if fate != "goes on":
-            request = b""  # what does not arrive has no fate
+            request = b""  # a request that does not arrive has no run
         head = max(response.find(b"\r\n\r\n"), 250)
         faults = tuple(Fault)
         for at, fault in itertools.product(range(0, len(request) - 8, step), faults):
             yield Cell(server.version, mode, fate, Cut(True, at, fault))
         for at, fault in itertools.product(range(0, len(response) - 5, step), faults):
-            if fault is not Fault.HTML or not 0 < at < head:  # no proxy begins its own head inside another
+            if fault is not Fault.HTML or not 0 < at < head:  # no proxy sends its own head inside another one
                 yield Cell(server.version, mode, fate, Cut(False, at, fault))
         for number, fault in itertools.product(range(1, events + 1) if mode == "streaming" else (), faults):
             yield Cell(server.version, mode, fate, Cut(False, number, fault, whole_events=True))
 
 
-def violation_of(cell: Cell, tried: Tried, *, arrived: int, runs: int) -> str | None:
-    """What is wrong with the end of a cell. arrived: requests that start a run, whole, at the server."""
-    ended = tried.ended
-    counts = f"POSTs: the proxy saw {tried.posts}, the server got {arrived}; runs: {runs}"
+def violation_of(cell: Cell, attempt: Attempt, *, arrived: int, runs: int) -> str | None:
+    """Return what is wrong with the result of a cell; `arrived` counts complete requests at the server."""
+    ended = attempt.ended
+    counts = f"POSTs: the proxy saw {attempt.posts}, the server got {arrived}; runs: {runs}"
     if ended.code == HUNG:
         return f"it hung; {counts}"
-    if ended.code not in honest(cell):
-        return f"exit {ended.code}, honest is {honest(cell)}; {counts}"
-    if (tried.posts, arrived, runs) != (1, cell.request_arrives, cell.request_arrives):
+    if ended.code not in expected_codes(cell):
+        return f"exit {ended.code}, honest is {expected_codes(cell)}; {counts}"
+    if (attempt.posts, arrived, runs) != (1, cell.request_arrives, cell.request_arrives):
         return counts
     try:
         result = json.loads(ended.stdout)
     except ValueError:
         return f"stdout is {ended.stdout!r}"
     if not isinstance(result, dict) or result["exit_code"] != ended.code:
-        return "stdout tells another code"
+        return "stdout has another code"
     in_flight = (ended.home / "state/in-flight.json").exists()
-    if in_flight is not ("confirmed it" not in result["message"] and ended.code in ENDS_BY_WAITING):
-        return f"{'a' if in_flight else 'no'} record of a run in flight is left: {result['message']}"
+    if in_flight is not ("confirmed it" not in result["message"] and ended.code in CODES_AT_THE_DEADLINE):
+        return f"{'a' if in_flight else 'no'} in-flight record is left: {result['message']}"
     return None
 
 
@@ -194,7 +202,7 @@ SAMPLE = 80  # cells of each version
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
-def test_exit_code_is_honest_at_every_7th_byte_every_event_every_fault_every_fate(
+def test_exit_code_is_true_for_faults_at_every_7th_byte_and_every_event(
     servers: dict[str, StandIn],
     forks: Forks,
     version: str,
@@ -205,24 +213,24 @@ def test_exit_code_is_honest_at_every_7th_byte_every_event_every_fault_every_fat
     step = int(os.environ.get("FAULT_STEP", "7"))
     matrix = list(cells(forks, servers[version], step, homes / f"measured-{next(NUMBERS)}"))
     quick = matrix if campaign.whole else [cell for cell in matrix if cell.fate != "stays silent"]
-    told, violations = run_cells(forks, servers[version], campaign.pick(quick, SAMPLE), homes)
-    record_testsuite_property(f"faults-{version}", f"every {step} bytes: {told}")
-    print(f"every {step} bytes: {told}")  # noqa: T201 - the number of cells belongs into the report
-    assert not violations, told + "\n" + "\n".join(violations[:20])
+    summary, violations = run_cells(forks, servers[version], campaign.pick(quick, SAMPLE), homes)
+    record_testsuite_property(f"faults-{version}", f"every {step} bytes: {summary}")
+    print(f"every {step} bytes: {summary}")  # noqa: T201 - the number of cells is part of the report
+    assert not violations, summary + "\n" + "\n".join(violations[:20])
     assert len(matrix) > 20_000 / step
 
 
 def run_cells(forks: Forks, server: StandIn, matrix: list[Cell], homes: Path) -> tuple[str, list[str]]:
-    """A line about all cells, and each violation with the whole log of its cell."""
+    """Run all cells; return a summary, and each violation with the log of its cell."""
     with ThreadPoolExecutor(32) as slow, ThreadPoolExecutor(8) as fast:
 
-        def begin(cell: Cell) -> tuple[Cell, Future[Tried]]:
-            pool = slow if honest(cell) & ENDS_BY_WAITING else fast
+        def begin(cell: Cell) -> tuple[Cell, Future[Attempt]]:
+            pool = slow if expected_codes(cell) & CODES_AT_THE_DEADLINE else fast
             home = homes / f"{server.version}-{next(NUMBERS):05}"
             return cell, pool.submit(run_cell, forks, server, cell, home)
 
         futures = [begin(cell) for cell in matrix]
-        tried = [(cell, future.result()) for cell, future in futures]
+        attempt = [(cell, future.result()) for cell, future in futures]
     runs = Counter(run.inputs.get("cell") for run in server.runs)
     arrived = Counter(
         one.body["inputs"].get("cell")
@@ -231,15 +239,15 @@ def run_cells(forks: Forks, server: StandIn, matrix: list[Cell], homes: Path) ->
     )
     violations = [
         f"{cell}: {violation}\n{one.log}"
-        for cell, one in tried
+        for cell, one in attempt
         if (violation := violation_of(cell, one, arrived=arrived[one.name], runs=runs[one.name]))
     ]
-    again = sum(one.tries > 1 for _, one in tried)
-    told = f"{server.version}, {len(matrix)} cells, {len(violations)} violations ({again} tried again)"
-    return told, violations
+    again = sum(one.tries > 1 for _, one in attempt)
+    summary = f"{server.version}, {len(matrix)} cells, {len(violations)} violations ({again} tried again)"
+    return summary, violations
 
 
-def test_proxy_cuts_the_post_whichever_connection_comes_first(servers: dict[str, StandIn]) -> None:
+def test_proxy_cuts_the_post_on_any_connection(servers: dict[str, StandIn]) -> None:
     with CuttingProxy(port_of(servers["1.14.2"]), Cut(True, 20, Fault.FIN)) as proxy:
         look = requests.get(f"{proxy.base_url}/workflows/logs", timeout=20)
         with pytest.raises(requests.ConnectionError):
@@ -249,12 +257,12 @@ def test_proxy_cuts_the_post_whichever_connection_comes_first(servers: dict[str,
         assert proxy.seen[0].endswith(", passed")
 
 
-# After a stall the first look comes after 15 s.
+# After a stall the first poll is after 15 s.
 @pytest.mark.parametrize(
     "fault", [Fault.FIN, Fault.RST, Fault.HTML, pytest.param(Fault.STALL, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("position", [0, 300, 700])
-def test_exit_code_of_a_process_that_begins_with_its_imports_is_honest(
+def test_exit_code_of_a_new_process_is_true(
     dify_job: Command, servers: dict[str, StandIn], fault: Fault, position: int, tmp_path: Path
 ) -> None:
     server = servers["1.14.2"]

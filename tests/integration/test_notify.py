@@ -1,4 +1,4 @@
-"""Everybody whom a job names is told of every end exactly once, and whatever they do changes nothing."""
+"""Notifications: each receiver gets every end of a run exactly once, and cannot change the outcome."""
 
 import contextlib
 import fcntl
@@ -36,7 +36,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Job:
-    """A job `daily` that tells the receiver of everything."""
+    """A job `daily` that notifies the receiver of every event."""
 
     def __init__(self, command: Command, receiver: Receiver, base_url: str) -> None:
         self.command = command
@@ -47,14 +47,14 @@ class Job:
         lists = {
             name: receiver.urls(self.secrets / name, name) for name in ("failure", "success", "recovery")
         }
-        self.told = "".join(f'on_{name} = ["{value}"]\n' for name, value in lists.items())
+        self.notify = "".join(f'on_{name} = ["{value}"]\n' for name, value in lists.items())
         self.configure(base_url)
 
     def configure(self, base_url: str, notify: str | None = None, more: str = "") -> None:
-        told = f'healthchecks = "{self.receiver.check}"\n{self.told}' if notify is None else notify
+        settings = f'healthchecks = "{self.receiver.check}"\n{self.notify}' if notify is None else notify
         self.path.write_text(
             f'[jobs.daily]\nbase_url = "{base_url}"\napi_key_env = "KEY"\nretry = {{ attempts = 1 }}\n'
-            f"{more}\n[jobs.daily.notify]\n{told}"
+            f"{more}\n[jobs.daily.notify]\n{settings}"
         )
 
     def start(self, *args: str, key: str = KEY, **settings: Any) -> Any:
@@ -117,7 +117,7 @@ def by_expectation(job: Job) -> Ran:
 
 
 BROKEN = answer(500, b"oops")
-# code: how a process comes to it, and whether it was the run's turn, so that a start ping came before
+# exit code: function that ends a run with it, and whether a start ping was sent before
 ENDS = {
     0: (lambda job, _: job(), True),
     64: (lambda job, _: job("-i", "novalue"), False),
@@ -147,21 +147,23 @@ ENDS = {
 }
 
 
-def test_the_table_below_has_every_code() -> None:
+def test_table_of_ends_has_every_exit_code() -> None:
     assert set(ENDS) == {row.code for row in TABLE}
 
 
 @pytest.mark.parametrize("code", ENDS)
-def test_every_end_is_told_once_to_each(job: Job, server: StandIn, receiver: Receiver, code: int) -> None:
-    come_to, had_its_turn = ENDS[code]
-    ran = come_to(job, server)  # type: ignore[no-untyped-call] # lambdas of a table
+def test_every_end_is_reported_once_to_each_receiver(
+    job: Job, server: StandIn, receiver: Receiver, code: int
+) -> None:
+    end_by, had_started = ENDS[code]
+    ran = end_by(job, server)  # type: ignore[no-untyped-call] # lambdas in a table
     assert ran.code == code, ran.stderr
-    assert [ping.what for ping in receiver.pings] == ["start"] * had_its_turn + [str(code)]
+    assert [ping.what for ping in receiver.pings] == ["start"] * had_started + [str(code)]
     assert len({ping.rid for ping in receiver.pings}) == 1
     assert ran.result["message"] in receiver.ends[0].body
     occasion = "success" if code == 0 else "failure"
     assert [name for name, _ in receiver.hooks] == [occasion]
-    [message] = receiver.told(occasion)
+    [message] = receiver.messages(occasion)
     assert ran.result["message"] in message["message"]
     assert ran.result["outcome"] in message["title"] or code == 0
     assert message["type"] == occasion
@@ -170,16 +172,14 @@ def test_every_end_is_told_once_to_each(job: Job, server: StandIn, receiver: Rec
     assert "warning" not in ran.stderr, "the notifications went well"
 
 
-def test_a_skip_is_nobodys_news(job: Job, receiver: Receiver) -> None:
+def test_skipped_run_is_not_reported(job: Job, receiver: Receiver) -> None:
     ran = by_lock(job, "--overlap", "skip")
     assert (ran.code, ran.result["outcome"]) == (0, "skipped")
     assert not receiver.pings
     assert not receiver.hooks
 
 
-def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
-    job: Job, receiver: Receiver
-) -> None:
+def test_recovery_is_the_first_success_after_failures_despite_skips(job: Job, receiver: Receiver) -> None:
     job()
     for _ in range(2):
         job(key="app-fails")
@@ -191,11 +191,11 @@ def test_a_recovery_is_the_first_success_after_failures_whatever_was_skipped(
     ] or [name for name, _ in receiver.hooks] == [
         "success", "failure", "failure", "success", "recovery", "success",
     ]  # fmt: skip
-    [recovery] = receiver.told("recovery")
+    [recovery] = receiver.messages("recovery")
     assert "succeeded after 2 failures" in recovery["title"]
 
 
-def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job) -> None:
+def test_crash_in_notifications_does_not_change_the_result(job: Job) -> None:
     (job.command.home / "sitecustomize.py").write_text(
         "import dify_job.run.notifications as n\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
@@ -206,25 +206,25 @@ def test_a_fault_of_ours_in_telling_leaves_the_run_and_its_result_alone(job: Job
     assert ran.stderr.count("no notification was sent: RuntimeError") == 2
 
 
-def test_without_state_a_recovery_cannot_be_known_and_that_is_said(job: Job, server: StandIn) -> None:
+def test_on_recovery_without_state_is_a_warning(job: Job, server: StandIn) -> None:
     job.configure(server.base_url, more='state = "none"')
     assert "on_recovery has no effect" in job().stderr
 
 
-def test_one_address_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: Receiver) -> None:
+def test_url_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: Receiver) -> None:
     both = receiver.urls(job.secrets / "both", "one")
     job.configure(
         server.base_url, f'on_failure = ["{both}"]\non_success = ["{both}"]\non_recovery = ["{both}"]\n'
     )
     job(key="app-fails")
     job()
-    titles = [message["title"] for message in receiver.told("one")]
+    titles = [message["title"] for message in receiver.messages("one")]
     assert len(titles) == 2
     assert "succeeded after a failure" in titles[1]
 
 
 @pytest.mark.parametrize("base", ["{}/", "{}?create=1", "{}/?create=1"])
-def test_a_ping_address_with_slash_or_query(job: Job, server: StandIn, receiver: Receiver, base: str) -> None:
+def test_ping_url_can_have_slash_or_query(job: Job, server: StandIn, receiver: Receiver, base: str) -> None:
     job.configure(server.base_url, f'healthchecks = "{base.format(receiver.check)}"\n')
     assert job().code == 0
     assert [ping.what for ping in receiver.pings] == ["start", "0"]
@@ -232,7 +232,7 @@ def test_a_ping_address_with_slash_or_query(job: Job, server: StandIn, receiver:
     assert [ping.query for ping in receiver.pings] == [query, query]
 
 
-def test_the_body_of_a_ping_is_bounded_redacted_and_has_the_last_lines(
+def test_body_of_a_ping_has_the_last_log_lines_limited_and_redacted(
     job: Job, server: StandIn, receiver: Receiver
 ) -> None:
     long = "x" * 9_000 + f" {KEY} " + "y" * 9_000
@@ -252,7 +252,7 @@ def test_the_body_of_a_ping_is_bounded_redacted_and_has_the_last_lines(
 @pytest.mark.parametrize(
     ("manner", "key", "code"), [("silent", KEY, 0), ("trickle", "app-fails", 80), ("broken", "app-fails", 80)]
 )
-def test_a_bad_receiver_is_a_warning_within_ten_seconds(
+def test_failing_receiver_is_a_warning_within_ten_seconds(
     job: Job, receiver: Receiver, manner: str, key: str, code: int
 ) -> None:
     receiver.manner = manner
@@ -267,8 +267,8 @@ def test_a_bad_receiver_is_a_warning_within_ten_seconds(
     assert "s3cret" not in ran.stderr
 
 
-def test_no_receiver_at_all_is_a_warning(job: Job, receiver: Receiver, server: StandIn) -> None:
-    job.configure(server.base_url, f'healthchecks = "http://127.0.0.1:1/{receiver.CHECK}"\n{job.told}')
+def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server: StandIn) -> None:
+    job.configure(server.base_url, f'healthchecks = "http://127.0.0.1:1/{receiver.CHECK}"\n{job.notify}')
     receiver.__exit__()
     ran = job()
     assert ran.code == 0
@@ -276,7 +276,7 @@ def test_no_receiver_at_all_is_a_warning(job: Job, receiver: Receiver, server: S
     assert "apprise could not deliver it" in ran.stderr
 
 
-def test_after_sigterm_with_a_silent_receiver_it_leaves_in_time(
+def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
     job: Job, receiver: Receiver, server: StandIn
 ) -> None:
     receiver.manner = "silent"
@@ -284,16 +284,16 @@ def test_after_sigterm_with_a_silent_receiver_it_leaves_in_time(
     began = time.monotonic()
     ran = job.command.signal_when(process, lambda: server.runs and receiver.pings)
     assert ran.code == 143
-    assert time.monotonic() - began < 30, "less than TimeoutStopSec= with what the stop takes"
+    assert time.monotonic() - began < 30, "within TimeoutStopSec=, including the stop of the run"
 
 
-def test_a_second_signal_leaves_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
+def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
     receiver.manner = "silent"
     process = job.start(key="app-slow")
     wait_until(lambda: server.runs and receiver.pings)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
-    assert process.stdout.readline(), "the result comes before anybody is told"
+    assert process.stdout.readline(), "the result is printed before notifications are sent"
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate()
@@ -301,7 +301,7 @@ def test_a_second_signal_leaves_at_once(job: Job, receiver: Receiver, server: St
     assert process.returncode == 143
 
 
-def test_the_lock_is_free_while_others_are_told(job: Job, receiver: Receiver) -> None:
+def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> None:
     receiver.manner = "silent"
     process = job.start()
     wait_until((job.command.home / "state/last.json").exists)
@@ -321,7 +321,7 @@ def test_the_lock_is_free_while_others_are_told(job: Job, receiver: Receiver) ->
         (lambda path: path.write_text("nonsense://x/y\n"), "not a URL that apprise knows"),
     ],
 )
-def test_a_bad_file_of_addresses_is_a_warning(job: Job, receiver: Receiver, fault: Any, words: str) -> None:
+def test_invalid_url_file_is_a_warning(job: Job, receiver: Receiver, fault: Any, words: str) -> None:
     fault(job.secrets / "success")
     ran = job()
     assert ran.code == 0
@@ -329,27 +329,25 @@ def test_a_bad_file_of_addresses_is_a_warning(job: Job, receiver: Receiver, faul
     assert [ping.what for ping in receiver.pings] == ["start", "0"]
 
 
-def test_without_apprise_a_warning_names_the_extra(job: Job) -> None:
+def test_missing_apprise_is_a_warning_with_the_extra_to_install(job: Job) -> None:
     (job.command.home / "apprise.py").write_text("raise ImportError('not here')\n")
     ran = job(env={"PYTHONPATH": str(job.command.home)})
     assert ran.code == 0
     assert "pip install apprise" in ran.stderr
 
 
-def test_a_credential_of_the_unit_is_read_instead_of_the_file(
-    job: Job, receiver: Receiver, tmp_path: Path
-) -> None:
+def test_credential_of_the_unit_replaces_the_url_file(job: Job, receiver: Receiver, tmp_path: Path) -> None:
     file = job.secrets / "success"
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     file.rename(credentials / url_credential(file))
-    (credentials / url_credential(file)).chmod(0o444)  # as systemd's are for the unit's user
+    (credentials / url_credential(file)).chmod(0o444)  # the mode of credentials for the unit's user
     ran = job(env={"CREDENTIALS_DIRECTORY": str(credentials)})
     assert ran.code == 0, ran.stderr
-    assert len(receiver.told("success")) == 1
+    assert len(receiver.messages("success")) == 1
 
 
-def test_an_address_in_the_config_is_refused_and_not_repeated(job: Job, server: StandIn) -> None:
+def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: StandIn) -> None:
     job.configure(server.base_url, 'on_failure = ["mailto://me:s3cret@example.com"]\n')
     ran = job()
     assert ran.code == 78
@@ -357,18 +355,18 @@ def test_an_address_in_the_config_is_refused_and_not_repeated(job: Job, server: 
     assert "s3cret" not in ran.stdout + ran.stderr
 
 
-@pytest.mark.filterwarnings("default")  # apprise is imported here, and its warnings are its own
-def test_a_python_program_tells_as_well(
+@pytest.mark.filterwarnings("default")  # imports apprise, which emits warnings
+def test_python_api_sends_notifications(
     job: Job, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY", "app-fails")
     monkeypatch.setenv("STATE_DIRECTORY", str(job.command.home / "state"))
     assert run_workflow("daily", config=job.path).exit_code == 80
     assert [ping.what for ping in receiver.pings] == ["start", "80"]
-    assert len(receiver.told("failure")) == 1
+    assert len(receiver.messages("failure")) == 1
 
 
-def test_a_name_look_up_that_hangs_is_bounded(job: Job, server: StandIn) -> None:
+def test_hanging_name_resolution_is_limited(job: Job, server: StandIn) -> None:
     (job.command.home / "sitecustomize.py").write_text(
         "import socket, time\nreal = socket.getaddrinfo\n"
         "def slow(host, *a, **k):\n"
@@ -389,7 +387,7 @@ INVOCATION = "0123456789abcdef0123456789abcdef"
 
 @pytest.mark.parametrize("handler", [True, False])
 @pytest.mark.parametrize(("key", "code"), [("app-off", 78), ("app-fails", 80)])
-def test_a_unit_with_a_handler_leaves_some_ends_to_it(
+def test_unit_with_a_failure_handler_leaves_some_ends_to_it(
     job: Job, receiver: Receiver, key: str, code: int, handler: bool
 ) -> None:
     units = job.command.home / ".config/systemd/user"
@@ -398,25 +396,25 @@ def test_a_unit_with_a_handler_leaves_some_ends_to_it(
         (units / failure_unit_name("daily")).touch()
     ran = job("--scheduled", "--log-format", "json", key=key, env={"INVOCATION_ID": INVOCATION})
     assert ran.code == code
-    left = handler and code == 78
-    assert [ping.what for ping in receiver.pings] == ["start"] + [str(code)] * (not left)
-    assert len(receiver.told("failure")) == (not left)
-    if handler:  # who knows the run by its invocation
+    left_to_handler = handler and code == 78
+    assert [ping.what for ping in receiver.pings] == ["start"] + [str(code)] * (not left_to_handler)
+    assert len(receiver.messages("failure")) == (not left_to_handler)
+    if handler:  # which identifies the run by its invocation ID
         assert {ping.rid for ping in receiver.pings} == {str(UUID(INVOCATION))}
 
 
-def test_by_hand_in_a_session_that_a_unit_began_all_is_told(job: Job, receiver: Receiver) -> None:
+def test_manual_run_in_a_session_started_by_a_unit_reports_every_end(job: Job, receiver: Receiver) -> None:
     job(key="app-off", env={"INVOCATION_ID": INVOCATION})
     job(key="app-off", env={"INVOCATION_ID": INVOCATION})
     assert [ping.what for ping in receiver.pings] == ["start", "78", "start", "78"]
     assert len({ping.rid for ping in receiver.pings}) == 2
 
 
-# The handler of a unit: what `OnFailure=` calls
+# The failure handler of a unit, started by `OnFailure=`
 
 
 def monitored(result: str, code: str, status: str) -> dict[str, str]:
-    """The variables of systemd 251 and newer."""
+    """Return the MONITOR_ variables of systemd 251 and newer."""
     return {
         "MONITOR_SERVICE_RESULT": result,
         "MONITOR_EXIT_CODE": code,
@@ -448,23 +446,23 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> Ran:
         ("exit-code", "exited", "78", "78", "invalid configuration, key file"),
     ],
 )
-def test_the_handler_tells_keeps_and_counts_what_the_run_could_not(
+def test_handler_reports_records_and_counts_ends_that_the_run_could_not_report(
     job: Job, receiver: Receiver, result: str, code: str, status: str, ping: str, words: str
 ) -> None:
     ran = handle(job, monitored(result, code, status))
     assert ran.code == 0, ran.stderr
-    [told] = receiver.pings
-    assert (told.what, told.rid) == (ping, str(UUID(INVOCATION)))
-    assert words in told.body
-    [message] = receiver.told("failure")
+    [sent] = receiver.pings
+    assert (sent.what, sent.rid) == (ping, str(UUID(INVOCATION)))
+    assert words in sent.body
+    [message] = receiver.messages("failure")
     assert words in message["message"]
     history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
     assert [words in run["message"] for run in history["runs"]] == [True]
     assert job().code == 0
-    assert "succeeded after a failure" in receiver.told("recovery")[0]["title"]
+    assert "succeeded after a failure" in receiver.messages("recovery")[0]["title"]
 
 
-def test_the_run_tells_all_but_three_ends_of_the_table_and_nothing_beside_it() -> None:
+def test_run_reports_all_exit_codes_but_three() -> None:
     assert {code for code in range(256) if is_notified_by_run(code)} == {row.code for row in TABLE} - {
         64,
         70,
@@ -473,7 +471,7 @@ def test_the_run_tells_all_but_three_ends_of_the_table_and_nothing_beside_it() -
 
 
 @pytest.mark.parametrize(("result", "code"), [("exit-code", 80), ("timeout", 143), ("oom-kill", 0)])
-def test_the_handler_is_silent_where_the_run_has_told(
+def test_handler_reports_nothing_that_the_run_reported(
     job: Job, receiver: Receiver, code: int, result: str
 ) -> None:
     assert handle(job, monitored(result, "exited", str(code))).code == 0
@@ -482,7 +480,7 @@ def test_the_handler_is_silent_where_the_run_has_told(
     assert not (job.command.home / "state").exists()
 
 
-def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -> None:
+def test_handler_reports_the_recorded_result_of_the_run(job: Job, receiver: Receiver) -> None:
     units = job.command.home / ".config/systemd/user"
     units.mkdir(parents=True)
     (units / failure_unit_name("daily")).touch()
@@ -490,7 +488,7 @@ def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -
     handle(job, monitored("exit-code", "exited", "78"))
     assert [ping.what for ping in receiver.pings] == ["start", "78"]
     assert "switched off" in receiver.ends[0].body
-    assert len(receiver.told("failure")) == 1
+    assert len(receiver.messages("failure")) == 1
     history = job.command("history", "daily", "--json", env={"DIFY_JOB_CONFIG": str(job.path)}).result
     assert len(history["runs"]) == 1
 
@@ -498,7 +496,7 @@ def test_the_handler_tells_what_the_run_has_kept(job: Job, receiver: Receiver) -
 @pytest.mark.parametrize(
     ("key", "pings"), [("app-fails", ["start", "80"]), (KEY, ["start", "0", "fail"]), (None, ["fail"])]
 )
-def test_where_no_manager_can_be_asked_the_runs_own_record_decides(
+def test_record_of_the_run_decides_if_no_manager_can_be_queried(
     job: Job, receiver: Receiver, key: str | None, pings: list[str]
 ) -> None:
     if key is not None:
@@ -506,12 +504,10 @@ def test_where_no_manager_can_be_asked_the_runs_own_record_decides(
     ran = handle(job, {"PATH": "/nonexistent"})
     assert ran.code == 0, ran.stderr
     assert [ping.what for ping in receiver.pings] == pings
-    assert len(receiver.told("failure")) == 1
+    assert len(receiver.messages("failure")) == 1
 
 
-def test_a_run_that_was_killed_is_told_with_its_id_and_may_go_on(
-    job: Job, receiver: Receiver, server: StandIn
-) -> None:
+def test_killed_run_is_reported_with_its_id(job: Job, receiver: Receiver, server: StandIn) -> None:
     process = job.start(key="app-slow")
     in_flight = job.command.home / "state" / "in-flight.json"
     wait_until(lambda: server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text())
@@ -524,38 +520,38 @@ def test_a_run_that_was_killed_is_told_with_its_id_and_may_go_on(
 
 
 @pytest.mark.parametrize("broken", ["[jobs.daily\n", "[jobs.daily]\nnonsense = 1\n", None])
-def test_with_a_broken_configuration_those_are_told_whom_install_found(
+def test_broken_configuration_is_reported_to_the_installed_receivers(
     job: Job, receiver: Receiver, broken: str | None
 ) -> None:
     if broken is None:
         job.path.unlink()
     else:
         job.path.write_text(broken)
-    told = {
+    receivers = {
         "healthchecks": receiver.check,
         "on_failure": [f"apprise-url-from-file:{job.secrets / 'failure'}"],
     }
-    ran = handle(job, monitored("exit-code", "exited", "78") | {"DIFY_JOB_NOTIFY": json.dumps(told)})
+    ran = handle(job, monitored("exit-code", "exited", "78") | {"DIFY_JOB_NOTIFY": json.dumps(receivers)})
     assert ran.code == 0, ran.stderr
     assert [ping.what for ping in receiver.pings] == ["78"]
-    assert str(job.path) in receiver.told("failure")[0]["message"]
+    assert str(job.path) in receiver.messages("failure")[0]["message"]
 
 
-# Trying it out
+# Test messages
 
 
-def test_a_test_message_reaches_every_address_once_and_changes_nothing(job: Job, receiver: Receiver) -> None:
+def test_notify_command_sends_one_test_message_per_receiver(job: Job, receiver: Receiver) -> None:
     ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
     assert ran.code == 0, ran.stdout + ran.stderr
     assert [ping.what for ping in receiver.pings] == ["log"]
     assert sorted(name for name, _ in receiver.hooks) == ["failure", "recovery", "success"]
-    assert "a test message" in receiver.told("failure")[0]["message"]
+    assert "a test message" in receiver.messages("failure")[0]["message"]
     assert ran.stdout.count(": ok\n") == 4
     assert not (job.command.home / "state").exists()
 
 
-def test_a_test_message_says_what_does_not_work(job: Job, receiver: Receiver, server: StandIn) -> None:
-    job.configure(server.base_url, f'healthchecks = "http://{receiver.address}/ping/unknown"\n{job.told}')
+def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, server: StandIn) -> None:
+    job.configure(server.base_url, f'healthchecks = "http://{receiver.address}/ping/unknown"\n{job.notify}')
     (job.secrets / "success").write_text(f"json://{receiver.address}/hook/success\njson://127.0.0.1:1/x\n")
     ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
     assert ran.code == 1
@@ -566,7 +562,7 @@ def test_a_test_message_says_what_does_not_work(job: Job, receiver: Receiver, se
     assert job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)}).code == 78
 
 
-# Figures
+# Metrics
 
 
 @pytest.fixture
@@ -576,15 +572,15 @@ def textfile(job: Job, server: StandIn) -> Path:
     return path
 
 
-def figures(path: Path) -> dict[str, float]:
+def metrics_of(path: Path) -> dict[str, float]:
     families = text_string_to_metric_families(path.read_text())
     return {sample.name.removeprefix("dify_job_"): sample.value for one in families for sample in one.samples}
 
 
-def test_each_run_leaves_its_figures_for_prometheus(job: Job, textfile: Path) -> None:
+def test_run_writes_prometheus_metrics(job: Job, textfile: Path) -> None:
     before = time.time()
     job()
-    good = figures(textfile)
+    good = metrics_of(textfile)
     assert textfile.stat().st_mode & 0o777 == 0o644
     assert before - 1 < good["last_run_timestamp_seconds"] < time.time()
     assert good["last_success_timestamp_seconds"] == good["last_run_timestamp_seconds"]
@@ -593,14 +589,14 @@ def test_each_run_leaves_its_figures_for_prometheus(job: Job, textfile: Path) ->
     assert "last_run_tokens" in good
     job(key="app-fails")
     job(key="app-wrong")
-    bad = figures(textfile)
+    bad = metrics_of(textfile)
     assert (bad["last_run_success"], bad["last_run_exit_code"], bad["failures_in_a_row"]) == (0, 77, 2)
     assert bad["last_success_timestamp_seconds"] == good["last_success_timestamp_seconds"]
     assert 'outcome="denied"' in textfile.read_text()
     assert [path.name for path in textfile.parent.glob("*.prom*")] == ["daily.prom"]
 
 
-def test_figures_that_cannot_be_written_are_a_warning(job: Job, server: StandIn) -> None:
+def test_failed_write_of_metrics_is_a_warning(job: Job, server: StandIn) -> None:
     job.configure(server.base_url, "", 'metrics = { textfile = "/dev/null/daily.prom" }')
     ran = job()
     assert ran.code == 0
@@ -608,7 +604,7 @@ def test_figures_that_cannot_be_written_are_a_warning(job: Job, server: StandIn)
 
 
 @given(st.text(), st.text())
-def test_any_label_comes_back_from_the_parser(outcome: str, run_id: str) -> None:
+def test_any_label_value_survives_the_text_format(outcome: str, run_id: str) -> None:
     run = RunRecord(call_time="", outcome=outcome, exit_code=None, message="", run_id=run_id)
     text = "".join(exposition("daily", run, Summary()))
     samples = [sample for one in text_string_to_metric_families(text) for sample in one.samples]

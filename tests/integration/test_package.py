@@ -101,7 +101,7 @@ def test_run_in_progress_needs_no_file_that_an_upgrade_replaces(server: StandIn,
     assert '"warning"' not in stderr
 
 
-def test_the_debian_package_has_the_wheel_of_this_checkout_and_no_other(tmp_path: Path) -> None:
+def test_debian_package_has_the_wheel_of_this_checkout_and_no_other(tmp_path: Path) -> None:
     stray = tmp_path / "dify_job-9.9.9-py3-none-any.whl"
     with zipfile.ZipFile(stray, "w") as archive:
         archive.writestr("dify_job/__init__.py", "stray = True")

@@ -1,4 +1,4 @@
-"""Runs that wait in Dify's queue (1.13 and newer), and streams that say of a run what its record does not."""
+"""Runs in Dify's queue (since 1.13), and streams that contradict run detail."""
 
 import json
 import signal
@@ -47,7 +47,7 @@ def history(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home / "state/history.jsonl").read_text().splitlines()]
 
 
-def configured(home: Path, server: StandIn | Scripted, more: str = "") -> dict[str, str]:
+def write_config(home: Path, server: StandIn | Scripted, more: str = "") -> dict[str, str]:
     file = home / "c.toml"
     file.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{more}\n')
     return {"K": KEY, "DIFY_JOB_CONFIG": str(file)}
@@ -74,7 +74,7 @@ def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, ser
     assert not any("its process ended" in entry["message"] for entry in history(dify_job.home))
 
 
-def test_run_queued_at_kill_9_blocks_the_next_start(dify_job: Command, server: StandIn) -> None:
+def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command, server: StandIn) -> None:
     server.engine.worker.clear()
     env = environ(server, "app-two-seconds")
     first = dify_job.start("run", env=env)
@@ -90,11 +90,11 @@ def test_run_queued_at_kill_9_blocks_the_next_start(dify_job: Command, server: S
     assert not server.runs[0].finished_at or server.runs[0].finished_at <= server.runs[1].created_at + 1
 
 
-def test_queued_run_is_given_up_after_its_deadline_and_queue_time(dify_job: Command, server: StandIn) -> None:
+def test_queued_run_is_abandoned_after_deadline_and_queue_time(dify_job: Command, server: StandIn) -> None:
     server.engine.worker.clear()
-    env = configured(dify_job.home, server, 'timeout = "2s"\nqueue_time = "1s"')
+    env = write_config(dify_job.home, server, 'timeout = "2s"\nqueue_time = "1s"')
     assert dify_job("run", env=env).code == 74
-    server.engine.worker = threading.Event()  # the first run is lost with its queue
+    server.engine.worker = threading.Event()  # the queue with the first run is lost
     server.engine.worker.set()
     second = dify_job("run", "--overlap", "wait", "--timeout", "20s", env=env)
     assert second.code == 0, second.stderr
@@ -102,9 +102,9 @@ def test_queued_run_is_given_up_after_its_deadline_and_queue_time(dify_job: Comm
     assert entry["workflow_run_id"] is None
 
 
-def test_run_with_a_fixed_end_user_blocks_as_long_as_it_may_go_on(dify_job: Command, server: StandIn) -> None:
+def test_run_with_a_fixed_end_user_blocks_until_its_longest_end(dify_job: Command, server: StandIn) -> None:
     server.engine.worker.clear()
-    env = configured(dify_job.home, server, 'timeout = "2s"\nend_user = "me"')
+    env = write_config(dify_job.home, server, 'timeout = "2s"\nend_user = "me"')
     assert dify_job("run", env=env).code == 74
     assert dify_job("run", env=env).code == 75
     assert posts(server) == 1
@@ -121,7 +121,7 @@ def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_signal_to_a_queued_run_says_that_it_may_begin_later(
+def test_signal_to_a_queued_run_reports_that_it_may_still_start(
     dify_job: Command, server: StandIn, signum: int
 ) -> None:
     server.engine.worker.clear()
@@ -137,9 +137,7 @@ def test_signal_to_a_queued_run_says_that_it_may_begin_later(
     assert dify_job("run", env=environ(server)).code == 75
 
 
-def test_stream_that_ends_while_the_run_is_queued_is_followed_by_a_search(
-    dify_job: Command, server: StandIn
-) -> None:
+def test_run_is_searched_for_after_its_stream_ended_in_the_queue(dify_job: Command, server: StandIn) -> None:
     server.engine.worker.clear()
     server.engine.queue_limit = 0.5
     process = dify_job.start("run", "--timeout", "60s", env=environ(server))
@@ -151,11 +149,11 @@ def test_stream_that_ends_while_the_run_is_queued_is_followed_by_a_search(
     assert json.loads(stdout)["response_data"]["workflow_run_id"] == server.runs[0].run_id
 
 
-# What a stream says of a run, and its record does not
+# Streams that contradict run detail
 
 
 def failed(error: str, *, task_id: str = RUN_ID, **more: Any) -> list[dict[str, Any]]:
-    """A run that the stream says has failed, and that nobody created."""
+    """Return the events of a failed run that does not exist."""
     ids = {"task_id": task_id, "workflow_run_id": RUN_ID}
     end = {"outputs": None, "created_by": {}, "total_steps": 0, "elapsed_time": 0.0, **more}
     return [
@@ -182,7 +180,7 @@ NODE = {
     ],
 )
 @pytest.mark.parametrize("creator", [{}, None, {"id": None, "user": None}])
-def test_run_that_does_not_exist_was_refused(
+def test_failed_run_that_does_not_exist_is_a_rejection(
     dify_job: Command, error: str, code: int, creator: object
 ) -> None:
     events = failed(error, created_by=creator)
@@ -195,7 +193,7 @@ def test_run_that_does_not_exist_was_refused(
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "stopped", "partial-succeeded"])
-def test_false_failure_of_a_live_run_is_looked_up_until_it_has_ended(dify_job: Command, end: str) -> None:
+def test_false_failure_event_is_checked_until_the_run_has_ended(dify_job: Command, end: str) -> None:
     events = [STARTED, NODE, failed("Timeout reading from 127.0.0.1:6379", task_id=TASK_ID)[1]]
     running = answer(200, run_of("running"), version="1.16.1")
     with Scripted(
@@ -208,7 +206,7 @@ def test_false_failure_of_a_live_run_is_looked_up_until_it_has_ended(dify_job: C
     assert ran.code == code, ran.stderr
 
 
-def test_failure_of_a_joined_stream_is_not_taken_at_its_word_either(dify_job: Command) -> None:
+def test_false_failure_event_of_a_joined_stream_is_checked(dify_job: Command) -> None:
     with Scripted(
         post=stream(STARTED, version="1.16.1"),
         events=stream(STARTED, NODE, failed("lost", task_id=TASK_ID)[1]),
@@ -218,7 +216,7 @@ def test_failure_of_a_joined_stream_is_not_taken_at_its_word_either(dify_job: Co
     assert ran.code == 0, ran.stderr
 
 
-def test_failure_with_a_creator_stands(dify_job: Command) -> None:
+def test_failure_event_with_a_creator_is_final(dify_job: Command) -> None:
     end = finished("failed", error="boom", created_by={"id": "x", "user": "u"})
     with Scripted(post=stream(STARTED, end, version="1.16.1")) as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
@@ -226,7 +224,7 @@ def test_failure_with_a_creator_stands(dify_job: Command) -> None:
         assert server.count("detail") == 0
 
 
-def test_doubtful_failure_that_cannot_be_looked_up_is_unknown(dify_job: Command) -> None:
+def test_doubtful_failure_event_without_run_detail_is_unknown(dify_job: Command) -> None:
     events = [STARTED, NODE, failed("lost", task_id=TASK_ID)[1]]
     with Scripted(
         post=stream(*events, version="1.16.1"),
@@ -243,7 +241,7 @@ def test_doubtful_failure_that_cannot_be_looked_up_is_unknown(dify_job: Command)
 # Records
 
 
-def test_unreadable_log_is_no_empty_one(dify_job: Command) -> None:
+def test_unreadable_log_is_not_treated_as_empty(dify_job: Command) -> None:
     fault = answer(500, {"code": "unknown", "message": "no", "status": 500})
     with Scripted(post=stream(PING, version="1.16.1"), logs=fault) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
@@ -253,7 +251,7 @@ def test_unreadable_log_is_no_empty_one(dify_job: Command) -> None:
     assert "does not show" not in ran.result["message"]
 
 
-def test_search_for_a_queued_run_goes_on_with_pauses(dify_job: Command) -> None:
+def test_search_for_a_queued_run_has_pauses(dify_job: Command) -> None:
     dify_job.limits |= {"search": 0.1, "recovery_polls": (0.05, 0.2)}
     with Scripted(post=stream(PING, version="1.16.1")) as server:
         ran = dify_job("run", "--timeout", "2s", env=environ_of(server))
@@ -262,7 +260,7 @@ def test_search_for_a_queued_run_goes_on_with_pauses(dify_job: Command) -> None:
 
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_run_of_an_unknown_status_with_an_end_has_ended(dify_job: Command, mode: str) -> None:
+def test_run_with_unknown_status_and_finish_time_has_ended(dify_job: Command, mode: str) -> None:
     ended = answer(200, run_of("cancelled", finished_at=1795740823), version="1.16.1")
     lost = stream(STARTED, version="1.16.1") if mode == "streaming" else answer(502, b"<html>")
     with Scripted(post=lost, detail=ended, logs=answer(200, logs("cancelled")), events=NOT_FOUND) as server:
@@ -273,7 +271,7 @@ def test_run_of_an_unknown_status_with_an_end_has_ended(dify_job: Command, mode:
 
 
 @pytest.mark.parametrize("logs_answer", ["hold", "slow"])
-def test_deadline_used_up_by_an_earlier_run_is_said(
+def test_deadline_spent_on_an_earlier_run_is_reported(
     dify_job: Command, server: StandIn, logs_answer: str
 ) -> None:
     server.engine.worker.clear()
@@ -292,7 +290,7 @@ def environ_of(server: Scripted) -> dict[str, str]:
     return {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
 
 
-def test_app_with_a_limit_of_one_is_told_to_block(dify_job: Command) -> None:
+def test_hint_for_an_app_limit_of_one_is_blocking_mode(dify_job: Command) -> None:
     body = {
         "code": "invalid_param",
         "message": "Too many requests. Please try again later. The current maximum concurrent requests "

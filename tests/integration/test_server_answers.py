@@ -1,6 +1,6 @@
-"""`dify-job run` against a server that gives the answers that real servers and gateways gave.
+"""`dify-job run` with responses of real servers and gateways.
 
-The GitHub issues of langgenius/dify that report them are named in the tests.
+Tests name the GitHub issues of langgenius/dify that report the response.
 """
 
 import json
@@ -41,7 +41,7 @@ def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
 
 @pytest.mark.parametrize("status", [408, 499, 502, 504, 524])
 @pytest.mark.parametrize(("end", "code"), [("succeeded", 0), ("failed", 80)])
-def test_a_proxys_timeout_after_the_post_is_looked_up(
+def test_run_is_searched_for_after_a_proxy_timeout(
     dify_job: Command, status: int, end: str, code: int
 ) -> None:
     # dify#19173, #23502, #12276
@@ -71,7 +71,7 @@ _ENVOY = b"upstream connect error or disconnect/reset before headers. reset reas
         (b"no healthy upstream", 2),
     ],
 )
-def test_503_of_a_proxy_that_passed_the_request_on_is_no_second_post(
+def test_503_of_a_proxy_that_forwarded_the_request_is_not_retried(
     dify_job: Command, page: bytes, posts: int
 ) -> None:
     with Scripted(
@@ -85,7 +85,7 @@ def test_503_of_a_proxy_that_passed_the_request_on_is_no_second_post(
 
 @pytest.mark.parametrize("status", [201, 203, 206, 299])
 @pytest.mark.parametrize("mode", ["blocking", "streaming"])
-def test_any_2xx_of_a_gateway_is_read_as_the_answer(dify_job: Command, status: int, mode: str) -> None:
+def test_any_2xx_status_is_read_as_the_response(dify_job: Command, status: int, mode: str) -> None:
     if mode == "blocking":
         post = answer(status, blocking("succeeded"))
     else:
@@ -98,7 +98,7 @@ def test_any_2xx_of_a_gateway_is_read_as_the_answer(dify_job: Command, status: i
 
 
 @pytest.mark.parametrize("behind", [b"\n<!-- added by a proxy -->", b"{}", b"\x00\x00", b"]"])
-def test_what_a_gateway_adds_behind_the_answer_does_not_matter(dify_job: Command, behind: bytes) -> None:
+def test_bytes_after_the_response_are_ignored(dify_job: Command, behind: bytes) -> None:
     body = json.dumps(blocking("failed", error="boom")).encode() + behind
     with Scripted(post=answer(200, body, {"Content-Type": "application/json"})) as server:
         ran = run(dify_job, server, "--mode", "blocking")
@@ -107,7 +107,9 @@ def test_what_a_gateway_adds_behind_the_answer_does_not_matter(dify_job: Command
 
 @pytest.mark.parametrize("mode", ["blocking", "streaming"])
 @pytest.mark.parametrize(("record", "code"), [(answer(200, run_of("succeeded")), 0), (NOT_FOUND, 76)])
-def test_an_end_without_a_status_is_looked_up(dify_job: Command, mode: str, record: Say, code: int) -> None:
+def test_end_without_a_status_is_checked_with_run_detail(
+    dify_job: Command, mode: str, record: Say, code: int
+) -> None:
     end = finished("x")
     end["data"] = {}
     post = answer(200, blocking("x") | {"data": {}}) if mode == "blocking" else stream(STARTED, end)
@@ -116,7 +118,7 @@ def test_an_end_without_a_status_is_looked_up(dify_job: Command, mode: str, reco
     assert ran.code == code, ran.stdout
 
 
-def test_a_proxys_limit_of_the_size_is_not_said_to_be_difys(dify_job: Command) -> None:
+def test_size_limit_of_a_proxy_is_not_attributed_to_dify(dify_job: Command) -> None:
     with Scripted(post=answer(413, b"<html>413 Request Entity Too Large</html>")) as server:
         ran = run(dify_job, server)
     assert ran.code == 65
@@ -125,7 +127,7 @@ def test_a_proxys_limit_of_the_size_is_not_said_to_be_difys(dify_job: Command) -
 
 
 @pytest.mark.parametrize("creator", [{}, None, {"id": "", "user": None}])
-def test_a_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejection(
+def test_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejection(
     dify_job: Command, creator: object
 ) -> None:
     dify_job.limits |= {"first_ids": 0.3}
@@ -134,10 +136,10 @@ def test_a_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejectio
         ran = run(dify_job, server)
         assert (ran.code, server.count("post")) == (65, 1), ran.stdout
         assert server.count("detail") > 1
-    assert run(dify_job, server).code == 69  # nothing is in flight
+    assert run(dify_job, server).code == 69  # no run is in flight
 
 
-def test_a_stream_of_pings_that_ends_without_a_result_is_looked_up(dify_job: Command) -> None:
+def test_run_is_searched_for_after_a_stream_of_pings_only(dify_job: Command) -> None:
     # dify#24253
     with Scripted(
         post=stream(PING, PING, PING),
@@ -148,7 +150,7 @@ def test_a_stream_of_pings_that_ends_without_a_result_is_looked_up(dify_job: Com
     assert (ran.code, server.count("post")) == (0, 1)
 
 
-def test_an_error_event_ends_the_call_though_the_server_holds_the_stream_open(dify_job: Command) -> None:
+def test_error_event_ends_the_call_before_the_stream_closes(dify_job: Command) -> None:
     # dify#36996, #37100
     error = {"event": "error", "message": "node exploded", "code": "internal_server_error", "status": 500}
     with Scripted(post=stream(PING, error, then="hold")) as server:
@@ -158,7 +160,7 @@ def test_an_error_event_ends_the_call_though_the_server_holds_the_stream_open(di
     assert ran.result["duration_s"] < 5
 
 
-def test_ids_are_taken_from_any_event(dify_job: Command) -> None:
+def test_ids_are_read_from_any_event(dify_job: Command) -> None:
     # dify#40948, #32518: no workflow_started
     event = {"event": "node_finished", "task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": {"id": "node"}}
     with Scripted(post=stream(event), detail=answer(200, run_of("succeeded"))) as server:
@@ -169,12 +171,12 @@ def test_ids_are_taken_from_any_event(dify_job: Command) -> None:
 
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_a_200_that_says_failed_is_a_failure(dify_job: Command, mode: str) -> None:
-    said = {"error": "the model said no"}
+def test_http_200_with_status_failed_is_a_failure(dify_job: Command, mode: str) -> None:
+    message = {"error": "the model said no"}
     post = (
-        stream(STARTED, finished("failed", **said))
+        stream(STARTED, finished("failed", **message))
         if mode == "streaming"
-        else answer(200, blocking("failed", **said))
+        else answer(200, blocking("failed", **message))
     )
     with Scripted(post=post) as server:
         ran = run(dify_job, server, "--mode", mode)
@@ -182,12 +184,12 @@ def test_a_200_that_says_failed_is_a_failure(dify_job: Command, mode: str) -> No
     assert "the model said no" in ran.result["message"]
 
 
-def test_partial_success_is_neither_a_crash_nor_a_success_by_accident(dify_job: Command) -> None:
+def test_partial_success_has_its_own_code(dify_job: Command) -> None:
     with Scripted(post=stream(STARTED, finished("partial-succeeded", exceptions_count=1))) as server:
         assert run(dify_job, server).code == 81
 
 
-def test_the_400_that_means_busy_is_tried_again_and_no_other_400_is(dify_job: Command) -> None:
+def test_only_the_400_for_busy_is_retried(dify_job: Command) -> None:
     # dify#11955
     busy = "Too many requests. Please try again later. The current maximum concurrent requests allowed is 10."
     refuse = {"code": "invalid_param", "message": busy, "status": 400}
@@ -199,7 +201,7 @@ def test_the_400_that_means_busy_is_tried_again_and_no_other_400_is(dify_job: Co
     assert (ran.code, server.count("post")) == (65, 1)
 
 
-def test_of_the_429s_only_the_plans_quota_is_not_tried_again(dify_job: Command) -> None:
+def test_only_the_429_for_a_quota_is_not_retried(dify_job: Command) -> None:
     # dify#19355, and the error table of the documentation
     end = stream(STARTED, finished("succeeded"))
     quota = answer(429, {"code": "rate_limit_error", "message": "quota", "status": 429})
@@ -218,9 +220,7 @@ def test_of_the_429s_only_the_plans_quota_is_not_tried_again(dify_job: Command) 
 
 
 @pytest.mark.parametrize("then", ["reset", "close"])
-def test_a_connection_that_breaks_before_the_answer_is_never_a_second_post(
-    dify_job: Command, then: str
-) -> None:
+def test_connection_lost_before_the_response_is_not_retried(dify_job: Command, then: str) -> None:
     # dify#35327
     with Scripted(
         post=Say((), then), logs=answer(200, logs("succeeded")), detail=answer(200, run_of("succeeded"))
@@ -235,11 +235,11 @@ def test_a_connection_that_breaks_before_the_answer_is_never_a_second_post(
         assert "Logs" in ran.result["hint"]
 
 
-def test_a_network_that_comes_up_late_is_waited_for_and_a_name_that_never_resolves_is_69(
+def test_late_network_is_awaited_and_an_unresolvable_name_is_69(
     dify_job: Command,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # nothing listens there from here on
+        port = free.getsockname()[1]  # nothing listens on this port from now on
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}/v1"}
     process = dify_job.start("run", "--scheduled", env=env)
     time.sleep(1.5)
@@ -257,7 +257,7 @@ def test_a_network_that_comes_up_late_is_waited_for_and_a_name_that_never_resolv
 
 
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
-def test_a_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str) -> None:
+def test_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str) -> None:
     # dify#35556, #35504
     paused = {
         "event": "workflow_paused",
@@ -272,7 +272,7 @@ def test_a_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: st
     assert ran.result["duration_s"] < 5
 
 
-def test_the_servers_own_time_limit_is_a_failure_with_a_hint(dify_job: Command) -> None:
+def test_time_limit_of_the_server_is_a_failure_with_a_hint(dify_job: Command) -> None:
     # dify#5070
     with Scripted(post=stream(STARTED, finished("stopped"))) as server:
         ran = run(dify_job, server)
@@ -280,7 +280,7 @@ def test_the_servers_own_time_limit_is_a_failure_with_a_hint(dify_job: Command) 
     assert "APP_MAX_EXECUTION_TIME" in ran.result["hint"]
 
 
-def test_a_stop_that_is_acknowledged_but_not_done_is_reported(dify_job: Command) -> None:
+def test_acknowledged_stop_without_effect_is_reported(dify_job: Command) -> None:
     # dify#18481, #40966, #35549
     in_flight = dify_job.home / "state/in-flight.json"
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
@@ -293,7 +293,7 @@ def test_a_stop_that_is_acknowledged_but_not_done_is_reported(dify_job: Command)
     assert in_flight.exists()
 
 
-def test_a_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
+def test_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
     # dify#40948
     with Scripted(post=stream(PING, then="hold")) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
@@ -305,7 +305,7 @@ def test_a_signal_before_the_first_event_does_not_hang(dify_job: Command) -> Non
     assert json.loads((dify_job.home / "state/in-flight.json").read_text())["workflow_run_id"] is None
 
 
-def test_a_record_that_says_running_for_ever_is_not_followed_for_ever(dify_job: Command) -> None:
+def test_run_detail_that_stays_running_is_abandoned(dify_job: Command) -> None:
     # dify#26169, #21770, #27490
     end = stream(STARTED, finished("succeeded"))
     with Scripted(post=[stream(STARTED), end], detail=answer(200, run_of("running"))) as server:
@@ -318,14 +318,14 @@ def test_a_record_that_says_running_for_ever_is_not_followed_for_ever(dify_job: 
 
 
 @pytest.mark.parametrize("absent", [NOT_FOUND, answer(200, {"id": None, "status": None, "outputs": None})])
-def test_a_run_that_detail_does_not_know_yet_is_asked_for_again(dify_job: Command, absent: Say) -> None:
+def test_run_unknown_to_run_detail_is_polled_again(dify_job: Command, absent: Say) -> None:
     # dify#20050, #26914
     with Scripted(post=stream(STARTED), detail=[absent, absent, answer(200, run_of("succeeded"))]) as server:
         assert run(dify_job, server).code == 0
         assert server.count("detail") == 3
 
 
-def test_old_shapes_of_run_detail_come_out_as_new_ones(dify_job: Command) -> None:
+def test_old_formats_of_run_detail_are_normalised(dify_job: Command) -> None:
     # dify#16821
     old = run_of(
         "succeeded", outputs='{"result": "报告"}', inputs="{}", created_at="Fri, 28 Mar 2025 03:00:00 GMT"
@@ -339,7 +339,7 @@ def test_old_shapes_of_run_detail_come_out_as_new_ones(dify_job: Command) -> Non
     assert ran.result["response_data"]["data"]["created_at"] == 1743130800
 
 
-def test_a_stream_of_all_that_the_grammar_allows_is_parsed_exactly(dify_job: Command) -> None:
+def test_stream_with_all_syntax_of_the_grammar_is_parsed(dify_job: Command) -> None:
     # OpenMetadata#29532, dify#39008
     text = "报告\u2028é\u0085🎉" + "长" * 700_000
     body = json.dumps(finished("succeeded", outputs={"result": text}), ensure_ascii=False).encode()
@@ -364,7 +364,7 @@ def test_a_stream_of_all_that_the_grammar_allows_is_parsed_exactly(dify_job: Com
         (400, "not_workflow_app", "Please check if your app mode matches.", "not a workflow"),
     ],
 )
-def test_an_app_that_cannot_be_called_is_a_matter_of_configuration(
+def test_app_that_cannot_be_called_is_a_configuration_error(
     dify_job: Command, status: int, code: str, message: str, words: str
 ) -> None:
     # dify#41519
@@ -375,7 +375,7 @@ def test_an_app_that_cannot_be_called_is_a_matter_of_configuration(
     assert ran.result["hint"]
 
 
-def test_a_firewalls_403_does_not_accuse_the_key(dify_job: Command) -> None:
+def test_403_of_a_firewall_is_not_attributed_to_the_key(dify_job: Command) -> None:
     # dify#8790, #28094
     page = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
     with Scripted(post=answer(403, page, {"Server": "cloudflare"})) as server:
@@ -386,23 +386,21 @@ def test_a_firewalls_403_does_not_accuse_the_key(dify_job: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"<html>nothing here</html>", "the answer to {url}/workflows/run (HTTP 404) is not Dify's"),
         ({"code": "not_found", "message": "no", "status": 404}, "HTTP 404 (no) to {url}/workflows/run"),
     ],
 )
-def test_an_address_where_nothing_is_found_is_told_as_it_was_asked(
-    dify_job: Command, body: object, said: str
-) -> None:
+def test_404_is_reported_with_the_requested_url(dify_job: Command, body: object, message: str) -> None:
     with Scripted(post=answer(404, body)) as server:
         ran = run(dify_job, server)
     assert ran.code == 76
-    assert said.format(url=server.base_url) in ran.result["message"]
+    assert message.format(url=server.base_url) in ran.result["message"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed_and_takes_the_key_nowhere(dify_job: Command, status: int) -> None:
+def test_redirect_is_not_followed(dify_job: Command, status: int) -> None:
     with (
         Scripted(post=stream(STARTED, finished("succeeded"))) as elsewhere,
         Scripted(post=answer(status, b"", {"Location": f"{elsewhere.base_url}/workflows/run"})) as server,
@@ -412,7 +410,7 @@ def test_a_redirect_is_not_followed_and_takes_the_key_nowhere(dify_job: Command,
     assert "base_url" in ran.result["hint"]
 
 
-def test_a_run_that_waits_in_a_queue_behind_pings_is_waited_for(dify_job: Command) -> None:
+def test_queued_run_with_pings_is_awaited(dify_job: Command) -> None:
     # dify#35305, #34179
     config = dify_job.home / "c.toml"
     with Scripted(
@@ -426,7 +424,7 @@ def test_a_run_that_waits_in_a_queue_behind_pings_is_waited_for(dify_job: Comman
     assert ran.result["duration_s"] > 3
 
 
-def test_runs_of_one_job_do_not_pile_up(dify_job: Command, server: StandIn) -> None:
+def test_simultaneous_runs_of_a_job_do_not_accumulate(dify_job: Command, server: StandIn) -> None:
     env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
     first = dify_job.start("run", env=env)
     wait_until(lambda: server.runs)
@@ -443,7 +441,7 @@ FILE_FORM = (
 
 
 @pytest.mark.parametrize("name", ["报告 🎉.txt", "a:b?.txt", "empty.txt"])
-def test_a_file_of_any_name_reaches_the_run_as_its_own_users(dify_job: Command, name: str) -> None:
+def test_file_with_any_name_is_uploaded_as_the_user_of_the_run(dify_job: Command, name: str) -> None:
     # dify#29665, #35764, #21419; more of files: tests/integration/test_files.py
     (dify_job.home / name).write_bytes(b"" if name == "empty.txt" else b"content")
     with StandIn([App(KEY, form=FILE_FORM)]) as server:
@@ -453,18 +451,18 @@ def test_a_file_of_any_name_reaches_the_run_as_its_own_users(dify_job: Command, 
         [upload] = server.uploads.found.values()
         assert upload.user == server.runs[0].user
         assert upload.mime_type
-        gone = dify_job("run", "--file", "doc=gone.txt", env=env)
-        assert (gone.code, len(server.runs), len(server.uploads.found)) == (66, 1, 1)
+        missing = dify_job("run", "--file", "doc=gone.txt", env=env)
+        assert (missing.code, len(server.runs), len(server.uploads.found)) == (66, 1, 1)
 
 
-def test_the_key_reaches_the_server_and_nobody_else(server: StandIn) -> None:
-    # What the tests above rest on: without the key the stand-in refuses.
+def test_key_is_required_by_the_server(server: StandIn) -> None:
+    # The tests above rely on it: the fake server rejects requests without the key.
     connection = HTTPConnection("127.0.0.1", int(server.base_url.rpartition(":")[2].partition("/")[0]))
     connection.request("POST", "/v1/workflows/run", b"{}")
     assert connection.getresponse().status == 401
 
 
-def test_a_proxys_404_of_the_log_is_not_an_empty_log(dify_job: Command) -> None:
+def test_404_of_a_proxy_is_not_an_empty_log(dify_job: Command) -> None:
     # Traefik answers so to every path while the API restarts.
     dify_job.limits |= {"search": 0.3, "answer": 1.0}
     with Scripted(
@@ -479,7 +477,7 @@ def test_a_proxys_404_of_the_log_is_not_an_empty_log(dify_job: Command) -> None:
 OTHER_RUN = run_of("succeeded") | {"id": "33333333-3333-4333-8333-333333333333"}
 
 
-def test_record_of_another_run_proves_nothing(dify_job: Command) -> None:
+def test_run_detail_of_another_run_is_ignored(dify_job: Command) -> None:
     """A cache in front of Dify can answer with what it gave for another address."""
     with Scripted(post=stream(STARTED), detail=answer(200, OTHER_RUN), logs=answer(200, logs())) as server:
         ran = run(dify_job, server, "--timeout", "2s")
@@ -488,7 +486,7 @@ def test_record_of_another_run_proves_nothing(dify_job: Command) -> None:
     assert ran.result["response_data"]["workflow_run_id"] == RUN_ID
 
 
-def test_end_of_another_run_in_the_stream_is_not_the_end_of_this_one(dify_job: Command) -> None:
+def test_end_event_of_another_run_is_ignored(dify_job: Command) -> None:
     other = finished("succeeded") | {"workflow_run_id": OTHER_RUN["id"], "data": OTHER_RUN}
     with Scripted(post=stream(STARTED, other), detail=answer(200, run_of("failed"))) as server:
         ran = run(dify_job, server)

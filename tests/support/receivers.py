@@ -1,4 +1,4 @@
-"""Receivers of pings and messages on loopback, as real as Healthchecks and a webhook are, and bad ones."""
+"""Fake Healthchecks and webhook servers on loopback, working and failing ones."""
 
 import contextlib
 import json
@@ -14,7 +14,14 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Ping:
-    """One request to the Healthchecks."""
+    """A request to Healthchecks.
+
+    Attributes:
+        what: "start", "fail", "log" or an exit code.
+        rid: Run ID of the request, a UUID.
+        body: Text of the request.
+        query: Other query parameters.
+    """
 
     what: str
     rid: str
@@ -24,9 +31,12 @@ class Ping:
 
 @dataclass
 class Receiver:
-    """One server for both: /ping/UUID is a Healthchecks check, /hook/NAME a webhook for apprise's json://.
+    """A server for both: /ping/UUID is a Healthchecks check, /hook/NAME a webhook for apprise's json://.
 
-    manner: "good", "silent" (never answers), "trickle" (a byte now and then), "broken" (500).
+    Attributes:
+        manner: "good", "silent" (never responds), "trickle" (a byte each 0.5 s) or "broken" (HTTP 500).
+        pings: Received pings.
+        hooks: Received webhook messages, as pairs of NAME and JSON.
     """
 
     manner: str = "good"
@@ -80,21 +90,31 @@ class Receiver:
 
     @property
     def check(self) -> str:
-        """The address for `healthchecks`."""
+        """URL for the setting `healthchecks`."""
         return f"http://{self.address}/ping/{self.CHECK}"
 
     def urls(self, path: Path, *names: str) -> str:
-        """Write a file of apprise URLs, one a name; the value for a list of `notify`."""
+        """Write a file of apprise URLs.
+
+        Args:
+            path: The file.
+            names: Names of the webhooks.
+
+        Returns:
+            Value for a list of `notify`.
+        """
         lines = [f"json://person:s3cret-pass@{self.address}/hook/{name}" for name in names]
-        path.write_text("# whom to tell\n\n" + "\n".join(lines) + "\n")
+        path.write_text("# receivers\n\n" + "\n".join(lines) + "\n")
         path.chmod(0o600)
         return f"apprise-url-from-file:{path}"
 
-    def told(self, name: str) -> list[dict[str, Any]]:
+    def messages(self, name: str) -> list[dict[str, Any]]:
+        """Return the messages to a webhook."""
         return [message for hook, message in self.hooks if hook == name]
 
     @property
     def ends(self) -> list[Ping]:
+        """All pings but start pings."""
         return [ping for ping in self.pings if ping.what != "start"]
 
     def _take(self, path: str, body: bytes) -> None:
