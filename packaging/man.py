@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dify_job import __version__
-from dify_job.cli.examples import EXAMPLES
+from dify_job.cli.help import EXAMPLES
 from dify_job.cli.main import cli
 from dify_job.config.schema import SETTINGS
 from dify_job.exit_codes import TABLE

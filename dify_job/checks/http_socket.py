@@ -55,8 +55,10 @@ def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSock
         text = msg("it listens until the next boot only: its socket is not enabled")
         return warn(text, context.systemctl("enable", SOCKET))
     if state.listening is None:
-        return ok(msg("systemd is to listen on {listen} for {who}", listen=http.listen, who=_who(http)))
-    return ok(msg("systemd listens on {listen} for {who}", listen=http.listen, who=_who(http)))
+        return ok(
+            msg("systemd is to listen on {listen} for {who}", listen=http.listen, who=http_callers(http))
+        )
+    return ok(msg("systemd listens on {listen} for {who}", listen=http.listen, who=http_callers(http)))
 
 
 def _fault_of_token(http: HttpSocketConfig) -> JobError | None:
@@ -80,10 +82,17 @@ def _token(http: HttpSocketConfig) -> str | None:
     return join(" && ", (create, write))
 
 
-def _who(http: HttpSocketConfig) -> str:
+def http_callers(http: HttpSocketConfig) -> str:
+    """Return who can call the HTTP interface.
+
+    Args:
+        http: The interface as it is installed.
+    """
     if http.token_file is not None:
         return msg("everybody with the token in {token_file}", token_file=http.token_file)
-    return msg("root and {name_of}", name_of=access.name_of(http.uid)) if http.uid else "root"
+    if not http.uid:
+        return msg("root on this machine")
+    return msg("root and {user} on this machine", user=access.name_of(http.uid))
 
 
 def _again(state: HttpSocketStatus) -> Command:

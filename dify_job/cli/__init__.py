@@ -20,12 +20,13 @@ lazy_import(
     # imported by the modules of this package
     *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "urllib.parse", "zoneinfo"),
     "dify_job.log.pipeline",
-    *("dify_job.cli.arguments", "dify_job.cli.completion", "dify_job.cli.help", "dify_job.cli.progress"),
-    *("dify_job.cli.redirects", "dify_job.cli.run", "dify_job.cli.terminal", "dify_job.report.run_text"),
+    *("dify_job.cli.arguments", "dify_job.cli.help", "dify_job.cli.progress", "dify_job.cli.run"),
+    *("dify_job.report.run_text", "dify_job.report.since", "dify_job.report.text"),
     *("dify_job.run.assertions", "dify_job.run.downloads", "dify_job.run.dry_run", "dify_job.run.engine"),
     *("dify_job.run.app_form", "dify_job.run.input_upload"),
     *("dify_job.run.files", "dify_job.run.notifications", "dify_job.run.output"),
-    *("dify_job.schedule.due", "dify_job.schedulers.job_spec", "dify_job.schedulers.unit_names"),
+    *("dify_job.schedule.due", "dify_job.schedule.upcoming", "dify_job.schedulers.job_spec"),
+    *("dify_job.schedulers.systemctl", "dify_job.schedulers.unit_names"),
     *("dify_job.state.history", "dify_job.state.request_file", "dify_job.system.managed_files"),
     "dify_job.system.subprocesses",
 )

@@ -92,7 +92,7 @@ def _object(text: str) -> dict[str, Any]:
         raise JobError(
             Outcome.NO_INPUT,
             msg("the input file {text} cannot be read: {strerror}", text=text[1:], strerror=error.strerror),
-            "check --inputs",
+            msg("check --inputs"),
         ) from None
     except UnicodeDecodeError:
         raise JobError(
@@ -110,7 +110,7 @@ def _standard_input() -> str:
         raise JobError(
             Outcome.NO_INPUT,
             msg("standard input cannot be read: {strerror}", strerror=error.strerror),
-            "check --inputs -",
+            msg("check --inputs -"),
         ) from None
     except UnicodeDecodeError:
         raise JobError(

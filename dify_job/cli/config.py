@@ -17,7 +17,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import join, msg
-from .options import Globals
+from .options import Globals, json_option, pass_globals
 from .output import echo, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
@@ -31,14 +31,14 @@ def config_group() -> None:
 
 @config_group.command()
 @click.argument("job", required=False)
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
-@click.pass_context
-def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
+@json_option
+@pass_globals
+def show(options: Globals, /, *, job: str | None, as_json: bool) -> None:
     """Print every value of every job and where it came from; the key is masked.
 
     It shows a key that cannot be read as what is wrong with it, and judges nothing: config validate does.
     """
-    rows = [row for each in pick_usable(_load(ctx), [job]) for row in _rows(each)]
+    rows = [row for each in pick_usable(_load(options), [job]) for row in _rows(each)]
     if as_json:
         echo_json(
             [{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows]
@@ -65,10 +65,10 @@ def show(ctx: click.Context, /, *, job: str | None, as_json: bool) -> None:
 
 
 @config_group.command()
-@click.pass_context
-def validate(ctx: click.Context) -> None:
+@pass_globals
+def validate(options: Globals) -> None:
     """Check every file, key, schedule and template of every job; exit 0 when all of it can be used."""
-    config = _load(ctx)
+    config = _load(options)
     now = datetime.now(UTC)
     contexts = [HostContext.of(job, config, [], now) for job in config.jobs.values()]
     found = (error for context in contexts for error in rejections(context, Needs.CONFIG))
@@ -85,8 +85,7 @@ def validate(ctx: click.Context) -> None:
         echo(msg("{where}: {count} jobs, no mistakes", where=where, count=len(config.jobs)))
 
 
-def _load(ctx: click.Context) -> Config:
-    options = ctx.ensure_object(Globals)
+def _load(options: Globals) -> Config:
     return load_config(options.config_path, options.env_file, with_lines=True)
 
 

@@ -24,8 +24,7 @@ from ..run.app_form import store_names
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
-from .common_options import scope_options
-from .options import Globals
+from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo, echo_json, reader
 
 _COLOURS = {Severity.OK: "\x1b[32m", Severity.WARN: "\x1b[33m", Severity.FAIL: "\x1b[31m"}
@@ -34,9 +33,9 @@ _COLOURS = {Severity.OK: "\x1b[32m", Severity.WARN: "\x1b[33m", Severity.FAIL: "
 @click.command()
 @click.argument("job", required=False)
 @scope_options
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
-@click.pass_context
-def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
+@json_option
+@pass_globals
+def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: str, as_json: bool) -> int:
     """Look for what could stop the next run of a job, or of all; starts none.
 
     Each line has the command or the edit that fixes it. Exit 0 when all is well, 1 with warnings, 2 with
@@ -45,7 +44,7 @@ def doctor(ctx: click.Context, /, *, job: str | None, scope: str | None, backend
     With --json: schema, worst (ok, warn or fail) and jobs; a job has job, worst and checks, and a check has
     check, level, message and fix (null where all is well).
     """
-    found = examined(ctx.ensure_object(Globals), job, backend=backend, scope=scope)
+    found = examined(options, job, backend=backend, scope=scope)
     worst = max((check.severity for _, checks in found for check in checks), default=Severity.OK)
     if as_json:
         echo_json({"schema": 1, "worst": worst.name.lower(), "jobs": [_as_json(*one) for one in found]})

@@ -8,8 +8,8 @@ from ..exit_codes import TABLE, RetrySafety
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..report.text import columns_of, padded, table, wrapped
-from .output import echo_data, echo_json
-from .terminal import terminal_of_stdout
+from .options import json_option
+from .output import echo_data, echo_json, terminal_of_stdout
 
 _RETRY = {
     RetrySafety.NOT_NEEDED: msg("no"),
@@ -21,7 +21,7 @@ _RETRY = {
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
+@json_option
 def exit_codes(*, as_json: bool) -> None:
     """Print the table of exit codes of `run`."""
     if as_json:

@@ -19,10 +19,9 @@ from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import installed_jobs, visible
 from ..system.managed_files import is_missing
-from .common_options import since_option, try_config
-from .options import Globals
-from .output import echo, echo_data, echo_err, echo_json
-from .terminal import terminal_of_stdout
+from .jobs import try_config
+from .options import Globals, pass_globals, since_option
+from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
 
 
 @click.command()
@@ -41,9 +40,9 @@ from .terminal import terminal_of_stdout
 @click.option("--user", "scope", flag_value="user", help=msg("Only your own jobs."))
 @click.option("--system", "scope", flag_value="system", help=msg("Only the machine's jobs."))
 @click.option("--json", "as_json", is_flag=True, help=msg("As JSON, newest first."))
-@click.pass_context
+@pass_globals
 def history(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -57,7 +56,6 @@ def history(
 
     dify-job stores the last 1,000 runs of each job.
     """
-    options = ctx.ensure_object(Globals)
     installed = [one for _, one in installed_jobs(visible("auto", scope), jobs)]
     config = _config(options, required=not jobs and not installed)
     names = tuple(dict.fromkeys(jobs)) or _all_jobs(installed, config, scope)

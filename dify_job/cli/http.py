@@ -21,7 +21,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from .options import Globals
+from .options import Globals, pass_globals
 from .output import log_traceback
 
 _QUIET = 10.0  # seconds between two notes of one peer
@@ -42,15 +42,14 @@ _QUIET = 10.0  # seconds between two notes of one peer
     metavar="PATH",
     help=msg("Require the bearer token in FILE."),
 )
-@click.pass_context
+@pass_globals
 def http(
-    ctx: click.Context, /, *, jobs: tuple[str, ...], uids: tuple[int, ...], token_file: Path | None
+    options: Globals, /, *, jobs: tuple[str, ...], uids: tuple[int, ...], token_file: Path | None
 ) -> None:
     """Answer HTTP requests for the jobs named; the unit of install --http starts it.
 
     Standard input is the listening socket that systemd holds, or one connection.
     """
-    options = ctx.ensure_object(Globals)
     log.set_up(
         log_format=options.log_format, level=log.level_of(options.log_level or "info"), job=" ".join(jobs)
     )

@@ -29,11 +29,9 @@ from ..schedulers.detect import chosen_scope
 from ..system.managed_files import is_missing
 from ..system.transaction import locked, transaction
 from .arguments import pairs_of
-from .input_prompts import drafted
-from .key_input import asked, asked_key, explain, given_key, interactive
-from .options import Globals
+from .options import Globals, pass_globals, schedule_of_flags, schedule_of_text, schedule_options
 from .output import echo, echo_err
-from .schedule_options import schedule_of_flags, schedule_of_text, schedule_options
+from .prompts import asked, asked_key, drafted, explain, given_key, interactive
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -70,9 +68,9 @@ class _Place:
 )
 @click.option("--user", "scope", flag_value="user", help=msg("A job of your own (default unless root)."))
 @click.option("--system", "scope", flag_value="system", help=msg("A job of the machine (default as root)."))
-@click.pass_context
+@pass_globals
 def init(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     job: str | None,
@@ -95,7 +93,7 @@ def init(
     where = chosen_scope(scope)
     schedule = schedule_of_flags(every, calendar, cron, timezone)
     inputs, files = pairs_of(pairs, "-i", "init"), pairs_of(file_pairs, "--file", "init")
-    place = _place(ctx.ensure_object(Globals), where)
+    place = _place(options, where)
     if job is not None:
         _refuse_taken(place, job)
     check_place_of_secret(managed.key_path(place.config, job or "default"))
@@ -122,9 +120,9 @@ def init(
         whole=place.existing is None,
     )
     with locked(where.base):
-        _refuse_taken(_place(ctx.ensure_object(Globals), where), name)  # while a person was asked
+        _refuse_taken(_place(options, where), name)  # while a person was asked
         _write(place, draft, key)
-    _tell(place, draft, ctx.ensure_object(Globals), seen, where.sudo)
+    _tell(place, draft, options, seen, where.sudo)
 
 
 def _place(options: Globals, scope: Scope) -> _Place:

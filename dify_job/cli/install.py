@@ -1,5 +1,7 @@
 """`dify-job install`: bring the host to the configuration; from there the system does the scheduling."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from ..checks.registry import Needs, rejections
 from ..checks.server import Servers
 from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
+from ..config.secrets import read_token
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -21,17 +24,22 @@ from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_backend, chosen_scope, config_place, visible
 from ..schedulers.http_socket import OWNER as HTTP
-from ..schedulers.http_socket import HttpSocketConfig
+from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
 from ..state.store import cannot_write, pin
 from ..system.paths import state_home
 from . import install_report
-from .common_options import reporter, scope_options
-from .http_options import http_options, http_socket_config, remind_of_http_socket, report_http_socket
-from .options import Globals
-from .output import echo_err
-from .schedule_options import schedule_of_flags, schedule_options
+from .options import (
+    DEFAULT_HTTP_LISTEN,
+    Globals,
+    http_options,
+    pass_globals,
+    schedule_of_flags,
+    schedule_options,
+    scope_options,
+)
+from .output import echo_err, reporter
 
 _PATIENCE = 5.0  # seconds for the questions to all servers
 
@@ -55,13 +63,13 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
     "--start/--no-start", default=None, help=msg("Enable also what is paused / do not enable what is new.")
 )
 @click.option("--overwrite-edits", is_flag=True, help=msg("Replace managed files that were edited by hand."))
-@click.pass_context
-def install(ctx: click.Context, /, **given: Any) -> int:
+@pass_globals
+def install(options: Globals, /, **given: Any) -> int:
     """Install the timers or crontab entries of jobs: all of the config, or those named.
 
     Nothing runs at once. Installing again changes what differs and nothing else.
     """
-    options, flags, now = ctx.ensure_object(Globals), _Flags(**given), datetime.now(UTC)
+    flags, now = _Flags(**given), datetime.now(UTC)
     config = load_config(options.config_path, options.env_file)
     requests = _requests(flags, config)
     if flags.dry_run or flags.as_diff or flags.check:
@@ -169,7 +177,7 @@ def _requests(flags: _Flags, config: Config) -> list[_Request]:
             place=place,
             ready=[installation.prepare(config, job, schedule, flags.run_as, where) for job in jobs],
             options=InstallOptions(start=start, overwrite_edits=flags.overwrite_edits),
-            http=http_socket_config(
+            http=_http_config(
                 jobs,
                 scheduler,
                 place,
@@ -182,6 +190,34 @@ def _requests(flags: _Flags, config: Config) -> list[_Request]:
         )
         for scheduler, jobs in chosen
     ]
+
+
+def _http_config(
+    jobs: Sequence[Job], scheduler: Backend, place: Path, *, http: bool, listen: str, token_file: Path | None
+) -> HttpSocketConfig | None:
+    """What the flags ask for; None where they do not. Raises JobError for what could not be served."""
+    if not http:
+        if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
+            raise JobError(
+                Outcome.USAGE, msg("--http-listen and --http-token-file need --http"), msg("add it")
+            )
+        return None
+    if scheduler.by_cron:
+        raise JobError(Outcome.CONFIG, msg("--http needs the systemd back end"), msg("leave --http out"))
+    if token_file is not None:
+        token_file = token_file.absolute()
+        read_token(token_file)
+    caller = int(os.environ.get("SUDO_UID", "0")) if scheduler.scope is Scope.SYSTEM else os.getuid()
+    config = HttpSocketConfig(
+        listen=listen,
+        jobs=[job.name for job in jobs],
+        config_path=place,
+        python=Path(sys.executable),
+        uid=caller or None,
+        token_file=token_file,
+    )
+    HttpSocket(scheduler.scope).render(config)
+    return config
 
 
 def _check_jobs(config: Config, requests: Iterable[_Request], now: datetime) -> None:
@@ -256,9 +292,11 @@ def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> N
                 )
             )
     if request.http is not None:
-        report_http_socket(request.http, request.scheduler.scope, say, changed=results[HTTP].changed)
+        install_report.report_http_socket(
+            request.http, request.scheduler.scope, say, changed=results[HTTP].changed
+        )
     else:
-        remind_of_http_socket(request.scheduler, say)
+        install_report.remind_of_http_socket(request.scheduler, say)
     reports = [
         install_report.JobReport(request.scheduler, each, result, request.config, now)
         for each, result in zip(request.ready, plan.results, strict=False)

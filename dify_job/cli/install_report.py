@@ -2,23 +2,27 @@
 
 import difflib
 import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from ..checks.http_socket import http_callers
 from ..config import managed
 from ..config.model import Config
 from ..messages.message import msg
 from ..messages.problem import command
+from ..report.job_status import last_tick
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
 from ..schedulers.backend import Scope
+from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitChange
 from ..system.transaction import FileChange
-from .common_options import tick_of
 from .output import echo, echo_data
 
 _LINGER = Path("/var/lib/systemd/linger")
@@ -83,6 +87,53 @@ def _text(content: bytes | None) -> str:
     return (content or b"").decode(errors="replace")
 
 
+def report_http_socket(
+    config: HttpSocketConfig, scope: Scope, say: Callable[[str], None], *, changed: bool
+) -> None:
+    """Print where it listens, and who can call."""
+    address, port = address_of(config.listen)
+    values = {"address": address, "port": port, "callers": http_callers(config)}
+    if changed:
+        say(msg("http: listening on {address} port {port}, for {callers}", **values))
+    else:
+        say(msg("http: unchanged on {address} port {port}, for {callers}", **values))
+    say(msg("  it can only start, stop and query: {jobs}", jobs=", ".join(config.jobs)))
+    if scope is Scope.SYSTEM:
+        say(
+            msg(
+                "  each request runs in a sandboxed root process with two capabilities and "
+                "no outbound network"
+            )
+        )
+    first = f"?job={config.jobs[0]}" if len(config.jobs) > 1 else ""
+    bearer = (
+        msg(' -H "Authorization: Bearer $(cat {quote})"', quote=shlex.quote(str(config.token_file)))
+        if config.token_file
+        else ""
+    )
+    name = f"[{address}]" if ":" in address else address
+    say(
+        msg(
+            "  try it     curl{bearer} http://{name}:{port}/api/dify/scheduler/status{first}",
+            bearer=bearer,
+            name=name,
+            port=port,
+            first=first,
+        )
+    )
+
+
+def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> None:
+    """Print that the interface was made for another interpreter, which an upgrade may remove."""
+    if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
+        say(
+            msg(
+                "http: its unit starts another interpreter; {command} renews it",
+                command=command("dify-job", "install", "--http"),
+            )
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class JobReport:
     """One job that was installed."""
@@ -135,7 +186,7 @@ class JobReport:
         if not self.result.enabled:
             return ""
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
-        last = tick_of(self.scheduler.scope.base / self.result.job)
+        last = last_tick(self.scheduler.scope.base / self.result.job)
         coming = islice(upcoming.coming(times, self.now, by_cron=by_cron, last=last), count)
         return ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
 

@@ -18,8 +18,8 @@ from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
 from ..system import subprocesses
 from ..system.managed_files import is_missing
-from .common_options import scope_options, since_option, try_config
-from .options import Globals
+from .jobs import try_config
+from .options import Globals, scope_options, since_option
 from .output import echo_err
 
 _JOURNAL = Path("/run/systemd/journal/socket")

@@ -17,7 +17,8 @@ from ..messages.errors import JobError
 from ..messages.i18n import leave_clicks_texts, translate_clicks_texts
 from ..messages.message import msg
 from ..messages.problem import command
-from . import completion, redirects, run
+from . import help as help_page
+from . import run
 from .options import Globals, add_globals
 from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
 
@@ -82,7 +83,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            if (hint := redirects.redirect(args)) is not None:
+            if (hint := help_page.redirect(args)) is not None:
                 words = msg("There is no command {name!r}. Use: {hint}", name=args[0], hint=hint)
                 raise click.UsageError(words, ctx)
             close = difflib.get_close_matches(args[0], _COMMANDS, 1)
@@ -116,7 +117,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     _occupy_standard_descriptors()
     translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
-        completion.set_up()
+        help_page.set_up_completion()
     code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:

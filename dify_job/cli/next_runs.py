@@ -15,10 +15,8 @@ from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
 from ..schedulers.backend import Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..system.timespan import timespan_text
-from .common_options import scope_options
-from .options import Globals
-from .output import echo_data, echo_json, reader
-from .terminal import terminal_of_stdout
+from .options import Globals, json_option, pass_globals, scope_options
+from .output import echo_data, echo_json, reader, terminal_of_stdout
 
 
 @click.command(name="next")
@@ -32,10 +30,10 @@ from .terminal import terminal_of_stdout
     help=msg("How many runs to show."),
 )
 @scope_options
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
-@click.pass_context
+@json_option
+@pass_globals
 def next_runs(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -48,7 +46,6 @@ def next_runs(
 
     Warns where a clock change skips or repeats a run.
     """
-    options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
     chosen = pick_usable(config, jobs)
     there = {one.job: one for _, one in reversed(installed_jobs(visible(backend, scope)))}

@@ -25,7 +25,7 @@ from ..state.history import RunRecord
 from ..state.store import JobState, directory_of
 from ..system.unit_result import UnitResult
 from . import logging_setup
-from .options import Globals
+from .options import Globals, pass_globals
 from .output import echo
 
 _AS_INSTALLED = "DIFY_JOB_NOTIFY"
@@ -36,13 +36,12 @@ _JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of
 @click.argument("job", required=False)
 @click.option("--unit", metavar="UNIT", help=msg("For OnFailure=: tell what the run of this unit could not."))
 @click.option("--user", is_flag=True, help=msg("With --unit: it is a unit of the user manager."))
-@click.pass_context
-def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bool) -> int:
+@pass_globals
+def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool) -> int:
     """Send a test message to everybody whom a job names; exit 0 when all of them could be reached.
 
     A Healthchecks gets a ping that it logs and that changes nothing.
     """
-    options = ctx.ensure_object(Globals)
     if unit is not None:
         return _handle(options, job or "", unit, user=user)
     chosen = pick(load_config(options.config_path, options.env_file), job)
@@ -59,11 +58,9 @@ def notify(ctx: click.Context, /, *, job: str | None, unit: str | None, user: bo
     data = Notifier(chosen).test(Notification(chosen.name, run, console=chosen.console_url))
     for what, fault in data.items():
         echo(
-            msg(
-                "{what}: {value}",
-                what=what,
-                value="ok" if fault is None else msg("failed: {fault}", fault=fault),
-            )
+            msg("{what}: ok", what=what)
+            if fault is None
+            else msg("{what}: failed: {fault}", what=what, fault=fault)
         )
     return 0 if all(fault is None for fault in data.values()) else 1
 

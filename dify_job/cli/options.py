@@ -1,7 +1,10 @@
-"""The options that every command takes, before or after its name."""
+"""The options of the commands: those that every command takes, before or after its name, and shared ones."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,21 @@ from click import shell_completion
 
 from .. import log
 from ..config import loader
+from ..config.model import ScheduleConfig
+from ..config.schema import FIELDS, SCHEDULE_KINDS
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
+from ..report import since
+from ..schedule import upcoming
 from ..system.paths import absolute
 from . import help as help_page
+
+DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the original's
+_SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
+_CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
+_FORMS = msg("write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5")
 
 
 class Globals:
@@ -32,7 +46,10 @@ class Globals:
         return tuple(word for flag, path in named if path is not None for word in (flag, str(absolute(path))))
 
 
-def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+pass_globals = click.make_pass_decorator(Globals, ensure=True)
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is not None and value is not False:
         setattr(ctx.ensure_object(Globals), str(parameter.name), value)
 
@@ -45,7 +62,7 @@ class _GlobalOption(click.Option):
 
 
 def _option(*names: str, **settings: Any) -> click.Option:
-    return _GlobalOption(names, callback=_keep, expose_value=False, **settings)
+    return _GlobalOption(names, callback=_store, expose_value=False, **settings)
 
 
 def _options() -> list[click.Option]:
@@ -120,3 +137,138 @@ def add_globals(command: click.Command) -> click.Command:
         for below in command.commands.values():
             add_globals(below)
     return command
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _together(*options: Decorator) -> Decorator:
+    """Return several options as one decorator; the help page lists the last first."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in options:
+            function = option(function)
+        return function
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
+all_option = click.option(
+    "--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root.")
+)
+scope_options = _together(
+    click.option("--user", "scope", flag_value="user", help=msg("Your own jobs (default unless root).")),
+    click.option("--system", "scope", flag_value="system", help=msg("The machine's jobs (default as root).")),
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", "systemd", "cron"]),
+        default="auto",
+        show_default=True,
+        help=msg("auto takes systemd where the machine was booted with it."),
+    ),
+)
+schedule_options = _together(
+    click.option("--timezone", metavar="ZONE", help=msg("Zone of --calendar and --cron.")),
+    click.option("--cron", metavar="EXPR", help=msg("Run at the times of five cron fields.")),
+    click.option(
+        "--calendar",
+        multiple=True,
+        metavar="EXPR",
+        help=msg("Run at systemd calendar times; can be repeated."),
+    ),
+    click.option("--every", metavar="DUR", help=msg("Run each 2h, 30min, 1d.")),
+)
+http_options = _together(
+    click.option(
+        "--http-token-file",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help=msg(
+            "Require the bearer token in FILE, instead of restricting access to root and the installing user."
+        ),
+    ),
+    click.option(
+        "--http-listen",
+        metavar="ADDRESS:PORT",
+        default=DEFAULT_HTTP_LISTEN,
+        show_default=True,
+        help=msg("Address and port to listen on; a non-loopback address requires --http-token-file."),
+    ),
+    click.option("--http", is_flag=True, help=msg("Also serve the original's HTTP calls, by a socket unit.")),
+)
+
+
+def _since(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else since.parse_since(value, datetime.now(UTC))
+    except ValueError as error:
+        fix = command(*ctx.command_path.split(), "--help")
+        raise JobError(Outcome.USAGE, msg("--since {error}", error=error), fix) from None
+
+
+since_option = click.option(
+    "--since",
+    metavar="WHEN",
+    callback=_since,
+    help=msg("Only since then: yesterday, 2h, 2026-01-31, '07:00', as of systemd.time(7)."),
+)
+
+
+def schedule_of_flags(
+    every: str | None, calendar: tuple[str, ...], cron: str | None, timezone: str | None
+) -> ScheduleConfig | None:
+    """Return the schedule that options give; None where they give none.
+
+    Args:
+        every: A time span.
+        calendar: Calendar times of systemd.
+        cron: Five cron fields.
+        timezone: The zone of calendar and cron.
+
+    Raises:
+        JobError: (usage) They contradict each other, or one is none.
+    """
+    given = {"every": every, "calendar": list(calendar) or None, "cron": cron, "timezone": timezone}
+    set_flags = {key: value for key, value in given.items() if value is not None}
+    if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
+        raise JobError(
+            Outcome.USAGE, msg("--every, --calendar and --cron exclude one another"), msg("keep one of them")
+        )
+    if not set_flags:
+        return None
+    if set_flags.keys() == {"timezone"}:
+        raise JobError(Outcome.USAGE, msg("--timezone needs --calendar or --cron"), msg("add one of them"))
+    try:
+        values = {key: FIELDS[key](value) for key, value in set_flags.items()}
+    except ValueError as error:
+        raise JobError(Outcome.USAGE, msg("the schedule {error}", error=error), _FORMS) from None
+    return ScheduleConfig(**values)
+
+
+def schedule_of_text(text: str) -> ScheduleConfig:
+    """Read a schedule as a person answers for one.
+
+    Args:
+        text: A time span (`2h`), calendar times (`Mon..Fri 07:00`) or a cron line (`30 7 * * 1-5`).
+
+    Raises:
+        JobError: Rejected; it is none of them, or never comes.
+    """
+    words = text.split()
+    try:
+        if text.startswith("@") or (len(words) == 5 and all(re.fullmatch(_CRON, word) for word in words)):
+            schedule = ScheduleConfig(cron=FIELDS["cron"](text))
+        elif re.fullmatch(_SPAN, text):
+            schedule = ScheduleConfig(every=FIELDS["every"](text))
+        else:
+            schedule = ScheduleConfig(calendar=FIELDS["calendar"](text))
+        upcoming.check(schedule, datetime.now(UTC))
+    except ValueError as error:
+        raise JobError(Outcome.REJECTED, msg("the schedule {error}", error=error), _FORMS) from None
+    except JobError as error:
+        message = error.message
+        if not re.search(r"\d", text):
+            message = msg("{text!r} is not a time span, calendar times or a cron line", text=text)
+        raise JobError(Outcome.REJECTED, message, _FORMS) from None
+    return schedule

@@ -1,9 +1,13 @@
 """Where bytes leave: results on stdout, words on stderr, whatever the locale and whoever closed them."""
 
+from __future__ import annotations
+
 import os
 import select
+import shutil
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import click
@@ -14,9 +18,12 @@ from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import visible
+from ..report import text as report_text
 from ..system.privileges import by_sudo
-from ..system.timespan import format_timespan
 from .options import Globals
+
+_NO_LIMIT = 1000  # columns of a line that no terminal shows
+_WITH_LINE_END = 1_000_000  # bytes that are written with their line end at once
 
 
 class UnprintedError(Exception):
@@ -40,9 +47,6 @@ def echo_data(text: str) -> None:
 def echo_value(text: str) -> None:
     """Write what a server sent to stdout: as it is, and on a terminal without control sequences."""
     _put(visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text))
-
-
-_WITH_LINE_END = 1_000_000  # bytes that are written with their line end at once
 
 
 def _put(text: str) -> None:
@@ -89,9 +93,9 @@ def echo_json(value: Any) -> None:
     _put(visible(text) if on_terminal else text)
 
 
-def span_of(seconds: float) -> str:
-    """A duration for a person: 2.3s, 2min 5s."""
-    return f"{seconds:.1f}s" if seconds < 59.95 else format_timespan(round(seconds))
+def reporter(options: Globals) -> Callable[[str], None]:
+    """Return what prints a line about what was done: echo, or nothing with -q."""
+    return (lambda _text: None) if options.quiet else echo
 
 
 def echo_err(text: str) -> None:
@@ -134,3 +138,17 @@ def log_traceback() -> None:
     """The exception being handled, on stderr."""
     echo_err(traceback.format_exc().rstrip())
     echo_err(msg("dify-job: this is a fault of dify-job itself; please report it with the lines above"))
+
+
+def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.Terminal:
+    """Return what standard output can show.
+
+    Args:
+        environ: The environment variables. COLUMNS sets the width; NO_COLOR and TERM=dumb turn colours off.
+
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    size = shutil.get_terminal_size((_NO_LIMIT, 24))
+    colours = is_terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    utf8 = report_text.has_utf8(environ)
+    return report_text.Terminal(max(size.columns, 40), size.lines, colours, utf8)

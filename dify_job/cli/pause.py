@@ -13,34 +13,35 @@ from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.reconcile import Backend
-from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
-from .options import Globals
+from .jobs import check_names, check_not_roots, try_config
+from .options import Globals, all_option, pass_globals, scope_options
+from .output import reporter
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
+@all_option
 @scope_options
-@click.pass_context
+@pass_globals
 def pause(
-    ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
+    options: Globals, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
 ) -> None:
     """Disable the schedule of one or more jobs, persistently. Does not affect a run in progress."""
     check_names("pause", jobs, all_jobs=all_jobs)
-    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=True)
+    _set_paused(options, jobs, scope, backend, paused=True)
 
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
+@all_option
 @scope_options
-@click.pass_context
+@pass_globals
 def resume(
-    ctx: click.Context, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
+    options: Globals, /, *, jobs: tuple[str, ...], all_jobs: bool, scope: str | None, backend: str
 ) -> None:
     """Re-enable the schedule of paused jobs."""
     check_names("resume", jobs, all_jobs=all_jobs)
-    _set_paused(ctx.ensure_object(Globals), jobs, scope, backend, paused=False)
+    _set_paused(options, jobs, scope, backend, paused=False)
 
 
 def _set_paused(

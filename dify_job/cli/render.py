@@ -33,7 +33,7 @@ from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, look
 from ..system.transaction import removing, transaction
-from .options import Globals
+from .options import Globals, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
 
 
@@ -52,9 +52,9 @@ from .output import echo, echo_data, echo_err, echo_error
 @click.option("--user", "user", is_flag=True, help=msg("User units, or a block for a user's crontab."))
 @click.option("--image", metavar="REF", help=msg("Of a container with dify-job, for kubernetes."))
 @click.option("--namespace", metavar="NAME", help=msg("For kubernetes; kubectl's own where none is given."))
-@click.pass_context
+@pass_globals
 def render(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -66,7 +66,6 @@ def render(
     namespace: str | None,
 ) -> None:
     """Print the units, crontab entries or manifests of jobs, or write them to a directory."""
-    options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
     chosen = pick_all(config, jobs)
     scope = Scope.USER if user else Scope.SYSTEM

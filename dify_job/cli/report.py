@@ -17,8 +17,7 @@ from ..report.page import render_page
 from ..report.status import host_status
 from ..schedulers.detect import installed_jobs, visible
 from ..system.secure_dir import Directory
-from .common_options import scope_options
-from .options import Globals
+from .options import Globals, pass_globals, scope_options
 from .output import echo_data, echo_err
 
 
@@ -38,9 +37,9 @@ from .output import echo_data, echo_err
     help=msg("How far back rates, tokens and failures go."),
 )
 @scope_options
-@click.pass_context
+@pass_globals
 def report(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -60,7 +59,6 @@ def report(
                 command=command("dify-job", "report", "--output", "report.html"),
             )
         )
-    options = ctx.ensure_object(Globals)
     config: Config | JobError
     try:
         config = load_config(options.config_path, options.env_file)

@@ -31,10 +31,19 @@ from ..run.result import Result, log_result, not_started, unexpected
 from ..run.run_spec import RunContext, RunLimits
 from ..state import history
 from ..system import lazy_import
-from . import logging_setup, schedule_guard, terminal
+from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
 from .options import Globals
-from .output import UnprintedError, echo_data, echo_err, echo_error, echo_json, echo_value, log_traceback
+from .output import (
+    UnprintedError,
+    echo_data,
+    echo_err,
+    echo_error,
+    echo_json,
+    echo_value,
+    log_traceback,
+    terminal_of_stdout,
+)
 from .signals import Cancelled, Signals
 
 if TYPE_CHECKING:
@@ -223,7 +232,7 @@ def _usual_duration(job: Job, config: Config) -> float | None:
 
 def _print_in_words(result: Result) -> None:
     """Show a result to a person at a terminal."""
-    stdout = terminal.terminal_of_stdout()
+    stdout = terminal_of_stdout()
     record = history.RunRecord.of(result.as_record())
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
     try:

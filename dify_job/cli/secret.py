@@ -23,9 +23,9 @@ from ..state.store import base_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction
-from .key_input import given_key
-from .options import Globals
+from .options import Globals, pass_globals
 from .output import echo, echo_err
+from .prompts import given_key
 
 _STORE = Path("/etc/credstore.encrypted")
 
@@ -48,15 +48,14 @@ def secret_group() -> None:
     help=msg("Encrypt it with systemd-creds / keep it in a plain 0600 file; default: as it is now."),
 )
 @click.option("--no-check", is_flag=True, help=msg("Store it without asking the server whether it is good."))
-@click.pass_context
+@pass_globals
 def set_key(
-    ctx: click.Context, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
+    options: Globals, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
 ) -> None:
     """Store the key of a job, in place of the old one.
 
     A key that Dify refuses is not stored. printf %s "$KEY" | dify-job secret set daily
     """
-    options = ctx.ensure_object(Globals)
     config = load_config(options.config_path, options.env_file)
     chosen = pick(config, job)
     if config.path is None:
@@ -163,15 +162,11 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
             values = {"api_key_credential" if encrypted else "api_key_file": str(path.absolute())}
             writer.apply(managed.settings_files(place, job.name, values, stored=True))
         _check_effect(place, job.name, path, encrypted=encrypted)
-    echo(
-        msg(
-            "{name}: key {masked} stored in {path}{value}",
-            name=job.name,
-            masked=key.masked(),
-            path=path,
-            value=", encrypted" if encrypted else " (0600)",
-        )
-    )
+    values = {"name": job.name, "masked": key.masked(), "path": path}
+    if encrypted:
+        echo(msg("{name}: key {masked} stored in {path}, encrypted", **values))
+    else:
+        echo(msg("{name}: key {masked} stored in {path} (0600)", **values))
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
         echo(msg("  also used by: {sharing} (same file)", sharing=", ".join(sharing)))

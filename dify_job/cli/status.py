@@ -18,10 +18,8 @@ from ..report.status_text import status_lines
 from ..report.text import Terminal
 from ..run.job_state import elsewhere_note
 from ..schedulers.detect import installed_jobs, visible
-from .common_options import scope_options
-from .options import Globals
-from .output import echo, echo_data, echo_err, echo_json, reader
-from .terminal import terminal_of_stdout
+from .options import Globals, pass_globals, scope_options
+from .output import echo, echo_data, echo_err, echo_json, reader, terminal_of_stdout
 
 _RENEW = 3.0  # seconds
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -32,9 +30,9 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 @scope_options
 @click.option("--watch", is_flag=True, help=msg("Renew it every few seconds, on a terminal, until Ctrl-C."))
 @click.option("--json", "as_json", is_flag=True, help=msg("As JSON; its keys are in docs/status.md."))
-@click.pass_context
+@pass_globals
 def status(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -50,7 +48,6 @@ def status(
     """
     if watch and as_json:
         raise click.UsageError(msg("--watch and --json exclude one another."))
-    options = ctx.ensure_object(Globals)
 
     def look() -> HostStatus:
         return _look(options, jobs, scope, backend)

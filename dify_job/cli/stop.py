@@ -17,8 +17,9 @@ from ..report.past_runs import find_job, state_of
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.unit_names import unit_names
 from ..state.reader import lock_holder
-from .common_options import check_not_roots, reporter, scope_options, try_config
-from .options import Globals
+from .jobs import check_not_roots, try_config
+from .options import Globals, pass_globals, scope_options
+from .output import reporter
 
 _PATIENCE = (
     45.0  # seconds; as TimeoutStopSec= of the units: the run asks Dify to stop, which takes at most 20
@@ -28,15 +29,14 @@ _PATIENCE = (
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
 @scope_options
-@click.pass_context
-def stop(ctx: click.Context, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
+@pass_globals
+def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backend: str) -> None:
     """Stop the runs of jobs that are under way, in Dify too; their schedules stay enabled.
 
     It ends a run by systemd, by cron or by hand, and waits until it has ended.
     """
     where = chosen_scope(scope)
     there = installed_jobs(visible(backend, where.value), jobs)
-    options = ctx.ensure_object(Globals)
     say, config = reporter(options), try_config(options)
     installed = [one for _, one in there]
     states = {job: state_of(job, find_job(job, installed, config), config, scope) for job in jobs}

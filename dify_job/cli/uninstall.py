@@ -24,8 +24,9 @@ from ..state.reader import read_metrics_files
 from ..state.store import OWN_FILES, JobState, LockHeldError, places_of, private_of, unpin
 from ..system.secure_dir import Directory
 from ..system.transaction import locked
-from .common_options import check_names, check_not_roots, reporter, scope_options, try_config
-from .options import Globals
+from .jobs import check_names, check_not_roots, try_config
+from .options import Globals, all_option, pass_globals, scope_options
+from .output import reporter
 
 _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
 _LARGEST_METRICS = 1024 * 1024  # bytes; ours have two thousand
@@ -33,16 +34,16 @@ _LARGEST_METRICS = 1024 * 1024  # bytes; ours have two thousand
 
 @click.command()
 @click.argument("jobs", nargs=-1)
-@click.option("--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root."))
+@all_option
 @scope_options
 @click.option(
     "--purge",
     is_flag=True,
     help=msg("Also remove the state: last result, history, in-flight record, metrics file."),
 )
-@click.pass_context
+@pass_globals
 def uninstall(
-    ctx: click.Context,
+    options: Globals,
     /,
     *,
     jobs: tuple[str, ...],
@@ -56,7 +57,6 @@ def uninstall(
     A run in progress is stopped, in Dify too. It works without the configuration. --all --purge
     also removes the state of jobs that were uninstalled earlier.
     """
-    options = ctx.ensure_object(Globals)
     check_names("uninstall", jobs, all_jobs=all_jobs)
     where = chosen_scope(scope)
     backends = visible(backend, where.value)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from dify_job.cli.examples import EXAMPLES
+from dify_job.cli.help import EXAMPLES
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
 from dify_job.report.text import columns_of

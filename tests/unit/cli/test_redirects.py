@@ -2,7 +2,7 @@
 
 import pytest
 
-from dify_job.cli.redirects import redirect
+from dify_job.cli.help import redirect
 from dify_job.schedulers import systemctl
 
 

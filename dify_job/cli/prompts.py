@@ -1,21 +1,99 @@
-"""The inputs of a new job: from flags, from a person, from the form's own defaults."""
+"""What a person or a script gives when a command asks: the API key, and the inputs of a new job."""
 
 import contextlib
+import sys
 from typing import Any
 
+import click
+
+from ..config.model import Secret
 from ..config.scaffold import DraftInput, comment
+from ..config.secrets import check_key, read_key_file
 from ..dify.app_info import AppProbe
 from ..dify.form import FormField
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.i18n import translate
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..run.app_form import coerce
 from ..run.inputs import is_template
-from .key_input import asked, interactive
 from .output import echo_err
 
+_LARGEST_KEY = 64 * 1024  # bytes
 _NEWEST = None  # a table stays a table: `run` makes of it what the server of that day wants
+
+
+def interactive() -> bool:
+    """True where a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def asked(question: str, default: str | None = None, *, hidden: bool = False) -> str:
+    """Ask a person on the terminal.
+
+    Args:
+        question: A message.
+        default: The answer to an empty line; None asks again.
+        hidden: The answer is not shown.
+
+    Returns:
+        The answer, without spaces around it.
+
+    Raises:
+        click.Abort: At Ctrl-C and at the end of the input; the terminal is on a new line.
+    """
+    try:
+        answer = click.prompt(translate(question), default=default, err=True, hide_input=hidden)
+    except click.Abort:
+        echo_err("")
+        raise
+    return str(answer).strip()
+
+
+def asked_key() -> Secret:
+    """Ask a person for the key until it can be one. Raises click.Abort as asked does."""
+    echo_err(msg("The app's key is in Dify: API Access, API Key. It is not shown while you type."))
+    while True:
+        try:
+            return check_key(asked(msg("API key"), hidden=True), msg("the prompt"))
+        except JobError as error:
+            explain(error)
+
+
+def explain(error: JobError) -> None:
+    """Say what was wrong with an answer, before the question comes again."""
+    echo_err(msg("  {message}", message=error.message))
+    if error.hint is not None:
+        echo_err(msg("  {hint}", hint=error.hint))
+
+
+def given_key(source: str | None, command: str) -> Secret:
+    """The key. source: - for standard input, a path, or None: ask the person, or read what is piped in.
+
+    command: how this is called, for messages. Raises JobError.
+    """
+    if source is not None and source.lower().startswith(("app-", "bearer ")):
+        raise JobError(
+            Outcome.USAGE,
+            msg("that looks like the key itself, which every user of this machine can see in a command line"),
+            msg(
+                'revoke it in Dify if others use this machine; give it as: printf %s "$KEY" | {command}',
+                command=command,
+            ),
+        )
+    if source not in (None, "-"):
+        return read_key_file(str(source))
+    if interactive():
+        return asked_key()
+    data = sys.stdin.buffer.read(_LARGEST_KEY) if sys.stdin is not None else b""
+    if not data.strip():
+        raise JobError(
+            Outcome.CONFIG,
+            msg("no key came on standard input"),
+            msg('printf %s "$KEY" | {command}', command=command),
+        )
+    return check_key(data.decode(errors="replace"), msg("standard input"))
 
 
 def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
@@ -39,7 +117,7 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
                 ),
                 msg(
                     "its inputs: {value}",
-                    value=", ".join(sorted(f.variable for f in seen.parameters.form)) or "none",
+                    value=", ".join(sorted(f.variable for f in seen.parameters.form)) or msg("none"),
                 ),
             )
     return known_ones + [
@@ -90,13 +168,18 @@ def _asked(field: FormField, default: Any) -> Any:
 
 
 def _note(field: FormField) -> str:
-    words = [field.kind, "required" if field.required else "optional"]
+    words: list[str] = [field.kind, msg("required") if field.required else msg("optional")]
     if field.max_length is not None and field.kind != "file":  # a file's is that of texts, and does not count
-        what = "files" if field.takes_files else "characters"
-        words.append(msg("at most {max_length} {what}", max_length=field.max_length, what=what))
+        words.append(
+            msg("at most {number} files", number=field.max_length)
+            if field.takes_files
+            else msg("at most {number} characters", number=field.max_length)
+        )
     if field.options:
         words.append(msg("one of {options}", options=", ".join(field.options)))
     if field.allowed_types:
         words.append(msg("of type {allowed_types}", allowed_types=", ".join(field.allowed_types)))
-    label = f"{field.label}: " if field.label and field.label != field.variable else ""
-    return label + ", ".join(words)
+    whole = join(", ", words)
+    if not field.label or field.label == field.variable:
+        return whole
+    return msg("{label}: {words}", label=field.label, words=whole)

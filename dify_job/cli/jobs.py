@@ -1,0 +1,57 @@
+"""The jobs that commands name: which exist, and who may change them."""
+
+import os
+from collections.abc import Sequence
+
+from ..config.loader import load_config
+from ..config.model import Config
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
+from ..messages.message import msg
+from ..messages.problem import command
+from ..schedulers.backend import Scope
+from ..schedulers.detect import installed_jobs, visible
+from .options import Globals
+
+
+def try_config(options: Globals) -> Config | None:
+    """The configuration, or None where it is gone or broken: some commands must work without it."""
+    try:
+        return load_config(options.config_path, options.env_file)
+    except JobError:
+        return None
+
+
+def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
+    """Refuse a command that changes jobs and names neither any nor all.
+
+    Raises:
+        JobError: Neither or both (usage).
+
+    """
+    if bool(jobs) == all_jobs:
+        raise JobError(
+            Outcome.USAGE,
+            msg("{command} needs the names of jobs, or --all", command=name),
+            msg(
+                "{status} shows the jobs; {again}",
+                status=command("dify-job", "status"),
+                again=command("dify-job", name, "JOB"),
+            ),
+        )
+
+
+def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
+    """Raises JobError (denied) for a job that the machine has, and this caller has not."""
+    if not absent or scope is not None or os.geteuid() == 0:
+        return
+    for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):
+        raise JobError(
+            Outcome.DENIED,
+            msg(
+                "{job} is a job of the machine, installed with {backend} by root",
+                job=one.job,
+                backend=one.backend,
+            ),
+            command("dify-job", name, one.job, needs_root=True),
+        )
