@@ -162,7 +162,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
             values = {"api_key_credential" if encrypted else "api_key_file": str(path.absolute())}
             writer.apply(managed.settings_files(place, job.name, values, stored=True))
         _check_effect(place, job.name, path, encrypted=encrypted)
-    values = {"name": job.name, "masked": key.masked(), "path": path}
+    values: dict[str, object] = {"name": job.name, "masked": key.masked(), "path": path}
     if encrypted:
         echo(msg("{name}: key {masked} stored in {path}, encrypted", **values))
     else:
