@@ -162,11 +162,11 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
             values = {"api_key_credential" if encrypted else "api_key_file": str(path.absolute())}
             writer.apply(managed.settings_files(place, job.name, values, stored=True))
         _check_effect(place, job.name, path, encrypted=encrypted)
-    values: dict[str, object] = {"name": job.name, "masked": key.masked(), "path": path}
+    stored: dict[str, object] = {"name": job.name, "masked": key.masked(), "path": path}
     if encrypted:
-        echo(msg("{name}: key {masked} stored in {path}, encrypted", **values))
+        echo(msg("{name}: key {masked} stored in {path}, encrypted", **stored))
     else:
-        echo(msg("{name}: key {masked} stored in {path} (0600)", **values))
+        echo(msg("{name}: key {masked} stored in {path} (0600)", **stored))
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
         echo(msg("  also used by: {sharing} (same file)", sharing=", ".join(sharing)))
