@@ -138,7 +138,9 @@ class HostContext:
 
     @property
     def python(self) -> Path | None:
-        """The interpreter in the unit or crontab entry; None where there is none."""
+        """The interpreter that a unit or crontab entry starts, or is to start; None where there is none."""
+        if self.prepared is not None:
+            return self.prepared.python
         return self.one.python if self.one else None
 
     @property

@@ -19,7 +19,7 @@ from ..run.outcome import obstacle
 from ..schedulers import access
 from .context import HostContext
 from .finding import fail, failure_of, ok, place_of, warn
-from .settings import grant_access_command
+from .user_access import grant_access_command
 
 
 def check_input_templates(context: HostContext) -> Problem | None:

@@ -2,20 +2,17 @@
 
 import os
 import sys
-from dataclasses import replace
 from functools import cache
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
-from ..config.permissions import fault_of_directories
-from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
-from ..schedulers import access
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, failure_of, ok, warn
+from .finding import fail, ok, warn
+from .user_access import distrust, is_out_of_sight
 
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
@@ -26,7 +23,7 @@ def missing_module(context: HostContext, module: str) -> bool:
     python = context.python or Path(sys.executable)
     if python == Path(sys.executable):
         return find_spec(module) is None
-    return os.access(python, os.X_OK) and _distrust(python) is None and _lacks(python, module)
+    return os.access(python, os.X_OK) and distrust(python) is None and _lacks(python, module)
 
 
 @cache
@@ -39,7 +36,7 @@ def check_program(context: HostContext) -> Problem | None:
     python = context.python
     if python is None:
         return warn(msg("no managed file starts it"), _install_again(context))
-    if _is_out_of_sight(context, python) or os.access(python, os.X_OK):
+    if is_out_of_sight(context, python) or os.access(python, os.X_OK):
         return None
     if is_missing(python):
         text = msg(
@@ -55,10 +52,10 @@ def check_interpreter(context: HostContext) -> Problem | None:
     python = context.python
     if python is None:
         return None
-    if _is_out_of_sight(context, python):
+    if is_out_of_sight(context, python):
         again = command("dify-job", "doctor", context.job.name, needs_root=True)
         return warn(msg("permission denied: {python}", python=python), again)
-    if (why := _distrust(python)) is not None:
+    if (why := distrust(python)) is not None:
         return ok(msg("{python}; not tried, for it {why}", python=python, why=why))
     done = _tried(python)
     if not done.answered:
@@ -86,29 +83,16 @@ def _install_again(context: HostContext) -> str:
     return msg("{command} (with this dify-job's own interpreter)", command=again)
 
 
-def _is_out_of_sight(context: HostContext, python: Path) -> bool:
-    """True where a directory above it denies the caller access."""
-    if not context.system or os.geteuid() == 0:
-        return False
-    return access.obstacle(python.parent, access.caller(), os.X_OK) is not None
-
-
 @cache
 def _tried(python: Path) -> subprocesses.Completed:
     """Ask its dify-job for the version, once for all jobs."""
     return subprocesses.run([str(python), "-P", "-m", "dify_job", "--version"], limit=10.0)
 
 
-def _distrust(python: Path) -> str | None:
-    """Why the caller should not run it: a run_as user can put anything in the place of his interpreter."""
-    there = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
-    return fault_of_directories(there) or fault_of_directories(python)
-
-
 def check_bytecode(context: HostContext) -> Problem | None:
     """Check that the code is compiled, where the service cannot write and every run would compile it."""
     python = context.python
-    if python is None or _is_out_of_sight(context, python) or _distrust(python) is not None:
+    if python is None or is_out_of_sight(context, python) or distrust(python) is not None:
         return None
     if python != Path(sys.executable):
         return ok(msg("of another interpreter, not checked"))
@@ -150,21 +134,3 @@ def _is_compiled(source: Path) -> bool:
         return True
     mtime, size = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
     return (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)
-
-
-def check_reach(context: HostContext) -> Problem | None:
-    """Check that the service's user has access to code, config and secrets, as install does."""
-    account = context.account
-    python = context.python
-    if not context.system or account is None or python is None:
-        return None
-    if _is_out_of_sight(context, python) or _distrust(python) is not None:
-        return None
-    if os.geteuid() != 0 and not os.access(context.config_path, os.R_OK):
-        return None
-    spec = replace(context.spec, reads=(), writes=())  # files and output have checks of their own
-    try:
-        access.check_plan(spec, account, key_by_manager=context.key_by_manager)
-    except JobError as error:
-        return failure_of(error)
-    return ok(msg("{name} reaches the interpreter, dify-job and the config", name=account.name))

@@ -1,15 +1,19 @@
 """All checks of a job, in the order in which a run would meet the obstacles."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import IntEnum
 from functools import partial
 from typing import NamedTuple
 
-from ..config.model import Job
+from ..config.model import Config, Job
 from ..config.schema import SCHEDULE_KINDS
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
+from ..schedulers import access
+from ..schedulers.installation import PreparedJob
+from ..schedulers.reconcile import Backend
 from .context import HostContext
 from .environment import check_environment
 from .http_socket import check_http_socket
@@ -24,8 +28,16 @@ from .inputs import (
 from .last_run import check_in_flight, check_last_run
 from .machine import check_clock, check_disk, check_journal, check_state
 from .missed_runs import check_missed_runs
-from .program import check_bytecode, check_interpreter, check_program, check_reach
-from .server import check_access, check_app, check_ca, check_headers, check_server, check_transport
+from .program import check_bytecode, check_interpreter, check_program
+from .server import (
+    Servers,
+    check_access,
+    check_app,
+    check_ca,
+    check_headers,
+    check_server,
+    check_transport,
+)
 from .service import (
     check_backend,
     check_enabled,
@@ -48,6 +60,7 @@ from .settings import (
     check_times,
     check_zone,
 )
+from .user_access import check_reach
 
 
 class Needs(IntEnum):
@@ -98,14 +111,14 @@ CHECKS = (
     _files_of_config("files", check_file_names, settings=("files",)),
     Check("inputs", check_required_inputs, Needs.SERVER, blocking=True),
     Check("inputs", check_inputs, Needs.SERVER),
-    Check("files", check_file_access, after=("run-as",)),
+    Check("files", check_file_access, after=("run-as",), settings=("files",), blocking=True),
     Check("files", check_files, Needs.SERVER),
-    Check("run-as", check_run_as, settings=("run_as",)),
+    Check("run-as", check_run_as, settings=("run_as",), blocking=True),
     _files_of_config("output", check_output_template, settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),
     _files_of_config("journal", partial(check_directory, setting="log_file"), settings=("log_file",)),
-    Check("output", check_output, after=("run-as",)),
+    Check("output", check_output, after=("run-as",), blocking=True),
     _files_of_config("notify", check_notify, settings=("notify",)),
     Check("notify", check_apprise),
     _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone")),
@@ -120,7 +133,7 @@ CHECKS = (
     _installed("environment", check_environment),
     _installed("interpreter", check_program),
     _installed("interpreter", check_interpreter),
-    _installed("reach", check_reach, after=("units", "interpreter")),
+    Check("reach", check_reach, after=("units", "interpreter"), blocking=True),
     _installed("bytecode", check_bytecode, after=("units", "interpreter")),
     _installed("linger", check_linger),
     Check("http", check_http_socket),
@@ -180,6 +193,41 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
             if place:
                 message = msg("{place}: {mistake}", place=place, mistake=message)
             yield JobError(problem.outcome, message, problem.fix)
+
+
+def check_prepared(
+    config: Config,
+    scheduler: Backend,
+    ready: Iterable[PreparedJob],
+    now: datetime,
+    servers: Servers | None = None,
+) -> None:
+    """Refuse jobs that could only fail once they are installed.
+
+    Args:
+        config: The configuration that names them.
+        scheduler: The scheduler that is to have them.
+        ready: The jobs.
+        now: The current time, aware.
+        servers: Asked about the apps; a server that does not answer is no obstacle. None asks none.
+
+    Raises:
+        JobError: The first mistake.
+
+    """
+    with access.session():
+        for each in ready:
+            configured = config.jobs[each.job.name]  # its key stands where it is now
+            context = HostContext(
+                job=configured._replace(run_as=each.job.run_as, schedule=each.job.schedule),
+                config=config,
+                scheduler=scheduler,
+                now=now,
+                servers=servers or Servers(),
+                prepared=each.spec,
+            )
+            for error in rejections(context, Needs.HOST if servers is None else Needs.SERVER):
+                raise error
 
 
 def _line_of(job: Job, settings: tuple[str, ...]) -> str:

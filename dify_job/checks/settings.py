@@ -16,18 +16,13 @@ from ..messages.message import Message, join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
-from ..schedulers.installation import missing_records
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
 from .finding import fail, failure_of, ok, place_of, warn
 from .program import missing_module
+from .user_access import grant_access_command
 
-# Directories that many programs share: their owners and modes are not ours to change.
-_OF_THE_SYSTEM = tuple(
-    map(Path, ("/root", "/etc", "/usr", "/boot", "/dev", "/proc", "/run", "/var/log", "/var/lib"))
-)
-_DEPTH_OF_SHARED = 2  # parts of /srv
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
 
@@ -156,33 +151,6 @@ def check_output(context: HostContext) -> Problem | None:
     return None
 
 
-def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
-    """Return a command that gives a user access to a path; None where none does without harm.
-
-    A dynamic user who wants to write is another one at each run. Homes and the directories of the system stay
-    as they are.
-
-    Args:
-        path: The path.
-        account: The user.
-        need: os.R_OK or os.W_OK.
-
-    """
-    if account.uid is None and need == os.W_OK:
-        return None
-    for above in reversed(path.parents):
-        if access.obstacle(above, account, os.X_OK) is not None:
-            return None if _belongs_to_others(above) else command("chmod", "a+x", str(above), needs_root=True)
-    if need == os.W_OK:
-        shared = _belongs_to_others(path) or len(path.parts) <= _DEPTH_OF_SHARED
-        return None if shared else command("chown", account.name, str(path), needs_root=True)
-    return None if _belongs_to_others(path) else command("chmod", "a+r", str(path), needs_root=True)
-
-
-def _belongs_to_others(path: Path) -> bool:
-    return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)
-
-
 def check_notify(context: HostContext) -> Problem | None:
     """Check that notifications can be sent; None where nobody is to be notified."""
     notify = context.job.notify
@@ -234,12 +202,17 @@ def check_records(context: HostContext) -> Problem | None:
     """Check that a job stores state where its schedule needs a record of the last run."""
     job = context.job
     try:
-        missing = missing_records(job, job.times, by_cron=context.by_cron)
+        ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
     except JobError as error:
         return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
-    if missing is None:
+    if not ticks.if_due or job.state != "none":
         return None
-    return fail(missing.message, msg('remove state = "none" ({place})', place=place_of(job, "state")))
+    text = msg(
+        "job {name} stores no state, and its schedule needs a record of its last run: {why}",
+        name=job.name,
+        why=ticks.why,
+    )
+    return fail(text, msg('remove state = "none" ({place})', place=place_of(job, "state")))
 
 
 def check_schedule(context: HostContext) -> Problem:

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from ..checks.context import HostContext
-from ..checks.registry import Needs, rejections
+from ..checks.registry import check_prepared
 from ..checks.server import Servers
 from ..config.loader import load_config, pick, pick_all
 from ..config.model import Config, Job
@@ -85,13 +84,13 @@ def install(options: Globals, /, **given: Any) -> int:
             install_report.print_plan(plan, say, dry_run=flags.dry_run, diff=flags.as_diff)
         for plan in plans:
             plan.check()
-        _check_jobs(config, requests, now)
+        _check(requests, now)
         return 1 if flags.check and any(plan.changes() for plan in plans) else 0
     for warning in config.warnings:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
         reporter(options)(msg("no job of this configuration is installed"))
-    _check_jobs(config, requests, now)
+    _check(requests, now)
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
         if request.scheduler.scope is Scope.USER:
@@ -220,28 +219,10 @@ def _http_config(
     return config
 
 
-def _check_jobs(config: Config, requests: Iterable[_Request], now: datetime) -> None:
-    """Refuse jobs that could only fail; a server that does not answer is no obstacle.
-
-    Raises:
-        JobError: The first mistake.
-
-    """
+def _check(requests: Iterable[_Request], now: datetime) -> None:
     servers = Servers(_PATIENCE)
     for request in requests:
-        for each in request.ready:
-            configured = config.jobs[each.job.name]  # whose key stands where it is now
-            job = configured._replace(run_as=each.job.run_as, schedule=each.job.schedule)
-            context = HostContext(
-                job=job,
-                config=config,
-                scheduler=request.scheduler,
-                now=now,
-                servers=servers,
-                prepared=each.spec,
-            )
-            for error in rejections(context, Needs.SERVER):
-                raise error
+        check_prepared(request.config, request.scheduler, request.ready, now, servers)
 
 
 def _check_one(jobs: Sequence[Job]) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..checks.registry import check_prepared
 from ..config.loader import load_config, pick
 from ..config.model import Config, Job, ScheduleConfig
 from ..dify.event_queue import EventQueue
@@ -87,7 +88,7 @@ def start_scheduler(
     scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
     every = ScheduleConfig(every=wanted * 3600.0)
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)
-    upcoming.check(ready.spec.schedule, datetime.now(UTC))
+    check_prepared(found, scheduler, [ready], datetime.now(UTC))
     place, options = config_place(found, scheduler.scope), InstallOptions(start=True)
     installation.carry_out(scheduler, lambda: installation.plan_install(scheduler, [ready], place, options))
     return scheduler_status(chosen.name)

@@ -10,7 +10,6 @@ import os
 import pwd
 import shlex
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,12 +21,9 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Command, command
 from ..system import subprocesses
-from ..system.managed_files import is_missing
-from .job_spec import JobSpec
 
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
-_PACKAGE = Path(__file__).parents[1] / "__init__.py"
 _DYNAMIC_UID = 65_519  # the last of those that systemd gives dynamic users: it owns nothing
 
 
@@ -99,129 +95,6 @@ def linger_command() -> Command:
     return command("loginctl", "enable-linger", name_of(os.geteuid()), needs_root=True)
 
 
-def check_plan(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
-    """Raise an error for the first path that the job's user has no access to.
-
-    Args:
-        plan: The job.
-        account: Its user.
-        key_by_manager: The service manager reads the key (LoadCredential=), so the user need not.
-
-    Raises:
-        JobError: What is missing or denied (config, no-input, cannot-write).
-
-    """
-    _check_program(plan, account)
-    hint = msg(
-        "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
-    )
-    for config in (plan.config_path, *sorted((plan.config_path.parent / "config.d").glob("*.toml"))):
-        planned = is_missing(config)  # install is about to write it, for everybody to read
-        _demand(
-            _existing(config) if planned else config,
-            msg("the configuration"),
-            account,
-            os.X_OK if planned else os.R_OK,
-            msg("{hint} (it holds no key)", hint=hint),
-            public=True,
-        )
-    _check_files(plan, account, hint)
-    _check_secrets(plan, account, key_by_manager=key_by_manager)
-
-
-def _check_program(plan: JobSpec, account: Account) -> None:
-    ways_out = msg(
-        "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
-        "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
-    )
-    _demand(plan.python, msg("the interpreter"), account, os.X_OK, ways_out, public=True)
-    _demand(plan.python.resolve(), msg("the interpreter"), account, os.X_OK, ways_out, public=True)
-    if plan.python != Path(sys.executable):
-        return  # doctor looks at a unit with another one, and its dify-job is elsewhere
-    _demand(
-        Path(sys.prefix), msg("the environment of the interpreter"), account, os.R_OK, ways_out, public=True
-    )
-    _demand(_PACKAGE, msg("dify-job itself"), account, os.R_OK, ways_out, public=True)
-
-
-def _check_files(plan: JobSpec, account: Account, hint: str) -> None:
-    """Check inputs and outputs; hint: for what cannot be read."""
-    for path in plan.reads:
-        if is_missing(path):
-            raise JobError(
-                Outcome.NO_INPUT,
-                msg("{path} of job {job} does not exist", path=path, job=plan.job),
-                msg("create it first"),
-            )
-        _demand(path, msg("the file"), account, os.R_OK, hint)
-    for path in plan.writes:
-        if is_missing(path, stat.S_ISDIR):
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                msg("the output directory {path} of job {job} does not exist", path=path, job=plan.job),
-                msg("mkdir -p {path}", path=shlex.quote(str(path))),
-            )
-        ways_out = msg("make it writable for that user, or set run_as in the job to one who can write there")
-        if path == plan.figures:
-            _demand(path, msg("the directory of metrics.textfile"), account, os.W_OK, ways_out)
-        else:
-            relative = msg("output.file as a relative path goes below /var/lib/dify-job")
-            _demand(path, msg("the output directory"), account, os.W_OK, f"{ways_out}; {relative}")
-
-
-def _check_secrets(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
-    if plan.key_credential is not None and not key_by_manager and account.uid != 0:
-        raise JobError(
-            Outcome.CONFIG,
-            msg(
-                "{name} cannot decrypt the key {key_credential}: only root and systemd can",
-                name=account.name,
-                key_credential=plan.key_credential,
-            ),
-            msg(
-                "keep it in a 0600 file: {command}",
-                command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
-            ),
-        )
-    _check_notify(plan, account, key_by_manager=key_by_manager)
-    if plan.key_file is not None and not key_by_manager:
-        own = plan.config_path.parent / f"{plan.job}.key"
-        hint = msg(
-            "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
-            name=shlex.quote(account.name),
-            key_file=shlex.quote(str(plan.key_file)),
-            own=shlex.quote(str(own)),
-        )
-        planned = (
-            is_missing(plan.key_file) and account.uid == os.geteuid()
-        )  # install writes it for its caller
-        there = _existing(plan.key_file) if planned else plan.key_file
-        _demand(there, msg("the key file"), account, os.X_OK if planned else os.R_OK, hint)
-
-
-def _existing(path: Path) -> Path:
-    """Return the nearest directory above a path that is there."""
-    return next(directory for directory in path.parents if not is_missing(directory))
-
-
-def _check_notify(plan: JobSpec, account: Account, *, key_by_manager: bool) -> None:
-    for _, path in plan.secrets:
-        if is_missing(path):
-            raise JobError(
-                Outcome.CONFIG,
-                msg("{path} of job {job} does not exist", path=path, job=plan.job),
-                msg("write there what notify or headers in the configuration name it for"),
-            )
-        if not key_by_manager:
-            _demand(
-                path,
-                msg("the secret file"),
-                account,
-                os.R_OK,
-                command("chown", account.name, str(path)),
-            )
-
-
 def obstacle(path: Path, account: Account, need: int) -> str | None:
     """Return why the account has no access to a path, as the end of a sentence; None where it has.
 
@@ -231,9 +104,9 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
         need: What is needed: os.R_OK, os.W_OK or os.X_OK.
 
     """
-    barrier = _barrier(path, account, need)
-    if barrier is not None:
-        return _denied(barrier, account, need if barrier == path else os.X_OK)
+    denied_at = barrier(path, account, need)
+    if denied_at is not None:
+        return _denied(denied_at, account, need if denied_at == path else os.X_OK)
     return msg("a service has a /tmp of its own") if is_hidden(path, account) else None
 
 
@@ -242,8 +115,15 @@ def is_hidden(path: Path, account: Account) -> bool:
     return account.confined and any(path.is_relative_to(tmp) for tmp in PRIVATE_TMP)
 
 
-def _barrier(path: Path, account: Account, need: int) -> Path | None:
-    """Return the first directory above the path, or the path itself, that denies access."""
+def barrier(path: Path, account: Account, need: int) -> Path | None:
+    """Return the first directory above a path, or the path itself, that denies access; None where none does.
+
+    Args:
+        path: The path.
+        account: The user.
+        need: What is needed of the path: os.R_OK, os.W_OK or os.X_OK.
+
+    """
     if account.uid == 0 and not account.confined:
         return None
     checks = [*((directory, os.X_OK) for directory in reversed(path.parents)), (path, need)]
@@ -256,7 +136,7 @@ def _barrier(path: Path, account: Account, need: int) -> Path | None:
                 return None
             where, mode = checks[denied]
             target = where.resolve()
-            behind = _barrier(target, account, mode) if target != where else None  # what a link leads to
+            behind = barrier(target, account, mode) if target != where else None  # what a link leads to
             return behind or where
     return next((where for where, mode in checks if not _mode_allows(where, account, mode)), None)
 
@@ -338,28 +218,6 @@ def session() -> Iterator[dict[Account, _Child]]:
 def in_home(path: Path) -> bool:
     """Return whether a path is below what ProtectHome= closes."""
     return any(path.is_relative_to(home) for home in _HOMES)
-
-
-def _demand(
-    path: Path, what: str, account: Account, need: int, ways_out: str, *, public: bool = False
-) -> None:
-    """public: nothing in it is secret, so that opening it to everybody is a way out, outside of homes."""
-    why = obstacle(path, account, need)
-    if why is not None:
-        barrier = _barrier(path, account, need)
-        if is_hidden(path, account):
-            ways_out = msg("put it elsewhere, below /srv for example")
-        outcome = Outcome.CANNOT_WRITE if need == os.W_OK else Outcome.CONFIG
-        if public and barrier is not None and not is_missing(barrier) and not in_home(barrier):
-            mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or need == os.X_OK else "a+r"
-            ways_out = msg(
-                "{command}; or {ways_out}", ways_out=ways_out, command=command("chmod", mode, str(barrier))
-            )
-        raise JobError(
-            outcome,
-            msg("{name} cannot reach {what} {path}: {why}", name=account.name, what=what, path=path, why=why),
-            ways_out,
-        )
 
 
 def _mode_allows(path: Path, account: Account, need: int) -> bool:

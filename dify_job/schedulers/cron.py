@@ -20,7 +20,7 @@ from ..state.store import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, look, marked
 from ..system.templates import render_file
-from . import access, crond, crontab
+from . import crond, crontab
 from .backend import InstalledJob, RenderedFile, Scope
 from .job_spec import JobSpec, check_user_name, missing_program, program_of
 from .reconcile import (
@@ -66,7 +66,7 @@ class Cron(Backend):
     ) -> Plan:
         """Return the plan that writes what differs; a paused job stays so unless the options say start."""
         seen, table = self._observe([*(spec.job for spec in specs), *remove])
-        refusals = [*self._access_refusals(specs), *self._host_refusals()]
+        refusals = [*self._host_refusals()]
         desired: dict[str, bytes | None] = {}
         for spec in specs:
             status = seen[spec.job]
@@ -144,14 +144,6 @@ class Cron(Backend):
         body = render_file("cron/job.cron.j2", values)
         text = marked(spec.job, spec.fingerprint, str(spec.config_path), body)
         return RenderedFile(self._place(spec.job), text)
-
-    def _access_refusals(self, specs: Sequence[JobSpec]) -> Iterator[JobError]:
-        with access.session():
-            for spec in specs if self.scope is Scope.SYSTEM else ():
-                try:
-                    access.check_plan(spec, access.account_of(spec.run_as or "root"), key_by_manager=False)
-                except JobError as error:
-                    yield error
 
     def _result(self, job: str, after: bytes | None, *, changed: bool, note: str = "") -> InstallResult:
         """Return what happens to a job; nothing is enabled where no daemon runs."""

@@ -15,7 +15,6 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..schedule import schedule_lines
 from ..system.transaction import FileChange, FileTransaction, locked
 from .backend import InstalledJob, Scope
 from .detect import config_place, installed_jobs, visible
@@ -107,7 +106,6 @@ def plan_install(
         plan, refusals = scheduler.plan_install(specs, options, removed), ()
     first = [
         *_installed_elsewhere(scheduler, place, [spec.job for spec in specs]),
-        *_missing_records(scheduler, ready),
         *_overruled(place, ready),
     ]
     contents = [change for each in ready for change in each.managed_files]
@@ -206,40 +204,6 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
 
 
 # Refusals
-
-
-def missing_records(job: Job, times: ScheduleConfig, *, by_cron: bool) -> JobError | None:
-    """Return the refusal of a job whose schedule needs state, and that stores none; else None.
-
-    Args:
-        job: The job.
-        times: Its schedule.
-        by_cron: Whether cron starts it.
-
-    Raises:
-        JobError: The scheduler cannot follow the schedule.
-
-    """
-    ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
-    if not ticks.if_due or job.state != "none":
-        return None
-    return JobError(
-        Outcome.CONFIG,
-        msg(
-            "job {name} stores no state, and its schedule needs a record of its last run: {why}",
-            name=job.name,
-            why=ticks.why,
-        ),
-        msg('remove state = "none" from the job'),
-    )
-
-
-def _missing_records(scheduler: Backend, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
-    """Yield a refusal for each job whose schedule needs state, and that stores none."""
-    for each in ready:
-        error = missing_records(each.job, each.spec.schedule, by_cron=scheduler.by_cron)
-        if error is not None:
-            yield error
 
 
 def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:

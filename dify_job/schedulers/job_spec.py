@@ -22,12 +22,20 @@ _RUN = " -P -m dify_job run "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job as a scheduler needs it. timeout: seconds. reads and writes: what the service must reach.
+    """One job as a scheduler needs it.
 
-    secrets: files of notify and headers, by the name of the credential made of each. figures: the metrics'
-    directory. notify: whom the job notifies, as JSON; empty where nobody is notified.
+    Attributes:
+        timeout: Seconds.
+        key_file: The file with the key.
+        key_credential: The file with the key, encrypted by systemd-creds(1).
+        reads: Files that a run reads, the ca_file included.
+        writes: Directories that a run writes to.
+        secrets: Files of notify and headers, by the name of the credential made of each.
+        figures: The directory of the metrics file.
+        ca_file: The certificates that the job trusts.
+        notify: Who is notified, as JSON; empty where nobody is.
+        fingerprint: Of the config values that reach a file, so that an edited input needs no reinstall.
 
-    fingerprint: of the config values that reach a file, so that an edited input needs no reinstall.
     """
 
     job: str
@@ -43,6 +51,7 @@ class JobSpec:
     writes: tuple[Path, ...] = ()
     secrets: tuple[tuple[str, Path], ...] = ()
     figures: Path | None = None
+    ca_file: Path | None = None
     notify: str = ""
     fingerprint: str = ""
 
@@ -96,6 +105,7 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
             *((header_credential(path), path) for path in job.header_files),
         ),
         figures=figures,
+        ca_file=job.ca_file,
         notify=json.dumps(job.notify._asdict()) if job.notify != Notify() else "",
         fingerprint=fingerprint(json.dumps(values, sort_keys=True, default=str)),
     )

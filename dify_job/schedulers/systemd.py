@@ -72,7 +72,7 @@ class Systemd(Backend):
         ]
         desired += [http] if http is not None else []
         plan = self.plan([*desired, *map(self._absent, remove)], overwrite_edits=options.overwrite_edits)
-        refusals = (*self._access_refusals(specs), *self._manager_refusals(), *plan.refusals)
+        refusals = (*self._manager_refusals(), *plan.refusals)
         changed = {one.path for one in plan.changed_files()}
         files = [file for one in desired for file in one.files or ()]
         if changed and not refusals:
@@ -133,20 +133,6 @@ class Systemd(Backend):
             drop_ins={path: any(path.iterdir()) for path in drop_ins if path.is_dir()},
             stamps=self.paths.stamps,
         )
-
-    def _access_refusals(self, specs: Sequence[JobSpec]) -> Iterator[JobError]:
-        if self.scope is not Scope.SYSTEM:
-            return
-        by_manager = units.key_by_manager(self.scope, self.version)
-        with access.session():
-            for spec in specs:
-                try:
-                    dynamic = units.is_dynamic(spec, self.scope, self.version)
-                    name = spec.run_as or "root"
-                    account = access.DYNAMIC if dynamic else access.account_of(name, confined=True)
-                    access.check_plan(spec, account, key_by_manager=by_manager)
-                except JobError as error:
-                    yield error
 
     def _manager_refusals(self) -> Iterator[JobError]:
         why_not = self.manager.why_not() if self.scope is Scope.USER and systemctl.is_booted() else None

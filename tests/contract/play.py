@@ -31,8 +31,8 @@ class Player:
         install_programs(home, home / "bin")
         (home / "run/systemd").mkdir(parents=True)
         if os.geteuid() == 0:
-            os.chown(home / "run/systemd", NOBODY, NOBODY)
-            os.chown(home / "run", NOBODY, NOBODY)
+            for place in (home, home / "run", home / "run/systemd"):
+                os.chown(place, NOBODY, NOBODY)
         (home / "config.toml").write_text(config)
         (home / "key").write_text(KEY + "\n")
         for file in (home / "config.toml", home / "key"):

@@ -20,7 +20,8 @@ TEXT = (ROOT / "docs/monitoring.md").read_text()
 def test_job_of_the_readme_runs_as_a_dynamic_user(host: Host, name: str) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     [text] = [block for block in blocks if "[jobs.daily]" in block]
-    host.server.apps[CANARY] = App(CANARY, "Report", outputs={"result": {"total": 7}, "unused": 1})
+    form = tuple({"text-input": {"variable": key, "max_length": 48}} for key in ("topic", "since"))
+    host.server.apps[CANARY] = App(CANARY, "Report", form=form, outputs={"result": {"total": 7}, "unused": 1})
     host.machine.write("/etc/dify-job/credentials/daily.key", CANARY, 0o600)
     with Receiver() as receiver:
         for shown, real in (

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.checks.user_access import denied_access
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import access, systemctl, units
@@ -122,10 +123,11 @@ def test_path_that_the_service_user_cannot_access_is_reported(
     python = program if where == "the interpreter" else Path("/usr/bin/python3")
     monkeypatch.setattr(sys, "executable", str(python))
     config_path = config if where == "the configuration" else Path("/etc/hostname")
-    with pytest.raises(JobError, match=f"reports cannot reach {where}") as refused:
-        access.check_plan(plan(python=python, config_path=config_path), account, key_by_manager=True)
-    assert f"{closed} has mode 0750" in refused.value.message
-    assert "run_as" in (refused.value.hint or "")
+    denied = denied_access(plan(python=python, config_path=config_path), account, key_by_manager=True)
+    assert denied is not None
+    assert f"reports cannot reach {where}" in denied.message
+    assert f"{closed} has mode 0750" in denied.message
+    assert "run_as" in (denied.fix or "")
 
 
 def test_status_reports_a_missing_interpreter(home: Home) -> None:

@@ -8,14 +8,11 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dify_job.messages.errors import JobError
 from dify_job.schedulers import access
-from tests.support.plans import plan
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 SERVICE_USER = pwd.getpwnam("daemon")
@@ -125,23 +122,6 @@ def test_modes_are_compared_if_the_user_cannot_be_switched(
     assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
     file.chmod(stat.S_IRUSR | stat.S_IROTH)
     assert access.obstacle(file, USER, os.R_OK) is None
-
-
-def test_config_that_install_will_write_counts_as_accessible(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access, "PRIVATE_TMP", ())
-    python = Path("/usr/bin/env")  # exists on every machine, and is not this interpreter
-    spec = plan(python=python, config_path=directory / "dify-job/config.toml")
-    key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
-    access.check_plan(spec, access.DYNAMIC, key_by_manager=True)
-    access.check_plan(key, access.DYNAMIC, key_by_manager=True)
-    access.check_plan(key, replace(access.ROOT, confined=True), key_by_manager=False)
-    with pytest.raises(JobError, match="daemon cannot reach the key file"):
-        access.check_plan(key, USER, key_by_manager=False)
-    directory.chmod(0o700)
-    with pytest.raises(JobError, match="cannot reach the configuration"):
-        access.check_plan(spec, access.DYNAMIC, key_by_manager=True)
 
 
 def test_without_a_process_for_it_modes_decide(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

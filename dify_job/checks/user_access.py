@@ -1,0 +1,187 @@
+"""Access of the user that a job runs as to its program, configuration and secrets."""
+
+import os
+import shlex
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config.permissions import fault_of_directories
+from ..messages.message import msg
+from ..messages.problem import Problem, command
+from ..schedulers import access
+from ..schedulers.job_spec import JobSpec
+from ..system.managed_files import is_missing
+from .context import HostContext
+from .finding import fail, ok
+
+_PACKAGE = Path(__file__).parents[1] / "__init__.py"
+# Directories that many programs share: their owners and modes are not dify-job's to change.
+_OF_THE_SYSTEM = tuple(
+    map(Path, ("/root", "/etc", "/usr", "/boot", "/dev", "/proc", "/run", "/var/log", "/var/lib"))
+)
+_DEPTH_OF_SHARED = 2  # parts of /srv
+
+
+class _Needed(NamedTuple):
+    """A path that a job's user needs.
+
+    Attributes:
+        path: The path.
+        what: What it is, for the message.
+        fix: What gives the user access to it.
+        mode: os.R_OK or os.X_OK.
+        public: Nothing in it is secret, so that opening it to everybody is a fix, outside of homes.
+
+    """
+
+    path: Path
+    what: str
+    fix: str
+    mode: int = os.R_OK
+    public: bool = False
+
+
+def check_reach(context: HostContext) -> Problem | None:
+    """Check that the service's user has access to code, config and secrets; None for a user's own jobs."""
+    account, python = context.account, context.python
+    if not context.system or account is None or python is None:
+        return None
+    if context.prepared is None and (
+        is_out_of_sight(context, python)
+        or distrust(python) is not None
+        or (os.geteuid() != 0 and not os.access(context.config_path, os.R_OK))
+    ):
+        return None
+    found = denied_access(context.spec, account, key_by_manager=context.key_by_manager)
+    return found or ok(msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
+
+
+def is_out_of_sight(context: HostContext, python: Path) -> bool:
+    """Return whether a directory above an interpreter denies the caller access."""
+    if not context.system or os.geteuid() == 0:
+        return False
+    return access.obstacle(python.parent, access.caller(), os.X_OK) is not None
+
+
+def distrust(python: Path) -> str | None:
+    """Return why the caller should not run an interpreter: a run_as user can put anything in its place."""
+    there = python.parent / "pyvenv.cfg"  # its directory, and then that of what a link there names
+    return fault_of_directories(there) or fault_of_directories(python)
+
+
+def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Problem | None:
+    """Return the first path that a job's user needs and has no access to; None where it has.
+
+    Args:
+        spec: The job.
+        account: Its user.
+        key_by_manager: The service manager reads key and secrets (LoadCredential=), so the user need not.
+
+    """
+    if spec.key_credential is not None and not key_by_manager and account.uid != 0:
+        return fail(
+            msg(
+                "{name} cannot decrypt the key {key_credential}: only root and systemd can",
+                name=account.name,
+                key_credential=spec.key_credential,
+            ),
+            msg(
+                "keep it in a 0600 file: {command}",
+                command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
+            ),
+        )
+    for needed in _needed(spec, account, key_by_manager=key_by_manager):
+        why = access.obstacle(needed.path, account, needed.mode)
+        if why is not None:
+            text = msg(
+                "{name} cannot reach {what} {path}: {why}",
+                name=account.name,
+                what=needed.what,
+                path=needed.path,
+                why=why,
+            )
+            return fail(text, _fix(needed, account))
+    return None
+
+
+def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Iterator[_Needed]:
+    program = msg(
+        "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
+        "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
+    )
+    for python in (spec.python, spec.python.resolve()):
+        yield _Needed(python, msg("the interpreter"), program, os.X_OK, public=True)
+    if spec.python == Path(sys.executable):  # else its dify-job is elsewhere
+        yield _Needed(Path(sys.prefix), msg("the environment of the interpreter"), program, public=True)
+        yield _Needed(_PACKAGE, msg("dify-job itself"), program, public=True)
+    readable = msg(
+        "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
+    )
+    for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
+        fix = msg("{hint} (it holds no key)", hint=readable)
+        path, mode = _planned(config) if is_missing(config) else (config, os.R_OK)
+        yield _Needed(path, msg("the configuration"), fix, mode, public=True)
+    if spec.ca_file is not None:
+        yield _Needed(spec.ca_file, msg("the file"), readable)
+    if key_by_manager:
+        return
+    for _, secret in spec.secrets:
+        yield _Needed(secret, msg("the secret file"), command("chown", account.name, str(secret)))
+    if spec.key_file is not None:
+        own = spec.config_path.parent / f"{spec.job}.key"
+        copy = msg(
+            "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
+            name=shlex.quote(account.name),
+            key_file=shlex.quote(str(spec.key_file)),
+            own=shlex.quote(str(own)),
+        )
+        planned = (
+            is_missing(spec.key_file) and account.uid == os.geteuid()
+        )  # install writes it for its caller
+        path, mode = _planned(spec.key_file) if planned else (spec.key_file, os.R_OK)
+        yield _Needed(path, msg("the key file"), copy, mode)
+
+
+def _planned(path: Path) -> tuple[Path, int]:
+    """Return the nearest directory above a file that install is about to write, and what is needed of it."""
+    return next(directory for directory in path.parents if not is_missing(directory)), os.X_OK
+
+
+def _fix(needed: _Needed, account: access.Account) -> str:
+    fix, barrier = needed.fix, access.barrier(needed.path, account, needed.mode)
+    if access.is_hidden(needed.path, account):
+        fix = msg("put it elsewhere, below /srv for example")
+    if needed.public and barrier is not None and not is_missing(barrier) and not access.in_home(barrier):
+        mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or needed.mode == os.X_OK else "a+r"
+        return msg("{command}; or {ways_out}", ways_out=fix, command=command("chmod", mode, str(barrier)))
+    return fix
+
+
+def grant_access_command(path: Path, account: access.Account, need: int) -> str | None:
+    """Return a command that gives a user access to a path; None where none does without harm.
+
+    A dynamic user who wants to write is another one at each run. Homes and the directories of the system stay
+    as they are.
+
+    Args:
+        path: The path.
+        account: The user.
+        need: os.R_OK or os.W_OK.
+
+    """
+    if account.uid is None and need == os.W_OK:
+        return None
+    for above in reversed(path.parents):
+        if access.obstacle(above, account, os.X_OK) is not None:
+            return None if _belongs_to_others(above) else command("chmod", "a+x", str(above), needs_root=True)
+    if need == os.W_OK:
+        shared = _belongs_to_others(path) or len(path.parts) <= _DEPTH_OF_SHARED
+        return None if shared else command("chown", account.name, str(path), needs_root=True)
+    return None if _belongs_to_others(path) else command("chmod", "a+r", str(path), needs_root=True)
+
+
+def _belongs_to_others(path: Path) -> bool:
+    return access.in_home(path) or any(path.is_relative_to(one) for one in _OF_THE_SYSTEM)

@@ -1,0 +1,79 @@
+"""Access of a job's user to its program, configuration and secrets."""
+
+import os
+import pwd
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dify_job.checks.user_access import denied_access
+from dify_job.schedulers import access
+from tests.support.plans import plan
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+NOBODY = pwd.getpwnam("daemon")
+USER = access.Account("daemon", NOBODY.pw_uid, frozenset({NOBODY.pw_gid}))
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that others can enter, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def test_config_that_install_will_write_counts_as_accessible(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "PRIVATE_TMP", ())
+    python = Path("/usr/bin/env")  # exists on every machine, and is not this interpreter
+    spec = plan(python=python, config_path=directory / "dify-job/config.toml")
+    key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
+    root = replace(access.ROOT, confined=True)
+    assert denied_access(spec, access.DYNAMIC, key_by_manager=True) is None
+    assert denied_access(key, access.DYNAMIC, key_by_manager=True) is None
+    assert denied_access(key, root, key_by_manager=False) is None
+    denied = denied_access(key, USER, key_by_manager=False)
+    assert denied is not None
+    assert denied.message.startswith("daemon cannot reach the key file")
+    directory.chmod(0o700)
+    denied = denied_access(spec, access.DYNAMIC, key_by_manager=True)
+    assert denied is not None
+    assert "cannot reach the configuration" in denied.message
+    assert "chmod a+rx" in (denied.fix or "")
+
+
+@pytest.mark.parametrize("named", ["ca_file", "secrets", "key_file"])
+def test_file_that_the_user_cannot_read_is_named(
+    named: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "PRIVATE_TMP", ())
+    file = directory / "file"
+    file.touch(0o600)
+    spec = plan(python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"))
+    value: Any = (("notify-x", file),) if named == "secrets" else file
+    spec = replace(spec, **{named: value})
+    denied = denied_access(spec, USER, key_by_manager=False)
+    assert denied is not None
+    assert f"{file} has mode 0600 and belongs to root" in denied.message
+    by_manager = denied_access(spec, USER, key_by_manager=True)
+    assert (by_manager is None) == (named != "ca_file")
+    file.chmod(0o644)
+    assert denied_access(spec, USER, key_by_manager=False) is None
+
+
+def test_encrypted_key_is_for_root_and_systemd_alone() -> None:
+    spec = plan(
+        python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"), key_credential=Path("/etc/hostname")
+    )
+    assert denied_access(spec, access.ROOT, key_by_manager=False) is None
+    assert denied_access(spec, USER, key_by_manager=True) is None
+    denied = denied_access(spec, USER, key_by_manager=False)
+    assert denied is not None
+    assert "daemon cannot decrypt the key" in denied.message
