@@ -50,6 +50,12 @@ def campaign(request: pytest.FixtureRequest) -> Campaign:
     return Campaign.named(request.param)
 
 
+@pytest.fixture
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages in English, whatever the locale of the developer."""
+    monkeypatch.setenv("LC_ALL", "C")
+
+
 def tracked(*paths: str) -> set[str]:
     listed = subprocess.run(["git", "ls-files", "-z", *paths], cwd=ROOT, capture_output=True, check=True)
     return {name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).exists()}

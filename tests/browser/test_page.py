@@ -17,7 +17,7 @@ from dify_job.report.status import HostStatus
 from tests.support.pages import NOW, host, job_status
 from tests.support.past import record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("english")]
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,9 +61,7 @@ def look(tmp_path_factory: pytest.TempPathFactory) -> Look:
 
 
 @pytest.fixture(autouse=True)
-def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LC_ALL", "LANG", "LANGUAGE"):
-        monkeypatch.delenv(name, raising=False)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
 

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.support.scripted import (
     stream,
 )
 
+from .conftest import CompareSnapshot
 from .play import HERE, HOME, Player, as_snapshot, shape
 
 JOBS = (HERE / "jobs.toml").read_text()
@@ -38,7 +39,6 @@ NAMES = [line[6:-1] for line in JOBS.splitlines() if line.startswith("[jobs.")]
 ALL = " ".join(NAMES)
 VERSIONS = (262, 257, 254, 252, 249, 247, 245, 239)
 ENCRYPTED = "encrypted"  # a job that needs systemd 250
-CompareSnapshot = Callable[[str, str], None]
 IMPATIENT = {
     "first_poll": 0.2,
     "recovery_polls": [0.05, 0.2],
@@ -55,18 +55,6 @@ IMPATIENT = {
 def forks() -> Iterator[Forks]:
     with Forks() as made:
         yield made
-
-
-@pytest.fixture
-def compare_snapshot(request: pytest.FixtureRequest) -> CompareSnapshot:
-    """Function that compares a text with the snapshot of a name, or stores it with --renew-contract."""
-    return lambda name, text: compare(HERE / name, text, request)
-
-
-def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--renew-contract"):
-        path.write_text(text)
-    assert text == path.read_text(), "an interface changed; if that is intended: make contract"
 
 
 def as_text(value: Any) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from dify_job.config.schema import FIELDS
 
+from .conftest import CompareSnapshot
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("dify-job.1", "dify-job.toml.5")
 
@@ -17,15 +19,9 @@ def generator() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "packaging" / "man.py"))
 
 
-def compare(path: Path, text: str, request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--renew-contract"):
-        path.write_text(text)
-    assert text == path.read_text(), "outdated; run: make contract"
-
-
 @pytest.mark.parametrize("name", PAGES)
-def test_page_equals_the_generated_one(name: str, request: pytest.FixtureRequest) -> None:
-    compare(ROOT / "docs" / "man" / name, generator()["PAGES"][name](), request)
+def test_page_equals_the_generated_one(name: str, compare_snapshot: CompareSnapshot) -> None:
+    compare_snapshot(ROOT / "docs" / "man" / name, generator()["PAGES"][name]())
 
 
 @pytest.mark.packaging

@@ -148,6 +148,13 @@ class Host:
         file = f"/etc/dify-job/credentials/{name}.key"
         self.configure(f'[jobs.{name}]\napi_key_file = "{file}"\n{text}\n', key=key, jobs=(name,))
 
+    def drop_in(self, unit: str, text: str) -> str:
+        """Write a drop-in of a system unit, and reload systemd; return its path."""
+        path = f"/etc/systemd/system/{unit}.d/override.conf"
+        self.machine.write(path, text)
+        self.run("systemctl", "daemon-reload")
+        return path
+
     def wait(self, ready: Callable[[], Any], seconds: float = 20.0) -> Any:
         until = time.monotonic() + seconds
         while time.monotonic() < until:

@@ -12,13 +12,6 @@ UNITS = "/etc/systemd/system"
 KEY = "/etc/dify-job/credentials/daily.key"
 
 
-def drop_in(host: Host, unit: str, text: str) -> str:
-    path = f"{UNITS}/{unit}.d/override.conf"
-    host.machine.write(path, text)
-    host.run("systemctl", "daemon-reload")
-    return path
-
-
 @pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"])
 def test_foreign_unit_is_refused_named_and_left_unchanged(host: Host, place: str) -> None:
     host.job('every = "1h"')
@@ -111,7 +104,7 @@ def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str
 def test_drop_in_is_reported_and_left(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
-    path = drop_in(host, TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
+    path = host.drop_in(TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
     status = host.status("daily")
     assert any(path in trouble for trouble in status["problems"]), status
     host.job('every = "2h"')
@@ -126,7 +119,7 @@ def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     before = host.machine.read(f"{UNITS}/{TIMER}")
-    path = drop_in(host, SERVICE, "[Service]\nExecStart=\n")
+    path = host.drop_in(SERVICE, "[Service]\nExecStart=\n")
     status = host("status", check=False)
     assert status.code == 1
     assert path in status.stdout
@@ -158,7 +151,7 @@ def test_install_replaces_a_service_in_auto_restart_or_start_limit_hit(host: Hos
         "auto-restart": "[Service]\nRestart=on-failure\nRestartPreventExitStatus=\nRestartSec=1h\n",
         "start-limit-hit": "[Unit]\nStartLimitBurst=1\nStartLimitIntervalSec=1h\n",
     }
-    drop_in(host, SERVICE, more[state])
+    host.drop_in(SERVICE, more[state])
 
     host.run("systemctl", "start", "--no-block", SERVICE)
 
@@ -229,7 +222,7 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
     host("install")
     host.run("sh", "-c", make.replace("KEY", KEY))
     if make.startswith("echo"):  # as LXC's images have it
-        path = drop_in(host, SERVICE, f"[Service]\n{make.removeprefix('echo ')}\n")
+        path = host.drop_in(SERVICE, f"[Service]\n{make.removeprefix('echo ')}\n")
     host.run("systemctl", "start", SERVICE, check=False)
     assert host.show(SERVICE, "ExecMainStatus") == str(status)
     entries = host.journal(f"_SYSTEMD_UNIT={SERVICE}", "+", f"UNIT={SERVICE}")

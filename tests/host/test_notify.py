@@ -34,9 +34,7 @@ class NotifyingJob:
         self.host("install")
 
     def drop_in(self, text: str) -> None:
-        self.host.run("mkdir", "-p", f"/etc/systemd/system/{SERVICE}.d")
-        self.host.machine.write(f"/etc/systemd/system/{SERVICE}.d/test.conf", f"[Service]\n{text}\n")
-        self.host.run("systemctl", "daemon-reload")
+        self.host.drop_in(SERVICE, f"[Service]\n{text}\n")
 
     def start(self, *, wait: bool = True) -> None:
         how = () if wait else ("--no-block",)

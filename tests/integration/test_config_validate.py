@@ -3,15 +3,11 @@
 import pytest
 
 from tests.support.command import KEY, Command
+from tests.support.config_files import write_user_config
 
 
 def _write_config(dify_job: Command, text: str) -> None:
-    key = dify_job.home / "a.key"
-    key.write_text(KEY)
-    key.chmod(0o600)
-    path = dify_job.home / ".config/dify-job/config.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'[defaults]\napi_key_file = "{key}"\n{text}')
+    write_user_config(dify_job.home, f'[defaults]\napi_key_file = "{{key}}"\n{text}')
 
 
 @pytest.mark.parametrize(

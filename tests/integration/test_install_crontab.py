@@ -15,7 +15,7 @@ from dify_job.schedulers import crond
 from dify_job.schedulers.cron import CronFiles
 from tests.support.fake_manager import install_programs
 from tests.support.home import Home
-from tests.support.plans import install, pause, plan, uninstall
+from tests.support.plans import install, job_spec, pause, uninstall
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def cron_d(tmp_path: Path) -> tuple[CronFiles, Path]:
 
 def test_file_in_cron_d_has_a_name_that_every_cron_reads(cron_d: tuple[CronFiles, Path]) -> None:
     scheduler, directory = cron_d
-    install(scheduler, plan("daily-report_2"))
+    install(scheduler, job_spec("daily-report_2"))
     (file,) = directory.iterdir()
     assert re.fullmatch("[A-Za-z0-9_-]+", file.name)  # Debian's rule, the strictest (cron(8))
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -102,7 +102,7 @@ def test_world_writable_cron_d_and_stopped_cron_are_reported(
     scheduler, directory = cron_d
     monkeypatch.setattr("dify_job.schedulers.crond.is_running", lambda: False)
     directory.chmod(0o775)
-    (change,) = install(scheduler, plan())
+    (change,) = install(scheduler, job_spec())
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
     assert any("the cron daemon does not run" in note for note in change.notes)
     (one,) = scheduler.status()
@@ -142,7 +142,7 @@ def test_pause_and_uninstall_report_a_read_only_cron_d_and_change_nothing(
     cron_d: tuple[CronFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cron, directory = cron_d
-    install(cron, plan("daily"), plan("weekly"))
+    install(cron, job_spec("daily"), job_spec("weekly"))
     before = {file.name: file.read_bytes() for file in directory.iterdir()}
     real = os.unlink
 
@@ -169,7 +169,7 @@ def test_symlink_in_cron_d_is_neither_followed_nor_replaced(cron_d: tuple[CronFi
     target.write_text("precious")
     (directory / "dify-job-daily").symlink_to(target)
     with pytest.raises(JobError, match="exists and is not dify-job's"):
-        install(scheduler, plan())
+        install(scheduler, job_spec())
     uninstall(scheduler, "daily")
     assert target.read_text() == "precious"
     assert (directory / "dify-job-daily").is_symlink()

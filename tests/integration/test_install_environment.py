@@ -23,7 +23,7 @@ from tests.support.command import KEY
 from tests.support.fake_dify.server import StandIn
 from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
-from tests.support.plans import install, plan
+from tests.support.plans import install, job_spec
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_path_that_the_service_user_cannot_access_is_reported(
     python = program if where == "the interpreter" else Path("/usr/bin/python3")
     monkeypatch.setattr(sys, "executable", str(python))
     config_path = config if where == "the configuration" else Path("/etc/hostname")
-    denied = denied_access(plan(python=python, config_path=config_path), account, key_by_manager=True)
+    denied = denied_access(job_spec(python=python, config_path=config_path), account, key_by_manager=True)
     assert denied is not None
     assert f"reports cannot reach {where}" in denied.message
     assert f"{closed} has mode 0750" in denied.message
@@ -159,7 +159,7 @@ def test_read_only_file_system_is_reported_and_nothing_changes(
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(JobError, match=r"Read-only file system; nothing was changed") as refused:
-        install(Systemd(Scope.USER), plan())
+        install(Systemd(Scope.USER), job_spec())
     assert refused.value.outcome is Outcome.CANNOT_WRITE
     assert not list(home.manager.units.glob("dify-job-*"))
     assert home.manager.active() == home.manager.enabled() == set()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY, Command
+from tests.support.config_files import write_user_config
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
 
@@ -15,13 +16,8 @@ FORM = (
 
 
 def configure(dify_job: Command, base_url: str, more: str) -> Path:
-    key = dify_job.home / "a.key"
-    key.write_text(KEY)
-    key.chmod(0o600)
-    path = dify_job.home / ".config/dify-job/config.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'[jobs.a]\nbase_url = "{base_url}"\napi_key_file = "{key}"\n{more}\n')
-    return path
+    text = f'[jobs.a]\nbase_url = "{base_url}"\napi_key_file = "{{key}}"\n{more}\n'
+    return write_user_config(dify_job.home, text)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the raw servers of the tests share: a listening socket, and a thread for each connection."""
+"""Base class of socket servers in tests: a listening socket, and a thread per connection."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from typing import Self
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """A whole request: closing a socket with unread bytes would reset the connection."""
+    """Read a complete request; closing a socket with unread bytes would reset the connection."""
     data = b""
     while b"\r\n\r\n" not in data and (part := connection.recv(65536)):
         data += part
@@ -23,7 +23,12 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 class Accepting:
-    """A server on loopback; a context manager. number: of the connection, from 0 on."""
+    """A server on loopback, as a context manager; subclasses implement `serve`.
+
+    Attributes:
+        address: URL of the server.
+        base_url: The same with /v1.
+    """
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -41,11 +46,16 @@ class Accepting:
         self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)  # its accept() must not see the descriptor's number in its next use
+        self._thread.join(10)  # its accept() must not use the descriptor after it is reused
         self._listener.close()
 
     def serve(self, client: socket.socket, number: int) -> None:
-        """Answer one connection; it is closed afterwards, and one that breaks is no fault."""
+        """Handle one connection; it is closed afterwards, and connection errors are ignored.
+
+        Args:
+            client: The connection.
+            number: Number of the connection, from 0.
+        """
         raise NotImplementedError
 
     def _accept(self) -> None:
@@ -64,9 +74,15 @@ class Accepting:
 
 
 class Saying(Accepting):
-    """Gives each request the same bytes, or does the same with its connection; seen: the requests.
+    """Gives the same response to each request.
 
-    certificate: key and certificate of a server that speaks TLS, as localhost.
+    Args:
+        answer: The response, or a function that handles the connection after its request.
+        host: Address to listen on.
+        certificate: Files with key and certificate; then the server uses TLS, as localhost.
+
+    Attributes:
+        seen: The requests.
     """
 
     def __init__(
@@ -84,7 +100,7 @@ class Saying(Accepting):
             self._context.load_cert_chain(certificate[1], certificate[0])
             self.base_url = f"https://localhost:{self._listener.getsockname()[1]}/v1"
 
-    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - all connections are alike
         if self._context is not None:
             client = self._context.wrap_socket(client, server_side=True)
         with client:

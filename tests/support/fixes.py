@@ -1,7 +1,7 @@
-"""A remedy of doctor as a person pastes it: the command that its line begins with."""
+"""Commands in the suggested fixes of doctor."""
 
 
-def command_in(mend: str | None) -> str:
-    """The command in a line, without the words about it: those after "; " and those in brackets."""
-    assert mend is not None
-    return mend.partition("; ")[0].partition(" (")[0]
+def command_in(fix: str | None) -> str:
+    """Return the command that a fix begins with, without the text after "; " or in brackets."""
+    assert fix is not None
+    return fix.partition("; ")[0].partition(" (")[0]

@@ -1,4 +1,4 @@
-"""A user's home on a host whose systemd and cron are stand-ins."""
+"""A user's home on a host with fake systemd and cron."""
 
 import os
 import subprocess
@@ -21,7 +21,14 @@ every = "2h"
 
 @dataclass
 class Home:
-    """dify-job as a process there. booted: with systemd. first: statements before it begins."""
+    """Runs dify-job in a home with a config, and with fake systemctl and crontab.
+
+    Attributes:
+        path: The home directory.
+        booted: True if the host runs systemd.
+        env: Additional environment variables.
+        first: Python statements that run before the command.
+    """
 
     path: Path
     booted: bool = True
@@ -38,13 +45,14 @@ class Home:
         self.table = FakeCrontab(self.path).table
 
     def configure(self, text: str, name: str = "config.toml") -> None:
+        """Write a config file; `{home}` in it is replaced."""
         file = self.path / "config/dify-job" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.replace("{home}", str(self.path)))
 
     @property
-    def begin(self) -> str:
-        """The statements that a command here begins with."""
+    def prologue(self) -> str:
+        """Python statements that run before the command."""
         booted = "/" if self.booted else "/nowhere"
         return (
             "import sys; from pathlib import Path; from dify_job.schedulers import crond, systemctl\n"
@@ -53,8 +61,12 @@ class Home:
 
     @property
     def command(self) -> list[str]:
-        """The beginning of a command line, for a process of its own."""
-        return [sys.executable, "-c", self.begin + "from dify_job.cli.main import main; main(sys.argv[1:])"]
+        """Start of a command line for a new process."""
+        return [
+            sys.executable,
+            "-c",
+            self.prologue + "from dify_job.cli.main import main; main(sys.argv[1:])",
+        ]
 
     @property
     def environ(self) -> dict[str, str]:
@@ -82,13 +94,15 @@ class Home:
                 check=False,
             )
             return Ran(done.returncode, done.stdout, done.stderr)
-        return fork_server().run({"args": words, "env": environ, "cwd": str(self.path), "first": self.begin})
+        return fork_server().run(
+            {"args": words, "env": environ, "cwd": str(self.path), "first": self.prologue}
+        )
 
     def all_files(self) -> dict[str, bytes]:
-        """All files that are not the stand-ins' own."""
-        ours = {
+        """Return path and content of all files but those of the fake programs."""
+        contents = {
             path: path.read_bytes()
             for path in sorted(self.path.rglob("*"))
             if path.is_file() and not path.name.startswith("manager.") and "bin" not in path.parts
         }
-        return {str(path.relative_to(self.path)): content for path, content in ours.items()}
+        return {str(path.relative_to(self.path)): content for path, content in contents.items()}

@@ -1,4 +1,4 @@
-"""Statuses of hosts that do not exist, for the overview page: always the same."""
+"""Constructed statuses of hosts for the overview page; deterministic."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ NOW = datetime(2026, 1, 31, 7, 30, tzinfo=UTC)
 
 
 def installed(job: str, **more: Any) -> InstalledJob:
-    """A job as it is installed with systemd on the machine."""
+    """Return a job installed with systemd as a system job."""
     values: dict[str, Any] = {
         "backend": "systemd",
         "scope": Scope.SYSTEM,
@@ -30,7 +30,7 @@ def installed(job: str, **more: Any) -> InstalledJob:
 
 
 def job_status(job: str, records: list[dict[str, Any]], **more: Any) -> JobStatus:
-    """The status of a job with these records, oldest first."""
+    """Return the status of a job with these records, oldest first."""
     runs = tuple(RunRecord.of(each) for each in records)
     values: dict[str, Any] = {
         "sync": Sync.CONFIGURED,
@@ -48,17 +48,22 @@ def job_status(job: str, records: list[dict[str, Any]], **more: Any) -> JobStatu
 
 
 def records(job: str, number: int, *, failed: float = 0.03, last: str = "succeeded") -> list[dict[str, Any]]:
-    """So many records, one in 40 minutes, of which a share failed; the last three as said."""
-    chance = random.Random(job)
-    seconds, tokens = chance.uniform(4, 90), chance.randint(300, 6000)
+    """Return records of a job, one each 40 minutes, oldest first.
+
+    Args:
+        job: Name of the job, which seeds the random values.
+        number: Number of records.
+        failed: Share of failed runs.
+        last: Outcome of the last three runs.
+    """
+    rng = random.Random(job)
+    seconds, tokens = rng.uniform(4, 90), rng.randint(300, 6000)
     found = []
     for ago in range(number, 0, -1):
-        bad = chance.random() < failed and ago > 60
-        outcome = (
-            last if ago <= 3 else chance.choice(["failed", "timeout", "unknown"]) if bad else "succeeded"
-        )
-        spent = seconds * chance.uniform(0.7, 1.8)
-        used = int(tokens * chance.uniform(0.5, 1.6))
+        bad = rng.random() < failed and ago > 60
+        outcome = last if ago <= 3 else rng.choice(["failed", "timeout", "unknown"]) if bad else "succeeded"
+        spent = seconds * rng.uniform(0.7, 1.8)
+        used = int(tokens * rng.uniform(0.5, 1.6))
         found.append(
             record(NOW - timedelta(minutes=40 * ago), outcome, duration_s=round(spent, 1), total_tokens=used)
         )
@@ -66,7 +71,7 @@ def records(job: str, number: int, *, failed: float = 0.03, last: str = "succeed
 
 
 def host(jobs: int, runs: int = 200) -> HostStatus:
-    """A host with so many jobs, of which two fail where there are ten."""
+    """Return a host with `jobs` jobs of `runs` runs each; of the first ten, two fail."""
     names = [*JOBS, *(f"job-{number:03d}" for number in range(jobs))][:jobs]
     last = {"invoices": "failed", "daily-report": "unreachable"}
     rows = [job_status(name, records(name, runs, last=last.get(name, "succeeded"))) for name in names]

@@ -1,4 +1,4 @@
-"""A home whose jobs have a past: some failed in the night, one is running, one is paused."""
+"""Jobs with a run history, of which some failed last night and one is paused."""
 
 import json
 import random
@@ -25,7 +25,13 @@ NODE = {"title": "Summarise", "type": "llm", "error": "[Errno 111] Connection re
 
 
 def record(began: datetime, outcome: str = "succeeded", **more: Any) -> dict[str, Any]:
-    """One line of a history."""
+    """Return a record of a run history.
+
+    Args:
+        began: Start of the run.
+        outcome: Outcome of the run.
+        more: Fields that differ.
+    """
     codes = {"succeeded": 0, "skipped": 0, "failed": 80, "timeout": 124, "unknown": 74, "unreachable": 69}
     messages = {
         "succeeded": "workflow succeeded",
@@ -51,7 +57,7 @@ def record(began: datetime, outcome: str = "succeeded", **more: Any) -> dict[str
 
 
 def write_history(directory: Path, records: list[dict[str, Any]]) -> None:
-    """Leave records, oldest first, as runs do."""
+    """Write history and last result, like runs do; records are oldest first."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(each) + "\n" for each in records)
     (directory / "history.jsonl").write_text(lines)
@@ -60,12 +66,12 @@ def write_history(directory: Path, records: list[dict[str, Any]]) -> None:
 
 
 def hourly(now: datetime, number: int, outcome: Callable[[int], str]) -> list[dict[str, Any]]:
-    """A record an hour until now, oldest first. outcome: of the run so many hours ago."""
+    """Return one record per hour until now, oldest first; `outcome` maps hours ago to an outcome."""
     return [record(now - timedelta(hours=ago), outcome(ago)) for ago in range(number, 0, -1)]
 
 
 def ten_jobs(home: Home, now: datetime) -> Home:
-    """Ten installed jobs: three that failed in the night, of which one has succeeded since."""
+    """Install ten jobs with histories: three failed last night, and one of them succeeded since."""
     table = '[jobs.{job}]\nbase_url = "http://127.0.0.1:9"\napi_key_file = "{{home}}/key"\nevery = "1h"\n'
     home.configure("".join(table.format(job=job) for job in JOBS).replace("{{home}}", "{home}"))
     assert home("install", "--user").code == 0
@@ -76,6 +82,6 @@ def ten_jobs(home: Home, now: datetime) -> Home:
         "translate-mails": lambda ago: "failed" if ago == 3 else "succeeded",
     }
     for job in JOBS:
-        past = hourly(now, 30, outcomes.get(job, lambda _: "succeeded"))
-        write_history(home.path / "state/dify-job" / job, past)
+        records = hourly(now, 30, outcomes.get(job, lambda _: "succeeded"))
+        write_history(home.path / "state/dify-job" / job, records)
     return home

@@ -1,4 +1,4 @@
-"""Descriptions of jobs, and what installs them."""
+"""Job specifications, and functions that install, uninstall and pause them."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from dify_job.schedulers.job_spec import JobSpec
 from dify_job.schedulers.reconcile import Backend, InstallOptions, InstallResult
 
 
-def plan(job: str = "daily", **changes: object) -> JobSpec:
+def job_spec(job: str = "daily", **changes: object) -> JobSpec:
     settings = {
         "job": job,
         "description": job,

@@ -1,4 +1,4 @@
-"""How a command ended."""
+"""Result of a command."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass
 class Ran:
-    """An exit code, and what was printed."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -15,6 +15,6 @@ class Ran:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The JSON on stdout."""
+        """The JSON object on stdout."""
         result: dict[str, Any] = json.loads(self.stdout)
         return result

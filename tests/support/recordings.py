@@ -1,4 +1,4 @@
-"""The exchanges recorded from real Dify servers, as tests use them."""
+"""Recorded HTTP exchanges of real Dify servers (tests/data/recordings)."""
 
 import json
 from dataclasses import dataclass
@@ -22,6 +22,22 @@ _ENDED = {
 
 @dataclass(frozen=True)
 class Recording:
+    """A recorded request and its response.
+
+    Attributes:
+        version: Dify version of the server.
+        name: Name of the recording.
+        method: Method of the request.
+        path: Path of the request.
+        request: Body of the request.
+        status: HTTP status; None if there was no response.
+        headers: Headers of the response, without those of the transfer.
+        parts: Parts of the body, with the seconds after the request at which each arrived.
+        ended: "complete", "cut", "open" or "closed", as for `Replay`.
+        body_bytes: Size of the body.
+        app: Name of the app.
+    """
+
     version: str
     name: str
     method: str
@@ -47,14 +63,16 @@ class Recording:
         return json.loads(self.bytes)
 
     def replay(self, speed: float = 1000.0) -> Replay:
+        """Return the response for the fake server to send, so many times as fast."""
         ended = "closed" if self.status is None and self.ended != "open" else self.ended
         return Replay(self.status or 200, self.headers, self.parts, ended, speed)
 
 
 @cache
 def load(version: str, name: str) -> Recording:
-    told = json.loads((DATA / "recordings" / version / f"{name}.json").read_text())
-    request, response = told.get("request") or {}, told.get("response") or {}
+    """Read a recording."""
+    recorded = json.loads((DATA / "recordings" / version / f"{name}.json").read_text())
+    request, response = recorded.get("request") or {}, recorded.get("response") or {}
     events = response.get("events") or []
     headers = {
         key: value
@@ -77,13 +95,15 @@ def load(version: str, name: str) -> Recording:
         tuple(parts),
         _ENDED.get(response.get("ended", ""), "cut"),
         response.get("body_bytes") or 0,
-        told.get("app") or "",
+        recorded.get("app") or "",
     )
 
 
 def names(version: str) -> list[str]:
+    """Return the names of all recordings of a version."""
     return sorted(path.stem for path in (DATA / "recordings" / version).glob("*.json"))
 
 
 def runs(version: str) -> list[Recording]:
+    """Return the recordings of a version that start a run."""
     return [recording for name in names(version) if (recording := load(version, name)).starts_a_run]

@@ -1,4 +1,4 @@
-"""Random cron expressions, and what the real systemd-analyze makes of a calendar."""
+"""Random cron expressions, and next times of calendars by systemd-analyze."""
 
 import random
 import re
@@ -17,7 +17,16 @@ DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 def by_systemd(expression: str, count: int, base: str = "2026-11-24 10:00:00 UTC") -> list[str]:
-    """The coming times as the real systemd tells them, in UTC; empty where it refuses the expression."""
+    """Return the next times of a calendar expression by systemd-analyze.
+
+    Args:
+        expression: The calendar expression.
+        count: Number of times.
+        base: Time after which they are.
+
+    Returns:
+        Times in UTC; empty if systemd rejects the expression.
+    """
     command = [
         "systemd-analyze",
         "calendar",
@@ -41,24 +50,24 @@ def wall_times(times: Iterator[datetime], count: int) -> list[str]:
     return [f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for at in islice(times, count)]
 
 
-def random_field(chance: random.Random, low: int, high: int, names: list[str]) -> str:
+def random_field(rng: random.Random, low: int, high: int, names: list[str]) -> str:
     def part() -> str:
-        kind = chance.random()
+        kind = rng.random()
         if kind < 0.45:
-            return chance.choice(names) if names and chance.random() < 0.2 else str(chance.randint(low, high))
+            return rng.choice(names) if names and rng.random() < 0.2 else str(rng.randint(low, high))
         if kind < 0.75:
-            start = chance.randint(low, high - 1)
-            end = chance.randint(start, high)
-            step = f"/{chance.randint(1, end - start)}" if end > start and chance.random() < 0.4 else ""
+            start = rng.randint(low, high - 1)
+            end = rng.randint(start, high)
+            step = f"/{rng.randint(1, end - start)}" if end > start and rng.random() < 0.4 else ""
             return f"{start}-{end}{step}"
-        return f"*/{chance.randint(1, high - low)}"
+        return f"*/{rng.randint(1, high - low)}"
 
-    if chance.random() < 0.35:
+    if rng.random() < 0.35:
         return "*"
-    return ",".join(part() for _ in range(chance.choice([1, 1, 1, 2, 3])))
+    return ",".join(part() for _ in range(rng.choice([1, 1, 1, 2, 3])))
 
 
-def random_cron(chance: random.Random) -> str:
+def random_cron(rng: random.Random) -> str:
     fields: tuple[tuple[int, int, list[str]], ...] = (
         (0, 59, []),
         (0, 23, []),
@@ -66,4 +75,4 @@ def random_cron(chance: random.Random) -> str:
         (1, 12, MONTHS),
         (0, 6, DAYS),
     )
-    return " ".join(random_field(chance, low, high, names) for low, high, names in fields)
+    return " ".join(random_field(rng, low, high, names) for low, high, names in fields)

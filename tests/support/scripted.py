@@ -1,4 +1,4 @@
-"""A server that says exactly what a test wrote down: raw bytes, when and in which order."""
+"""A server with scripted responses: raw bytes with pauses, per kind of request."""
 
 import json
 import socket
@@ -16,7 +16,12 @@ TASK_ID = "22222222-2222-4222-8222-222222222222"
 
 @dataclass(frozen=True)
 class Say:
-    """One answer: parts are (seconds to wait before it, bytes); then close, "reset" or "hold"."""
+    """A raw response.
+
+    Attributes:
+        parts: Pairs of a pause in seconds and the bytes that follow it.
+        then: What happens afterwards: "close", "reset" or "hold" the connection.
+    """
 
     parts: tuple[tuple[float, bytes], ...] = ()
     then: str = "close"
@@ -25,7 +30,14 @@ class Say:
 def answer(
     status: int, body: object = b"", headers: Mapping[str, str] | None = None, *, version: str | None = None
 ) -> Say:
-    """A whole HTTP answer; a body that is not bytes is JSON, and then it is Dify's own."""
+    """Return a complete HTTP response.
+
+    Args:
+        status: HTTP status.
+        body: Bytes (then as text/html), or a value that is sent as JSON.
+        headers: Additional headers.
+        version: Value of X-Version.
+    """
     dify = not isinstance(body, bytes)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"Content-Type": "application/json" if dify else "text/html", "Content-Length": str(len(raw))}
@@ -36,7 +48,14 @@ def answer(
 
 
 def stream(*events: object, version: str = "1.14.2", then: str = "close", pause: float = 0.0) -> Say:
-    """A 200 with events: bytes as they are, what is not bytes as one data line."""
+    """Return a response with a stream of events.
+
+    Args:
+        events: Raw bytes, or values that are sent as one data line.
+        version: Value of X-Version.
+        then: What happens after the last event.
+        pause: Seconds before each event.
+    """
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: {version}\r\n\r\n"
     parts = [(0.0, head.encode())]
     for event in events:
@@ -50,7 +69,7 @@ STARTED = {"event": "workflow_started", "task_id": TASK_ID, "workflow_run_id": R
 
 
 def run_of(status: str, **more: Any) -> dict[str, Any]:
-    """Run detail, which has the fields of a terminal event's data."""
+    """Return run detail; it has the fields of the data of a terminal event."""
     return {"id": RUN_ID, "status": status, "outputs": {"result": "x"}, "error": None, **more}
 
 
@@ -72,7 +91,14 @@ NOT_FOUND = answer(404, {"code": "not_found", "message": "Workflow run not found
 
 
 class Scripted(Accepting):
-    """kinds of request: post, stop, detail, logs, events, other. Each has answers; the last one repeats."""
+    """A server with responses per kind of request; the last response of a kind repeats.
+
+    Args:
+        answers: Responses by kind: post, stop, detail, logs, events, other.
+
+    Attributes:
+        seen: Kind and bytes of each request.
+    """
 
     def __init__(self, **answers: Say | Sequence[Say]) -> None:
         super().__init__()
@@ -90,16 +116,18 @@ class Scripted(Accepting):
         self.seen: list[tuple[str, bytes]] = []
 
     def say(self, kind: str, *answers: Say) -> None:
-        """From now on other answers."""
+        """Replace the responses to a kind of request."""
         self._answers[kind] = list(answers)
 
     def count(self, kind: str) -> int:
+        """Return the number of requests of a kind."""
         return sum(seen == kind for seen, _ in self.seen)
 
     def bodies(self, kind: str) -> list[Any]:
+        """Return the JSON bodies of the requests of a kind."""
         return [json.loads(raw.partition(b"\r\n\r\n")[2]) for seen, raw in self.seen if seen == kind]
 
-    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - of all alike
+    def serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002 - all connections are alike
         request = read_request(client)
         kind = _kind(request)
         self.seen.append((kind, request))

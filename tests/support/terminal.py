@@ -1,4 +1,4 @@
-"""What a command wrote on its terminal."""
+"""Output of commands on a terminal."""
 
 import os
 

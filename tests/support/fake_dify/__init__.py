@@ -1,1 +1,1 @@
-"""A faithful imitation of Dify servers, as recorded; it extends the demo server's HTTP."""
+"""A fake Dify server that behaves like recorded servers of several versions; it extends the demo server."""

@@ -1,4 +1,4 @@
-"""The apps that a stand-in serves: frozen values, from the key to the last node."""
+"""Apps of the fake server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: it takes `seconds`; an error fails it, and with `absorbed` the run goes on in part.
+    """A node of a workflow.
 
-    pauses: it waits for a human. stops: somebody stops the run there.
+    Attributes:
+        title: Title.
+        seconds: Duration.
+        node_type: Type, as in events.
+        text: Text that it streams, a chunk per word.
+        tokens: Tokens that it uses.
+        error: Error message; the node fails with it.
+        absorbed: The run continues after the error, and ends as partial success.
+        pauses: The node waits for a human.
+        stops: The run is stopped at the node.
     """
 
     title: str
@@ -25,13 +34,23 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app, found by its key. outputs: fixed ones; without them the run's inputs come back.
+    """An app.
 
-    refuses: an `error` event in place of a run (code, message, status). limit: runs at a time, 0 for none.
+    Attributes:
+        key: API key.
+        name: Name.
+        mode: Mode; only "workflow" has runs.
+        nodes: Nodes in their order.
+        form: Input form, as in /parameters.
+        outputs: Outputs of each run; None returns the inputs.
+        published: A version is published.
+        api_enabled: The API of the app is enabled.
+        limit: Simultaneous runs; 0 for no limit.
+        refuses: An `error` event in place of a run (code, message, status).
     """
 
     key: str
-    name: str = "Stand-in"
+    name: str = "Fake app"
     mode: str = "workflow"
     nodes: tuple[Node, ...] = (Node("Start", node_type="start"), Node("End", node_type="end"))
     form: tuple[Mapping[str, Any], ...] = ()

@@ -1,4 +1,4 @@
-"""Uploads, and the files that workflows return, as the recorded servers have them."""
+"""Uploads, and files in outputs, like on the recorded servers."""
 
 import time
 import uuid
@@ -24,8 +24,14 @@ _LIMITS = {
 }
 
 
-class Refused(Exception):  # an answer, not a fault
-    """An answer that is none of the good ones."""
+class Refused(Exception):  # a response, not a crash
+    """An error response.
+
+    Args:
+        status: HTTP status.
+        code: Error code of Dify.
+        message: Error message.
+    """
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -34,7 +40,16 @@ class Refused(Exception):  # an answer, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file that came. user: None and key: empty where anybody may use it."""
+    """An uploaded file.
+
+    Attributes:
+        name: File name.
+        mime_type: MIME type.
+        size: Size in bytes.
+        user: End user that can use it; None for every user.
+        content: Content.
+        key: Key of the app that can use it; empty for every app.
+    """
 
     name: str
     mime_type: str
@@ -46,7 +61,13 @@ class Upload:
 
 @dataclass(slots=True)
 class Uploads:
-    """What was uploaded. limits: as `system_parameters` tells them, in MiB. blocked: the operator's list."""
+    """All uploads.
+
+    Attributes:
+        found: Uploads by ID.
+        blocked: File name extensions that the operator blocks.
+        limits: Limits in MiB, as in `system_parameters`.
+    """
 
     found: dict[str, Upload] = field(default_factory=dict)
     blocked: tuple[str, ...] = ()
@@ -61,7 +82,7 @@ class Uploads:
     )
 
     def of(self, user: str, key: str) -> "Uploads":
-        """The uploads that a run of this user and app may use (`file-of-another-user`, 1.16)."""
+        """Return the uploads that a run of this user and app can use (`file-of-another-user`, 1.16)."""
         own = {
             upload_id: upload
             for upload_id, upload in self.found.items()
@@ -69,8 +90,20 @@ class Uploads:
         }
         return Uploads(own, self.blocked, self.limits)
 
-    def take(self, content_type: str | None, raw: bytes, key: str = "") -> Mapping[str, Any]:
-        """The answer to one upload, `upload-txt`. Raises Refused, as the recordings `error-upload-*`."""
+    def store(self, content_type: str | None, raw: bytes, key: str = "") -> Mapping[str, Any]:
+        """Store an upload.
+
+        Args:
+            content_type: Header of the request.
+            raw: Body of the request.
+            key: Key of the app.
+
+        Returns:
+            The response, like `upload-txt`.
+
+        Raises:
+            Refused: The upload is rejected, like `error-upload-*`.
+        """
         form = f"Content-Type: {content_type}\r\n\r\n".encode() + raw
         parts = [part for part in BytesParser(policy=HTTP).parsebytes(form).walk() if not part.is_multipart()]
         named = {part.get_param("name", header="Content-Disposition"): part for part in reversed(parts)}
@@ -115,7 +148,7 @@ class Uploads:
 
 
 def type_of(extension: str, mime_type: str) -> str:
-    """The type that the server finds, by the extension before the MIME type."""
+    """Return the type that the server detects: by the extension, else by the MIME type."""
     for kind, extensions in _TYPES.items():
         if extension.lstrip(".").lower() in extensions:
             return kind
@@ -123,7 +156,7 @@ def type_of(extension: str, mime_type: str) -> str:
 
 
 def returned(name: str, mime_type: str, size: int, url: str) -> dict[str, Any]:
-    """A file in a run's outputs (`run-blocking-filemaker`)."""
+    """Return a file in the outputs of a run (`run-blocking-filemaker`)."""
     return {
         "dify_model_identity": "__dify__file__",
         "id": None,

@@ -1,4 +1,4 @@
-"""What recorded servers refuse in inputs, and what they make of them: `error-input-*`, `error-file-*`."""
+"""Validation and conversion of inputs, like on the recorded servers: `error-input-*`, `error-file-*`."""
 
 import json
 import uuid
@@ -12,12 +12,23 @@ from .files import Refused, Uploads, type_of
 _TRUE, _FALSE = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 
 
-class Mistake(Exception):  # an answer, not a fault
-    """A 400 `invalid_param` with these words."""
+class Mistake(Exception):  # a response, not a crash
+    """A 400 `invalid_param` with this message."""
 
 
 def taken(app: App, inputs: Mapping[str, Any], uploads: Uploads, version: tuple[int, int]) -> dict[str, Any]:
-    """The inputs as the workflow gets them; without a form all that came. Raises Mistake, Refused."""
+    """Convert inputs to those that the workflow gets; without a form they are unchanged.
+
+    Args:
+        app: The app.
+        inputs: Inputs of the request.
+        uploads: Uploads that the run can use.
+        version: Version of the server.
+
+    Raises:
+        Mistake: An input is invalid.
+        Refused: An input causes another error.
+    """
     if not app.form:
         return dict(inputs)
     got = {}
@@ -51,7 +62,7 @@ def _select(name: str, kind: str, value: Any, control: Mapping[str, Any], *_: An
 
 
 def _number(name: str, _kind: str, value: Any, *_: Any) -> Any:
-    if isinstance(value, (list, dict)):  # `error-input-number-is-list`, whose stream says this from 1.15
+    if isinstance(value, (list, dict)):  # `error-input-number-is-list`; since 1.15 in the stream
         message = f"expected value type int, float or str, got {type(value)}, value: {value}"
         raise Refused(500, "internal_server_error", message)
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The stand-in's routes: what it answers to which request, with the habits of the recorded servers."""
+"""The fake server and its routes; responses are like those of the recorded servers."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ _TOO_MANY = (
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -33,9 +33,19 @@ class Received:
 
 
 class StandIn:
-    """A server on 127.0.0.1 with some apps; a context manager.
+    """A fake Dify server on 127.0.0.1, as a context manager.
 
-    version: as in X-Version; its habits follow. replay: a recorded answer for each POST of a run from now on.
+    Args:
+        apps: Apps of the server.
+        version: Dify version to imitate, as in X-Version.
+        port: Port; 0 for any free one.
+        ping: Seconds between pings of a stream.
+
+    Attributes:
+        received: All requests.
+        replay: A recorded response for each further POST of a run, if not None.
+        uploads: Uploaded files.
+        files: Content type and content of files that are served without a key, by path and query.
     """
 
     def __init__(
@@ -49,7 +59,7 @@ class StandIn:
         self.received: list[Received] = []
         self.replay: Replay | None = None
         self.uploads = Uploads()
-        self.files: dict[str, tuple[str, bytes]] = {}  # path and query -> what is served there, without a key
+        self.files: dict[str, tuple[str, bytes]] = {}
         self.closing = threading.Event()
         standin = self
 
@@ -75,7 +85,7 @@ class StandIn:
 
     @property
     def runs(self) -> list[RunRecord]:
-        """Every run that was created."""
+        """All runs that were created."""
         return list(self.engine.runs.values())
 
 
@@ -125,7 +135,7 @@ class _Routes(RecordedWire):
                 self._join(self._app(), run_id, query)
             case "POST", ["v1", "files", "upload"]:
                 key, kind = self._app().key, self.headers.get("Content-Type")
-                self.send_json(201, self.server_of_apps.uploads.take(kind, raw, key))
+                self.send_json(201, self.server_of_apps.uploads.store(kind, raw, key))
             case "GET", ["v1", "info"]:
                 app = self._app()
                 self.send_json(
@@ -180,7 +190,7 @@ class _Routes(RecordedWire):
             self.send_events([*errors, *engine.refusal(body["inputs"], error)])
             return
         if mistake or app.refuses:
-            # 1.14 leaves the stream open after an error event (`error-input-required-missing-streaming`).
+            # 1.14 does not close the stream after an error event (`error-input-required-missing-streaming`).
             event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
             self.send_events([event], hold=engine.in_worker)
             return
@@ -192,7 +202,7 @@ class _Routes(RecordedWire):
             self.send_json(200, engine.answer(run, engine.events(listener, ping)))
 
     def _taken(self, app: App, body: Mapping[str, Any], *, streaming: bool) -> tuple[str, dict[str, Any]]:
-        """What is wrong with the inputs, and the inputs as the workflow gets them."""
+        """Return an error message or "", and the inputs that the workflow gets."""
         engine, uploads = self.server_of_apps.engine, self.server_of_apps.uploads
         inputs = dict(body["inputs"])
         if engine.refuses_by_run:
@@ -224,8 +234,8 @@ class _Routes(RecordedWire):
         engine = self.server_of_apps.engine
         user = query.get("created_by_end_user_session_id")
         if engine.version < (1, 5):
-            user = None  # the filter was not there yet
-        # Before 1.10 the row is written when the run ends.
+            user = None  # older versions have no filter
+        # Before 1.10 the row is written at the end of the run.
         shown = [
             run
             for run in self.server_of_apps.runs
@@ -260,7 +270,7 @@ class _Routes(RecordedWire):
 
 
 def _check(app: App, body: Any) -> None:
-    """In the order of the real one: the form of the body, the user, the other fields (`order-*`)."""
+    """Validate a request in the order of real servers: body, user, other fields (`order-*`)."""
     if not isinstance(body, dict):
         message = "The browser (or proxy) sent a request that this server could not understand."
         raise Refused(400, "bad_request", message)

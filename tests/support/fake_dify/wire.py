@@ -1,4 +1,4 @@
-"""What the imitation adds to the demo server's HTTP: recorded answers, and streams held open."""
+"""HTTP of the fake server: recorded responses and open streams, in addition to the demo server."""
 
 import threading
 import time
@@ -13,9 +13,14 @@ __all__ = ["RecordedWire", "Replay", "Server"]
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A recorded answer, sent as it was. parts: (seconds after the request, bytes), one chunk each.
+    """A recorded response.
 
-    ended: "complete", "cut" (no last chunk), "closed" (not a byte) or "open" (held until the client leaves).
+    Attributes:
+        status: HTTP status.
+        headers: Headers.
+        parts: Seconds after the request, and bytes of a chunk.
+        ended: "complete", "cut" (no last chunk), "closed" (no byte) or "open" (until the client disconnects).
+        speed: Factor that divides the seconds.
     """
 
     status: int = 200
@@ -26,13 +31,18 @@ class Replay:
 
 
 class RecordedWire(Wire):
-    """One connection. pings_first: a stream begins so. closing: the server's end."""
+    """A connection.
+
+    Attributes:
+        pings_first: A stream begins with a ping.
+        closing: Set when the server stops.
+    """
 
     pings_first: bool
     closing: threading.Event
 
     def send_replay(self, replay: Replay) -> None:
-        """Send a recorded answer as it was."""
+        """Send a recorded response."""
         began = time.monotonic()
         if replay.ended != "closed":
             chunked = "Content-Length" not in replay.headers
@@ -66,7 +76,14 @@ class RecordedWire(Wire):
         hold: bool = False,
         ping_first: bool = True,
     ) -> None:
-        """Send a stream; hold: the connection stays open after its last event."""
+        """Send a stream.
+
+        Args:
+            events: First events.
+            more: Further events.
+            hold: Leave the connection open after the last event.
+            ping_first: Begin with a ping, if the version does.
+        """
         chunked = self.begin_stream()
         if self.pings_first and ping_first:
             self.send_event({"event": "ping"}, chunked=chunked)

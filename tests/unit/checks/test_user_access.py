@@ -12,7 +12,7 @@ import pytest
 
 from dify_job.checks.user_access import denied_access
 from dify_job.schedulers import access
-from tests.support.plans import plan
+from tests.support.plans import job_spec
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NOBODY = pwd.getpwnam("daemon")
@@ -33,7 +33,7 @@ def test_config_that_install_will_write_counts_as_accessible(
 ) -> None:
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
     python = Path("/usr/bin/env")  # exists on every machine, and is not this interpreter
-    spec = plan(python=python, config_path=directory / "dify-job/config.toml")
+    spec = job_spec(python=python, config_path=directory / "dify-job/config.toml")
     key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
     root = replace(access.ROOT, confined=True)
     assert denied_access(spec, access.DYNAMIC, key_by_manager=True) is None
@@ -56,7 +56,7 @@ def test_file_that_the_user_cannot_read_is_named(
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
     file = directory / "file"
     file.touch(0o600)
-    spec = plan(python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"))
+    spec = job_spec(python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"))
     value: Any = (("notify-x", file),) if named == "secrets" else file
     spec = replace(spec, **{named: value})
     denied = denied_access(spec, USER, key_by_manager=False)
@@ -69,7 +69,7 @@ def test_file_that_the_user_cannot_read_is_named(
 
 
 def test_encrypted_key_is_for_root_and_systemd_alone() -> None:
-    spec = plan(
+    spec = job_spec(
         python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"), key_credential=Path("/etc/hostname")
     )
     assert denied_access(spec, access.ROOT, key_by_manager=False) is None

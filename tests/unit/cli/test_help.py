@@ -1,7 +1,6 @@
 """Help pages: commands by task, examples that work, global options once."""
 
 import shlex
-from collections.abc import Iterator
 
 import click
 import pytest
@@ -10,21 +9,13 @@ from dify_job.cli.help import EXAMPLES
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
 from dify_job.report.text import columns_of
+from tests.support.cli_commands import COMMANDS
 
+pytestmark = pytest.mark.usefixtures("english")
 GLOBALS = ("--config", "--env-file", "--log-level", "--log-format", "--quiet", "--verbose")
 
 
-def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    context = click.Context(group, info_name="dify-job")
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        yield " ".join((*above, name)), command
-        if isinstance(command, click.Group):
-            yield from commands(command, (*above, name))
-
-
-COMMANDS = dict(commands(cli))
+HELP_PAGES = [" ".join(path) for path in COMMANDS if path]
 
 
 def page(path: str) -> str:
@@ -40,12 +31,11 @@ def page(path: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LC_ALL", "C")
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@pytest.mark.parametrize("path", HELP_PAGES)
 def test_help_page_has_examples_and_fits_80_columns(path: str) -> None:
     text = page(path)
     shown = [example for example, _ in EXAMPLES[path]]
@@ -54,7 +44,7 @@ def test_help_page_has_examples_and_fits_80_columns(path: str) -> None:
     assert [line for line in text.split("\n") if columns_of(line) > 80] == []
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@pytest.mark.parametrize("path", HELP_PAGES)
 def test_global_options_are_listed_on_the_first_page_only(path: str) -> None:
     text = page(path)
     listed = [line.split()[0].strip(",") for line in text.split("\n") if line.startswith("  -")]
@@ -67,7 +57,7 @@ def test_first_page_groups_the_commands_by_task() -> None:
     places = [text.index(f"\n{heading}:\n") for heading in ("Options", "Run", "Schedule", "Look", "Set up")]
     assert places == sorted(places)
     assert all(option in text for option in GLOBALS)
-    assert all(f"\n  {name} " in text for name in COMMANDS if " " not in name)
+    assert all(f"\n  {name} " in text for name in HELP_PAGES if " " not in name)
 
 
 @pytest.mark.parametrize("example", sorted({example for each in EXAMPLES.values() for example, _ in each}))

@@ -13,6 +13,7 @@ from dify_job.compat import listener
 from dify_job.compat.auth import Peer
 from dify_job.compat.http_request import HttpError
 from dify_job.compat.listener import MOST_PER_PEER, is_listening, listen
+from tests.support.http_calls import read_response
 
 GOOD, BAD = 1000, 2000
 
@@ -71,35 +72,27 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListenerThread]:
     one.socket.close()
 
 
-def read_all(client: socket.socket) -> bytes:
-    data = b""
-    with client:
-        while part := client.recv(4096):
-            data += part
-    return data
-
-
 def test_unauthorised_connections_do_not_delay_authorised_ones(running: ListenerThread) -> None:
     others = [running.connect(BAD) for _ in range(100)]  # they send nothing and stay connected
     began = time.monotonic()
-    assert read_all(running.connect(GOOD, b"go")) == b"done"
+    assert read_response(running.connect(GOOD, b"go")) == b"done"
     assert time.monotonic() - began < 10
     for other in others:
-        assert b" 403 " in read_all(other)
+        assert b" 403 " in read_response(other)
     assert running.turned_away == [403] * 100
 
 
 def test_each_user_has_a_limit_of_its_own(running: ListenerThread) -> None:
     waiting = [running.connect(GOOD, b"wait") for _ in range(MOST_PER_PEER)]
-    assert b" 429 " in read_all(running.connect(GOOD, b"go"))
-    assert read_all(running.connect(GOOD + 1, b"go")) == b"done"
+    assert b" 429 " in read_response(running.connect(GOOD, b"go"))
+    assert read_response(running.connect(GOOD + 1, b"go")) == b"done"
     running.open_gate(MOST_PER_PEER)
-    assert [read_all(client) for client in waiting] == [b"done"] * MOST_PER_PEER
-    assert _soon(lambda: read_all(running.connect(GOOD, b"go")) == b"done")
+    assert [read_response(client) for client in waiting] == [b"done"] * MOST_PER_PEER
+    assert _soon(lambda: read_response(running.connect(GOOD, b"go")) == b"done")
 
 
 def test_listener_exits_when_idle(running: ListenerThread) -> None:
-    assert read_all(running.connect(GOOD, b"go")) == b"done"
+    assert read_response(running.connect(GOOD, b"go")) == b"done"
     running.thread.join(20)
     assert not running.thread.is_alive()
 

@@ -8,17 +8,6 @@ from dify_job.compat.http_request import HttpError, read_head
 from dify_job.compat.routes import Routes
 from tests.support.http_calls import CALL, with_fields
 
-LINE = "   0: {here} {there} {state} 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0000 20"
-
-
-V4_HERE, V4_THERE = "0100007F:A001", "0100007F:1F40"
-
-
-def line(
-    here: str = V4_HERE, there: str = V4_THERE, state: str = "01", uid: int = 1000, inode: int = 77
-) -> str:
-    return LINE.format(here=here, there=there, state=state, uid=uid, inode=inode)
-
 
 @pytest.mark.parametrize(
     ("line", "body", "status"),

@@ -9,7 +9,7 @@ import pytest
 from dify_job.compat import server as exchanging
 from dify_job.compat.http_request import HttpError, Request
 from dify_job.compat.server import Answer, Handle, as_json, exchange
-from tests.support.http_calls import CALL
+from tests.support.http_calls import CALL, read_response
 from tests.support.patience import wait_until
 
 
@@ -22,14 +22,6 @@ def serve(
     return exchanges
 
 
-def read_all(client: socket.socket) -> bytes:
-    client.settimeout(15)
-    data = b""
-    while part := client.recv(65536):
-        data += part
-    return data
-
-
 def test_only_the_first_request_is_answered(pair: tuple[socket.socket, socket.socket]) -> None:
     seen: list[Request] = []
 
@@ -39,7 +31,7 @@ def test_only_the_first_request_is_answered(pair: tuple[socket.socket, socket.so
 
     exchanges = serve(pair, handle)
     pair[0].sendall(CALL + CALL.replace(b"call", b"scheduler/stop"))
-    data = read_all(pair[0])
+    data = read_response(pair[0])
     assert data.count(b"HTTP/1.1 ") == 1
     assert b"Connection: close" in data
     assert len(seen) == 1
@@ -55,13 +47,13 @@ def test_unauthorised_peer_is_rejected_before_its_request_is_read(
         raise HttpError(403, "not you")
 
     threading.Thread(target=lambda: exchange(pair[1], admit), daemon=True).start()
-    assert read_all(pair[0]).startswith(b"HTTP/1.1 403 ")
+    assert read_response(pair[0]).startswith(b"HTTP/1.1 403 ")
 
 
 def test_head_request_gets_no_body(pair: tuple[socket.socket, socket.socket]) -> None:
     serve(pair)
     pair[0].sendall(CALL.replace(b"POST", b"HEAD"))
-    head, _, body = read_all(pair[0]).partition(b"\r\n\r\n")
+    head, _, body = read_response(pair[0]).partition(b"\r\n\r\n")
     assert b"Content-Length: 10" in head
     assert body == b""
 
@@ -75,7 +67,7 @@ def test_body_is_awaited_up_to_its_length(pair: tuple[socket.socket, socket.sock
     pair[0].sendall(b"abc")
     time.sleep(0.1)
     pair[0].sendall(b"defGET / HTTP/1.1\r\n\r\n")
-    assert read_all(pair[0]).endswith(b'{"got": 6}')
+    assert read_response(pair[0]).endswith(b'{"got": 6}')
 
 
 def test_slow_head_times_out(
@@ -94,7 +86,7 @@ def test_slow_head_times_out(
             time.sleep(0.1)
 
     threading.Thread(target=drip, daemon=True).start()
-    assert read_all(pair[0]).startswith(b"HTTP/1.1 408 ")
+    assert read_response(pair[0]).startswith(b"HTTP/1.1 408 ")
     assert time.monotonic() - began < 5
 
 
@@ -104,7 +96,7 @@ def test_missing_body_times_out(
     monkeypatch.setattr(exchanging, "_BODY_WITHIN", 0.3)
     serve(pair)
     pair[0].sendall(CALL.replace(b"\r\n\r\n", b"\r\nContent-Length: 6\r\n\r\nab"))
-    assert read_all(pair[0]).startswith(b"HTTP/1.1 408 ")
+    assert read_response(pair[0]).startswith(b"HTTP/1.1 408 ")
 
 
 def test_body_of_ten_megabytes_is_rejected_with_a_response(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -118,7 +110,7 @@ def test_body_of_ten_megabytes_is_rejected_with_a_response(pair: tuple[socket.so
             return
 
     threading.Thread(target=pour, daemon=True).start()
-    assert read_all(pair[0]).startswith(b"HTTP/1.1 413 ")
+    assert read_response(pair[0]).startswith(b"HTTP/1.1 413 ")
 
 
 def test_peer_that_disconnects_causes_no_error(pair: tuple[socket.socket, socket.socket]) -> None:

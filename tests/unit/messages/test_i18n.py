@@ -7,11 +7,9 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from gettext import GNUTranslations
 from pathlib import Path
 
-import click
 import pytest
 from babel.messages.pofile import read_po
 from click.testing import CliRunner
@@ -23,6 +21,7 @@ from dify_job.messages import i18n
 from dify_job.messages.message import Message, join, msg
 from dify_job.messages.sanitize import one_line
 from dify_job.report.text import columns_of
+from tests.support.cli_commands import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 LOCALE = ROOT / "dify_job/messages/locale/zh/LC_MESSAGES"
@@ -98,23 +97,6 @@ def test_redacted_and_shortened_message_is_still_translated() -> None:
     message = msg("the server did not answer")
     assert isinstance(redact(message), Message)
     assert isinstance(one_line(message), Message)
-
-
-def commands(
-    group: click.Group, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, group
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        below = group.get_command(context, name)
-        assert below is not None
-        if isinstance(below, click.Group):
-            yield from commands(below, (*path, name))
-        else:
-            yield (*path, name), below
-
-
-COMMANDS = dict(commands(cli))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -17,12 +17,8 @@ from dify_job.schedulers.backend import Sync
 from tests.support.pages import NOW, host, installed, job_status, records
 from tests.support.past import record
 
+pytestmark = pytest.mark.usefixtures("english")
 LONG = "a-job-with-a-name-of-forty-eight-characters-here"
-
-
-@pytest.fixture(autouse=True)
-def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LC_ALL", "C")
 
 
 def lines_of(*jobs: JobStatus, **more: Any) -> list[str]:
