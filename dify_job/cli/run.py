@@ -233,7 +233,7 @@ def _usual_duration(job: Job, config: Config) -> float | None:
 def _print_in_words(result: Result) -> None:
     """Show a result to a person at a terminal."""
     stdout = terminal_of_stdout()
-    record = history.RunRecord.of(result.as_record())
+    record = result.record
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
     try:
         for line in run_text.run_lines(result.job, record, outputs, stdout):

@@ -245,6 +245,7 @@ class _Workflow:
     def _not_started(self, why: JobError | RunOutcome) -> Result:
         """Store what ended before its turn as well: to a timer it is a failure like any other."""
         result = not_started(self._job.name, why, self._context)
+        record = result.record.as_record()
         with contextlib.suppress(OSError, JobError):
             if self._state is None:
                 self._open_state()
@@ -252,9 +253,9 @@ class _Workflow:
                 try:
                     self._state.lock()
                 except LockHeldError:
-                    self._state.append_history(result.as_record())
+                    self._state.append_history(record)
                 else:
-                    self._state.record_result(result.as_record())
+                    self._state.record_result(record)
         return result
 
     def _has_request(self) -> bool:

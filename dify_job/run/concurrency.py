@@ -222,14 +222,14 @@ class ConcurrencyGuard:
         duration = (outcome.run.elapsed_time if outcome.run else None) or 0.0
         record = result_of(
             outcome, self._request.job.name, call_time=earlier.started, attempts=1, duration=duration
-        ).as_record()
-        same = ("workflow_run_id", "outcome")
-        has_record = record["workflow_run_id"] is not None and any(
-            all(entry.get(key) == record[key] for key in same) for entry in state.history()[-2:]
+        ).record
+        has_record = record.run_id is not None and any(
+            (entry.get("workflow_run_id"), entry.get("outcome")) == (record.run_id, record.outcome)
+            for entry in state.history()[-2:]
         )
         try:
             if not (kind == earlier.reported or has_record):
-                state.append_history(record)
+                state.append_history(record.as_record())
             state.clear_in_flight()
         except OSError as error:
             raise cannot_write(state.directory, error) from None

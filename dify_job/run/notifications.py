@@ -185,7 +185,7 @@ class Notifier:
             return cancel is not None and (cancelled or cancel.signum == signal.SIGINT)
 
         def notify() -> None:
-            run = RunRecord.of(result.as_record())
+            run = result.record
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
             by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
             self.ended(run, before, pause, by_handler=by_handler, directory=directory)

@@ -144,9 +144,9 @@ class StateObserver(RunObserver):
             return
         try:
             if not our_turn:
-                self._state.append_history(result.as_record())
+                self._state.append_history(result.record.as_record())
                 return
-            self._state.record_result(result.as_record())
+            self._state.record_result(result.record.as_record())
             # Last: after a kill in between the next run enters the end, where it is not there.
             if not unsettled:
                 self._state.clear_in_flight()

@@ -15,14 +15,16 @@ from ..messages.errors import JobError
 from ..messages.message import Message, msg
 from ..messages.problem import about_job
 from ..messages.sanitize import one_line
-from ..messages.stored import as_data
+from ..state.history import RunRecord
 from ..system.json_text import dumps
 from .outcome import RunOutcome
 
 if TYPE_CHECKING:
     from .run_spec import RunContext
 
-SCHEMA = 1
+_PRINTED = (
+    *("call_time", "schema", "job", "outcome", "exit_code", "attempts", "duration_s", "hint", "failed_node"),
+)
 _LONGEST_TITLE = 100  # characters of a node's title or type
 
 
@@ -63,41 +65,35 @@ class Result(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object for stdout: the first four keys are the original system's."""
-        node = self.run.failed_node if self.run is not None else None
-        return {
-            "success": self.success,
-            "message": self.message,
-            "response_data": self.response_data,
-            "call_time": self.call_time,
-            "schema": SCHEMA,
-            "job": self.job,
-            "outcome": self.outcome.value,
-            "exit_code": self.exit_code,
-            "attempts": self.attempts,
-            "duration_s": round(self.duration, 3),
-            "hint": self.hint,
-            "failed_node": node and node._asdict(),
-        }
+        record = self.record.as_record()
+        first = {"success": self.success, "message": self.message, "response_data": self.response_data}
+        return first | {key: record[key] for key in _PRINTED}
 
-    def as_record(self) -> Mapping[str, Any]:
-        """Return the line of the history: the same without outputs, which can be large or private.
-
-        Message and hint stand there as data, too, so that they can be shown in each reader's language.
-        """
-        data = self.as_json()
-        del data["response_data"]
+    @property
+    def record(self) -> RunRecord:
+        """The line of the history: without outputs, which can be large or private."""
         run = self.run or WorkflowRun()
-        data |= {
-            "workflow_run_id": run.run_id,
-            "task_id": run.task_id,
-            "status": run.status,
-            "elapsed_time": run.elapsed_time,
-            "total_tokens": run.total_tokens,
-            "total_steps": run.total_steps,
-            "message_data": as_data(self.message),
-            "hint_data": as_data(self.hint),
-        }
-        return log.redacted(data)  # a server can send the key back as an id
+        return RunRecord(
+            call_time=self.call_time,
+            outcome=self.outcome.value,
+            exit_code=self.exit_code,
+            message=self.message,
+            duration=round(self.duration, 3),
+            attempts=self.attempts,
+            run_id=_redacted(run.run_id),
+            tokens=run.total_tokens,
+            steps=run.total_steps,
+            hint=self.hint,
+            failed_node=run.failed_node and run.failed_node._asdict(),
+            job=self.job,
+            task_id=_redacted(run.task_id),
+            status=_redacted(run.status),
+            elapsed_time=run.elapsed_time,
+        )
+
+
+def _redacted(text: str | None) -> str | None:
+    return text and log.redact(text)  # a server can send the key back as an id
 
 
 def response_of(run: WorkflowRun) -> dict[str, Any]:

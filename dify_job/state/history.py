@@ -13,6 +13,7 @@ from ..messages.stored import as_data, from_data
 from ..system.json_text import loads_whole
 from .reader import read_own
 
+_SCHEMA = 1  # of what a run prints and stores
 _MEAN_OF = 100  # succeeded runs
 _BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 
@@ -30,6 +31,9 @@ class RunRecord(NamedTuple):
         failed_node: Title, type and error of the node at which it failed or was stopped, where it is known.
         message_data: Template and values of the message; None in a record of an older version.
         hint_data: The same of the hint.
+        job: Its name; empty in the record of a start that left none itself.
+        status: As Dify names it.
+        elapsed_time: Seconds, as Dify counts them.
     """
 
     call_time: str
@@ -45,6 +49,10 @@ class RunRecord(NamedTuple):
     failed_node: Mapping[str, str | None] | None = None
     message_data: object = None
     hint_data: object = None
+    job: str = ""
+    task_id: str | None = None
+    status: str | None = None
+    elapsed_time: float | None = None
 
     @classmethod
     def of(cls, record: Any) -> "RunRecord":
@@ -69,23 +77,35 @@ class RunRecord(NamedTuple):
             failed_node=_node(record.get("failed_node")),
             message_data=record.get("message_data"),
             hint_data=record.get("hint_data"),
+            job=_text(record, "job") or "",
+            task_id=_text(record, "task_id"),
+            status=_text(record, "status"),
+            elapsed_time=_seconds(record, "elapsed_time"),
         )
 
-    def as_record(self) -> Mapping[str, Any]:
-        """Return the record, with the same keys as those of `run`."""
+    def as_record(self) -> dict[str, Any]:
+        """Return the line of the history.
+
+        Message and hint stand there as data, too, so that they can be shown in each reader's language.
+        """
         return {
             "success": self.exit_code == 0,
             "message": self.message,
             "call_time": self.call_time,
+            "schema": _SCHEMA,
+            "job": self.job,
             "outcome": self.outcome,
             "exit_code": self.exit_code,
             "attempts": self.attempts,
             "duration_s": self.duration,
             "hint": self.hint,
+            "failed_node": dict(self.failed_node) if self.failed_node is not None else None,
             "workflow_run_id": self.run_id,
+            "task_id": self.task_id,
+            "status": self.status,
+            "elapsed_time": self.elapsed_time,
             "total_tokens": self.tokens,
             "total_steps": self.steps,
-            "failed_node": dict(self.failed_node) if self.failed_node is not None else None,
             "message_data": self.message_data or as_data(self.message),
             "hint_data": self.hint_data or as_data(self.hint),
         }
