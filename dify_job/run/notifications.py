@@ -30,7 +30,8 @@ from ..config.secrets import read_urls
 from ..dify.event_queue import EventQueue
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.i18n import translate
+from ..messages.message import Message, join, msg
 from ..messages.problem import command
 from ..state.history import RunRecord, Summary, read_history, summary
 from ..state.store import JobState
@@ -78,50 +79,54 @@ class Notification(NamedTuple):
         return "fail" if self.run.exit_code is None else str(self.run.exit_code)
 
     @property
-    def title(self) -> str:
-        """One line; a recovery has its own."""
-        outcome: str = self.run.outcome
-        how: str = msg("failed: {outcome}", outcome=outcome)
-        if self.run.succeeded or outcome in (Outcome.FAILED, "killed"):
-            how = "succeeded" if self.run.succeeded else outcome
-        host = socket.gethostname()
-        return msg("dify-job: {job} {how} on {gethostname}", job=self.job, how=how, gethostname=host)
+    def title(self) -> Message:
+        """One line for the subject; a recovery has its own."""
+        values = {"job": self.job, "outcome": self.run.outcome, "host": socket.gethostname()}
+        if self.run.succeeded:
+            return msg("dify-job: {job} succeeded on {host}", **values)
+        if self.run.outcome in (Outcome.FAILED, "killed"):
+            return msg("dify-job: {job} {outcome} on {host}", **values)
+        return msg("dify-job: {job} failed: {outcome} on {host}", **values)
 
     @property
-    def title_of_recovery(self) -> str:
-        """The same for those who want to know of recoveries."""
+    def title_of_recovery(self) -> Message:
+        """One line for the subject, for those who want to know of recoveries."""
+        count, host = self.failures_before, socket.gethostname()
+        if count == 1:
+            return msg("dify-job: {job} succeeded after a failure on {host}", job=self.job, host=host)
         return msg(
-            "dify-job: {job} succeeded after {times} on {gethostname}",
-            job=self.job,
-            times=msg("a failure")
-            if self.failures_before == 1
-            else msg("{count} failures", count=self.failures_before),
-            gethostname=socket.gethostname(),
+            "dify-job: {job} succeeded after {count} failures on {host}", job=self.job, count=count, host=host
         )
 
     @property
-    def body(self) -> str:
+    def body(self) -> Message:
         """A few lines for a person."""
         run = self.run
         retry = next((row.again for row in TABLE if row.code == run.exit_code), None)
-        count = "" if not run.attempts else f", {run.attempts} attempt{'s' * (run.attempts != 1)}"
-        took, status = "", run.outcome
+        lines = [run.message_text, *([run.hint_text] if run.hint_text else [])]
+        if run.exit_code is None:
+            lines.append(msg("outcome: {outcome}", outcome=run.outcome))
+        else:
+            lines.append(
+                msg("outcome: {outcome}, exit status {code}", outcome=run.outcome, code=run.exit_code)
+            )
+        if retry is RetrySafety.SAFE:
+            lines.append(msg("a retry is safe"))
+        elif retry is RetrySafety.NOT_SAFE:
+            lines.append(msg("a retry is not safe"))
+        lines.append(msg("began: {at}", at=run.call_time))
         if run.duration is not None:
-            took = msg(", took {duration:.1f} s{count}", duration=run.duration, count=count)
-        if run.exit_code is not None:
-            status = msg("{outcome}, exit status {exit_code}", outcome=run.outcome, exit_code=run.exit_code)
-        lines = (
-            ("", run.message),
-            ("", run.hint),
-            ("outcome", status),
-            (msg("a retry is"), retry if retry in (RetrySafety.SAFE, RetrySafety.NOT_SAFE) else None),
-            ("began", f"{run.call_time}{took}"),
-            ("tokens", None if run.tokens is None else str(run.tokens)),
-            ("run", run.run_id),
-            ("console", self.console),
-            ("more", command("dify-job", "logs", self.job)),
-        )
-        return "\n".join(f"{name}: {text}" if name else text for name, text in lines if text)
+            lines.append(msg("took: {duration:.1f} s", duration=run.duration))
+        if run.attempts:
+            lines.append(msg("attempts: {number}", number=run.attempts))
+        if run.tokens is not None:
+            lines.append(msg("tokens: {number}", number=run.tokens))
+        if run.run_id:
+            lines.append(msg("run: {run_id}", run_id=run.run_id))
+        if self.console:
+            lines.append(msg("console: {url}", url=self.console))
+        lines.append(msg("more: {command}", command=command("dify-job", "logs", self.job)))
+        return join("\n", lines)
 
 
 class Notifier:
@@ -229,7 +234,7 @@ class Notifier:
         deliveries = _messages(occasions, notification)
         if self._notify.healthchecks:
             url = ping_url(self._notify.healthchecks, notification.ping, self._rid)
-            body = _bounded(notification.body, log.recent())
+            body = _bounded(translate(notification.body), log.recent())
             deliveries.append(_Delivery(msg("the ping"), lambda: self._ping_after_start(url, body, until)))
         _wait(deliveries, until, pause)
         for delivery in deliveries:
@@ -250,7 +255,7 @@ class Notifier:
         unreadable = {str(file_of(name)): error for name in names if (error := _file_error(name)) is not None}
         deliveries = _messages([(notification.title, names)], notification)
         if notify.healthchecks:
-            url, body = ping_url(notify.healthchecks, "log", self._rid), notification.body.encode()
+            url, body = ping_url(notify.healthchecks, "log", self._rid), translate(notification.body).encode()
             deliveries.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
         _wait(deliveries, until)
         return unreadable | {delivery.what: delivery.error for delivery in deliveries}
@@ -338,8 +343,8 @@ def _messages(occasions: Sequence[tuple[str, Sequence[str]]], notification: Noti
             file = file_of(name)
             for number, url in enumerate(_urls(file), 1):
                 what = msg("the message to line {number} of {file_of}", number=number, file_of=file)
-                titles.setdefault(url, (title, what))
-    body = log.redact(notification.body)
+                titles.setdefault(url, (translate(title), what))
+    body = log.redact(translate(notification.body))
     return [
         _Delivery(what, _message(url, title, body, notification)) for url, (title, what) in titles.items()
     ]
