@@ -179,6 +179,7 @@ NAMES = {
     *(check.name for check in CHECKS),
     *FIELDS,
     *KEYS,
+    *("a-z", "api_key", "app-", "cdef", "deploy", "docs", "failure", "kubernetes", "partial-succeeded"),
     *(
         "daily",
         "gone",
