@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -243,7 +242,8 @@ NAMES = {
 PROGRAMS = "dify-job|systemctl|journalctl|loginctl|curl|crontab|printf|chown|kubectl|ls|grep|mv|iconv|shred"
 VALUES = re.compile(
     rf"^dify-job: |(sudo )?\b({PROGRAMS}) [ -~]*"  # a command
-    r"|\d{4}-\d\d-\d\dT\S+|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
+    r"|\d{4}-\d\d-\d\dT\S+"  # a time
+    r"|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
     r"|(?<!\w)--?[\w-]+|\w+=\S*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # an option, a setting, a file, a table
     r"|Connection refused|Please check if your app mode .*|text is required in input form"  # of the server
 )

@@ -232,6 +232,13 @@ def test_ping_url_can_have_slash_or_query(job: Job, server: StandIn, receiver: R
     assert [ping.query for ping in receiver.pings] == [query, query]
 
 
+def test_notification_is_in_the_language_of_the_host(job: Job, receiver: Receiver) -> None:
+    ran = job(key="app-fails", env={"LC_ALL": "zh_CN.UTF-8"})
+    assert ran.result["message"].isascii()
+    assert "工作流" in receiver.ends[0].body
+    assert "工作流" in receiver.messages("failure")[0]["message"]
+
+
 def test_body_of_a_ping_has_the_last_log_lines_limited_and_redacted(
     job: Job, server: StandIn, receiver: Receiver
 ) -> None:
