@@ -281,7 +281,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Call
 
 
 def test_text_for_people_has_no_english_sentence(run: Callable[[str], Ended]) -> None:
-    found = {}
+    found: dict[str, list[str]] = {}
     for command in COMMANDS.strip().splitlines():
         ended = run(command)
         if command.startswith(("run ", "render ", "install --d")):
