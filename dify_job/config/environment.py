@@ -85,7 +85,7 @@ class _Place(NamedTuple):
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "{origin} has quotes around its value, which Docker's env files keep",
+                    "{origin} has quotes around its value; in Docker's env files they are part of it",
                     origin=self.origin(name),
                 ),
                 msg("write it without them: {name}=VALUE", name=name),
@@ -113,7 +113,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
         environ: The variables of the process.
 
     Raises:
-        JobError: The named file cannot be read, or a variable of ours has a value that cannot be used.
+        JobError: The named file cannot be read, or a variable has a value that cannot be used.
     """
     warnings: list[str] = []
     file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
@@ -231,7 +231,7 @@ class DotenvFile(NamedTuple):
 
     Attributes:
         variables: Name to value; the last of two lines for one name counts.
-        faults: Names whose line cannot be read, with the end of a sentence that begins with the line.
+        faults: What is wrong with the lines that cannot be read, by name.
     """
 
     variables: Mapping[str, str]
@@ -245,7 +245,7 @@ def parse_dotenv(content: bytes | str) -> DotenvFile:
         content: UTF-8, or UTF-16 as editors of Windows write it. Other bytes spoil only their own values.
 
     Returns:
-        The variables, and the names whose value is cut off or not UTF-8.
+        The variables, and the names with a value that is cut off or not UTF-8.
     """
     text = _decoded(content) if isinstance(content, bytes) else content
     text = text.removeprefix("\ufeff")

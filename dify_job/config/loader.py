@@ -274,7 +274,11 @@ def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
         if len(given) > 1:
             place = layer.document.place((*layer.below, given[1]))
             mistakes.append(
-                msg("{place}: {given} exclude one another; keep one", place=place, given=", ".join(given))
+                msg(
+                    "{place}: {given} exclude one another; remove all but one",
+                    place=place,
+                    given=", ".join(given),
+                )
             )
 
 

@@ -79,9 +79,9 @@ def settings_files(
     """
     seen = {path: look(path, job) for path in _places(config_path, job)}
     companion = settings_path(config_path, job)
-    ours = [path for path in seen if seen[path].is_ours]
-    edited = [path for path in ours if seen[path].found is FileState.EDITED]
-    if not values and (edited or not {*ours} - {companion}):
+    managed = [path for path in seen if seen[path].is_ours]
+    edited = [path for path in managed if seen[path].found is FileState.EDITED]
+    if not values and (edited or not {*managed} - {companion}):
         return ()
     if edited or seen[companion].found not in (FileState.ABSENT, FileState.OURS):
         path, why = (
@@ -95,7 +95,7 @@ def settings_files(
     stored = stored or (_has_stored_key(seen) and not values.keys() & {*KEY_KINDS})
     present = {} if whole else _settings(seen.values(), job)
     new = _companion(config_path, job, merged(present, values), stored=stored)
-    return (new, *(_change(path, None) for path in ours if path != companion))
+    return (new, *(_change(path, None) for path in managed if path != companion))
 
 
 def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:

@@ -253,7 +253,7 @@ class BrokenFile(NamedTuple):
     Attributes:
         path: The file.
         error: What is wrong with it.
-        declares: The jobs whose tables begin in it.
+        declares: The jobs that have a table in it.
         for_all: It may say something about every job, as one with [defaults] does.
     """
 

@@ -44,7 +44,7 @@ def fault_of_file(
 
 
 def fault_of_link(path: Path) -> str | None:
-    """Say what is wrong with the name itself: who makes a link to a file of ours chooses what we read."""
+    """Say what is wrong with the name itself: the owner of a link chooses what is read through it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
         return msg("is a link that user {st_uid} made", st_uid=found.st_uid)
@@ -74,7 +74,7 @@ def check_place_of_secret(path: Path) -> None:
         Outcome.CONFIG,
         msg("the key was not stored: {path} {fault}", path=target, fault=fault),
         msg(
-            "{command}; or keep keys where nobody else can write: /etc/dify-job/credentials, or "
+            "{command}; or store keys where nobody else can write: /etc/dify-job/credentials, or "
             "~/.config/dify-job",
             command=command("chmod", "go-w", str(open_directory)),
         ),
@@ -130,7 +130,7 @@ def _is_mounted_secret(path: Path) -> bool:
 
 
 def _is_in_home_of_other(path: Path, owner: int) -> bool:
-    """True for a file or directory that a user other than the caller keeps in a home."""
+    """True for a file or directory in the home of a user other than the caller."""
     try:
         home = Path(pwd.getpwuid(owner).pw_dir)
     except KeyError:
@@ -188,7 +188,7 @@ def _open_to_others(found: os.stat_result, place: int | Path) -> int:
 def _is_private(gid: int, owner: int) -> bool:
     """True where nobody but the owner, root and the caller is in a group.
 
-    A directory service need not list those whose primary group it is, so the owner's own primary group must
+    A directory service need not list all users with this primary group, so the owner's own primary group must
     also bear the owner's name.
     """
     allowed = {0, owner, os.geteuid()}

@@ -1,6 +1,6 @@
 """The Service API over HTTP: each call runs in a thread and reports what happens as values.
 
-The caller waits on one queue for everything, so no DNS look-up, handshake or silent server can keep it from
+The caller waits on one queue for everything, so no DNS look-up, handshake or silent server can hold back
 a deadline or a signal. What the endpoints do on which version: tests/data/recordings.
 """
 

@@ -88,7 +88,7 @@ def empty_required(form: Sequence[FormField], given: Mapping[str, Any]) -> tuple
 
 
 def _fields(entry: Any) -> list[FormField]:
-    """The field of one entry, an object whose only key is the kind."""
+    """Return the field of one entry, an object with the kind as its only key."""
     if not isinstance(entry, dict):
         return []
     return [

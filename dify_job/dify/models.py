@@ -182,7 +182,7 @@ class Event(NamedTuple):
 
     @property
     def terminal(self) -> bool:
-        """True where the client ends the call: some servers keep the stream open after it (1.14, error)."""
+        """True where the client ends the call: some servers leave the stream open after it (1.14, error)."""
         return self.kind in _TERMINAL
 
 
@@ -284,7 +284,7 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
     Args:
         body: The page. Before 1.5.0 it has the runs of all users.
-        user: The end user whose runs are wanted.
+        user: The end user of the wanted runs.
 
     Returns:
         The runs, newest first, without outputs; None where it is no such page.

@@ -54,7 +54,7 @@ class Parser:
         """Begin a stream.
 
         Args:
-            skip: Beginnings of lines; an event whose only line begins so is passed over where that is cheap.
+            skip: Beginnings of lines; an event of one such line is passed over where that is cheap.
         """
         self._skip = skip
         self._line = bytearray()  # the line that has not ended yet

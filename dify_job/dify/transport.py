@@ -111,7 +111,7 @@ class ConnectionTracker:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose interim heads are skipped, and whose chunks are taken apart as many as have come.
+    """An answer without its interim heads, which gives the chunks that have come.
 
     http.client skips 100 alone; 102 and 103 come before the answer as well (RFC 9110, section 15.2).
     """
@@ -247,7 +247,7 @@ def send(
     data: Any = None,
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """Send one request, whose answer is read as it comes; a redirect is the caller's to follow.
+    """Send one request, and read the answer as it comes; the caller follows redirects.
 
     Args:
         session: As `session` made it.

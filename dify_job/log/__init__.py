@@ -1,6 +1,6 @@
 """The log: one structlog pipeline in three formats, chosen once: console, journal, JSON lines.
 
-Until set_up is called nothing is logged: a program that imports run_workflow keeps its own logging.
+Until set_up is called nothing is logged: a program that imports run_workflow has its own logging.
 """
 
 import contextlib

@@ -16,7 +16,7 @@ _SOCKET = "/run/systemd/journal/socket"
 _LONGEST_VALUE = 48 * 1024  # a datagram of 300 KB is refused with EMSGSIZE; whole outputs are never logged
 _DRAIN = 1.0  # seconds at most
 
-# Ours in the journal, fixed for ever: journalctl MESSAGE_ID=... finds every message of a kind.
+# Of dify-job in the journal, fixed for ever: journalctl MESSAGE_ID=... finds every message of a kind.
 MESSAGE_IDS: Mapping[str, str] = {
     "started": "0c6f4e3b5f0e4f7c9d3a6a2f3d1b7e01",
     "finished": "5b1c0d6e8a764c2f9f4e2b7d6c3a9e02",

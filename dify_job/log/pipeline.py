@@ -27,7 +27,7 @@ _PREFIXES = {"warning": "warning: ", "error": "error: "}
 
 
 class Logger(BoundLoggerBase):
-    """A bound logger whose context names the job.
+    """A bound logger with the job in its context.
 
     Attributes:
         sink: Where entries go; it counts in `lost` those that were dropped.

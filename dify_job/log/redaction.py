@@ -22,7 +22,7 @@ def hide(secret: str, *, is_key: bool = False) -> None:
 
     Args:
         secret: The text; one shorter than 4 characters is ignored.
-        is_key: Keep it out of output files, too, where a secret input may well belong.
+        is_key: Remove it from output files, too, where a secret input may well belong.
     """
     if len(secret) < _SHORTEST_SECRET:
         return

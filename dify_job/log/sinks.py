@@ -198,7 +198,7 @@ class DatagramSocket:
 
 
 class Syslog(DatagramSocket):
-    """A text stream whose lines are syslog messages."""
+    """A text stream that sends each line as a syslog message."""
 
     def __init__(self) -> None:
         """Connect.
@@ -239,7 +239,7 @@ class LogFile:
         self._fd = _open_log_file(path)
 
     def has_room(self) -> bool:
-        """Return True: whether the disk has room only a write shows."""
+        """Return True: only a write shows whether the disk is full."""
         return True
 
     def write(self, text: str, /) -> int:

@@ -206,7 +206,7 @@ def _number(value: Any) -> Any:
         raise ValueError(msg("is too large for a number"))
     if Decimal(repr(number)) == Decimal(text):
         return number
-    return text  # with more digits than a number keeps: Dify's own reading decides
+    return text  # with more digits than a number has: Dify's own reading decides
 
 
 def _truth(value: Any) -> bool:

@@ -87,9 +87,9 @@ class ConcurrencyGuard:
         request, options = self._request, self._request.call_options
         with before_the_run(self._state):
             left = self._state.in_flight() if self._state is not None else None
-        ours = left if left is not None and left.run == request.run else None
-        lost = request.context.lost or ours is not None
-        run_id = ours.workflow_run_id if ours is not None else None
+        own = left if left is not None and left.run == request.run else None
+        lost = request.context.lost or own is not None
+        run_id = own.workflow_run_id if own is not None else None
         if not options.searchable:
             return unknown(msg("a process was lost, and a fixed end_user hides its run")) if lost else None
         if run_id is None:

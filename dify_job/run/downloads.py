@@ -163,8 +163,8 @@ def safe_name(name: str) -> str:
     stem, dot, suffix = base.rpartition(".")
     if not dot or len(suffix.encode()) > 20:
         stem, dot, suffix = base, "", ""
-    room = _LONGEST - len((dot + suffix).encode())
-    stem = stem.encode(errors="replace")[:room].decode(errors="ignore")
+    left = _LONGEST - len((dot + suffix).encode())
+    stem = stem.encode(errors="replace")[:left].decode(errors="ignore")
     return (stem + dot + suffix).encode(errors="replace").decode() or "file"
 
 

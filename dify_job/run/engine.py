@@ -182,7 +182,7 @@ class Engine:
 
 
 def connect(request: RunSpec) -> DifyClient:
-    """Return the client of a run, whose calls report to the queue of the run; nothing is sent."""
+    """Return the client of a run, with calls that report to its queue; nothing is sent."""
     key = request.key.reveal()
     log.hide(key, is_key=True)
     return DifyClient(

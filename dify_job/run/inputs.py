@@ -181,7 +181,7 @@ def check_sendable(inputs: Mapping[str, Any]) -> None:
 
 
 def needs_form(inputs: Mapping[str, Any]) -> bool:
-    """True where only the form tells how an input is to be sent.
+    """Return True where only the form says how an input is to be sent.
 
     A table or a list, a text that reads as one in JSON, and the words true and false.
     """

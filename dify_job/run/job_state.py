@@ -45,7 +45,7 @@ def elsewhere_note(job: str, directory: Path) -> Message | None:
     if place is None or place != directory:
         return None
     return msg(
-        "job {job} is installed and keeps its state in {place}, whatever HOME and XDG_STATE_HOME say here",
+        "job {job} is installed and has its state in {place}, whatever HOME and XDG_STATE_HOME say here",
         job=job,
         place=place,
     )

@@ -69,7 +69,7 @@ class RunMonitor:
         return self._loop(None)
 
     def resume(self, run_id: str | None, why: str) -> RunOutcome:
-        """Follow a run that an earlier process started, as one whose POST was lost.
+        """Follow a run that an earlier process started, as if its POST was lost.
 
         Args:
             run_id: Its id; None to find it.

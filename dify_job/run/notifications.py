@@ -144,7 +144,7 @@ class Notifier:
 
         Args:
             job: The job.
-            by_unit: A unit of ours started it, whose handler notifies of what `run` leaves to it.
+            by_unit: A unit started it that has a failure handler, which notifies of what `run` leaves to it.
             invocation: The unit's invocation, which its handler knows as well.
             environ: Has it under INVOCATION_ID where by_unit is true.
         """
@@ -351,7 +351,7 @@ def _messages(occasions: Sequence[tuple[str, Sequence[str]]], notification: Noti
 
 
 def ping_url(base: str, what: str, rid: str) -> str:
-    """Return `BASE/what?rid=...`; the base may end in a slash, and keeps its query."""
+    """Return `BASE/what?rid=...`; the base may end in a slash, and may have a query."""
     parts = urlsplit(base)
     query = "&".join(filter(None, (parts.query, urlencode({"rid": rid}))))
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{what}", query=query))
@@ -418,9 +418,9 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
             apprise = import_module("apprise")  # an extra, and only for jobs with messages
         except ImportError:
             raise _DeliveryError(
-                msg("apprise is not installed beside dify-job: pip install apprise")
+                msg("apprise is not installed in the environment of dify-job: pip install apprise")
             ) from None
-        _keep_apprise_discreet()
+        _silence_apprise()
         service = apprise.Apprise()  # one each: several in one would wait for one another
         if not service.add(url.reveal()):
             raise _DeliveryError(
@@ -436,7 +436,7 @@ def _message(url: Secret, title: str, body: str, notification: Notification) -> 
 
 
 @cache
-def _keep_apprise_discreet() -> None:
+def _silence_apprise() -> None:
     """What it logs goes to the log of the program that has one, without secrets, and never to stderr."""
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())

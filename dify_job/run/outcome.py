@@ -173,7 +173,7 @@ def connection_error_hint(reason: str) -> str:
 
 
 def unknown(why: str) -> RunOutcome:
-    """Return the outcome of a run that was submitted, and whose end is not known.
+    """Return the outcome of a run that was submitted and has no known end.
 
     Args:
         why: How its answer was lost.
@@ -361,7 +361,7 @@ def _of_http_status(error: ApiError) -> RunOutcome:
     status = error.status
     said = f"HTTP {status}" + (f" ({error.message})" if error.message else "")
     who = "Dify" if error.from_dify else msg("a proxy or another server")
-    answered = msg("{whose} answered {said}", whose=who, said=said)
+    answered = msg("{who} answered {said}", who=who, said=said)
     if error.passed_on and not error.from_dify:
         return unknown(answered)
     match status:

@@ -48,7 +48,7 @@ class OutputPath(NamedTuple):
             OSError: It cannot be opened, or the name is reserved.
         """
         if self.path.name in self.reserved:
-            raise OSError(errno.EPERM, msg("dify-job keeps its own state under that name"))
+            raise OSError(errno.EPERM, msg("dify-job stores its own state under that name"))
         below = self.path.relative_to(self.state).parent.parts if self.state is not None else ()
         if ".." in below:
             raise OSError(errno.EPERM, msg("its name leads out of the state directory"))

@@ -40,7 +40,7 @@ class RunPoller:
 
         Args:
             dify: The client.
-            options: Of the call whose run is looked for.
+            options: Of the call that started the run.
             run_id: Its id, where it is known.
         """
         self._dify = dify
@@ -98,7 +98,7 @@ class RunPoller:
 
     @property
     def searchable(self) -> bool:
-        """True where the records can tell this run from others."""
+        """True where the records can distinguish this run from others."""
         return self.run_id is not None or self._options.searchable
 
     @property
@@ -124,7 +124,10 @@ class RunPoller:
         """
         if self.run_id is None and not self._options.searchable:
             return unknown(
-                msg("{why}; with a fixed end_user the server's log cannot tell this run from others", why=why)
+                msg(
+                    "{why}; with a fixed end_user the server's log cannot distinguish this run from others",
+                    why=why,
+                )
             )
         if self._absent_since is None or not self._searching:
             return None
@@ -176,7 +179,7 @@ class RunPoller:
         """
         self.poll()
         if self.call is None:
-            return Unreadable(msg("a fixed end_user tells no run from others"))
+            return Unreadable(msg("a fixed end_user distinguishes no runs"))
         call = self.call
         event = events.answer_of(call, min(until, time.monotonic() + self._limits.answer))
         call.close()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RunLimits(NamedTuple):
     """Pauses and limits of a run, in seconds; tests shorten them."""
 
-    # Between polls beside a stream that sends nothing but pings: to 1.12 a pause is not announced.
+    # Between polls during a stream that sends nothing but pings: to 1.12 a pause is not announced.
     first_poll: float = 15.0
     longest_poll: float = 60.0
     recovery_polls: tuple[float, float] = (0.5, 30.0)  # the first and the longest, once the stream is lost

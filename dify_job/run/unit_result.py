@@ -1,4 +1,4 @@
-"""The record of a start whose process left none: one source for notify, status, history and doctor. Pure."""
+"""Make the record of a start that left none itself, for notify, status, history and doctor. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -150,7 +150,7 @@ def record_of(ending: UnitResult, left: InFlight | None, now: datetime) -> RunRe
     Args:
         ending: How it ended.
         left: What a process that was killed had in flight.
-        now: The current time, aware, for a start whose own is not known.
+        now: The current time, aware, for a start without a known time.
     """
     manager = ("--user",) if ending.user else ()
     if ending.exit_code is not None and ending.result in ("exit-code", "success"):

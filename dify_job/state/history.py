@@ -199,7 +199,7 @@ def summary(runs: Sequence[RunRecord]) -> Summary:
 
 
 def _failures_at_the_end(real: Sequence[RunRecord]) -> int:
-    """A run whose process was killed has a second record, of the next process that settled it."""
+    """A run that lost its process has a second record, of the next process that settled it."""
     failed = {name for run in real if not run.succeeded for name in _names(run)}
     counted: set[str] = set()
     count = 0

@@ -42,7 +42,7 @@ _HISTORY_SLACK = 200  # rewritten when this many lines too long, not at each run
 
 
 class InFlight(NamedTuple):
-    """A run that was submitted, or is about to be, and whose end is not recorded.
+    """A run that was submitted, or is about to be, and has no recorded end.
 
     Attributes:
         run: Our own id of it.
