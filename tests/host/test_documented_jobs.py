@@ -1,4 +1,4 @@
-"""The jobs of the documentation, run on a booted host by the users that they are for."""
+"""Jobs of the documentation, run on a booted host as their users."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def test_job_of_the_readme_runs_as_a_dynamic_user(host: Host, name: str) -> None
         host.machine.write("/etc/dify-job/config.toml", text)
         assert host("config", "validate").code == 0
         host("install")
-        for _ in range(2):  # the second time there is a last success
+        for _ in range(2):  # the second run has a last success
             host.run("systemctl", "start", "dify-job-daily.service")
         pings = [ping.what for ping in receiver.pings]
     assert host.show("dify-job-daily.service", "DynamicUser") == "yes"

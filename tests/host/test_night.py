@@ -1,4 +1,4 @@
-"""The morning after: ten jobs on a host, of which three failed in the night; what the commands say."""
+"""status, history and logs on a host with ten jobs, of which three failed last night."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,8 @@ REASON = 'workflow failed at "Summarise" (llm): [Errno 111] Connection refused'
 
 
 def night(host: Host) -> None:
-    """Ten timers: invoices and daily-report fail, translate-mails failed once, summaries runs, paused is
-    paused, and the file of crawl was broken after its installation.
+    """Install ten timers: invoices and daily-report fail, translate-mails failed once, summaries runs,
+    `paused` is paused, and the config file of crawl was broken after its installation.
     """
     host.server.apps[FAILS.key] = FAILS
     table = '[jobs.{job}]\napi_key_file = "/etc/dify-job/credentials/{job}.key"\nevery = "1h"\n'
@@ -58,7 +58,7 @@ def _store_key(host: Host, job: str, key: str) -> None:
     host.machine.write(f"/etc/dify-job/credentials/{job}.key", key + "\n", 0o600)
 
 
-def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host) -> None:
+def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> None:
     night(host)
     for language in ("C.UTF-8", "zh_CN.UTF-8"):
         for words in ((), ("history", "--failed", "--since", "yesterday"), ("next",)):
@@ -91,7 +91,7 @@ def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host
     assert "not shown, because the configuration has a mistake: crawl" in upcoming
     assert "paused, so not started: paused" in upcoming
 
-    # A start that ends before its job could be read is an error in the journal, too, and names the job.
+    # A start that fails before it can read its job is an error in the journal, with the name of the job.
     host.run("systemctl", "start", "dify-job-crawl.service", check=False)
     host.run("journalctl", "--sync")
     errors = host.run("journalctl", "-t", "dify-job", "-p", "err", "--since", "yesterday", "-o", "cat").stdout
@@ -112,7 +112,7 @@ def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host
         assert answer.endswith(str(code))
         assert ("Connection refused" in answer) == (code == 200)
 
-    # A user of the machine sees that results are missing, and how to see them.
+    # A user without permission sees that results are missing, and the command that shows them.
     seen = host("status", user="mallory", check=False)
     assert seen.stdout.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
     denied = host("history", "--failed", "--since", "2026-01-01", user="mallory", check=False)
@@ -126,7 +126,7 @@ def test_status_answers_what_failed_last_night_why_and_what_runs_next(host: Host
     assert "No run failed" not in page
 
 
-def test_logs_of_a_host_where_nothing_has_run_yet(host: Host) -> None:
+def test_logs_before_the_first_run_are_empty(host: Host) -> None:
     host.job('every = "1h"')
     host("install")
     assert host("logs").code == 0

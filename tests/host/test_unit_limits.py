@@ -65,7 +65,7 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
     shown = host.run("sh", "-c", command, check=False)
     host.run("umount", place)
     assert shown.code == 0, shown
-    if (fault, place) == ("full", "/srv/out"):  # what is tried out before the call takes no room
+    if (fault, place) == ("full", "/srv/out"):  # the write test before the call needs no space
         assert (refused.code, "could not be written" in refused.stderr) == (0, True)
         return
     assert refused.code == 73

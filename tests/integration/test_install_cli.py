@@ -271,7 +271,7 @@ def test_simultaneous_installs_lose_no_block_and_no_foreign_line(cron_home: Home
 def test_unreadable_crontab_is_not_treated_as_empty(complaint: str, cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
-    install_programs(home.path, home.path / "bin", refusal=complaint)
+    install_programs(home.path, home.path / "bin", crontab_error=complaint)
     done = home("install", "--user")
     assert done.code == 78
     assert "your crontab cannot be read: " + " ".join(complaint.split()) in done.stderr

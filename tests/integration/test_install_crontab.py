@@ -69,7 +69,9 @@ def test_forbidden_crontab_is_not_treated_as_empty(cron_home: Home) -> None:
     home = cron_home
     home.table.write_bytes(b"0 0 * * * mine\n")
     install_programs(
-        home.path, home.path / "bin", refusal="You (maria) are not allowed to use this program (crontab)"
+        home.path,
+        home.path / "bin",
+        crontab_error="You (maria) are not allowed to use this program (crontab)",
     )
     for command in (("install", "--user"), ("pause", "daily", "--user"), ("uninstall", "daily", "--user")):
         done = home(*command)

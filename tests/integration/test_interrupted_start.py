@@ -1,4 +1,4 @@
-"""Ctrl-C while the command starts ends it without a traceback, wherever it is."""
+"""Ctrl-C at any moment of the start of a command ends it without a traceback."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Sends SIGINT at the moment when a module is imported, as a person would within the first 200 ms.
+# Sends SIGINT during the import of a module, like Ctrl-C within the first 200 ms.
 INTERRUPT = """\
 import os, signal, sys
 class Interrupt:

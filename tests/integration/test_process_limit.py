@@ -1,4 +1,4 @@
-"""Commands of a user who can start no more processes: what a program would have said is unknown."""
+"""Commands at the process limit of a user: facts that need another program are reported as unknown."""
 
 import json
 
@@ -8,8 +8,8 @@ from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
 
 pytestmark = pytest.mark.timeout(600)  # on a loaded machine
-# What fork(2), clone(2) and pthread_create(3) do where RLIMIT_NPROC is reached; root has no such limit.
-_FULL = (
+# Behaves like fork(2), clone(2) and pthread_create(3) at RLIMIT_NPROC, which root does not have.
+_AT_THE_LIMIT = (
     "import _thread, errno, os, subprocess, threading\n"
     "subprocess.run  # executes the module, which dify-job imports lazily\n"
     "def full(*_, **__): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
@@ -17,7 +17,7 @@ _FULL = (
     "subprocess._fork_exec = os.fork = full\n"
     "threading._start_new_thread = no_thread\n"
 )
-_WHY = "could not be started: Resource temporarily unavailable"
+_REASON = "could not be started: Resource temporarily unavailable"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def full(home: Home) -> Home:
     home.configure(CONFIG + 'inputs = { topic = "{{ today }}" }\n')
     assert home("install", "--user").code == 0
     install_programs(home.path, home.path / "bin", started=True)
-    home.first = _FULL
+    home.first = _AT_THE_LIMIT
     home.env["STATE_DIRECTORY"] = str(home.path / "state/dify-job/daily")
     return home
 
@@ -52,7 +52,7 @@ def full(home: Home) -> Home:
         "report -o report.html",
     ],
 )
-def test_no_command_takes_it_for_a_fault_of_its_own(words: str, full: Home) -> None:
+def test_command_at_the_process_limit_does_not_crash(words: str, full: Home) -> None:
     before = {path: content for path, content in full.all_files().items() if "/dify-job-" in path}
     done = full(*words.split())
     assert "Traceback" not in done.stderr
@@ -61,18 +61,18 @@ def test_no_command_takes_it_for_a_fault_of_its_own(words: str, full: Home) -> N
     assert {path: after.get(path) for path in before} == before
 
 
-def test_doctor_names_what_could_not_be_asked(full: Home) -> None:
+def test_doctor_reports_programs_that_could_not_be_started(full: Home) -> None:
     (full.manager.units / "dify-job-daily.timer").unlink()
     (full.manager.units / "dify-job-daily.service").unlink()
     done = full("doctor", "daily", "--user", "--json")
     checks = {check["check"]: check for check in json.loads(done.stdout)["jobs"][0]["checks"]}
-    assert _WHY in checks["units"]["message"], "not: it is not installed"
+    assert _REASON in checks["units"]["message"], "not: it is not installed"
     assert "no process can be started" in checks["inputs"]["message"]
     assert checks["inputs"]["level"] == "warn"
     assert "ulimit -u" in checks["server"]["fix"]
 
 
-def test_run_that_cannot_render_its_inputs_may_be_tried_again(full: Home) -> None:
+def test_run_that_cannot_render_its_inputs_has_a_safe_code(full: Home) -> None:
     done = full("run", "daily")
     assert (done.code, done.result["outcome"], done.result["attempts"]) == (69, "unreachable", 0)
     assert "no process can be started" in done.result["message"]

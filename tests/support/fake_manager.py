@@ -1,8 +1,8 @@
-"""A stand-in for `systemctl` and for `crontab` over files: a class, and programs on PATH.
+"""Fake `systemctl` and `crontab` over files, as classes and as programs on PATH.
 
-It keeps what the manager has read apart from what is on disk, and says `run JOB` in its log where the real
-one would start a service: on a start of a service, of a Persistent= timer whose stamp is old, and on a reload
-under an active timer that changed (systemd#14899).
+The fake manager distinguishes loaded units from those on disk. It writes `run JOB` to its log where systemd
+would start a service: on a start of the service, on a start of a Persistent= timer with an old stamp, and on
+a reload with a changed active timer (systemd#14899).
 """
 
 import ast
@@ -18,11 +18,16 @@ from typing import Any
 TWO_DAYS = 172_800
 PROGRAMS = ("systemctl", "crontab")
 CALL = "fake_manager.program"
-Settings = tuple[str, str, int, str, str]  # program, home, version of systemd, kind of crontab, refusal
+Settings = tuple[str, str, int, str, str]  # program, home, systemd version, crontab kind, error of crontab
 
 
 class FakeManager:
-    """The user manager of one home. version: of systemd. Its state is in HOME/manager.json."""
+    """The user manager of a home, with its state in HOME/manager.json.
+
+    Args:
+        home: The home directory.
+        version: systemd version.
+    """
 
     def __init__(self, home: Path, version: int = 252) -> None:
         self.version = version
@@ -31,23 +36,27 @@ class FakeManager:
         self._state = home / "manager.json"
         self._log = home / "manager.log"
 
-    # What tests ask
+    # For assertions
 
     def log(self) -> list[str]:
+        """Return all commands, and `run JOB` for each started service."""
         return self._log.read_text().splitlines() if self._log.exists() else []
 
     def runs(self) -> list[str]:
+        """Return a line per started service."""
         return [line for line in self.log() if line.startswith("run ")]
 
     def active(self) -> set[str]:
+        """Return the active units."""
         return set(self._read()["active"])
 
     def enabled(self) -> set[str]:
+        """Return the enabled timers."""
         wants = self.units / "timers.target.wants"
         return {link.name for link in wants.iterdir()} if wants.is_dir() else set()
 
     def unread(self) -> set[str]:
-        """Units that changed on disk since the manager read them."""
+        """Return units that changed on disk after they were loaded."""
         loaded = self._read()["loaded"]
         return {
             name
@@ -55,10 +64,10 @@ class FakeManager:
             if (self.units / name).is_file() and (self.units / name).read_text() != loaded[name]
         }
 
-    # What systemctl does
+    # Commands of systemctl
 
     def main(self, words: list[str]) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of `systemctl WORDS`."""
+        """Run `systemctl WORDS`; return exit code, stdout and stderr."""
         if "--version" in words:
             return 0, f"systemd {self.version} ({self.version}-fake)\n+PAM\n", ""
         verb, *names = [word for word in words if not word.startswith("-")]
@@ -76,16 +85,16 @@ class FakeManager:
                 return 0, f"UnitPath={' '.join(map(str, shown))}\n", ""
             case "show":
                 state, enabled = self._read(), self.enabled()
-                return 0, "\n".join(self._shown(name, state, name in enabled) for name in names), ""
+                return 0, "\n".join(self._properties_of(name, state, name in enabled) for name in names), ""
             case "daemon-reload":
                 return self._reload()
             case "start" | "stop":
-                return self._active(verb, names)
+                return self._set_active(verb, names)
             case "enable" | "disable":
-                return self._enabled(verb, names)
+                return self._set_enabled(verb, names)
         return 0, "", ""
 
-    def _shown(self, name: str, state: dict[str, Any], enabled: bool) -> str:
+    def _properties_of(self, name: str, state: dict[str, Any], enabled: bool) -> str:
         path = self.units / name
         masked = path.is_symlink()
         loaded = name in state["loaded"] or path.exists()
@@ -116,7 +125,7 @@ class FakeManager:
         self._write(state)
         return 0, "", ""
 
-    def _active(self, verb: str, names: list[str]) -> tuple[int, str, str]:
+    def _set_active(self, verb: str, names: list[str]) -> tuple[int, str, str]:
         state = self._read()
         for name in names:
             if verb == "stop":
@@ -136,7 +145,7 @@ class FakeManager:
         self._write(state)
         return 0, "", ""
 
-    def _enabled(self, verb: str, names: list[str]) -> tuple[int, str, str]:
+    def _set_enabled(self, verb: str, names: list[str]) -> tuple[int, str, str]:
         wants = self.units / "timers.target.wants"
         for name in names:
             if verb == "enable":
@@ -163,17 +172,23 @@ class FakeManager:
 
 
 class FakeCrontab:
-    """`crontab` over one file, with the words of one implementation; refusal: why `crontab -l` fails."""
+    """`crontab` over one file.
 
-    def __init__(self, home: Path, kind: str = "debian", refusal: str | None = None) -> None:
+    Args:
+        home: Directory of the file.
+        kind: Implementation with its messages: "debian" or "busybox".
+        crontab_error: Error message of every command, if not None.
+    """
+
+    def __init__(self, home: Path, kind: str = "debian", crontab_error: str | None = None) -> None:
         self.table = home / "crontab.table"
         self._kind = kind
-        self._refusal = refusal
+        self._error = crontab_error
 
     def main(self, words: list[str]) -> tuple[int, bytes, str]:
-        """Exit code, stdout and stderr of `crontab WORDS`."""
-        if self._refusal is not None:
-            return 1, b"", self._refusal
+        """Run `crontab WORDS`; return exit code, stdout and stderr."""
+        if self._error is not None:
+            return 1, b"", self._error
         match words:
             case ["-l"]:
                 if self.table.exists():
@@ -201,17 +216,23 @@ def install_programs(
     *,
     version: int = 252,
     kind: str = "debian",
-    refusal: str = "",
+    crontab_error: str = "",
     started: bool = False,
 ) -> None:
-    """systemctl, crontab and systemd-analyze as programs of a directory, speaking to the fakes of `home`.
+    """Write fake systemctl, crontab and systemd-analyze programs.
 
-    started: forked commands start them, too, where that is the point.
+    Args:
+        home: Home directory with the state of the fakes.
+        bin_directory: Directory of the programs.
+        version: systemd version.
+        kind: Implementation of crontab.
+        crontab_error: Error message of every crontab command; empty for none.
+        started: Forked commands start them as processes, instead of calling the fakes directly.
     """
     bin_directory.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         program = bin_directory / name
-        settings: Settings = (name, str(home), version, kind, refusal)
+        settings: Settings = (name, str(home), version, kind, crontab_error)
         program.write_text(
             f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
             f"import fake_manager\n{'True and ' * started}{CALL}({settings!r})\n"
@@ -222,10 +243,10 @@ def install_programs(
 
 
 def answer(settings: Settings, words: list[str]) -> tuple[int, bytes, str]:
-    """Exit code, stdout and stderr of the program with these settings."""
-    name, home, version, kind, refusal = settings
+    """Run a fake program; return exit code, stdout and stderr."""
+    name, home, version, kind, crontab_error = settings
     if name == "crontab":
-        return FakeCrontab(Path(home), kind, refusal or None).main(words)
+        return FakeCrontab(Path(home), kind, crontab_error or None).main(words)
     code, out, err = FakeManager(Path(home), version).main(words)
     return code, out.encode(), err
 
@@ -238,7 +259,7 @@ def program(settings: Settings) -> None:
 
 
 def answer_in_process(argv: Sequence[str]) -> tuple[int, bytes, str] | None:
-    """What the program on PATH prints where it is one of install_programs, else None."""
+    """Call the fake of a program on PATH directly; None if the program is not one of install_programs."""
     path = shutil.which(argv[0]) if argv[0] in PROGRAMS else None
     text = "" if path is None else Path(path).read_text(errors="replace")
     _, called, settings = text.partition(f"\n{CALL}")

@@ -1,9 +1,7 @@
-"""Access of a job's user to its program, configuration and secrets."""
+"""Access of a job's user to program, configuration and secrets."""
 
 import os
 import pwd
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,26 +13,17 @@ from dify_job.schedulers import access
 from tests.support.plans import job_spec
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-NOBODY = pwd.getpwnam("daemon")
-USER = access.Account("daemon", NOBODY.pw_uid, frozenset({NOBODY.pw_gid}))
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that others can enter, unlike tmp_path."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
+SERVICE_USER = pwd.getpwnam("daemon")
+USER = access.Account("daemon", SERVICE_USER.pw_uid, frozenset({SERVICE_USER.pw_gid}))
 
 
 def test_config_that_install_will_write_counts_as_accessible(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
     python = Path("/usr/bin/env")  # exists on every machine, and is not this interpreter
-    spec = job_spec(python=python, config_path=directory / "dify-job/config.toml")
-    key = replace(spec, key_file=directory / "dify-job/credentials/daily.key")
+    spec = job_spec(python=python, config_path=open_directory / "dify-job/config.toml")
+    key = replace(spec, key_file=open_directory / "dify-job/credentials/daily.key")
     root = replace(access.ROOT, confined=True)
     assert denied_access(spec, access.DYNAMIC, key_by_manager=True) is None
     assert denied_access(key, access.DYNAMIC, key_by_manager=True) is None
@@ -42,7 +31,7 @@ def test_config_that_install_will_write_counts_as_accessible(
     denied = denied_access(key, USER, key_by_manager=False)
     assert denied is not None
     assert denied.message.startswith("daemon cannot reach the key file")
-    directory.chmod(0o700)
+    open_directory.chmod(0o700)
     denied = denied_access(spec, access.DYNAMIC, key_by_manager=True)
     assert denied is not None
     assert "cannot reach the configuration" in denied.message
@@ -50,11 +39,11 @@ def test_config_that_install_will_write_counts_as_accessible(
 
 
 @pytest.mark.parametrize("named", ["ca_file", "secrets", "key_file"])
-def test_file_that_the_user_cannot_read_is_named(
-    named: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+def test_unreadable_file_is_reported(
+    named: str, open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
-    file = directory / "file"
+    file = open_directory / "file"
     file.touch(0o600)
     spec = job_spec(python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"))
     value: Any = (("notify-x", file),) if named == "secrets" else file
@@ -68,7 +57,7 @@ def test_file_that_the_user_cannot_read_is_named(
     assert denied_access(spec, USER, key_by_manager=False) is None
 
 
-def test_encrypted_key_is_for_root_and_systemd_alone() -> None:
+def test_encrypted_key_is_only_for_root_and_systemd() -> None:
     spec = job_spec(
         python=Path("/usr/bin/env"), config_path=Path("/etc/hostname"), key_credential=Path("/etc/hostname")
     )

@@ -1,4 +1,4 @@
-"""The text of the overview page; tests/browser looks at it in a browser."""
+"""Text of the overview page; tests/browser tests it in a browser."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.pages import NOW, host, job_status
 from tests.support.past import record
 
 
-def test_page_of_a_reader_without_permission_claims_nothing() -> None:
+def test_page_without_permission_reports_missing_results() -> None:
     seen = host(2)
     hidden = JobHistory("a", Path("/var/lib/dify-job/a"), error=PermissionError(13, "Permission denied"))
     rows = [replace(job_status("a", []), history=hidden, past=None), *seen.jobs]
@@ -31,7 +31,7 @@ def test_page_of_a_reader_without_permission_claims_nothing() -> None:
     assert "no permission" not in render_page(seen, host="h")
 
 
-def test_page_is_in_the_language_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_is_in_the_language_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     mistake = JobError(
         Outcome.CONFIG,

@@ -5,9 +5,7 @@ import os
 import pwd
 import stat
 import struct
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,17 +36,8 @@ def give_acl(path: Path, uid: int, mode: int) -> None:
         pytest.skip(f"the file system has no access control lists: {error.strerror}")
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that other users can enter, unlike tmp_path."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
-
-
-def test_access_control_list_can_grant_access(directory: Path) -> None:
-    file = directory / "input.pdf"
+def test_access_control_list_can_grant_access(open_directory: Path) -> None:
+    file = open_directory / "input.pdf"
     file.touch(0o600)
     why = access.obstacle(file, USER, os.R_OK)
     assert why == f"{file} has mode 0600 and belongs to root"
@@ -58,8 +47,8 @@ def test_access_control_list_can_grant_access(directory: Path) -> None:
     assert access.obstacle(file, access.DYNAMIC, os.R_OK) is not None
 
 
-def test_access_control_list_can_deny_access(directory: Path) -> None:
-    below = directory / "closed"
+def test_access_control_list_can_deny_access(open_directory: Path) -> None:
+    below = open_directory / "closed"
     below.mkdir(0o755)
     file = below / "input.pdf"
     file.touch(0o644)
@@ -69,20 +58,20 @@ def test_access_control_list_can_deny_access(directory: Path) -> None:
     assert why == f"the access control list of {below}, or its file system, denies it"
 
 
-def test_symlink_into_a_closed_directory_names_that_directory(directory: Path) -> None:
-    closed = directory / "closed"
+def test_symlink_into_a_closed_directory_names_that_directory(open_directory: Path) -> None:
+    closed = open_directory / "closed"
     closed.mkdir(0o700)
     (closed / "python").touch(0o755)
-    link = directory / "python"
+    link = open_directory / "python"
     link.symlink_to(closed / "python")
     assert access.obstacle(link, USER, os.X_OK) == f"{closed} has mode 0700 and belongs to root"
-    (directory / "venv").symlink_to(closed)
-    why = access.obstacle(directory / "venv/python", USER, os.X_OK)
+    (open_directory / "venv").symlink_to(closed)
+    why = access.obstacle(open_directory / "venv/python", USER, os.X_OK)
     assert why == f"{closed} has mode 0700 and belongs to root"
 
 
-def test_dynamic_user_is_in_no_group_and_owns_nothing(directory: Path) -> None:
-    file = directory / "input.pdf"
+def test_dynamic_user_is_in_no_group_and_owns_nothing(open_directory: Path) -> None:
+    file = open_directory / "input.pdf"
     file.touch(0o640)
     os.chown(file, 0, SERVICE_USER.pw_gid)
     assert access.obstacle(file, USER, os.R_OK) is None
@@ -91,8 +80,8 @@ def test_dynamic_user_is_in_no_group_and_owns_nothing(directory: Path) -> None:
     assert access.obstacle(file, access.Account("dynamic", None), os.R_OK) is None
 
 
-def test_checks_of_a_session_use_one_process_per_user(directory: Path) -> None:
-    file = directory / "input.pdf"
+def test_checks_of_a_session_use_one_process_per_user(open_directory: Path) -> None:
+    file = open_directory / "input.pdf"
     file.touch(0o644)
     other = access.Account("dynamic", None)
     before = set(Path("/proc/self/fd").iterdir())
@@ -111,25 +100,25 @@ def test_checks_of_a_session_use_one_process_per_user(directory: Path) -> None:
 
 
 def test_modes_are_compared_if_the_user_cannot_be_switched(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_groups: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "setgroups", refuse)
-    file = directory / "input.pdf"
+    file = open_directory / "input.pdf"
     file.touch(0o600)
     assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
     file.chmod(stat.S_IRUSR | stat.S_IROTH)
     assert access.obstacle(file, USER, os.R_OK) is None
 
 
-def test_without_a_process_for_it_modes_decide(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_process_for_it_modes_decide(open_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> int:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "fork", full)
-    file = directory / "input.pdf"
+    file = open_directory / "input.pdf"
     file.touch(0o600)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     assert access.obstacle(file, USER, os.R_OK) == f"{file} has mode 0600 and belongs to root"
