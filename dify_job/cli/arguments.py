@@ -15,13 +15,30 @@ _BOM = "\ufeff"  # Windows' editors and shells put it there
 
 
 def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
-    """The inputs in -i KEY=VALUE and --inputs JSON|@FILE|-. Raises JobError (usage, no-input, rejected)."""
+    """Return the inputs that -i and --inputs give; -i goes first.
+
+    Args:
+        pairs: Each KEY=VALUE.
+        text: JSON, @FILE, or - for standard input; None where --inputs is not given.
+
+    Raises:
+        JobError: (usage, no-input, rejected) One is malformed, or cannot be read.
+    """
     data = pairs_of(pairs, "-i", "run")
     return ({} if text is None else _object(utf8(text))) | data
 
 
 def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
-    """What stands in KEY=VALUE after a flag of a command. Raises JobError (usage)."""
+    """Return the values that KEY=VALUE arguments give.
+
+    Args:
+        pairs: The arguments.
+        flag: The option before each, for the message.
+        command: The command of that option, for the hint.
+
+    Raises:
+        JobError: (usage) One has no key or no equals sign.
+    """
     for pair in pairs:
         if "=" not in pair.lstrip("="):
             raise JobError(
@@ -33,7 +50,14 @@ def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
 
 
 def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
-    """The files in --file KEY=PATH|URL; a path counts from here. Raises JobError (usage)."""
+    """Return the files that --file KEY=PATH|URL gives; relative paths count from the working directory.
+
+    Args:
+        pairs: The arguments; a key that is given again makes a list.
+
+    Raises:
+        JobError: (usage) One has no key or no equals sign.
+    """
     listed: dict[str, list[str]] = {}
     for pair in pairs:
         key, found, name = utf8(pair).partition("=")
@@ -72,7 +96,14 @@ def check_job(name: str, more: Sequence[str]) -> None:
 
 
 def utf8(argument: str) -> str:
-    """An argument as UTF-8 whatever the locale: in the C locale Python cannot decode it."""
+    """Return an argument as UTF-8 in every locale: in the C locale Python cannot decode it.
+
+    Args:
+        argument: As Python decoded it.
+
+    Raises:
+        JobError: (usage) It is not UTF-8.
+    """
     try:
         return os.fsencode(argument).decode()
     except UnicodeDecodeError:

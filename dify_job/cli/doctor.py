@@ -57,7 +57,17 @@ def doctor(options: Globals, /, *, job: str | None, scope: str | None, backend: 
 def examined(
     options: Globals, job: str | None, *, backend: str = "auto", scope: str | None = None
 ) -> list[tuple[str, Sequence[Problem]]]:
-    """The lines of each job. Raises JobError (usage)."""
+    """Return the findings of each job.
+
+    Args:
+        options: The global options.
+        job: Its name; None for all.
+        backend: The scheduler of a job that is not installed.
+        scope: `user`, `system`, or None for both.
+
+    Raises:
+        JobError: (usage) There is no such job.
+    """
     now, servers = datetime.now(UTC), Servers()
     path = options.config_path
     if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):

@@ -32,11 +32,19 @@ class Formatter(click.HelpFormatter):
     """click's, with each text put into the reader's language before it is laid out."""
 
     def write_heading(self, heading: str) -> None:
-        """Write a heading."""
+        """Write a heading.
+
+        Args:
+            heading: In English.
+        """
         super().write_heading(translate_constant(heading))
 
     def write_text(self, text: str) -> None:
-        """Write paragraphs."""
+        """Write paragraphs.
+
+        Args:
+            text: In English; an empty line separates paragraphs, and a backspace begins one that is laid out.
+        """
         indent = " " * self.current_indent
         for number, paragraph in enumerate(text.split("\n\n")):
             if paragraph.startswith("\b\n"):  # laid out already
@@ -47,7 +55,13 @@ class Formatter(click.HelpFormatter):
             self.write("\n" * bool(number) + "".join(f"{indent}{line}\n" for line in lines))
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write names with what each means."""
+        """Write names with the meaning of each.
+
+        Args:
+            rows: Name and meaning, in English.
+            col_max: The most columns of a name that has its meaning in the same line.
+            col_spacing: Columns between the two.
+        """
         rows = list(rows)
         longest = min(max(columns_of(first) for first, _ in rows), col_max)
         column = self.current_indent + longest + col_spacing

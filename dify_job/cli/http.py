@@ -88,7 +88,7 @@ def _answer_and_leave(answer: Callable[[], None]) -> NoReturn:
     try:
         answer()
         code = 0
-    except Exception:  # a fault of ours must not reach the listener's loop
+    except Exception:  # an internal error must not reach the listener's loop
         log_traceback()
     finally:
         os._exit(code)
@@ -134,7 +134,7 @@ def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request,
         return Routes(jobs, config).answer(request, body)
     except HttpError:
         raise
-    except Exception:  # a fault of ours is an answer too
+    except Exception:  # an internal error is an answer too
         log_traceback()
         raise HttpError(500, msg("a fault of dify-job itself; the log has its traceback")) from None
 

@@ -90,7 +90,14 @@ def _text(content: bytes | None) -> str:
 def report_http_socket(
     config: HttpSocketConfig, scope: Scope, say: Callable[[str], None], *, changed: bool
 ) -> None:
-    """Print where it listens, and who can call."""
+    """Print the address of the HTTP interface, and who can call it.
+
+    Args:
+        config: The interface.
+        scope: Whose manager has its units.
+        say: Prints a line for a person.
+        changed: Whether install changed its units.
+    """
     address, port = address_of(config.listen)
     values = {"address": address, "port": port, "callers": http_callers(config)}
     if changed:
@@ -124,7 +131,12 @@ def report_http_socket(
 
 
 def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> None:
-    """Print that the interface was made for another interpreter, which an upgrade may remove."""
+    """Print that the units start another interpreter than this one, which an upgrade may remove.
+
+    Args:
+        scheduler: Of the jobs that were installed.
+        say: Prints a line for a person.
+    """
     if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
         say(
             msg(
@@ -182,7 +194,11 @@ class JobReport:
         return tuple(notes)
 
     def next_runs(self, count: int) -> str:
-        """Return its next runs, as text; empty for a job that is not enabled."""
+        """Return its next runs as text; empty for a job that is not enabled.
+
+        Args:
+            count: How many.
+        """
         if not self.result.enabled:
             return ""
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
@@ -211,7 +227,11 @@ class JobReport:
 
 
 def print_one(report: JobReport) -> None:
-    """Print all about one job."""
+    """Print the result, the notes and the commands of one job.
+
+    Args:
+        report: Of the job.
+    """
     echo(report.line)
     for note in report.notes:
         echo(msg("  {note}", note=note))
@@ -223,7 +243,11 @@ def print_one(report: JobReport) -> None:
 
 
 def print_many(reports: Sequence[JobReport]) -> None:
-    """Print a line for each job; what is true of all of them, and the commands, once."""
+    """Print a line for each job, and once what is true of all of them.
+
+    Args:
+        reports: At least two.
+    """
     notes = [report.notes for report in reports]
     common = [note for note in notes[0] if all(note in others for others in notes)]
     for report, own in zip(reports, notes, strict=True):

@@ -15,7 +15,11 @@ from .options import Globals
 
 
 def try_config(options: Globals) -> Config | None:
-    """The configuration, or None where it is gone or broken: some commands must work without it."""
+    """Return the configuration, or None where it is missing or broken: some commands work without it.
+
+    Args:
+        options: The global options.
+    """
     try:
         return load_config(options.config_path, options.env_file)
     except JobError:
@@ -23,11 +27,15 @@ def try_config(options: Globals) -> Config | None:
 
 
 def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
-    """Refuse a command that changes jobs and names neither any nor all.
+    """Refuse a command that changes jobs, and names neither any nor all.
+
+    Args:
+        name: The command.
+        jobs: The jobs that it names.
+        all_jobs: Whether --all was given.
 
     Raises:
-        JobError: Neither or both (usage).
-
+        JobError: (usage) Neither or both.
     """
     if bool(jobs) == all_jobs:
         raise JobError(
@@ -42,7 +50,17 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
 
 
 def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend: str) -> None:
-    """Raises JobError (denied) for a job that the machine has, and this caller has not."""
+    """Refuse a command of a user about a job that only the machine has.
+
+    Args:
+        name: The command.
+        absent: The jobs that the user does not have.
+        scope: As it was given; where it was, nothing is refused.
+        backend: `auto`, `systemd` or `cron`.
+
+    Raises:
+        JobError: (denied) One is installed by root.
+    """
     if not absent or scope is not None or os.geteuid() == 0:
         return
     for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):

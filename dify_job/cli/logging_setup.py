@@ -22,7 +22,17 @@ _JOURNAL = Path("/run/systemd/journal/socket")
 def set_up(
     options: Globals, job: Job, *, scheduled: bool, without_result: bool = False
 ) -> progress.LiveLine | None:
-    """Choose the log's format; on a terminal give the live line, which is the log's stream then."""
+    """Choose the format and the stream of the log.
+
+    Args:
+        options: The global options.
+        job: The job that every line names.
+        scheduled: Whether a unit or a crontab entry started the command.
+        without_result: The log does not say how the run ended, because the command prints it.
+
+    Returns:
+        The live line, which is the log's stream then; None where there is no terminal.
+    """
     level = options.log_level
     if level is None:
         # DEBUG_INVOCATION: systemd.exec(5), RestartMode=debug
@@ -101,8 +111,10 @@ def _file_of(job: Job) -> Stream | None:
 
 
 def is_cron(options: Globals, *, scheduled: bool) -> bool:
-    """True for a start by cron, which mails whatever is printed: only failures are.
+    """Return True for a start by cron, which mails what is printed.
 
-    A cluster says how it wants the log.
+    Args:
+        options: The global options; a log format that they name is used.
+        scheduled: Whether a unit or a crontab entry started the command.
     """
     return scheduled and options.log_format == "auto" and not under_systemd() and not sys.stderr.isatty()

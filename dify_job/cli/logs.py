@@ -28,16 +28,16 @@ _REST = "dify_job.arguments_of_journalctl"
 
 
 class _Logs(click.Command):
-    """Keeps what follows `--` for journalctl: neither an option nor a job of ours."""
+    """Pass what follows `--` to journalctl: it is neither an option nor a job of this command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ours, rest = args, []
+        own, rest = args, []
         if "--" in args:
             at = args.index("--")
-            ours, rest = args[:at], args[at + 1 :]
+            own, rest = args[:at], args[at + 1 :]
         ctx.meta[_REST] = rest
         try:
-            return super().parse_args(ctx, ours)
+            return super().parse_args(ctx, own)
         except click.NoSuchOption as error:
             option = error.option_name
             raise click.UsageError(

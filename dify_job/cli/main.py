@@ -25,7 +25,7 @@ from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log
 # By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     msg("Run"): {
-        "run": ("run", "run", msg("Run a job's workflow once; the exit status tells how it ended.")),
+        "run": ("run", "run", msg("Run a job's workflow once; each outcome has an exit status.")),
         "stop": ("stop", "stop", msg("Stop the run of a job that is under way.")),
         "demo": ("demo", "demo", msg("Run a workflow against the built-in server: no Dify, no key.")),
     },
@@ -113,7 +113,11 @@ add_globals(cli)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code."""
+    """Run the command line, and exit with its exit code.
+
+    Args:
+        args: The arguments; those of the process by default.
+    """
     _occupy_standard_descriptors()
     translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
@@ -159,7 +163,7 @@ def _run(args: Sequence[str]) -> int:
     except UnprintedError as error:
         echo_err(msg("dify-job: standard output cannot be written: {error}", error=error))
         return code_of(Outcome.CANNOT_WRITE)
-    except Exception:  # the boundary: a fault of ours is exit 70 with its traceback in the log
+    except Exception:  # the boundary: an internal error is exit 70 with its traceback in the log
         log_traceback()
         return code_of(Outcome.BUG)
     return result if isinstance(result, int) else 0

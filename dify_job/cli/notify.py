@@ -34,7 +34,7 @@ _JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--unit", metavar="UNIT", help=msg("For OnFailure=: tell what the run of this unit could not."))
+@click.option("--unit", metavar="UNIT", help=msg("For OnFailure=: report the end of a run of this unit."))
 @click.option("--user", is_flag=True, help=msg("With --unit: it is a unit of the user manager."))
 @pass_globals
 def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool) -> int:

@@ -125,7 +125,11 @@ class _JobName(click.types.StringParamType):
 
 
 def add_globals(command: click.Command) -> click.Command:
-    """Give a command, and those below it, the global options; doing it again changes nothing."""
+    """Give a command, and those below it, the global options; doing it again changes nothing.
+
+    Args:
+        command: The command, which is changed and returned.
+    """
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
     command.context_class = _Context
@@ -233,7 +237,7 @@ def schedule_of_flags(
     set_flags = {key: value for key, value in given.items() if value is not None}
     if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
         raise JobError(
-            Outcome.USAGE, msg("--every, --calendar and --cron exclude one another"), msg("keep one of them")
+            Outcome.USAGE, msg("--every, --calendar and --cron exclude one another"), msg("give one of them")
         )
     if not set_flags:
         return None

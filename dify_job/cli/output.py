@@ -35,17 +35,38 @@ class BrokenStdoutError(UnprintedError):
 
 
 def echo(text: str) -> None:
-    """Words for a person on stdout, in the language of the locale. Raises UnprintedError."""
+    """Print a text for a person to stdout, in the reader's language.
+
+    Args:
+        text: A message, or a text that needs no translation.
+
+    Raises:
+        UnprintedError: It cannot be written.
+    """
     echo_data(translate(for_reader(text, reader())))
 
 
 def echo_data(text: str) -> None:
-    """Write to stdout as UTF-8, in every locale and as it is. Raises UnprintedError."""
+    """Print a text to stdout as UTF-8 in every locale, as it is.
+
+    Args:
+        text: Secrets in it are redacted.
+
+    Raises:
+        UnprintedError: It cannot be written.
+    """
     _put(log.redact(text))
 
 
 def echo_value(text: str) -> None:
-    """Write what a server sent to stdout: as it is, and on a terminal without control sequences."""
+    """Print a text of a server to stdout: as it is, and on a terminal without control characters.
+
+    Args:
+        text: Secrets in it are redacted.
+
+    Raises:
+        UnprintedError: It cannot be written.
+    """
     _put(visible(log.redact(text)) if sys.stdout is not None and sys.stdout.isatty() else log.redact(text))
 
 
@@ -87,19 +108,34 @@ def _write_all(stream: TextIO, data: bytes) -> None:
 
 
 def echo_json(value: Any) -> None:
-    """One JSON value: a line for programs, indented for a person; as it is."""
+    """Print a JSON value to stdout: one line for programs, indented on a terminal.
+
+    Args:
+        value: Its messages are printed in English in every locale.
+
+    Raises:
+        UnprintedError: It cannot be written.
+    """
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     text = log.as_json(value, indent=2 if on_terminal else None)
     _put(visible(text) if on_terminal else text)
 
 
 def reporter(options: Globals) -> Callable[[str], None]:
-    """Return what prints a line about what was done: echo, or nothing with -q."""
+    """Return the function that prints a line about what was done: echo, or nothing with -q.
+
+    Args:
+        options: The global options.
+    """
     return (lambda _text: None) if options.quiet else echo
 
 
 def echo_err(text: str) -> None:
-    """Words for a person on stderr; a closed stderr is no error."""
+    """Print a text for a person to stderr, in the reader's language; a closed stderr is no error.
+
+    Args:
+        text: A message, or a text that needs no translation.
+    """
     try:
         sys.stderr.write(visible(log.redact(translate(for_reader(text, reader())))) + "\n")
         sys.stderr.flush()

@@ -24,7 +24,12 @@ class LiveLine(RunObserver):
     """A stream for the log that redraws one line below it."""
 
     def __init__(self, stream: TextIO, has_room: Callable[[], bool] = lambda: True) -> None:
-        """Draw on a terminal; has_room: False while it takes nothing, and then nothing is drawn."""
+        """Draw nothing yet.
+
+        Args:
+            stream: A terminal.
+            has_room: Returns False while the terminal takes nothing; then nothing is drawn.
+        """
         self._stream = stream
         self._has_room = has_room
         self._began = time.monotonic()
@@ -51,7 +56,11 @@ class LiveLine(RunObserver):
                 self._stream.flush()
 
     def event(self, event: Event) -> None:
-        """Show where the run is."""
+        """Show the node and the tokens of the run.
+
+        Args:
+            event: Of its stream.
+        """
         with self._lock:
             if event.kind == "node_started" and event.node:
                 self._node = one_line(event.node, 60)
@@ -64,7 +73,14 @@ class LiveLine(RunObserver):
         self.stop()
 
     def write(self, text: str) -> int:
-        """A log line: above the live one."""
+        """Write above the live line.
+
+        Args:
+            text: A line of the log.
+
+        Returns:
+            The number of characters.
+        """
         with self._lock:
             above, self._drawn = _CLEAR if self._drawn else "", False
             return self._stream.write(above + text)

@@ -62,16 +62,26 @@ def asked_key() -> Secret:
 
 
 def explain(error: JobError) -> None:
-    """Say what was wrong with an answer, before the question comes again."""
+    """Print what was wrong with an answer, before the question is asked again.
+
+    Args:
+        error: Of the answer.
+    """
     echo_err(msg("  {message}", message=error.message))
     if error.hint is not None:
         echo_err(msg("  {hint}", hint=error.hint))
 
 
 def given_key(source: str | None, command: str) -> Secret:
-    """The key. source: - for standard input, a path, or None: ask the person, or read what is piped in.
+    """Return the API key that a file, standard input or a person gives.
 
-    command: how this is called, for messages. Raises JobError.
+    Args:
+        source: A path, - for standard input, or None to ask the person, or read what is piped in.
+        command: How the command is called, for messages.
+
+    Raises:
+        JobError: (usage, config) There is none, or it is malformed.
+        click.Abort: The person left the prompt.
     """
     if source is not None and source.lower().startswith(("app-", "bearer ")):
         raise JobError(
@@ -97,9 +107,15 @@ def given_key(source: str | None, command: str) -> Secret:
 
 
 def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[DraftInput]:
-    """The inputs, or the files, as the form has them; a person is asked for what is missing.
+    """Return the inputs or the files of a new job; a person is asked for those that are missing.
 
-    Raises JobError (usage).
+    Args:
+        seen: The app, with its form where the server was asked.
+        given: By option, by name.
+        files: Return the files; else the other inputs.
+
+    Raises:
+        JobError: (usage) The app has no such input, or a value does not fit.
     """
     form = [] if seen.parameters is None else [f for f in seen.parameters.form if f.takes_files == files]
     known_ones = [_of_field(field, given.get(field.variable)) for field in form]

@@ -129,7 +129,7 @@ def run(
 ) -> int:
     """Run a job's workflow once.
 
-    The result is one JSON object on stdout; the exit status tells how it ended (dify-job exit-codes).
+    The result is one JSON object on stdout; each outcome has an exit status (dify-job exit-codes).
     """
     if as_dry_run:
         return _dry_run(ctx, job, _settings(flags, output_file, files), pairs, inputs_json)
@@ -332,7 +332,7 @@ def _expecting(job: Job, path: str | None) -> Job:
 
 
 def _print_value(result: Result, path: str) -> None:
-    """One value of a run that succeeded, a text as it is; else nothing, and the exit status tells."""
+    """Print one value of a run that succeeded, a text as it is; of another run nothing."""
     data = result.response_data
     if not result.success or data is None:
         return

@@ -25,9 +25,16 @@ _SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool) -> str | None:
-    """Why nothing is to be started now; None where the run may begin, and then its tick is remembered.
+    """Return why nothing is to be started now, or None after the tick was recorded.
 
-    Raises JobError where --if-due has no record to decide by.
+    Args:
+        job: The job.
+        state: Its open state; None where it has none.
+        scheduled: Whether a unit or a crontab entry started the command.
+        if_due: Whether --if-due was given.
+
+    Raises:
+        JobError: (config, cannot-write) There is no record to decide by, or it cannot be written.
     """
     if scheduled and started_by_hand():
         return None
@@ -71,7 +78,11 @@ def _record_skip(state: JobState, now: datetime, why: str) -> None:
 
 
 def started_by_hand(environ: Mapping[str, str] = os.environ) -> bool:
-    """True for a unit that `systemctl start` started, where the unit can know (from systemd 252 on)."""
+    """Return True in a unit that `systemctl start` started, where the unit can know (systemd 252 and newer).
+
+    Args:
+        environ: The environment variables.
+    """
     timer = environ.get("DIFY_JOB_TIMER")
     return timer is not None and environ.get("TRIGGER_UNIT") != timer
 
@@ -83,19 +94,31 @@ def _ticks_more_often(job: Job) -> bool:
 
 
 def under_systemd(environ: Mapping[str, str] = os.environ) -> bool:
-    """True where a service manager started this process (systemd.exec(5)); cron sets no such variable."""
+    """Return True where a service manager started this process (systemd.exec(5)).
+
+    Args:
+        environ: The environment variables; cron sets no INVOCATION_ID.
+    """
     return "INVOCATION_ID" in environ
 
 
 def has_handler(job: Job) -> bool:
-    """Return True in a unit with a failure unit, which notifies; a packager's own unit has none."""
+    """Return True in a unit with a failure unit, which notifies; a packager's own unit has none.
+
+    Args:
+        job: The job of the unit.
+    """
     if job.notify == Notify() or not under_systemd():
         return False
     return unit_names.has_failure_unit(job.name)
 
 
 def jitter(job: Job) -> float:
-    """Seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=)."""
+    """Return the seconds to wait first, under cron; a timer has waited already (RandomizedDelaySec=).
+
+    Args:
+        job: The job.
+    """
     if not job.schedule.jitter or under_systemd():
         return 0.0
     try:
@@ -106,9 +129,13 @@ def jitter(job: Job) -> float:
 
 
 def drift(config: Config, job: Job) -> str | None:
-    """A sentence where the config has changed what a unit or crontab line says; None where it has not.
+    """Return a warning where the config has changed since the job was installed, else None.
 
-    Only a config that is newer than what was installed is compared with it: nothing else is loaded then.
+    Only a config that is newer than the installed files is compared with them: nothing else is loaded then.
+
+    Args:
+        config: The configuration of the run.
+        job: The job.
     """
     if config.path is None:
         return None

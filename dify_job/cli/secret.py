@@ -45,7 +45,7 @@ def secret_group() -> None:
 @click.option(
     "--encrypt/--no-encrypt",
     default=None,
-    help=msg("Encrypt it with systemd-creds / keep it in a plain 0600 file; default: as it is now."),
+    help=msg("Encrypt it with systemd-creds / store it in a plain 0600 file; default: as it is now."),
 )
 @click.option("--no-check", is_flag=True, help=msg("Store it without asking the server whether it is good."))
 @pass_globals
@@ -202,7 +202,7 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
 
 
 def _put(writer: FileTransaction, path: Path, content: bytes) -> None:
-    """Into the file itself where its name is a link; its owner keeps it."""
+    """Write into the file itself where its name is a link; its owner stays."""
     target = path.resolve()
     writer.directory(target.parent, 0o700)
     check_place_of_secret(target)

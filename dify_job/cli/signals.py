@@ -16,6 +16,11 @@ class Cancelled(BaseException):
     """A signal that came before anything was sent, or while the result waits for its reader."""
 
     def __init__(self, signum: int) -> None:
+        """Name the signal.
+
+        Args:
+            signum: Its number.
+        """
         super().__init__(signum)
         self.signum = signum
 
@@ -33,6 +38,11 @@ class Signals:
     """
 
     def __init__(self, inbox: EventQueue) -> None:
+        """Install the handlers.
+
+        Args:
+            inbox: Of the run, which a signal asks to stop.
+        """
         self._inbox = inbox
         self._raises = True
         self._seen = 0

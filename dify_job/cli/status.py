@@ -110,7 +110,7 @@ def _watch(look: Callable[[], HostStatus]) -> int:
 
 def _page(seen: HostStatus, terminal: Terminal) -> list[str]:
     lines = status_lines(seen, terminal, reader()) if seen.jobs else []
-    room = terminal.rows - 2
-    if len(lines) > room:
-        lines = [*lines[:room], translate(msg("{number} more lines", number=len(lines) - room))]
+    most = terminal.rows - 2
+    if len(lines) > most:
+        lines = [*lines[:most], translate(msg("{number} more lines", number=len(lines) - most))]
     return lines

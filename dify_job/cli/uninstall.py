@@ -29,7 +29,7 @@ from .options import Globals, all_option, pass_globals, scope_options
 from .output import reporter
 
 _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
-_LARGEST_METRICS = 1024 * 1024  # bytes; ours have two thousand
+_LARGEST_METRICS = 1024 * 1024  # bytes; a file of dify-job has two thousand
 
 
 @click.command()
@@ -250,7 +250,7 @@ def _remove_metrics(path: Path, job: str) -> bool:
                 content = file.read(_LARGEST_METRICS)
         except OSError:
             return False
-        ours = content.startswith(b"# HELP dify_job_") and f'job="{job}"'.encode() in content
-        if ours:
+        is_of_job = content.startswith(b"# HELP dify_job_") and f'job="{job}"'.encode() in content
+        if is_of_job:
             directory.remove(path.name)
-        return ours
+        return is_of_job

@@ -36,14 +36,28 @@ class Guard:
     token: bytes | None = None
 
     def admit(self, peer: Peer) -> None:
-        """Raise HttpError for a socket of an owner without access."""
+        """Check the owner of a socket, before a byte of it is read.
+
+        Args:
+            peer: The other end.
+
+        Raises:
+            HttpError: (403) Its owner has no access.
+        """
         if self.token is None and (not peer.local or peer.uid is None or peer.uid not in self.users):
             raise HttpError(
                 403, msg("permission denied: only root and the user who ran install can use this")
             )
 
     def check(self, request: Request) -> None:
-        """Raise Refused for who has no token, and for what a web page sends."""
+        """Check the token and the origin of a request.
+
+        Args:
+            request: Its head.
+
+        Raises:
+            HttpError: (400, 401, 403) It has no token, or a web page sent it.
+        """
         if self.token is not None:
             _check_token(request.fields.get("authorization"), self.token)
         name = _host_name(request)

@@ -26,10 +26,17 @@ _HEAD = re.compile(
 _ONCE = frozenset({"host", "content-length", "authorization", "origin", "sec-fetch-site", "expect"})
 
 
-class HttpError(Exception):  # an answer, not an error of ours
+class HttpError(Exception):  # an answer, not an internal error
     """An error response. allow: the methods of the path, for 405."""
 
     def __init__(self, status: int, message: str, *, allow: str = "") -> None:
+        """Make the response.
+
+        Args:
+            status: Of HTTP.
+            message: In English.
+            allow: The methods of the path, for 405.
+        """
         super().__init__(message)
         self.status = status
         self.message = message
@@ -53,7 +60,14 @@ class Request:
 
 
 def end_of_head(data: bytes) -> int | None:
-    """Where the head ends, its empty line included; None as long as it does not. Raises Refused."""
+    """Return where the head of a request ends, its empty line included; None as long as it does not.
+
+    Args:
+        data: The bytes that have come.
+
+    Raises:
+        HttpError: (400, 431) They can be no head, or are too many.
+    """
     at = data.find(_END)
     if at < 0 and len(data) <= LARGEST_HEAD:
         if b"\n\n" in data:

@@ -22,7 +22,11 @@ _REAP = 0.2
 
 
 def is_listening(connection: socket.socket) -> bool:
-    """True for a socket that accepts connections."""
+    """Return True for a socket that accepts connections.
+
+    Args:
+        connection: A socket.
+    """
     try:
         return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except OSError:
@@ -39,7 +43,7 @@ def listen(
 ) -> None:
     """Accept connections until none has come for a while and all requests are answered.
 
-    A peer is a user of this machine, or an address. Each has a limit of its own, so none keeps others out.
+    A peer is a user of this machine, or an address. Each has its own limit, so none can block the others.
 
     Args:
         listening: the socket that systemd holds.

@@ -36,7 +36,11 @@ The log: <code>journalctl -u dify-job.http</code>.</p>
 
 
 def openapi(jobs: Sequence[str]) -> dict[str, Any]:
-    """The description of the four calls, for these jobs."""
+    """Return the OpenAPI description of the four calls.
+
+    Args:
+        jobs: The jobs that can be called.
+    """
     job = _parameter("job", {"type": "string", "enum": list(jobs)}, required=len(jobs) > 1)
     hours = _parameter("interval_hours", {"type": "integer", "minimum": 1, "default": 1}, required=False)
     done = {"success": _FLAG, **_STATUS}

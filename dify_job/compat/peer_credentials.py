@@ -15,7 +15,14 @@ _ESTABLISHED = "01"  # in any other state a socket can have lost its owner, and 
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """The other end of a TCP connection. Raises OSError where it is gone, or none."""
+    """Return the other end of a TCP connection.
+
+    Args:
+        connection: A connected socket.
+
+    Raises:
+        OSError: It is no TCP connection, or the other end is gone.
+    """
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError(errno.EPROTONOSUPPORT, msg("it is no TCP connection"))
     there, here = connection.getpeername()[:2], connection.getsockname()[:2]
@@ -27,7 +34,13 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def owner_of(lines: Iterable[str], local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
-    """The user of the established socket with these ends; None where no process holds one, or two seem to."""
+    """Return the user of an established socket; None where no process holds one, or two seem to.
+
+    Args:
+        lines: Of /proc/net/tcp and tcp6.
+        local: Address and port of the socket.
+        remote: Address and port of its peer.
+    """
     owners = set()
     for line in lines:
         fields = line.split()

@@ -35,7 +35,15 @@ class Routes:
     config: Path
 
     def answer(self, request: Request, body: bytes) -> Answer:
-        """Raises Refused for what is not there, or not so."""
+        """Answer a request.
+
+        Args:
+            request: Its head.
+            body: Its body.
+
+        Raises:
+            HttpError: There is no such path, method, job or parameter, or the call failed.
+        """
         routes: dict[str, tuple[str, Callable[[Request], Answer]]] = {
             "/api/dify/call": ("POST", self._call),
             "/api/dify/scheduler/start": ("POST", self._start),

@@ -38,7 +38,15 @@ class CallResult:
 
 
 def call(name: str, config: Path) -> CallResult:
-    """Run the job once, now. Raises JobError where its service is not there."""
+    """Run a job once, now, in its own service.
+
+    Args:
+        name: The job.
+        config: The configuration that has it.
+
+    Raises:
+        JobError: (config, busy, cannot-write) It is not installed, or runs already.
+    """
     call_time = datetime.now().astimezone().isoformat(timespec="milliseconds")
     job = pick(load_config(config), name)
     scope = chosen_scope(None)

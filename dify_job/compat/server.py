@@ -40,22 +40,37 @@ Handle = Callable[[Request, bytes], Answer]
 
 
 def as_json(value: Mapping[str, Any], status: int = 200) -> Answer:
-    """An answer in JSON."""
+    """Return an answer in JSON.
+
+    Args:
+        value: An object.
+        status: Of HTTP.
+    """
     return Answer(status, dumps(value).encode(errors="backslashreplace"))
 
 
 def error_answer(refused: HttpError) -> Answer:
-    """The answer to what is refused, in the original's words: success and message."""
+    """Return the answer to a request that is refused, in the original's form: success and message.
+
+    Args:
+        refused: The error.
+    """
     answer = as_json({"success": False, "message": refused.message}, refused.status)
     extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": refused.allow}}.get(refused.status, {})
     return Answer(answer.status, answer.body, answer.kind, extra)
 
 
 def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int, str | None]:
-    """Read, answer, close; give back what was asked, the status, and why it was refused.
+    """Read one request, answer it, and close the connection.
 
-    admit: gives what answers, or raises Refused before a byte is read, so that who may not ask cannot make
-    others wait. What comes after the first request is never looked at.
+    Args:
+        connection: A connected socket. What comes after the first request is never read.
+        admit: Returns what answers; raises HttpError before a byte is read, so that nobody without access can
+            make others wait.
+
+    Returns:
+        The request's method and path, the status of the answer (0 where the peer was gone), and why it was
+        refused or None.
     """
     asked, bodiless, why = "-", False, None
     try:

@@ -45,6 +45,14 @@ class SchedulerStatus(dict[str, Any]):
     message: str
 
     def __init__(self, running: bool, job_name: str, next_run_time: str | None, message: str) -> None:
+        """Make the dict.
+
+        Args:
+            running: Whether the schedule starts the job.
+            job_name: The job.
+            next_run_time: RFC 3339 with offset; None where none is known.
+            message: In English.
+        """
         super().__init__(running=running, job_name=job_name, next_run_time=next_run_time, message=message)
 
     def __getattr__(self, name: str) -> Any:
@@ -57,10 +65,15 @@ class SchedulerStatus(dict[str, Any]):
 async def manual_call_dify(
     job: str | None = None, inputs: Mapping[str, Any] | None = None, *, config: str | Path | None = None
 ) -> Result:
-    """Run the job's workflow once, now; the result has success, message, response_data and call_time.
+    """Run the workflow of a job once. Cancelling the task stops the run in Dify, too.
 
-    job: its name, None for the only one. inputs: over those of the job. Cancelling the task stops the run in
-    Dify, too.
+    Args:
+        job: Its name; None for the only one.
+        inputs: They go before those of the job.
+        config: The configuration file; None for the usual one.
+
+    Returns:
+        The result, with success, message, response_data and call_time.
     """
     events = EventQueue()
     # A thread of its own: long runs must not take those of the loop, which looks up names with them.
@@ -78,9 +91,15 @@ async def manual_call_dify(
 def start_scheduler(
     interval_hours: int = 1, job: str | None = None, *, config: str | Path | None = None
 ) -> SchedulerStatus:
-    """Let the job run every so many hours from now on, and after each reboot; nothing runs at once.
+    """Schedule a job every so many hours, across reboots; nothing runs at once.
 
-    interval_hours: a whole number from 1. Raises JobError.
+    Args:
+        interval_hours: A whole number from 1.
+        job: Its name; None for the only one.
+        config: The configuration file; None for the usual one.
+
+    Raises:
+        JobError: The job cannot be installed.
     """
     wanted, found = checked_hours(interval_hours), _config(config)
     chosen = pick(found, job)
@@ -95,7 +114,15 @@ def start_scheduler(
 
 
 def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
-    """Let the job not run by itself, after a reboot neither; a run under way goes on. Raises JobError."""
+    """Disable the schedule of a job, across reboots; a run in progress goes on.
+
+    Args:
+        job: Its name; None for the only one.
+        config: The configuration file; None for the usual one.
+
+    Raises:
+        JobError: There is no such job, or it cannot be changed.
+    """
     name = job or pick(_config(config), None).name
     there = _installed(name)
     if there is not None and (there[1].enabled is not False or not there[1].paused):
@@ -105,7 +132,15 @@ def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) 
 
 
 def scheduler_status(job: str | None = None, *, config: str | Path | None = None) -> SchedulerStatus:
-    """Whether the job will run by itself, and when next. Raises JobError where no job is meant."""
+    """Return whether the schedule of a job is enabled, and when it runs next.
+
+    Args:
+        job: Its name; None for the only one.
+        config: The configuration file; None for the usual one.
+
+    Raises:
+        JobError: There are several jobs, and none is named.
+    """
     name = job or pick(_config(config), None).name
     there = _installed(name)
     if there is None:
@@ -119,7 +154,14 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
 
 
 def checked_hours(hours: int) -> int:
-    """A whole number of hours from 1. Raises JobError (rejected)."""
+    """Return a number of hours.
+
+    Args:
+        hours: A whole number from 1.
+
+    Raises:
+        JobError: (rejected) It is none.
+    """
     if not isinstance(hours, int) or isinstance(hours, bool) or not 1 <= hours <= _MOST_HOURS:
         raise JobError(
             Outcome.REJECTED,

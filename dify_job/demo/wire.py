@@ -49,11 +49,19 @@ class Wire(BaseHTTPRequestHandler):
         self.answer("POST")
 
     def answer(self, method: str) -> None:
-        """Answer the request whose head was read."""
+        """Answer a request.
+
+        Args:
+            method: Of its head, which was read.
+        """
         raise NotImplementedError
 
     def send_events(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Send an event stream; a `ping` has no data."""
+        """Send an event stream.
+
+        Args:
+            events: In their order; a `ping` has no data.
+        """
         chunked = self.begin_stream()
         for event in events:
             self.send_event(event, chunked=chunked)
@@ -66,7 +74,12 @@ class Wire(BaseHTTPRequestHandler):
         return chunked
 
     def send_event(self, event: Mapping[str, Any], *, chunked: bool) -> None:
-        """Send one event."""
+        """Send one event.
+
+        Args:
+            event: Its data.
+            chunked: Whether it is sent as a chunk.
+        """
         if event["event"] == "ping":
             raw = b"event: ping\n\n"
         else:
@@ -75,29 +88,54 @@ class Wire(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def end_stream(self, *, chunked: bool) -> None:
-        """End an event stream in good order."""
+        """End an event stream in good order.
+
+        Args:
+            chunked: Whether its body has chunks.
+        """
         if chunked:
             self.send_chunk(b"")
         self.wfile.flush()
         self.close_connection = True
 
     def send_chunk(self, data: bytes) -> None:
-        """Send one chunk; an empty one ends the body."""
+        """Send one chunk.
+
+        Args:
+            data: Its bytes; none end the body.
+        """
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def send_json(self, status: int, value: Any) -> None:
-        """Send one JSON value."""
+        """Send one JSON value.
+
+        Args:
+            status: Of HTTP.
+            value: The value.
+        """
         self.send_bytes(status, "application/json", json.dumps(value).encode() + b"\n")
 
     def send_bytes(self, status: int, content_type: str, data: bytes) -> None:
-        """Send a whole answer."""
+        """Send a whole answer.
+
+        Args:
+            status: Of HTTP.
+            content_type: Of the body.
+            data: The body.
+        """
         self.send_head(status, {"Content-Type": content_type, "Content-Length": str(len(data))})
         self.wfile.write(data)
         self.wfile.flush()
         self.close_connection = True
 
     def send_head(self, status: int, headers: Mapping[str, str], *, chunked: bool = False) -> None:
-        """Send status line and headers."""
+        """Send the status line and the header fields.
+
+        Args:
+            status: Of HTTP.
+            headers: Name and value.
+            chunked: Whether the body comes in chunks.
+        """
         self.send_response(status)
         for name, value in {**headers, "X-Version": self.version, "X-Env": "PRODUCTION"}.items():
             self.send_header(name, value)

@@ -133,7 +133,11 @@ class Problem(NamedTuple):
     settings: tuple[str, ...] = ()
 
     def for_reader(self, reader: Reader) -> "Problem":
-        """Return the problem with the commands in it as this reader has to type them."""
+        """Return the problem with its commands as this reader has to type them.
+
+        Args:
+            reader: The person who reads it.
+        """
         fix = for_reader(self.fix, reader) if self.fix else self.fix
         return self._replace(message=for_reader(self.message, reader), fix=fix)
 

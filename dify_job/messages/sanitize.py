@@ -9,14 +9,23 @@ _LONGEST = 1000
 
 
 def visible(text: str) -> str:
-    """The text with control characters as their escapes; line ends and tabs stay."""
+    """Return a text with control characters as their escapes; line ends and tabs stay.
+
+    Args:
+        text: Of a server or a file.
+    """
     if text.isprintable():  # nearly every text; compiling the pattern is 0.005 of `import requests`
         return text
     return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
-    """The text in one line without control characters, cut off at `longest` characters."""
+    """Return a text in one line without control characters.
+
+    Args:
+        text: Of a server or a file.
+        longest: Characters; the rest is cut off.
+    """
     if len(text) <= longest and text.isprintable() and "  " not in text and text == text.strip():
         return text  # as it is: a Message can still be translated
     line = visible(" ".join(text[: 4 * longest].split()))

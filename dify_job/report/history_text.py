@@ -48,8 +48,8 @@ def _narrow(rows: Sequence[Sequence[str]], columns: int, right: Sequence[int]) -
     lines = table(rows, right=right)
     if max(map(columns_of, lines)) <= columns or len(rows[0]) < _WITH_JOB - 2:
         return [[line] for line in lines]
-    room = columns - 2 - max(map(columns_of, table([[when, *rest] for when, _, *rest in rows])))
-    names = [name if columns_of(name) <= room else "" for _, name, *_ in rows]
+    space = columns - 2 - max(map(columns_of, table([[when, *rest] for when, _, *rest in rows])))
+    names = [name if columns_of(name) <= space else "" for _, name, *_ in rows]
     lines = table(
         [[when, name, *rest] for (when, _, *rest), name in zip(rows, names, strict=True)], right=right
     )

@@ -282,7 +282,9 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
         if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
         last = last_tick(one.state)
         runs = tuple(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), _UPCOMING))
-    except JobError:  # changed to what this scheduler cannot keep; the row says that it is outdated
+    except (
+        JobError
+    ):  # changed to a schedule that this scheduler cannot follow; the row says that it is outdated
         return ()
     if one.next_run is None or if_due:  # the timer's next tick need not be a run
         return runs

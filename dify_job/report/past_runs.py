@@ -91,7 +91,7 @@ def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None)
     Args:
         job: The name.
         installed: What is installed and in sight, the caller's own first.
-        config: The caller's configuration, whose jobs go before others of the same name; or None.
+        config: The caller's configuration, or None; its jobs go before others of the same name.
 
     """
     named = [one for one in installed if one.job == job]
@@ -147,7 +147,7 @@ def newest_first(
 def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Leave out the records that a later record of the same workflow run replaces.
 
-    A run whose process was killed has two: of the service manager, and of the process that settled it.
+    A run that lost its process has two: of the service manager, and of the process that settled it.
 
     Args:
         runs: Oldest first.
@@ -164,7 +164,11 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def has_failed(run: RunRecord) -> bool:
-    """Return whether a run, or a start that led to none, did not end as it should."""
+    """Return whether a run, or a start that led to none, did not end as it should.
+
+    Args:
+        run: A record.
+    """
     return not run.succeeded and not run.skipped
 
 
@@ -192,6 +196,10 @@ def began_since(run: RunRecord, since: datetime) -> bool:
 
 
 def failed_node(run: RunRecord) -> dict[str, str | None] | None:
-    """Return title, type and error of the node at which a run failed; None where it is not known."""
+    """Return title, type and error of the node at which a run failed; None where it is not known.
+
+    Args:
+        run: A record.
+    """
     node = run.failed_node
     return dict(node) if node is not None and node.get("title") else None

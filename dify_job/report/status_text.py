@@ -36,8 +36,8 @@ _SIGNS = {
 _UNKNOWN = frozenset({Outcome.UNKNOWN.value, "killed", "crashed"})
 _INDENT = 4
 _LONGEST_REASON = 400  # characters
-_LONGEST_OUTCOME = 40  # characters; what a state directory holds need not be ours
-_FEW_JOBS = 3  # whose names fit into a line
+_LONGEST_OUTCOME = 40  # characters; anybody may have written a state directory
+_FEW_JOBS = 3  # their names fit into a line
 _MISTAKES = 3  # lines of a configuration's error
 
 
@@ -189,8 +189,8 @@ def _laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
     lines = table(rows)
     if max(map(columns_of, lines)) <= columns:
         return [[line] for line in lines]
-    room = columns - 2 - max(map(columns_of, table([others for _, *others in rows])))
-    short = [name if columns_of(name) <= room else "" for name, *_ in rows]
+    space = columns - 2 - max(map(columns_of, table([others for _, *others in rows])))
+    short = [name if columns_of(name) <= space else "" for name, *_ in rows]
     lines = table([[name, *others] for name, (_, *others) in zip(short, rows, strict=True)])
     return [
         [line] if name else [full, line] for line, name, (full, *_) in zip(lines, short, rows, strict=True)

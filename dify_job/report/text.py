@@ -78,7 +78,11 @@ def has_utf8(environ: Mapping[str, str]) -> bool:
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese characters take two, colours none."""
+    """Return how many columns of a terminal a text takes: Chinese characters take two, colours none.
+
+    Args:
+        text: One line, which may have escape sequences.
+    """
     text = _ESCAPE.sub("", text)
     if text.isascii():
         return len(text)

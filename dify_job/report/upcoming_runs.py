@@ -95,6 +95,6 @@ def _by_cron(installed: InstalledJob | None, times: ScheduleConfig) -> bool:
         return installed is not None and installed.by_cron
     try:
         schedule_lines.cron_ticks(times)
-    except JobError:  # this host has neither systemd nor a cron that can keep it; another may
+    except JobError:  # this host has neither systemd nor a cron that can follow it; another may
         return False
     return True
