@@ -17,11 +17,10 @@ from ..run.job_state import state_directory
 from ..schedulers import access, units
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place, likely_backend
-from ..schedulers.job_spec import JobSpec, job_spec
+from ..schedulers.job_spec import JobSpec, job_spec, unit_names
 from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import Manager, Unit
 from ..schedulers.systemd import Systemd
-from ..schedulers.unit_names import unit_names
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last
 from ..state.store import InFlight

@@ -10,7 +10,7 @@ from ..config.model import Job
 from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
 from ..messages.message import join, msg
 from ..messages.problem import Problem, command
-from ..schedulers.unit_names import unit_names
+from ..schedulers.job_spec import unit_names
 from .context import HostContext
 from .finding import ok, place_of, warn
 

@@ -1,7 +1,10 @@
 """Whether the scheduler starts a job at all: its last scheduled times against its records."""
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from ..config.model import Job
 from ..messages.errors import JobError
@@ -9,11 +12,13 @@ from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.backend import InstalledJob
-from ..schedulers.unit_names import unit_names
+from ..schedulers.job_spec import unit_names
 from ..state.history import RunRecord
 from ..state.reader import lock_holder, read_in_flight, read_tick
-from ..system.uptime import booted_at, suspended
 from .finding import warn
+
+_FIRST_PROCESS = Path("/proc/1/stat")
+_START_TIME = 19  # field 22 of proc(5), counted from the one after the name
 
 
 def check_missed_runs(
@@ -41,11 +46,11 @@ def check_missed_runs(
         missed = missed_runs(
             job.times,
             now,
-            since=max(one.since, booted_at(now)),
+            since=max(one.since, _booted_at(now)),
             runs=tuple(_recorded(one, past)),
             by_cron=one.by_cron,
             last=None if at is None else datetime.fromtimestamp(at, UTC),
-            asleep=suspended(),
+            asleep=_suspended(),
         )
     except JobError:  # a schedule that the scheduler cannot keep has a finding of its own
         return None
@@ -86,3 +91,27 @@ def _recorded(one: InstalledJob, past: Sequence[RunRecord]) -> Iterator[Recorded
         except ValueError:
             return
         yield RecordedRun(began, began)
+
+
+def _booted_at(now: datetime) -> datetime:
+    """When the machine or container was started, by the current clock: no later step of it counts.
+
+    Args:
+        now: the current time, aware.
+    """
+    return now - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - _start_of_first_process())
+
+
+def _suspended() -> timedelta:
+    """How long the machine slept since it was booted."""
+    asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    return timedelta(seconds=max(0.0, asleep))
+
+
+def _start_of_first_process() -> float:
+    """Seconds since the boot of the kernel: a container starts later than the machine that it is on."""
+    try:
+        fields = _FIRST_PROCESS.read_bytes().rpartition(b")")[2].split()
+        return int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0

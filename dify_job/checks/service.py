@@ -10,7 +10,7 @@ from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedulers import access, crond, crontab, dropins, systemctl
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.unit_names import unit_names
+from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
 from ..system.managed_files import FileState, look
 from .context import HostContext

@@ -26,8 +26,7 @@ lazy_import(
     *("dify_job.run.app_form", "dify_job.run.input_upload"),
     *("dify_job.run.files", "dify_job.run.notifications", "dify_job.run.output"),
     *("dify_job.schedule.due", "dify_job.schedule.upcoming", "dify_job.schedulers.job_spec"),
-    *("dify_job.schedulers.systemctl", "dify_job.schedulers.unit_names"),
-    *("dify_job.state.request_file", "dify_job.system.managed_files"),
+    *("dify_job.schedulers.systemctl", "dify_job.state.request_file"),
     "dify_job.system.subprocesses",
 )
 

@@ -27,7 +27,7 @@ from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
 from ..state.store import cannot_write, pin
-from ..system.paths import state_home
+from ..system.user import state_home
 from . import install_report
 from .options import (
     DEFAULT_HTTP_LISTEN,

@@ -21,7 +21,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..report import since
 from ..schedule import upcoming
-from ..system.paths import absolute
+from ..system.user import absolute
 from . import help as help_page
 
 DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the original's

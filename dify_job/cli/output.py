@@ -19,7 +19,7 @@ from ..messages.message import msg
 from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import visible
 from ..report import text as report_text
-from ..system.privileges import by_sudo
+from ..system.user import by_sudo
 from .options import Globals
 
 _NO_LIMIT = 1000  # columns of a line that no terminal shows

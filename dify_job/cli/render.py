@@ -32,7 +32,7 @@ from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, look
-from ..system.transaction import removing, transaction
+from ..system.transaction import transaction
 from .options import Globals, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
 
@@ -217,8 +217,8 @@ def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
                 )
             )
             continue
-        with removing(output_dir, msg("name a directory of yours in --output-dir")):
-            path.unlink()
+        with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
+            writer.remove(path)
         echo_err(msg("{path} was removed: job {job} is no longer configured", path=path, job=mark.job))
 
 

@@ -13,11 +13,11 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedule import due
-from ..schedulers import job_spec, unit_names
+from ..schedulers import job_spec
 from ..state import history, request_file
 from ..state.store import JobState, cannot_write
 from ..system import managed_files
-from ..system.paths import config_home
+from ..system.user import config_home
 
 _DAY = 86400
 _CRON_D = Path("/etc/cron.d")
@@ -110,7 +110,7 @@ def has_handler(job: Job) -> bool:
     """
     if job.notify == Notify() or not under_systemd():
         return False
-    return unit_names.has_failure_unit(job.name)
+    return job_spec.has_failure_unit(job.name)
 
 
 def jitter(job: Job) -> float:

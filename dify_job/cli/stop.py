@@ -15,7 +15,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..report.past_runs import find_job, state_of
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
-from ..schedulers.unit_names import unit_names
+from ..schedulers.job_spec import unit_names
 from ..state.reader import lock_holder
 from .jobs import check_not_roots, try_config
 from .options import Globals, pass_globals, scope_options

@@ -18,8 +18,8 @@ from ..messages.problem import command
 from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.detect import chosen_scope
+from ..schedulers.job_spec import unit_names
 from ..schedulers.systemctl import Manager, Unit
-from ..schedulers.unit_names import unit_names
 from ..state import request_file
 from ..state.store import JobState, cannot_write
 from ..system.unit_result import UnitResult

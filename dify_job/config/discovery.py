@@ -15,7 +15,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
-from ..system.paths import config_home
+from ..system.user import config_home
 from .model import BrokenFile
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 

@@ -17,7 +17,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.opened_file import OpenedFile
-from ..system.paths import absolute
+from ..system.user import absolute
 from .model import KeySource, Origin, Secret, Source
 from .permissions import fault_of_file, fault_of_link
 from .schema import VARIABLES

@@ -11,7 +11,7 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system import json_text
-from ..system.paths import absolute
+from ..system.user import absolute
 from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source

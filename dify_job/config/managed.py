@@ -15,10 +15,9 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.fingerprint import fingerprint
-from ..system.managed_files import FileState, FileStatus, look, marked
-from ..system.paths import config_home
+from ..system.managed_files import FileState, FileStatus, fingerprint, look, marked
 from ..system.transaction import FileChange
+from ..system.user import config_home
 from .model import Secret
 from .permissions import check_place_of_secret
 from .schema import KEY_KINDS, merged

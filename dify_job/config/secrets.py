@@ -13,7 +13,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
-from ..system.fingerprint import fingerprint
+from ..system.managed_files import fingerprint
 from ..system.opened_file import OpenedFile
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix

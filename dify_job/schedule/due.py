@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ..messages.message import msg
 from ..system.timespan import timespan_text
 from . import intervals, upcoming
-from .model import Schedule
+from .schedule_lines import Schedule
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run

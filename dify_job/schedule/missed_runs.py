@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from . import intervals, schedule_lines, upcoming
-from .model import Schedule
+from .schedule_lines import Schedule
 
 _EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
 _LATE = timedelta(minutes=10)  # what a busy machine may take to start a process

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import gcd
+from typing import Protocol, Self
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg, text_of
 from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
-from .model import Schedule
 
 _MADE_UP = msg(
     "cron does not catch up missed runs, so the crontab entry fires more often and dify-job decides "
@@ -17,6 +17,45 @@ _MADE_UP = msg(
 )
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
+
+
+class Schedule(Protocol):
+    """When a job runs, as its configuration says; at most one of every, calendar and cron is set."""
+
+    @property
+    def every(self) -> float | None:
+        """The interval between two runs, in seconds."""
+
+    @property
+    def calendar(self) -> tuple[str, ...]:
+        """Calendar expressions, as of systemd.time(7)."""
+
+    @property
+    def cron(self) -> str | None:
+        """Five cron fields, as of crontab(5)."""
+
+    @property
+    def timezone(self) -> str | None:
+        """The zone of calendar and cron; None for the machine's own."""
+
+    @property
+    def jitter(self) -> float:
+        """The longest delay after a scheduled time, in seconds."""
+
+    @property
+    def catch_up(self) -> bool:
+        """True where a missed run is made once, later."""
+
+    @property
+    def max_late(self) -> float | None:
+        """How late a run can start, in seconds; None without a limit."""
+
+    @property
+    def says_when(self) -> bool:
+        """True where one of every, calendar and cron is set."""
+
+    def with_every(self, seconds: float) -> Self:
+        """Return the schedule with another interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The coming runs of a schedule, and what clock changes do to them. Pure."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
@@ -14,7 +14,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
-from .model import Schedule
+from .schedule_lines import Schedule
 
 
 def coming(
@@ -58,13 +58,7 @@ def check(times: Schedule, now: datetime) -> None:
 
 def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
     """What the clock changes of the coming year do to the job, a sentence each."""
-    found = [
-        _warning(change, line.zone, effect)
-        for line in _lines_by_the_clock(times, by_cron=by_cron)
-        for change in zones.changes(zones.zone_of(line.zone), now)
-        if (effect := _effect(line, change)) is not None
-    ]
-    return tuple(dict.fromkeys(found))
+    return _warnings(_lines_by_the_clock(times, by_cron=by_cron), now)
 
 
 def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
@@ -76,11 +70,15 @@ def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
         now: from when on changes are looked at, aware.
     """
     expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
+    return _warnings((_Line(expression, zone, cron=True) for expression in expressions), now)
+
+
+def _warnings(lines: "Iterable[_Line]", now: datetime) -> tuple[str, ...]:
     found = [
-        _warning(change, zone, effect)
-        for expression in expressions
-        for change in zones.changes(zones.zone_of(zone), now)
-        if (effect := _effect(_Line(expression, zone, cron=True), change)) is not None
+        _warning(change, line.zone, effect)
+        for line in lines
+        for change in zones.changes(zones.zone_of(line.zone), now)
+        if (effect := _effect(line, change)) is not None
     ]
     return tuple(dict.fromkeys(found))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..messages.message import msg
 from ..state.store import base_of, pinned_elsewhere
-from ..system.privileges import sudo
 from ..system.unit_result import UnitResult
+from ..system.user import sudo
 
 
 class Scope(StrEnum):

@@ -10,8 +10,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system import subprocesses
-from ..system.privileges import sudo
 from ..system.transaction import FileChange
+from ..system.user import sudo
 from . import access, systemctl
 from .reconcile import StalePlanError, Step
 

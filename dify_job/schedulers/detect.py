@@ -10,7 +10,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
-from ..system.privileges import by_sudo
+from ..system.user import by_sudo
 from . import systemctl
 from .backend import InstalledJob, Scope
 from .cron import CRON_D, CronFiles, UserCrontab

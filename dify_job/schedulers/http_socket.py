@@ -14,8 +14,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state.store import private_of
-from ..system.fingerprint import fingerprint
-from ..system.managed_files import FileState, look, marked
+from ..system.managed_files import FileState, fingerprint, look, marked
 from ..system.templates import render_file
 from . import systemctl, units
 from .access import PRIVATE_TMP, in_home

@@ -1,4 +1,4 @@
-"""From a job to what a scheduler needs of it: command, times, and what the service must reach. Pure."""
+"""From a job to what a scheduler needs of it: names of units, command, times, and what it accesses."""
 
 import json
 import shlex
@@ -14,10 +14,11 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
-from ..system.fingerprint import fingerprint
-from ..system.managed_files import is_missing
+from ..system.managed_files import fingerprint, is_missing
+from ..system.user import config_home
 
 _RUN = " -P -m dify_job run "
+SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +156,36 @@ def check_user_name(spec: JobSpec) -> None:
             msg("run_as of job {job} {error}", job=spec.job, error=error),
             msg("name a user of this machine: getent passwd lists them"),
         ) from None
+
+
+# The names of a job's units
+
+
+def unit_names(job: str) -> tuple[str, str]:
+    """Return the names of a job's service and timer."""
+    return f"dify-job-{job}.service", f"dify-job-{job}.timer"
+
+
+def failure_unit_name(job: str) -> str:
+    """Return the name of the unit that reports a failure of the job's service.
+
+    OnFailure= of the service names it as `dify-job-notify@%n.service`. It is a file of that instance alone,
+    with the credentials of the job. No job can have this name, because it contains an @.
+    """
+    return f"dify-job-notify@dify-job-{job}.service.service"
+
+
+def job_of_unit(unit: str) -> str:
+    """Return the job that a service, timer or failure unit belongs to, by the unit's name."""
+    stem = unit.rpartition(".")[0]
+    return stem.removeprefix("dify-job-").removeprefix("notify@dify-job-").removesuffix(".service")
+
+
+def user_units() -> Path:
+    """Return the directory of a user's own units (systemd.unit(5))."""
+    return config_home() / "systemd/user"
+
+
+def has_failure_unit(job: str) -> bool:
+    """Return whether the job has a failure unit, in the system's units or the caller's own."""
+    return any((units / failure_unit_name(job)).exists() for units in (SYSTEM_UNITS, user_units()))

@@ -20,8 +20,7 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg, text_of
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
-from ..system.fingerprint import fingerprint
-from ..system.managed_files import marked
+from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
 from ..system.timespan import timespan_text
 from .backend import RenderedFile

@@ -15,8 +15,8 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses, unit_result
-from ..system.paths import data_home
-from . import unit_names
+from ..system.user import data_home
+from . import job_spec
 from .backend import Scope
 
 _BOOTED = Path("/run/systemd/system")
@@ -112,8 +112,8 @@ class SystemdPaths:
     def usual(cls, scope: Scope) -> "SystemdPaths":
         """Return the directories of a scope by this process's variables; no manager is asked."""
         if scope is Scope.SYSTEM:
-            return cls(unit_names.SYSTEM_UNITS, Path("/var/lib/systemd/timers"), scope.base)
-        return cls(unit_names.user_units(), data_home() / "systemd/timers", scope.base)
+            return cls(job_spec.SYSTEM_UNITS, Path("/var/lib/systemd/timers"), scope.base)
+        return cls(job_spec.user_units(), data_home() / "systemd/timers", scope.base)
 
 
 def _is_shared(path: Path) -> bool:
@@ -172,12 +172,7 @@ class Manager:
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _AT_ONCE):
             part = units[start : start + _AT_ONCE]
-            done = subprocesses.run(
-                [*self._argv, "show", f"--property={_PROPERTIES}", "--", *part],
-                environ={**self._environ, "TZ": "UTC"},
-                limit=limit,
-            )
-            self.silent = "" if done.answered else done.complaint
+            done = self._run("show", f"--property={_PROPERTIES}", "--", *part, limit=limit)
             if done.code != 0:
                 raise self._failed("show", part, done)
             for block in done.text.split("\n\n"):
@@ -196,9 +191,7 @@ class Manager:
             return _unit_paths[manager]
         if self.silent or self.why_not() is not None:
             return ()
-        argv = [*self._argv, "show", "--property=UnitPath"]
-        shown = subprocesses.run(argv, environ=self._environ, limit=_PATIENCE)
-        self.silent = "" if shown.answered else shown.complaint
+        shown = self._run("show", "--property=UnitPath", limit=_PATIENCE)
         if shown.code != 0:
             return ()
         _, _, value = shown.text.strip().partition("UnitPath=")
@@ -209,11 +202,7 @@ class Manager:
         """Names of the variables that a service gets; None where files say it, or nobody can be asked."""
         if self.silent:
             return None
-        shown = subprocesses.run(
-            [*self._argv, "show", "--property=Environment,EnvironmentFiles", "--", unit],
-            environ=self._environ,
-            limit=_PATIENCE,
-        )
+        shown = self._run("show", "--property=Environment,EnvironmentFiles", "--", unit, limit=_PATIENCE)
         shown_values = dict(line.split("=", 1) for line in shown.text.splitlines() if "=" in line)
         if shown.code != 0 or shown_values.get("EnvironmentFiles"):
             return None
@@ -234,16 +223,18 @@ class Manager:
 
     def run(self, unit: str, limit: float) -> str:
         """Start a oneshot service, wait for its end, and give systemctl's complaint. limit: seconds."""
-        done = subprocesses.run(
-            [*self._argv, "--no-ask-password", "start", unit], environ=self._environ, limit=limit
-        )
+        done = self._run("--no-ask-password", "start", unit, limit=limit)
         return done.complaint if done.code else ""
+
+    def _run(self, *words: str, limit: float) -> subprocesses.Completed:
+        environ = {**self._environ, "TZ": "UTC"}
+        done = subprocesses.run([*self._argv, *words], environ=environ, limit=limit)
+        self.silent = "" if done.answered else done.complaint
+        return done
 
     def _do(self, verb: str, *words: str) -> None:
         # stop of a service waits for the run's own stop, which takes at most 20 s
-        done = subprocesses.run(
-            [*self._argv, "--no-ask-password", verb, *words], environ=self._environ, limit=120.0
-        )
+        done = self._run("--no-ask-password", verb, *words, limit=120.0)
         if done.code != 0:
             raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
 

@@ -13,10 +13,9 @@ from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
 from .backend import InstalledJob, RenderedFile, Scope
-from .job_spec import JobSpec, missing_program, program_of
+from .job_spec import JobSpec, failure_unit_name, job_of_unit, missing_program, program_of, unit_names
 from .reconcile import Backend, InstallOptions, Plan
 from .systemctl import SystemdPaths, Unit
-from .unit_names import failure_unit_name, job_of_unit, unit_names
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
 from .verify import can_verify, verify
 

@@ -10,14 +10,12 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
-from ..system.fingerprint import fingerprint
-from ..system.managed_files import marked
+from ..system.managed_files import fingerprint, marked
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
 from .access import in_home
 from .backend import RenderedFile, Scope
-from .job_spec import JobSpec, check_user_name
-from .unit_names import failure_unit_name, unit_names
+from .job_spec import JobSpec, check_user_name, failure_unit_name, unit_names
 
 OLDEST = 239
 _CREDENTIALS = 247  # LoadCredential=

@@ -20,8 +20,8 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
-from ..system.paths import account_home, state_home
 from ..system.secure_dir import Directory
+from ..system.user import account_home, state_home
 
 OWN_FILES = frozenset(
     {

@@ -4,20 +4,29 @@
 and orphans are distinguished, without the config and without a running service manager.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
-from .fingerprint import digest
-
-_FIRST_LINE = re.compile(
+_FIRST_LINE = (
     rb"# Managed by dify-job for job (?P<job>[a-z0-9][a-z0-9_-]{0,47})\. "
     rb"body=(?P<body>[0-9a-f]{16}) config=(?P<config>[0-9a-f]{16}) from=(?P<source>\"(?:[^\"\\]|\\.)*\")"
     rb"(?P<paused> paused)?(?: [^\n]*)?"
 )
 _REFUSED = "edits are refused at the next install"
+
+
+def digest(content: bytes) -> str:
+    """Return 16 hexadecimal digits for a content; the same from release to release."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def fingerprint(text: str) -> str:
+    """Return the digest of a text."""
+    return digest(text.encode())
 
 
 class FileState(StrEnum):
@@ -31,9 +40,16 @@ class FileState(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The first line of a file of ours. config: fingerprint of its values; source: the config's path."""
+class Header(NamedTuple):
+    """The first line of a managed file.
+
+    Attributes:
+        job: The job that the file is for.
+        body: The digest of what follows, as it was written.
+        config: The fingerprint of the values that reach the file.
+        source: The path of the config.
+
+    """
 
     job: str
     body: str
@@ -41,9 +57,15 @@ class Header:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class FileStatus:
-    """A place on disk: what it is, its mark if it is ours, and its bytes."""
+class FileStatus(NamedTuple):
+    """What is at a place on disk.
+
+    Attributes:
+        found: What it is.
+        mark: Its header, if it is managed.
+        content: Its bytes.
+
+    """
 
     found: FileState
     mark: Header | None = None
@@ -85,7 +107,7 @@ def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) 
 def read_mark(content: bytes) -> tuple[Header, bool] | None:
     """The mark, and whether the body is as it was written; None where the file is not ours."""
     first, _, body = content.partition(b"\n")
-    line = _FIRST_LINE.fullmatch(first)
+    line = re.fullmatch(_FIRST_LINE, first)
     if line is None:
         return None
     quoted = line["source"].decode(errors="replace")[1:-1]

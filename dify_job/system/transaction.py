@@ -164,23 +164,6 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
 
 
 @contextlib.contextmanager
-def removing(place: Path, otherwise: str) -> Iterator[None]:
-    """Raises JobError (cannot-write) for what cannot be removed within; place and otherwise: as above."""
-    try:
-        yield
-    except OSError as error:
-        raise JobError(
-            Outcome.CANNOT_WRITE,
-            msg(
-                "{value} could not be removed: {strerror}",
-                value=error.filename or place,
-                strerror=error.strerror,
-            ),
-            disk_error_hint(error, place, otherwise),
-        ) from None
-
-
-@contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
 

@@ -416,7 +416,7 @@ def test_invalid_log_file_is_reported_and_does_not_change_the_outcome(trap: str,
 def test_job_of_one_config_cannot_be_installed_in_both_scopes(home: Home) -> None:
     """Otherwise a forgotten sudo would start each run twice."""
     units = home.path / "system"
-    home.first = f"from dify_job.schedulers import unit_names; unit_names.SYSTEM_UNITS = Path({str(units)!r})"
+    home.first = f"from dify_job.schedulers import job_spec; job_spec.SYSTEM_UNITS = Path({str(units)!r})"
     home("install", "--user")
     units.mkdir()
     for file in home.manager.units.glob("dify-job-*"):

@@ -19,7 +19,7 @@ from dify_job import run_workflow
 from dify_job.config.secrets import url_credential
 from dify_job.exit_codes import TABLE
 from dify_job.run.notifications import exposition, is_notified_by_run
-from dify_job.schedulers.unit_names import failure_unit_name
+from dify_job.schedulers.job_spec import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.server import StandIn

@@ -26,8 +26,8 @@ JOB = Job(name="daily", base_url="http://x/v1", key=KeySource(), schedule=Schedu
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Scope, "base", property(lambda _: tmp_path))
-    monkeypatch.setattr(missed_runs, "booted_at", lambda now: now - timedelta(days=40))
-    monkeypatch.setattr(missed_runs, "suspended", lambda: timedelta(0))
+    monkeypatch.setattr(missed_runs, "_booted_at", lambda now: now - timedelta(days=40))
+    monkeypatch.setattr(missed_runs, "_suspended", lambda: timedelta(0))
     return tmp_path
 
 
@@ -92,7 +92,7 @@ def test_job_without_history_config_or_state_has_no_finding() -> None:
 
 
 def test_machine_that_was_off_has_no_finding(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missed_runs, "booted_at", lambda now: now - timedelta(minutes=70))
+    monkeypatch.setattr(missed_runs, "_booted_at", lambda now: now - timedelta(minutes=70))
     assert base.is_dir()
     assert check() is None
 

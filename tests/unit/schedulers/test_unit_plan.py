@@ -176,7 +176,7 @@ def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -
 
 
 def test_pause_changes_no_files(installed: ObservedUnits) -> None:
-    edited = replace(installed.files[UNITS / TIMER], found=FileState.EDITED, content=b"\xff")
+    edited = installed.files[UNITS / TIMER]._replace(found=FileState.EDITED, content=b"\xff")
     seen = replace(installed, files={**installed.files, UNITS / TIMER: edited})
     plan = plan_units([desired(files=None, activation=Activation.DISABLED)], seen)
     assert names(plan) == ["disable", "stop"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.state import store
-from dify_job.system import paths
+from dify_job.system import user
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def test_earlier_state_directory_is_still_used(home: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("value", ["relative", "~/state", "", "."])
 def test_relative_values_are_ignored(home: Path, value: str) -> None:
-    assert paths.state_home({"XDG_STATE_HOME": value}) == home / ".local/state"
-    assert paths.config_home({"XDG_CONFIG_HOME": value}) == home / ".config"
+    assert user.state_home({"XDG_STATE_HOME": value}) == home / ".local/state"
+    assert user.config_home({"XDG_CONFIG_HOME": value}) == home / ".config"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dify_job.system.fingerprint import fingerprint
-from dify_job.system.managed_files import FileState, look, marked, read_mark
+from dify_job.system.managed_files import FileState, fingerprint, look, marked, read_mark
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 

@@ -1,4 +1,4 @@
-"""A user's own directories, by the XDG base directory rules."""
+"""The calling user: own directories by the XDG base directory rules, and how root's commands are given."""
 
 import os
 import pwd
@@ -45,3 +45,14 @@ def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
         return Path.home() / below
     except RuntimeError:  # systemd 262 gives a dynamic user no $HOME, and there is no account to ask
         return Path("/", below)
+
+
+def by_sudo() -> str | None:
+    """The person who became root by sudo(8) for this call; None where nobody did."""
+    name = os.environ.get("SUDO_USER", "root")
+    return name if os.geteuid() == 0 and name != "root" else None
+
+
+def sudo() -> str:
+    """What goes before a command that is root's, for who has to become root first."""
+    return "sudo " if os.geteuid() != 0 or by_sudo() else ""

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.system import paths
+from dify_job.system import user
 
 
 def test_user_without_a_home_has_directories(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,5 +14,5 @@ def test_user_without_a_home_has_directories(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    assert paths.config_home() == Path("/.config")
-    assert paths.state_home({"XDG_STATE_HOME": "/srv/state"}) == Path("/srv/state")
+    assert user.config_home() == Path("/.config")
+    assert user.state_home({"XDG_STATE_HOME": "/srv/state"}) == Path("/srv/state")
