@@ -1,7 +1,7 @@
 """What the checks of one job look at: the job, the host, the scheduler that has it, and its server."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,6 +12,7 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe
 from ..messages.errors import JobError
 from ..messages.problem import Command
+from ..run.app_form import store_names
 from ..run.inputs import Templates
 from ..run.job_state import state_directory
 from ..schedulers import access, units
@@ -25,6 +26,17 @@ from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last
 from ..state.store import InFlight
 from .server import Servers, ca_file_error
+
+
+def store_forms(contexts: Iterable["HostContext"]) -> None:
+    """Store the names of the forms that were read: for a day a run finds a misspelt input by them.
+
+    Args:
+        contexts: The jobs that were looked at.
+    """
+    for context in contexts:
+        if isinstance(context.key, Secret) and context.app is not None:
+            store_names(context.state, context.job, context.key, context.app.parameters)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..messages.message import join, msg
 from ..messages.problem import Problem, command
 from ..schedulers import access, systemctl
+from ..state.places import private_of
 from ..state.reader import lock_holder
-from ..state.store import private_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext

@@ -201,8 +201,8 @@ def check_prepared(
     ready: Iterable[PreparedJob],
     now: datetime,
     servers: Servers | None = None,
-) -> None:
-    """Refuse jobs that could only fail once they are installed.
+) -> list[HostContext]:
+    """Return what was looked at; refuse jobs that could only fail once they are installed.
 
     Args:
         config: The configuration that names them.
@@ -215,6 +215,7 @@ def check_prepared(
         JobError: The first mistake.
 
     """
+    contexts = []
     with access.session():
         for each in ready:
             configured = config.jobs[each.job.name]  # its key stands where it is now
@@ -228,6 +229,8 @@ def check_prepared(
             )
             for error in rejections(context, Needs.HOST if servers is None else Needs.SERVER):
                 raise error
+            contexts.append(context)
+    return contexts
 
 
 def _line_of(job: Job, settings: tuple[str, ...]) -> str:

@@ -8,19 +8,17 @@ from typing import Any
 
 import click
 
-from ..checks.context import HostContext
+from ..checks.context import HostContext, store_forms
 from ..checks.registry import examine
 from ..checks.server import Servers
 from ..config.loader import load_config, pick_usable
 from ..config.managed import scope_config
-from ..config.model import Secret
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..messages.sanitize import one_line
-from ..run.app_form import store_names
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
@@ -97,9 +95,7 @@ def examined(
         (name, [error.problem("config")]) for name, error in config.broken.items() if job is None
     ]
     found += [(context.job.name, list(examine(context))) for context in contexts]
-    for context in contexts:
-        if isinstance(context.key, Secret) and context.app is not None:
-            store_names(context.state, context.job, context.key, context.app.parameters)
+    store_forms(contexts)
     return [(name, [check.for_reader(reader(options)) for check in checks]) for name, checks in found]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..checks.context import HostContext, store_forms
 from ..checks.registry import check_prepared
 from ..checks.server import Servers
 from ..config.loader import load_config, pick, pick_all
@@ -26,7 +27,8 @@ from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
-from ..state.store import cannot_write, pin
+from ..state.places import pin
+from ..state.store import cannot_write
 from ..system.user import state_home
 from . import install_report
 from .options import (
@@ -90,11 +92,12 @@ def install(options: Globals, /, **given: Any) -> int:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
         reporter(options)(msg("no job of this configuration is installed"))
-    _check(requests, now)
+    contexts = _check(requests, now)
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
         if request.scheduler.scope is Scope.USER:
             _pin_state(request)
+    store_forms(contexts)
     return 0
 
 
@@ -219,10 +222,11 @@ def _http_config(
     return config
 
 
-def _check(requests: Iterable[_Request], now: datetime) -> None:
-    servers = Servers(_PATIENCE)
+def _check(requests: Iterable[_Request], now: datetime) -> list[HostContext]:
+    servers, seen = Servers(_PATIENCE), list[HostContext]()
     for request in requests:
-        check_prepared(request.config, request.scheduler, request.ready, now, servers)
+        seen += check_prepared(request.config, request.scheduler, request.ready, now, servers)
+    return seen
 
 
 def _check_one(jobs: Sequence[Job]) -> None:

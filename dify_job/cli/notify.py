@@ -22,7 +22,8 @@ from ..run.unit_result import record_of
 from ..schedulers.backend import Scope
 from ..schedulers.systemctl import Manager
 from ..state.history import RunRecord
-from ..state.store import JobState, directory_of
+from ..state.places import directory_of
+from ..state.store import JobState
 from ..system.unit_result import UnitResult
 from . import logging_setup
 from .options import Globals, pass_globals

@@ -19,7 +19,7 @@ from ..messages.problem import about_job, command
 from ..run.outcome import obstacle
 from ..schedulers import systemctl
 from ..schedulers.units import ENCRYPTED_SINCE
-from ..state.store import base_of
+from ..state.places import base_of
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from ..system.transaction import FileTransaction, locked, transaction

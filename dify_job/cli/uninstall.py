@@ -20,8 +20,9 @@ from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.http_socket import HttpSocket
 from ..schedulers.reconcile import Backend, InstallResult, Plan
+from ..state.places import places_of, private_of, unpin
 from ..state.reader import read_metrics_files
-from ..state.store import OWN_FILES, JobState, LockHeldError, places_of, private_of, unpin
+from ..state.store import OWN_FILES, JobState, LockHeldError
 from ..system.secure_dir import Directory
 from ..system.transaction import locked
 from .jobs import check_names, check_not_roots, try_config

@@ -65,7 +65,15 @@ class Document(NamedTuple):
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the first that is named or exists: --config, $DIFY_JOB_CONFIG, the user's, the system's."""
+    """Return the first that is named or exists: --config, $DIFY_JOB_CONFIG, the user's, the system's.
+
+    Args:
+        path: From --config.
+        environ: The variables of the process.
+
+    Raises:
+        JobError: What is named does not exist (config).
+    """
     named = path or (Path(environ["DIFY_JOB_CONFIG"]) if environ.get("DIFY_JOB_CONFIG") else None)
     if named is not None:
         if not _is_there(named, unseen=True):
@@ -156,7 +164,13 @@ def _read_part(path: Path) -> Document | BrokenFile:
 
 
 def broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
-    """Return a file of config.d with a mistake; its text, TOML or not, shows which jobs need it."""
+    """Return a file of config.d with a mistake; its text, TOML or not, shows which jobs need it.
+
+    Args:
+        path: The file.
+        error: The mistake.
+        text: What stands in the file.
+    """
     keys = {key for _, key in _keys_in(text)}
     jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) >= 2)
     return BrokenFile(

@@ -97,6 +97,10 @@ def _joined(errors: Sequence[JobError]) -> JobError:
 def pick(config: Config, name: str | None) -> Job:
     """Return the named job, or the only one.
 
+    Args:
+        config: All jobs.
+        name: The job; None for the only one.
+
     Raises:
         JobError: Usage where one of several must be named; config for a name that is not there, or for a job
             that cannot be used.
@@ -149,6 +153,10 @@ def pick(config: Config, name: str | None) -> Job:
 def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
     """Return the named jobs, each once, or every job where none is named.
 
+    Args:
+        config: All jobs.
+        names: The jobs.
+
     Raises:
         JobError: A named job cannot be used; or none is named and something in the configuration is broken.
     """
@@ -160,6 +168,10 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
 
 def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
     """Return the named jobs, each once, or those that can be used where none is named.
+
+    Args:
+        config: All jobs.
+        names: The jobs.
 
     Raises:
         JobError: A named job cannot be used, or there is none at all.

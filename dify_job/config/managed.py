@@ -33,24 +33,48 @@ _STORED = "# dify-job secret set stored the key; uninstall leaves it.\n"
 
 
 def scope_config(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the config file that a scope has where none was named."""
+    """Return the config file that a scope has where none was named.
+
+    Args:
+        system: True for the scope of the machine.
+        environ: The variables of the process.
+    """
     if system:
         return Path("/etc/dify-job/config.toml")
     return config_home(environ) / "dify-job/config.toml"
 
 
 def key_path(config_path: Path, job: str) -> Path:
-    """Return the file for the key of a job that names no file of its own."""
+    """Return the file for the key of a job that names no file of its own.
+
+    Args:
+        config_path: The config file.
+        job: The job's name.
+    """
     return config_path.parent / "credentials" / f"{job}.key"
 
 
 def settings_path(config_path: Path, job: str) -> Path:
-    """Return the managed companion file of a job."""
+    """Return the managed companion file of a job.
+
+    Args:
+        config_path: The config file.
+        job: The job's name.
+    """
     return _places(config_path, job)[-1]
 
 
 def key_file(config_path: Path, job: str, key: Secret) -> FileChange:
-    """Return the key, for its owner alone. Raises JobError (config) where others could replace it."""
+    """Return the file of a key, for its owner alone.
+
+    Args:
+        config_path: The config file.
+        job: The job's name.
+        key: The key.
+
+    Raises:
+        JobError: Others could replace the file (config).
+    """
     path = key_path(config_path, job)
     check_place_of_secret(path)
     return _change(path, f"{key.reveal()}\n".encode(), mode=0o600, secret=True)
@@ -98,7 +122,12 @@ def settings_files(
 
 
 def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
-    """Return what of a job's managed files goes when it is uninstalled; a key of `secret set` stays."""
+    """Return what of a job's managed files goes when it is uninstalled; a key of `secret set` stays.
+
+    Args:
+        config_path: The config file.
+        job: The job's name.
+    """
     seen = {path: status for path in _places(config_path, job) if (status := look(path, job)).is_ours}
     settings = _settings(seen.values(), job)
     changes = {path: _change(path, None) for path in seen}

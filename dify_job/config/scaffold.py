@@ -40,7 +40,7 @@ class Draft:
 
 
 def written(draft: Draft) -> str:
-    """The text of the file."""
+    """Return the text of the config file of a new job."""
     lines: list[str] = [
         msg(
             "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml lists all keys,",
@@ -80,7 +80,7 @@ def written(draft: Draft) -> str:
 
 
 def comment(text: str) -> str:
-    """A text that cannot leave its comment, nor do anything to a terminal that shows it."""
+    """Return a text that cannot leave its comment, nor do anything to a terminal."""
     return one_line(text, _LONGEST_NOTE)
 
 

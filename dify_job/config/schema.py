@@ -507,7 +507,12 @@ def merged(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def written(job: Job, settings: Iterable[Setting]) -> dict[str, Any]:
-    """Return what a config file says of some settings of a job, where it differs from the defaults."""
+    """Return what a config file says of some settings of a job, where it differs from the defaults.
+
+    Args:
+        job: The job.
+        settings: Rows of the table.
+    """
     values = ((setting, setting.value(job)) for setting in settings)
     return {
         setting.name: setting.write(value) for setting, value in values if value != setting.value(_DEFAULTS)

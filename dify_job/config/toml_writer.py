@@ -14,7 +14,11 @@ from .model import Expectation
 
 
 def toml(value: Any) -> str:
-    """A value in TOML, in printable characters alone; a basic string is nearly a JSON string."""
+    """Return a value in TOML, in printable characters alone; a basic string is nearly a JSON string.
+
+    Raises:
+        JobError: It is null, which TOML has not (config).
+    """
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{bare_or_quoted(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
@@ -36,12 +40,17 @@ def toml(value: Any) -> str:
 
 
 def document(job: str, values: Mapping[str, Any]) -> str:
-    """Return a config file with one job."""
+    """Return a config file with one job.
+
+    Args:
+        job: The job's name.
+        values: Its settings, as a config file has them.
+    """
     return f"[jobs.{job}]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
 
 
 def bare_or_quoted(key: str) -> str:
-    """A key in TOML."""
+    """Return a key in TOML."""
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else toml(key)
 
 

@@ -159,13 +159,25 @@ class DifyClient:
     def run(
         self, inputs: Mapping[str, Any], user: str, *, mode: str = "streaming", workflow_id: str | None = None
     ) -> PendingCall:
-        """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2)."""
+        """POST /workflows/run, or /workflows/{workflow_id}/run for one published version (1.7.2).
+
+        Args:
+            inputs: As they are sent.
+            user: The end user.
+            mode: "streaming" or "blocking".
+            workflow_id: A published version; None for the newest.
+        """
         path = f"/workflows/{quote(workflow_id, safe='')}/run" if workflow_id else "/workflows/run"
         body = {"inputs": dict(inputs), "response_mode": mode, "user": user}
         return self._post(path, body, read_timeout=None)
 
     def stop(self, task_id: str, user: str) -> PendingCall:
-        """POST stop; the server says success whatever happens (`stop-unknown-task`)."""
+        """POST stop; the server says success whatever happens (`stop-unknown-task`).
+
+        Args:
+            task_id: The run's task.
+            user: The run's end user.
+        """
         return self._post(f"/workflows/tasks/{quote(task_id, safe='')}/stop", {"user": user})
 
     def detail(self, run_id: str) -> PendingCall:
@@ -178,7 +190,12 @@ class DifyClient:
         return self.get(f"/workflows/logs?{query}")
 
     def join(self, run_id: str, user: str) -> PendingCall:
-        """GET the events of a run in progress, its past included (1.14); the user must be the run's own."""
+        """GET the events of a run in progress, its past included (1.14); the user must be the run's own.
+
+        Args:
+            run_id: The run.
+            user: Its end user.
+        """
         query = urlencode({"user": user, "include_state_snapshot": "true"})
         return self.get(f"/workflow/{quote(run_id, safe='')}/events?{query}", read_timeout=None)
 
@@ -192,7 +209,12 @@ class DifyClient:
         return PendingCall(self._on_event, lambda call: self._exchange(call, "GET", path, None, read_timeout))
 
     def upload(self, part: Part, user: str) -> PendingCall:
-        """POST one file, read as it is sent; the user must be the run's own."""
+        """POST one file, read as it is sent; the user must be the run's own.
+
+        Args:
+            part: The file.
+            user: The end user.
+        """
 
         def exchange(call: PendingCall) -> Iterator[CallEvent]:
             with part.opened(user) as body:

@@ -44,7 +44,12 @@ class DownloadHosts:
         return host.lower() in self._named or all(map(self._allows, _addresses(host)))
 
     def allows_peer(self, host: str, address: str) -> bool:
-        """Return False where a connection to a host came out at an address that is not allowed."""
+        """Return False where a connection to a host came out at an address that is not allowed.
+
+        Args:
+            host: The host.
+            address: Of the connection.
+        """
         return host.lower() in self._named or self._allows(_unwrapped(address))
 
     def _allows(self, address: _Address) -> bool:

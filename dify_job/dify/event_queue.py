@@ -39,7 +39,12 @@ class EventQueue:
         self._queue: SimpleQueue[tuple[PendingCall, CallEvent] | Cancel] = SimpleQueue()
 
     def put(self, call: PendingCall, event: CallEvent) -> None:
-        """Add an event; called from the calls' threads."""
+        """Add an event; called from the calls' threads.
+
+        Args:
+            call: The call.
+            event: What happened to it.
+        """
         self._queue.put((call, event))
 
     def cancel(self, signum: int) -> None:
@@ -62,7 +67,12 @@ class EventQueue:
             return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
     def answer_of(self, call: PendingCall, until: float) -> CallEvent | Cancel | None:
-        """Return the next event of one call, or a Cancel before it; None at the monotonic time `until`."""
+        """Return the next event of one call, or a Cancel before it; None when the time is up.
+
+        Args:
+            call: The call.
+            until: Monotonic time.
+        """
         while (event := self.get(until)) is not None:
             if isinstance(event, Cancel):
                 return event

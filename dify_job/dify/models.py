@@ -119,7 +119,12 @@ class WorkflowRun(NamedTuple):
         return self.status in UNDER_WAY
 
     def with_ids(self, run_id: str | None, task_id: str | None) -> "WorkflowRun":
-        """Return the run with these ids where it has none."""
+        """Return the run with these ids where it has none.
+
+        Args:
+            run_id: The run id.
+            task_id: The task id.
+        """
         return self._replace(run_id=self.run_id or run_id, task_id=self.task_id or task_id)
 
 
@@ -255,6 +260,10 @@ def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
     """Return True for half an answer, even half a head, which http.client takes for a whole one.
 
     An answer that another program than Dify made is no such half.
+
+    Args:
+        headers: Of the answer.
+        body: Of the answer.
     """
     kind = headers.get("Content-Type", "")
     is_json = "json" in kind or body.lstrip().startswith(b"{")
@@ -264,6 +273,10 @@ def is_cut_off(headers: Mapping[str, str], body: bytes) -> bool:
 
 def read_detail(status: int, body: bytes) -> WorkflowRun | RunNotFound | None:
     """Read run detail.
+
+    Args:
+        status: The HTTP status.
+        body: Of the answer.
 
     Returns:
         The run; RunNotFound where Dify does not know it, which a server to 1.12 says with status 200 and
@@ -299,7 +312,14 @@ def read_logs(body: bytes, user: str) -> tuple[WorkflowRun, ...] | None:
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str = "") -> ApiError:
-    """Read an HTTP answer other than 200; Dify's own has a version header, or a JSON object with a code."""
+    """Read an HTTP answer other than 200; Dify's own has a version header, or a JSON object with a code.
+
+    Args:
+        status: The HTTP status.
+        headers: Of the answer.
+        body: Of the answer.
+        url: What was asked.
+    """
     found = json_object(body) or {}
     return _error_event(found)._replace(
         status=status,

@@ -64,7 +64,12 @@ def console(stream: Stream, job: str, *, without_result: bool) -> Logger:
 
 
 def json_lines(stream: Stream, job: str) -> Logger:
-    """Return the logger of one JSON object a line, as console does."""
+    """Return the logger of one JSON object a line, as console does.
+
+    Args:
+        stream: Where the lines go.
+        job: The job that every line names.
+    """
     return _logger(_Lines(stream), _sink_of(stream), (_for_programs, _redact, _json_line), job)
 
 

@@ -13,8 +13,8 @@ from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import config_place
 from ..state.history import RunRecord, read_history
+from ..state.places import base_of, directory_of
 from ..state.reader import read_abandoned
-from ..state.store import base_of, directory_of
 from ..system.managed_files import is_missing
 from ..system.unit_result import UnitResult
 

@@ -46,7 +46,13 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
 
 
 def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
-    """Return what is wrong at a path of the run, as the end of a sentence; None where it holds."""
+    """Return what is wrong at a path of the run, as the end of a sentence; None where it holds.
+
+    Args:
+        data: The run, as `response_data` has it.
+        path: A dotted path.
+        wanted: What must hold there.
+    """
     try:
         value = value_at(data, path)
         if isinstance(value, RawJson):

@@ -102,7 +102,12 @@ def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ..
 
 
 def type_of(file: InputFile, field: FormField) -> str:
-    """Return the type that the server will find, which the request must name (`error-file-type-mismatch`)."""
+    """Return the type that the server will find, which the request must name (`error-file-type-mismatch`).
+
+    Args:
+        file: The file.
+        field: Its input.
+    """
     extension = file.extension
     if extension in _TYPE_OF:
         return _TYPE_OF[extension]
@@ -116,7 +121,13 @@ def type_of(file: InputFile, field: FormField) -> str:
 
 
 def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
-    """Return what the app or its server will reject, as the end of a sentence; None for a file that fits."""
+    """Return what the app or its server will reject, as the end of a sentence; None for a file that fits.
+
+    Args:
+        file: The file.
+        field: Its input.
+        limits: Of the server, in bytes.
+    """
     kind = type_of(file, field)
     allowed = field.allowed_types
     by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
@@ -237,7 +248,13 @@ def _look_at(key: str, name: str) -> InputFile:
 
 
 def no_input(key: str, path: Path, why: str) -> JobError:
-    """Return the error for a file that is not there or cannot be read."""
+    """Return the error for a file that is not there or cannot be read.
+
+    Args:
+        key: The input.
+        path: The file.
+        why: The reason.
+    """
     return JobError(
         Outcome.NO_INPUT,
         msg("the file {path} of the input {key} cannot be read: {why}", path=path, key=key, why=why),

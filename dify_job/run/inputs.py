@@ -53,23 +53,35 @@ class Templates:
         self._pause = pause
 
     def inputs(self) -> dict[str, Any]:
-        """The job's own inputs; what has no `{{` or `{%` stays as it is. Raises JobError (config)."""
+        """Return the job's own inputs; what has no `{{` or `{%` stays as it is.
+
+        Raises:
+            JobError: A template cannot be rendered (config).
+        """
         return {key: self._render(value, f"inputs.{key}") for key, value in self._job.inputs.items()}
 
     def files(self) -> dict[str, list[str]]:
-        """The paths and addresses of the job's input files, without the empty ones. Raises JobError."""
+        """Return the paths and addresses of the job's input files, without the empty ones.
+
+        Raises:
+            JobError: A template cannot be rendered (config).
+        """
         return {
             key: [name for item in items if (name := self._render(item, f"files.{key}"))]
             for key, items in self._job.files.items()
         }
 
     def output_file(self) -> str | None:
-        """The name of the job's output file. Raises JobError (config)."""
+        """Return the name of the job's output file, or None.
+
+        Raises:
+            JobError: The template cannot be rendered (config).
+        """
         text = self._job.output.file
         return text if text is None else str(self._render(text, "output.file"))
 
     def renew(self) -> bool:
-        """True where a run succeeded since the templates were rendered, so that they are out of date."""
+        """Return True where a run succeeded since the templates were rendered: they are out of date."""
         if "_results" not in vars(self) or self._names["last_success"] == _as_text(self._last_success()):
             return False
         del self._names, self._results
@@ -138,12 +150,21 @@ def _as_text(at: datetime | None) -> str | None:
 
 
 def is_template(text: str) -> bool:
-    """True where rendering could change the text; nearly no value is, and then Jinja is not imported."""
+    """Return True where rendering could change the text; for other texts Jinja is not imported."""
     return "{{" in text or "{%" in text
 
 
 def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
-    """A JSON object given as inputs; where: the flag or the file, for the message. Raises JobError."""
+    """Return a JSON object given as inputs.
+
+    Args:
+        text: The JSON.
+        where: The flag or the file that has it, for the message.
+        outcome: That of what is no object: a mistake in the command or in a file.
+
+    Raises:
+        JobError: It is no JSON object, or is beyond the bounds (rejected).
+    """
     try:
         data = loads(text)
     except BoundsError as error:
@@ -189,7 +210,7 @@ def needs_form(inputs: Mapping[str, Any]) -> bool:
 
 
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
-    """All that stands under a name that says it is secret, however deep, for the log to hide."""
+    """Return all that stands under a name that says it is secret, however deep, for the log to hide."""
     return list(_secrets(inputs, secret=False))
 
 

@@ -9,7 +9,7 @@ from ..config.model import Job
 from ..config.secrets import read_key
 from ..messages.errors import JobError
 from ..messages.message import Message, msg
-from ..state.store import directory_of, pinned_elsewhere
+from ..state.places import directory_of, pinned_elsewhere
 
 
 def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:

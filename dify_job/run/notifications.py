@@ -351,7 +351,13 @@ def _messages(occasions: Sequence[tuple[str, Sequence[str]]], notification: Noti
 
 
 def ping_url(base: str, what: str, rid: str) -> str:
-    """Return `BASE/what?rid=...`; the base may end in a slash, and may have a query."""
+    """Return `BASE/what?rid=...`; the base may end in a slash, and may have a query.
+
+    Args:
+        base: The address of the check.
+        what: The last step of the path: start, log, fail or an exit status.
+        rid: The id of the run, a UUID.
+    """
     parts = urlsplit(base)
     query = "&".join(filter(None, (parts.query, urlencode({"rid": rid}))))
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{what}", query=query))

@@ -133,6 +133,11 @@ def _try_out(place: OutputPath) -> None:
 def write(place: OutputPath, result: Result, settings: Output) -> None:
     """Write the selected value as text or JSON, or the whole result.
 
+    Args:
+        place: Where the file goes.
+        result: Of a run that succeeded.
+        settings: What of the result goes into it.
+
     Raises:
         OSError: The file cannot be written.
         LookupError: The run has no such value.
@@ -147,7 +152,13 @@ def write(place: OutputPath, result: Result, settings: Output) -> None:
 
 
 def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> str:
-    """Return a text as it is, all else, or with `quoted` that too, as JSON and a line end."""
+    """Return a text as it is, all else, or with `quoted` that too, as JSON and a line end.
+
+    Args:
+        value: The value.
+        quoted: Give a text as JSON, too.
+        indent: As of json.dumps.
+    """
     if isinstance(value, str) and not quoted:
         return value
     return dumps(value, indent=indent) + "\n"
@@ -155,6 +166,10 @@ def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> s
 
 def value_at(data: Any, path: str) -> Any:
     """Return the value at a dotted path, `outputs.result` or `outputs.items.0.name`.
+
+    Args:
+        data: The run, as `response_data` has it.
+        path: The path.
 
     Raises:
         LookupError: There is none.

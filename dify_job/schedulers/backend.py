@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..messages.message import msg
-from ..state.store import base_of, pinned_elsewhere
+from ..state.places import base_of, pinned_elsewhere
 from ..system.unit_result import UnitResult
 from ..system.user import sudo
 

@@ -16,7 +16,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
-from ..state.store import base_of, make_base, private_of
+from ..state.places import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, look, marked
 from ..system.templates import render_file

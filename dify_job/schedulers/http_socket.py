@@ -13,7 +13,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..state.store import private_of
+from ..state.places import private_of
 from ..system.managed_files import FileState, fingerprint, look, marked
 from ..system.templates import render_file
 from . import systemctl, units

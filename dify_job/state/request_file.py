@@ -35,6 +35,10 @@ def is_fresh(state: JobState) -> bool:
 def answer(state: JobState, result: Mapping[str, Any]) -> None:
     """Put a run's result in the place of its request.
 
+    Args:
+        state: The job's state.
+        result: As `run` prints it.
+
     Raises:
         OSError: It cannot be written.
     """

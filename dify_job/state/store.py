@@ -21,7 +21,8 @@ from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
 from ..system.secure_dir import Directory
-from ..system.user import account_home, state_home
+from . import places
+from .places import link_to_private, make_base
 
 OWN_FILES = frozenset(
     {
@@ -32,9 +33,7 @@ OWN_FILES = frozenset(
 _WRITTEN_UNDER_LOCK = frozenset({"in-flight.json", "last.json", "last-success.json", "history.jsonl"})
 _LEFTOVER_AGE = 60.0  # seconds after which nobody writes the file any more
 _LARGEST = 4 * 1024 * 1024  # bytes that are read; a thousand lines of history have about 500 kB
-_SYSTEM_BASE = Path("/var/lib/dify-job")
 _END_OF_TIME = 1e11  # the year 5138; the calendar of datetime ends at 9999
-_PINNED = "installed"
 _MOST_DOWNLOADS = 10_000
 _MOST_METRICS_FILES = 10
 _HISTORY_LINES = 1000
@@ -104,105 +103,6 @@ def boot_id() -> str:
         return ""
 
 
-def directory_of(job: str, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BASE/JOB: systemd's StateDirectory, the system's BASE for root and system jobs, else the user's.
-
-    A system job under its `run_as` user from cron is known by its config, which is root's, and by the
-    directory that install made for it.
-    """
-    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if given:
-        return Path(given)
-    system = base_of(system=True) / job
-    if os.geteuid() == 0 or (_is_roots(config_path) and os.access(system, os.F_OK)):
-        return system
-    return pinned_elsewhere(job, environ) or base_of(system=False, environ=environ) / job
-
-
-def pinned_elsewhere(job: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where an installed job of a user has its state, if not where the caller's variables say.
-
-    A unit or crontab entry has neither the XDG_STATE_HOME nor the HOME of the shell that asks, so what
-    install pinned below the plain home directory wins.
-    """
-    if environ.get("STATE_DIRECTORY") or os.geteuid() == 0:
-        return None
-    own = base_of(system=False, environ=environ) / job
-    for base in _plain_bases():
-        place = base / job
-        if place != own and (place / _PINNED).exists() and not _is_same(place, own):
-            return place
-    return None
-
-
-def _plain_bases() -> list[Path]:
-    """Return the bases without XDG_STATE_HOME: below HOME, and below the home of the account."""
-    homes = [state_home({}), *([home / ".local/state"] if (home := account_home()) is not None else [])]
-    return [home / "dify-job" for home in homes]
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
-def pin(job: str) -> None:
-    """Let an installed job of this user have one state, whatever variables the process that asks has.
-
-    The place that XDG_STATE_HOME names, the one below HOME and the one below the account's home become the
-    same directory, with a mark in it. Raises OSError.
-    """
-    if os.geteuid() == 0:
-        return
-    own, *others = dict.fromkeys(base / job for base in (base_of(system=False), *_plain_bases()))
-    real = next((place for place in (own, *others) if place.is_dir()), own)
-    make_base(real.parent)
-    real.mkdir(mode=0o700, exist_ok=True)
-    (real / _PINNED).touch()
-    for place in (own, *others):
-        if not os.path.lexists(place):
-            with contextlib.suppress(OSError):  # an account's home need not be there
-                make_base(place.parent)
-                place.symlink_to(real)
-
-
-def unpin(job: str) -> None:
-    """Let a job that is no longer installed follow the variables of its caller again."""
-    if os.geteuid() != 0:
-        for base in _plain_bases():
-            with contextlib.suppress(OSError):
-                (base / job / _PINNED).unlink(missing_ok=True)
-
-
-def places_of(job: str, base: Path) -> list[Path]:
-    """Return every place at which a job has state: below a base, and where its state was pinned."""
-    bases = [base] if base == _SYSTEM_BASE or os.geteuid() == 0 else [base, *_plain_bases()]
-    found = [path for one in bases for path in (one / job, private_of(one) / job)]
-    targets = [path.resolve() for path in found if path.is_symlink() and path.is_dir()]
-    return list(dict.fromkeys([*found, *targets]))
-
-
-def base_of(*, system: bool, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return BASE of a scope: the machine's jobs, or the user's own."""
-    if system:
-        return _SYSTEM_BASE
-    return state_home(environ) / "dify-job"
-
-
-def make_base(base: Path) -> None:
-    """Make BASE with its parents.
-
-    Raises:
-        OSError: It cannot be made.
-    """
-    if not base.is_dir():
-        base.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:  # units of other users must get through, whatever root's umask
-            base.chmod(0o755)
-
-
 def record_in(text: str) -> dict[str, Any] | None:
     """Return the record in a file; None for a damaged one."""
     try:
@@ -216,13 +116,6 @@ def tick_in(record: Mapping[str, Any] | None) -> float | None:
     """Return the time in a record of a tick, seconds since 1970; None for what no calendar has."""
     at = (record or {}).get("at")
     return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
-
-
-def _is_roots(path: Path | None) -> bool:
-    try:
-        return path is not None and path.stat().st_uid == 0
-    except OSError:
-        return False
 
 
 class LockHeldError(Exception):
@@ -242,7 +135,7 @@ class JobState:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         make_base(directory.parent)
-        _link_to_private(directory)
+        link_to_private(directory)
         directory.mkdir(mode=0o700, exist_ok=True)
         self._files = Directory(directory, theirs=True)
         self._lock: int | None = None
@@ -396,19 +289,6 @@ class JobState:
         self._files.remove(name)
 
 
-def private_of(base: Path) -> Path:
-    """Return where the state of dynamic users really is, below a base (systemd.exec(5), DynamicUser=)."""
-    return base.parent / "private" / base.name
-
-
-def _link_to_private(directory: Path) -> None:
-    """Put back systemd's link where somebody removed it: a directory in its place fails the unit with 238."""
-    if directory.parent == _SYSTEM_BASE and not directory.is_symlink() and os.geteuid() == 0:
-        private = private_of(directory.parent) / directory.name
-        if private.is_dir() and not directory.exists():
-            directory.symlink_to(Path("..", *private.parts[-3:]))
-
-
 @contextlib.contextmanager
 def before_the_run(state: JobState | None) -> Iterator[None]:
     """Report whatever is wrong with the state, before anything is sent, as JobError (cannot-write)."""
@@ -421,9 +301,14 @@ def before_the_run(state: JobState | None) -> Iterator[None]:
 
 
 def cannot_write(directory: Path, error: OSError) -> JobError:
-    """Return the error for a state directory in which no lock or record can be written."""
+    """Return the error for a state directory in which no lock or record can be written.
+
+    Args:
+        directory: The state directory.
+        error: What writing there raised.
+    """
     place = directory / error.filename if isinstance(error.filename, str) else directory
-    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(_SYSTEM_BASE)
+    others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(places.SYSTEM_BASE)
     away = (
         msg("mv {place} {place}.old", place=shlex.quote(str(place)))
         if error.errno == errno.EEXIST
