@@ -107,10 +107,18 @@ def test_run_without_threads_sends_nothing(
 def test_response_larger_than_memory_is_unknown(dify_job: Command, mode: str) -> None:
     ended = finished("succeeded", outputs={"x": "x" * 60_000_000})
     say = stream(STARTED, ended) if mode == "streaming" else answer(200, ended)
+    (dify_job.home / "sitecustomize.py").write_text(
+        "from dify_job.cli import run\nfrom dify_job.run.run_spec import RunLimits\n"
+        "run._LIMITS = RunLimits(stop_confirmation=0.5, first_ids=0.5)\n"
+    )
     with Scripted(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
         done = dify_job(
             *("run", "--mode", mode, "--timeout", "3s"),
-            env={"DIFY_API_KEY": "app-k", "DIFY_BASE_URL": server.base_url},
+            env={
+                "DIFY_API_KEY": "app-k",
+                "DIFY_BASE_URL": server.base_url,
+                "PYTHONPATH": str(dify_job.home),
+            },
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (150 * 2**20, 150 * 2**20)),
         )
     assert done.code in {74, 124}, done.stderr

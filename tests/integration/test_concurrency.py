@@ -15,7 +15,7 @@ import pytest
 
 from dify_job.state.store import InFlight, JobState, LockHeldError
 from tests.support.campaign import Campaign
-from tests.support.command import Command
+from tests.support.command import Command, catches
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
@@ -24,7 +24,7 @@ from tests.support.patience import wait_until
 def test_second_run_of_a_job_is_busy_or_skipped(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
-    env = environ | {"DIFY_API_KEY": "app-six-seconds"}
+    env = environ | {"DIFY_API_KEY": "app-slow"}
     first = dify_job.start("run", env=env)
     wait_until(lambda: server.runs)
     second = dify_job("run", env=env)
@@ -32,11 +32,13 @@ def test_second_run_of_a_job_is_busy_or_skipped(
     assert str(first.pid) in second.result["message"]
     third = dify_job("run", "--overlap", "skip", env=env)
     assert (third.code, third.result["outcome"], third.result["success"]) == (0, "skipped", True)
-    waited = dify_job("run", "--overlap", "wait", env=env)
-    assert waited.code == 0
-    first.communicate()
-    assert first.returncode == 0
-    assert len(server.runs) == 2
+    waiting = dify_job.start("run", "--overlap", "wait", env=env)
+    wait_until(lambda: catches(waiting, signal.SIGTERM))
+    server.engine.released.set()
+    assert (first.wait(), waiting.wait()) == (0, 0)
+    one, other = server.runs
+    assert one.finished_at is not None
+    assert one.finished_at <= other.created_at
 
 
 def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, server: StandIn) -> None:
@@ -45,11 +47,13 @@ def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, se
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\noverlap = "wait"\n'
         "inputs = { since = \"{{ last_success or 'ever' }}\" }\n"
     )
-    env = {"K": "app-two-seconds", "DIFY_JOB_CONFIG": str(config)}
+    env = {"K": "app-slow", "DIFY_JOB_CONFIG": str(config)}
     first = dify_job.start("run", env=env)
     wait_until(lambda: server.runs)
-    assert dify_job("run", env=env).code == 0
-    first.communicate()
+    second = dify_job.start("run", env=env)
+    wait_until(lambda: catches(second, signal.SIGTERM))
+    server.engine.released.set()
+    assert (first.wait(), second.wait()) == (0, 0)
     since = [run.inputs["since"] for run in server.runs]
     assert since[0] == "ever"
     assert since[1].startswith("20"), "the first run succeeded while the second waited"
@@ -78,10 +82,10 @@ def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: Sta
 def test_next_run_records_the_end_of_a_killed_run_in_the_history(
     dify_job: Command, server: StandIn, environ: dict[str, str]
 ) -> None:
-    env = environ | {"DIFY_API_KEY": "app-six-seconds"}
+    env = environ | {"DIFY_API_KEY": "app-slow"}
     first = dify_job.start("run", env=env)
-    wait_until(lambda: server.runs and server.runs[0].past)
-    time.sleep(0.3)
+    in_flight = dify_job.home / "state/in-flight.json"
+    wait_until(lambda: server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text())
     first.kill()
     first.communicate()
     busy = dify_job("run", env=env)
@@ -91,8 +95,10 @@ def test_next_run_records_the_end_of_a_killed_run_in_the_history(
     assert until is not None
     left = datetime.strptime(until[1], "%Y-%m-%d %H:%M").astimezone() - datetime.now(UTC)
     assert 45 < left.total_seconds() / 60 < 51, "the timeout of 30 min, and 20 more"
-    second = dify_job("run", "--overlap", "wait", env=env)
-    assert second.code == 0
+    second = dify_job.start("run", "--overlap", "wait", env=env)
+    wait_until(lambda: catches(second, signal.SIGTERM))
+    server.engine.released.set()
+    assert second.wait() == 0
     assert len(server.runs) == 2
     lines = [json.loads(line) for line in (dify_job.home / "state/history.jsonl").read_text().splitlines()]
     ends = {line["workflow_run_id"]: line["outcome"] for line in lines if line["workflow_run_id"]}
@@ -139,11 +145,8 @@ def test_simultaneous_commands_run_one_at_a_time(
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-slow"}
     running = [dify_job.start("run", env=env) for _ in range(12)]
-    until = time.monotonic() + 25
-    while len(running) > 1 and time.monotonic() < until:
-        running = [process for process in running if process.poll() is None or process.returncode != 75]
-        time.sleep(0.05)
-    [winner] = running
+    wait_until(lambda: sum(process.poll() == 75 for process in running) == 11)
+    [winner] = [process for process in running if process.returncode != 75]
     winner.terminate()
     assert winner.wait() == 143
     assert len(server.runs) == 1
@@ -200,7 +203,7 @@ def test_sigkill_at_random_moments_loses_no_run_and_repeats_none(
         futures = []
         for number, app in enumerate(apps):
             under_way = number % 2 == 0  # the time until then depends on the machine
-            moment = draw.uniform(0.0, 0.6) if under_way else draw.uniform(0.1, 2.0)
+            moment = draw.uniform(0.0, 0.6)
             case = (tmp_path / app.key, server, app.key, moment)
             futures.append(pool.submit(kill_and_run_again, *case, under_way=under_way))
         for future in futures:

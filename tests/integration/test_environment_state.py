@@ -5,7 +5,7 @@ from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
 
-SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 8.0), Node("End")))
+SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 300.0), Node("End")))
 QUICK = App("app-quick")
 
 
@@ -22,6 +22,7 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
         wait_until(lambda: server.runs)
         assert dify_job("run", env=quick).code == 0
         assert dify_job("run", env=slow).code == 75
+        server.engine.released.set()
         process.communicate()
         assert process.returncode == 0
         assert len(list(base.iterdir())) == 2

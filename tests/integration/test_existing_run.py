@@ -2,15 +2,15 @@
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import APPS, KEY, Command
+from tests.support.command import APPS, HASTE, KEY, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
+from tests.support.ran import Ran
 from tests.support.scripted import Say, Scripted, answer
 
 USER = "dify-job-default-dify-job-daily-29384720"
@@ -47,14 +47,24 @@ def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_serve
     assert len(any_server.runs) == 2
 
 
+def attach(dify_job: Command, server: StandIn, env: dict[str, str]) -> Ran:
+    """Start a process after a killed one, and let the run end once the process asks for it."""
+    seen = len(server.received)
+    process = dify_job.start("run", env=env)
+    wait_until(lambda: len(server.received) > seen)
+    server.engine.released.set()
+    out, err = process.communicate()
+    return Ran(process.wait(), out, err)
+
+
 def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: StandIn) -> None:
-    env = env_of(server, "app-two-seconds")
+    env = env_of(server, "app-slow")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
     wait_until(lambda: server.runs and server.runs[0].past)
     first.kill()
     first.communicate()
     env |= {"STATE_DIRECTORY": str(dify_job.home / "pod-2"), "DIFY_JOB_LOST": "1"}
-    second = dify_job("run", env=env)
+    second = attach(dify_job, server, env)
     assert (second.code, second.result["outcome"]) == (0, "succeeded")
     assert second.result["response_data"]["workflow_run_id"] == server.runs[0].run_id
     assert posts(server) == 1
@@ -63,13 +73,12 @@ def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: Stand
 def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
     dify_job: Command, any_server: StandIn
 ) -> None:
-    env = env_of(any_server, "app-two-seconds")
+    env = env_of(any_server, "app-slow")
     first = dify_job.start("run", env=env)
     wait_until(lambda: any_server.runs and any_server.runs[0].past)
-    time.sleep(0.3)
     first.kill()
     first.communicate()
-    second = dify_job("run", env=env)
+    second = attach(dify_job, any_server, env)
     assert (second.code, second.result["outcome"]) == (0, "succeeded"), second.stderr
     assert posts(any_server) == 1
     assert not (dify_job.home / "state/in-flight.json").exists()
@@ -91,14 +100,16 @@ def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: St
     first.kill()
     first.communicate()
     second = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-2")})
-    time.sleep(2.5)
-    ended = dify_job.signal_when(second, lambda: True, signal.SIGTERM)
+    ended = dify_job.signal_when(
+        second, lambda: any("/events" in request.path for request in server.received), signal.SIGTERM
+    )
     assert ended.code == 143, ended.stderr
     assert server.runs[0].status == "stopped"
     assert posts(server) == 1
 
 
 def test_lost_process_prevents_a_start_even_if_the_log_is_empty(dify_job: Command, server: StandIn) -> None:
+    dify_job.limits |= HASTE
     done = dify_job("run", "--timeout", "3s", env=env_of(server, DIFY_JOB_LOST="1"))
     assert (done.code, done.result["outcome"]) == (74, "unknown")
     assert posts(server) == 0
@@ -129,6 +140,7 @@ def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: StandI
 def test_unreadable_log_prevents_a_start(dify_job: Command, reply: Say, code: int) -> None:
     with Scripted(logs=reply) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
+        dify_job.limits |= {"existing_run": 0.5}
         done = dify_job("run", env=env)
     assert done.code == code, done.stderr
     assert server.count("post") == 0

@@ -1,27 +1,43 @@
 """`dify-job history` on the records of real runs."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Command
+from tests.support.command import APPS, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
 
 SPARKS = frozenset("▁▂▃▄▅▆▇█")
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[StandIn]:
+    with StandIn(APPS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def recorded(server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a job that ran three times."""
+    command = Command(tmp_path_factory.mktemp("recorded"))
+    for key in ("app-canary-0123456789abcdef", "app-fails", "app-two-seconds"):
+        command("run", env={"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url})
+    return command.home / "state"
+
+
 @pytest.fixture
-def past(dify_job: Command, server: StandIn, tmp_path: Path) -> Command:
+def past(dify_job: Command, server: StandIn, recorded: Path, tmp_path: Path) -> Command:
     (tmp_path / "c.toml").write_text(
         f'[defaults]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nretry = {{ attempts = 1 }}\n'
         '[jobs.daily]\nconsole_url = "https://dify.example.com/app/1/logs"\n'
         "[jobs.other]\n"
     )
     dify_job.env |= {"DIFY_JOB_CONFIG": str(tmp_path / "c.toml")}
-    for key in ("app-canary-0123456789abcdef", "app-fails", "app-two-seconds"):
-        dify_job("run", "daily", env={"KEY": key})
+    shutil.copytree(recorded, tmp_path / "state")
     return dify_job
 
 
@@ -44,7 +60,7 @@ def test_json_has_every_run_in_full(past: Command, server: StandIn) -> None:
     data = past("history", "daily", "--json").result
     assert data.keys() == {"schema", "job", "console", "runs"}
     assert [run["outcome"] for run in data["runs"]] == ["succeeded", "failed", "succeeded"]
-    assert {run["workflow_run_id"] for run in data["runs"]} == {run.run_id for run in server.runs}
+    assert {run["workflow_run_id"] for run in data["runs"]} == {run.run_id for run in server.runs[:3]}
     newest = data["runs"][0]
     assert newest["exit_code"] == 0
     assert newest["duration_s"] >= 2
@@ -59,12 +75,14 @@ def test_without_utf8_the_sparkline_is_ascii(past: Command) -> None:
     assert done.stdout.splitlines()[4].split()[1].endswith("#")
 
 
-def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command) -> None:
-    slow = past.start("run", "daily", env={"KEY": "app-two-seconds"})
+def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command, server: StandIn) -> None:
+    slow = past.start("run", "daily", env={"KEY": "app-slow"})
     log = past.home / "state" / "in-flight.json"
     wait_until(log.exists)
-    past("run", "daily", "--overlap", "skip", env={"KEY": "app-two-seconds"})
+    past("run", "daily", "--overlap", "skip", env={"KEY": "app-slow"})
+    server.engine.released.set()
     slow.communicate()
+    server.engine.released.clear()
     lines = past("history", "daily", env={"LC_ALL": "C"}).stdout.splitlines()
     assert [line.split()[4] for line in lines[1:6]] == [
         "skipped",  # it was started while the other ran

@@ -18,7 +18,7 @@ def test_ctrl_c_at_a_prompt_ends_the_line(dify_job: Command) -> None:
     shown = b""
     with contextlib.suppress(OSError):  # the process has closed the terminal
         while True:
-            came = bool(select.select([terminal], [], [], 5)[0])
+            came = bool(select.select([terminal], [], [], 1)[0])
             shown += os.read(terminal, 4096) if came else b""
             # the prompt can arrive in two parts; a signal before the read takes effect with the next key
             if shown.endswith(b"]: ") or (not came and shown.endswith(b"^C")):

@@ -21,7 +21,7 @@ from dify_job.exit_codes import TABLE
 from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.job_spec import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
-from tests.support.command import KEY, Command
+from tests.support.command import HASTE, KEY, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
 from tests.support.ran import Ran
@@ -85,6 +85,7 @@ def by_signal(job: Job, server: StandIn, signum: int) -> Ran:
 
 
 def by_script(job: Job, *args: str, **answers: Any) -> Ran:
+    job.command.limits |= HASTE
     with Scripted(**answers) as scripted:
         job.configure(scripted.base_url)
         return job(*args)
@@ -263,9 +264,10 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     job: Job, receiver: Receiver, manner: str, key: str, code: int
 ) -> None:
     receiver.manner = manner
+    job.command.patches["dify_job.run.notifications:LIMIT"] = 1.0
     began = time.monotonic()
     ran = job(key=key)
-    assert time.monotonic() - began < 18
+    assert time.monotonic() - began < 15, "not as long as the receiver"
     assert (ran.code, ran.result["exit_code"]) == (code, code)
     assert "the ping failed: " in ran.stderr
     assert "the message to line 1 of " in ran.stderr
@@ -287,6 +289,7 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
     job: Job, receiver: Receiver, server: StandIn
 ) -> None:
     receiver.manner = "silent"
+    job.command.patches["dify_job.run.notifications:LIMIT"] = 1.0
     process = job.start(key="app-slow")
     began = time.monotonic()
     ran = job.command.signal_when(process, lambda: server.runs and receiver.pings)
@@ -296,16 +299,14 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
 
 def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
     receiver.manner = "silent"
+    job.command.patches["dify_job.run.notifications:LIMIT"] = 1000.0
     process = job.start(key="app-slow")
     wait_until(lambda: server.runs and receiver.pings)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
     assert process.stdout.readline(), "the result is printed before notifications are sent"
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert time.monotonic() - began < 5
-    assert process.returncode == 143
+    assert process.wait() == 143
 
 
 def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> None:
@@ -375,6 +376,7 @@ def test_python_api_sends_notifications(
 
 def test_hanging_name_resolution_is_limited(job: Job, server: StandIn) -> None:
     (job.command.home / "sitecustomize.py").write_text(
+        "import dify_job.run.notifications as n\nn.LIMIT = 1.0\n"
         "import socket, time\nreal = socket.getaddrinfo\n"
         "def slow(host, *a, **k):\n"
         "    if host == 'hangs.invalid': time.sleep(60)\n"

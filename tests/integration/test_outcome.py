@@ -4,12 +4,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import KEY, Command
+from tests.support.command import KEY, Command, catches
 from tests.support.forked import Ended, Forks
 from tests.support.patience import wait_until
 from tests.support.scripted import (
@@ -30,7 +29,7 @@ from tests.support.scripted import (
 IMPATIENT = {
     "stop_confirmation": 1.0,
     "first_ids": 0.5,
-    "earlier_run": 2.0,
+    "earlier_run": 30.0,
 }
 SILENT = Say((), "hold")
 BUSY = answer(
@@ -52,14 +51,23 @@ class Runs:
         self._number = 0
 
     def __call__(
-        self, server: Scripted, *args: str, config: str = "", env: dict[str, str] | None = None
+        self,
+        server: Scripted,
+        *args: str,
+        config: str = "",
+        env: dict[str, str] | None = None,
+        **limits: float,
     ) -> Ended:
         self._number += 1
         file = self.home / f"{self._number}.toml"
         file.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{config}\n')
         variables = {"K": KEY, "STATE_DIRECTORY": str(self.home / "state"), **(env or {})}
         return self._forks.run(
-            self.home / str(self._number), ["run", "--config", str(file), *args], variables, IMPATIENT, 60
+            self.home / str(self._number),
+            ["run", "--config", str(file), *args],
+            variables,
+            IMPATIENT | limits,
+            60,
         )
 
     def in_flight(self) -> bool:
@@ -104,10 +112,11 @@ def test_timeout_includes_waiting_for_the_network(run: Runs) -> None:
 
 def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:
     with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
-        first = threading.Thread(target=run, args=(server, "--timeout", "6s"))
+        first = threading.Thread(target=lambda: run(server, "--timeout", "60s", first_poll=0.2))
         first.start()
         wait_until(lambda: server.count("post"))
         late = run(server, "--overlap", "wait", "--timeout", "1s")
+        server.say("detail", answer(200, run_of("succeeded")))
         first.join()
         assert (late.code, late.result["outcome"], server.count("post")) == (75, "busy", 1)
 
@@ -142,7 +151,7 @@ def test_stop_at_the_deadline_gets_the_task_id_from_the_events_of_a_found_run(
         detail=[answer(200, run_of("running"), version="1.14.2"), answer(200, run_of("stopped"))],
         events=stream(STARTED, then="hold"),
     ) as server:
-        ended = run(server, "--timeout", "1s")
+        ended = run(server, "--timeout", "1s", stop_confirmation=30.0, first_ids=30.0)
         assert (ended.code, server.count("stop")) == (124, 1)
     assert "confirmed it" in ended.result["message"]
 
@@ -264,7 +273,7 @@ def test_first_of_two_terminal_events_counts(run: Runs) -> None:
 )
 def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:
     late = stream(STARTED, end)
-    with Scripted(post=Say((*late.parts[:2], (2.0, late.parts[2][1])), "hold")) as server:
+    with Scripted(post=Say((*late.parts[:2], (1.0, late.parts[2][1])), "hold")) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         ran = dify_job.signal_when(
             process, lambda: (dify_job.home / "state/in-flight.json").exists() and server.seen
@@ -275,23 +284,22 @@ def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code:
 
 def test_signal_interrupts_reading_inputs_from_a_terminal(dify_job: Command, environ: dict[str, str]) -> None:
     process = dify_job.start("run", "--inputs", "-", env=environ, stdin=-1)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate()
-    assert process.returncode == 130, stderr
-    assert '"outcome": "cancelled"' in stdout
+    ran = dify_job.signal_when(process, lambda: catches(process, signal.SIGTERM), signal.SIGINT)
+    assert ran.code == 130, ran.stderr
+    assert ran.result["outcome"] == "cancelled"
 
 
 def test_second_signal_exits_at_once() -> None:
     code = (
         "from dify_job.cli.signals import Signals; from dify_job.dify.event_queue import EventQueue\n"
-        "Signals(EventQueue()).begin()\nprint(flush=True)\nwhile True: pass"
+        "queue = EventQueue()\nSignals(queue).begin()\nprint(flush=True)\nqueue.get(1e9)\nprint(flush=True)\n"
+        "while True: pass"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    process.stdout.readline()
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate()
@@ -318,7 +326,7 @@ def test_only_a_response_of_dify_settles_an_earlier_run(run: Runs, detail: Say, 
     ) as server:
         first = run(server, "--timeout", "1s")
         assert first.code == 74
-        second = run(server)
+        second = run(server, earlier_run=2.0)
         assert (second.code, server.count("post")) == (code, 1), second.stderr
     assert run.in_flight()
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from dify_job.report.text import columns_of
 from tests.support.home import Home
 from tests.support.past import JOBS, hourly, ten_jobs, write_history
+from tests.support.patience import PATIENCE
 
 LANGUAGES = ("C.UTF-8", "zh_CN.UTF-8")
 
@@ -184,8 +186,10 @@ def test_journalctl_option_before_dashes_is_answered_with_the_syntax(night: Home
 # Terminals
 
 
-def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tuple[bytes, int]:
-    """Run a command on a terminal; send Ctrl-C after `seconds`.
+def on_terminal(
+    home: Home, *words: str, enough: Callable[[bytes], bool] = lambda _: False, **env: str
+) -> tuple[bytes, int]:
+    """Run a command on a terminal; send Ctrl-C once it has shown enough.
 
     Returns:
         The bytes written to the terminal, and the exit status.
@@ -194,9 +198,9 @@ def on_terminal(home: Home, *words: str, seconds: float = 8.0, **env: str) -> tu
     if pid == 0:
         os.chdir(home.path)
         os.execve(home.command[0], [*home.command, *words], home.environ | {"TERM": "xterm"} | env)
-    shown, until, stopped = b"", time.monotonic() + seconds, False
+    shown, until, stopped = b"", time.monotonic() + PATIENCE, False
     while True:
-        if not stopped and time.monotonic() > until:
+        if not stopped and (enough(shown) or time.monotonic() > until):
             os.kill(pid, signal.SIGINT)
             stopped = True
         if not select.select([terminal], [], [], 0.2)[0]:
@@ -224,7 +228,9 @@ def test_colours_follow_the_terminal_and_no_color(night: Home, env: dict[str, st
 
 def test_watch_refreshes_the_status_until_ctrl_c(night: Home) -> None:
     night.first = "import dify_job.cli.status as s; s._RENEW = 0.2"
-    shown, code = on_terminal(night, "status", "--user", "--watch")
+    shown, code = on_terminal(
+        night, "status", "--user", "--watch", enough=lambda seen: seen.count(b"10 jobs: 2 failing") >= 2
+    )
     night.first = ""
     assert shown.count(b"10 jobs: 2 failing") >= 2
     assert code == 1, "the state that it showed last"

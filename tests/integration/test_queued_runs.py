@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import APPS, KEY, Command
+from tests.support.command import APPS, HASTE, KEY, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
 from tests.support.scripted import (
@@ -26,6 +26,13 @@ from tests.support.scripted import (
     run_of,
     stream,
 )
+
+
+@pytest.fixture
+def dify_job(dify_job: Command) -> Command:
+    """In most tests here the server says nothing more."""
+    dify_job.limits |= HASTE
+    return dify_job
 
 
 @pytest.fixture

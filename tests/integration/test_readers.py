@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,16 @@ from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
 
 F_SETPIPE_SZ = 1031
+
+
+def lock_is_free(path: Path) -> bool:
+    """True once a run has stored its result and left the lock."""
+    if not path.with_name("last.json").exists():
+        return False
+    with path.open() as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def full_pipe(*, free: int = 0) -> tuple[int, int]:
@@ -62,7 +73,7 @@ def test_result_waits_for_its_reader_and_is_complete(dify_job: Command, environ:
     os.close(writer)
     last = dify_job.home / "state/last.json"
     wait_until(last.exists)
-    time.sleep(0.5)
+    time.sleep(0.2)  # one that wrote half of it would have ended
     assert process.poll() is None
     # state is written and the lock released: another run can start
     assert dify_job("run", env=environ).code == 0
@@ -82,9 +93,7 @@ def test_signal_while_waiting_for_the_reader_exits_with_the_code_of_the_outcome(
     reader, writer = full_pipe()
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": key}, stdout=writer)
     os.close(writer)
-    last = dify_job.home / "state/last.json"
-    wait_until(last.exists)
-    time.sleep(1.0)
+    wait_until(lambda: lock_is_free(dify_job.home / "state/lock"))
     process.send_signal(signal.SIGTERM)
     assert process.wait() == (0 if key.startswith("app-canary") else 80)
     process.communicate()

@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import socket
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.accepting import Saying
-from tests.support.command import APPS, KEY, Command
+from tests.support.command import APPS, HASTE, KEY, PAUSES, Command
 from tests.support.fake_dify.server import StandIn
 from tests.support.fake_dify.wire import Replay
 from tests.support.patience import wait_until
@@ -92,7 +92,6 @@ def test_signal_stops_the_run_on_the_server(
     dify_job: Command, server: StandIn, environ: dict[str, str], signum: int
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
-    began = time.monotonic()
     ran = dify_job.signal_when(process, lambda: server.runs and server.runs[0].past, signum)
     assert ran.code == 128 + signum
     assert ran.result["outcome"] == "cancelled"
@@ -100,7 +99,6 @@ def test_signal_stops_the_run_on_the_server(
     [stop] = [request for request in server.received if request.path.endswith("/stop")]
     assert stop.path == f"/v1/workflows/tasks/{server.runs[0].task_id}/stop"
     assert stop.body == {"user": server.runs[0].user}
-    assert time.monotonic() - began < 20
 
 
 def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
@@ -115,16 +113,14 @@ def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
 def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: StandIn) -> None:
     stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
     server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
+    dify_job.limits |= {"stop_confirmation": 1000.0}
     process = dify_job.start("run", env=environ)
-    wait_until(lambda: server.received)
-    time.sleep(0.3)
+    in_flight = dify_job.home / "state/in-flight.json"
+    wait_until(lambda: in_flight.exists() and json.loads(in_flight.read_text())["workflow_run_id"] == "r")
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
-    began = time.monotonic()
+    wait_until(lambda: any(request.path.endswith("/stop") for request in server.received))
     process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == 143
-    assert time.monotonic() - began < 1
+    assert process.wait() == 143
 
 
 def test_deadline_stops_the_run_and_is_124(
@@ -154,6 +150,7 @@ def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command,
 
 
 def test_silent_server_is_awaited_until_the_deadline_only(dify_job: Command) -> None:
+    dify_job.limits |= HASTE
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         ran = dify_job("run", "--timeout", "1s", env=env)
@@ -201,8 +198,6 @@ def test_netrc_entry_does_not_replace_the_key(
     assert server.received[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("level", ["debug", "info"])
-@pytest.mark.parametrize("log_format", ["console", "json"])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -211,14 +206,21 @@ def test_netrc_entry_does_not_replace_the_key(
         f"HTTP/1.1 200 {KEY}\r\nContent-Length: x{KEY}\r\n\r\n",
     ],
 )
-def test_key_is_never_printed(dify_job: Command, level: str, log_format: str, reply: str) -> None:
-    with Saying(reply.encode()) as server:
-        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
-        ran = dify_job("run", "--timeout", "2s", "--log-level", level, "--log-format", log_format, env=env)
-    assert KEY.encode() in server.seen[0]
-    assert KEY not in ran.stdout + ran.stderr
-    for file in (dify_job.home / "state").iterdir():
-        assert KEY not in file.read_text()
+def test_key_is_never_printed(tmp_path: Path, reply: str) -> None:
+    def run(level: str, log_format: str) -> None:
+        home = tmp_path / f"{level}-{log_format}"
+        home.mkdir()
+        with Saying(reply.encode()) as server:
+            env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
+            words = ("run", "--timeout", "2s", "--log-level", level, "--log-format", log_format)
+            ran = Command(home, limits=PAUSES | HASTE)(*words, env=env)
+        assert KEY.encode() in server.seen[0]
+        assert KEY not in ran.stdout + ran.stderr
+        for file in (home / "state").iterdir():
+            assert KEY not in file.read_text()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, ["debug", "debug", "info", "info"], ["console", "json"] * 2))
 
 
 def test_config_show_masks_the_key(dify_job: Command, environ: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.support.command import APPS, KEY, Command
+from tests.support.command import APPS, HASTE, KEY, Command
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import StandIn
 from tests.support.patience import wait_until
@@ -33,6 +33,13 @@ from tests.support.scripted import (
 )
 
 GATEWAY = b"<html><title>504 Gateway Time-out</title></html>"
+
+
+@pytest.fixture
+def dify_job(dify_job: Command) -> Command:
+    """In most tests here the server says nothing more."""
+    dify_job.limits |= HASTE
+    return dify_job
 
 
 def run(dify_job: Command, server: Scripted, *args: str) -> Ran:

@@ -27,7 +27,6 @@ APPS = (
     App("app-fails", nodes=(Node("Start"), Node("Ask the service", error="[Errno 111] Connection refused"))),
     App("app-partial", nodes=(Node("Start"), Node("Ask", error="no", absorbed=True), Node("End"))),
     App("app-slow", nodes=(Node("Start"), Node("Think", 30.0), Node("End"))),
-    App("app-six-seconds", nodes=(Node("Start"), Node("Think", 6.0), Node("End"))),
     App("app-two-seconds", nodes=(Node("Start"), Node("Think", 2.0), Node("End"))),
     App("app-human", nodes=(Node("Start"), Node("Ask a human", pauses=True))),
     App("app-unpublished", published=False),
@@ -46,11 +45,15 @@ PAUSES: dict[str, Any] = {
     "turn_polls": (0.05, 0.5),
     "retry_pauses": (0.05, 0.5),
     "network_retry": 0.1,
-    "stop_confirmation": 2.0,
-    "first_ids": 1.0,
-    "earlier_run": 3.0,
-    "existing_run": 0.2,
+    "stop_confirmation": 30.0,
+    "first_ids": 30.0,
+    "earlier_run": 30.0,
+    "existing_run": 30.0,
 }
+
+
+# The same where the server never says what is waited for: then the end of the wait is the honest end.
+HASTE: dict[str, Any] = {"stop_confirmation": 1.0, "first_ids": 0.5}
 
 
 @dataclass

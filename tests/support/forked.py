@@ -43,12 +43,17 @@ _READY = (
 _STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and how a test has its end of a pipe
 _LARGEST = 1024 * 1024  # bytes of an order
 _start_program = subprocesses.run
-_OF_THE_START = ("LANG", "LC_", "LD_", "PYTHON", "TZ")  # what Python reads when it starts
+_OF_THE_START = ("LD_", "PYTHON")  # what Python reads when it starts
+_LOCALE = ("LANG", "LC_")  # likewise; this one runs in a UTF-8 locale
 
 
 def starts_afresh(environ: Mapping[str, str]) -> bool:
     """Whether a command with this environment must be a process of its own."""
-    return any(name.startswith(_OF_THE_START) for name in environ)
+    return any(
+        name.startswith(_OF_THE_START)
+        or (name.startswith(_LOCALE) and name != "LANGUAGE" and not value.endswith("UTF-8"))
+        for name, value in environ.items()
+    )
 
 
 @dataclass

@@ -45,6 +45,7 @@ class Engine:
         self.runs: dict[str, RunRecord] = {}
         self.worker = threading.Event()  # cleared: no worker takes what is queued (`queued-run-streaming`)
         self.worker.set()
+        self.released = threading.Event()  # set: no node takes any time
         self.queue_limit = 300.0  # seconds without an event before a stream ends (`no-worker-streaming`)
         self._lock = threading.Lock()
 
@@ -177,7 +178,7 @@ class Engine:
                     run, "text_chunk", {"text": word + " ", "from_variable_selector": [f"n{index}", "text"]}
                 )
         if node.seconds:
-            time.sleep(node.seconds)
+            self.released.wait(node.seconds)
         if node.pauses:
             return self._pause(run)
         if node.stops:
