@@ -52,6 +52,7 @@ class HostContext:
         servers: Answers of the servers, shared by the jobs of one command.
         prepared: What install is about to install; None for other commands.
         unasked: Why a scheduler cannot be asked what is installed; None where all answered.
+        past: The job's past runs where they were read already, else None.
 
     """
 
@@ -63,6 +64,7 @@ class HostContext:
     servers: Servers = field(default_factory=Servers)
     prepared: JobSpec | None = None
     unasked: JobError | None = None
+    past: tuple[RunRecord, ...] | None = None
 
     @classmethod
     def of(
@@ -236,7 +238,7 @@ class HostContext:
     def history(self) -> tuple[RunRecord, ...] | None:
         """The job's past runs; None where they cannot be read."""
         try:
-            return read_history(self.state)
+            return self.past if self.past is not None else read_history(self.state)
         except OSError:
             return None
 

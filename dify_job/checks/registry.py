@@ -83,6 +83,7 @@ class Check(NamedTuple):
         settings: The keys of the configuration that it judges, the first of them being the place to edit.
         installed: It is about a job that is installed.
         blocking: `install` and `config validate` refuse a job for what it finds.
+        overview: `status` and the overview page show what it finds.
 
     """
 
@@ -93,6 +94,7 @@ class Check(NamedTuple):
     settings: tuple[str, ...] = ()
     installed: bool = False
     blocking: bool = False
+    overview: bool = False
 
 
 _files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
@@ -146,6 +148,7 @@ CHECKS = (
     _installed(
         "missed-runs",
         lambda context: check_missed_runs(context.installed[0][1], context.job, context.history, context.now),
+        overview=True,
     ),
 )
 
@@ -176,6 +179,18 @@ def examine(
             if problem.severity is Severity.FAIL or problem.outcome is not None:
                 failed.add(check.name)
             yield problem._replace(name=check.name, settings=check.settings)
+
+
+def overview_problems(context: HostContext) -> Iterator[Problem]:
+    """Give what `status` and the overview page show of a job.
+
+    Args:
+        context: The job and the host.
+
+    """
+    for problem in examine(context, Needs.HOST, lambda check: check.overview):
+        if problem.severity is not Severity.OK:
+            yield problem
 
 
 def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:

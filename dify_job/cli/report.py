@@ -2,20 +2,17 @@
 
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from ..config.loader import load_config
-from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import msg
 from ..messages.problem import command
 from ..report.page import render_page
 from ..report.status import host_status
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import visible
 from ..system.secure_dir import Directory
 from .options import Globals, pass_globals, scope_options
 from .output import echo_data, echo_err
@@ -59,15 +56,13 @@ def report(
                 command=command("dify-job", "report", "--output", "report.html"),
             )
         )
-    config: Config | JobError
-    try:
-        config = load_config(options.config_path, options.env_file)
-    except JobError as error:
-        config = error
-    installed = [one for _, one in installed_jobs(visible(backend, scope), jobs)]
-    if isinstance(config, JobError) and not installed:
-        raise config
-    seen = host_status(installed, config, datetime.now(UTC), jobs=jobs, every_scope=scope is not None)
+    seen = host_status(
+        visible(backend, scope),
+        jobs,
+        config_path=options.config_path,
+        env_file=options.env_file,
+        every_scope=scope is not None,
+    )
     page = render_page(seen, host=socket.gethostname(), days=days)
     if output in (None, "-"):
         echo_data(page.rstrip("\n"))

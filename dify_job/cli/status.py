@@ -3,21 +3,17 @@
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import click
 
-from ..config.loader import load_config
-from ..config.model import Config
-from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import command
-from ..report.status import HostStatus, host_status, http_sockets
+from ..report.status import HostStatus, host_status
 from ..report.status_text import status_lines
 from ..report.text import Terminal
 from ..run.job_state import elsewhere_note
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import visible
 from .options import Globals, pass_globals, scope_options
 from .output import echo, echo_data, echo_err, echo_json, reader, terminal_of_stdout
 
@@ -50,7 +46,13 @@ def status(
         raise click.UsageError(msg("--watch and --json exclude one another."))
 
     def look() -> HostStatus:
-        return _look(options, jobs, scope, backend)
+        return host_status(
+            visible(backend, scope),
+            jobs,
+            config_path=options.config_path,
+            env_file=options.env_file,
+            every_scope=scope is not None,
+        )
 
     if watch and sys.stdout is not None and sys.stdout.isatty():
         return _watch(look)
@@ -71,27 +73,6 @@ def status(
             if past is not None and (note := elsewhere_note(row.job, past.directory)) is not None:
                 echo_err(note)
     return 0 if seen.healthy else 1
-
-
-def _look(options: Globals, jobs: tuple[str, ...], scope: str | None, backend: str) -> HostStatus:
-    """Raises JobError where there is nothing to show and the configuration is why."""
-    backends = visible(backend, scope)
-    config: Config | JobError
-    try:
-        config = load_config(options.config_path, options.env_file)
-    except JobError as error:
-        config = error
-    seen = host_status(
-        [one for _, one in installed_jobs(backends, jobs)],
-        config,
-        datetime.now(UTC),
-        jobs=jobs,
-        every_scope=scope is not None,
-        http=http_sockets(backends, jobs),
-    )
-    if isinstance(config, JobError) and not any(row.installed for row in seen.jobs):
-        raise config
-    return seen
 
 
 def _watch(look: Callable[[], HostStatus]) -> int:

@@ -5,18 +5,15 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..config.loader import load_config
-from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..report.page import render_page
 from ..report.status import host_status
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import visible
 from . import run_unit, service
 from .http_request import HttpError, Request
 from .openapi import DOCS, openapi
@@ -67,12 +64,7 @@ class Routes:
 
     def _page(self, _request: Request) -> Answer:
         """The overview of these jobs."""
-        try:
-            config: Config | JobError = load_config(self.config)
-        except JobError as error:
-            config = error
-        installed = [one for _, one in installed_jobs(visible("auto", None), tuple(self.jobs))]
-        status = host_status(installed, config, datetime.now(UTC), jobs=self.jobs)
+        status = host_status(visible("auto", None), self.jobs, config_path=self.config)
         page = render_page(status, host=socket.gethostname()).encode(errors="backslashreplace")
         return Answer(200, page, "text/html; charset=utf-8", {"Content-Security-Policy": _PAGE_POLICY})
 

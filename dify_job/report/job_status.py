@@ -1,6 +1,7 @@
 """The status of one job on this host: its files against the config, its past, its upcoming runs."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -8,21 +9,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..checks.missed_runs import check_missed_runs
+from ..checks.context import HostContext
+from ..checks.registry import overview_problems
 from ..config.model import Config, Job, ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import Problem, command
 from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
 from ..schedulers.backend import InstalledJob, Scope, Sync
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
+from ..schedulers.reconcile import Backend
 from ..state.history import RunRecord, Summary, summary
-from ..state.reader import lock_holder, read_abandoned, read_in_flight, read_last, read_tick
-from ..state.store import InFlight
+from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
 from ..system.managed_files import is_missing
 from .past_runs import JobHistory, distinct, failures_since, job_history, state_of
 from .since import parse_since
@@ -174,17 +176,10 @@ def configured_status(name: str, config: Config | None, now: datetime) -> JobSta
         "its configuration has a mistake: {command}", command=command("dify-job", "config", "validate")
     )
     past = job_history(name, state, job.console_url if job is not None else None)
-    runs = past.runs if past.error is None else None
-    running, since = _running(state, None, read_in_flight(state), now)
     return JobStatus(
         job=name,
         sync=Sync.MISSING,
-        last=latest_run(read_last(state), runs, None, read_abandoned(state, now)),
-        history=past,
-        past=summary(runs) if runs is not None else None,
-        failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),
-        running=running,
-        running_since=since,
+        **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
         description=job.description if job is not None else None,
         schedule=schedule_lines.in_words(job.times) if job is not None else None,
@@ -192,11 +187,16 @@ def configured_status(name: str, config: Config | None, now: datetime) -> JobSta
 
 
 def installed_status(
-    one: InstalledJob, of_config: Config | JobError | None, callers: Config | None, now: datetime
+    scheduler: Backend,
+    one: InstalledJob,
+    of_config: Config | JobError | None,
+    callers: Config | None,
+    now: datetime,
 ) -> JobStatus:
     """Return the status of an installed job.
 
     Args:
+        scheduler: The scheduler that has it.
         one: The job as it is installed.
         of_config: The configuration that it was installed from, or why it cannot be used; None where it
             cannot be seen.
@@ -204,15 +204,23 @@ def installed_status(
         now: The current time, aware.
 
     """
-    job = of_config.jobs.get(one.job) if isinstance(of_config, Config) else None
+    config = of_config if isinstance(of_config, Config) else None
+    job = config.jobs.get(one.job) if config is not None else None
     broken = broken_job(one.job, of_config) if isinstance(of_config, Config) else of_config
     times = job.times if job is not None else None
     past = job_history(one.job, one.state, job.console_url if job is not None else None, one.ending)
-    runs = past.runs if past.error is None else None
-    in_flight = read_in_flight(one.state)
-    missed = check_missed_runs(one, job, runs, now)
-    missed_texts = () if missed is None else (_with_fix(missed.message, missed.fix),)
-    running, since = _running(one.state, one, in_flight, now)
+    problems: Iterable[Problem] = ()
+    if config is not None and job is not None and past.error is None:
+        problems = overview_problems(
+            HostContext(
+                job=job,
+                config=config,
+                scheduler=scheduler,
+                now=now,
+                installed=((scheduler, one),),
+                past=past.runs,
+            )
+        )
     return JobStatus(
         job=one.job,
         sync=_sync(one, job, callers),
@@ -220,15 +228,25 @@ def installed_status(
         description=job.description if job is not None else None,
         schedule=schedule_lines.in_words(times) if times is not None else None,
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
-        last=latest_run(read_last(one.state), runs, one.ending, read_abandoned(one.state, now)),
-        history=past,
-        past=summary(runs) if runs is not None else None,
-        failures=tuple(failures_since(past.runs, parse_since("yesterday", now))),
-        running=running,
-        running_since=since,
+        **_runs_of(past, one, now),
         config_error=_config_error(one, broken) if broken is not None else None,
-        found=(*one.problems, *missed_texts),
+        found=(*one.problems, *(_with_fix(problem.message, problem.fix) for problem in problems)),
     )
+
+
+def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[str, Any]:
+    """Return the attributes of a status that are about its runs."""
+    runs = past.runs if past.error is None else None
+    ending = one.ending if one is not None else None
+    running, since = _running(past.directory, one, now)
+    return {
+        "last": latest_run(read_last(past.directory), runs, ending, past.left),
+        "history": past,
+        "past": summary(runs) if runs is not None else None,
+        "failures": tuple(failures_since(past.runs, parse_since("yesterday", now))),
+        "running": running,
+        "running_since": since,
+    }
 
 
 def broken_job(name: str, config: Config) -> JobError | None:
@@ -258,13 +276,12 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
     )
 
 
-def _running(
-    state: Path, one: InstalledJob | None, in_flight: InFlight | None, now: datetime
-) -> tuple[bool, datetime | None]:
+def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool, datetime | None]:
     """Whether a run is in progress, and since when; cron does not know, but the lock does."""
     by_manager = one is not None and one.running
     if not by_manager and lock_holder(state, now) is None:
         return False, None
+    in_flight = read_in_flight(state)
     try:
         began = datetime.fromisoformat(in_flight.started) if in_flight is not None else None
     except ValueError:
@@ -282,9 +299,7 @@ def _next_runs(one: InstalledJob, times: ScheduleConfig | None, now: datetime) -
         if_due = schedule_lines.ticks_of(times, by_cron=by_cron).if_due
         last = last_tick(one.state)
         runs = tuple(islice(upcoming.coming(times, now, by_cron=by_cron, last=last), _UPCOMING))
-    except (
-        JobError
-    ):  # changed to a schedule that this scheduler cannot follow; the row says that it is outdated
+    except JobError:  # a new schedule that this scheduler cannot follow; the row says that it is outdated
         return ()
     if one.next_run is None or if_due:  # the timer's next tick need not be a run
         return runs

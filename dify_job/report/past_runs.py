@@ -15,6 +15,7 @@ from ..schedulers.detect import config_place
 from ..state.history import RunRecord, read_history
 from ..state.places import base_of, directory_of
 from ..state.reader import read_abandoned
+from ..state.store import InFlight
 from ..system.managed_files import is_missing
 from ..system.unit_result import UnitResult
 
@@ -31,6 +32,7 @@ class JobHistory:
         runs: All runs on record, oldest first; empty where they cannot be read.
         error: Why they cannot be read, or None.
         console_url: The address of the app's log in Dify's console, where the job names it.
+        left: The run that a process left without an end; None where there is none, or a process runs.
 
     """
 
@@ -39,6 +41,7 @@ class JobHistory:
     runs: tuple[RunRecord, ...] = ()
     error: OSError | None = None
     console_url: str | None = None
+    left: InFlight | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,12 @@ def job_history(
         ending: How the last process of its unit ended; None where nobody says.
 
     """
+    left = read_abandoned(directory, datetime.now(UTC))
     try:
-        runs = with_unit_result(read_history(directory), ending, read_abandoned(directory, datetime.now(UTC)))
+        runs = with_unit_result(read_history(directory), ending, left)
     except OSError as error:
-        return JobHistory(job, directory, error=error, console_url=console_url)
-    return JobHistory(job, directory, runs, console_url=console_url)
+        return JobHistory(job, directory, error=error, console_url=console_url, left=left)
+    return JobHistory(job, directory, runs, console_url=console_url, left=left)
 
 
 def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None) -> InstalledJob | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import chosen_scope, config_place
+from ..schedulers.detect import chosen_scope, config_place, installed_jobs
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.reconcile import Backend
 from .job_status import Health, JobStatus, configured_status, installed_status
@@ -58,43 +58,41 @@ class HostStatus:
 
 
 def host_status(
-    installed: Sequence[InstalledJob],
-    config: Config | JobError | None,
-    now: datetime,
-    *,
+    backends: Sequence[Backend],
     jobs: Sequence[str] = (),
+    *,
+    config_path: Path | None = None,
+    env_file: Path | None = None,
     every_scope: bool = False,
-    http: Sequence[HttpSocketStatus] = (),
 ) -> HostStatus:
     """Look at all jobs.
 
     Args:
-        installed: What is installed and in sight.
-        config: The caller's configuration, or why it cannot be used; None where there is none.
-        now: The current time, aware.
+        backends: The schedulers that the caller can look at.
         jobs: Only these; all where empty.
+        config_path: The caller's configuration; the usual one where None.
+        env_file: The caller's .env file, or None.
         every_scope: Whether a job of the machine stands for one of the same name in the caller's config.
-        http: The HTTP interfaces in sight.
+
+    Raises:
+        JobError: The caller's configuration cannot be used, and nothing is installed.
 
     """
-    callers = config if isinstance(config, Config) else None
-    configs = _Configs(config)
-    rows = [installed_status(one, configs.of(one), callers, now) for one in installed]
-    there = {one.job for one in installed if jobs or every_scope or _is_of(one, callers)}
+    now, found = datetime.now(UTC), installed_jobs(tuple(backends), tuple(jobs))
+    configs = _Configs(_load(config_path, env_file))
+    callers = configs.callers if isinstance(configs.callers, Config) else None
+    if isinstance(configs.callers, JobError) and not found:
+        raise configs.callers
+    rows = [installed_status(scheduler, one, configs.of(one), callers, now) for scheduler, one in found]
+    there = {one.job for _, one in found if jobs or every_scope or _is_of(one, callers)}
     wanted = jobs or (callers.names if callers is not None else ())
     rows += [configured_status(job, callers, now) for job in wanted if job not in there]
     rows.sort(key=lambda row: (_ORDER.index(row.health), row.job))
-    return HostStatus(at=now, jobs=tuple(rows), http=tuple(http), config_errors=configs.errors())
+    sockets = _http_sockets(backends, jobs)
+    return HostStatus(at=now, jobs=tuple(rows), http=sockets, config_errors=configs.errors())
 
 
-def http_sockets(backends: Sequence[Backend], jobs: Sequence[str] = ()) -> tuple[HttpSocketStatus, ...]:
-    """Return the HTTP interfaces in sight.
-
-    Args:
-        backends: The schedulers that the caller can look at.
-        jobs: Only those that serve one of these; all where empty.
-
-    """
+def _http_sockets(backends: Sequence[Backend], jobs: Sequence[str]) -> tuple[HttpSocketStatus, ...]:
     scopes = dict.fromkeys(backend.scope for backend in backends if not backend.by_cron)
     found = (HttpSocket(scope).state() for scope in scopes)
     return tuple(
@@ -121,13 +119,13 @@ def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:
 class _Configs:
     """The configurations that jobs were installed from, each read once."""
 
-    def __init__(self, callers: Config | JobError | None) -> None:
-        self._callers = callers
+    def __init__(self, callers: Config | JobError) -> None:
+        self.callers = callers
         self._read: dict[str, Config | JobError] = {}
 
     def of(self, one: InstalledJob) -> Config | JobError | None:
         """The configuration of a job, or why it cannot be used; None where it cannot be seen."""
-        callers = self._callers
+        callers = self.callers
         if isinstance(callers, Config) and one.source == str(config_place(callers, one.scope)):
             return callers
         if not one.source or not os.access(one.source, os.R_OK):
@@ -139,20 +137,18 @@ class _Configs:
     def errors(self) -> tuple[tuple[str, JobError], ...]:
         """Each mistake once: what the caller's configuration and another say alike is the other's."""
         found: dict[str, tuple[str, JobError]] = {}
-        for path, config in [("", self._callers), *self._read.items()]:
+        for path, config in [("", self.callers), *self._read.items()]:
             for error in _errors(config):
                 found[error.message] = (path, error)
         return tuple(found.values())
 
 
-def _errors(config: Config | JobError | None) -> Sequence[JobError]:
-    if isinstance(config, JobError):
-        return (config,)
-    return config.errors if config is not None else ()
+def _errors(config: Config | JobError) -> Sequence[JobError]:
+    return (config,) if isinstance(config, JobError) else config.errors
 
 
-def _load(path: Path) -> Config | JobError:
+def _load(path: Path | None, env_file: Path | None = None) -> Config | JobError:
     try:
-        return load_config(path)
+        return load_config(path, env_file)
     except JobError as error:
         return error
