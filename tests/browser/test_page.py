@@ -14,8 +14,8 @@ import pytest
 
 from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus
-from tests.support.pages import NOW, host, job_status
-from tests.support.past import record
+from tests.support.histories import record
+from tests.support.statuses import NOW, host, job_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("english")]
 

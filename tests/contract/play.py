@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.fake_manager import install_programs
-from tests.support.forked import Ended, Forks
+from tests.support.fork_server import ForkResult, Forks
 
 HERE = Path(__file__).parent
 HOME = "/proc/self/cwd"  # the same text in each process, but a directory of its own
@@ -44,7 +44,7 @@ class Player:
         env: Mapping[str, str] | None = None,
         patches: Mapping[str, Any] | None = None,
         limits: Mapping[str, Any] | None = None,
-    ) -> Ended:
+    ) -> ForkResult:
         environ = {
             "PATH": str(self.home / "bin"),
             "HOME": HOME,
@@ -95,7 +95,7 @@ def shape(value: Any, key: str = "") -> Any:
     return value
 
 
-def as_snapshot(ended: Ended) -> dict[str, Any]:
+def as_snapshot(ended: ForkResult) -> dict[str, Any]:
     """Return exit status and standard output of a command, with placeholders."""
     out = ended.stdout
     return {"exit": ended.code, "stdout": shape(json.loads(out)) if out[:1] in ("{", "[") else out}

@@ -15,15 +15,15 @@ import pytest
 
 from dify_job.cli.main import cli
 from dify_job.compat.openapi import openapi
-from tests.support.forked import Ended, Forks
-from tests.support.scripted import (
+from tests.support.fork_server import ForkResult, Forks
+from tests.support.scripted_server import (
     NOT_FOUND,
     PING,
     RUN_ID,
     STARTED,
     TASK_ID,
-    Say,
-    Scripted,
+    RawResponse,
+    ScriptedServer,
     answer,
     blocking,
     finished,
@@ -161,7 +161,7 @@ def test_openapi_document(compare_snapshot: CompareSnapshot) -> None:
 # Results of runs
 
 
-def api_error(status: int, code: str, message: str) -> Say:
+def api_error(status: int, code: str, message: str) -> RawResponse:
     return answer(status, {"code": code, "message": message, "status": status}, version="1.14.2")
 
 
@@ -191,7 +191,7 @@ NOT_WORKFLOW = answer(
 )
 TOO_MANY = answer(429, {"code": "too_many_requests", "message": "Too many requests", "status": 429})
 # outcome: response of the server to the POST, further settings of the job, further arguments
-RUNS: dict[str, tuple[Say | None, str, tuple[str, ...]]] = {
+RUNS: dict[str, tuple[RawResponse | None, str, tuple[str, ...]]] = {
     "succeeded": (SUCCEEDED, "", ()),
     "succeeded, blocking": (answer(200, blocking("succeeded"), version="1.14.2"), "", ("--mode=blocking",)),
     "succeeded, scheduled": (SUCCEEDED, "", ("--scheduled",)),
@@ -203,7 +203,7 @@ RUNS: dict[str, tuple[Say | None, str, tuple[str, ...]]] = {
     "unreachable": (answer(503, b"no"), "", ()),
     "bug": (SUCCEEDED, "", ()),
     "cannot-write": (None, "", ()),
-    "unknown": (Say(then="reset"), "", ()),
+    "unknown": (RawResponse(then="reset"), "", ()),
     "busy": (TOO_MANY, "", ()),
     "protocol": (HTML, "", ()),
     "denied": (UNAUTHORIZED, "", ()),
@@ -228,9 +228,11 @@ def config_of(address: str, keys: str = "") -> str:
     )
 
 
-def play(forks: Forks, home: Path, outcome: str) -> Ended:
+def play(forks: Forks, home: Path, outcome: str) -> ForkResult:
     post, keys, words = RUNS[outcome]
-    with Scripted(post=post or NOT_FOUND, detail=answer(200, run_of("running"), version="1.14.2")) as server:
+    with ScriptedServer(
+        post=post or NOT_FOUND, detail=answer(200, run_of("running"), version="1.14.2")
+    ) as server:
         player = Player(forks, home, config_of(server.base_url, keys))
         more: Any = STATES.get(outcome, {})
         words = ("--log-format=json", "run", "daily", *words)
@@ -249,10 +251,10 @@ def test_results_of_runs(forks: Forks, tmp_path: Path, compare_snapshot: Compare
     compare_snapshot("log.json", as_text(lines))
 
 
-def play_at_once(forks: Forks, home: Path) -> dict[str, Ended]:
+def play_at_once(forks: Forks, home: Path) -> dict[str, ForkResult]:
     """Return the results of interrupted runs, and of runs started during them."""
     ended: dict[str, Any] = {}
-    with Scripted(post=stream(STARTED, then="hold"), detail=NOT_FOUND) as server:
+    with ScriptedServer(post=stream(STARTED, then="hold"), detail=NOT_FOUND) as server:
         first = Player(forks, home / "first", config_of(server.base_url))
         second = Player(forks, home / "second", config_of(server.base_url))
         state = {"XDG_STATE_HOME": str(home / "state")}
@@ -298,7 +300,7 @@ notify.healthchecks = "https://hc-ping.com/x"
 
 def test_read_only_commands(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
     post = [SUCCEEDED, stream(STARTED, NODE_FAILED, finished("failed", error="Node broke"))]
-    with Scripted(post=post) as server:
+    with ScriptedServer(post=post) as server:
         config = READ_ONLY_CONFIG.replace("{address}", server.base_url).replace("{HOME}", HOME)
         player = Player(forks, tmp_path / "home", config)
         outputs = {"status, not installed": as_snapshot(player("status", "--json"))}

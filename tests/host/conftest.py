@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.command import APPS
-from tests.support.fake_dify.server import StandIn
-from tests.support.ran import Ran
+from tests.support.command_result import CommandResult
+from tests.support.fake_dify.server import FakeDify
 
 from .machine import Machine
 
@@ -127,12 +127,12 @@ class Host:
     """A machine with dify-job, configs, and a fake Dify server that both can reach."""
 
     machine: Machine
-    server: StandIn
+    server: FakeDify
 
-    def __call__(self, *args: str, user: str = "root", check: bool = True, **settings: Any) -> Ran:
+    def __call__(self, *args: str, user: str = "root", check: bool = True, **settings: Any) -> CommandResult:
         return self.machine.run("/opt/dify-job/bin/dify-job", *args, user=user, check=check, **settings)
 
-    def run(self, *argv: str, **settings: Any) -> Ran:
+    def run(self, *argv: str, **settings: Any) -> CommandResult:
         return self.machine.run(*argv, **settings)
 
     def configure(self, text: str, *, key: str = CANARY, jobs: tuple[str, ...] = ("daily",)) -> None:
@@ -181,7 +181,7 @@ class Host:
 
 @pytest.fixture
 def host(machine: Machine) -> Iterator[Host]:
-    with StandIn(APPS, ping=0.5) as server:
+    with FakeDify(APPS, ping=0.5) as server:
         made = Host(machine, server)
         yield made
         made("uninstall", "--all", "--purge", check=False)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.ran import Ran
+from tests.support.command_result import CommandResult
 
 from . import overlay
 
@@ -114,7 +114,7 @@ class Machine:
         check: bool = True,
         stdin: str | None = None,
         timeout: float = 60,
-    ) -> Ran:
+    ) -> CommandResult:
         """Run a program in the container with a clean environment.
 
         Args:
@@ -151,7 +151,7 @@ class Machine:
         )  # fmt: skip
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def _cgroup_inside(self) -> Path:
         """Return a cgroup of the container: logind of systemd 257 knows no caller from outside."""

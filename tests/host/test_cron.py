@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.command import APPS
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.receivers import Receiver
 
 from .conftest import CANARY, Host
@@ -50,7 +50,7 @@ class Minute:
 
 @pytest.fixture(scope="module")
 def minute(machine: Machine) -> Iterator[Minute]:
-    with StandIn((*APPS, *CRON_APPS), ping=0.5) as server, Receiver() as receiver:
+    with FakeDify((*APPS, *CRON_APPS), ping=0.5) as server, Receiver() as receiver:
         host = Host(machine, server)
         machine.write(
             "/usr/sbin/sendmail",

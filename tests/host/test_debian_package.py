@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from tests.support.command import APPS, KEY
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 from ..conftest import ROOT as REPOSITORY
 from .conftest import ROOT, booted
@@ -69,7 +69,7 @@ def python3(machine: Machine, version: str) -> str:
     return f"/srv/python3_{version}.deb"
 
 
-def configure(machine: Machine, server: StandIn) -> None:
+def configure(machine: Machine, server: FakeDify) -> None:
     machine.write(
         "/etc/dify-job/config.toml",
         f'[jobs.daily]\nbase_url = "{server.base_url}"\nevery = "1h"\n'
@@ -80,7 +80,7 @@ def configure(machine: Machine, server: StandIn) -> None:
 
 def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine) -> None:
     before = all_files(fresh)
-    with StandIn(APPS) as server:
+    with FakeDify(APPS) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
         assert fresh.run("dify-job", "--version").stdout.startswith("dify-job ")
         assert (fresh.root / "etc/dify-job").stat().st_mode & 0o777 == 0o755
@@ -120,7 +120,7 @@ def test_package_installs_upgrades_without_a_run_and_purges_clean(fresh: Machine
 
 
 def test_upgrade_does_not_end_or_start_a_run(fresh: Machine) -> None:
-    with StandIn([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
+    with FakeDify([App(KEY, nodes=(Node("Start"), Node("Think", 10.0), Node("End")))]) as server:
         fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
         configure(fresh, server)
         fresh.run("dify-job", "install")

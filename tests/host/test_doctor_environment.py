@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.accepting import Accepting, read_request
 from tests.support.fake_dify.apps import App
 from tests.support.fixes import command_in
+from tests.support.socket_server import SocketServer, read_request
 
 from .conftest import Host
 from .test_doctor import SERVICE, TIMER, WITHOUT_SYSTEMD, DoctorCase, _reset_host, archive, case, cron_case  # noqa: F401 - fixtures
 from .test_user_units import Login, alice  # noqa: F401 - a fixture
 
 
-class Proxy(Accepting):
+class Proxy(SocketServer):
     """An HTTP proxy: forwards plain http requests, which name the whole URL."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.ran import Ran
+from tests.support.command_result import CommandResult
 
 from .conftest import CANARY, PYTHON, Host
 from .test_doctor import DoctorCase
@@ -34,10 +34,10 @@ def _port_8000() -> Iterator[None]:
 
 
 @pytest.fixture
-def http(host: Host) -> Iterator[Callable[..., Ran]]:
+def http(host: Host) -> Iterator[Callable[..., CommandResult]]:
     """Install the job with its HTTP interface like alice with sudo; assert a clean uninstall afterwards."""
 
-    def install(*flags: str, **settings: Any) -> Ran:
+    def install(*flags: str, **settings: Any) -> CommandResult:
         host.job('every = "1h"', **settings)
         uid = host.run("id", "-u", "alice").stdout.strip()
         installed = host("install", "--http", *flags, env={"SUDO_UID": uid, "SUDO_USER": "alice"})
@@ -71,7 +71,7 @@ def status_of(host: Host, *flags: str, user: str = "alice") -> int:
     return int(host.run(*argv, user=user, check=False).stdout or 0)
 
 
-def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., Ran]) -> None:
+def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., CommandResult]) -> None:
     output = http().stdout
     assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in output
     assert host.server.runs == []
@@ -108,7 +108,7 @@ def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..
     wait_until_idle(host)
 
 
-def test_quick_successive_calls_each_start_a_run(host: Host, http: Callable[..., Ran]) -> None:
+def test_quick_successive_calls_each_start_a_run(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
     calls = " && ".join([CALL] * 7)
     assert host.run("sh", "-c", calls, user="alice").stdout.count('"success": true') == 7
@@ -116,7 +116,7 @@ def test_quick_successive_calls_each_start_a_run(host: Host, http: Callable[...,
 
 
 def test_doctor_and_status_report_the_http_interface_with_working_fixes(
-    host: Host, http: Callable[..., Ran]
+    host: Host, http: Callable[..., CommandResult]
 ) -> None:
     token, socket = "/etc/dify-job/http.token", "/etc/systemd/system/dify-job-http.socket"
     host.machine.write(token, TOKEN, 0o600)
@@ -148,7 +148,9 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     wait_until_idle(host)
 
 
-def test_failed_run_is_reported_and_the_handler_succeeds(host: Host, http: Callable[..., Ran]) -> None:
+def test_failed_run_is_reported_and_the_handler_succeeds(
+    host: Host, http: Callable[..., CommandResult]
+) -> None:
     http(key="app-fails")
     called = shell(host, CALL)
     assert called["success"] is False
@@ -157,7 +159,7 @@ def test_failed_run_is_reported_and_the_handler_succeeds(host: Host, http: Calla
     host.run("systemctl", "reset-failed", "dify-job-daily.service")
 
 
-def test_second_of_two_simultaneous_calls_is_busy(host: Host, http: Callable[..., Ran]) -> None:
+def test_second_of_two_simultaneous_calls_is_busy(host: Host, http: Callable[..., CommandResult]) -> None:
     http(key="app-two-seconds")
     statuses: list[int] = []
     threads = [
@@ -182,7 +184,7 @@ def test_call_ignores_max_late(host: Host) -> None:
     assert len(host.server.runs) == 1
 
 
-def test_other_users_are_refused(host: Host, http: Callable[..., Ran]) -> None:
+def test_other_users_are_refused(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
     url = "http://localhost:8000/api/dify/call"
     assert status_of(host, url, user="mallory") == 403
@@ -202,7 +204,9 @@ def test_other_users_are_refused(host: Host, http: Callable[..., Ran]) -> None:
     assert any("403" in str(entry["MESSAGE"]) and entry.get("PRIORITY") == "4" for entry in entries)
 
 
-def test_slow_request_is_cut_off_and_does_not_block_others(host: Host, http: Callable[..., Ran]) -> None:
+def test_slow_request_is_cut_off_and_does_not_block_others(
+    host: Host, http: Callable[..., CommandResult]
+) -> None:
     http()
     drips = []
     for _ in range(15):
@@ -219,7 +223,7 @@ def test_slow_request_is_cut_off_and_does_not_block_others(host: Host, http: Cal
     assert host.server.received == []
 
 
-def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]) -> None:
+def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., CommandResult]) -> None:
     host.job('every = "1h"')
     refused = host("install", "--http", "--http-listen", "0.0.0.0:8000", check=False)
     assert refused.code == 78
@@ -247,7 +251,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Ran]
     assert TOKEN not in host.run("journalctl", "--no-pager").stdout
 
 
-def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable[..., Ran]) -> None:
+def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
     docs = host.run("curl", "-s", "http://localhost:8000/docs", user="alice").stdout
     assert "POST /api/dify/call" in docs
@@ -259,7 +263,7 @@ def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable
     assert "daily" not in refused
 
 
-def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..., Ran]) -> None:
+def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
     assert "another interpreter" not in host("install").stdout
     unit = "/etc/systemd/system/dify-job.http.service"
@@ -273,7 +277,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
 
 
 def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
-    host: Host, http: Callable[..., Ran]
+    host: Host, http: Callable[..., CommandResult]
 ) -> None:
     host.job('every = "1h"')
     host("install")
@@ -292,7 +296,9 @@ def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     assert "unchanged on 127.0.0.1" in http().stdout
 
 
-def test_unauthorized_connections_do_not_block_authorized_ones(host: Host, http: Callable[..., Ran]) -> None:
+def test_unauthorized_connections_do_not_block_authorized_ones(
+    host: Host, http: Callable[..., CommandResult]
+) -> None:
     http()
     code = (
         "import socket, time\n"
@@ -329,7 +335,7 @@ def test_encrypted_key_serves_all_calls(host: Host) -> None:
     host.run("rm", "/etc/credstore.encrypted/dify-job.daily.api_key")
 
 
-def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., Ran]) -> None:
+def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., CommandResult]) -> None:
     host.machine.write("/etc/dify-job/http.token", TOKEN + "\n", 0o600)
     http("--http-token-file", "/etc/dify-job/http.token")
     host.run("rm", "/etc/dify-job/http.token")
@@ -339,7 +345,7 @@ def test_missing_token_file_refuses_everyone(host: Host, http: Callable[..., Ran
     assert host.server.received == []
 
 
-def test_handler_is_sandboxed(host: Host, http: Callable[..., Ran]) -> None:
+def test_handler_is_sandboxed(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
     output = host.run(
         "systemd-analyze", "security", "--no-pager", "dify-job.http.service", check=False

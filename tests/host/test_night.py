@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from dify_job.report.text import columns_of
 from tests.support.command import KEY
 from tests.support.fake_dify.apps import App, Node
-from tests.support.past import JOBS, hourly
+from tests.support.histories import JOBS, hourly
 
 from .conftest import Host
 

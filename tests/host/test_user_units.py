@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.ran import Ran
+from tests.support.command_result import CommandResult
 from tests.support.receivers import Receiver
 
 from .conftest import CANARY, Host
@@ -23,11 +23,11 @@ class Login:
     name: str
     uid: int
 
-    def __call__(self, *args: str, check: bool = True, **env: str) -> Ran:
+    def __call__(self, *args: str, check: bool = True, **env: str) -> CommandResult:
         argv = ("env", "-C", f"/home/{self.name}", "/opt/dify-job/bin/dify-job", *args)
         return self.host.run(*argv, user=self.name, env=env, check=check)
 
-    def run(self, *argv: str, check: bool = True) -> Ran:
+    def run(self, *argv: str, check: bool = True) -> CommandResult:
         bus = {"XDG_RUNTIME_DIR": f"/run/user/{self.uid}"}
         return self.host.run(*argv, user=self.name, env=bus, check=check)
 

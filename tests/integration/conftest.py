@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.support.accepting import Saying, Says
 from tests.support.command import APPS, KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.home import Home
+from tests.support.socket_server import FixedResponseServer, RespondWith
 
 if TYPE_CHECKING:
-    from tests.support.forked import Forks
+    from tests.support.fork_server import Forks
 
 
 @pytest.fixture
@@ -34,19 +34,19 @@ def cron_home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn(APPS, ping=0.5) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify(APPS, ping=0.5) as made:
         yield made
 
 
 @pytest.fixture
-def old_server() -> Iterator[StandIn]:
-    with StandIn(APPS, version="1.11.2", ping=0.5) as made:
+def old_server() -> Iterator[FakeDify]:
+    with FakeDify(APPS, version="1.11.2", ping=0.5) as made:
         yield made
 
 
 @pytest.fixture
-def environ(server: StandIn) -> dict[str, str]:
+def environ(server: FakeDify) -> dict[str, str]:
     return {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
 
 
@@ -65,14 +65,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator["Forks"]:
-    from tests.support.forked import Forks  # noqa: PLC0415 - which imports all that a run does
+    from tests.support.fork_server import Forks  # noqa: PLC0415 - which imports all that a run does
 
     with Forks() as made:
         yield made
 
 
 @pytest.fixture
-def saying() -> Iterator[Says]:
+def respond_with() -> Iterator[RespondWith]:
     """Makes servers that give one answer each."""
     with contextlib.ExitStack() as servers:
-        yield lambda *args, **settings: servers.enter_context(Saying(*args, **settings))
+        yield lambda *args, **settings: servers.enter_context(FixedResponseServer(*args, **settings))

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.support.accepting import Accepting, read_request
+from tests.support.socket_server import SocketServer, read_request
 
 
 class Fault(StrEnum):
@@ -44,7 +44,7 @@ class Cut:
     whole_events: bool = False
 
 
-class CuttingProxy(Accepting):
+class CuttingProxy(SocketServer):
     """Cuts the first request that starts a run, on any connection.
 
     A slow client can search for its run before the request that starts it has a connection, so this need not

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Command
-from tests.support.fake_dify.server import StandIn
-from tests.support.scripted import STARTED, Say, Scripted, answer, finished, stream
+from tests.support.fake_dify.server import FakeDify
+from tests.support.scripted_server import STARTED, RawResponse, ScriptedServer, answer, finished, stream
 
 DEEP = "[" * 5000 + "]" * 5000
 LONG = "9" * 5000
 
 
-def replace_in_reply(reply: Say, old: str, new: str) -> Say:
+def replace_in_reply(reply: RawResponse, old: str, new: str) -> RawResponse:
     parts = tuple((pause, raw.replace(old.encode(), new.encode())) for pause, raw in reply.parts)
-    return Say(parts, reply.then)
+    return RawResponse(parts, reply.then)
 
 
 @pytest.mark.parametrize("value", [DEEP, LONG, '{"a":' * 3000 + "1" + "}" * 3000])
 @pytest.mark.parametrize("way", ["text", "file", "stdin", "environment"])
 def test_inputs_beyond_the_limits_are_rejected(
-    dify_job: Command, server: StandIn, environ: dict[str, str], value: str, way: str
+    dify_job: Command, server: FakeDify, environ: dict[str, str], value: str, way: str
 ) -> None:
     text = f'{{"topic": {value}}}'
     file = dify_job.home / "inputs.json"
@@ -52,7 +52,7 @@ def test_inputs_beyond_the_limits_are_rejected(
         "a = " + "{b = " * 400 + "1" + "}" * 400,
     ],
 )
-def test_config_beyond_the_limits_is_rejected(dify_job: Command, server: StandIn, line: str) -> None:
+def test_config_beyond_the_limits_is_rejected(dify_job: Command, server: FakeDify, line: str) -> None:
     config = dify_job.home / "config.toml"
     config.write_text(
         f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\n[jobs.daily.inputs]\n{line}\n'
@@ -73,7 +73,7 @@ def test_outputs_of_any_depth_are_printed_completely(dify_job: Command, value: s
     if mode == "blocking":
         raw = say.parts[0][1].replace(b'"VALUE"', value.encode()).partition(b"\r\n\r\n")[2]
         say = answer(200, raw, {"Content-Type": "application/json"})
-    with Scripted(post=replace_in_reply(say, '"VALUE"', value)) as server:
+    with ScriptedServer(post=replace_in_reply(say, '"VALUE"', value)) as server:
         config = dify_job.home / "config.toml"
         config.write_text(
             f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nmode = "{mode}"\n'
@@ -89,7 +89,7 @@ def test_outputs_of_any_depth_are_printed_completely(dify_job: Command, value: s
 
 
 def test_run_without_threads_sends_nothing(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     (dify_job.home / "sitecustomize.py").write_text(
         "import threading\n"
@@ -111,7 +111,7 @@ def test_response_larger_than_memory_is_unknown(dify_job: Command, mode: str) ->
         "from dify_job.cli import run\nfrom dify_job.run.run_spec import RunLimits\n"
         "run._LIMITS = RunLimits(stop_confirmation=0.5, first_ids=0.5)\n"
     )
-    with Scripted(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
+    with ScriptedServer(post=say, detail=answer(200, {"id": "x", "status": "running"})) as server:
         done = dify_job(
             *("run", "--mode", mode, "--timeout", "3s"),
             env={
@@ -136,7 +136,7 @@ _NO_FILE = (
 
 @pytest.mark.parametrize("where", ["dify_job.run.engine Engine", "dify_job.config.loader find_config"])
 def test_run_without_file_descriptors_starts_nothing(
-    dify_job: Command, server: StandIn, environ: dict[str, str], where: str
+    dify_job: Command, server: FakeDify, environ: dict[str, str], where: str
 ) -> None:
     module, name = where.split()
     (dify_job.home / "sitecustomize.py").write_text(_NO_FILE.format(module=module, name=name))

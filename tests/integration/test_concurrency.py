@@ -17,12 +17,12 @@ from dify_job.state.store import InFlight, JobState, LockHeldError
 from tests.support.campaign import Campaign
 from tests.support.command import Command, catches
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 
 def test_second_run_of_a_job_is_busy_or_skipped(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-slow"}
     first = dify_job.start("run", env=env)
@@ -41,7 +41,7 @@ def test_second_run_of_a_job_is_busy_or_skipped(
     assert one.finished_at <= other.created_at
 
 
-def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, server: StandIn) -> None:
+def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, server: FakeDify) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\noverlap = "wait"\n'
@@ -59,7 +59,7 @@ def test_waiting_run_sees_the_success_of_the_run_before_it(dify_job: Command, se
     assert since[1].startswith("20"), "the first run succeeded while the second waited"
 
 
-def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: StandIn) -> None:
+def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: FakeDify) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
     env = {
@@ -80,7 +80,7 @@ def test_state_of_a_run_in_progress_is_not_purged(dify_job: Command, server: Sta
 
 
 def test_next_run_records_the_end_of_a_killed_run_in_the_history(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-slow"}
     first = dify_job.start("run", env=env)
@@ -141,7 +141,7 @@ def test_each_race_for_the_lock_has_one_winner(tmp_path: Path, campaign: Campaig
 
 
 def test_simultaneous_commands_run_one_at_a_time(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     env = environ | {"DIFY_API_KEY": "app-slow"}
     running = [dify_job.start("run", env=env) for _ in range(12)]
@@ -152,7 +152,7 @@ def test_simultaneous_commands_run_one_at_a_time(
     assert len(server.runs) == 1
 
 
-def kill_and_run_again(home: Path, server: StandIn, key: str, moment: float, *, under_way: bool) -> None:
+def kill_and_run_again(home: Path, server: FakeDify, key: str, moment: float, *, under_way: bool) -> None:
     """Kill a run, and assert that the next one settles it and starts no replacement.
 
     A run killed before its request was sent is waited for like one in Dify's queue.
@@ -199,7 +199,7 @@ def test_sigkill_at_random_moments_loses_no_run_and_repeats_none(
     draw = random.Random(version)
     kills = 25 if campaign.whole else 4
     apps = [App(f"app-{number}", nodes=(Node("Think", 0.4),)) for number in range(kills)]
-    with StandIn(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
+    with FakeDify(apps, version=version) as server, ThreadPoolExecutor(6) as pool:
         futures = []
         for number, app in enumerate(apps):
             under_way = number % 2 == 0  # the time until then depends on the machine
@@ -212,7 +212,7 @@ def test_sigkill_at_random_moments_loses_no_run_and_repeats_none(
             assert len(server.runs) > kills + kills // 4, "too few runs were killed in progress"
 
 
-def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: StandIn) -> None:
+def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: FakeDify) -> None:
     """Of twenty processes that get two signals each, none hangs and none claims success."""
     env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
 
@@ -240,7 +240,7 @@ def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: St
 
 @pytest.mark.parametrize("entered", [False, True])
 def test_process_killed_while_it_stores_the_result_loses_no_entry_and_repeats_none(
-    dify_job: Command, server: StandIn, environ: dict[str, str], entered: bool
+    dify_job: Command, server: FakeDify, environ: dict[str, str], entered: bool
 ) -> None:
     """The in-flight record is removed last: after a kill it exists, with or without the history entry."""
     assert dify_job("run", env=environ).code == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accepting import Says
 from tests.support.command import KEY, Command
+from tests.support.socket_server import RespondWith
 
 from .test_transport import HEAD, event
 
@@ -72,7 +72,9 @@ def test_large_response_takes_at_most_3_5_times_its_size_in_memory(
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_event_is_logged_before_the_next_one_arrives(dify_job: Command, saying: Says, chunked: bool) -> None:
+def test_event_is_logged_before_the_next_one_arrives(
+    dify_job: Command, respond_with: RespondWith, chunked: bool
+) -> None:
     """The server sends the next event only after the log has the last one; buffered output would deadlock."""
     logged = threading.Semaphore(0)
 
@@ -92,7 +94,7 @@ def test_event_is_logged_before_the_next_one_arrives(dify_job: Command, saying: 
         "--log-format",
         "json",
         "-v",
-        env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": saying(answer).base_url},
+        env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": respond_with(answer).base_url},
     )
     assert process.stderr is not None
     seen = []

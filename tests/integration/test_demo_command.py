@@ -27,6 +27,6 @@ def test_demo_server_serves_init_and_run(dify_job: Command, end: signal.Signals)
 
 
 def test_used_port_is_reported(dify_job: Command, server: object) -> None:
-    port = re.search(r":(\d+)/", server.base_url)[1]  # type: ignore[attr-defined, index] # a StandIn
+    port = re.search(r":(\d+)/", server.base_url)[1]  # type: ignore[attr-defined, index] # a FakeDify
     ran = dify_job("demo", "--serve", port)
     assert (ran.code, "Address already in use" in ran.stderr) == (73, True)

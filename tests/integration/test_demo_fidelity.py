@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.recordings import KEY, VERSIONS, Recording, load
 
 TEXT = {"text-input": {"variable": "text", "required": True, "max_length": 48}}
@@ -27,19 +27,19 @@ APPS = (
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def server(request: pytest.FixtureRequest) -> Iterator[StandIn]:
-    with StandIn(APPS, version=request.param, ping=0.2) as made:
+def server(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
+    with FakeDify(APPS, version=request.param, ping=0.2) as made:
         yield made
 
 
-def call(server: StandIn, method: str, path: str, key: str = KEY, **settings: object) -> requests.Response:
+def call(server: FakeDify, method: str, path: str, key: str = KEY, **settings: object) -> requests.Response:
     root = server.base_url.removesuffix("/v1")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return requests.request(method, root + path, headers=headers, timeout=10, **settings)  # type: ignore[arg-type]
 
 
 def run(
-    server: StandIn, key: str = KEY, mode: str = "blocking", user: str = "u", **inputs: object
+    server: FakeDify, key: str = KEY, mode: str = "blocking", user: str = "u", **inputs: object
 ) -> requests.Response:
     body = {"inputs": inputs or {"text": "hi"}, "response_mode": mode, "user": user}
     return call(server, "POST", "/v1/workflows/run", key, json=body, stream=mode == "streaming")
@@ -85,7 +85,7 @@ SAME_ANSWER = [
 ]  # fmt: skip
 
 
-def recorded(server: StandIn, name: str) -> Recording:
+def recorded(server: FakeDify, name: str) -> Recording:
     try:
         return load(server.version, name)
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def recorded(server: StandIn, name: str) -> Recording:
     ("name", "method", "path", "key", "settings"), SAME_ANSWER, ids=[row[0] for row in SAME_ANSWER]
 )
 def test_response_equals_the_recording(
-    server: StandIn, name: str, method: str, path: str, key: str, settings: dict[str, object]
+    server: FakeDify, name: str, method: str, path: str, key: str, settings: dict[str, object]
 ) -> None:
     recording = recorded(server, name)
     answer = call(server, method, path, key, **settings)
@@ -112,7 +112,7 @@ def test_response_equals_the_recording(
         }
 
 
-def test_run_streaming_fail_has_the_recorded_events(server: StandIn) -> None:
+def test_run_streaming_fail_has_the_recorded_events(server: FakeDify) -> None:
     def summary(raw: list[dict[str, object]]) -> list[object]:
         return [(event["event"], event["data"].get("status"), event["data"].get("error")) for event in raw]  # type: ignore[attr-defined]
 
@@ -123,7 +123,7 @@ def test_run_streaming_fail_has_the_recorded_events(server: StandIn) -> None:
     assert set(recording[-1]["data"]) - {"created_by"} <= set(mine[-1]["data"])  # type: ignore[call-overload]
 
 
-def test_run_blocking_fail_is_http_200_with_the_recorded_fields(server: StandIn) -> None:
+def test_run_blocking_fail_is_http_200_with_the_recorded_fields(server: FakeDify) -> None:
     data = json.loads(recorded(server, "run-blocking-fail").bytes)
     answer = run(server, "app-fail")
     assert answer.status_code == 200
@@ -134,14 +134,14 @@ def test_run_blocking_fail_is_http_200_with_the_recorded_fields(server: StandIn)
     )
 
 
-def test_ping_streaming_45s_pings_have_no_data_line(server: StandIn) -> None:
+def test_ping_streaming_45s_pings_have_no_data_line(server: FakeDify) -> None:
     with run(server, "app-slow", "streaming") as answer:
         raw = b"".join(answer.iter_content(None))
     assert b"event: ping\n\n" in raw
     assert raw.startswith(b"event: ping\n\n") == (server.version >= "1.14")
 
 
-def test_drop_streaming_at_first_event_run_continues(server: StandIn) -> None:
+def test_drop_streaming_at_first_event_run_continues(server: FakeDify) -> None:
     with run(server, "app-slow", "streaming", user="leaves") as answer:
         next(answer.iter_lines())
     run_id = server.runs[-1].run_id
@@ -156,7 +156,7 @@ def test_drop_streaming_at_first_event_run_continues(server: StandIn) -> None:
     assert [row["workflow_run"]["id"] for row in rows["data"]] == [run_id]
 
 
-def test_stop_streaming_stream_and_its_record(server: StandIn) -> None:
+def test_stop_streaming_stream_and_its_record(server: FakeDify) -> None:
     with run(server, "app-slow", "streaming") as answer:
         lines = answer.iter_lines()
         first = next(json.loads(line[5:]) for line in lines if line.startswith(b"data:"))
@@ -183,7 +183,7 @@ def test_stop_streaming_stream_and_its_record(server: StandIn) -> None:
     assert data["status"] == ("stopped" if server.version >= "1.14" else "running")
 
 
-def test_outputs_of_run_detail_are_text_until_1_12_and_an_object_since_1_13(server: StandIn) -> None:
+def test_outputs_of_run_detail_are_text_until_1_12_and_an_object_since_1_13(server: FakeDify) -> None:
     run_id = run(server, text="hi").json()["workflow_run_id"]
     data = call(server, "GET", f"/v1/workflows/run/{run_id}").json()
     recording = json.loads(recorded(server, "detail-after-echo").bytes)
@@ -192,8 +192,8 @@ def test_outputs_of_run_detail_are_text_until_1_12_and_an_object_since_1_13(serv
     assert set(data) == set(recording)
 
 
-def test_rate_limit_second_run_blocking_is_a_400_identified_by_its_message(server: StandIn) -> None:
-    if server.engine.refuses_by_run:
+def test_rate_limit_second_run_blocking_is_a_400_identified_by_its_message(server: FakeDify) -> None:
+    if server.engine.rejects_by_run:
         second = run(server, "app-limited", "streaming")
     else:
         with run(server, "app-limited", "streaming"):
@@ -203,7 +203,7 @@ def test_rate_limit_second_run_blocking_is_a_400_identified_by_its_message(serve
     assert second.json()["message"][:60] == words[:60]
 
 
-def test_human_input_has_events_since_1_13(server: StandIn) -> None:
+def test_human_input_has_events_since_1_13(server: FakeDify) -> None:
     if server.version >= "1.14":
         assert events(run(server, "app-human", "streaming"))[-1]["event"] == "workflow_paused"
         assert run(server, "app-human").json()["data"]["status"] == "paused"
@@ -217,7 +217,7 @@ def test_human_input_has_events_since_1_13(server: StandIn) -> None:
     assert call(server, "GET", f"/v1/workflows/run/{run_id}", "app-human").json()["status"] == "paused"
 
 
-def test_events_after_finish_is_one_event_and_unknown_before_1_14(server: StandIn) -> None:
+def test_events_after_finish_is_one_event_and_unknown_before_1_14(server: FakeDify) -> None:
     run_id = run(server, user="mine", text="x").json()["workflow_run_id"]
     answer = call(server, "GET", f"/v1/workflow/{run_id}/events?user=mine", stream=True)
     if server.version < "1.14":
@@ -236,7 +236,9 @@ def test_events_after_finish_is_one_event_and_unknown_before_1_14(server: StandI
         ("error-upload-too-large-txt", {"file": ("a.txt", b"x" * (15 * 1024 * 1024 + 1), "text/plain")}, 413),
     ],
 )
-def test_upload_response_equals_the_recording(server: StandIn, name: str, files: object, status: int) -> None:
+def test_upload_response_equals_the_recording(
+    server: FakeDify, name: str, files: object, status: int
+) -> None:
     answer = call(server, "POST", "/v1/files/upload", files=files)
     assert answer.status_code == status
     if status == 201:
@@ -249,11 +251,11 @@ def test_upload_response_equals_the_recording(server: StandIn, name: str, files:
         assert answer.json()["code"] == json.loads(load("1.11.2", name).bytes)["code"]
 
 
-def test_server_listens_on_loopback_only(server: StandIn) -> None:
+def test_server_listens_on_loopback_only(server: FakeDify) -> None:
     assert server.base_url.startswith("http://127.0.0.1:")
 
 
-def test_upload_belongs_to_its_user_and_app_since_1_15(server: StandIn) -> None:
+def test_upload_belongs_to_its_user_and_app_since_1_15(server: FakeDify) -> None:
     def upload(user: str, key: str) -> str:
         files = {"file": ("a.txt", b"x", "text/plain")}
         answer = call(server, "POST", "/v1/files/upload", key, files=files, data={"user": user})
@@ -266,15 +268,15 @@ def test_upload_belongs_to_its_user_and_app_since_1_15(server: StandIn) -> None:
     server.apps["app-document"] = App(
         "app-document", form=({"file": {"variable": "doc", "allowed_file_types": ["document"]}},)
     )
-    refused = 400 if server.engine.refuses_by_run else 200
+    refused = 400 if server.engine.rejects_by_run else 200
     assert code(upload("u", "app-document")) == 200
     assert code(upload("another", "app-document")) == refused
     assert code(upload("u", KEY)) == refused
 
 
 @pytest.mark.parametrize("server", ["1.16.1"], indirect=True)
-def test_list_for_a_number_fails_a_run_that_does_not_exist(server: StandIn) -> None:
-    assert server.engine.refuses_by_run  # older servers reject with an HTTP status
+def test_list_for_a_number_fails_a_run_that_does_not_exist(server: FakeDify) -> None:
+    assert server.engine.rejects_by_run  # older servers reject with an HTTP status
     server.apps["app-number"] = App("app-number", form=({"number": {"variable": "n"}},))
     with run(server, "app-number", "streaming", n=[1]) as answer:
         sent_events = events(answer)

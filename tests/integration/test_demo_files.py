@@ -9,7 +9,7 @@ import requests
 
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.files import Upload
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.recordings import KEY, Recording, load, names
 
 SERVERS = ("1.11.2", "1.12.1")
@@ -31,8 +31,8 @@ def name_of(recording: Recording) -> str:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, StandIn]]:
-    made = {version: StandIn([], version=version) for version in SERVERS}
+def servers() -> Iterator[dict[str, FakeDify]]:
+    made = {version: FakeDify([], version=version) for version in SERVERS}
     for version, server in made.items():
         for name, key in APPS.items():
             form = json.loads(load(version, f"parameters-{name}").bytes)["user_input_form"]
@@ -55,7 +55,7 @@ def test_enough_recordings_are_comparable() -> None:
 
 @pytest.mark.parametrize("recording", RUNS, ids=name_of)
 def test_response_to_a_run_with_files_equals_the_recording(
-    servers: dict[str, StandIn], recording: Recording
+    servers: dict[str, FakeDify], recording: Recording
 ) -> None:
     server = servers[recording.version]
     for upload_id in ids_in(recording.request["inputs"]):
@@ -69,7 +69,7 @@ def test_response_to_a_run_with_files_equals_the_recording(
 
 @pytest.mark.parametrize("recording", UPLOADS, ids=name_of)
 def test_response_to_an_upload_equals_the_recording(
-    servers: dict[str, StandIn], recording: Recording
+    servers: dict[str, FakeDify], recording: Recording
 ) -> None:
     server = servers[recording.version]
     server.uploads.blocked = ("exe",) if "blocked" in recording.name else ()
@@ -82,7 +82,7 @@ def test_response_to_an_upload_equals_the_recording(
     assert answer == recorded(recording)
 
 
-def send(server: StandIn, key: str, path: str, **settings: Any) -> tuple[Any, ...]:
+def send(server: FakeDify, key: str, path: str, **settings: Any) -> tuple[Any, ...]:
     headers = {"Authorization": f"Bearer {key}"} | settings.pop("headers", {})
     response = requests.post(server.base_url + path, headers=headers, timeout=20, **settings)
     return outcome(response.status_code, response.json())

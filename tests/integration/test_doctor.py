@@ -26,10 +26,10 @@ from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemctl import Manager
 from tests.support.command import APPS, KEY, Command, tls
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.fixes import command_in
 from tests.support.patience import wait_until
-from tests.support.scripted import Say, Scripted, answer
+from tests.support.scripted_server import RawResponse, ScriptedServer, answer
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "Topic", "required": True, "max_length": 8}},
@@ -48,7 +48,7 @@ class DoctorCase:
     """A job and its server."""
 
     command: Command
-    server: StandIn
+    server: FakeDify
 
     @property
     def config(self) -> Path:
@@ -86,7 +86,7 @@ def case(dify_job: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[DoctorC
     monkeypatch.setenv("HOME", str(dify_job.home))
     monkeypatch.setenv("STATE_DIRECTORY", str(dify_job.home / "state"))
     monkeypatch.chdir(dify_job.home)
-    with StandIn((*APPS, App(FORM_KEY, "Daily report", form=FORM))) as server:
+    with FakeDify((*APPS, App(FORM_KEY, "Daily report", form=FORM))) as server:
         made = DoctorCase(dify_job, server)
         made.set_key(FORM_KEY)
         made.write()
@@ -258,7 +258,7 @@ def test_unreachable_server(case: DoctorCase) -> None:
     ],
 )
 def test_response_of_another_server(case: DoctorCase, status: int, body: object, message: str) -> None:
-    with Scripted(other=answer(status, body)) as other:
+    with ScriptedServer(other=answer(status, body)) as other:
         assert_found_and_fixed(
             case,
             "server",
@@ -276,7 +276,7 @@ def test_untrusted_or_expiring_certificate(
     case: DoctorCase,
     certificate: tuple[Path, Path],
 ) -> None:
-    with tls(StandIn([App(FORM_KEY, form=FORM)]), certificate) as server:
+    with tls(FakeDify([App(FORM_KEY, form=FORM)]), certificate) as server:
         url = server.base_url.replace("http://127.0.0.1", "https://localhost")
         plain = case.config.read_text().replace(case.server.base_url, url)
         case.config.write_text(plain)
@@ -328,7 +328,7 @@ def test_clock_different_from_the_server(case: DoctorCase) -> None:
     past = {"Date": "Tue, 24 Nov 2020 10:00:00 GMT"}
     info = answer(200, {"name": "x", "mode": "workflow"}, past, version="1.14.2")
     form = answer(200, {"user_input_form": []}, past, version="1.14.2")
-    with Scripted(other=[info, form]) as other:
+    with ScriptedServer(other=[info, form]) as other:
         case.config.write_text(case.config.read_text().replace(case.server.base_url, other.base_url))
         level, message, _ = case.doctor()["clock"]
     assert level == "warn"
@@ -584,7 +584,7 @@ def test_several_jobs_are_summarised_by_their_faults(case: DoctorCase) -> None:
 
 
 def test_silent_server_delays_doctor_for_one_limit(case: DoctorCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Scripted(other=Say((), "hold")) as silent:
+    with ScriptedServer(other=RawResponse((), "hold")) as silent:
         case.config.write_text(case.config.read_text().replace(case.server.base_url, silent.base_url))
         monkeypatch.setattr("dify_job.checks.server.CALL_LIMIT", 1.0)
         level, message, _ = case.doctor()["server"]

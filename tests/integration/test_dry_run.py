@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 FORM: tuple[dict[str, Any], ...] = (
     {"text-input": {"variable": "topic", "required": True, "max_length": 48}},
@@ -15,14 +15,14 @@ FORM: tuple[dict[str, Any], ...] = (
 )
 
 
-def configure(dify_job: Command, server: StandIn, lines: str = "") -> tuple[str, ...]:
+def configure(dify_job: Command, server: FakeDify, lines: str = "") -> tuple[str, ...]:
     server.apps[KEY] = App(KEY, form=FORM)
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{lines}\n')
     return ("run", "daily", "--config", str(config), "--dry-run")
 
 
-def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: StandIn) -> None:
+def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: FakeDify) -> None:
     words = configure(
         dify_job, server, 'inputs = { topic = "{{ job }}" }\noutput = { file = "/x/{{ job }}.json" }'
     )
@@ -48,7 +48,7 @@ def test_inputs_are_shown_as_they_would_be_sent(dify_job: Command, server: Stand
     ],
 )
 def test_invalid_inputs_are_rejected(
-    dify_job: Command, server: StandIn, args: tuple[str, ...], words: str
+    dify_job: Command, server: FakeDify, args: tuple[str, ...], words: str
 ) -> None:
     done = dify_job(*configure(dify_job, server), *args, env={"K": KEY})
     assert done.code == 65
@@ -56,7 +56,7 @@ def test_invalid_inputs_are_rejected(
     assert not server.runs
 
 
-def test_wrong_key_has_its_own_code_and_the_key_is_not_shown(dify_job: Command, server: StandIn) -> None:
+def test_wrong_key_has_its_own_code_and_the_key_is_not_shown(dify_job: Command, server: FakeDify) -> None:
     done = dify_job(*configure(dify_job, server), env={"K": "app-wrong-key"})
     assert done.code == 77
     assert "app-wrong-key" not in done.stdout + done.stderr
@@ -67,7 +67,7 @@ def without_dry_run(arguments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def test_misspelt_input_of_a_run_is_rejected_once_the_form_is_cached(
-    dify_job: Command, server: StandIn
+    dify_job: Command, server: FakeDify
 ) -> None:
     words = configure(dify_job, server)
     run = (*without_dry_run(words), "-i", "topic=x", "-i", "TPOIC=x")
@@ -80,7 +80,7 @@ def test_misspelt_input_of_a_run_is_rejected_once_the_form_is_cached(
     assert len(server.runs) == started
 
 
-def test_valid_inputs_with_an_old_form_need_no_request(dify_job: Command, server: StandIn) -> None:
+def test_valid_inputs_with_an_old_form_need_no_request(dify_job: Command, server: FakeDify) -> None:
     words = configure(dify_job, server)
     dify_job(*words, "-i", "topic=x", env={"K": KEY})
     [cache] = dify_job.home.rglob("form.json")
@@ -92,7 +92,7 @@ def test_valid_inputs_with_an_old_form_need_no_request(dify_job: Command, server
     assert {one.method for one in server.received} == {"POST"}
 
 
-def test_newly_published_form_replaces_the_cached_one(dify_job: Command, server: StandIn) -> None:
+def test_newly_published_form_replaces_the_cached_one(dify_job: Command, server: FakeDify) -> None:
     words = configure(dify_job, server)
     dify_job(*words, "-i", "topic=x", env={"K": KEY})
     server.apps[KEY] = App(KEY, form=({"text-input": {"variable": "subject", "required": False}},))

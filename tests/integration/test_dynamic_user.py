@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY
-from tests.support.fake_dify.server import StandIn
-from tests.support.places import make_reachable
+from tests.support.directories import make_reachable
+from tests.support.fake_dify.server import FakeDify
 from tests.support.receivers import Receiver
 
 UNNAMED_UID = 61_999  # of systemd's range for dynamic users
@@ -21,7 +21,7 @@ SETPRIV = [  # can read the interpreter of the tests in any directory
 
 
 @pytest.mark.parametrize("key", [KEY, "app-off"])
-def test_user_without_a_name_needs_no_home(server: StandIn, tmp_path: Path, key: str) -> None:
+def test_user_without_a_name_needs_no_home(server: FakeDify, tmp_path: Path, key: str) -> None:
     state, config = tmp_path / "state", tmp_path / "c.toml"
     state.mkdir()
     if os.geteuid() == 0:

@@ -2,7 +2,7 @@
 
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 SLOW = App("app-slow", nodes=(Node("Start"), Node("Think", 300.0), Node("End")))
@@ -10,7 +10,7 @@ QUICK = App("app-quick")
 
 
 def test_two_keys_are_two_jobs(dify_job: Command) -> None:
-    with StandIn((SLOW, QUICK)) as server:
+    with FakeDify((SLOW, QUICK)) as server:
         common = {"DIFY_BASE_URL": server.base_url, "STATE_DIRECTORY": ""}
         base = dify_job.home / "var"
         (dify_job.home / "sitecustomize.py").write_text(
@@ -34,7 +34,7 @@ def test_two_keys_are_two_jobs(dify_job: Command) -> None:
 
 
 def test_stop_finds_the_run_of_environment_variables(dify_job: Command) -> None:
-    with StandIn((SLOW,)) as server:
+    with FakeDify((SLOW,)) as server:
         env = {"DIFY_BASE_URL": server.base_url, "DIFY_API_KEY": "app-slow", "STATE_DIRECTORY": ""}
         (dify_job.home / "sitecustomize.py").write_text(
             "import pathlib, dify_job.state.places as s\n"

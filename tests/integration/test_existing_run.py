@@ -8,30 +8,30 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import APPS, HASTE, KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.command_result import CommandResult
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.ran import Ran
-from tests.support.scripted import Say, Scripted, answer
+from tests.support.scripted_server import RawResponse, ScriptedServer, answer
 
 USER = "dify-job-default-dify-job-daily-29384720"
 RUN_ID = "dify-job-daily-29384720"
 
 
 @pytest.fixture(params=["1.4.3", "1.8.1", "1.11.2", "1.14.2"])
-def any_server(request: pytest.FixtureRequest) -> Iterator[StandIn]:
-    with StandIn(APPS, version=request.param, ping=0.5) as made:
+def any_server(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
+    with FakeDify(APPS, version=request.param, ping=0.5) as made:
         yield made
 
 
-def posts(server: StandIn) -> int:
+def posts(server: FakeDify) -> int:
     return sum(one.method == "POST" and one.path.endswith("/workflows/run") for one in server.received)
 
 
-def env_of(server: StandIn, key: str = KEY, **more: str) -> dict[str, str]:
+def env_of(server: FakeDify, key: str = KEY, **more: str) -> dict[str, str]:
     return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID, **more}
 
 
-def test_run_id_is_started_once_and_then_only_reported(dify_job: Command, any_server: StandIn) -> None:
+def test_run_id_is_started_once_and_then_only_reported(dify_job: Command, any_server: FakeDify) -> None:
     first = dify_job("run", env=env_of(any_server))
     assert first.code == 0, first.stderr
     assert any_server.runs[0].user == USER
@@ -41,23 +41,23 @@ def test_run_id_is_started_once_and_then_only_reported(dify_job: Command, any_se
     assert posts(any_server) == 1
 
 
-def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_server: StandIn) -> None:
+def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_server: FakeDify) -> None:
     assert dify_job("run", "--run-id", "another", env=env_of(any_server)).code == 0
     assert dify_job("run", env=env_of(any_server)).code == 0
     assert len(any_server.runs) == 2
 
 
-def attach(dify_job: Command, server: StandIn, env: dict[str, str]) -> Ran:
+def attach(dify_job: Command, server: FakeDify, env: dict[str, str]) -> CommandResult:
     """Start a process after a killed one, and let the run end once the process asks for it."""
     seen = len(server.received)
     process = dify_job.start("run", env=env)
     wait_until(lambda: len(server.received) > seen)
     server.engine.released.set()
     out, err = process.communicate()
-    return Ran(process.wait(), out, err)
+    return CommandResult(process.wait(), out, err)
 
 
-def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: StandIn) -> None:
+def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: FakeDify) -> None:
     env = env_of(server, "app-slow")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
     wait_until(lambda: server.runs and server.runs[0].past)
@@ -71,7 +71,7 @@ def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: Stand
 
 
 def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
-    dify_job: Command, any_server: StandIn
+    dify_job: Command, any_server: FakeDify
 ) -> None:
     env = env_of(any_server, "app-slow")
     first = dify_job.start("run", env=env)
@@ -86,14 +86,14 @@ def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
     assert [json.loads(line)["outcome"] for line in lines] == ["succeeded"]
 
 
-def test_failed_run_is_reported_as_failed(dify_job: Command, server: StandIn) -> None:
+def test_failed_run_is_reported_as_failed(dify_job: Command, server: FakeDify) -> None:
     env = env_of(server, "app-fails")
     assert dify_job("run", env=env).code == 80
     assert dify_job("run", env=env).code == 80
     assert posts(server) == 1
 
 
-def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: StandIn) -> None:
+def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: FakeDify) -> None:
     env = env_of(server, "app-slow")
     first = dify_job.start("run", env=env | {"STATE_DIRECTORY": str(dify_job.home / "pod-1")})
     wait_until(lambda: server.runs and server.runs[0].past)
@@ -108,20 +108,20 @@ def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: St
     assert posts(server) == 1
 
 
-def test_lost_process_prevents_a_start_even_if_the_log_is_empty(dify_job: Command, server: StandIn) -> None:
+def test_lost_process_prevents_a_start_even_if_the_log_is_empty(dify_job: Command, server: FakeDify) -> None:
     dify_job.limits |= HASTE
     done = dify_job("run", "--timeout", "3s", env=env_of(server, DIFY_JOB_LOST="1"))
     assert (done.code, done.result["outcome"]) == (74, "unknown")
     assert posts(server) == 0
 
 
-def test_lost_without_run_id_is_a_usage_error(dify_job: Command, server: StandIn) -> None:
+def test_lost_without_run_id_is_a_usage_error(dify_job: Command, server: FakeDify) -> None:
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_LOST": "1"}
     assert dify_job("run", env=env).code == 64
     assert server.received == []
 
 
-def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: StandIn) -> None:
+def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: FakeDify) -> None:
     assert dify_job("run", env=env_of(server, DIFY_JOB_LOST="")).code == 0
     assert posts(server) == 1
 
@@ -134,11 +134,11 @@ def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: StandI
         (answer(500, {"code": "internal_server_error", "message": "x", "status": 500}), 69),
         (answer(401, {"code": "unauthorized", "message": "Access token is invalid", "status": 401}), 77),
         (answer(403, {"code": "forbidden", "message": "no", "status": 403}), 77),
-        (Say(), 69),
+        (RawResponse(), 69),
     ],
 )
-def test_unreadable_log_prevents_a_start(dify_job: Command, reply: Say, code: int) -> None:
-    with Scripted(logs=reply) as server:
+def test_unreadable_log_prevents_a_start(dify_job: Command, reply: RawResponse, code: int) -> None:
+    with ScriptedServer(logs=reply) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
         dify_job.limits |= {"existing_run": 0.5}
         done = dify_job("run", env=env)
@@ -146,7 +146,7 @@ def test_unreadable_log_prevents_a_start(dify_job: Command, reply: Say, code: in
     assert server.count("post") == 0
 
 
-def test_nomad_job_id_is_the_run_id(dify_job: Command, server: StandIn) -> None:
+def test_nomad_job_id_is_the_run_id(dify_job: Command, server: FakeDify) -> None:
     name = "dify-daily/periodic-1764000000"
     for _ in range(2):
         assert dify_job("run", "--run-id", name, env=env_of(server)).code == 0
@@ -156,12 +156,12 @@ def test_nomad_job_id_is_the_run_id(dify_job: Command, server: StandIn) -> None:
 @pytest.mark.parametrize(
     "flags", [["--run-id", "a b"], ["--run-id", "-x"], ["--end-user", "bob"], ["--lost", "-1"]]
 )
-def test_invalid_run_id_is_a_usage_error(dify_job: Command, server: StandIn, flags: list[str]) -> None:
+def test_invalid_run_id_is_a_usage_error(dify_job: Command, server: FakeDify, flags: list[str]) -> None:
     assert dify_job("run", *flags, env=env_of(server)).code == 64
     assert server.received == []
 
 
-def test_pod_logs_only_json_and_prints_nothing(dify_job: Command, server: StandIn, tmp_path: Path) -> None:
+def test_pod_logs_only_json_and_prints_nothing(dify_job: Command, server: FakeDify, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'[jobs.daily]\nbase_url = "{server.base_url}"\nstate = "none"\n')
     (tmp_path / "credentials").mkdir()

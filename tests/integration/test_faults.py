@@ -21,8 +21,8 @@ import requests
 from tests.support.campaign import Campaign
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
-from tests.support.forked import HUNG, Ended, Forks
+from tests.support.fake_dify.server import FakeDify
+from tests.support.fork_server import HUNG, ForkResult, Forks
 
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault
 
@@ -63,7 +63,7 @@ class Attempt:
 
     name: str
     tries: int
-    ended: Ended
+    ended: ForkResult
     request: bytes
     response: bytes
     posts: int
@@ -83,9 +83,9 @@ def expected_codes(cell: Cell) -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, StandIn]]:
+def servers() -> Iterator[dict[str, FakeDify]]:
     apps = [app for app, _ in SERVER_ENDS.values()]
-    with StandIn(apps, version="1.14.2", ping=0.2) as new, StandIn(apps, version="1.11.2", ping=0.2) as old:
+    with FakeDify(apps, version="1.14.2", ping=0.2) as new, FakeDify(apps, version="1.11.2", ping=0.2) as old:
         yield {"1.14.2": new, "1.11.2": old}
 
 
@@ -97,7 +97,7 @@ def homes() -> Iterator[Path]:
         yield Path(directory)
 
 
-def port_of(server: StandIn) -> int:
+def port_of(server: FakeDify) -> int:
     return int(server.base_url.rpartition(":")[2].partition("/")[0])
 
 
@@ -115,7 +115,7 @@ def patience(cell: Cell, deadline: float) -> dict[str, object]:
     }
 
 
-def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Attempt:
+def run_cell(forks: Forks, server: FakeDify, cell: Cell, home: Path) -> Attempt:
     """Run a cell as a process; repeat it with more time if the machine was too slow for a short deadline."""
     deadlines = (
         (SHORT, 5 * SHORT, LONG) if expected_codes(cell) & CODES_AT_THE_DEADLINE else (LONG, LONG, LONG)
@@ -147,7 +147,7 @@ def run_cell(forks: Forks, server: StandIn, cell: Cell, home: Path) -> Attempt:
     return Attempt(name, number, ended, proxy.request, proxy.response, proxy.posts, tuple(proxy.seen))
 
 
-def cells(forks: Forks, server: StandIn, step: int, home: Path) -> Iterator[Cell]:
+def cells(forks: Forks, server: FakeDify, step: int, home: Path) -> Iterator[Cell]:
     for mode, fate in itertools.product(MODES, SERVER_ENDS):
         if fate == "stays silent" or (fate == "pauses" and server.version < "1.13"):
             # It never ends, so its length is unknown.
@@ -203,7 +203,7 @@ SAMPLE = 80  # cells of each version
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("version", ["1.14.2", "1.11.2"])
 def test_exit_code_is_true_for_faults_at_every_7th_byte_and_every_event(
-    servers: dict[str, StandIn],
+    servers: dict[str, FakeDify],
     forks: Forks,
     version: str,
     homes: Path,
@@ -220,7 +220,7 @@ def test_exit_code_is_true_for_faults_at_every_7th_byte_and_every_event(
     assert len(matrix) > 20_000 / step
 
 
-def run_cells(forks: Forks, server: StandIn, matrix: list[Cell], homes: Path) -> tuple[str, list[str]]:
+def run_cells(forks: Forks, server: FakeDify, matrix: list[Cell], homes: Path) -> tuple[str, list[str]]:
     """Run all cells; return a summary, and each violation with the log of its cell."""
     with ThreadPoolExecutor(32) as slow, ThreadPoolExecutor(8) as fast:
 
@@ -247,7 +247,7 @@ def run_cells(forks: Forks, server: StandIn, matrix: list[Cell], homes: Path) ->
     return summary, violations
 
 
-def test_proxy_cuts_the_post_on_any_connection(servers: dict[str, StandIn]) -> None:
+def test_proxy_cuts_the_post_on_any_connection(servers: dict[str, FakeDify]) -> None:
     with CuttingProxy(port_of(servers["1.14.2"]), Cut(True, 20, Fault.FIN)) as proxy:
         look = requests.get(f"{proxy.base_url}/workflows/logs", timeout=20)
         with pytest.raises(requests.ConnectionError):
@@ -263,7 +263,7 @@ def test_proxy_cuts_the_post_on_any_connection(servers: dict[str, StandIn]) -> N
 )
 @pytest.mark.parametrize("position", [0, 300, 700])
 def test_exit_code_of_a_new_process_is_true(
-    dify_job: Command, servers: dict[str, StandIn], fault: Fault, position: int, tmp_path: Path
+    dify_job: Command, servers: dict[str, FakeDify], fault: Fault, position: int, tmp_path: Path
 ) -> None:
     server = servers["1.14.2"]
     with CuttingProxy(port_of(server), Cut(False, position, fault)) as proxy:

@@ -14,11 +14,11 @@ from dify_job.dify.event_queue import EventQueue
 from dify_job.run.api import run_workflow
 from dify_job.run.run_spec import RunContext
 from tests.support import recordings
-from tests.support.accepting import Accepting, read_request
 from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
+from tests.support.socket_server import SocketServer, read_request
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])
@@ -33,25 +33,25 @@ APPS = (
 
 
 @pytest.fixture(params=["1.11.2", "1.14.2"])
-def dify(request: pytest.FixtureRequest) -> Iterator[StandIn]:
-    with StandIn(APPS, version=request.param) as made:
+def dify(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
+    with FakeDify(APPS, version=request.param) as made:
         yield made
 
 
 @pytest.fixture
-def newest() -> Iterator[StandIn]:
-    with StandIn(APPS) as made:
+def newest() -> Iterator[FakeDify]:
+    with FakeDify(APPS) as made:
         yield made
 
 
-def configure(dify_job: Command, server: StandIn | str, lines: str = "", key: str = "app-file") -> None:
+def configure(dify_job: Command, server: FakeDify | str, lines: str = "", key: str = "app-file") -> None:
     address = server if isinstance(server, str) else server.base_url
     text = f'[jobs.a]\nbase_url = "{address}"\napi_key_env = "K"\n{lines}\n'
     (dify_job.home / "c.toml").write_text(text)
     dify_job.env |= {"K": key, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def paths(server: StandIn) -> list[str]:
+def paths(server: FakeDify) -> list[str]:
     return [request.path.removeprefix("/v1") for request in server.received]
 
 
@@ -60,7 +60,7 @@ REMOTE = "https://example.com/d/e.pdf?sign=1"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_file_with_any_name_arrives_unchanged(dify_job: Command, dify: StandIn, name: str) -> None:
+def test_file_with_any_name_arrives_unchanged(dify_job: Command, dify: FakeDify, name: str) -> None:
     content = os.urandom(70_000)
     (dify_job.home / name).write_bytes(content)
     configure(dify_job, dify)
@@ -78,7 +78,7 @@ def test_file_with_any_name_arrives_unchanged(dify_job: Command, dify: StandIn, 
     assert len(upload.name) == min(len(name), 204)
 
 
-def test_file_and_file_list_have_the_shape_of_the_form(dify_job: Command, dify: StandIn) -> None:
+def test_file_and_file_list_have_the_shape_of_the_form(dify_job: Command, dify: FakeDify) -> None:
     for name in ("a.txt", "b.png", "c.bin", "empty.txt"):
         (dify_job.home / name).write_bytes(b"" if name.startswith("empty") else b"x")
     lines = f'files = {{ doc = ["a.txt"], docs = ["b.png", "c.bin", "empty.txt", "{REMOTE}"] }}'
@@ -106,7 +106,7 @@ def test_query_of_a_remote_url_is_not_shown(dify_job: Command, tmp_path: Path) -
         "status": 400,
     }
     answer = (400, {"X-Version": "1.11.2"}, json.dumps(refused).encode())
-    with Scripted({"/v1/workflows/run": answer}) as server:
+    with FormServer({"/v1/workflows/run": answer}) as server:
         configure(dify_job, server.base_url, f'files = {{ doc = "{url}" }}')
         ran = dify_job("run", "-v")
     assert ran.code == 65
@@ -115,14 +115,14 @@ def test_query_of_a_remote_url_is_not_shown(dify_job: Command, tmp_path: Path) -
     assert "canary" not in ran.stdout + ran.stderr + stored
 
 
-def test_single_path_becomes_a_list_for_a_file_list(dify_job: Command, newest: StandIn) -> None:
+def test_single_path_becomes_a_list_for_a_file_list(dify_job: Command, newest: FakeDify) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, 'files = { docs = "a.txt" }')
     assert dify_job("run").code == 0
     assert isinstance(newest.received[-1].body["inputs"]["docs"], list)
 
 
-def test_path_is_a_template_and_an_empty_one_is_ignored(dify_job: Command, newest: StandIn) -> None:
+def test_path_is_a_template_and_an_empty_one_is_ignored(dify_job: Command, newest: FakeDify) -> None:
     (dify_job.home / "a.txt").write_text("x")
     lines = f'files = {{ doc = "{dify_job.home}/{{{{ job }}}}.txt", docs = "{{{{ \'\' }}}}" }}'
     configure(dify_job, newest, lines)
@@ -130,14 +130,14 @@ def test_path_is_a_template_and_an_empty_one_is_ignored(dify_job: Command, newes
     assert list(newest.received[-1].body["inputs"]) == ["doc"]
 
 
-def test_job_without_files_does_not_request_the_form(dify_job: Command, newest: StandIn) -> None:
+def test_job_without_files_does_not_request_the_form(dify_job: Command, newest: FakeDify) -> None:
     configure(dify_job, newest, 'files = { doc = "", docs = [] }')
     assert dify_job("run").code == 0
     assert paths(newest) == ["/workflows/run"]
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "unreadable", "socket"])
-def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: StandIn, what: str) -> None:
+def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: FakeDify, what: str) -> None:
     path = dify_job.home / "in"
     match what:
         case "directory":
@@ -170,7 +170,7 @@ def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: StandI
     ],
 )
 def test_file_that_violates_form_or_limits_is_65_before_an_upload(
-    dify_job: Command, newest: StandIn, key: str, variable: str, files: str | list[str], words: str
+    dify_job: Command, newest: FakeDify, key: str, variable: str, files: str | list[str], words: str
 ) -> None:
     for name in ("a.txt", "b.png", "a.mp3"):
         (dify_job.home / name).write_text("x")
@@ -183,21 +183,21 @@ def test_file_that_violates_form_or_limits_is_65_before_an_upload(
     assert paths(newest) == ["/parameters"]
 
 
-def test_file_of_exactly_the_limit_is_accepted(dify_job: Command, newest: StandIn) -> None:
+def test_file_of_exactly_the_limit_is_accepted(dify_job: Command, newest: FakeDify) -> None:
     with (dify_job.home / "a.png").open("wb") as file:
         file.truncate(10 * 1024 * 1024)
     configure(dify_job, newest)
     assert dify_job("run", "--file", "doc=a.png").code == 0
 
 
-def test_missing_required_file_is_65(dify_job: Command, newest: StandIn) -> None:
+def test_missing_required_file_is_65(dify_job: Command, newest: FakeDify) -> None:
     configure(dify_job, newest, key="app-image")
     ran = dify_job("run", "-i", "flag=true")  # requests the form, which is cached then
     assert ran.code == 65
     assert "doc is required" in ran.result["message"]
 
 
-def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: StandIn) -> None:
+def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: FakeDify) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(dify_job, newest, key="app-closed")
     ran = dify_job("run", "--file", "doc=a.txt")
@@ -224,7 +224,7 @@ def test_rejected_upload_is_reported_with_its_code(
     dify_job: Command, name: str, code: int, words: str, tmp_path: Path
 ) -> None:
     recording = recordings.load("1.11.2", name)
-    with Scripted(
+    with FormServer(
         {"/v1/files/upload": (recording.status or 200, recording.headers, recording.bytes)}
     ) as server:
         (tmp_path / "a.txt").write_text("x")
@@ -237,7 +237,7 @@ def test_rejected_upload_is_reported_with_its_code(
 
 
 def test_connection_lost_during_an_upload_is_retried_then_69(dify_job: Command, tmp_path: Path) -> None:
-    with Scripted({"/v1/files/upload": None}) as server:
+    with FormServer({"/v1/files/upload": None}) as server:
         (tmp_path / "a.txt").write_bytes(b"x" * 100_000)
         configure(dify_job, server.base_url, 'retry = { attempts = 3, max_wait = "3s" }')
         ran = dify_job("run", "--file", "doc=a.txt")
@@ -256,7 +256,7 @@ def test_redirected_upload_is_sent_again_in_full(dify_job: Command, tmp_path: Pa
         "/v1/files/moved": (201, {}, b'{"id": "1"}'),
         "/v1/workflows/run": (400, {"X-Version": "1.11.2"}, b'{"code": "invalid_param", "message": "no"}'),
     }
-    with Scripted(dict[str, object](answers)) as server:
+    with FormServer(dict[str, object](answers)) as server:
         configure(dify_job, server.base_url)
         assert dify_job("run", "--file", "doc=a.txt").code == 65
     sent = dict(zip(server.paths, server.requests, strict=True))
@@ -272,7 +272,7 @@ def test_network_is_awaited_before_the_form_is_requested(dify_job: Command, tmp_
     configure(dify_job, f"http://127.0.0.1:{port}/v1", 'wait_network = "20s"\nretry = { attempts = 1 }')
     process = dify_job.start("run", "--file", "doc=a.txt")
     time.sleep(1.5)
-    with StandIn(APPS, port=port) as server:
+    with FakeDify(APPS, port=port) as server:
         stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["attempts"] == 1
@@ -292,7 +292,7 @@ def test_response_cut_before_the_post_is_69_and_starts_no_run(tmp_path: Path, na
     lines = ['state = "none"', "retry = { attempts = 1 }", f'api_key_file = "{tmp_path}/key"']
     config.write_text("\n".join(["[jobs.a]", *lines, 'files = { doc = "a.txt" }', ""]))
     outcomes = {}
-    with Scripted({recording.path: whole}) as server:
+    with FormServer({recording.path: whole}) as server:
         for end in range(0, len(whole), 7):
             server.answers[recording.path] = whole[:end]
             outcomes[end] = run_workflow("a", config=config, base_url=server.base_url).outcome.value
@@ -300,7 +300,7 @@ def test_response_cut_before_the_post_is_69_and_starts_no_run(tmp_path: Path, na
         assert "/v1/workflows/run" not in server.paths
 
 
-def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: StandIn) -> None:
+def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: FakeDify) -> None:
     (dify_job.home / "a.txt").write_text("x")
     configure(
         dify_job, newest, 'mode = "blocking"\nretry = { attempts = 9, max_wait = "30s" }', key="app-busy"
@@ -316,7 +316,7 @@ def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: Stand
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_aborts_an_upload(dify_job: Command, tmp_path: Path, signum: int) -> None:
-    with Scripted({"/v1/files/upload": "hang"}) as server:
+    with FormServer({"/v1/files/upload": "hang"}) as server:
         (tmp_path / "a.txt").write_text("x")
         configure(dify_job, server.base_url)
         process = dify_job.start("run", "--file", "doc=a.txt")
@@ -328,7 +328,7 @@ def test_signal_aborts_an_upload(dify_job: Command, tmp_path: Path, signum: int)
 
 
 def test_deadline_during_an_upload_is_69(dify_job: Command, tmp_path: Path) -> None:
-    with Scripted({"/v1/files/upload": "hang"}) as server:
+    with FormServer({"/v1/files/upload": "hang"}) as server:
         (tmp_path / "a.txt").write_text("x")
         configure(dify_job, server.base_url)
         ran = dify_job("run", "--file", "doc=a.txt", "--timeout", "2s")
@@ -337,7 +337,7 @@ def test_deadline_during_an_upload_is_69(dify_job: Command, tmp_path: Path) -> N
     assert ran.result["duration_s"] < 10
 
 
-def test_large_file_is_streamed(dify_job: Command, newest: StandIn) -> None:
+def test_large_file_is_streamed(dify_job: Command, newest: FakeDify) -> None:
     """Peak memory with 40 MB is that with 1 kB, but for a few MB."""
     newest.uploads.limits["file_size_limit"] = 100
     peaks = []
@@ -354,7 +354,7 @@ def test_large_file_is_streamed(dify_job: Command, newest: StandIn) -> None:
     assert peaks[1] < peaks[0] + 8_000
 
 
-def test_python_program_passes_files_like_a_config(newest: StandIn, tmp_path: Path) -> None:
+def test_python_program_passes_files_like_a_config(newest: FakeDify, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     config = tmp_path / "c.toml"
     config.write_text(
@@ -370,7 +370,7 @@ def test_python_program_passes_files_like_a_config(newest: StandIn, tmp_path: Pa
     assert result.success, result.message
 
 
-class Scripted(Accepting):
+class FormServer(SocketServer):
     """A server for the app `file`; an answer of None closes the connection, "hang" never answers."""
 
     def __init__(self, answers: dict[str, object]) -> None:

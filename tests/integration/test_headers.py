@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY, Command
-from tests.support.scripted import STARTED, Scripted, answer, finished, stream
+from tests.support.scripted_server import STARTED, ScriptedServer, answer, finished, stream
 
 SECRET = "canary-of-the-gateway-0123456789"
 
@@ -32,7 +32,7 @@ def has_headers(request: bytes) -> bool:
 def test_headers_are_sent_with_every_request_and_never_shown(dify_job: Command) -> None:
     done = finished("failed", error=f"the gateway returned {SECRET}")
     info = answer(200, {"name": SECRET, "mode": "workflow"}, version="1.14.2")
-    with Scripted(post=stream(STARTED, done), other=info) as server:
+    with ScriptedServer(post=stream(STARTED, done), other=info) as server:
         configure(dify_job, server.base_url)
         ran = [dify_job(*words) for words in (("run", "a"), ("config", "show"), ("doctor", "a"))]
         ran += [dify_job("history", "a", "--json"), dify_job("-v", "run", "a", "--log-format", "json")]
@@ -48,9 +48,9 @@ def test_headers_are_sent_with_every_request_and_never_shown(dify_job: Command) 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_headers_go_to_no_other_origin(dify_job: Command, status: int) -> None:
-    with Scripted(post=answer(200, {})) as other:
+    with ScriptedServer(post=answer(200, {})) as other:
         moved = answer(status, b"", {"Location": f"{other.base_url}/workflows/run"})
-        with Scripted(post=moved, other=moved) as server:
+        with ScriptedServer(post=moved, other=moved) as server:
             configure(dify_job, server.base_url)
             assert dify_job("run", "a").code != 0
             dify_job("doctor", "a")
@@ -62,7 +62,7 @@ def test_downloads_send_headers_only_to_the_server(dify_job: Command) -> None:
     def file_at(url: str) -> dict[str, object]:
         return {"dify_model_identity": "__dify__file__", "filename": url[-5:], "url": url}
 
-    with Scripted(other=answer(200, b"x")) as other, Scripted(other=answer(200, b"x")) as server:
+    with ScriptedServer(other=answer(200, b"x")) as other, ScriptedServer(other=answer(200, b"x")) as server:
         files = [file_at(f"{server.address}/files/a.txt"), file_at(f"{other.address}/files/b.txt")]
         server.say("post", stream(STARTED, finished("succeeded", outputs={"files": files})))
         out = dify_job.home / "out"

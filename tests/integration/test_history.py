@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import APPS, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 SPARKS = frozenset("▁▂▃▄▅▆▇█")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[StandIn]:
-    with StandIn(APPS) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify(APPS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def recorded(server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(server: FakeDify, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state of a job that ran three times."""
     command = Command(tmp_path_factory.mktemp("recorded"))
     for key in ("app-canary-0123456789abcdef", "app-fails", "app-two-seconds"):
@@ -30,7 +30,7 @@ def recorded(server: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def past(dify_job: Command, server: StandIn, recorded: Path, tmp_path: Path) -> Command:
+def past(dify_job: Command, server: FakeDify, recorded: Path, tmp_path: Path) -> Command:
     (tmp_path / "c.toml").write_text(
         f'[defaults]\nbase_url = "{server.base_url}"\napi_key_env = "KEY"\nretry = {{ attempts = 1 }}\n'
         '[jobs.daily]\nconsole_url = "https://dify.example.com/app/1/logs"\n'
@@ -56,7 +56,7 @@ def test_history_lists_newest_first_with_all_columns(past: Command) -> None:
     assert lines[5] == "console    https://dify.example.com/app/1/logs"
 
 
-def test_json_has_every_run_in_full(past: Command, server: StandIn) -> None:
+def test_json_has_every_run_in_full(past: Command, server: FakeDify) -> None:
     data = past("history", "daily", "--json").result
     assert data.keys() == {"schema", "job", "console", "runs"}
     assert [run["outcome"] for run in data["runs"]] == ["succeeded", "failed", "succeeded"]
@@ -75,7 +75,7 @@ def test_without_utf8_the_sparkline_is_ascii(past: Command) -> None:
     assert done.stdout.splitlines()[4].split()[1].endswith("#")
 
 
-def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command, server: StandIn) -> None:
+def test_skipped_run_is_listed_but_not_in_the_sparkline(past: Command, server: FakeDify) -> None:
     slow = past.start("run", "daily", env={"KEY": "app-slow"})
     log = past.home / "state" / "in-flight.json"
     wait_until(log.exists)

@@ -5,7 +5,7 @@ import os
 import pty
 
 from tests.support.command import Command
-from tests.support.scripted import Scripted, answer, blocking, finished, stream
+from tests.support.scripted_server import ScriptedServer, answer, blocking, finished, stream
 from tests.support.terminal import read_terminal
 
 KEY = "app-secret-0123456789"
@@ -25,7 +25,7 @@ def test_key_returned_as_an_id_is_not_stored(dify_job: Command) -> None:
     event["task_id"] = event["workflow_run_id"] = event["data"]["id"] = KEY
     config = dify_job.home / "c.toml"
     metrics = dify_job.home / "m.prom"
-    with Scripted(post=stream(event)) as server:
+    with ScriptedServer(post=stream(event)) as server:
         config.write_text(
             f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nlog_outputs = "1kB"\n'
             f'[jobs.daily.metrics]\ntextfile = "{metrics}"\n'
@@ -43,7 +43,7 @@ def test_key_returned_as_an_id_is_not_stored(dify_job: Command) -> None:
 
 def test_printed_value_has_no_control_sequences_on_a_terminal(dify_job: Command) -> None:
     evil = "\x1b]0;owned\x07\x1b[2Jtext\u009b31m"
-    with Scripted(post=answer(200, blocking("succeeded", outputs={"x": evil}))) as server:
+    with ScriptedServer(post=answer(200, blocking("succeeded", outputs={"x": evil}))) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         words = ("run", "-q", "--mode", "blocking", "--print", "outputs.x")
         shown = terminal(dify_job, *words, env=env)

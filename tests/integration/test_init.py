@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.command import KEY, Command, tls
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.recordings import load
 
 FORM = (
@@ -50,8 +50,8 @@ APPS = (
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn(APPS, ping=0.5) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify(APPS, ping=0.5) as made:
         yield made
 
 
@@ -59,7 +59,7 @@ def config_of(dify_job: Command) -> Path:
     return dify_job.home / ".config/dify-job/config.toml"
 
 
-def test_job_runs_after_one_init_with_the_key_on_stdin(dify_job: Command, server: StandIn) -> None:
+def test_job_runs_after_one_init_with_the_key_on_stdin(dify_job: Command, server: FakeDify) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, "--every", "2h", input=KEY)
     assert (made.code, made.stderr) == (0, "")
     assert "dify-job install daily" in made.stdout
@@ -79,7 +79,7 @@ def test_job_runs_after_one_init_with_the_key_on_stdin(dify_job: Command, server
     assert ran.result["outcome"] == "succeeded"
 
 
-def test_any_umask_gives_a_private_key_and_a_readable_config(dify_job: Command, server: StandIn) -> None:
+def test_any_umask_gives_a_private_key_and_a_readable_config(dify_job: Command, server: FakeDify) -> None:
     for mask in (0o000, 0o077):
         home = dify_job.home / f"umask-{mask}"
         home.mkdir()
@@ -94,7 +94,7 @@ def test_any_umask_gives_a_private_key_and_a_readable_config(dify_job: Command, 
             assert stat.S_IMODE((home / ".config/dify-job").stat().st_mode) == 0o755
 
 
-def test_required_inputs_are_filled_or_marked(dify_job: Command, server: StandIn) -> None:
+def test_required_inputs_are_filled_or_marked(dify_job: Command, server: FakeDify) -> None:
     given = ("-i", "topic=sales {{ today }}", "-i", "flag=true")
     key = "app-with-a-form-0123456789\n"
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, *given, input=key)
@@ -128,7 +128,7 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: StandIn
     ],
 )
 def test_input_that_the_app_rejects_is_rejected_and_nothing_is_written(
-    dify_job: Command, server: StandIn, given: list[str], message: str
+    dify_job: Command, server: FakeDify, given: list[str], message: str
 ) -> None:
     made = dify_job(
         "init", "daily", "--user", "--base-url", server.base_url, *given, input="app-with-a-form-0123456789"
@@ -161,7 +161,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     ],
 )
 def test_unusable_key_is_reported_and_nothing_is_written(
-    dify_job: Command, server: StandIn, key: str, code: int, message: str
+    dify_job: Command, server: FakeDify, key: str, code: int, message: str
 ) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=key)
     assert made.code == code
@@ -185,7 +185,7 @@ def test_missing_base_url_is_reported_and_offline_still_writes(dify_job: Command
 def test_server_with_a_private_certificate_authority_needs_a_ca_file(
     dify_job: Command, certificate: tuple[Path, Path]
 ) -> None:
-    with tls(StandIn(APPS), certificate) as server:
+    with tls(FakeDify(APPS), certificate) as server:
         url = server.base_url.replace("http://127.0.0.1", "https://localhost")
         refused = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
         assert refused.code == 69
@@ -195,7 +195,7 @@ def test_server_with_a_private_certificate_authority_needs_a_ca_file(
         assert dify_job("run", "daily").code == 0
 
 
-def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, server: StandIn) -> None:
+def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, server: FakeDify) -> None:
     path = config_of(dify_job)
     path.parent.mkdir(parents=True)
     mine = f'# mine\n[defaults]\nbase_url = "{server.base_url}"\n[jobs.a]\napi_key_env = "X"\n'
@@ -215,7 +215,7 @@ def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, se
     assert "dify-job secret set" in again.stderr
 
 
-def test_existing_file_or_key_is_not_overwritten(dify_job: Command, server: StandIn) -> None:
+def test_existing_file_or_key_is_not_overwritten(dify_job: Command, server: FakeDify) -> None:
     path = config_of(dify_job)
     (path.parent / "credentials").mkdir(parents=True)
     (path.parent / "credentials/daily.key").write_text("old")
@@ -226,7 +226,7 @@ def test_existing_file_or_key_is_not_overwritten(dify_job: Command, server: Stan
     assert not path.exists()
 
 
-def test_failed_write_leaves_no_file(dify_job: Command, server: StandIn) -> None:
+def test_failed_write_leaves_no_file(dify_job: Command, server: FakeDify) -> None:
     path = config_of(dify_job)
     path.parent.mkdir(parents=True)
     (path.parent / "config.d").write_text("in the way")
@@ -237,7 +237,7 @@ def test_failed_write_leaves_no_file(dify_job: Command, server: StandIn) -> None
     assert sorted(path.parent.iterdir()) == [path.parent / "config.d", path]
 
 
-def test_job_of_config_d_is_not_overridden(dify_job: Command, server: StandIn) -> None:
+def test_job_of_config_d_is_not_overridden(dify_job: Command, server: FakeDify) -> None:
     config = config_of(dify_job)
     (config.parent / "config.d").mkdir(parents=True)
     (config.parent / "config.d/mine.toml").write_text('[jobs.daily]\nbase_url = "http://other/v1"\n')
@@ -247,7 +247,7 @@ def test_job_of_config_d_is_not_overridden(dify_job: Command, server: StandIn) -
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "mine.toml"]
 
 
-def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server: StandIn) -> None:
+def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server: FakeDify) -> None:
     args = ("init", "daily", "--user", "--base-url", server.base_url, "--offline")
     started = [dify_job.start(*args, "-i", f"number={n}", stdin=subprocess.PIPE) for n in range(10)]
     ended = [process.communicate(f"app-key-of-number-{n}", timeout=60) for n, process in enumerate(started)]
@@ -259,7 +259,7 @@ def test_of_ten_simultaneous_calls_one_writes_the_job(dify_job: Command, server:
     assert Path(read["api_key_file"]).read_text() == f"app-key-of-number-{won[0]}\n"
 
 
-def test_names_and_labels_of_the_server_stay_data(dify_job: Command, server: StandIn) -> None:
+def test_names_and_labels_of_the_server_stay_data(dify_job: Command, server: FakeDify) -> None:
     made = dify_job(
         "init", "daily", "--user", "--base-url", server.base_url, input="app-of-somebody-evil-0123456789"
     )
@@ -276,7 +276,7 @@ def test_names_and_labels_of_the_server_stay_data(dify_job: Command, server: Sta
 @pytest.mark.parametrize("name", ["parameters-echo", "parameters-file", "parameters-noinput"])
 def test_recorded_form_gives_a_valid_config(dify_job: Command, name: str) -> None:
     form = tuple(load("1.14.2", name).json["user_input_form"])
-    with StandIn([App(KEY, "Recorded", form=form)]) as server:
+    with FakeDify([App(KEY, "Recorded", form=form)]) as server:
         made = dify_job("init", "--user", "--base-url", server.base_url, "--key-file", "-", input=KEY)
         assert made.code == 0, made.stderr
         assert dify_job("config", "validate").code == 0
@@ -290,7 +290,7 @@ def test_key_as_an_argument_is_rejected(dify_job: Command) -> None:
     assert "every user of this machine can see" in made.stderr
 
 
-def test_given_key_file_is_copied_if_it_is_private(dify_job: Command, server: StandIn) -> None:
+def test_given_key_file_is_copied_if_it_is_private(dify_job: Command, server: FakeDify) -> None:
     mine = dify_job.home / "key"
     mine.write_text(KEY)
     mine.chmod(0o644)
@@ -302,7 +302,7 @@ def test_given_key_file_is_copied_if_it_is_private(dify_job: Command, server: St
     assert dify_job(*args).code == 0
 
 
-def test_prompts_do_not_echo_the_key(dify_job: Command, server: StandIn) -> None:
+def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(dify_job.home)

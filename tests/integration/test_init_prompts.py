@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 CHAT = "app-chat-0123456789abcdef"
 
@@ -58,8 +58,8 @@ class TerminalUser:
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn((App(KEY, "Daily report"), App(CHAT, "Chat", mode="advanced-chat")), ping=0.5) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify((App(KEY, "Daily report"), App(CHAT, "Chat", mode="advanced-chat")), ping=0.5) as made:
         yield made
 
 
@@ -67,7 +67,7 @@ def config_of(dify_job: Command) -> Path:
     return dify_job.home / ".config/dify-job/config.toml"
 
 
-def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, server: StandIn) -> None:
+def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, server: FakeDify) -> None:
     user = TerminalUser(dify_job.home, "init", "--user")
     user.answer("Dify's address [http://localhost/v1]: ", "ftp://x")
     user.answer("Dify's address [http://localhost/v1]: ", "http://127.0.0.1:1")
@@ -96,7 +96,7 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
     assert dify_job("config", "validate").code == 0
 
 
-def test_existing_name_is_asked_for_again(dify_job: Command, server: StandIn) -> None:
+def test_existing_name_is_asked_for_again(dify_job: Command, server: FakeDify) -> None:
     given = ("init", "--user", "--base-url", server.base_url)
     assert dify_job(*given, "daily-report", input=KEY).code == 0
     user = TerminalUser(dify_job.home, *given, "--every", "2h")
@@ -114,7 +114,7 @@ def test_script_gets_the_error_without_a_second_prompt(dify_job: Command) -> Non
 
 
 def test_directory_writable_by_others_is_rejected_before_the_first_prompt(
-    dify_job: Command, server: StandIn
+    dify_job: Command, server: FakeDify
 ) -> None:
     place = dify_job.home / "open dir"
     place.mkdir()

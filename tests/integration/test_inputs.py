@@ -9,24 +9,24 @@ import pytest
 from tests.support import recordings
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-echo").bytes)["user_input_form"])
 
 
 @pytest.fixture(params=["1.11.2", "1.12.1", "1.14.2"])
-def dify(request: pytest.FixtureRequest) -> Iterator[StandIn]:
-    with StandIn([App(KEY, form=FORM)], version=request.param) as made:
+def dify(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
+    with FakeDify([App(KEY, form=FORM)], version=request.param) as made:
         yield made
 
 
-def configure(dify_job: Command, server: StandIn, lines: str = "") -> None:
+def configure(dify_job: Command, server: FakeDify, lines: str = "") -> None:
     text = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{lines}\n'
     (dify_job.home / "c.toml").write_text(text)
     dify_job.env |= {"K": KEY, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def paths(server: StandIn) -> list[str]:
+def paths(server: FakeDify) -> list[str]:
     return [request.path.removeprefix("/v1") for request in server.received]
 
 
@@ -40,7 +40,7 @@ def paths(server: StandIn) -> list[str]:
     ],
 )
 def test_run_with_plain_inputs_sends_only_its_post(
-    dify_job: Command, dify: StandIn, lines: str, args: list[str]
+    dify_job: Command, dify: FakeDify, lines: str, args: list[str]
 ) -> None:
     configure(dify_job, dify, lines)
     ran = dify_job("run", *args)
@@ -57,7 +57,7 @@ def test_run_with_plain_inputs_sends_only_its_post(
     ],
 )
 def test_form_decides_the_type_of_a_value(
-    dify_job: Command, dify: StandIn, lines: str, args: list[str]
+    dify_job: Command, dify: FakeDify, lines: str, args: list[str]
 ) -> None:
     configure(dify_job, dify, lines)
     ran = dify_job("run", *args)
@@ -82,7 +82,7 @@ def test_form_decides_the_type_of_a_value(
     ],
 )
 def test_input_that_violates_the_form_is_65_before_the_post(
-    dify_job: Command, dify: StandIn, inputs: dict[str, Any], words: str
+    dify_job: Command, dify: FakeDify, inputs: dict[str, Any], words: str
 ) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "--inputs", json.dumps(inputs))
@@ -93,7 +93,7 @@ def test_input_that_violates_the_form_is_65_before_the_post(
 
 @pytest.mark.parametrize("way", ["stdin", "file"])
 def test_inputs_in_windows_encodings_are_read_and_other_bytes_are_65(
-    dify_job: Command, dify: StandIn, way: str
+    dify_job: Command, dify: FakeDify, way: str
 ) -> None:
     configure(dify_job, dify)
     file = dify_job.home / "in.json"
@@ -108,20 +108,20 @@ def test_inputs_in_windows_encodings_are_read_and_other_bytes_are_65(
     assert paths(dify) == ["/workflows/run"]
 
 
-def test_input_without_a_name_is_64(dify_job: Command, dify: StandIn) -> None:
+def test_input_without_a_name_is_64(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify)
     assert dify_job("run", "-i", "=x").code == 64
     assert paths(dify) == []
 
 
-def test_unknown_input_name_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+def test_unknown_input_name_is_a_warning(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, 'inputs = { text = "x", topic = ["a"] }')
     ran = dify_job("run")
     assert ran.code == 0
     assert "the app has no input topic" in ran.stderr
 
 
-def test_invalid_secret_input_is_not_shown(dify_job: Command, dify: StandIn) -> None:
+def test_invalid_secret_input_is_not_shown(dify_job: Command, dify: FakeDify) -> None:
     form = ({"number": {"variable": "api_token", "required": True}},)
     dify.apps[KEY] = App(KEY, form=form)
     configure(dify_job, dify)

@@ -15,7 +15,7 @@ from dify_job.schedulers import crond
 from dify_job.schedulers.cron import CronFiles
 from tests.support.fake_manager import install_programs
 from tests.support.home import Home
-from tests.support.plans import install, job_spec, pause, uninstall
+from tests.support.job_specs import install, job_spec, pause, uninstall
 
 
 @pytest.mark.parametrize(

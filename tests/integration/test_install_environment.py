@@ -20,10 +20,10 @@ from dify_job.schedulers import access, systemctl, units
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.systemd import Systemd
 from tests.support.command import KEY
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.fake_manager import install_programs
 from tests.support.home import CONFIG, Home
-from tests.support.plans import install, job_spec
+from tests.support.job_specs import install, job_spec
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_config_path_that_is_not_utf8_is_rejected_by_both(home: Home) -> None:
         assert "cannot stand in a" in done.stderr
 
 
-def test_input_values_reach_dify_unchanged_and_are_in_no_unit(home: Home, server: StandIn) -> None:
+def test_input_values_reach_dify_unchanged_and_are_in_no_unit(home: Home, server: FakeDify) -> None:
     value = '100% $HOME "x" \\ `id` é %h'
     home.configure(
         CONFIG.replace("http://127.0.0.1:9", server.base_url) + f"inputs = {{ text = {json.dumps(value)} }}\n"

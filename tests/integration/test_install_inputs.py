@@ -7,7 +7,7 @@ import pytest
 from tests.support.command import KEY, Command
 from tests.support.config_files import write_user_config
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "topic", "required": True, "max_length": 48}},
@@ -32,7 +32,7 @@ def configure(dify_job: Command, base_url: str, more: str) -> Path:
     ],
 )
 def test_job_with_empty_required_inputs_is_rejected(dify_job: Command, more: str, code: int) -> None:
-    with StandIn((App(KEY, "Report", form=FORM),)) as server:
+    with FakeDify((App(KEY, "Report", form=FORM),)) as server:
         configure(dify_job, server.base_url, more)
         done = dify_job("install", "a", "--dry-run", "--backend", "cron")
         assert (done.code, "the input topic is required by the app" in done.stderr) == (code, code == 78)

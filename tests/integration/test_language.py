@@ -13,8 +13,8 @@ from dify_job.config.schema import FIELDS
 from dify_job.exit_codes import TABLE
 from tests.contract.play import HOME, NOBODY, Player
 from tests.support.command import APPS, KEY, Command
-from tests.support.fake_dify.server import StandIn
-from tests.support.forked import Ended, Forks
+from tests.support.fake_dify.server import FakeDify
+from tests.support.fork_server import ForkResult, Forks
 
 CHINESE = {"LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "DIFY_BASE_URL": "http://127.0.0.1:1"}
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -261,9 +261,9 @@ def test_english_sentence_is_noticed() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Callable[[str], Ended]]:
+def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Callable[[str], ForkResult]]:
     """A command in a home with a job of each kind, in Chinese."""
-    with StandIn(APPS, ping=0.5) as server:
+    with FakeDify(APPS, ping=0.5) as server:
         values = {"home": HOME, "url": server.base_url}
         player = Player(forks, tmp_path_factory.mktemp("chinese") / "home", CONFIG.format(**values))
         files = {f"key-{name}": f"app-{name}\n" for name in KEYS} | {"key-daily": f"{KEY}\n"}
@@ -280,7 +280,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Call
         )
 
 
-def test_text_for_people_has_no_english_sentence(run: Callable[[str], Ended]) -> None:
+def test_text_for_people_has_no_english_sentence(run: Callable[[str], ForkResult]) -> None:
     found: dict[str, list[str]] = {}
     for command in COMMANDS.strip().splitlines():
         ended = run(command)
@@ -320,7 +320,7 @@ def test_text_for_people_has_no_english_sentence(run: Callable[[str], Ended]) ->
         "--config {home}/absent doctor --json",
     ],
 )
-def test_json_is_english_in_every_locale(run: Callable[[str], Ended], command: str) -> None:
+def test_json_is_english_in_every_locale(run: Callable[[str], ForkResult], command: str) -> None:
     ended = run(command)
     assert json.loads(ended.stdout)
     assert HAN.findall(ended.stdout) == []

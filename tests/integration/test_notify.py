@@ -22,11 +22,11 @@ from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.job_spec import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
 from tests.support.command import HASTE, KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.command_result import CommandResult
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.ran import Ran
 from tests.support.receivers import Receiver
-from tests.support.scripted import STARTED, Scripted, answer, finished, stream
+from tests.support.scripted_server import STARTED, ScriptedServer, answer, finished, stream
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ class Job:
         env = {"DIFY_JOB_CONFIG": str(self.path), "KEY": key} | settings.pop("env", {})
         return self.command.start("run", "daily", *args, env=env, **settings)
 
-    def __call__(self, *args: str, key: str = KEY, **settings: Any) -> Ran:
+    def __call__(self, *args: str, key: str = KEY, **settings: Any) -> CommandResult:
         process = self.start(*args, key=key, **settings)
         stdout, stderr = process.communicate()
-        return Ran(process.wait(), stdout, stderr)
+        return CommandResult(process.wait(), stdout, stderr)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -75,28 +75,28 @@ class Job:
 
 
 @pytest.fixture
-def job(dify_job: Command, receiver: Receiver, server: StandIn) -> Job:
+def job(dify_job: Command, receiver: Receiver, server: FakeDify) -> Job:
     return Job(dify_job, receiver, server.base_url)
 
 
-def by_signal(job: Job, server: StandIn, signum: int) -> Ran:
+def by_signal(job: Job, server: FakeDify, signum: int) -> CommandResult:
     process = job.start(key="app-slow")
     return job.command.signal_when(process, lambda: server.runs and job.receiver.pings, signum)
 
 
-def by_script(job: Job, *args: str, **answers: Any) -> Ran:
+def by_script(job: Job, *args: str, **answers: Any) -> CommandResult:
     job.command.limits |= HASTE
-    with Scripted(**answers) as scripted:
+    with ScriptedServer(**answers) as scripted:
         job.configure(scripted.base_url)
         return job(*args)
 
 
-def by_lock(job: Job, *args: str) -> Ran:
+def by_lock(job: Job, *args: str) -> CommandResult:
     with job.locked():
         return job(*args)
 
 
-def by_bug(job: Job) -> Ran:
+def by_bug(job: Job) -> CommandResult:
     (job.command.home / "sitecustomize.py").write_text(
         "import dify_job.run.engine as r\n"
         "def broken(*a, **k): raise RuntimeError('a bug')\n"
@@ -105,12 +105,12 @@ def by_bug(job: Job) -> Ran:
     return job(env={"PYTHONPATH": str(job.command.home)})
 
 
-def by_closed_port(job: Job) -> Ran:
+def by_closed_port(job: Job) -> CommandResult:
     job.configure("http://127.0.0.1:1/v1")
     return job()
 
 
-def by_expectation(job: Job) -> Ran:
+def by_expectation(job: Job) -> CommandResult:
     job.path.write_text(
         job.path.read_text().replace("retry =", 'expect = { "outputs.result" = "nonempty" }\nretry =', 1)
     )
@@ -154,7 +154,7 @@ def test_table_of_ends_has_every_exit_code() -> None:
 
 @pytest.mark.parametrize("code", ENDS)
 def test_every_end_is_reported_once_to_each_receiver(
-    job: Job, server: StandIn, receiver: Receiver, code: int
+    job: Job, server: FakeDify, receiver: Receiver, code: int
 ) -> None:
     end_by, had_started = ENDS[code]
     ran = end_by(job, server)  # type: ignore[no-untyped-call] # lambdas in a table
@@ -207,12 +207,12 @@ def test_crash_in_notifications_does_not_change_the_result(job: Job) -> None:
     assert ran.stderr.count("no notification was sent: RuntimeError") == 2
 
 
-def test_on_recovery_without_state_is_a_warning(job: Job, server: StandIn) -> None:
+def test_on_recovery_without_state_is_a_warning(job: Job, server: FakeDify) -> None:
     job.configure(server.base_url, more='state = "none"')
     assert "on_recovery has no effect" in job().stderr
 
 
-def test_url_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: Receiver) -> None:
+def test_url_on_two_lists_gets_one_message(job: Job, server: FakeDify, receiver: Receiver) -> None:
     both = receiver.urls(job.secrets / "both", "one")
     job.configure(
         server.base_url, f'on_failure = ["{both}"]\non_success = ["{both}"]\non_recovery = ["{both}"]\n'
@@ -225,7 +225,7 @@ def test_url_on_two_lists_gets_one_message(job: Job, server: StandIn, receiver: 
 
 
 @pytest.mark.parametrize("base", ["{}/", "{}?create=1", "{}/?create=1"])
-def test_ping_url_can_have_slash_or_query(job: Job, server: StandIn, receiver: Receiver, base: str) -> None:
+def test_ping_url_can_have_slash_or_query(job: Job, server: FakeDify, receiver: Receiver, base: str) -> None:
     job.configure(server.base_url, f'healthchecks = "{base.format(receiver.check)}"\n')
     assert job().code == 0
     assert [ping.what for ping in receiver.pings] == ["start", "0"]
@@ -241,10 +241,10 @@ def test_notification_is_in_the_language_of_the_host(job: Job, receiver: Receive
 
 
 def test_body_of_a_ping_has_the_last_log_lines_limited_and_redacted(
-    job: Job, server: StandIn, receiver: Receiver
+    job: Job, server: FakeDify, receiver: Receiver
 ) -> None:
     long = "x" * 9_000 + f" {KEY} " + "y" * 9_000
-    with Scripted(post=stream(STARTED, finished("failed", error=long))) as scripted:
+    with ScriptedServer(post=stream(STARTED, finished("failed", error=long))) as scripted:
         job.configure(scripted.base_url)
         job()
     [ping] = receiver.ends
@@ -276,7 +276,7 @@ def test_failing_receiver_is_a_warning_within_ten_seconds(
     assert "s3cret" not in ran.stderr
 
 
-def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server: StandIn) -> None:
+def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server: FakeDify) -> None:
     job.configure(server.base_url, f'healthchecks = "http://127.0.0.1:1/{receiver.CHECK}"\n{job.notify}')
     receiver.__exit__()
     ran = job()
@@ -286,7 +286,7 @@ def test_unreachable_receiver_is_a_warning(job: Job, receiver: Receiver, server:
 
 
 def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
-    job: Job, receiver: Receiver, server: StandIn
+    job: Job, receiver: Receiver, server: FakeDify
 ) -> None:
     receiver.manner = "silent"
     job.command.patches["dify_job.run.notifications:LIMIT"] = 1.0
@@ -297,7 +297,7 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
     assert time.monotonic() - began < 30, "within TimeoutStopSec=, including the stop of the run"
 
 
-def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: StandIn) -> None:
+def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: FakeDify) -> None:
     receiver.manner = "silent"
     job.command.patches["dify_job.run.notifications:LIMIT"] = 1000.0
     process = job.start(key="app-slow")
@@ -355,7 +355,7 @@ def test_credential_of_the_unit_replaces_the_url_file(job: Job, receiver: Receiv
     assert len(receiver.messages("success")) == 1
 
 
-def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: StandIn) -> None:
+def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: FakeDify) -> None:
     job.configure(server.base_url, 'on_failure = ["mailto://me:s3cret@example.com"]\n')
     ran = job()
     assert ran.code == 78
@@ -374,7 +374,7 @@ def test_python_api_sends_notifications(
     assert len(receiver.messages("failure")) == 1
 
 
-def test_hanging_name_resolution_is_limited(job: Job, server: StandIn) -> None:
+def test_hanging_name_resolution_is_limited(job: Job, server: FakeDify) -> None:
     (job.command.home / "sitecustomize.py").write_text(
         "import dify_job.run.notifications as n\nn.LIMIT = 1.0\n"
         "import socket, time\nreal = socket.getaddrinfo\n"
@@ -433,7 +433,7 @@ def monitored(result: str, code: str, status: str) -> dict[str, str]:
     }
 
 
-def handle(job: Job, env: dict[str, str], key: str = KEY) -> Ran:
+def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
     env = {"DIFY_JOB_CONFIG": str(job.path), "KEY": key} | env
     return job.command("notify", "--unit", "dify-job-daily.service", "daily", env=env)
 
@@ -516,7 +516,7 @@ def test_record_of_the_run_decides_if_no_manager_can_be_queried(
     assert len(receiver.messages("failure")) == 1
 
 
-def test_killed_run_is_reported_with_its_id(job: Job, receiver: Receiver, server: StandIn) -> None:
+def test_killed_run_is_reported_with_its_id(job: Job, receiver: Receiver, server: FakeDify) -> None:
     process = job.start(key="app-slow")
     in_flight = job.command.home / "state" / "in-flight.json"
     wait_until(lambda: server.runs and in_flight.exists() and server.runs[0].run_id in in_flight.read_text())
@@ -559,7 +559,7 @@ def test_notify_command_sends_one_test_message_per_receiver(job: Job, receiver: 
     assert not (job.command.home / "state").exists()
 
 
-def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, server: StandIn) -> None:
+def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, server: FakeDify) -> None:
     job.configure(server.base_url, f'healthchecks = "http://{receiver.address}/ping/unknown"\n{job.notify}')
     (job.secrets / "success").write_text(f"json://{receiver.address}/hook/success\njson://127.0.0.1:1/x\n")
     ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
@@ -575,7 +575,7 @@ def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, 
 
 
 @pytest.fixture
-def textfile(job: Job, server: StandIn) -> Path:
+def textfile(job: Job, server: FakeDify) -> Path:
     path = job.command.home / "daily.prom"
     job.configure(server.base_url, "", f'metrics = {{ textfile = "{path}" }}')
     return path
@@ -605,7 +605,7 @@ def test_run_writes_prometheus_metrics(job: Job, textfile: Path) -> None:
     assert [path.name for path in textfile.parent.glob("*.prom*")] == ["daily.prom"]
 
 
-def test_failed_write_of_metrics_is_a_warning(job: Job, server: StandIn) -> None:
+def test_failed_write_of_metrics_is_a_warning(job: Job, server: FakeDify) -> None:
     job.configure(server.base_url, "", 'metrics = { textfile = "/dev/null/daily.prom" }')
     ran = job()
     assert ran.code == 0

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY, Command, catches
-from tests.support.forked import Ended, Forks
+from tests.support.fork_server import ForkResult, Forks
 from tests.support.patience import wait_until
-from tests.support.scripted import (
+from tests.support.scripted_server import (
     NOT_FOUND,
     PING,
     RUN_ID,
     STARTED,
-    Say,
-    Scripted,
+    RawResponse,
+    ScriptedServer,
     answer,
     blocking,
     finished,
@@ -31,7 +31,7 @@ IMPATIENT = {
     "first_ids": 0.5,
     "earlier_run": 30.0,
 }
-SILENT = Say((), "hold")
+SILENT = RawResponse((), "hold")
 BUSY = answer(
     400, {"code": "invalid_param", "message": "Too many requests. Please try again later.", "status": 400}
 )
@@ -52,12 +52,12 @@ class Runs:
 
     def __call__(
         self,
-        server: Scripted,
+        server: ScriptedServer,
         *args: str,
         config: str = "",
         env: dict[str, str] | None = None,
         **limits: float,
-    ) -> Ended:
+    ) -> ForkResult:
         self._number += 1
         file = self.home / f"{self._number}.toml"
         file.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{config}\n')
@@ -78,14 +78,16 @@ class Runs:
 
 
 def test_deadline_while_the_server_reports_running_is_124(run: Runs) -> None:
-    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+    with ScriptedServer(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("stop")) == (124, 1)
     assert run.in_flight()
 
 
 def test_deadline_while_searching_for_the_outcome_is_74(run: Runs) -> None:
-    with Scripted(post=stream(STARTED), detail=answer(500, b"oops"), events=answer(500, b"oops")) as server:
+    with ScriptedServer(
+        post=stream(STARTED), detail=answer(500, b"oops"), events=answer(500, b"oops")
+    ) as server:
         ended = run(server, "--timeout", "2s")
     assert ended.code == 74
     assert "stop was sent, but the server did not confirm it" in ended.result["message"]
@@ -93,9 +95,9 @@ def test_deadline_while_searching_for_the_outcome_is_74(run: Runs) -> None:
 
 @pytest.mark.parametrize(("rejection", "code"), [(DOWN, 69), (BUSY, 75)])
 def test_deadline_in_the_pause_before_a_retry_has_the_code_of_the_rejection(
-    run: Runs, rejection: Say, code: int
+    run: Runs, rejection: RawResponse, code: int
 ) -> None:
-    with Scripted(post=rejection) as server:
+    with ScriptedServer(post=rejection) as server:
         ended = run(server, "--timeout", "1s", config="retry = { attempts = 9 }")
         assert ended.code == code
         assert ended.result["attempts"] == server.count("post") >= 1
@@ -103,7 +105,7 @@ def test_deadline_in_the_pause_before_a_retry_has_the_code_of_the_rejection(
 
 
 def test_timeout_includes_waiting_for_the_network(run: Runs) -> None:
-    with Scripted() as server:
+    with ScriptedServer() as server:
         server.base_url = "http://127.0.0.1:1/v1"
         ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
     assert (ended.code, ended.result["attempts"]) == (69, 0)
@@ -111,7 +113,7 @@ def test_timeout_includes_waiting_for_the_network(run: Runs) -> None:
 
 
 def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:
-    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+    with ScriptedServer(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         first = threading.Thread(target=lambda: run(server, "--timeout", "60s", first_poll=0.2))
         first.start()
         wait_until(lambda: server.count("post"))
@@ -132,10 +134,10 @@ def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:
     ],
 )
 def test_run_without_an_id_is_searched_for_at_the_deadline(
-    run: Runs, mode: str, rows: object, detail: Say, code: int
+    run: Runs, mode: str, rows: object, detail: RawResponse, code: int
 ) -> None:
     """74 is correct only if neither an ID nor a log row can be found."""
-    with Scripted(post=SILENT, logs=answer(200, rows), detail=detail) as server:
+    with ScriptedServer(post=SILENT, logs=answer(200, rows), detail=detail) as server:
         ended = run(server, "--timeout", "1s", "--mode", mode)
         assert (ended.code, server.count("post")) == (code, 1), ended.stderr
         assert ended.result["duration_s"] < 21
@@ -145,8 +147,8 @@ def test_run_without_an_id_is_searched_for_at_the_deadline(
 def test_stop_at_the_deadline_gets_the_task_id_from_the_events_of_a_found_run(
     run: Runs,
 ) -> None:
-    with Scripted(
-        post=Say((), "hold"),
+    with ScriptedServer(
+        post=RawResponse((), "hold"),
         logs=answer(200, logs("running"), version="1.14.2"),
         detail=[answer(200, run_of("running"), version="1.14.2"), answer(200, run_of("stopped"))],
         events=stream(STARTED, then="hold"),
@@ -158,8 +160,8 @@ def test_stop_at_the_deadline_gets_the_task_id_from_the_events_of_a_found_run(
 
 def test_blocking_response_has_no_idle_timeout(run: Runs) -> None:
     whole = answer(200, blocking("succeeded"))
-    late = Say(((2.5, whole.parts[0][1]),))
-    with Scripted(post=late) as server:
+    late = RawResponse(((2.5, whole.parts[0][1]),))
+    with ScriptedServer(post=late) as server:
         ended = run(server, "--mode", "blocking", config='idle_timeout = "1s"\nend_user = "me"')
     assert ended.code == 0
 
@@ -169,7 +171,7 @@ def test_blocking_response_has_no_idle_timeout(run: Runs) -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 504, 520, 524])
 def test_5xx_after_the_post_is_unknown_until_found(run: Runs, status: int) -> None:
-    with Scripted(post=answer(status, b"<html>"), logs=answer(200, logs())) as server:
+    with ScriptedServer(post=answer(status, b"<html>"), logs=answer(200, logs())) as server:
         ended = run(server, "--timeout", "1s")
         assert (ended.code, server.count("post")) == (74, 1)
         assert server.count("logs") >= 1
@@ -193,8 +195,8 @@ OF_A_RUN = ERROR | {"workflow_run_id": RUN_ID}
         (answer(401, {"code": "unauthorized", "message": "no", "status": 401}), 74),
     ],
 )
-def test_error_event_of_a_run_is_checked_with_run_detail(run: Runs, detail: Say, code: int) -> None:
-    with Scripted(post=stream(STARTED, OF_A_RUN), detail=detail, events=NOT_FOUND) as server:
+def test_error_event_of_a_run_is_checked_with_run_detail(run: Runs, detail: RawResponse, code: int) -> None:
+    with ScriptedServer(post=stream(STARTED, OF_A_RUN), detail=detail, events=NOT_FOUND) as server:
         assert run(server, "--timeout", "1s").code == code
 
 
@@ -211,20 +213,22 @@ def test_error_event_of_a_run_is_checked_with_run_detail(run: Runs, detail: Say,
 def test_error_event_without_a_run_is_a_rejection_with_its_own_code(
     run: Runs, event: object, code: int
 ) -> None:
-    with Scripted(post=stream(PING, event, then="hold")) as server:
+    with ScriptedServer(post=stream(PING, event, then="hold")) as server:
         ended = run(server)
         assert (ended.code, server.count("post")) == (code, 1)
     assert not run.in_flight()
 
 
 def test_503_counts_as_an_attempt(run: Runs) -> None:
-    with Scripted(post=DOWN) as server:
+    with ScriptedServer(post=DOWN) as server:
         ended = run(server, config='wait_network = "60s"\nretry = { attempts = 2 }')
         assert (ended.code, ended.result["attempts"], server.count("post")) == (69, 2, 2)
 
 
 def test_503_of_dify_is_not_retried(run: Runs) -> None:
-    with Scripted(post=answer(503, {"code": "unavailable", "message": "later", "status": 503})) as server:
+    with ScriptedServer(
+        post=answer(503, {"code": "unavailable", "message": "later", "status": 503})
+    ) as server:
         assert (run(server).code, server.count("post")) == (69, 1)
 
 
@@ -232,12 +236,14 @@ def test_log_rows_of_other_users_are_ignored(run: Runs) -> None:
     """Servers before 1.5.0 ignore the filter and return every run of the app."""
     rows = logs("succeeded")
     rows["data"][0]["created_by_end_user"] = {"session_id": "somebody-else"}
-    with Scripted(post=Say(), logs=answer(200, rows), detail=answer(200, run_of("succeeded"))) as server:
+    with ScriptedServer(
+        post=RawResponse(), logs=answer(200, rows), detail=answer(200, run_of("succeeded"))
+    ) as server:
         assert run(server, "--timeout", "1s").code == 74
 
 
 def test_blocking_response_with_status_running_is_not_final(run: Runs) -> None:
-    with Scripted(
+    with ScriptedServer(
         post=answer(200, blocking("running")),
         detail=[answer(200, run_of("running")), answer(200, run_of("failed"))],
     ) as server:
@@ -246,7 +252,7 @@ def test_blocking_response_with_status_running_is_not_final(run: Runs) -> None:
 
 @pytest.mark.parametrize("status", ["scheduled", "of-the-future"])
 def test_unknown_status_of_run_detail_is_not_final(run: Runs, status: str) -> None:
-    with Scripted(
+    with ScriptedServer(
         post=stream(STARTED),
         detail=[answer(200, run_of(status)), answer(200, run_of("succeeded"))],
         events=NOT_FOUND,
@@ -255,7 +261,9 @@ def test_unknown_status_of_run_detail_is_not_final(run: Runs, status: str) -> No
 
 
 def test_first_of_two_terminal_events_counts(run: Runs) -> None:
-    with Scripted(post=stream(STARTED, finished("failed"), finished("succeeded"), then="hold")) as server:
+    with ScriptedServer(
+        post=stream(STARTED, finished("failed"), finished("succeeded"), then="hold")
+    ) as server:
         assert run(server).code == 80
 
 
@@ -273,7 +281,7 @@ def test_first_of_two_terminal_events_counts(run: Runs) -> None:
 )
 def test_terminal_event_after_stop_decides(dify_job: Command, end: object, code: int) -> None:
     late = stream(STARTED, end)
-    with Scripted(post=Say((*late.parts[:2], (1.0, late.parts[2][1])), "hold")) as server:
+    with ScriptedServer(post=RawResponse((*late.parts[:2], (1.0, late.parts[2][1])), "hold")) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         ran = dify_job.signal_when(
             process, lambda: (dify_job.home / "state/in-flight.json").exists() and server.seen
@@ -317,8 +325,8 @@ def test_second_signal_exits_at_once() -> None:
         (answer(200, b"<html>a portal"), 69),
     ],
 )
-def test_only_a_response_of_dify_settles_an_earlier_run(run: Runs, detail: Say, code: int) -> None:
-    with Scripted(
+def test_only_a_response_of_dify_settles_an_earlier_run(run: Runs, detail: RawResponse, code: int) -> None:
+    with ScriptedServer(
         post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
         detail=[answer(500, b"")] * 2 + [detail],
         events=answer(500, b""),
@@ -332,7 +340,7 @@ def test_only_a_response_of_dify_settles_an_earlier_run(run: Runs, detail: Say, 
 
 
 def test_earlier_run_is_found_with_a_rotated_key(run: Runs) -> None:
-    with Scripted(
+    with ScriptedServer(
         post=[stream(STARTED), stream(STARTED, finished("succeeded"))],
         detail=[answer(500, b"")] * 40 + [answer(200, run_of("failed"))],
         events=answer(500, b""),
@@ -346,7 +354,7 @@ def test_earlier_run_is_found_with_a_rotated_key(run: Runs) -> None:
 
 
 def test_missing_log_row_settles_nothing_on_servers_that_log_ended_runs_only(run: Runs) -> None:
-    with Scripted(post=SILENT, logs=answer(200, logs(), version="0.15.3")) as server:
+    with ScriptedServer(post=SILENT, logs=answer(200, logs(), version="0.15.3")) as server:
         assert run(server, "--timeout", "1s").code == 74
         assert run(server).code == 75
         assert server.count("post") == 1

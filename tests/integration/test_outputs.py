@@ -14,30 +14,30 @@ import pytest
 
 from dify_job.run.downloads import files_in, safe_name
 from tests.support import recordings
-from tests.support.accepting import Saying
 from tests.support.command import KEY, Command, tls
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.files import returned
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
+from tests.support.socket_server import FixedResponseServer
 
 QUOTED = '"第一行\\nsecond \u2028 line"'
 OUTPUTS = {"result": "第一行\nsecond \u2028 line", "n": 3, "list": [1, {"a": None}], "empty": ""}
 
 
 @pytest.fixture
-def dify() -> Iterator[StandIn]:
-    with StandIn([App(KEY, outputs=OUTPUTS), App("app-echo")]) as made:
+def dify() -> Iterator[FakeDify]:
+    with FakeDify([App(KEY, outputs=OUTPUTS), App("app-echo")]) as made:
         yield made
 
 
-def configure(dify_job: Command, server: StandIn | str, lines: str = "", key: str = KEY) -> None:
+def configure(dify_job: Command, server: FakeDify | str, lines: str = "", key: str = KEY) -> None:
     address = server if isinstance(server, str) else server.base_url
     text = f'[jobs.a]\nbase_url = "{address}"\napi_key_env = "K"\n{lines}\n'
     (dify_job.home / "c.toml").write_text(text)
     dify_job.env |= {"K": key, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def test_unexpected_outputs_are_84(dify_job: Command, dify: StandIn) -> None:
+def test_unexpected_outputs_are_84(dify_job: Command, dify: FakeDify) -> None:
     lines = 'expect = { "outputs.empty" = "nonempty", "outputs.n" = { equals = 4 } }'
     configure(dify_job, dify, lines + f'\noutput = {{ file = "{dify_job.home}/out.txt" }}')
     ran = dify_job("run")
@@ -52,7 +52,7 @@ def test_unexpected_outputs_are_84(dify_job: Command, dify: StandIn) -> None:
     assert not (dify_job.home / "state" / "last-success.json").exists()
 
 
-def test_expected_outputs_are_a_success(dify_job: Command, dify: StandIn) -> None:
+def test_expected_outputs_are_a_success(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, 'expect = { "outputs.result" = { nonempty = true, regex = "second" } }')
     assert dify_job("run").code == 0
 
@@ -72,7 +72,7 @@ def test_expected_outputs_are_a_success(dify_job: Command, dify: StandIn) -> Non
     ],
 )
 def test_output_file_has_the_selected_value(
-    dify_job: Command, dify: StandIn, settings: str, content: str
+    dify_job: Command, dify: FakeDify, settings: str, content: str
 ) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out-{{{{ job }}}}.txt", {settings} }}')
     assert dify_job("run").code == 0
@@ -81,7 +81,7 @@ def test_output_file_has_the_selected_value(
 
 @pytest.mark.parametrize(("umask", "mode", "wanted"), [(0o077, "0640", 0o640), (0o027, None, 0o640)])
 def test_output_file_has_the_configured_mode(
-    dify_job: Command, dify: StandIn, umask: int, mode: str | None, wanted: int
+    dify_job: Command, dify: FakeDify, umask: int, mode: str | None, wanted: int
 ) -> None:
     setting = f', mode = "{mode}"' if mode else ""
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/out.txt"{setting} }}')
@@ -89,7 +89,7 @@ def test_output_file_has_the_configured_mode(
     assert stat.S_IMODE((dify_job.home / "out.txt").stat().st_mode) == wanted
 
 
-def test_symlink_at_the_output_file_is_replaced_and_not_followed(dify_job: Command, dify: StandIn) -> None:
+def test_symlink_at_the_output_file_is_replaced_and_not_followed(dify_job: Command, dify: FakeDify) -> None:
     (dify_job.home / "precious").write_text("unchanged")
     (dify_job.home / "out.txt").symlink_to("precious")
     configure(dify_job, dify)
@@ -99,7 +99,7 @@ def test_symlink_at_the_output_file_is_replaced_and_not_followed(dify_job: Comma
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/dev/stdout", "fifo", "directory", "missing/out.txt"])
-def test_invalid_output_path_is_73_before_the_call(dify_job: Command, dify: StandIn, place: str) -> None:
+def test_invalid_output_path_is_73_before_the_call(dify_job: Command, dify: FakeDify, place: str) -> None:
     os.mkfifo(dify_job.home / "fifo")
     (dify_job.home / "directory").mkdir()
     configure(dify_job, dify)
@@ -110,7 +110,7 @@ def test_invalid_output_path_is_73_before_the_call(dify_job: Command, dify: Stan
 
 
 def test_relative_output_file_of_the_config_is_in_the_state_directory(
-    dify_job: Command, dify: StandIn
+    dify_job: Command, dify: FakeDify
 ) -> None:
     configure(dify_job, dify, 'output = { file = "sub/{{ job }}.json" }')
     assert dify_job("run").code == 0
@@ -126,7 +126,7 @@ def test_relative_output_file_of_the_config_is_in_the_state_directory(
     ],
 )
 def test_output_file_cannot_leave_or_overwrite_the_state(
-    dify_job: Command, dify: StandIn, file: str, words: str
+    dify_job: Command, dify: FakeDify, file: str, words: str
 ) -> None:
     (dify_job.home / "elsewhere").mkdir()
     (dify_job.home / "state").mkdir()
@@ -138,7 +138,7 @@ def test_output_file_cannot_leave_or_overwrite_the_state(
     assert dify.received == []
 
 
-def test_download_cannot_overwrite_the_state(dify_job: Command, dify: StandIn) -> None:
+def test_download_cannot_overwrite_the_state(dify_job: Command, dify: FakeDify) -> None:
     serve_files(dify, [("lock", b"1"), ("history.jsonl", b"2")])
     configure(dify_job, dify, 'output = { file = "out.json", downloads = true }')
     assert dify_job("run").code == 0
@@ -149,7 +149,7 @@ def test_download_cannot_overwrite_the_state(dify_job: Command, dify: StandIn) -
 
 
 def test_files_of_root_in_the_state_of_another_user_belong_to_that_user(
-    dify_job: Command, dify: StandIn
+    dify_job: Command, dify: FakeDify
 ) -> None:
     (dify_job.home / "state").mkdir()
     owner = 12345 if os.geteuid() == 0 else os.getuid()  # only root can change the owner
@@ -160,7 +160,7 @@ def test_files_of_root_in_the_state_of_another_user_belong_to_that_user(
         assert (dify_job.home / "state" / name).stat().st_uid == owner
 
 
-def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, f'output = {{ file = "{dify_job.home}/o", select = "outputs.nope" }}')
     ran = dify_job("run")
     assert ran.code == 0
@@ -178,13 +178,13 @@ def test_output_file_that_becomes_unwritable_is_a_warning(dify_job: Command, dif
         ("status", "succeeded\n"),
     ],
 )
-def test_print_writes_one_value(dify_job: Command, dify: StandIn, path: str, printed: str) -> None:
+def test_print_writes_one_value(dify_job: Command, dify: FakeDify, path: str, printed: str) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "--quiet", "--print", path)
     assert (ran.code, ran.stdout, ran.stderr) == (0, printed, "")
 
 
-def test_printed_value_is_not_translated(dify_job: Command, dify: StandIn) -> None:
+def test_printed_value_is_not_translated(dify_job: Command, dify: FakeDify) -> None:
     dify.apps[KEY] = App(KEY, outputs={"result": "workflow succeeded"})
     configure(dify_job, dify)
     ran = dify_job("run", "-q", "--print", "outputs.result", env={"LANG": "zh_CN.UTF-8"})
@@ -201,7 +201,7 @@ def test_printed_value_is_not_translated(dify_job: Command, dify: StandIn) -> No
     ],
 )
 def test_print_of_a_missing_value_writes_nothing_to_stdout(
-    dify_job: Command, dify: StandIn, args: list[str], code: int
+    dify_job: Command, dify: FakeDify, args: list[str], code: int
 ) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "--quiet", *args)
@@ -209,7 +209,7 @@ def test_print_of_a_missing_value_writes_nothing_to_stdout(
     assert ran.stderr
 
 
-def test_quiet_run_logs_nothing_on_success_and_one_line_on_failure(dify_job: Command, dify: StandIn) -> None:
+def test_quiet_run_logs_nothing_on_success_and_one_line_on_failure(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify)
     ran = dify_job("run", "-q")
     assert (ran.code, ran.stderr) == (0, "")
@@ -219,7 +219,7 @@ def test_quiet_run_logs_nothing_on_success_and_one_line_on_failure(dify_job: Com
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_outputs_are_logged_on_request_shortened_and_redacted(dify_job: Command, dify: StandIn) -> None:
+def test_outputs_are_logged_on_request_shortened_and_redacted(dify_job: Command, dify: FakeDify) -> None:
     secret = 'a"b\\c-日本'
     inputs = ["-i", f"password={secret}", "-i", "text=" + "x" * 300]
     configure(dify_job, dify, key="app-echo")
@@ -235,7 +235,7 @@ def test_outputs_are_logged_on_request_shortened_and_redacted(dify_job: Command,
         assert "[hidden]" in text
 
 
-def test_secrets_are_in_no_log_format_and_no_state(dify_job: Command, dify: StandIn) -> None:
+def test_secrets_are_in_no_log_format_and_no_state(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify, 'inputs = { api_token = "canary-0815", nested = { secret = ["canary-4711"] } }')
     for log_format in ("console", "json"):
         ran = dify_job("run", "-v", "--log-format", log_format, "-i", "n=3", env={"K": "app-echo"})
@@ -247,7 +247,7 @@ def test_secrets_are_in_no_log_format_and_no_state(dify_job: Command, dify: Stan
 # Downloads
 
 
-def serve_files(server: StandIn, files: list[tuple[str, bytes]], **changes: Any) -> None:
+def serve_files(server: FakeDify, files: list[tuple[str, bytes]], **changes: Any) -> None:
     entries = []
     for number, (name, content) in enumerate(files):
         url = f"/files/tools/{number}.bin?timestamp=1&nonce=2&sign=3"
@@ -257,7 +257,7 @@ def serve_files(server: StandIn, files: list[tuple[str, bytes]], **changes: Any)
 
 
 def configure_downloads(
-    dify_job: Command, server: StandIn | str, downloads: str = "true", more: str = ""
+    dify_job: Command, server: FakeDify | str, downloads: str = "true", more: str = ""
 ) -> None:
     (dify_job.home / "out").mkdir(exist_ok=True)
     file = dify_job.home / "out" / "result.json"
@@ -269,7 +269,7 @@ def saved(dify_job: Command) -> dict[str, bytes]:
 
 
 def test_downloads_are_saved_next_to_the_output_file_without_sending_the_key(
-    dify_job: Command, dify: StandIn
+    dify_job: Command, dify: FakeDify
 ) -> None:
     serve_files(dify, [("报告.pdf", b"%PDF" + bytes(200_000)), ("b.png", b"")])
     configure_downloads(dify_job, dify, more=', mode = "0600"')
@@ -284,7 +284,7 @@ def test_downloads_are_saved_next_to_the_output_file_without_sending_the_key(
     assert not [request for request in fetched if "Authorization" in request.headers]
 
 
-def test_downloads_do_not_use_netrc(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_do_not_use_netrc(dify_job: Command, dify: FakeDify) -> None:
     (dify_job.home / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     (dify_job.home / ".netrc").chmod(0o600)
     serve_files(dify, [("a.txt", b"x")])
@@ -295,7 +295,7 @@ def test_downloads_do_not_use_netrc(dify_job: Command, dify: StandIn) -> None:
 
 
 def test_download_uses_certificates_and_proxy_rules_of_its_run(
-    dify_job: Command, dify: StandIn, certificate: tuple[Path, Path]
+    dify_job: Command, dify: FakeDify, certificate: tuple[Path, Path]
 ) -> None:
     serve_files(tls(dify, certificate), [("a.txt", b"x")])
     configure_downloads(dify_job, dify.base_url.replace("http://127.0.0.1", "https://localhost"))
@@ -304,7 +304,7 @@ def test_download_uses_certificates_and_proxy_rules_of_its_run(
     assert saved(dify_job)["a.txt"] == b"x"
 
 
-def test_nothing_is_downloaded_by_default(dify_job: Command, dify: StandIn) -> None:
+def test_nothing_is_downloaded_by_default(dify_job: Command, dify: FakeDify) -> None:
     serve_files(dify, [("a.txt", b"x")])
     configure_downloads(dify_job, dify, "false")
     assert dify_job("run").code == 0
@@ -330,7 +330,7 @@ def test_download_name_cannot_leave_the_directory(name: str, safe: str) -> None:
     assert safe_name(name) == safe
 
 
-def test_duplicate_download_names_get_a_number(dify_job: Command, dify: StandIn) -> None:
+def test_duplicate_download_names_get_a_number(dify_job: Command, dify: FakeDify) -> None:
     files = [("result.json", b"1"), ("a.txt", b"2"), ("x/a.txt", b"3"), ("../a.txt", b"4")]
     serve_files(dify, files)
     configure_downloads(dify_job, dify)
@@ -340,7 +340,7 @@ def test_duplicate_download_names_get_a_number(dify_job: Command, dify: StandIn)
     assert found == {"result-2.json": b"1", "a.txt": b"2", "a-2.txt": b"3", "a-3.txt": b"4"}
 
 
-def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: FakeDify) -> None:
     configure_downloads(dify_job, dify)
     out = dify_job.home / "out"
     (dify_job.home / "precious").write_text("unchanged")
@@ -361,9 +361,9 @@ def test_downloads_replace_those_of_the_last_run_only(dify_job: Command, dify: S
     assert (dify_job.home / "precious").read_text() == "unchanged"
 
 
-def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: StandIn) -> None:
+def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: FakeDify) -> None:
     redirect = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/meta\r\nContent-Length: 0\r\n\r\n"
-    with Saying(redirect) as raw:
+    with FixedResponseServer(redirect) as raw:
         for url in ("http://169.254.169.254/meta", f"{raw.address}/file"):
             dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
             configure_downloads(dify_job, dify)
@@ -380,7 +380,7 @@ def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: 
 
 
 @pytest.mark.parametrize("way", ["flag", "config"])
-def test_dash_is_rejected_as_output_file(dify_job: Command, dify: StandIn, way: str) -> None:
+def test_dash_is_rejected_as_output_file(dify_job: Command, dify: FakeDify, way: str) -> None:
     configure(dify_job, dify, 'output = { file = "-" }' if way == "config" else "")
     ran = dify_job("run", *(("--output", "-") if way == "flag" else ()))
     assert ran.code == (64 if way == "flag" else 78)
@@ -388,7 +388,7 @@ def test_dash_is_rejected_as_output_file(dify_job: Command, dify: StandIn, way: 
     assert not dify.runs
 
 
-def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: StandIn) -> None:
+def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: FakeDify) -> None:
     serve_files(dify, [("a.txt", b"x" * 10), ("b.txt", b"x" * 11), ("c.txt", b"x")])
     configure_downloads(dify_job, dify, "{ max_files = 2, max_size = 10 }")
     ran = dify_job("run")
@@ -407,7 +407,7 @@ def test_downloads_are_limited_in_number_and_size(dify_job: Command, dify: Stand
     "url",
     ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x", "data:text/plain,x", "http:///x", "http://["],
 )
-def test_url_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, url: str) -> None:
+def test_url_that_is_not_http_is_not_fetched(dify_job: Command, dify: FakeDify, url: str) -> None:
     file = returned("a.txt", "text/plain", 1, url)
     dify.apps[KEY] = App(KEY, outputs={"file": file})
     configure_downloads(dify_job, dify)
@@ -417,10 +417,10 @@ def test_url_that_is_not_http_is_not_fetched(dify_job: Command, dify: StandIn, u
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_expired_download_link_is_a_warning(dify_job: Command, dify: StandIn) -> None:
+def test_expired_download_link_is_a_warning(dify_job: Command, dify: FakeDify) -> None:
     expired = recordings.load("1.11.2", "error-file-download-expired")
     head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(expired.bytes)}\r\n\r\n"
-    with Saying(head.encode() + expired.bytes) as raw:
+    with FixedResponseServer(head.encode() + expired.bytes) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
         configure_downloads(dify_job, dify)
         ran = dify_job("run")
@@ -439,9 +439,9 @@ def test_expired_download_link_is_a_warning(dify_job: Command, dify: StandIn) ->
     ],
 )
 def test_failed_download_is_a_warning_and_leaves_no_partial_file(
-    dify_job: Command, dify: StandIn, answer: bytes, words: str
+    dify_job: Command, dify: FakeDify, answer: bytes, words: str
 ) -> None:
-    with Saying(answer) as raw:
+    with FixedResponseServer(answer) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, f"{raw.address}/file")})
         configure_downloads(dify_job, dify)
         ran = dify_job("run")
@@ -452,7 +452,7 @@ def test_failed_download_is_a_warning_and_leaves_no_partial_file(
     assert not [request for request in raw.seen if b"uthorization" in request], "another host gets no key"
 
 
-def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, dify: StandIn) -> None:
+def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, dify: FakeDify) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 1, url)})
@@ -470,12 +470,12 @@ def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, 
     assert saved(dify_job).keys() == {"result.json"}
 
 
-def test_download_redirect_is_followed_without_the_key(dify_job: Command, dify: StandIn) -> None:
+def test_download_redirect_is_followed_without_the_key(dify_job: Command, dify: FakeDify) -> None:
     serve_files(dify, [("x", b"whole")])
     [url] = dify.files
     origin = dify.base_url.removesuffix("/v1")
     head = f"HTTP/1.1 307 Go\r\nLocation: {origin}{url}\r\nContent-Length: 0\r\n\r\n"
-    with Saying(head.encode()) as raw:
+    with FixedResponseServer(head.encode()) as raw:
         dify.apps[KEY] = App(KEY, outputs={"a": returned("a.txt", "text/plain", 5, f"{raw.address}/file")})
         configure_downloads(dify_job, dify)
         assert dify_job("run").code == 0

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dify_job.report.text import columns_of
+from tests.support.histories import JOBS, hourly, ten_jobs, write_history
 from tests.support.home import Home
-from tests.support.past import JOBS, hourly, ten_jobs, write_history
 from tests.support.patience import PATIENCE
 
 LANGUAGES = ("C.UTF-8", "zh_CN.UTF-8")

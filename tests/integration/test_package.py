@@ -16,7 +16,7 @@ import pytest
 
 from dify_job.log.journal import MESSAGE_IDS
 from dify_job.state.store import JobState
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 from ..conftest import ROOT, build, tracked
 
@@ -67,7 +67,7 @@ def test_catalogues_translate_every_kind_of_message() -> None:
         assert re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE) == list(MESSAGE_IDS.values())
 
 
-def test_run_in_progress_needs_no_file_that_an_upgrade_replaces(server: StandIn, tmp_path: Path) -> None:
+def test_run_in_progress_needs_no_file_that_an_upgrade_replaces(server: FakeDify, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "dify_job", tmp_path / "site/dify_job")
     out, figures = tmp_path / "out.txt", tmp_path / "figures.prom"
     (tmp_path / "config.toml").write_text(

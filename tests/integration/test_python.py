@@ -24,12 +24,12 @@ from dify_job.log import redaction
 from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 
 @pytest.fixture
-def config(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(server: FakeDify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setenv("KEY", KEY)
     path = tmp_path / "config.toml"
@@ -38,7 +38,7 @@ def config(server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_run_workflow_prints_nothing_and_configures_no_logging(
-    config: Path, server: StandIn, capfd: pytest.CaptureFixture[str]
+    config: Path, server: FakeDify, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     logs = (logging.root.level, list(logging.root.handlers))
@@ -141,7 +141,7 @@ def test_importing_the_package_imports_few_modules() -> None:
     assert set(dify_job.__all__) <= {name for name in dify_job.__all__ if hasattr(dify_job, name)}
 
 
-def test_manual_call_dify_is_awaitable_and_has_four_fields(config: Path, server: StandIn) -> None:
+def test_manual_call_dify_is_awaitable_and_has_four_fields(config: Path, server: FakeDify) -> None:
     result = asyncio.run(manual_call_dify(config=config))
     assert result.success is True
     assert result.message == "workflow succeeded"
@@ -177,7 +177,7 @@ def test_call_needs_no_thread_of_the_default_executor(config: Path) -> None:
 
 
 def test_cancelling_the_task_stops_the_run_in_dify(
-    config: Path, server: StandIn, monkeypatch: pytest.MonkeyPatch
+    config: Path, server: FakeDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY", "app-slow")
 
@@ -223,7 +223,7 @@ def interrupts() -> Iterator[Callable[..., None]]:
 def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
     raised: type[BaseException],
     config: Path,
-    server: StandIn,
+    server: FakeDify,
     interrupts: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from tests.support.command import APPS, HASTE, KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.scripted import (
+from tests.support.scripted_server import (
     NOT_FOUND,
     PING,
     RUN_ID,
     STARTED,
     TASK_ID,
-    Scripted,
+    ScriptedServer,
     answer,
     finished,
     logs,
@@ -36,17 +36,17 @@ def dify_job(dify_job: Command) -> Command:
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn(APPS, version="1.16.1", ping=0.5) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify(APPS, version="1.16.1", ping=0.5) as made:
         yield made
         made.engine.worker.set()
 
 
-def environ(server: StandIn, key: str = KEY) -> dict[str, str]:
+def environ(server: FakeDify, key: str = KEY) -> dict[str, str]:
     return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url}
 
 
-def posts(server: StandIn) -> int:
+def posts(server: FakeDify) -> int:
     return sum(one.method == "POST" and one.path.endswith("/run") for one in server.received)
 
 
@@ -54,13 +54,13 @@ def history(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home / "state/history.jsonl").read_text().splitlines()]
 
 
-def write_config(home: Path, server: StandIn | Scripted, more: str = "") -> dict[str, str]:
+def write_config(home: Path, server: FakeDify | ScriptedServer, more: str = "") -> dict[str, str]:
     file = home / "c.toml"
     file.write_text(f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n{more}\n')
     return {"K": KEY, "DIFY_JOB_CONFIG": str(file)}
 
 
-def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, server: StandIn) -> None:
+def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     env = environ(server, "app-two-seconds")
     first = dify_job("run", "--timeout", "2s", env=env)
@@ -81,7 +81,7 @@ def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, ser
     assert not any("its process ended" in entry["message"] for entry in history(dify_job.home))
 
 
-def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command, server: StandIn) -> None:
+def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     env = environ(server, "app-two-seconds")
     first = dify_job.start("run", env=env)
@@ -97,7 +97,7 @@ def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command,
     assert not server.runs[0].finished_at or server.runs[0].finished_at <= server.runs[1].created_at + 1
 
 
-def test_queued_run_is_abandoned_after_deadline_and_queue_time(dify_job: Command, server: StandIn) -> None:
+def test_queued_run_is_abandoned_after_deadline_and_queue_time(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     env = write_config(dify_job.home, server, 'timeout = "2s"\nqueue_time = "1s"')
     assert dify_job("run", env=env).code == 74
@@ -109,7 +109,7 @@ def test_queued_run_is_abandoned_after_deadline_and_queue_time(dify_job: Command
     assert entry["workflow_run_id"] is None
 
 
-def test_run_with_a_fixed_end_user_blocks_until_its_longest_end(dify_job: Command, server: StandIn) -> None:
+def test_run_with_a_fixed_end_user_blocks_until_its_longest_end(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     env = write_config(dify_job.home, server, 'timeout = "2s"\nend_user = "me"')
     assert dify_job("run", env=env).code == 74
@@ -117,10 +117,10 @@ def test_run_with_a_fixed_end_user_blocks_until_its_longest_end(dify_job: Comman
     assert posts(server) == 1
 
 
-def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server: StandIn) -> None:
+def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     assert dify_job("run", "--timeout", "2s", env=environ(server)).code == 74
-    with StandIn(APPS, version="1.16.1") as moved:
+    with FakeDify(APPS, version="1.16.1") as moved:
         again = dify_job("run", env=environ(moved))
         assert again.code == 75
         assert server.base_url in again.result["message"]
@@ -129,7 +129,7 @@ def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_to_a_queued_run_reports_that_it_may_still_start(
-    dify_job: Command, server: StandIn, signum: int
+    dify_job: Command, server: FakeDify, signum: int
 ) -> None:
     server.engine.worker.clear()
     process = dify_job.start("run", env=environ(server))
@@ -144,7 +144,7 @@ def test_signal_to_a_queued_run_reports_that_it_may_still_start(
     assert dify_job("run", env=environ(server)).code == 75
 
 
-def test_run_is_searched_for_after_its_stream_ended_in_the_queue(dify_job: Command, server: StandIn) -> None:
+def test_run_is_searched_for_after_its_stream_ended_in_the_queue(dify_job: Command, server: FakeDify) -> None:
     server.engine.worker.clear()
     server.engine.queue_limit = 0.5
     process = dify_job.start("run", "--timeout", "60s", env=environ(server))
@@ -191,7 +191,7 @@ def test_failed_run_that_does_not_exist_is_a_rejection(
     dify_job: Command, error: str, code: int, creator: object
 ) -> None:
     events = failed(error, created_by=creator)
-    with Scripted(post=stream(PING, *events, version="1.16.1"), detail=NOT_FOUND) as server:
+    with ScriptedServer(post=stream(PING, *events, version="1.16.1"), detail=NOT_FOUND) as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
     assert ran.code == code, ran.stderr
     assert error in ran.result["message"]
@@ -203,7 +203,7 @@ def test_failed_run_that_does_not_exist_is_a_rejection(
 def test_false_failure_event_is_checked_until_the_run_has_ended(dify_job: Command, end: str) -> None:
     events = [STARTED, NODE, failed("Timeout reading from 127.0.0.1:6379", task_id=TASK_ID)[1]]
     running = answer(200, run_of("running"), version="1.16.1")
-    with Scripted(
+    with ScriptedServer(
         post=stream(PING, *events, version="1.16.1", then="hold"),
         detail=[running, running, answer(200, run_of(end, error=None))],
         events=stream(PING, STARTED, then="hold"),
@@ -214,7 +214,7 @@ def test_false_failure_event_is_checked_until_the_run_has_ended(dify_job: Comman
 
 
 def test_false_failure_event_of_a_joined_stream_is_checked(dify_job: Command) -> None:
-    with Scripted(
+    with ScriptedServer(
         post=stream(STARTED, version="1.16.1"),
         events=stream(STARTED, NODE, failed("lost", task_id=TASK_ID)[1]),
         detail=[answer(200, run_of("running"))] * 2 + [answer(200, run_of("succeeded"))],
@@ -225,7 +225,7 @@ def test_false_failure_event_of_a_joined_stream_is_checked(dify_job: Command) ->
 
 def test_failure_event_with_a_creator_is_final(dify_job: Command) -> None:
     end = finished("failed", error="boom", created_by={"id": "x", "user": "u"})
-    with Scripted(post=stream(STARTED, end, version="1.16.1")) as server:
+    with ScriptedServer(post=stream(STARTED, end, version="1.16.1")) as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         assert ran.code == 80
         assert server.count("detail") == 0
@@ -233,7 +233,7 @@ def test_failure_event_with_a_creator_is_final(dify_job: Command) -> None:
 
 def test_doubtful_failure_event_without_run_detail_is_unknown(dify_job: Command) -> None:
     events = [STARTED, NODE, failed("lost", task_id=TASK_ID)[1]]
-    with Scripted(
+    with ScriptedServer(
         post=stream(*events, version="1.16.1"),
         detail=answer(500, {"code": "unknown", "message": "no", "status": 500}),
         events=stream(PING, then="hold"),
@@ -250,7 +250,7 @@ def test_doubtful_failure_event_without_run_detail_is_unknown(dify_job: Command)
 
 def test_unreadable_log_is_not_treated_as_empty(dify_job: Command) -> None:
     fault = answer(500, {"code": "unknown", "message": "no", "status": 500})
-    with Scripted(post=stream(PING, version="1.16.1"), logs=fault) as server:
+    with ScriptedServer(post=stream(PING, version="1.16.1"), logs=fault) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--timeout", "3s", env=env)
     assert ran.code == 74
@@ -260,7 +260,7 @@ def test_unreadable_log_is_not_treated_as_empty(dify_job: Command) -> None:
 
 def test_search_for_a_queued_run_has_pauses(dify_job: Command) -> None:
     dify_job.limits |= {"search": 0.1, "recovery_polls": (0.05, 0.2)}
-    with Scripted(post=stream(PING, version="1.16.1")) as server:
+    with ScriptedServer(post=stream(PING, version="1.16.1")) as server:
         ran = dify_job("run", "--timeout", "2s", env=environ_of(server))
         assert ran.code == 74
         assert 2 < server.count("logs") < 50
@@ -270,7 +270,9 @@ def test_search_for_a_queued_run_has_pauses(dify_job: Command) -> None:
 def test_run_with_unknown_status_and_finish_time_has_ended(dify_job: Command, mode: str) -> None:
     ended = answer(200, run_of("cancelled", finished_at=1795740823), version="1.16.1")
     lost = stream(STARTED, version="1.16.1") if mode == "streaming" else answer(502, b"<html>")
-    with Scripted(post=lost, detail=ended, logs=answer(200, logs("cancelled")), events=NOT_FOUND) as server:
+    with ScriptedServer(
+        post=lost, detail=ended, logs=answer(200, logs("cancelled")), events=NOT_FOUND
+    ) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--mode", mode, "--timeout", "20s", env=env)
     assert ran.code == 76, ran.stderr
@@ -279,12 +281,12 @@ def test_run_with_unknown_status_and_finish_time_has_ended(dify_job: Command, mo
 
 @pytest.mark.parametrize("logs_answer", ["hold", "slow"])
 def test_deadline_spent_on_an_earlier_run_is_reported(
-    dify_job: Command, server: StandIn, logs_answer: str
+    dify_job: Command, server: FakeDify, logs_answer: str
 ) -> None:
     server.engine.worker.clear()
     assert dify_job("run", "--timeout", "2s", env=environ(server)).code == 74
     home = dify_job.home / "state/in-flight.json"
-    with Scripted(logs=answer(200, logs()) if logs_answer == "slow" else stream(then="hold")) as silent:
+    with ScriptedServer(logs=answer(200, logs()) if logs_answer == "slow" else stream(then="hold")) as silent:
         record = json.loads(home.read_text()) | {"base_url": silent.base_url}
         home.write_text(json.dumps(record))
         ran = dify_job("run", "--timeout", "2s", "--overlap", "wait", env=environ_of(silent))
@@ -293,7 +295,7 @@ def test_deadline_spent_on_an_earlier_run_is_reported(
     assert "could not be reached" not in ran.result["message"]
 
 
-def environ_of(server: Scripted) -> dict[str, str]:
+def environ_of(server: ScriptedServer) -> dict[str, str]:
     return {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
 
 
@@ -304,7 +306,7 @@ def test_hint_for_an_app_limit_of_one_is_blocking_mode(dify_job: Command) -> Non
         "allowed for fa9307a4-456a-4e07-b96b-331d88a4d0cc is 1.",
         "status": 400,
     }
-    with Scripted(post=answer(400, body, version="1.16.1")) as server:
+    with ScriptedServer(post=answer(400, body, version="1.16.1")) as server:
         ran = dify_job("run", env=environ_of(server))
         assert ran.code == 75
         assert 'mode = "blocking"' in ran.result["hint"]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accepting import Accepting, Saying, read_request
 from tests.support.campaign import Campaign
 from tests.support.command import KEY
-from tests.support.forked import Ended, Forks
+from tests.support.fork_server import ForkResult, Forks
 from tests.support.recordings import Recording
 from tests.support.recordings import runs as recorded_runs
-from tests.support.scripted import RUN_ID, TASK_ID, logs, run_of
+from tests.support.scripted_server import RUN_ID, TASK_ID, logs, run_of
+from tests.support.socket_server import FixedResponseServer, SocketServer, read_request
 
 EXPECTED_CODES = {"succeeded": 0, "failed": 80, "partial-succeeded": 81, "stopped": 82, "paused": 83}
 NOT_STARTED = {65, 69, 75, 76, 77, 78}
@@ -48,7 +48,7 @@ NOISE = (
 )
 
 
-class RandomServer(Accepting):
+class RandomServer(SocketServer):
     """A server with behaviour drawn from a seed; it expects at most one run."""
 
     def __init__(self, seed: int) -> None:
@@ -169,7 +169,7 @@ class RandomServer(Accepting):
                 self._closed.wait(30)
 
 
-def fault_of(server: RandomServer, ended: Ended) -> str | None:
+def fault_of(server: RandomServer, ended: ForkResult) -> str | None:
     if not isinstance(json.loads(ended.stdout), dict) or ended.result["exit_code"] != ended.code:
         return "stdout is not the result"
     if "Traceback" in ended.stderr or ended.code not in {*EXPECTED_CODES.values(), *NOT_STARTED, *UNKNOWN}:
@@ -239,7 +239,7 @@ def test_response_with_wrong_bytes_never_crashes_a_run(
     def answered(seed: int) -> str | None:
         draw = random.Random(seed)
         recording = draw.choice(recordings)
-        with Saying(mangled(recording, draw)) as server:
+        with FixedResponseServer(mangled(recording, draw)) as server:
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
             ended = forks.run(tmp_path / str(seed), ["run", "--timeout", "2s"], env, IMPATIENT, 2)
         good = ended.code in {*EXPECTED_CODES.values(), *NOT_STARTED, *UNKNOWN}

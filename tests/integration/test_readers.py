@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Command, catches
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 F_SETPIPE_SZ = 1031
@@ -44,7 +44,7 @@ def full_pipe(*, free: int = 0) -> tuple[int, int]:
 
 @pytest.mark.parametrize("free", [0, 64])
 def test_deadline_stops_the_run_though_nobody_reads_stderr(
-    dify_job: Command, server: StandIn, environ: dict[str, str], free: int
+    dify_job: Command, server: FakeDify, environ: dict[str, str], free: int
 ) -> None:
     reader, writer = full_pipe(free=free)
     done = dify_job("run", "--timeout", "2s", "-v", env=environ | {"DIFY_API_KEY": "app-slow"}, stderr=writer)
@@ -56,7 +56,7 @@ def test_deadline_stops_the_run_though_nobody_reads_stderr(
 
 
 def test_signal_stops_the_run_though_nobody_reads_stderr(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     reader, writer = full_pipe()
     process = dify_job.start("run", "-v", env=environ | {"DIFY_API_KEY": "app-slow"}, stderr=writer)
@@ -120,7 +120,7 @@ def test_non_blocking_stdout_gets_the_whole_result(dify_job: Command, environ: d
     [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)],
 )
 def test_signal_stops_the_run_and_enters_the_history(
-    dify_job: Command, server: StandIn, environ: dict[str, str], signum: int, code: int
+    dify_job: Command, server: FakeDify, environ: dict[str, str], signum: int, code: int
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
     done = dify_job.signal_when(process, lambda: server.runs, signum)
@@ -133,7 +133,7 @@ def test_signal_stops_the_run_and_enters_the_history(
 
 
 def test_hangup_repeated_by_the_shell_does_not_cut_the_stop_short(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
     wait_until(lambda: server.runs)
@@ -145,7 +145,7 @@ def test_hangup_repeated_by_the_shell_does_not_cut_the_stop_short(
     assert "the server confirmed it" in json.loads(stdout)["message"]
 
 
-def test_closed_terminal_stops_the_run(dify_job: Command, server: StandIn, environ: dict[str, str]) -> None:
+def test_closed_terminal_stops_the_run(dify_job: Command, server: FakeDify, environ: dict[str, str]) -> None:
     master, slave = pty.openpty()
     process = dify_job.start(
         "run",
@@ -165,7 +165,7 @@ def test_closed_terminal_stops_the_run(dify_job: Command, server: StandIn, envir
     assert "the server confirmed it" in json.loads(line)["message"]
 
 
-def test_ignored_hangup_stays_ignored(dify_job: Command, server: StandIn, environ: dict[str, str]) -> None:
+def test_ignored_hangup_stays_ignored(dify_job: Command, server: FakeDify, environ: dict[str, str]) -> None:
     process = dify_job.start(
         "run",
         env=environ | {"DIFY_API_KEY": "app-two-seconds"},

@@ -9,7 +9,7 @@ import pytest
 
 from dify_job.log.journal import MESSAGE_IDS
 from tests.support.command import KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -44,7 +44,7 @@ def test_config_of_the_readme_is_valid(dify_job: Command) -> None:
     assert (ran.code, ran.stdout) == (0, f"{config}: 1 job, no mistakes\n")
 
 
-def test_program_of_the_readme_runs(dify_job: Command, server: StandIn) -> None:
+def test_program_of_the_readme_runs(dify_job: Command, server: FakeDify) -> None:
     config = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "DIFY_API_KEY"\n'
     (dify_job.home / "config.toml").write_text(config)
     home = dify_job.home

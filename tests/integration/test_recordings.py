@@ -15,7 +15,7 @@ from dify_job.run.result import Result
 from dify_job.run.run_spec import RunContext, RunLimits, RunSpec
 from tests.support.campaign import Campaign
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.recordings import DATA, KEY, VERSIONS, Recording, runs
 
 # Not replayable: one body was compressed and not recorded, one never connected.
@@ -42,8 +42,8 @@ RECORDINGS = [r for version in VERSIONS for r in runs(version) if r.name not in 
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, StandIn]]:
-    made = {version: StandIn([App(KEY)], version=version) for version in VERSIONS}
+def servers() -> Iterator[dict[str, FakeDify]]:
+    made = {version: FakeDify([App(KEY)], version=version) for version in VERSIONS}
     for server in made.values():
         server.__enter__()
     yield made
@@ -62,7 +62,7 @@ def _timeout(recording: Recording) -> float:
     return 2.0 if EXPECTED[recording.version, recording.name] == "unknown" else 10.0
 
 
-def replay(server: StandIn, recording: Recording) -> Result:
+def replay(server: FakeDify, recording: Recording) -> Result:
     server.replay = recording.replay()
     body = recording.request if isinstance(recording.request, dict) else {}
     steps = recording.path.split("/")
@@ -81,7 +81,7 @@ def replay(server: StandIn, recording: Recording) -> Result:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda r: f"{r.version}-{r.name}")
-def test_recording_has_the_outcome_of_the_table(recording: Recording, servers: dict[str, StandIn]) -> None:
+def test_recording_has_the_outcome_of_the_table(recording: Recording, servers: dict[str, FakeDify]) -> None:
     result = replay(servers[recording.version], recording)
     assert result.outcome == EXPECTED[recording.version, recording.name], result.message
     assert result.message

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accepting import Saying
 from tests.support.command import APPS, HASTE, KEY, PAUSES, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.fake_dify.wire import Replay
 from tests.support.patience import wait_until
+from tests.support.socket_server import FixedResponseServer
 
 KEYS = [
     "success", "message", "response_data", "call_time", "schema", "job", "outcome", "exit_code", "attempts",
@@ -24,7 +24,7 @@ KEYS = [
 @pytest.mark.parametrize("mode", ["streaming", "blocking"])
 @pytest.mark.parametrize("version", ["0.15.3", "1.11.2", "1.12.1", "1.14.2"])
 def test_successful_run_is_0_with_its_outputs(dify_job: Command, mode: str, version: str) -> None:
-    with StandIn(APPS, version=version) as server:
+    with FakeDify(APPS, version=version) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--mode", mode, "-i", "text=a=b", "-i", "empty=", env=env)
     assert ran.code == 0, ran.stderr
@@ -73,7 +73,7 @@ def test_unreachable_server_is_69_with_a_one_line_message(dify_job: Command) -> 
     assert ran.result["attempts"] == 3
 
 
-def test_partial_success_can_be_configured_as_success(dify_job: Command, server: StandIn) -> None:
+def test_partial_success_can_be_configured_as_success(dify_job: Command, server: FakeDify) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\npartial = "success"\n'
@@ -89,7 +89,7 @@ def test_partial_success_can_be_configured_as_success(dify_job: Command, server:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_the_run_on_the_server(
-    dify_job: Command, server: StandIn, environ: dict[str, str], signum: int
+    dify_job: Command, server: FakeDify, environ: dict[str, str], signum: int
 ) -> None:
     process = dify_job.start("run", env=environ | {"DIFY_API_KEY": "app-slow"})
     ran = dify_job.signal_when(process, lambda: server.runs and server.runs[0].past, signum)
@@ -102,7 +102,7 @@ def test_signal_stops_the_run_on_the_server(
 
 
 def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     process = dify_job.start("run", "--mode", "blocking", env=environ | {"DIFY_API_KEY": "app-slow"})
     ran = dify_job.signal_when(process, lambda: server.runs)
@@ -110,7 +110,7 @@ def test_signal_to_a_blocking_call_reports_that_the_run_cannot_be_stopped(
     assert "could not be asked" in ran.result["message"]
 
 
-def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: StandIn) -> None:
+def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str], server: FakeDify) -> None:
     stream = b'data: {"event": "workflow_started", "task_id": "t", "workflow_run_id": "r", "data": {}}\n\n'
     server.replay = Replay(headers={"Content-Type": "text/event-stream"}, parts=((0, stream),), ended="open")
     dify_job.limits |= {"stop_confirmation": 1000.0}
@@ -124,7 +124,7 @@ def test_second_signal_exits_at_once(dify_job: Command, environ: dict[str, str],
 
 
 def test_deadline_stops_the_run_and_is_124(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     ran = dify_job("run", "--timeout", "1s", env=environ | {"DIFY_API_KEY": "app-slow"})
     assert ran.code == 124
@@ -132,7 +132,7 @@ def test_deadline_stops_the_run_and_is_124(
     assert server.runs[0].stop_asked.is_set()
 
 
-def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command, server: StandIn) -> None:
+def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command, server: FakeDify) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(
         f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\nidle_timeout = "1s"\nend_user = "me"\n'
@@ -175,7 +175,7 @@ def test_silent_server_is_awaited_until_the_deadline_only(dify_job: Command) -> 
     ],
 )
 def test_response_that_is_not_of_dify_has_its_code(dify_job: Command, reply: bytes, code: int) -> None:
-    with Saying(reply) as server:
+    with FixedResponseServer(reply) as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.code == code
     assert len(server.seen) == 1
@@ -183,13 +183,13 @@ def test_response_that_is_not_of_dify_has_its_code(dify_job: Command, reply: byt
 
 
 def test_503_and_429_are_retried_and_counted(dify_job: Command) -> None:
-    with Saying(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n") as server:
+    with FixedResponseServer(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n") as server:
         ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen), ran.result["attempts"]) == (69, 3, 3)
 
 
 def test_netrc_entry_does_not_replace_the_key(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     netrc = dify_job.home / ".netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
@@ -210,7 +210,7 @@ def test_key_is_never_printed(tmp_path: Path, reply: str) -> None:
     def run(level: str, log_format: str) -> None:
         home = tmp_path / f"{level}-{log_format}"
         home.mkdir()
-        with Saying(reply.encode()) as server:
+        with FixedResponseServer(reply.encode()) as server:
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
             words = ("run", "--timeout", "2s", "--log-level", level, "--log-format", log_format)
             ran = Command(home, limits=PAUSES | HASTE)(*words, env=env)
@@ -246,7 +246,7 @@ def test_config_show_masks_the_key(dify_job: Command, environ: dict[str, str]) -
     ],
 )
 def test_error_before_the_call_is_a_result(
-    dify_job: Command, server: StandIn, environ: dict[str, str], args: list[str], code: int
+    dify_job: Command, server: FakeDify, environ: dict[str, str], args: list[str], code: int
 ) -> None:
     ran = dify_job(*args, env=environ)
     assert ran.code == code
@@ -278,7 +278,7 @@ def test_full_stdout_does_not_change_the_exit_status(dify_job: Command, environ:
 
 
 def test_state_that_cannot_be_written_is_73_before_the_call(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     (dify_job.home / "state").write_text("a file")
     ran = dify_job("run", env=environ)
@@ -292,7 +292,7 @@ def test_scheduled_prints_no_result(dify_job: Command, environ: dict[str, str]) 
 
 
 def test_output_file_is_written_when_the_run_succeeds(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     assert dify_job("run", "--output", "out.json", "-i", "text=你好", env=environ).code == 0
     result = json.loads((dify_job.home / "out.json").read_text())

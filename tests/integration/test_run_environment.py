@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.command_result import CommandResult
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.ran import Ran
-from tests.support.scripted import (
-    Scripted,
+from tests.support.scripted_server import (
+    ScriptedServer,
 )
 
 
-def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
+def run(dify_job: Command, server: ScriptedServer, *args: str) -> CommandResult:
     return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
 
 
@@ -64,7 +64,7 @@ def test_disk_that_becomes_full_during_the_run_does_not_change_the_exit_status(
 
 
 def test_full_disk_is_reported_before_the_call(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     process = dify_job.start(
         "run", env=environ | {"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=lambda: limit_files_to(0)
@@ -82,7 +82,7 @@ def test_lock_file_of_a_crashed_process_locks_nothing(dify_job: Command, environ
 
 
 def test_read_only_state_directory_and_a_dead_journal_do_not_change_the_outcome(
-    dify_job: Command, server: StandIn, environ: dict[str, str]
+    dify_job: Command, server: FakeDify, environ: dict[str, str]
 ) -> None:
     state = dify_job.home / "state"
     state.mkdir()
@@ -114,7 +114,7 @@ def faketime() -> str:
 @pytest.mark.parametrize("step", ["+1d", "-1d"])
 @pytest.mark.parametrize(("key", "code", "seconds"), [("app-two-seconds", 0, 2), ("app-slow", 124, 4)])
 def test_clock_step_during_the_run_moves_no_deadline(
-    dify_job: Command, server: StandIn, step: str, key: str, code: int, seconds: float
+    dify_job: Command, server: FakeDify, step: str, key: str, code: int, seconds: float
 ) -> None:
     clock = dify_job.home / "clock"
     clock.write_text("+0\n")
@@ -144,7 +144,7 @@ def test_clock_step_during_the_run_moves_no_deadline(
     [(("run",), 0), (("config", "show"), 0), (("history",), 0), (("--config", "c.toml", "run"), 78)],
 )
 def test_removed_working_directory_is_no_crash(
-    dify_job: Command, server: StandIn, words: tuple[str, ...], code: int
+    dify_job: Command, server: FakeDify, words: tuple[str, ...], code: int
 ) -> None:
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m dify_job "$@"'
     env = dify_job.environ({"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command import KEY, Command
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 NEW = "app-new-0123456789abcdefghij"
 APPS = (
@@ -21,13 +21,13 @@ APPS = (
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
-    with StandIn(APPS) as made:
+def server() -> Iterator[FakeDify]:
+    with FakeDify(APPS) as made:
         yield made
 
 
 @pytest.fixture
-def job(dify_job: Command, server: StandIn) -> Command:
+def job(dify_job: Command, server: FakeDify) -> Command:
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
     assert made.code == 0, made.stderr
     return dify_job
@@ -37,7 +37,7 @@ def key_of(job: Command) -> Path:
     return job.home / ".config/dify-job/credentials/daily.key"
 
 
-def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: StandIn) -> None:
+def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeDify) -> None:
     done = job("secret", "set", "daily", input=NEW)
     assert (done.code, done.stderr) == (0, "")
     assert key_of(job).read_text() == f"{NEW}\n"
@@ -79,7 +79,7 @@ def test_invalid_key_is_stored_with_no_check(job: Command) -> None:
 
 
 @pytest.mark.parametrize("why", ["unreachable", "unpublished"])
-def test_unchecked_key_is_stored_with_a_warning(job: Command, server: StandIn, why: str) -> None:
+def test_unchecked_key_is_stored_with_a_warning(job: Command, server: FakeDify, why: str) -> None:
     new = NEW if why == "unreachable" else "app-unpublished-0123456789"
     if why == "unreachable":
         config = job.home / ".config/dify-job/config.toml"
@@ -90,7 +90,7 @@ def test_unchecked_key_is_stored_with_a_warning(job: Command, server: StandIn, w
     assert key_of(job).read_text() == f"{new}\n"
 
 
-def test_job_with_api_key_env_gets_a_key_file_and_a_managed_file(dify_job: Command, server: StandIn) -> None:
+def test_job_with_api_key_env_gets_a_key_file_and_a_managed_file(dify_job: Command, server: FakeDify) -> None:
     config = dify_job.home / ".config/dify-job/config.toml"
     config.parent.mkdir(parents=True)
     mine = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "NOT_SET"\n'
@@ -104,7 +104,7 @@ def test_job_with_api_key_env_gets_a_key_file_and_a_managed_file(dify_job: Comma
 
 
 def test_other_file_that_sets_the_key_is_reported_and_nothing_changes(
-    dify_job: Command, server: StandIn
+    dify_job: Command, server: FakeDify
 ) -> None:
     config = dify_job.home / ".config/dify-job/config.toml"
     (config.parent / "config.d").mkdir(parents=True)

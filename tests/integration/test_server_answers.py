@@ -12,18 +12,18 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.support.command import APPS, HASTE, KEY, Command
+from tests.support.command_result import CommandResult
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.ran import Ran
-from tests.support.scripted import (
+from tests.support.scripted_server import (
     NOT_FOUND,
     PING,
     RUN_ID,
     STARTED,
     TASK_ID,
-    Say,
-    Scripted,
+    RawResponse,
+    ScriptedServer,
     answer,
     blocking,
     finished,
@@ -42,7 +42,7 @@ def dify_job(dify_job: Command) -> Command:
     return dify_job
 
 
-def run(dify_job: Command, server: Scripted, *args: str) -> Ran:
+def run(dify_job: Command, server: ScriptedServer, *args: str) -> CommandResult:
     return dify_job("run", *args, env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
 
 
@@ -52,7 +52,7 @@ def test_run_is_searched_for_after_a_proxy_timeout(
     dify_job: Command, status: int, end: str, code: int
 ) -> None:
     # dify#19173, #23502, #12276
-    with Scripted(
+    with ScriptedServer(
         post=answer(status, GATEWAY),
         logs=[answer(200, logs()), answer(200, logs("running"))],
         detail=[answer(200, run_of("running"), version="1.11.2"), answer(200, run_of(end))],
@@ -81,7 +81,7 @@ _ENVOY = b"upstream connect error or disconnect/reset before headers. reset reas
 def test_503_of_a_proxy_that_forwarded_the_request_is_not_retried(
     dify_job: Command, page: bytes, posts: int
 ) -> None:
-    with Scripted(
+    with ScriptedServer(
         post=[answer(503, page), stream(STARTED, finished("succeeded"))],
         logs=answer(200, logs("running")),
         detail=answer(200, run_of("succeeded")),
@@ -98,8 +98,8 @@ def test_any_2xx_status_is_read_as_the_response(dify_job: Command, status: int, 
     else:
         post = stream(STARTED, finished("succeeded"))
         head, *rest = post.parts
-        post = Say(((0.0, head[1].replace(b"200 OK", b"%d Fine" % status)), *rest))
-    with Scripted(post=post) as server:
+        post = RawResponse(((0.0, head[1].replace(b"200 OK", b"%d Fine" % status)), *rest))
+    with ScriptedServer(post=post) as server:
         ran = run(dify_job, server, "--mode", mode)
     assert ran.code == 0, ran.stdout
 
@@ -107,7 +107,7 @@ def test_any_2xx_status_is_read_as_the_response(dify_job: Command, status: int, 
 @pytest.mark.parametrize("behind", [b"\n<!-- added by a proxy -->", b"{}", b"\x00\x00", b"]"])
 def test_bytes_after_the_response_are_ignored(dify_job: Command, behind: bytes) -> None:
     body = json.dumps(blocking("failed", error="boom")).encode() + behind
-    with Scripted(post=answer(200, body, {"Content-Type": "application/json"})) as server:
+    with ScriptedServer(post=answer(200, body, {"Content-Type": "application/json"})) as server:
         ran = run(dify_job, server, "--mode", "blocking")
     assert (ran.code, ran.result["message"]) == (80, "workflow failed: boom")
 
@@ -115,18 +115,18 @@ def test_bytes_after_the_response_are_ignored(dify_job: Command, behind: bytes) 
 @pytest.mark.parametrize("mode", ["blocking", "streaming"])
 @pytest.mark.parametrize(("record", "code"), [(answer(200, run_of("succeeded")), 0), (NOT_FOUND, 76)])
 def test_end_without_a_status_is_checked_with_run_detail(
-    dify_job: Command, mode: str, record: Say, code: int
+    dify_job: Command, mode: str, record: RawResponse, code: int
 ) -> None:
     end = finished("x")
     end["data"] = {}
     post = answer(200, blocking("x") | {"data": {}}) if mode == "blocking" else stream(STARTED, end)
-    with Scripted(post=post, detail=record) as server:
+    with ScriptedServer(post=post, detail=record) as server:
         ran = run(dify_job, server, "--mode", mode)
     assert ran.code == code, ran.stdout
 
 
 def test_size_limit_of_a_proxy_is_not_attributed_to_dify(dify_job: Command) -> None:
-    with Scripted(post=answer(413, b"<html>413 Request Entity Too Large</html>")) as server:
+    with ScriptedServer(post=answer(413, b"<html>413 Request Entity Too Large</html>")) as server:
         ran = run(dify_job, server)
     assert ran.code == 65
     assert "proxy" in ran.result["message"]
@@ -139,7 +139,7 @@ def test_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejection(
 ) -> None:
     dify_job.limits |= {"first_ids": 0.3}
     end = finished("failed", error="text is required in input form", created_by=creator, outputs=None)
-    with Scripted(post=stream(STARTED, end, version="1.16.1")) as server:
+    with ScriptedServer(post=stream(STARTED, end, version="1.16.1")) as server:
         ran = run(dify_job, server)
         assert (ran.code, server.count("post")) == (65, 1), ran.stdout
         assert server.count("detail") > 1
@@ -148,7 +148,7 @@ def test_failure_of_a_run_without_a_creator_and_without_a_record_is_a_rejection(
 
 def test_run_is_searched_for_after_a_stream_of_pings_only(dify_job: Command) -> None:
     # dify#24253
-    with Scripted(
+    with ScriptedServer(
         post=stream(PING, PING, PING),
         logs=[answer(200, logs()), answer(200, logs("running"))],
         detail=[answer(200, run_of("running")), answer(200, run_of("succeeded"))],
@@ -160,7 +160,7 @@ def test_run_is_searched_for_after_a_stream_of_pings_only(dify_job: Command) -> 
 def test_error_event_ends_the_call_before_the_stream_closes(dify_job: Command) -> None:
     # dify#36996, #37100
     error = {"event": "error", "message": "node exploded", "code": "internal_server_error", "status": 500}
-    with Scripted(post=stream(PING, error, then="hold")) as server:
+    with ScriptedServer(post=stream(PING, error, then="hold")) as server:
         ran = run(dify_job, server)
     assert ran.code == 80
     assert "node exploded" in ran.result["message"]
@@ -170,7 +170,7 @@ def test_error_event_ends_the_call_before_the_stream_closes(dify_job: Command) -
 def test_ids_are_read_from_any_event(dify_job: Command) -> None:
     # dify#40948, #32518: no workflow_started
     event = {"event": "node_finished", "task_id": TASK_ID, "workflow_run_id": RUN_ID, "data": {"id": "node"}}
-    with Scripted(post=stream(event), detail=answer(200, run_of("succeeded"))) as server:
+    with ScriptedServer(post=stream(event), detail=answer(200, run_of("succeeded"))) as server:
         ran = run(dify_job, server)
     assert ran.code == 0
     assert ran.result["response_data"]["task_id"] == TASK_ID
@@ -185,14 +185,14 @@ def test_http_200_with_status_failed_is_a_failure(dify_job: Command, mode: str) 
         if mode == "streaming"
         else answer(200, blocking("failed", **message))
     )
-    with Scripted(post=post) as server:
+    with ScriptedServer(post=post) as server:
         ran = run(dify_job, server, "--mode", mode)
     assert ran.code == 80
     assert "the model said no" in ran.result["message"]
 
 
 def test_partial_success_has_its_own_code(dify_job: Command) -> None:
-    with Scripted(post=stream(STARTED, finished("partial-succeeded", exceptions_count=1))) as server:
+    with ScriptedServer(post=stream(STARTED, finished("partial-succeeded", exceptions_count=1))) as server:
         assert run(dify_job, server).code == 81
 
 
@@ -200,10 +200,10 @@ def test_only_the_400_for_busy_is_retried(dify_job: Command) -> None:
     # dify#11955
     busy = "Too many requests. Please try again later. The current maximum concurrent requests allowed is 10."
     refuse = {"code": "invalid_param", "message": busy, "status": 400}
-    with Scripted(post=[answer(400, refuse), stream(STARTED, finished("succeeded"))]) as server:
+    with ScriptedServer(post=[answer(400, refuse), stream(STARTED, finished("succeeded"))]) as server:
         ran = run(dify_job, server)
     assert (ran.code, ran.result["attempts"]) == (0, 2)
-    with Scripted(post=answer(400, refuse | {"message": "text is required in input form"})) as server:
+    with ScriptedServer(post=answer(400, refuse | {"message": "text is required in input form"})) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (65, 1)
 
@@ -212,31 +212,33 @@ def test_only_the_429_for_a_quota_is_not_retried(dify_job: Command) -> None:
     # dify#19355, and the error table of the documentation
     end = stream(STARTED, finished("succeeded"))
     quota = answer(429, {"code": "rate_limit_error", "message": "quota", "status": 429})
-    with Scripted(post=[quota, end]) as server:
+    with ScriptedServer(post=[quota, end]) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (77, 1)
     busy = {"code": "too_many_requests", "message": "slow down", "status": 429}
     for is_date, at_least in ((False, 2.0), (True, 1.0)):
         retry_after = formatdate(time.time() + 3, usegmt=True) if is_date else "2"
-        with Scripted(post=[answer(429, busy, {"Retry-After": retry_after}), end]) as server:
+        with ScriptedServer(post=[answer(429, busy, {"Retry-After": retry_after}), end]) as server:
             ran = run(dify_job, server)
         assert (ran.code, ran.result["attempts"]) == (0, 2)
         assert at_least <= ran.result["duration_s"] < 8
-    with Scripted(post=[answer(429, b"<html>Error 1015</html>"), end]) as server:
+    with ScriptedServer(post=[answer(429, b"<html>Error 1015</html>"), end]) as server:
         assert run(dify_job, server).code == 0
 
 
 @pytest.mark.parametrize("then", ["reset", "close"])
 def test_connection_lost_before_the_response_is_not_retried(dify_job: Command, then: str) -> None:
     # dify#35327
-    with Scripted(
-        post=Say((), then), logs=answer(200, logs("succeeded")), detail=answer(200, run_of("succeeded"))
+    with ScriptedServer(
+        post=RawResponse((), then),
+        logs=answer(200, logs("succeeded")),
+        detail=answer(200, run_of("succeeded")),
     ) as server:
         ran = run(dify_job, server)
         assert (ran.code, server.count("post")) == (0, 1)
         user = server.bodies("post")[0]["user"]
         assert any(kind == "logs" and user.encode() in raw for kind, raw in server.seen)
-    with Scripted(post=Say((), then)) as server:
+    with ScriptedServer(post=RawResponse((), then)) as server:
         ran = run(dify_job, server, "--timeout", "3s")
         assert (ran.code, server.count("post")) == (74, 1)
         assert "Logs" in ran.result["hint"]
@@ -250,7 +252,7 @@ def test_late_network_is_awaited_and_an_unresolvable_name_is_69(
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}/v1"}
     process = dify_job.start("run", "--scheduled", env=env)
     time.sleep(1.5)
-    with StandIn(APPS, port=port) as server:
+    with FakeDify(APPS, port=port) as server:
         _, stderr = process.communicate()
         assert process.returncode == 0, stderr
         assert len(server.runs) == 1
@@ -273,7 +275,7 @@ def test_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str)
         "data": {"reasons": [{"TYPE": "human_input_required", "form_token": None}], "outputs": {}},
     }
     post = stream(STARTED, paused, then="hold") if mode == "streaming" else answer(200, blocking("paused"))
-    with Scripted(post=post) as server:
+    with ScriptedServer(post=post) as server:
         ran = run(dify_job, server, "--mode", mode)
     assert (ran.code, ran.result["response_data"]["workflow_run_id"]) == (83, RUN_ID)
     assert ran.result["duration_s"] < 5
@@ -281,7 +283,7 @@ def test_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str)
 
 def test_time_limit_of_the_server_is_a_failure_with_a_hint(dify_job: Command) -> None:
     # dify#5070
-    with Scripted(post=stream(STARTED, finished("stopped"))) as server:
+    with ScriptedServer(post=stream(STARTED, finished("stopped"))) as server:
         ran = run(dify_job, server)
     assert ran.code == 82
     assert "APP_MAX_EXECUTION_TIME" in ran.result["hint"]
@@ -290,7 +292,7 @@ def test_time_limit_of_the_server_is_a_failure_with_a_hint(dify_job: Command) ->
 def test_acknowledged_stop_without_effect_is_reported(dify_job: Command) -> None:
     # dify#18481, #40966, #35549
     in_flight = dify_job.home / "state/in-flight.json"
-    with Scripted(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
+    with ScriptedServer(post=stream(STARTED, then="hold"), detail=answer(200, run_of("running"))) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         ran = dify_job.signal_when(process, lambda: in_flight.exists() and RUN_ID in in_flight.read_text())
         assert ran.code == 143
@@ -302,7 +304,7 @@ def test_acknowledged_stop_without_effect_is_reported(dify_job: Command) -> None
 
 def test_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
     # dify#40948
-    with Scripted(post=stream(PING, then="hold")) as server:
+    with ScriptedServer(post=stream(PING, then="hold")) as server:
         process = dify_job.start("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url})
         ran = dify_job.signal_when(process, lambda: server.count("post"))
         assert ran.code == 143
@@ -315,7 +317,7 @@ def test_signal_before_the_first_event_does_not_hang(dify_job: Command) -> None:
 def test_run_detail_that_stays_running_is_abandoned(dify_job: Command) -> None:
     # dify#26169, #21770, #27490
     end = stream(STARTED, finished("succeeded"))
-    with Scripted(post=[stream(STARTED), end], detail=answer(200, run_of("running"))) as server:
+    with ScriptedServer(post=[stream(STARTED), end], detail=answer(200, run_of("running"))) as server:
         ran = run(dify_job, server, "--timeout", "3s")
         assert ran.code == 124
         assert ran.result["duration_s"] < 23
@@ -325,9 +327,11 @@ def test_run_detail_that_stays_running_is_abandoned(dify_job: Command) -> None:
 
 
 @pytest.mark.parametrize("absent", [NOT_FOUND, answer(200, {"id": None, "status": None, "outputs": None})])
-def test_run_unknown_to_run_detail_is_polled_again(dify_job: Command, absent: Say) -> None:
+def test_run_unknown_to_run_detail_is_polled_again(dify_job: Command, absent: RawResponse) -> None:
     # dify#20050, #26914
-    with Scripted(post=stream(STARTED), detail=[absent, absent, answer(200, run_of("succeeded"))]) as server:
+    with ScriptedServer(
+        post=stream(STARTED), detail=[absent, absent, answer(200, run_of("succeeded"))]
+    ) as server:
         assert run(dify_job, server).code == 0
         assert server.count("detail") == 3
 
@@ -337,7 +341,7 @@ def test_old_formats_of_run_detail_are_normalised(dify_job: Command) -> None:
     old = run_of(
         "succeeded", outputs='{"result": "报告"}', inputs="{}", created_at="Fri, 28 Mar 2025 03:00:00 GMT"
     )
-    with Scripted(
+    with ScriptedServer(
         post=stream(STARTED, version="0.15.3"), detail=answer(200, old, version="0.15.3")
     ) as server:
         ran = run(dify_job, server)
@@ -356,7 +360,7 @@ def test_stream_with_all_syntax_of_the_grammar_is_parsed(dify_job: Command) -> N
     pieces = [raw[at : at + 65537] for at in range(0, len(raw), 65537)]
     crlf = raw.index(b"\r\n\r\n")
     pieces[-1:] = [pieces[-1][: crlf + 1 - len(raw)], pieces[-1][crlf + 1 - len(raw) :]]
-    with Scripted(post=Say(tuple((0.0, part) for part in (head, *pieces)))) as server:
+    with ScriptedServer(post=RawResponse(tuple((0.0, part) for part in (head, *pieces)))) as server:
         ran = run(dify_job, server)
     assert ran.code == 0
     assert ran.result["response_data"]["data"]["outputs"]["result"] == text
@@ -375,7 +379,7 @@ def test_app_that_cannot_be_called_is_a_configuration_error(
     dify_job: Command, status: int, code: str, message: str, words: str
 ) -> None:
     # dify#41519
-    with Scripted(post=answer(status, {"code": code, "message": message, "status": status})) as server:
+    with ScriptedServer(post=answer(status, {"code": code, "message": message, "status": status})) as server:
         ran = run(dify_job, server)
     assert (ran.code, server.count("post")) == (78, 1)
     assert words in ran.result["message"]
@@ -385,7 +389,7 @@ def test_app_that_cannot_be_called_is_a_configuration_error(
 def test_403_of_a_firewall_is_not_attributed_to_the_key(dify_job: Command) -> None:
     # dify#8790, #28094
     page = b"<!DOCTYPE html><title>Attention Required! | Cloudflare</title>"
-    with Scripted(post=answer(403, page, {"Server": "cloudflare"})) as server:
+    with ScriptedServer(post=answer(403, page, {"Server": "cloudflare"})) as server:
         ran = run(dify_job, server)
     assert ran.code == 77
     assert "firewall" in ran.result["message"]
@@ -400,7 +404,7 @@ def test_403_of_a_firewall_is_not_attributed_to_the_key(dify_job: Command) -> No
     ],
 )
 def test_404_is_reported_with_the_requested_url(dify_job: Command, body: object, message: str) -> None:
-    with Scripted(post=answer(404, body)) as server:
+    with ScriptedServer(post=answer(404, body)) as server:
         ran = run(dify_job, server)
     assert ran.code == 76
     assert message.format(url=server.base_url) in ran.result["message"]
@@ -409,8 +413,10 @@ def test_404_is_reported_with_the_requested_url(dify_job: Command, body: object,
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirect_is_not_followed(dify_job: Command, status: int) -> None:
     with (
-        Scripted(post=stream(STARTED, finished("succeeded"))) as elsewhere,
-        Scripted(post=answer(status, b"", {"Location": f"{elsewhere.base_url}/workflows/run"})) as server,
+        ScriptedServer(post=stream(STARTED, finished("succeeded"))) as elsewhere,
+        ScriptedServer(
+            post=answer(status, b"", {"Location": f"{elsewhere.base_url}/workflows/run"})
+        ) as server,
     ):
         ran = run(dify_job, server)
         assert (ran.code, elsewhere.seen) == (76, [])
@@ -420,7 +426,7 @@ def test_redirect_is_not_followed(dify_job: Command, status: int) -> None:
 def test_queued_run_with_pings_is_awaited(dify_job: Command) -> None:
     # dify#35305, #34179
     config = dify_job.home / "c.toml"
-    with Scripted(
+    with ScriptedServer(
         post=stream(*[PING] * 8, STARTED, finished("succeeded"), pause=0.4), detail=NOT_FOUND
     ) as server:
         config.write_text(
@@ -431,7 +437,7 @@ def test_queued_run_with_pings_is_awaited(dify_job: Command) -> None:
     assert ran.result["duration_s"] > 3
 
 
-def test_simultaneous_runs_of_a_job_do_not_accumulate(dify_job: Command, server: StandIn) -> None:
+def test_simultaneous_runs_of_a_job_do_not_accumulate(dify_job: Command, server: FakeDify) -> None:
     env = {"DIFY_API_KEY": "app-slow", "DIFY_BASE_URL": server.base_url}
     first = dify_job.start("run", env=env)
     wait_until(lambda: server.runs)
@@ -451,7 +457,7 @@ FILE_FORM = (
 def test_file_with_any_name_is_uploaded_as_the_user_of_the_run(dify_job: Command, name: str) -> None:
     # dify#29665, #35764, #21419; more of files: tests/integration/test_files.py
     (dify_job.home / name).write_bytes(b"" if name == "empty.txt" else b"content")
-    with StandIn([App(KEY, form=FILE_FORM)]) as server:
+    with FakeDify([App(KEY, form=FILE_FORM)]) as server:
         env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
         ran = dify_job("run", "--file", f"doc={name}", env=env)
         assert ran.code == 0, ran.stderr
@@ -462,7 +468,7 @@ def test_file_with_any_name_is_uploaded_as_the_user_of_the_run(dify_job: Command
         assert (missing.code, len(server.runs), len(server.uploads.found)) == (66, 1, 1)
 
 
-def test_key_is_required_by_the_server(server: StandIn) -> None:
+def test_key_is_required_by_the_server(server: FakeDify) -> None:
     # The tests above rely on it: the fake server rejects requests without the key.
     connection = HTTPConnection("127.0.0.1", int(server.base_url.rpartition(":")[2].partition("/")[0]))
     connection.request("POST", "/v1/workflows/run", b"{}")
@@ -472,8 +478,8 @@ def test_key_is_required_by_the_server(server: StandIn) -> None:
 def test_404_of_a_proxy_is_not_an_empty_log(dify_job: Command) -> None:
     # Traefik answers so to every path while the API restarts.
     dify_job.limits |= {"search": 0.3, "answer": 1.0}
-    with Scripted(
-        post=Say(),
+    with ScriptedServer(
+        post=RawResponse(),
         logs=[answer(404, b"404 page not found")] * 5 + [answer(200, logs("running"))],
         detail=answer(200, run_of("succeeded")),
     ) as server:
@@ -486,7 +492,9 @@ OTHER_RUN = run_of("succeeded") | {"id": "33333333-3333-4333-8333-333333333333"}
 
 def test_run_detail_of_another_run_is_ignored(dify_job: Command) -> None:
     """A cache in front of Dify can answer with what it gave for another address."""
-    with Scripted(post=stream(STARTED), detail=answer(200, OTHER_RUN), logs=answer(200, logs())) as server:
+    with ScriptedServer(
+        post=stream(STARTED), detail=answer(200, OTHER_RUN), logs=answer(200, logs())
+    ) as server:
         ran = run(dify_job, server, "--timeout", "2s")
     assert ran.code == 74
     assert server.count("detail") >= 2
@@ -495,7 +503,7 @@ def test_run_detail_of_another_run_is_ignored(dify_job: Command) -> None:
 
 def test_end_event_of_another_run_is_ignored(dify_job: Command) -> None:
     other = finished("succeeded") | {"workflow_run_id": OTHER_RUN["id"], "data": OTHER_RUN}
-    with Scripted(post=stream(STARTED, other), detail=answer(200, run_of("failed"))) as server:
+    with ScriptedServer(post=stream(STARTED, other), detail=answer(200, run_of("failed"))) as server:
         ran = run(dify_job, server)
     assert ran.code == 80
     assert ran.result["response_data"]["workflow_run_id"] == RUN_ID

@@ -10,7 +10,7 @@ import pytest
 from dify_job.cli.main import cli
 from dify_job.cli.options import Globals
 from tests.support.command import Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 NAMES = ("in-flight.json", "lock")
 
@@ -40,7 +40,7 @@ def hard_link(path: Path) -> None:
 @pytest.mark.parametrize("place", [link, symlink_loop, fifo, directory, hard_link])
 @pytest.mark.parametrize("name", NAMES)
 def test_path_that_is_no_file_is_73_before_the_call(
-    dify_job: Command, server: StandIn, environ: dict[str, str], place: Callable[[Path], None], name: str
+    dify_job: Command, server: FakeDify, environ: dict[str, str], place: Callable[[Path], None], name: str
 ) -> None:
     state = dify_job.home / "state"
     state.mkdir()
@@ -55,7 +55,7 @@ def test_path_that_is_no_file_is_73_before_the_call(
 
 @pytest.mark.parametrize("place", [link, fifo, directory])
 def test_template_with_last_success_is_rejected(
-    dify_job: Command, server: StandIn, place: Callable[[Path], None]
+    dify_job: Command, server: FakeDify, place: Callable[[Path], None]
 ) -> None:
     config = dify_job.home / "c.toml"
     config.write_text(

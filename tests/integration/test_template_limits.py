@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.support.command import KEY, Command, children
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 
 ENDLESS = (
@@ -17,7 +17,7 @@ ENDLESS = (
 )
 
 
-def configure(dify_job: Command, server: StandIn, template: str, key: str = "inputs") -> list[str]:
+def configure(dify_job: Command, server: FakeDify, template: str, key: str = "inputs") -> list[str]:
     where = {
         "inputs": "inputs = { a = '''T''' }",
         "files": "files = { a = '''T''' }",
@@ -33,7 +33,7 @@ def configure(dify_job: Command, server: StandIn, template: str, key: str = "inp
 
 @pytest.mark.parametrize("template", ENDLESS)
 @pytest.mark.parametrize("key", ["inputs", "output"])
-def test_deadline_ends_the_rendering(dify_job: Command, server: StandIn, template: str, key: str) -> None:
+def test_deadline_ends_the_rendering(dify_job: Command, server: FakeDify, template: str, key: str) -> None:
     began = time.monotonic()
     done = dify_job(*configure(dify_job, server, template, key), "--timeout", "2s", env={"KEY": KEY})
     assert time.monotonic() - began < 10
@@ -45,14 +45,14 @@ def test_deadline_ends_the_rendering(dify_job: Command, server: StandIn, templat
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_first_signal_ends_the_rendering(dify_job: Command, server: StandIn, signum: int, code: int) -> None:
+def test_first_signal_ends_the_rendering(dify_job: Command, server: FakeDify, signum: int, code: int) -> None:
     process = dify_job.start(*configure(dify_job, server, ENDLESS[0]), env={"KEY": KEY})
     done = dify_job.signal_when(process, lambda: children(process), signum)
     assert done.code == code
     assert not server.runs
 
 
-def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: StandIn) -> None:
+def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: FakeDify) -> None:
     process = dify_job.start(*configure(dify_job, server, ENDLESS[0]), env={"KEY": KEY})
     [worker] = wait_until(lambda: children(process))
     waiting = os.pidfd_open(worker)
@@ -61,7 +61,7 @@ def test_rendering_ends_with_a_run_that_is_killed(dify_job: Command, server: Sta
     os.close(waiting)
 
 
-def test_config_validate_ends_with_an_endless_template(dify_job: Command, server: StandIn) -> None:
+def test_config_validate_ends_with_an_endless_template(dify_job: Command, server: FakeDify) -> None:
     words = configure(dify_job, server, "{{ [1]|slice(10**12)|select|list }}{{ nope }}")
     (dify_job.home / "sitecustomize.py").write_text(
         "import dify_job.run.inputs as i\ni._LONGEST_RENDERING = 1.0\n"

@@ -8,11 +8,11 @@ import re
 import pytest
 
 from tests.support.command import KEY, Command
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 from tests.support.terminal import read_terminal
 
 
-def run_on_terminal(dify_job: Command, server: StandIn, *args: str, key: str = KEY) -> tuple[int, str]:
+def run_on_terminal(dify_job: Command, server: FakeDify, *args: str, key: str = KEY) -> tuple[int, str]:
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.invoices]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
     master, slave = pty.openpty()
@@ -25,7 +25,7 @@ def run_on_terminal(dify_job: Command, server: StandIn, *args: str, key: str = K
     return process.wait(), re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
 
 
-def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, server: StandIn) -> None:
+def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, server: FakeDify) -> None:
     code, shown = run_on_terminal(dify_job, server, "-i", "topic=sales", "-i", "text=one\ntwo")
     assert code == 0
     [ending] = [line for line in shown.splitlines() if line.startswith("✓")]
@@ -36,7 +36,7 @@ def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, serv
     assert '"success"' not in shown
 
 
-def test_failed_run_on_a_terminal_names_node_and_reason(dify_job: Command, server: StandIn) -> None:
+def test_failed_run_on_a_terminal_names_node_and_reason(dify_job: Command, server: FakeDify) -> None:
     code, shown = run_on_terminal(dify_job, server, key="app-fails")
     assert code == 80
     assert re.search(r'^✗ invoices: failed \(80\) at "Ask the service" in [\d.]+s', shown, re.MULTILINE)
@@ -45,7 +45,7 @@ def test_failed_run_on_a_terminal_names_node_and_reason(dify_job: Command, serve
 
 @pytest.mark.parametrize("words", [("--json",), ("--print", "outputs.topic")])
 def test_json_and_print_are_the_same_on_a_terminal(
-    dify_job: Command, server: StandIn, words: tuple[str, ...]
+    dify_job: Command, server: FakeDify, words: tuple[str, ...]
 ) -> None:
     code, shown = run_on_terminal(dify_job, server, "-q", "-i", "topic=sales", *words)
     assert code == 0

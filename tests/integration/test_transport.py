@@ -21,8 +21,8 @@ from dify_job.dify.client import (
     StreamOpened,
 )
 from dify_job.dify.event_queue import Cancel, EventQueue
-from tests.support.accepting import Says
 from tests.support.command import HASTE, KEY, Command
+from tests.support.socket_server import RespondWith
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: 1.11.2\r\nConnection: close\r\n"
 
@@ -56,21 +56,23 @@ def messages(base_url: str, seconds: float = 5) -> list[CallEvent]:
     return received
 
 
-def test_stream_without_chunks_that_ends_early_is_no_outcome(saying: Says) -> None:
-    server = saying(HEAD + b"\r\n" + event("workflow_started", id="r1"))
+def test_stream_without_chunks_that_ends_early_is_no_outcome(respond_with: RespondWith) -> None:
+    server = respond_with(HEAD + b"\r\n" + event("workflow_started", id="r1"))
     kinds = [type(message) for message in messages(server.base_url)]
     assert kinds == [StreamOpened, StreamEvent, StreamClosed]
 
 
-def test_cut_in_a_chunk_is_a_lost_connection(saying: Says) -> None:
-    server = saying(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
+def test_cut_in_a_chunk_is_a_lost_connection(respond_with: RespondWith) -> None:
+    server = respond_with(HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nda")
     [*_, last] = messages(server.base_url)
     assert last == ConnectionLost(sent=True, reason="the answer was cut off")
 
 
-def test_event_of_20_mb_arrives_complete_within_seconds(saying: Says) -> None:
+def test_event_of_20_mb_arrives_complete_within_seconds(respond_with: RespondWith) -> None:
     text = "报\u2028" * 4_000_000
-    server = saying(HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"text": text}))
+    server = respond_with(
+        HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={"text": text})
+    )
     began = time.monotonic()
     [*_, last] = messages(server.base_url, seconds=20)
     assert isinstance(last, StreamEvent)
@@ -90,11 +92,11 @@ def test_refused_connection_and_unresolvable_name_are_not_sent() -> None:
         assert words in message.reason
 
 
-def test_reset_after_the_request_counts_as_sent(saying: Says) -> None:
+def test_reset_after_the_request_counts_as_sent(respond_with: RespondWith) -> None:
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    [message] = messages(saying(answer).base_url)
+    [message] = messages(respond_with(answer).base_url)
     assert isinstance(message, ConnectionLost)
     assert message.sent
 
@@ -103,9 +105,9 @@ def test_reset_after_the_request_counts_as_sent(saying: Says) -> None:
 
 
 def test_tls_is_verified_and_ca_file_adds_an_authority(
-    dify_job: Command, certificate: tuple[Path, Path], saying: Says
+    dify_job: Command, certificate: tuple[Path, Path], respond_with: RespondWith
 ) -> None:
-    base_url = saying(FINISHED, certificate=certificate).base_url
+    base_url = respond_with(FINISHED, certificate=certificate).base_url
     config = dify_job.home / "c.toml"
     plain = f'[jobs.a]\nbase_url = "{base_url}"\napi_key_env = "K"\nretry = {{ attempts = 1 }}\n'
     config.write_text(plain)
@@ -122,8 +124,10 @@ def test_tls_is_verified_and_ca_file_adds_an_authority(
     assert dify_job("run", "--config", str(config), env=env).code == 0
 
 
-def test_proxy_of_the_environment_is_used_and_its_password_redacted(dify_job: Command, saying: Says) -> None:
-    server = saying(FINISHED)
+def test_proxy_of_the_environment_is_used_and_its_password_redacted(
+    dify_job: Command, respond_with: RespondWith
+) -> None:
+    server = respond_with(FINISHED)
     proxy = server.address.replace("//", "//me:canary-password@")
     env = {
         "DIFY_API_KEY": KEY,
@@ -155,8 +159,8 @@ def test_loopback_needs_no_proxy(dify_job: Command, environ: dict[str, str]) -> 
     assert dify_job("run", env=environ | proxies).code == 0
 
 
-def test_no_proxy_is_honoured(dify_job: Command, saying: Says) -> None:
-    server = saying(FINISHED)
+def test_no_proxy_is_honoured(dify_job: Command, respond_with: RespondWith) -> None:
+    server = respond_with(FINISHED)
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://dify.invalid", "http_proxy": server.address}
     assert dify_job("run", env=env).code == 0
     ran = dify_job(
@@ -172,17 +176,17 @@ def test_socks_proxy_names_the_missing_package(dify_job: Command) -> None:
     assert "requests[socks]" in ran.result["message"]
 
 
-def test_ipv6_address_works(dify_job: Command, saying: Says) -> None:
-    server = saying(FINISHED, "::1")
+def test_ipv6_address_works(dify_job: Command, respond_with: RespondWith) -> None:
+    server = respond_with(FINISHED, "::1")
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert (ran.code, len(server.seen)) == (0, 1)
     assert "unencrypted" not in ran.stderr
 
 
 def test_ssl_cert_file_is_used_and_a_missing_ca_file_is_78(
-    dify_job: Command, certificate: tuple[Path, Path], saying: Says
+    dify_job: Command, certificate: tuple[Path, Path], respond_with: RespondWith
 ) -> None:
-    server = saying(FINISHED, certificate=certificate)
+    server = respond_with(FINISHED, certificate=certificate)
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "SSL_CERT_FILE": str(certificate[1])}
     assert dify_job("run", env=env).code == 0
     config = dify_job.home / "c.toml"
@@ -196,12 +200,12 @@ def test_ssl_cert_file_is_used_and_a_missing_ca_file_is_78(
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the fix that is pasted calls openssl")
 def test_ca_file_in_der_is_78_and_its_fix_converts_it(
-    dify_job: Command, certificate: tuple[Path, Path], saying: Says
+    dify_job: Command, certificate: tuple[Path, Path], respond_with: RespondWith
 ) -> None:
     der, config = dify_job.home / "ca.der", dify_job.home / "c.toml"
     authority = "-----BEGIN" + certificate[1].read_text().rpartition("-----BEGIN")[2]
     der.write_bytes(ssl.PEM_cert_to_DER_cert(authority))
-    server = saying(FINISHED, certificate=certificate)
+    server = respond_with(FINISHED, certificate=certificate)
     plain = f'[jobs.a]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n'
     config.write_text(plain + f'ca_file = "{der}"\n')
     refused = dify_job("run", "--config", str(config), env={"K": KEY})
@@ -211,27 +215,29 @@ def test_ca_file_in_der_is_78_and_its_fix_converts_it(
     assert dify_job("run", "--config", str(config), env={"K": KEY}).code == 0
 
 
-def test_unrequested_compression_of_a_stream_is_read(dify_job: Command, saying: Says) -> None:
+def test_unrequested_compression_of_a_stream_is_read(dify_job: Command, respond_with: RespondWith) -> None:
     packed = gzip.compress(event("workflow_started", id="r1")) + gzip.compress(
         event("workflow_finished", status="succeeded", outputs={"a": "报告"})
     )
-    server = saying(HEAD + b"Content-Encoding: gzip\r\n\r\n" + packed)
+    server = respond_with(HEAD + b"Content-Encoding: gzip\r\n\r\n" + packed)
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.result["response_data"]["data"]["outputs"] == {"a": "报告"}
     assert b"accept-encoding: identity" in server.seen[0].lower()
 
 
-def test_cookie_is_not_sent_back(dify_job: Command, saying: Says) -> None:
-    server = saying(HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1"))
+def test_cookie_is_not_sent_back(dify_job: Command, respond_with: RespondWith) -> None:
+    server = respond_with(HEAD + b"Set-Cookie: a=b\r\n\r\n" + event("workflow_started", id="r1"))
     dify_job("run", "--timeout", "2s", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert len(server.seen) > 1
     assert not [request for request in server.seen if b"cookie" in request.lower()]
 
 
-def test_large_page_with_escape_sequences_becomes_a_short_message(dify_job: Command, saying: Says) -> None:
+def test_large_page_with_escape_sequences_becomes_a_short_message(
+    dify_job: Command, respond_with: RespondWith
+) -> None:
     message = "\x1b[2J\x1b]0;owned\x07 no\n" * 100_000 + KEY
     body = json.dumps({"code": "invalid_param", "message": message, "status": 400}).encode()
-    server = saying(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    server = respond_with(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
     ran = dify_job("run", "--log-format", "console", env=env)
     assert ran.code == 65
@@ -253,9 +259,9 @@ def test_large_page_with_escape_sequences_becomes_a_short_message(dify_job: Comm
     ],
 )
 def test_response_that_is_not_http_is_unknown(
-    dify_job: Command, answer: bytes, expected: str, saying: Says
+    dify_job: Command, answer: bytes, expected: str, respond_with: RespondWith
 ) -> None:
-    server = saying(answer)
+    server = respond_with(answer)
     env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
     ran = dify_job("run", "--timeout", "1s", env=env)
     assert ran.code == 74
@@ -267,19 +273,19 @@ def test_response_that_is_not_http_is_unknown(
     "begin",
     [b"", b"event: ping\n\n", b": hello\n\n", b"\xef\xbb\xbf", b"\n" * 3000],
 )
-def test_stream_is_recognised_by_its_first_bytes(kind: str, begin: bytes, saying: Says) -> None:
+def test_stream_is_recognised_by_its_first_bytes(kind: str, begin: bytes, respond_with: RespondWith) -> None:
     head = b"HTTP/1.1 200 OK\r\nX-Version: 1.16.1\r\nConnection: close\r\n"
     head += f"Content-Type: {kind}\r\n".encode() if kind else b""
     end = event("workflow_finished", status="succeeded", outputs={})
-    opened, *rest = messages(saying(head + b"\r\n" + begin + end).address)
+    opened, *rest = messages(respond_with(head + b"\r\n" + begin + end).address)
     assert isinstance(opened, StreamOpened)
     assert [type(message) for message in rest] == [StreamEvent]
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", "text/event-stream"])
-def test_json_is_recognised_by_its_first_bytes(kind: str, saying: Says) -> None:
+def test_json_is_recognised_by_its_first_bytes(kind: str, respond_with: RespondWith) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n".encode()
-    heard = messages(saying(head + b'{"a": 1}').address)
+    heard = messages(respond_with(head + b'{"a": 1}').address)
     assert isinstance(heard[-1], Reply)
     assert heard[-1].body == b'{"a": 1}'
 
@@ -287,7 +293,7 @@ def test_json_is_recognised_by_its_first_bytes(kind: str, saying: Says) -> None:
 @pytest.mark.parametrize(
     "interim", [b"HTTP/1.1 102 Processing\r\n\r\n" * 3, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"]
 )
-def test_interim_responses_are_skipped(dify_job: Command, interim: bytes, saying: Says) -> None:
-    server = saying(interim + b"HTTP/1.1 100 Continue\r\n\r\n" + interim + FINISHED)
+def test_interim_responses_are_skipped(dify_job: Command, interim: bytes, respond_with: RespondWith) -> None:
+    server = respond_with(interim + b"HTTP/1.1 100 Continue\r\n\r\n" + interim + FINISHED)
     ran = dify_job("run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address})
     assert ran.code == 0, ran.stderr

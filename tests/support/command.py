@@ -1,4 +1,4 @@
-"""dify-job as a process, the apps of the demo server that tests call, and their key."""
+"""Running dify-job in tests, and the apps of the fake server with their keys."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.command_result import CommandResult
 from tests.support.fake_dify.apps import App, Node
-from tests.support.fake_dify.server import StandIn
-from tests.support.forked import ForkedProcess, fork_server, starts_afresh
+from tests.support.fake_dify.server import FakeDify
+from tests.support.fork_server import ForkedProcess, fork_server, needs_new_process
 from tests.support.patience import wait_until
-from tests.support.ran import Ran
 
 Process = subprocess.Popen[str] | ForkedProcess
-_FOR_FORKS = {"stdin", "stdout", "stderr", "umask"}
+_FORK_SETTINGS = {"stdin", "stdout", "stderr", "umask"}
 
 KEY = "app-canary-0123456789abcdef"
 
@@ -36,8 +36,8 @@ APPS = (
 )
 
 
-# Pauses between two tries, and waits for what a test's server does not do. A shorter one changes no outcome,
-# so every forked command has them.
+# Pauses between attempts, and waits that are pointless with the servers of tests. Forked commands use them;
+# shorter ones change no outcome.
 PAUSES: dict[str, Any] = {
     "first_poll": 0.5,
     "recovery_polls": (0.05, 0.5),
@@ -52,20 +52,20 @@ PAUSES: dict[str, Any] = {
 }
 
 
-# The same where the server never says what is waited for: then the end of the wait is the honest end.
+# For servers that never send what a run waits for, so that the wait always ends by its limit.
 HASTE: dict[str, Any] = {"stop_confirmation": 1.0, "first_ids": 0.5}
 
 
 @dataclass
 class Command:
-    """dify-job in a home of its own.
+    """Runs dify-job in a temporary home.
 
     Attributes:
-        home: its working directory and its HOME.
-        env: what it has in its environment besides.
-        limits: those of RunLimits that differ, for forked commands.
-        patches: `module:name` -> value, for forked commands.
-        started: its processes.
+        home: Working directory and HOME.
+        env: Additional environment variables.
+        limits: Fields of RunLimits that differ, for forked commands.
+        patches: Values by `module:name`, for forked commands.
+        started: Started processes.
     """
 
     home: Path
@@ -75,10 +75,12 @@ class Command:
     started: list[Process] = field(default_factory=list)
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The whole environment of a command."""
-        kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")}
+        """Return the environment of a command."""
+        inherited = {
+            name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")
+        }
         return {
-            **kept,
+            **inherited,
             "HOME": str(self.home),
             "STATE_DIRECTORY": str(self.home / "state"),
             **self.env,
@@ -86,15 +88,15 @@ class Command:
         }
 
     def start(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Process:
-        """Start a fork of a process that is ready, or a process where Python must start afresh.
+        """Start a command as a fork, or as a new process if the environment affects the start of Python.
 
         Args:
-            args: the command line.
-            env: what it has in its environment besides.
-            settings: stdin, stdout, stderr as for subprocess.Popen, and umask; a process has all of Popen's.
+            args: Command line.
+            env: Additional environment variables.
+            settings: stdin, stdout and stderr of subprocess.Popen, and umask; others need a new process.
         """
         environ = self.environ(env)
-        if settings.keys() - _FOR_FORKS or starts_afresh(environ):
+        if settings.keys() - _FORK_SETTINGS or needs_new_process(environ):
             return self.start_process(*args, env=env, **settings)
         order: dict[str, Any] = {"args": args, "env": environ, "cwd": str(self.home)}
         order |= {"limits": self.limits, "patches": self.patches}
@@ -107,7 +109,7 @@ class Command:
     def start_process(
         self, *args: str, env: Mapping[str, str] | None = None, **settings: Any
     ) -> "subprocess.Popen[str]":
-        """Start a process of its own; settings: of subprocess.Popen."""
+        """Start a command as a new process; `settings` are those of subprocess.Popen."""
         standard = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(
             [sys.executable, "-m", "dify_job", *args],
@@ -120,7 +122,7 @@ class Command:
         return process
 
     def close(self) -> None:
-        """End what was started, and close its pipes."""
+        """Kill started processes, and close their pipes."""
         for process in self.started:
             process.kill()
             process.wait()
@@ -129,12 +131,12 @@ class Command:
                     with contextlib.suppress(OSError):
                         pipe.close()
 
-    def __call__(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
-        """Start it, and wait for its end; settings: as for start, and input, a text."""
+    def __call__(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> CommandResult:
+        """Run a command to its end; `settings` are those of `start`, and `input`, a text for stdin."""
         return self._ended(self.start, args, env, settings)
 
-    def process(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Ran:
-        """Run a process of its own."""
+    def process(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> CommandResult:
+        """Run a command to its end as a new process."""
         return self._ended(self.start_process, args, env, settings)
 
     @staticmethod
@@ -143,35 +145,35 @@ class Command:
         args: Sequence[str],
         env: Mapping[str, str] | None,
         settings: dict[str, Any],
-    ) -> Ran:
+    ) -> CommandResult:
         given = settings.pop("input", None)
         if given is not None:
             settings["stdin"] = subprocess.PIPE
         process = start(*args, env=env, **settings)
         stdout, stderr = process.communicate(given)
-        return Ran(process.wait(), stdout or "", stderr or "")
+        return CommandResult(process.wait(), stdout or "", stderr or "")
 
-    def signal_when(self, process: Process, ready: Any, signum: int = signal.SIGTERM) -> Ran:
+    def signal_when(self, process: Process, ready: Any, signum: int = signal.SIGTERM) -> CommandResult:
         wait_until(ready)
         process.send_signal(signum)
         stdout, stderr = process.communicate()
-        return Ran(process.wait(), stdout, stderr)
+        return CommandResult(process.wait(), stdout, stderr)
 
 
 def catches(process: Process, signum: int) -> bool:
-    """Whether the process has a handler for the signal: SigCgt in proc_pid_status(5)."""
+    """True if the process has a handler for the signal: SigCgt in proc_pid_status(5)."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
     return bool(int(mask, 16) >> signum - 1 & 1)
 
 
 def children(process: Process) -> list[int]:
-    """Process ids of what the main thread of the process has started and not yet waited for."""
+    """Return the IDs of child processes of the main thread."""
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def tls(server: StandIn, certificate: tuple[Path, Path]) -> StandIn:
-    """The same server behind TLS."""
+def tls(server: FakeDify, certificate: tuple[Path, Path]) -> FakeDify:
+    """Make a server use TLS; return it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate[1], certificate[0])
     server._server.socket = context.wrap_socket(server._server.socket, server_side=True)

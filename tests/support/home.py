@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.command_result import CommandResult
 from tests.support.fake_manager import FakeCrontab, FakeManager, install_programs
-from tests.support.forked import fork_server, starts_afresh
-from tests.support.ran import Ran
+from tests.support.fork_server import fork_server, needs_new_process
 
 CONFIG = """
 [jobs.daily]
@@ -81,10 +81,10 @@ class Home:
             **self.env,
         }
 
-    def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> Ran:
-        """Run a fork of a process that is ready, or a process of its own where Python must start afresh."""
+    def __call__(self, *words: str, env: Mapping[str, str] | None = None) -> CommandResult:
+        """Run a command as a fork, or as a new process if the environment affects the start of Python."""
         environ = self.environ | dict(env or {})
-        if starts_afresh(environ):
+        if needs_new_process(environ):
             done = subprocess.run(
                 [*self.command, *words],
                 env=environ,
@@ -93,7 +93,7 @@ class Home:
                 text=True,
                 check=False,
             )
-            return Ran(done.returncode, done.stdout, done.stderr)
+            return CommandResult(done.returncode, done.stdout, done.stderr)
         return fork_server().run(
             {"args": words, "env": environ, "cwd": str(self.path), "first": self.prologue}
         )

@@ -1,4 +1,4 @@
-"""Runs that live on their own: started by a request, not ended with it; habits as recorded."""
+"""Execution of runs, independent of the request that starts them; behaviour as recorded."""
 
 import json
 import queue
@@ -14,7 +14,14 @@ from .apps import App, Node
 
 @dataclass(slots=True)
 class RunRecord:
-    """A workflow run as run detail and the logs show it."""
+    """A workflow run, with the data of run detail and logs.
+
+    Attributes:
+        over: The run has ended, or waits for a human.
+        stop_asked: Set by a stop request.
+        listeners: Queues of further events; None ends one.
+        past: Events so far.
+    """
 
     app: App
     user: str
@@ -38,12 +45,16 @@ class RunRecord:
 
 
 class Engine:
-    """Executes runs in threads of their own (`drop-streaming-at-first-event`: a run outlives its caller)."""
+    """Executes runs in threads (`drop-streaming-at-first-event`: a run continues without its caller).
+
+    Args:
+        version: Dify version to imitate.
+    """
 
     def __init__(self, version: tuple[int, int]) -> None:
         self.version = version
         self.runs: dict[str, RunRecord] = {}
-        self.worker = threading.Event()  # cleared: no worker takes what is queued (`queued-run-streaming`)
+        self.worker = threading.Event()  # cleared: no worker executes queued runs (`queued-run-streaming`)
         self.worker.set()
         self.released = threading.Event()  # set: no node takes any time
         self.queue_limit = 300.0  # seconds without an event before a stream ends (`no-worker-streaming`)
@@ -51,40 +62,43 @@ class Engine:
 
     @property
     def in_worker(self) -> bool:
-        """From 1.13 streaming runs execute in a worker, and a stop is recorded (`stop-streaming-stream`)."""
+        """True since 1.13: streaming runs have a worker, and a stop is recorded (`stop-streaming-stream`)."""
         return self.version >= (1, 13)
 
     @property
-    def refuses_by_run(self) -> bool:
-        """From 1.15 a stream says of wrong inputs that a run failed (`error-input-required-null-*`)."""
+    def rejects_by_run(self) -> bool:
+        """True since 1.15: invalid inputs give a stream of a failed run (`error-input-required-null-*`)."""
         return self.version >= (1, 15)
 
     def start(
         self, app: App, user: str, inputs: Mapping[str, Any], *, streaming: bool = False
     ) -> tuple[RunRecord, "queue.SimpleQueue[dict[str, Any] | None]"]:
-        """Begin a run, or queue it; its events from the first one on.
+        """Start a run, or queue it.
 
-        A queued run has no record, and no stop reaches it (`queued-run-stop-while-queued`).
+        A queued run has no run detail and ignores a stop (`queued-run-stop-while-queued`).
+
+        Returns:
+            The run, and a queue of all its events.
         """
         run = RunRecord(app, user, inputs)
         listener = self.listen(run)
         if not (streaming and self.in_worker):
             self._create(run)
-        threading.Thread(target=self._take, args=(run,), daemon=True).start()
+        threading.Thread(target=self._execute_from_queue, args=(run,), daemon=True).start()
         return run, listener
 
     def _create(self, run: RunRecord) -> None:
         with self._lock:
             self.runs[run.run_id] = run
 
-    def _take(self, run: RunRecord) -> None:
+    def _execute_from_queue(self, run: RunRecord) -> None:
         if run.run_id not in self.runs:
             self.worker.wait()
             self._create(run)
         self._execute(run)
 
     def listen(self, run: RunRecord) -> "queue.SimpleQueue[dict[str, Any] | None]":
-        """A queue of the run's events from now on; None ends it."""
+        """Return a queue of the run's further events; None ends it."""
         listener: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         with self._lock:
             run.listeners.append(listener)
@@ -99,9 +113,12 @@ class Engine:
         *,
         queued: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Events as they come; a ping at each full interval (`ping-streaming-45s`).
+        """Yield events as they occur, and a ping at each full interval (`ping-streaming-45s`).
 
-        queued: none comes before the first event, and the stream ends in good order after a while.
+        Args:
+            listener: Queue of the events.
+            ping: Interval of pings in seconds.
+            queued: Send no ping before the first event, and end the stream after `queue_limit` without one.
         """
         if queued:
             try:
@@ -124,57 +141,57 @@ class Engine:
             yield event
 
     def stop(self, task_id: str) -> None:
-        """Stop a run by its task; nobody learns whether there was one (`stop-unknown-task`)."""
+        """Stop a run by its task ID; unknown ones are ignored (`stop-unknown-task`)."""
         for run in list(self.runs.values()):
             if run.task_id == task_id and not run.over and not run.stop_asked.is_set():
                 run.stop_asked.set()
                 if self.in_worker:
-                    text = "stopped" if self.refuses_by_run else "failed"
-                    self._end(run, "stopped", error="Aborted: User requested stop", told=text)
+                    text = "stopped" if self.rejects_by_run else "failed"
+                    self._end(run, "stopped", error="Aborted: User requested stop", reported_status=text)
                 else:
                     self._finish_stream(run, "stopped", "Stopped by user.", {})
 
     def is_full(self, app: App, *, streaming: bool) -> bool:
-        """Whether the app's limit refuses a run.
+        """True if the app's limit rejects a run.
 
-        A streaming one takes its place twice, and gives it back at once (`rate-limit-1-*`, `rate-limit-2-*`).
+        A streaming run counts twice, but only until it has started (`rate-limit-1-*`, `rate-limit-2-*`).
         """
-        if streaming and self.refuses_by_run:
+        if streaming and self.rejects_by_run:
             return app.limit == 1
         under_way = sum(not run.over for run in list(self.runs.values()) if run.app.key == app.key)
         return bool(app.limit) and under_way >= app.limit
 
     def _execute(self, run: RunRecord) -> None:
-        self._tell(run, "workflow_started", {**self._head(run), "inputs": dict(run.inputs)})
+        self._emit(run, "workflow_started", {**self._head(run), "inputs": dict(run.inputs)})
         for index, node in enumerate(run.app.nodes):
             if run.stop_asked.is_set() and (self.in_worker or self._second_after_stop(run)):
                 return
             if not self._node(run, node, index):
                 return
         if run.stop_asked.is_set():
-            return  # to 1.12 the record stays `running` for ever (`stop-streaming-detail-after`)
+            return  # until 1.12 run detail stays `running` (`stop-streaming-detail-after`)
         default = {"result": "".join(node.text for node in run.app.nodes) or None, **run.inputs}
         outputs = run.app.outputs if run.app.outputs is not None else default
         self._end(run, "partial-succeeded" if run.exceptions else "succeeded", outputs=outputs)
 
     @staticmethod
     def _second_after_stop(run: RunRecord) -> bool:
-        """To 1.12 the node after a stop still runs, the next one does not (`stop-two-nodes-stream`)."""
+        """True for the second node after a stop; the first one still runs until 1.12 (`stop-two-nodes-*`)."""
         run.nodes_after_stop += 1
         return run.nodes_after_stop > 1
 
     def _node(self, run: RunRecord, node: Node, index: int) -> bool:
-        """Run one node; False where the run ends with it."""
+        """Execute a node; return False if the run ends with it."""
         about = {
             "id": str(uuid.uuid4()),
             "node_id": f"n{index}",
             "node_type": node.node_type,
             "title": node.title,
         }
-        self._tell(run, "node_started", {**about, "index": 1, "inputs": None, "created_at": int(time.time())})
+        self._emit(run, "node_started", {**about, "index": 1, "inputs": None, "created_at": int(time.time())})
         for word in node.text.split(" "):
             if word:
-                self._tell(
+                self._emit(
                     run, "text_chunk", {"text": word + " ", "from_variable_selector": [f"n{index}", "text"]}
                 )
         if node.seconds:
@@ -188,7 +205,7 @@ class Engine:
         run.tokens += node.tokens
         status = "succeeded" if node.error is None else "exception" if node.absorbed else "failed"
         metadata = {"total_tokens": node.tokens} if node.tokens else None
-        self._tell(
+        self._emit(
             run,
             "node_finished",
             {**about, "status": status, "error": node.error, "outputs": {}, "execution_metadata": metadata},
@@ -201,9 +218,9 @@ class Engine:
 
     def _pause(self, run: RunRecord) -> bool:
         run.status = "paused"
-        if self.in_worker:  # before, a pause is announced to nobody (`human-input-streaming`)
-            self._tell(run, "human_input_required", {"form_id": "f", "form_token": None, "node_title": "Ask"})
-            self._tell(
+        if self.in_worker:  # older servers send no event for a pause (`human-input-streaming`)
+            self._emit(run, "human_input_required", {"form_id": "f", "form_token": None, "node_title": "Ask"})
+            self._emit(
                 run, "workflow_paused", {"paused_nodes": [], "reasons": [], "status": "paused", "outputs": {}}
             )
             self._close(run)
@@ -216,18 +233,18 @@ class Engine:
         *,
         outputs: Mapping[str, Any] | None = None,
         error: str | None = None,
-        told: str | None = None,
+        reported_status: str | None = None,
     ) -> None:
         if run.over:
             return
         run.status, run.outputs, run.error = status, outputs or {}, error
         run.finished_at = time.time()
-        self._finish_stream(run, told or status, error, run.outputs)
+        self._finish_stream(run, reported_status or status, error, run.outputs)
 
     def _finish_stream(
         self, run: RunRecord, status: str, error: str | None, outputs: Mapping[str, Any]
     ) -> None:
-        self._tell(run, "workflow_finished", self.finished(run, status, error, outputs))
+        self._emit(run, "workflow_finished", self.finished(run, status, error, outputs))
         self._close(run)
 
     def _close(self, run: RunRecord) -> None:
@@ -239,7 +256,7 @@ class Engine:
     def finished(
         self, run: RunRecord, status: str, error: str | None, outputs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The data of workflow_finished, and of a blocking answer."""
+        """Return the data of workflow_finished, which a blocking response also has."""
         return {
             **self._head(run),
             "status": status,
@@ -255,8 +272,8 @@ class Engine:
         }
 
     @staticmethod
-    def refusal(inputs: Mapping[str, Any], error: str) -> list[dict[str, Any]]:
-        """The events of a run that does not exist."""
+    def rejected_run_events(inputs: Mapping[str, Any], error: str) -> list[dict[str, Any]]:
+        """Return the events of a run that does not exist, for invalid inputs."""
         run_id, now = str(uuid.uuid4()), int(time.time())
         about = {"id": run_id, "workflow_id": str(uuid.uuid4()), "created_at": now}
         end: dict[str, Any] = {
@@ -281,7 +298,7 @@ class Engine:
         ]
 
     def answer(self, run: RunRecord, events: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        """The blocking answer, once the run has ended or waits."""
+        """Return the blocking response, after the run has ended or paused."""
         ends = ("workflow_finished", "workflow_paused")
         last = next((event for event in events if event["event"] in ends), {})
         data: dict[str, Any] = dict(last.get("data", {}))
@@ -293,7 +310,7 @@ class Engine:
     def _head(run: RunRecord) -> dict[str, Any]:
         return {"id": run.run_id, "workflow_id": run.workflow_id, "created_at": int(run.created_at)}
 
-    def _tell(self, run: RunRecord, kind: str, data: Mapping[str, Any]) -> None:
+    def _emit(self, run: RunRecord, kind: str, data: Mapping[str, Any]) -> None:
         event = {"event": kind, "workflow_run_id": run.run_id, "task_id": run.task_id, "data": data}
         with self._lock:
             if run.over:
@@ -303,7 +320,7 @@ class Engine:
                 listener.put(event)
 
     def detail(self, run: RunRecord) -> dict[str, Any]:
-        """Run detail: outputs are a JSON text to 1.12, an object from 1.13; inputs always a text."""
+        """Return run detail: outputs are JSON text until 1.12, an object since 1.13; inputs are text."""
         outputs: Any = dict(run.outputs)
         return {
             "id": run.run_id,

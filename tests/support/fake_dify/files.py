@@ -24,7 +24,7 @@ _LIMITS = {
 }
 
 
-class Refused(Exception):  # a response, not a crash
+class ErrorResponse(Exception):  # a response, not a crash
     """An error response.
 
     Args:
@@ -102,34 +102,34 @@ class Uploads:
             The response, like `upload-txt`.
 
         Raises:
-            Refused: The upload is rejected, like `error-upload-*`.
+            ErrorResponse: The upload is rejected, like `error-upload-*`.
         """
         form = f"Content-Type: {content_type}\r\n\r\n".encode() + raw
         parts = [part for part in BytesParser(policy=HTTP).parsebytes(form).walk() if not part.is_multipart()]
         named = {part.get_param("name", header="Content-Disposition"): part for part in reversed(parts)}
         part = named.get("file")
         if part is None or part.get_filename() is None:
-            raise Refused(400, "no_file_uploaded", "Please upload your file.")
+            raise ErrorResponse(400, "no_file_uploaded", "Please upload your file.")
         if sum(one.get_filename() is not None for name, one in named.items()) > 1:
-            raise Refused(400, "too_many_files", "Only one file is allowed.")
+            raise ErrorResponse(400, "too_many_files", "Only one file is allowed.")
         name = str(part.get_filename())
         if not name:
-            raise Refused(400, "filename_not_exists_error", "The specified filename does not exist.")
+            raise ErrorResponse(400, "filename_not_exists_error", "The specified filename does not exist.")
         if "Content-Type" not in part:
-            raise Refused(415, "unsupported_file_type", "File type not allowed.")
+            raise ErrorResponse(415, "unsupported_file_type", "File type not allowed.")
         if set(name) & set('/\\:*?"<>|'):
-            raise Refused(400, "invalid_param", "Filename contains invalid characters")
+            raise ErrorResponse(400, "invalid_param", "Filename contains invalid characters")
         extension = name.rpartition(".")[2].lower() if "." in name else ""
         if extension in self.blocked:
             message = f"File extension '.{extension}' is not allowed for security reasons"
-            raise Refused(400, "invalid_param", message)
+            raise ErrorResponse(400, "invalid_param", message)
         if len(name) > _LONGEST_NAME:  # `upload-filename-250`
             name = name.partition(".")[0][:_LONGEST_NAME] + "." + extension
         content = part.get_payload(decode=True)
         content = content if isinstance(content, bytes) else b""
         limit = self.limits[_LIMITS.get(type_of("." + extension, ""), "file_size_limit")] * _MIB
         if len(content) > limit:
-            raise Refused(413, "file_too_large", "File size exceeded. {message}")
+            raise ErrorResponse(413, "file_too_large", "File size exceeded. {message}")
         user = named.get("user")
         text = str(user.get_payload()) if user is not None else None
         mime_type, upload_id = part.get_content_type(), str(uuid.uuid4())

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from .apps import App
 from .engine import Engine, RunRecord
-from .files import Refused, Uploads
-from .form import Mistake, taken
+from .files import ErrorResponse, Uploads
+from .form import InvalidParam, taken
 from .wire import RecordedWire, Replay, Server
 
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
@@ -32,7 +32,7 @@ class Received:
     body: Any
 
 
-class StandIn:
+class FakeDify:
     """A fake Dify server on 127.0.0.1, as a context manager.
 
     Args:
@@ -72,7 +72,7 @@ class StandIn:
         self._server = Server(("127.0.0.1", port), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> "FakeDify":
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -90,7 +90,7 @@ class StandIn:
 
 
 class _Routes(RecordedWire):
-    server_of_apps: StandIn
+    server_of_apps: FakeDify
 
     def answer(self, method: str) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -105,7 +105,7 @@ class _Routes(RecordedWire):
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         try:
             self._route(method, steps, query, body, raw)
-        except Refused as refused:
+        except ErrorResponse as refused:
             self.send_json(
                 refused.status, {"code": refused.code, "message": refused.message, "status": refused.status}
             )
@@ -124,7 +124,7 @@ class _Routes(RecordedWire):
             case "POST", ["v1", "workflows", "tasks", task_id, "stop"]:
                 self._app()
                 if not isinstance(body, dict) or not body.get("user"):
-                    raise Refused(400, "invalid_param", "Arg user must be provided.")
+                    raise ErrorResponse(400, "invalid_param", "Arg user must be provided.")
                 self.server_of_apps.engine.stop(task_id)
                 self.send_json(200, {"result": "success"})
             case "GET", ["v1", "workflows", "run", run_id]:
@@ -146,30 +146,32 @@ class _Routes(RecordedWire):
                 app = self._app()
                 if not app.published:
                     message = "App unavailable, please check your app configurations."
-                    raise Refused(400, "app_unavailable", message)
+                    raise ErrorResponse(400, "app_unavailable", message)
                 limits = self.server_of_apps.uploads.limits
                 self.send_json(200, {"user_input_form": list(app.form), "system_parameters": limits})
             case "GET", ["files", *_] if url in self.server_of_apps.files:
                 content_type, content = self.server_of_apps.files[url]
                 self.send_bytes(200, content_type, content)
             case _, ["v1", "workflows", "run"]:
-                raise Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+                raise ErrorResponse(
+                    405, "method_not_allowed", "The method is not allowed for the requested URL."
+                )
             case _:
                 self.send_bytes(404, "text/html; charset=utf-8", _HTML_404)
 
     def _app(self) -> App:
         scheme, _, key = (self.headers.get("Authorization") or "").partition(" ")
         if not key.strip():
-            raise Refused(
+            raise ErrorResponse(
                 401, "unauthorized", "Authorization header must be provided and start with 'Bearer'"
             )
         if scheme.lower() != "bearer":
-            raise Refused(401, "unauthorized", "Authorization scheme must be 'Bearer'")
+            raise ErrorResponse(401, "unauthorized", "Authorization scheme must be 'Bearer'")
         app = self.server_of_apps.apps.get(key.strip())
         if app is None:
-            raise Refused(401, "unauthorized", "Access token is invalid")
+            raise ErrorResponse(401, "unauthorized", "Access token is invalid")
         if not app.api_enabled:
-            raise Refused(403, "forbidden", "The app's API service has been disabled.")
+            raise ErrorResponse(403, "forbidden", "The app's API service has been disabled.")
         return app
 
     def _run(self, app: App, body: Any) -> None:
@@ -180,14 +182,14 @@ class _Routes(RecordedWire):
         _check(app, body)
         streaming = body.get("response_mode") == "streaming"
         if engine.is_full(app, streaming=streaming):
-            raise Refused(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
+            raise ErrorResponse(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
         mistake, inputs = self._taken(app, body, streaming=streaming)
         if mistake and not (streaming and engine.in_worker):
-            raise Refused(400, "invalid_param", mistake)
-        if (mistake or app.refuses) and engine.refuses_by_run:
+            raise ErrorResponse(400, "invalid_param", mistake)
+        if (mistake or app.refuses) and engine.rejects_by_run:
             errors = [{"event": "error", "workflow_run_id": None, **app.refuses}] if app.refuses else []
             error = mistake or str(app.refuses.get("message"))
-            self.send_events([*errors, *engine.refusal(body["inputs"], error)])
+            self.send_events([*errors, *engine.rejected_run_events(body["inputs"], error)])
             return
         if mistake or app.refuses:
             # 1.14 does not close the stream after an error event (`error-input-required-missing-streaming`).
@@ -205,14 +207,14 @@ class _Routes(RecordedWire):
         """Return an error message or "", and the inputs that the workflow gets."""
         engine, uploads = self.server_of_apps.engine, self.server_of_apps.uploads
         inputs = dict(body["inputs"])
-        if engine.refuses_by_run:
+        if engine.rejects_by_run:
             uploads = uploads.of(str(body["user"]), app.key)
         try:
             return "", taken(app, inputs, uploads, engine.version)
-        except Mistake as found:
+        except InvalidParam as found:
             return str(found), inputs
-        except Refused as refused:
-            if not (streaming and engine.refuses_by_run):
+        except ErrorResponse as refused:
+            if not (streaming and engine.rejects_by_run):
                 raise
             return refused.message, inputs
 
@@ -220,11 +222,11 @@ class _Routes(RecordedWire):
         engine = self.server_of_apps.engine
         run = engine.runs.get(run_id)
         if len(run_id) != 36:
-            raise Refused(500, "unknown", "Internal Server Error")
+            raise ErrorResponse(500, "unknown", "Internal Server Error")
         if run is not None and run.app.key == app.key:
             self.send_json(200, engine.detail(run))
         elif engine.in_worker:
-            raise Refused(404, "not_found", "Workflow run not found.")
+            raise ErrorResponse(404, "not_found", "Workflow run not found.")
         else:  # every field null (`detail-unknown-id`)
             self.send_json(
                 200, dict.fromkeys(("id", "workflow_id", "status", "inputs", "outputs", "error"), None)
@@ -260,7 +262,7 @@ class _Routes(RecordedWire):
         engine = self.server_of_apps.engine
         run = engine.runs.get(run_id)
         if run is None or run.app.key != app.key or query.get("user") != run.user:
-            raise Refused(404, "not_found", "Workflow run not found")
+            raise ErrorResponse(404, "not_found", "Workflow run not found")
         if run.finished_at is not None:  # exactly one event (`events-after-finish`)
             self.send_events([run.past[-1]], ping_first=False)
             return
@@ -273,13 +275,15 @@ def _check(app: App, body: Any) -> None:
     """Validate a request in the order of real servers: body, user, other fields (`order-*`)."""
     if not isinstance(body, dict):
         message = "The browser (or proxy) sent a request that this server could not understand."
-        raise Refused(400, "bad_request", message)
+        raise ErrorResponse(400, "bad_request", message)
     if not body.get("user"):
-        raise Refused(400, "invalid_param", "Arg user must be provided.")
+        raise ErrorResponse(400, "invalid_param", "Arg user must be provided.")
     if app.mode != "workflow":
-        raise Refused(400, "not_workflow_app", "Please check if your app mode matches the right API route.")
+        raise ErrorResponse(
+            400, "not_workflow_app", "Please check if your app mode matches the right API route."
+        )
     if not isinstance(body.get("inputs"), dict):
         message = "1 validation error for WorkflowRunPayload\ninputs\n  Input should be a valid dictionary"
-        raise Refused(400, "invalid_param", message)
+        raise ErrorResponse(400, "invalid_param", message)
     if not app.published:
-        raise Refused(400, "invalid_param", "Workflow not published")
+        raise ErrorResponse(400, "invalid_param", "Workflow not published")

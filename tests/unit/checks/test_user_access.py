@@ -10,7 +10,7 @@ import pytest
 
 from dify_job.checks.user_access import denied_access
 from dify_job.schedulers import access
-from tests.support.plans import job_spec
+from tests.support.job_specs import job_spec
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 SERVICE_USER = pwd.getpwnam("daemon")

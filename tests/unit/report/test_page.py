@@ -11,8 +11,8 @@ from dify_job.messages.message import msg
 from dify_job.messages.problem import command
 from dify_job.report.page import render_page
 from dify_job.report.past_runs import JobHistory
-from tests.support.pages import NOW, host, job_status
-from tests.support.past import record
+from tests.support.histories import record
+from tests.support.statuses import NOW, host, job_status
 
 
 def test_page_without_permission_reports_missing_results() -> None:

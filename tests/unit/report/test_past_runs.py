@@ -10,7 +10,7 @@ from dify_job.report.past_runs import (
     newest_first,
 )
 from dify_job.state.history import RunRecord
-from tests.support.past import record, write_history
+from tests.support.histories import record, write_history
 
 NOW = datetime(2026, 1, 31, 7, 30, tzinfo=UTC)
 

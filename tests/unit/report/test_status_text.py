@@ -14,8 +14,8 @@ from dify_job.report.status import HostStatus
 from dify_job.report.status_text import status_lines
 from dify_job.report.text import Terminal, columns_of
 from dify_job.schedulers.backend import Sync
-from tests.support.pages import NOW, host, installed, job_status, records
-from tests.support.past import record
+from tests.support.histories import record
+from tests.support.statuses import NOW, host, installed, job_status, records
 
 pytestmark = pytest.mark.usefixtures("english")
 LONG = "a-job-with-a-name-of-forty-eight-characters-here"

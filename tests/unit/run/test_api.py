@@ -14,7 +14,7 @@ import dify_job
 from dify_job import Outcome, run_workflow
 from dify_job.state.store import JobState
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.server import StandIn
+from tests.support.fake_dify.server import FakeDify
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_run_workflow_returns_a_result_without_side_effects(
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     root = list(logging.getLogger().handlers)
-    with StandIn([App("app-a", "Echo")]) as server:
+    with FakeDify([App("app-a", "Echo")]) as server:
         first = run_workflow("a", {"text": "x"}, config=config, base_url=server.base_url)
         second = run_workflow("a", config=config, base_url=server.base_url, timeout="1min")
     assert first.outcome is Outcome.SUCCEEDED

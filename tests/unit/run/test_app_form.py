@@ -15,8 +15,8 @@ from dify_job.run.app_form import coerce, fitted
 from dify_job.run.inputs import needs_form
 from tests.support import recordings
 from tests.support.fake_dify.apps import App
-from tests.support.fake_dify.files import Refused, Uploads
-from tests.support.fake_dify.form import Mistake, taken
+from tests.support.fake_dify.files import ErrorResponse, Uploads
+from tests.support.fake_dify.form import InvalidParam, taken
 
 VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14), "1.16.1": (1, 16)}
 FORMS = {
@@ -69,7 +69,7 @@ def test_inputs_fit_the_form_or_are_rejected_before_the_post(
         return
     try:
         got = taken(app, sent, Uploads(), VERSIONS[version])
-    except (Mistake, Refused) as error:
+    except (InvalidParam, ErrorResponse) as error:
         pytest.fail(f"Dify would refuse {sent}: {error!r}")
     for name, value in inputs.items():
         assert means_the_same(value, got[name], parameters.field(name)), (name, value, got[name])

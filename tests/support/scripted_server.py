@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.accepting import Accepting, read_request
+from tests.support.socket_server import SocketServer, read_request
 
 RUN_ID = "11111111-1111-4111-8111-111111111111"
 TASK_ID = "22222222-2222-4222-8222-222222222222"
 
 
 @dataclass(frozen=True)
-class Say:
+class RawResponse:
     """A raw response.
 
     Attributes:
@@ -29,7 +29,7 @@ class Say:
 
 def answer(
     status: int, body: object = b"", headers: Mapping[str, str] | None = None, *, version: str | None = None
-) -> Say:
+) -> RawResponse:
     """Return a complete HTTP response.
 
     Args:
@@ -44,10 +44,10 @@ def answer(
     if version:
         given["X-Version"] = version
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**given, **(headers or {})}.items())
-    return Say(((0, f"HTTP/1.1 {status} Answer\r\n{lines}\r\n".encode() + raw),))
+    return RawResponse(((0, f"HTTP/1.1 {status} Answer\r\n{lines}\r\n".encode() + raw),))
 
 
-def stream(*events: object, version: str = "1.14.2", then: str = "close", pause: float = 0.0) -> Say:
+def stream(*events: object, version: str = "1.14.2", then: str = "close", pause: float = 0.0) -> RawResponse:
     """Return a response with a stream of events.
 
     Args:
@@ -61,7 +61,7 @@ def stream(*events: object, version: str = "1.14.2", then: str = "close", pause:
     for event in events:
         raw = event if isinstance(event, bytes) else b"data: " + json.dumps(event).encode() + b"\n\n"
         parts.append((pause, raw))
-    return Say(tuple(parts), then)
+    return RawResponse(tuple(parts), then)
 
 
 PING = b"event: ping\n\n"
@@ -90,7 +90,7 @@ def logs(*statuses: str) -> dict[str, Any]:
 NOT_FOUND = answer(404, {"code": "not_found", "message": "Workflow run not found.", "status": 404})
 
 
-class Scripted(Accepting):
+class ScriptedServer(SocketServer):
     """A server with responses per kind of request; the last response of a kind repeats.
 
     Args:
@@ -100,7 +100,7 @@ class Scripted(Accepting):
         seen: Kind and bytes of each request.
     """
 
-    def __init__(self, **answers: Say | Sequence[Say]) -> None:
+    def __init__(self, **answers: RawResponse | Sequence[RawResponse]) -> None:
         super().__init__()
         default = {
             "stop": answer(200, {"result": "success"}),
@@ -110,12 +110,12 @@ class Scripted(Accepting):
             "other": NOT_FOUND,
         }
         self._answers = {
-            kind: [given] if isinstance(given, Say) else list(given)
+            kind: [given] if isinstance(given, RawResponse) else list(given)
             for kind, given in {**default, **answers}.items()
         }
         self.seen: list[tuple[str, bytes]] = []
 
-    def say(self, kind: str, *answers: Say) -> None:
+    def say(self, kind: str, *answers: RawResponse) -> None:
         """Replace the responses to a kind of request."""
         self._answers[kind] = list(answers)
 

@@ -22,7 +22,7 @@ def read_request(connection: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-class Accepting:
+class SocketServer:
     """A server on loopback, as a context manager; subclasses implement `serve`.
 
     Attributes:
@@ -73,7 +73,7 @@ class Accepting:
             self.serve(client, number)
 
 
-class Saying(Accepting):
+class FixedResponseServer(SocketServer):
     """Gives the same response to each request.
 
     Args:
@@ -111,4 +111,4 @@ class Saying(Accepting):
                 client.sendall(self._answer)
 
 
-Says = Callable[..., Saying]  # the fixture `saying`
+RespondWith = Callable[..., FixedResponseServer]  # the fixture `respond_with`

@@ -1,8 +1,8 @@
-"""dify-job as a process of its own without the time that Python takes to start: a fork of one that is ready.
+"""Run commands as forks of a server process that has imported dify-job, without the start time of Python.
 
-Each fork has its own exit status, descriptors, environment and working directory, and goes the whole way of
-the command. Run as a module this is the process that is ready: an order and its descriptors come as one
-message on stdin; the process id and the exit code go back through the last descriptor.
+Each fork has its own exit status, descriptors, environment and working directory, and runs the complete
+command. Run as a module, this is the server: it receives an order and descriptors as one message on stdin,
+and writes process ID and exit code to the last descriptor.
 """
 
 import atexit
@@ -28,49 +28,54 @@ from typing import IO, Any, NoReturn
 
 from dify_job.system import lazy_import, subprocesses
 from tests.support import fake_manager
+from tests.support.command_result import CommandResult
 from tests.support.patience import PATIENCE
-from tests.support.ran import Ran
 
 ROOT = Path(__file__).parents[2]
 HUNG = -9
-_HANGS = 20.0  # seconds beyond its deadline that no process may take
+_HANGS = 20.0  # seconds after its limit at which a process counts as hanging
 _READY = (
     *("dify_job.cli.run", "dify_job.cli.install", "dify_job.cli.status", "dify_job.cli.history"),
     *("dify_job.cli.doctor", "dify_job.cli.init", "dify_job.cli.secret", "dify_job.run.engine"),
     *("dify_job.run.notifications", "apprise"),
     *("requests", "jinja2.sandbox", "dify_job.log.pipeline", "oncalendar", "cronsim"),
 )
-_STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and how a test has its end of a pipe
-_LARGEST = 1024 * 1024  # bytes of an order
+_STANDARD = {"stdin": "w", "stdout": "r", "stderr": "r"}  # and the mode of the test's end of a pipe
+_LARGEST = 1024 * 1024  # bytes of a message
 _start_program = subprocesses.run
-_OF_THE_START = ("LD_", "PYTHON")  # what Python reads when it starts
-_LOCALE = ("LANG", "LC_")  # likewise; this one runs in a UTF-8 locale
+_START_VARIABLES = ("LD_", "PYTHON")  # read by Python at its start
+_LOCALE_VARIABLES = ("LANG", "LC_")  # also read at the start; the server has a UTF-8 locale
 
 
-def starts_afresh(environ: Mapping[str, str]) -> bool:
-    """Whether a command with this environment must be a process of its own."""
+def needs_new_process(environ: Mapping[str, str]) -> bool:
+    """True if a command with this environment needs a new process."""
     return any(
-        name.startswith(_OF_THE_START)
-        or (name.startswith(_LOCALE) and name != "LANGUAGE" and not value.endswith("UTF-8"))
+        name.startswith(_START_VARIABLES)
+        or (name.startswith(_LOCALE_VARIABLES) and name != "LANGUAGE" and not value.endswith("UTF-8"))
         for name, value in environ.items()
     )
 
 
 @dataclass
-class Ended(Ran):
-    """code is HUNG where it did not end within its limit."""
+class ForkResult(CommandResult):
+    """Result of a forked command; code is HUNG if it did not end within its limit.
+
+    Attributes:
+        home: Home directory of the command.
+    """
 
     home: Path
 
 
 class ForkedProcess:
-    """A fork that runs, with what tests use of a subprocess.Popen of text.
+    """A running fork, with the part of subprocess.Popen (text mode) that tests use.
 
     Attributes:
-        pid: of the fork.
-        returncode: None until its end was seen.
-        stdin: writes to it, where that is a pipe.
-        stdout: reads from it, where that is a pipe; likewise stderr.
+        pid: Process ID.
+        returncode: Exit code; None until `poll` or `wait` has seen it.
+        stdin: Writable end of a pipe, or None.
+        stdout: Readable end of a pipe, or None.
+        stderr: Readable end of a pipe, or None.
     """
 
     def __init__(self, status: int, pipes: Mapping[str, IO[str]]) -> None:
@@ -80,7 +85,7 @@ class ForkedProcess:
         self.stdin, self.stdout, self.stderr = (pipes.get(name) for name in _STANDARD)
 
     def poll(self) -> int | None:
-        """Return the exit code; None where it runs still."""
+        """Return the exit code; None if the fork is running."""
         with contextlib.suppress(TimeoutError):
             self.wait(0)
         return self.returncode
@@ -89,7 +94,7 @@ class ForkedProcess:
         """Wait for the exit code.
 
         Raises:
-            TimeoutError: it runs still.
+            TimeoutError: The fork is still running.
         """
         if self.returncode is None:
             if not select.select([self._status], [], [], timeout)[0]:
@@ -99,10 +104,10 @@ class ForkedProcess:
         return self.returncode
 
     def communicate(self, given: str | None = None, timeout: float = PATIENCE) -> tuple[str, str]:
-        """Write to its stdin, wait for its end, and return what it printed; too late, it is killed.
+        """Write to stdin, wait for the end, and return stdout and stderr.
 
         Raises:
-            TimeoutError: it was killed.
+            TimeoutError: The fork did not end in time, and was killed.
         """
         with ThreadPoolExecutor(3) as pool:
             pool.submit(_feed, self.stdin, given or "")
@@ -115,7 +120,7 @@ class ForkedProcess:
         return out.result(), err.result()
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the fork has ended."""
         if self.poll() is None:
             os.kill(self.pid, signum)
 
@@ -142,37 +147,37 @@ def _read(file: IO[str] | None) -> str:
 
 
 class ForkServer:
-    """Starts forks of one process that has imported everything."""
+    """Starts forks of a server process that has imported all modules of commands."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
+        own_end, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (own_end, server_end):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
-        self._socket = ours
+        self._socket = own_end
         self._lock = threading.Lock()
         env = {name: os.environ[name] for name in os.environ if name == "PATH" or name.startswith("COV")}
-        with theirs:
+        with server_end:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
-                stdin=theirs.fileno(),
+                stdin=server_end.fileno(),
                 env=env,
                 cwd=ROOT,
                 start_new_session=True,
             )
 
     def close(self) -> None:
-        """End the process; forks that run are left alone."""
+        """End the server; running forks continue."""
         self._socket.close()
         self._process.wait(30)
 
     def start(self, order: Mapping[str, Any], **standard: int | IO[Any]) -> ForkedProcess:
-        """Fork.
+        """Start a fork.
 
         Args:
-            order: args, env, cwd, and perhaps umask, limits (of RunLimits), patches (`module:name` -> value)
-                and first (statements).
-            standard: stdin, stdout, stderr: a descriptor or a file of the caller, who keeps it, PIPE or
-                DEVNULL. Without them stdin is empty, and the others are pipes.
+            order: args, env, cwd, and optionally umask, limits (of RunLimits), patches (values by
+                `module:name`) and first (statements).
+            standard: stdin, stdout, stderr: a descriptor or file, which stays open here, PIPE or DEVNULL. By
+                default stdin is empty, and the others are pipes.
         """
         pipes: dict[str, IO[str]] = {}
         with contextlib.ExitStack() as opened:
@@ -183,42 +188,42 @@ class ForkServer:
                     end = opened.enter_context(Path(os.devnull).open("r+b"))
                 elif end == subprocess.PIPE:
                     reader, writer = os.pipe()
-                    end, ours = (reader, writer) if name == "stdin" else (writer, reader)
+                    end, own_end = (reader, writer) if name == "stdin" else (writer, reader)
                     opened.callback(os.close, end)
-                    pipes[name] = os.fdopen(ours, way, encoding="utf-8")
+                    pipes[name] = os.fdopen(own_end, way, encoding="utf-8")
                 descriptors.append(end if isinstance(end, int) else end.fileno())
-            status, theirs = os.pipe()
-            opened.callback(os.close, theirs)
+            status, fork_end = os.pipe()
+            opened.callback(os.close, fork_end)
             with self._lock:
-                socket.send_fds(self._socket, [json.dumps({**order}).encode()], [*descriptors, theirs])
+                socket.send_fds(self._socket, [json.dumps({**order}).encode()], [*descriptors, fork_end])
         return ForkedProcess(status, pipes)
 
-    def run(self, order: Mapping[str, Any], **standard: Any) -> Ran:
-        """Run to the end. standard: as for start; and input, a text for stdin."""
+    def run(self, order: Mapping[str, Any], **standard: Any) -> CommandResult:
+        """Run a fork to its end; `standard` is that of `start`, and `input`, a text for stdin."""
         given = standard.pop("input", None)
         if given is not None:
             standard["stdin"] = subprocess.PIPE
         process = self.start(order, **standard)
         out, err = process.communicate(given)
-        return Ran(process.wait(), out, err)
+        return CommandResult(process.wait(), out, err)
 
 
 @cache
 def fork_server() -> ForkServer:
-    """The server of this test process, started on first use."""
+    """Return the server of this test process; it is started on first use."""
     server = ForkServer()
     atexit.register(server.close)
     return server
 
 
 class Forks:
-    """Runs commands in new homes, with limits of their own, many at once."""
+    """Runs many commands at once, each in a home and with limits of its own."""
 
     def __enter__(self) -> "Forks":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the server to the next one."""
+        """Do nothing: the server is shared."""
 
     def run(
         self,
@@ -228,16 +233,16 @@ class Forks:
         limits: Mapping[str, Any],
         limit: float,
         patches: Mapping[str, Any] | None = None,
-    ) -> Ended:
-        """Run a command in a home, where its output and its process id are kept as files.
+    ) -> ForkResult:
+        """Run a command in a home, which gets files with its output and process ID.
 
         Args:
-            home: its working directory and its HOME.
-            args: the command line.
-            env: what it has in its environment besides.
-            limits: those of RunLimits that differ.
-            limit: seconds.
-            patches: `module:name` -> value, set before it; {"path": TEXT} is a Path, {"returns": VALUE} is a
+            home: Working directory and HOME.
+            args: Command line.
+            env: Additional environment variables.
+            limits: Fields of RunLimits that differ.
+            limit: Seconds that the command may take.
+            patches: Values by `module:name`; {"path": TEXT} stands for a Path, {"returns": VALUE} for a
                 function that returns VALUE.
         """
         home.mkdir(parents=True, exist_ok=True)
@@ -256,21 +261,21 @@ class Forks:
             except TimeoutError:
                 process.kill()
                 code = process.wait()
-        return Ended(code, (home / "stdout").read_text(), (home / "stderr").read_text(), home)
+        return ForkResult(code, (home / "stdout").read_text(), (home / "stderr").read_text(), home)
 
 
-# The process that is ready
+# The server process
 
 
 def serve() -> None:
-    """Fork for each order, and send back each exit code."""
+    """Fork for each order, and report each exit code."""
     for name in _READY:
         importlib.import_module(name)
     for module in list(sys.modules.values()):
-        if module is not None:  # a lazy module takes no patch: its execution would undo it
+        if module is not None:  # executed now, because the execution of a lazy module would undo a patch
             lazy_import.execute(module)
     orders = socket.socket(fileno=os.dup(0))
-    children: dict[int, tuple[int, int]] = {}  # pidfd: pid, where its exit code goes
+    children: dict[int, tuple[int, int]] = {}  # by pidfd: process ID, and descriptor for the exit code
     poll = select.poll()
     poll.register(orders, select.POLLIN)
     while True:
@@ -283,7 +288,7 @@ def serve() -> None:
                 pid = os.fork()
                 if pid == 0:
                     orders.close()
-                    _become(json.loads(message), standard)
+                    _run_order(json.loads(message), standard)
                 for descriptor in standard:
                     os.close(descriptor)
                 os.write(status, struct.pack("<i", pid))
@@ -300,9 +305,9 @@ def serve() -> None:
                 os.close(status)
 
 
-def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
+def _run_order(order: dict[str, Any], standard: list[int]) -> NoReturn:
     try:
-        # The tests themselves need no command.
+        # Only the server imports commands.
         from dify_job.cli import main, run  # noqa: PLC0415
         from dify_job.run.run_spec import RunLimits  # noqa: PLC0415
 
@@ -320,7 +325,7 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
             module, _, name = where.partition(":")
             patched = importlib.import_module(module)
             lazy_import.execute(patched)
-            getattr(patched, name)  # a patch of what is no longer there would change nothing
+            getattr(patched, name)  # fails if the name no longer exists
             setattr(patched, name, _patch(value))
         subprocesses.run = _run_program
         exec(order.get("first", ""), {})
@@ -329,14 +334,14 @@ def _become(order: dict[str, Any], standard: list[int]) -> NoReturn:
         run._BEGAN = time.monotonic()
         sys.argv = ["dify-job", *order["args"]]
         main.main(order["args"])
-    except BaseException:  # noqa: BLE001 - nothing of the server may run in the fork
+    except BaseException:  # noqa: BLE001 - the fork must never run code of the server
         traceback.print_exc()
     finally:
         os._exit(1)
 
 
 def _run_program(argv: Sequence[str], **settings: Any) -> subprocesses.Completed:
-    """Run a program; a fake one without the 30 ms that a Python of its own takes."""
+    """Run a program; call a fake one directly, which saves the 30 ms that Python takes to start."""
     answer = fake_manager.answer_in_process(argv)
     if answer is None:
         return _start_program(argv, **settings)

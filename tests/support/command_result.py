@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass
-class Ran:
+class CommandResult:
     """Exit code and output of a command."""
 
     code: int

@@ -11,7 +11,7 @@ from dify_job.report.status import HostStatus
 from dify_job.schedulers.backend import InstalledJob, Scope, Sync
 from dify_job.state.history import RunRecord, summary
 
-from .past import JOBS, record
+from .histories import JOBS, record
 
 NOW = datetime(2026, 1, 31, 7, 30, tzinfo=UTC)
 
