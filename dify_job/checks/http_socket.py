@@ -29,7 +29,7 @@ def _check_units(state: HttpSocketStatus) -> Problem:
     again = _again(state)
     if state.edited:
         there = [str(path) for path in state.edited]
-        text = msg("edited by hand, so that install refuses to change them: {there}", there=" ".join(there))
+        text = msg("edited by hand, so install does not change them: {there}", there=" ".join(there))
         remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
         return warn(text, join(" && ", (remove, again)))
     if state.config is None:
@@ -40,10 +40,15 @@ def _check_units(state: HttpSocketStatus) -> Problem:
 def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem | None:
     """None where a request gets an answer."""
     if not os.access(http.python, os.X_OK):
-        text = msg("{python}, which answers, is gone or cannot be run", python=http.python)
+        text = msg(
+            "the interpreter of the interface is missing or cannot be executed: {python}", python=http.python
+        )
         return fail(text, _again(state))
     if (fault := _fault_of_token(http)) is not None:
-        return fail(msg("nobody is let in: {message}", message=fault.message), _token(http) or fault.hint)
+        return fail(
+            msg("the interface refuses everybody: {message}", message=fault.message),
+            _token(http) or fault.hint,
+        )
     return None
 
 

@@ -35,12 +35,13 @@ def check_program(context: HostContext) -> Problem | None:
     """Check that the interpreter is there; None where it is, or the caller cannot see it."""
     python = context.python
     if python is None:
-        return warn(msg("no managed file starts it"), _install_again(context))
+        return warn(msg("no installed unit or crontab entry starts it"), _install_again(context))
     if is_out_of_sight(context, python) or os.access(python, os.X_OK):
         return None
     if is_missing(python):
         text = msg(
-            "{python} is gone, so that it cannot start: systemd says 203/EXEC, cron nothing", python=python
+            "it cannot start, because {python} no longer exists; systemd reports 203/EXEC, cron nothing",
+            python=python,
         )
     else:
         text = msg("{python} cannot be run: systemd says 203/EXEC, cron nothing", python=python)

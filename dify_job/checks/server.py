@@ -133,13 +133,13 @@ def check_server(context: "HostContext") -> Problem | None:
 
 
 def check_access(context: "HostContext") -> Problem | None:
-    """Check that Dify takes the key."""
+    """Check that Dify accepts the key."""
     if context.app is None:
         return None
     why = obstacle(context.app)
     if why is not None and why.outcome is Outcome.DENIED:
         return fail(why.message, command("dify-job", "secret", "set", context.job.name))
-    return ok(msg("Dify takes the key"))
+    return ok(msg("Dify accepts the key"))
 
 
 def check_app(context: "HostContext") -> Problem | None:

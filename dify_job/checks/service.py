@@ -98,7 +98,7 @@ def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem:
             text = msg("systemd does not load {name}: {state}", name=name, state=state)
             return fail(text, _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context))
     if one.edited:
-        return warn(msg("edited by hand, so that install refuses to change them"), _overwrite(context))
+        return warn(msg("edited by hand, so install does not change them"), _overwrite(context))
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
         return warn(msg("changed on disk since systemd read them"), context.systemctl("daemon-reload"))
     if (drift := _drift(context, one)) is not None:
@@ -130,7 +130,7 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem:
         seen = path.stat()
         if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
             text = msg(
-                "cron passes over {where} (mode {mode:04o}, owner {owner})",
+                "cron ignores {where} (mode {mode:04o}, owner {owner})",
                 where=where,
                 mode=stat.S_IMODE(seen.st_mode),
                 owner=access.name_of(seen.st_uid),
@@ -138,7 +138,7 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem:
             owner = command("chown", "root", str(path), needs_root=True)
             return fail(text, join(" && ", (owner, command("chmod", "644", str(path), needs_root=True))))
     if one.edited:
-        text = msg("{where} was edited by hand, so that install refuses to change it", where=where)
+        text = msg("{where} was edited by hand, so install does not change it", where=where)
         return warn(text, _overwrite(context))
     return _drift(context, one) or ok(msg("{where}: as configured", where=where))
 
@@ -147,7 +147,7 @@ def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; check_program reports another interpreter."""
     if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
         text = msg(
-            "installed from {source}, and what you look at is {path}",
+            "installed from {source}, but this command reads {path}",
             source=one.source,
             path=context.config.path,
         )
@@ -222,7 +222,7 @@ def check_mail(context: HostContext) -> Problem | None:
         return ok(msg("none; notify reports failed runs"))
     if not mailed:
         return warn(
-            msg("MAILTO is empty above its lines: cron mails nobody what a failed run says"),
+            msg("MAILTO is empty above its lines, so cron mails nobody about a failed run"),
             msg(
                 "{command} (give MAILTO a value, or put it below them; or set notify in {place})",
                 command=command("crontab", "-e"),
@@ -231,7 +231,7 @@ def check_mail(context: HostContext) -> Problem | None:
         )
     mailer = command("apt-get", "install", "msmtp-mta", needs_root=True)
     return warn(
-        msg("cron mails what a failed run says, and this machine has no mailer: nobody will know"),
+        msg("cron reports failed runs by mail, and this machine has no mailer: nobody is notified"),
         msg("{command} (and set it up; or set notify in {place})", command=mailer, place=place),
     )
 

@@ -79,7 +79,7 @@ def check_run_as(context: HostContext) -> Problem | None:
         return None
     run_as = context.job.run_as
     return fail(
-        msg("run_as names {run_as}, who is no user here", run_as=run_as),
+        msg("run_as names {run_as}, which is not a user of this machine", run_as=run_as),
         msg(
             "{add} (or edit run_as in {place})",
             add=command("useradd", "--system", str(run_as), needs_root=True),
@@ -265,7 +265,7 @@ def check_zone(context: HostContext) -> Problem:
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         text = msg(
-            "/etc/localtime points to {readlink}, which is not there: the clock is UTC",
+            "/etc/localtime points to {readlink}, which does not exist: the clock is UTC",
             readlink=localtime.readlink(),
         )
         if not (_ZONEINFO / "UTC").exists():

@@ -211,6 +211,11 @@ def _lines(examples: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
             head = " " * begin
 
 
+_SYNONYMS = {
+    "ls": "list", "jobs": "list", "rm": "remove", "delete": "remove", "kill": "cancel", "abort": "cancel"
+}  # fmt: skip
+
+
 def redirect(words: Sequence[str]) -> str | None:
     """Return a hint for a command that does not exist by this name.
 
@@ -221,34 +226,26 @@ def redirect(words: Sequence[str]) -> str | None:
     jobs = [word for word in words[1:] if not word.startswith("-")] or ["JOB"]
     by_systemd = ("systemctl", "start", f"dify-job-{jobs[0]}.service")
     start = command(*(by_systemd if systemctl.is_booted() else ("dify-job", "run", jobs[0])))
-    match words[0]:
-        case "list" | "ls" | "jobs":
-            return command("dify-job", "status")
-        case "start":
-            return msg(
-                "{run} runs it once, now; {resume} enables its schedule",
-                run=start,
-                resume=command("dify-job", "resume", *jobs),
-            )
-        case "restart":
-            return msg(
-                "{stop}, then {start}",
-                stop=command("dify-job", "stop", *jobs),
-                start=start,
-            )
-        case "enable":
-            return command("dify-job", "resume", *jobs)
-        case "disable":
-            return command("dify-job", "pause", *jobs)
-        case "remove" | "rm" | "delete":
-            return command("dify-job", "uninstall", *jobs)
-        case "edit":
-            return msg(
-                "{show} names the file that sets each key; edit it, then {install}",
-                show=command("dify-job", "config", "show", *jobs[:1]),
-                install=command("dify-job", "install", *jobs),
-            )
-    return None
+    hints = {
+        "list": command("dify-job", "status"),
+        "start": msg(
+            "{run} runs it once, now; {resume} enables its schedule",
+            run=start,
+            resume=command("dify-job", "resume", *jobs),
+        ),
+        "restart": msg("{stop}, then {start}", stop=command("dify-job", "stop", *jobs), start=start),
+        "cancel": command("dify-job", "stop", *jobs),
+        "enable": command("dify-job", "resume", *jobs),
+        "disable": command("dify-job", "pause", *jobs),
+        "remove": command("dify-job", "uninstall", *jobs),
+        "show": command("dify-job", "config", "show", *jobs[:1]),
+        "edit": msg(
+            "{show} names the file that sets each key; edit it, then {install}",
+            show=command("dify-job", "config", "show", *jobs[:1]),
+            install=command("dify-job", "install", *jobs),
+        ),
+    }
+    return hints.get(_SYNONYMS.get(words[0], words[0]))
 
 
 class _Zsh(ZshComplete):

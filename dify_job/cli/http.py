@@ -64,7 +64,7 @@ def http(
     except OSError as error:
         raise JobError(
             Outcome.USAGE,
-            msg("standard input is no connection: {strerror}", strerror=error.strerror),
+            msg("standard input is not a connection: {strerror}", strerror=error.strerror),
             command("dify-job", "install", "--http"),
         ) from None
     if peer is None:
@@ -144,5 +144,5 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         token = read_token(token_file).reveal().encode() if token_file is not None else None
     except JobError as error:
         log.error(error.message, hint=error.hint)
-        raise HttpError(503, msg("nobody can be let in; the log says why")) from None
+        raise HttpError(503, msg("the interface refuses everybody; the log says why")) from None
     return Guard(frozenset({0, *uids}), token)

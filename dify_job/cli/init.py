@@ -204,7 +204,7 @@ def _ask(
         if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
             hint = msg("take the key from the app in Dify (API Access)")
         elif hint is None or _reads_config(hint):  # there is none yet
-            hint = msg("check --base-url, and that Dify is up")
+            hint = msg("check the address, and that Dify is up")
         if not interactive() or (is_key and not may_ask_for_key):
             raise JobError(
                 problem.outcome,
@@ -250,9 +250,11 @@ def _name(app: str, place: _Place) -> str:
 
 
 def _asked_schedule() -> ScheduleConfig:
-    echo_err(msg("When: a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)."))
+    echo_err(
+        msg("A schedule is a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5).")
+    )
     while True:
-        text = asked(msg("Run every"), "1h")
+        text = asked(msg("Schedule"), "1h")
         try:
             return schedule_of_text(text)
         except JobError as error:

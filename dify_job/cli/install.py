@@ -50,7 +50,9 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
 @schedule_options
 @scope_options
 @http_options
-@click.option("--run-as", metavar="USER", help=msg("Instead of a dynamic user (systemd) or root (cron.d)."))
+@click.option(
+    "--run-as", metavar="USER", help=msg("Run as USER, not as a dynamic user (systemd) or root (cron.d).")
+)
 @click.option("--dry-run", is_flag=True, help=msg("Print the files whole, write nothing."))
 @click.option("--diff", "as_diff", is_flag=True, help=msg("Print what would change, write nothing."))
 @click.option("--check", is_flag=True, help=msg("Write nothing; exit 1 when the host is not as configured."))

@@ -50,7 +50,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "init": ("init", "init", msg("Write the configuration of a job and store its key.")),
         "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
         "config": ("config", "config_group", msg("Show the configuration with its sources, or validate it.")),
-        "notify": ("notify", "notify", msg("Send a test message to everybody whom a job names.")),
+        "notify": ("notify", "notify", msg("Send a test message to everybody that a job notifies.")),
     },
 }
 _WIDEST = max(len(name) for commands in _GROUPS.values() for name in commands)

@@ -49,7 +49,7 @@ def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool
     if chosen.notify == Notify():
         raise JobError(
             Outcome.CONFIG,
-            msg("job {name} names nobody to notify", name=chosen.name),
+            msg("job {name} has no notify setting", name=chosen.name),
             msg("add notify to the job: man dify-job.toml"),
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -159,7 +159,7 @@ def _together(*options: Decorator) -> Decorator:
 
 json_option = click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
 all_option = click.option(
-    "--all", "all_jobs", is_flag=True, help=msg("All jobs of yours, or of the machine as root.")
+    "--all", "all_jobs", is_flag=True, help=msg("All your own jobs, or as root all jobs of the machine.")
 )
 scope_options = _together(
     click.option("--user", "scope", flag_value="user", help=msg("Your own jobs (default unless root).")),
@@ -181,7 +181,7 @@ schedule_options = _together(
         metavar="EXPR",
         help=msg("Run at systemd calendar times; can be repeated."),
     ),
-    click.option("--every", metavar="DUR", help=msg("Run each 2h, 30min, 1d.")),
+    click.option("--every", metavar="DUR", help=msg("Run at this interval: 2h, 30min, 1d.")),
 )
 http_options = _together(
     click.option(
@@ -189,7 +189,7 @@ http_options = _together(
         type=click.Path(path_type=Path),
         metavar="PATH",
         help=msg(
-            "Require the bearer token in FILE, instead of restricting access to root and the installing user."
+            "Require the bearer token in PATH, instead of restricting access to root and the installing user."
         ),
     ),
     click.option(
@@ -199,7 +199,11 @@ http_options = _together(
         show_default=True,
         help=msg("Address and port to listen on; a non-loopback address requires --http-token-file."),
     ),
-    click.option("--http", is_flag=True, help=msg("Also serve the original's HTTP calls, by a socket unit.")),
+    click.option(
+        "--http",
+        is_flag=True,
+        help=msg("Also serve the original system's HTTP calls, on a socket of systemd."),
+    ),
 )
 
 

@@ -83,7 +83,7 @@ def _put(text: str) -> None:
             _write_all(sys.stdout, data)
             _write_all(sys.stdout, b"\n")
     except BrokenPipeError:
-        raise BrokenStdoutError(msg("its reader is gone")) from None
+        raise BrokenStdoutError(msg("its reader has closed it")) from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
 

@@ -177,7 +177,7 @@ def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:
 
 def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
     files = [(output_dir / artifact.path.name, artifact.text.encode(), 0o644) for artifact in artifacts]
-    with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
+    with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
         writer.put_all(files)
     for path, _, _ in files:
         echo(str(path))
@@ -197,7 +197,7 @@ def _write_kustomization(output_dir: Path) -> None:
             )
         )
         return
-    with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
+    with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
         writer.put(path, artifact.text.encode())
     echo(str(path))
 
@@ -217,7 +217,7 @@ def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
                 )
             )
             continue
-        with transaction(output_dir, msg("name a directory of yours in --output-dir")) as writer:
+        with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
             writer.remove(path)
         echo_err(msg("{path} was removed: job {job} is no longer configured", path=path, job=mark.job))
 

@@ -129,7 +129,7 @@ def run(
 ) -> int:
     """Run a job's workflow once.
 
-    The result is one JSON object on stdout; each outcome has an exit status (dify-job exit-codes).
+    Each outcome has an exit status (dify-job exit-codes). In a pipe, the result is one JSON object on stdout.
     """
     if as_dry_run:
         return _dry_run(ctx, job, _settings(flags, output_file, files), pairs, inputs_json)

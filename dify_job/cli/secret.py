@@ -83,7 +83,7 @@ def _check(job: Job, key: Secret) -> None:
     if problem is None:
         echo(
             msg(
-                "{name}: Dify {value} takes the key, for its app {name2!r}",
+                "{name}: Dify {value} accepts the key, for its app {name2!r}",
                 name=job.name,
                 value=seen.version or "",
                 name2=seen.name,
@@ -93,7 +93,7 @@ def _check(job: Job, key: Secret) -> None:
         raise JobError(
             problem.outcome,
             msg("{message}; it was not stored", message=problem.message),
-            msg("take the key from the app in Dify (API Access); --no-check stores it all the same"),
+            msg("take the key from the app in Dify (API Access); --no-check stores it unchecked"),
         )
     else:
         echo_err(

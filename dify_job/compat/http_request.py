@@ -125,7 +125,7 @@ def _length(fields: Mapping[str, str]) -> int:
         raise HttpError(411, msg("a body in chunks is not taken; give its Content-Length"))
     text = fields.get("content-length", "0")
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise HttpError(400, msg("Content-Length is no number"))
+        raise HttpError(400, msg("Content-Length is not a number"))
     if int(text) > LARGEST_BODY:
         raise HttpError(413, msg("the body has more than {largest_body} bytes", largest_body=LARGEST_BODY))
     return int(text)

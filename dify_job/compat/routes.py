@@ -75,7 +75,7 @@ class Routes:
     def _start(self, request: Request) -> Answer:
         hours = request.query.get("interval_hours", "1")
         if not _HOURS.fullmatch(hours):
-            raise HttpError(422, msg("interval_hours is not a whole number from 1"))
+            raise HttpError(422, msg("interval_hours must be a whole number of at least 1"))
         job = self._job(request, "interval_hours")
         return _status(service.start_scheduler(int(hours), job, config=self.config), success=True)
 
@@ -109,4 +109,4 @@ def _refuse_body(body: bytes) -> None:
     except (ValueError, RecursionError):
         empty = False
     if not empty:
-        raise HttpError(422, msg("this call takes no body; inputs stand in the job's config"))
+        raise HttpError(422, msg("this call takes no body; the inputs are in the job's configuration"))

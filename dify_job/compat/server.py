@@ -83,7 +83,7 @@ def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[st
             answer, why = error_answer(refused), refused.message
         _write(connection, answer, bodiless=bodiless)
     except OSError:
-        return asked, 0, msg("the peer is gone")
+        return asked, 0, msg("the client has closed the connection")
     finally:
         _close(connection)
     return asked, answer.status, why

@@ -166,7 +166,7 @@ def checked_hours(hours: int) -> int:
         raise JobError(
             Outcome.REJECTED,
             msg(
-                "interval_hours is {hours!r}, not a whole number from 1 to {most_hours}",
+                "interval_hours must be a whole number from 1 to {most_hours}, not {hours!r}",
                 hours=hours,
                 most_hours=_MOST_HOURS,
             ),

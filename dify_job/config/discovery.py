@@ -21,7 +21,7 @@ from .permissions import fault_of_directories, fault_of_file, permission_fix
 
 VALIDATE = msg("fix it, then run: {command}", command=command("dify-job", "config", "validate"))
 _QUOTES = msg(
-    'texts stand in quotes, as in every = "1h"; fix it, then run: {command}',
+    'strings need quotes, as in every = "1h"; fix it, then run: {command}',
     command=command("dify-job", "config", "validate"),
 )
 _EARLIER = (".schedule.toml", ".key.toml")  # companions that earlier versions wrote

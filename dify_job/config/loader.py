@@ -129,7 +129,7 @@ def pick(config: Config, name: str | None) -> Job:
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "there is no job {chosen!r} in what can be read: {errors}",
+                    "there is no job {chosen!r} in the files that can be read: {errors}",
                     chosen=chosen,
                     errors=_joined([file.error for file in config.broken_files]).message,
                 ),

@@ -165,10 +165,10 @@ def _fault_of_directory(directory: Path, user: int | None) -> str | None:
     except FileNotFoundError:
         return None
     if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return msg("stands in {directory}, which others can write", directory=directory)
+        return msg("is in {directory}, which others can write", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):
         return msg(
-            "stands in {directory}, which belongs to user {st_uid}", directory=directory, st_uid=found.st_uid
+            "is in {directory}, which belongs to user {st_uid}", directory=directory, st_uid=found.st_uid
         )
     return None
 

@@ -118,7 +118,7 @@ def user_name(value: Any) -> str:
     if not re.fullmatch(_USER, value):
         raise ValueError(
             msg(
-                "is {value!r}, which is no user name; use letters, digits and . _ - @ +, at most 31, the "
+                "is {value!r}, which is not a user name; use letters, digits and . _ - @ +, at most 31, the "
                 "first a letter, a digit or _",
                 value=value,
             )
@@ -400,7 +400,7 @@ def attempts(value: Any) -> int:
         ValueError: It is another value.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(msg("must be a whole number from 1"))
+        raise ValueError(msg("must be a whole number of at least 1"))
     return value
 
 
@@ -497,7 +497,7 @@ def _regex(value: Any) -> str:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(
-            msg(".regex {value!r} is no regular expression: {error}", value=value, error=error)
+            msg(".regex {value!r} is not a regular expression: {error}", value=value, error=error)
         ) from None
     return value
 
@@ -545,9 +545,11 @@ def names_of_variables(value: Any) -> tuple[str, ...]:
     """
     for name in (found := strings(value)):
         if not re.fullmatch(_VARIABLE, name):
-            raise ValueError(msg("names {name!r}, which is no name of an environment variable", name=name))
+            raise ValueError(
+                msg("names {name!r}, which is not the name of an environment variable", name=name)
+            )
         if name == "DIFY_API_KEY":
-            raise ValueError(msg("names DIFY_API_KEY; the key is no input"))
+            raise ValueError(msg("names DIFY_API_KEY; the key is not an input"))
     return found
 
 
@@ -600,7 +602,7 @@ def host_names(value: Any) -> tuple[str, ...]:
     """
     for name in (found := strings(value)):
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", name) or "//" in name:
-            raise ValueError(msg("names {name!r}, which is no host; leave out https:// and /", name=name))
+            raise ValueError(msg("names {name!r}, which is not a host; leave out https:// and /", name=name))
     return found
 
 
@@ -681,7 +683,7 @@ def headers(value: Any) -> Mapping[str, str | Path]:
     read: dict[str, str | Path] = {}
     for name, item in table(value).items():
         if not re.fullmatch(_HEADER_NAME, name):
-            raise ValueError(msg("has {name!r}, which is no name of a request header", name=name))
+            raise ValueError(msg("has {name!r}, which is not the name of a request header", name=name))
         if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
             raise ValueError(msg("has {name}, which dify-job sets itself", name=name))
         if name.lower() in (other.lower() for other in read):

@@ -43,11 +43,11 @@ def written(draft: Draft) -> str:
     """Return the text of the config file of a new job."""
     lines: list[str] = [
         msg(
-            "# Job {job} of dify-job. This file is yours to edit; man 5 dify-job.toml lists all keys,",
+            "# Job {job} of dify-job. You can edit this file. All keys: man 5 dify-job.toml.",
             job=draft.job,
         ),
         msg(
-            "# dify-job config show {job} what is in force, dify-job doctor {job} what is wrong.",
+            "# Values with their sources: dify-job config show {job}. Problems: dify-job doctor {job}.",
             job=draft.job,
         ),
     ]

@@ -250,7 +250,7 @@ SETTINGS = (
         installed=lambda headers: sorted(map(str, _paths(headers))) or _OMITTED,
         local=Local(
             lambda headers: next(iter(_paths(headers)), None),
-            msg("give headers as constants where they are no secret"),
+            msg("write headers that are not secret into the configuration"),
         ),
     ),
     Setting(

@@ -138,7 +138,7 @@ def check_key(text: str, where: str) -> Secret:
     if key[0] in "\"'`" or key[-1] in "\"'`":
         raise _bad(
             where,
-            msg("stands in quotes; in Docker's env files and in key files they are part of the value"),
+            msg("is in quotes; in Docker's env files and in key files they are part of the value"),
             msg("leave out the quotes; {key_alone}", key_alone=_KEY_ALONE),
         )
     if word := re.match(_HEADER_WORDS, key):

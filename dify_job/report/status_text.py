@@ -214,7 +214,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
     texts = {
         Sync.OUTDATED: msg("the config has changed since it was installed"),
         Sync.EDITED: msg("its files were edited by hand"),
-        Sync.ORPHAN: msg("its config is gone"),
+        Sync.ORPHAN: msg("its configuration no longer exists"),
         Sync.MISSING: msg("neither installed nor configured")
         if row.schedule is None and row.config_error is None
         else msg("configured, but not installed"),

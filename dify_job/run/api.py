@@ -134,7 +134,7 @@ class _Workflow:
         if (host := host_in_the_open(job.base_url)) is not None:
             log.warning(
                 msg(
-                    "the key goes to {host} unencrypted; set base_url to https:// if the server has it",
+                    "the key is sent to {host} unencrypted; set base_url to https:// if you can",
                     host=host,
                 )
             )

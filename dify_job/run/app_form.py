@@ -223,7 +223,7 @@ def _object(value: Any, *, as_text: bool) -> Any:
         try:
             data = loads(value)
         except ValueError as error:
-            raise ValueError(msg("must be a JSON object, and is no JSON: {error}", error=error)) from None
+            raise ValueError(msg("must be a JSON object, but is not JSON: {error}", error=error)) from None
     if not isinstance(data, Mapping):
         raise ValueError(msg("must be a JSON object: {{ key = value }}"))
     if not as_text:

@@ -41,7 +41,7 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
     return outcome._replace(
         outcome=Outcome.UNEXPECTED,
         message=msg("workflow succeeded, but {faults}", faults=join("; ", faults)),
-        hint=msg("look at the run in the app's Logs; what must hold stands in expect of the job"),
+        hint=msg("look at the run in the app's Logs; expect in the job's configuration says what must hold"),
     )
 
 

@@ -91,7 +91,13 @@ class ConcurrencyGuard:
         lost = request.context.lost or own is not None
         run_id = own.workflow_run_id if own is not None else None
         if not options.searchable:
-            return unknown(msg("a process was lost, and a fixed end_user hides its run")) if lost else None
+            return (
+                unknown(
+                    msg("an earlier process was lost, and its run cannot be found because end_user is fixed")
+                )
+                if lost
+                else None
+            )
         if run_id is None:
             poller = RunPoller(self._dify, options)
             until = max(request.network_until, time.monotonic() + options.limits.existing_run)

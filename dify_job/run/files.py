@@ -236,7 +236,7 @@ def _look_at(key: str, name: str) -> InputFile:
     if not path.is_absolute():
         raise JobError(
             Outcome.CONFIG,
-            msg("the file {name} of the input {key} is no whole path", name=name, key=key),
+            msg("the file {name} of the input {key} is not an absolute path", name=name, key=key),
             msg("begin the template with / or with a path that the config gives"),
         )
     try:

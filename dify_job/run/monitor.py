@@ -134,7 +134,7 @@ class RunMonitor:
         elif now >= self._options.deadline:
             return self._begin_stop(None)
         elif now >= self._idle_at():
-            return self._on_lost(msg("not a byte came for {idle:.0f} s", idle=self._options.idle))
+            return self._on_lost(msg("no data came for {idle:.0f} s", idle=self._options.idle))
         if now >= self._poller.poll_at:
             self._poller.poll()
         return None

@@ -141,7 +141,7 @@ def obstacle(probe: AppProbe) -> RunOutcome | None:
         return RunOutcome(Outcome.PROTOCOL, *STRANGE)
     if probe.mode not in (None, "workflow"):
         text = msg(
-            "the key belongs to the app {name!r}, which is no workflow but of mode {mode}",
+            "the key belongs to the app {name!r}, which is not a workflow: its mode is {mode}",
             name=probe.name,
             mode=probe.mode,
         )
@@ -181,7 +181,7 @@ def unknown(why: str) -> RunOutcome:
     return RunOutcome(
         Outcome.UNKNOWN,
         msg("the run was submitted, but how it ended is not known: {why}", why=why),
-        msg("look for it in the app's Logs before you start it again; it may have run, or may run yet"),
+        msg("check the app's Logs in Dify before you start it again; the run may have ended or still start"),
         next=Next.SEARCH,
         why=why,
         unsettled=True,
@@ -416,7 +416,7 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
         return RunOutcome(
             Outcome.PROTOCOL,
             msg(
-                "the server redirects ({said}), which would change the method or carry the key elsewhere",
+                "the server redirects ({said}), which would change the method or send the key elsewhere",
                 said=said,
             ),
             msg(
@@ -427,7 +427,7 @@ def _not_dify(error: ApiError, said: str) -> RunOutcome:
     asked = msg(" to {url}", url=error.url) if error.url else ""
     if error.from_dify:
         text = msg("Dify answered {said}{asked}", said=said, asked=asked)
-        return RunOutcome(Outcome.PROTOCOL, text, msg("check base_url: /v1 stands at its end, once"))
+        return RunOutcome(Outcome.PROTOCOL, text, msg("check base_url: it must end with /v1, once"))
     text = msg("the answer{asked} ({said}) is not Dify's", asked=asked, said=said)
     return RunOutcome(Outcome.PROTOCOL, text, STRANGE[1])
 

@@ -116,7 +116,7 @@ def check_writable(place: OutputPath) -> None:
             else disk_error_hint(
                 error,
                 path.parent,
-                msg("see who may write there, or choose another place: ls -ld {parent}", parent=path.parent),
+                msg("check the permissions (ls -ld {parent}), or choose another file", parent=path.parent),
             ),
         ) from None
 
@@ -124,7 +124,7 @@ def check_writable(place: OutputPath) -> None:
 def _try_out(place: OutputPath) -> None:
     if place.path.exists() and not place.path.is_file():
         # The file is put under its name when it is whole: root would replace /dev/stdout by it.
-        raise OSError(0, msg("it is no regular file (for a pipe there is --print)"))
+        raise OSError(0, msg("it is not a regular file; to write to a pipe, use --print"))
     with place.opened() as directory:
         directory.remove_leftovers({place.path.name}, older=_LEFTOVER_AGE)
         directory.try_out()

@@ -12,7 +12,7 @@ from ..state.store import InFlight
 from ..system.unit_result import UnitResult
 
 _KILLED = {
-    "oom-kill": (msg("killed, because there was no memory left for it"), msg("raise MemoryMax= of the unit")),
+    "oom-kill": (msg("killed, because there was no memory left"), msg("raise MemoryMax= of the unit")),
     "timeout": (
         msg("killed, because it did not end in time"),
         msg("the job's own timeout should come first"),
@@ -217,7 +217,7 @@ def _of_status(code: int, unit: str, manager: tuple[str, ...]) -> tuple[str, str
             install=command("dify-job", "install", "--installed"),
         )
         return "not-started", msg("not started: status {why}", why=why), hint
-    return "crashed", msg("it ended with status {code}, which dify-job does not give", code=code), journal
+    return "crashed", msg("it ended with status {code}, which is none of dify-job's", code=code), journal
 
 
 def _of_kill(ending: UnitResult) -> tuple[str, str | None]:

@@ -65,7 +65,11 @@ def read_cron(expression: str) -> CronTimes:
     if text.startswith("@"):
         raise _refused(
             expression,
-            msg("{text} is no time; cron knows {macros} here", text=text, macros=", ".join(_MACROS)),
+            msg(
+                "{text} is not supported; the supported names are {macros}",
+                text=text,
+                macros=", ".join(_MACROS),
+            ),
         )
     words = text.lower().split()
     if len(words) != 5:

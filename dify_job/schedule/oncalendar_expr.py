@@ -56,7 +56,7 @@ def parsed(expression: str) -> BaseIterator:
         why = (
             msg("it is finer than a second")
             if re.search(r":\d+\.\d", head)
-            else msg("it is no calendar expression")
+            else msg("it is not a calendar expression")
         )
         raise _refused(expression, why) from None
     except StopIteration:

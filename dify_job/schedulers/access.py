@@ -61,7 +61,7 @@ def account_of(name: str, *, confined: bool = False) -> Account:
     except KeyError:
         raise JobError(
             Outcome.CONFIG,
-            msg("run_as names {name}, who is no user of this machine", name=name),
+            msg("run_as names {name}, which is not a user of this machine", name=name),
             msg("useradd --system {name}", name=shlex.quote(name)),
         ) from None
     return Account(name, found.pw_uid, _groups_of(name) | {found.pw_gid}, confined)

@@ -45,7 +45,7 @@ _OPEN = msg(
     command=command("chmod", "go-w", "/etc/cron.d"),
 )
 _NOT_MAILED = msg(
-    "MAILTO is empty above its lines: a failure is mailed to nobody; {command} shows it",
+    "MAILTO is empty above its lines, so nobody gets mail about a failure; {command} shows it",
     command=command("dify-job", "status"),
 )
 
@@ -379,7 +379,7 @@ def _plain(word: str) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "{word!r} cannot stand in a crontab: {special!r} means something else there",
+                "{word!r} cannot be part of a crontab: {special!r} has a special meaning there",
                 word=word,
                 special=special[0],
             ),

@@ -33,9 +33,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     if "ExecStart" in said:
         now = said["ExecStart"].values
         found.append(
-            msg("ExecStart= is {now!r} in place of ours", now=now[-1])
-            if now
-            else msg("ExecStart= is emptied")
+            msg("ExecStart= is replaced by {now!r}", now=now[-1]) if now else msg("ExecStart= is emptied")
         )
     if any(said[key].reset for key in _KEYS & said.keys()):
         found.append(msg("the key's LoadCredential= is emptied"))

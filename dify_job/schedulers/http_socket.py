@@ -76,7 +76,7 @@ def address_of(listen: str) -> tuple[str, int]:
     if found is None or not 0 < int(found["port"]) < 65536:
         raise JobError(
             Outcome.USAGE,
-            msg("{listen!r} is no address and port", listen=listen),
+            msg("{listen!r} is not an address and port", listen=listen),
             msg("write it as 127.0.0.1:8000"),
         )
     return str(address), int(found["port"])

@@ -127,7 +127,7 @@ def missing_program(program: Path | None, job: str) -> tuple[str, ...]:
     if program is None or not is_missing(program):
         return ()
     problem = msg(
-        "{program} is gone, so that it cannot start: {command}, from where dify-job is now",
+        "it cannot start, because {program} no longer exists; run where dify-job is now: {command}",
         program=program,
         command=command("dify-job", "install", job),
     )

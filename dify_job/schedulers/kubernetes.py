@@ -86,7 +86,7 @@ def render_manifests(
         raise _no_pod(
             job,
             msg("its inputs are more than a ConfigMap can hold, 1 MiB"),
-            msg("give them as files by address"),
+            msg("give large inputs as files with a URL"),
         )
     print_of = fingerprint(repr((times._asdict(), job.timeout, values["config"], cluster)))
     return (
@@ -154,7 +154,7 @@ def _interval(every: float, job: str) -> str:
                 "every = {timespan_text!r} cannot be one line of a CronJob",
                 timespan_text=timespan_text(every),
             ),
-            msg("the nearest intervals that can: {in_words}", in_words=intervals.in_words(nearest)),
+            msg("the nearest possible intervals: {in_words}", in_words=intervals.in_words(nearest)),
         )
     [times] = intervals.times_of(nearest[0])
     shift = int(hashlib.sha256(job.encode()).hexdigest(), 16) % (min(nearest[0], 3600) // 60)
@@ -241,13 +241,13 @@ def _check_cluster(cluster: Cluster) -> None:
     if not cluster.image or not cluster.image.isprintable() or re.search(r"[\s{}]", cluster.image):
         raise JobError(
             Outcome.USAGE,
-            msg("{image!r} is no image", image=cluster.image),
+            msg("{image!r} is not the name of an image", image=cluster.image),
             msg("name it as REGISTRY/NAME:TAG"),
         )
     if cluster.namespace is not None and not _LABEL.fullmatch(cluster.namespace):
         raise JobError(
             Outcome.USAGE,
-            msg("{namespace!r} is no namespace", namespace=cluster.namespace),
+            msg("{namespace!r} is not the name of a namespace", namespace=cluster.namespace),
             msg("use a-z, 0-9 and -, at most 63"),
         )
 

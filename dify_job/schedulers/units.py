@@ -240,6 +240,6 @@ def free_text(text: str) -> str:
 def _no_unit(text: str, why: str) -> JobError:
     return JobError(
         Outcome.CONFIG,
-        msg("{text!r} cannot stand in a unit: {why}", text=text, why=why),
+        msg("{text!r} cannot be part of a unit: {why}", text=text, why=why),
         msg("move or rename it"),
     )

@@ -29,7 +29,7 @@ def read_own(path: Path) -> bytes:
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode):
-            raise OSError(errno.EINVAL, msg("not a plain file"), str(path))
+            raise OSError(errno.EINVAL, msg("not a regular file"), str(path))
         file.seek(max(0, seen.st_size - _MOST))
         return file.read(_MOST)
 

@@ -140,7 +140,9 @@ class Directory:
 def _no_file(name: str) -> OSError:
     return OSError(
         errno.EEXIST,
-        msg("{name} is no regular file with one name; dify-job leaves it alone", name=name),
+        msg(
+            "{name} is not a regular file, or has more than one name; dify-job does not change it", name=name
+        ),
         name,
     )
 

@@ -193,7 +193,7 @@ def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
     host.run("mv", "/etc/dify-job/config.toml", "/etc/dify-job/renamed.toml")
     status = host("status", check=False)
     assert status.code == 1
-    assert "its config is gone" in status.stdout
+    assert "its configuration no longer exists" in status.stdout
     assert "dify-job uninstall daily" in status.stdout
     moved = host("--config", "/etc/dify-job/renamed.toml", "install", check=False)
     assert moved.code == 0, moved.stderr

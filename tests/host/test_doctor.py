@@ -264,7 +264,9 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
         "sh", "-ec", f"ln -s {case.site}/dify_job /opt/other/lib/python3*/site-packages/; {installed}"
     )
     assert case.host.status("daily")["sync"] == "as configured"  # the config has not changed
-    fix = case.assert_found_and_fixed("interpreter", "fail", f"{other} is gone", case.sh("rm -r /opt/other"))
+    fix = case.assert_found_and_fixed(
+        "interpreter", "fail", f"{other} no longer exists", case.sh("rm -r /opt/other")
+    )
     assert fix.startswith("dify-job install daily")
 
 
@@ -315,7 +317,9 @@ def test_run_as_user_that_is_gone(host: Host) -> None:
     host("install")
     case = DoctorCase(host)
     gone = case.sh("userdel reports")
-    fix = case.assert_found_and_fixed("run-as", "fail", "run_as names reports, who is no user here", gone)
+    fix = case.assert_found_and_fixed(
+        "run-as", "fail", "run_as names reports, which is not a user of this machine", gone
+    )
     assert command_in(fix) == "useradd --system reports"
     assert fix.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
     host.run("install", "-d", "/srv/out/daily")
@@ -417,7 +421,7 @@ def test_zone_data_that_systemd_lacks(case: DoctorCase) -> None:
 def test_dangling_localtime(case: DoctorCase) -> None:
     case.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
     astray = case.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
-    fix = case.assert_found_and_fixed("zone", "warn", "which is not there: the clock is UTC", astray)
+    fix = case.assert_found_and_fixed("zone", "warn", "which does not exist: the clock is UTC", astray)
     assert fix == "timedatectl set-timezone UTC (or the zone that is meant)"
     case.inside = WITHOUT_SYSTEMD
     astray()
@@ -527,7 +531,7 @@ def test_stopped_cron_daemon(cron_case: DoctorCase) -> None:
 
 def test_cron_file_that_cron_ignores_or_that_was_changed(cron_case: DoctorCase) -> None:
     file = "/etc/cron.d/dify-job-daily"
-    cron_case.assert_found_and_fixed("units", "fail", "cron passes over", cron_case.sh(f"chmod 664 {file}"))
+    cron_case.assert_found_and_fixed("units", "fail", "cron ignores", cron_case.sh(f"chmod 664 {file}"))
     cron_case.assert_found_and_fixed(
         "units", "warn", "edited by hand", cron_case.sh(f"sed -i 's/^0 /1 /' {file}")
     )

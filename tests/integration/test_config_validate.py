@@ -14,7 +14,7 @@ def _write_config(dify_job: Command, text: str) -> None:
     ("line", "expected"),
     [
         ('cron = "0 7 * *"', "4 fields, not 5"),
-        ('calendar = "Mon-Fryday 7:00"', "no calendar expression"),
+        ('calendar = "Mon-Fryday 7:00"', "not a calendar expression"),
         ('calendar = "2020-01-01"', "it never elapses"),
         ('inputs = { day = "{{ tody }}" }', "'tody' is undefined"),
         ('files = { paper = "{{ tody }}" }', "'tody' is undefined"),

@@ -82,7 +82,7 @@ def test_downloads_send_headers_only_to_the_server(dify_job: Command) -> None:
         ('Authorization = "x"', "dify-job sets itself"),
         ('Proxy-Authorization = "x"', "dify-job sets itself"),
         ('host = "x"', "dify-job sets itself"),
-        ('"X Y" = "x"', "no name of a request header"),
+        ('"X Y" = "x"', "not the name of a request header"),
         ('X-A = "a\\r\\nX-B: c"', "printable ASCII"),
         ('X-A = "é"', "printable ASCII"),
         ('X-A = ""', "printable ASCII"),

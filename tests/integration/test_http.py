@@ -142,6 +142,6 @@ def test_stdin_that_is_no_socket_is_a_usage_error(config: Path) -> None:
             check=False,
         )
         assert done.returncode == 64, done.stderr
-        assert "no connection" in done.stderr
+        assert "not a connection" in done.stderr
     parent.close()
     child.close()

@@ -142,7 +142,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
     refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
     assert refused.code == 69
-    assert "  check --base-url, and that Dify is up; --offline " in refused.stderr
+    assert "  check the address, and that Dify is up; --offline " in refused.stderr
     assert dify_job("init", "daily", *nowhere, "--offline", input="app-x-0123456789\n").code == 0
     stored = dify_job("secret", "set", "daily", input="app-x-0123456789\n")
     assert "dify-job config show daily" in stored.stderr
@@ -152,7 +152,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     ("key", "code", "message"),
     [
         ("app-wrong-0123456789abcdef", 77, "the key was refused"),
-        ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
+        ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         ("app-unpublished-0123456789", 78, "press Publish"),
         ("app-off-0123456789abcdef", 78, "API is switched off"),
         (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
@@ -329,8 +329,8 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     answer("Dify's address [http://localhost/v1]: ", server.base_url)
     answer("API key: ", "app-with-a-form-0123456789")
     answer("Name of the job [daily-report]: ", "")
-    answer("Run every [1h]: ", "often")
-    answer("Run every [1h]: ", "90min")
+    answer("Schedule [1h]: ", "often")
+    answer("Schedule [1h]: ", "90min")
     answer("topic []: ", "sales")
     answer("count []: ", "many")
     answer("count []: ", "4")

@@ -78,15 +78,15 @@ def test_wrong_url_key_name_and_schedule_are_asked_for_again(dify_job: Command, 
     user.answer("API key: ", KEY)
     user.answer("Name of the job [daily-report]: ", "Not a name")
     user.answer("Name of the job [", "daily")
-    user.answer("Run every [1h]: ", "2")
-    user.answer("Run every [1h]: ", "30 7 * * 1-5")
+    user.answer("Schedule [1h]: ", "2")
+    user.answer("Schedule [1h]: ", "30 7 * * 1-5")
     assert user.wait() == 0, user.shown
     for message in (
         "is not an http or https address",
         "connection refused",
-        "stands in quotes",
+        "is in quotes",
         "take the key from the app in Dify",
-        "is no workflow",
+        "is not a workflow",
         "is not allowed",
         "has no unit",
     ):

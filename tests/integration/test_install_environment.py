@@ -72,7 +72,7 @@ def test_config_path_with_any_characters_is_quoted_for_systemd_and_rejected_for_
     home("uninstall", "--all", "--user")
     refused = home("--config", str(config), "install", "--user", "--backend", "cron")
     assert refused.code == 78
-    assert "cannot stand in a crontab" in refused.stderr
+    assert "cannot be part of a crontab" in refused.stderr
     assert not home.table.exists()
 
 
@@ -83,7 +83,7 @@ def test_config_path_that_is_not_utf8_is_rejected_by_both(home: Home) -> None:
     for backend in ("systemd", "cron"):
         done = home("--config", os.fsdecode(config), "install", "--user", "--backend", backend)
         assert done.code == 78, done.stderr
-        assert "cannot stand in a" in done.stderr
+        assert "cannot be part of a" in done.stderr
 
 
 def test_input_values_reach_dify_unchanged_and_are_in_no_unit(home: Home, server: FakeDify) -> None:
@@ -137,9 +137,9 @@ def test_status_reports_a_missing_interpreter(home: Home) -> None:
     home("install", "--user")
     unit = home.manager.units / "dify-job-daily.service"
     unit.write_text(unit.read_text().replace(sys.executable, str(python)))
-    assert "is gone" not in home("status", "--user").stdout
+    assert "no longer exists" not in home("status", "--user").stdout
     python.unlink()
-    assert f"{python} is gone, so that it cannot start" in home("status", "--user").stdout
+    assert f"it cannot start, because {python} no longer exists" in home("status", "--user").stdout
 
 
 def test_read_only_file_system_is_reported_and_nothing_changes(

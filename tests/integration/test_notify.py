@@ -447,7 +447,7 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
         ("core-dump", "dumped", "SEGV", "fail", "crashed"),
         ("exit-code", "exited", "203", "203", "the interpreter in ExecStart= is missing"),
         ("exit-code", "exited", "243", "243", "LoadCredential="),
-        ("exit-code", "exited", "1", "1", "status 1, which dify-job does not give"),
+        ("exit-code", "exited", "1", "1", "status 1, which is none of dify-job's"),
         ("resources", "", "", "fail", "systemd says resources"),
         ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
         ("exit-code", "exited", "64", "64", "wrong flags"),

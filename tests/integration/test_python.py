@@ -266,5 +266,5 @@ def test_scheduler_status_of_a_job_that_is_not_installed_is_not_running(config: 
 
 @pytest.mark.parametrize("hours", [0, -1, 1.5, "2", True, None, 10**6])
 def test_interval_hours_must_be_a_positive_integer(hours: int) -> None:
-    with pytest.raises(JobError, match="not a whole number from 1"):
+    with pytest.raises(JobError, match="must be a whole number from 1 to"):
         checked_hours(hours)

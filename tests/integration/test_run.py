@@ -145,7 +145,7 @@ def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command,
     )
     ran = dify_job("run", "--config", str(config), env={"K": KEY})
     assert ran.code == 74
-    assert "not a byte came for 1 s" in ran.result["message"]
+    assert "no data came for 1 s" in ran.result["message"]
     assert ran.result["duration_s"] < 5
 
 

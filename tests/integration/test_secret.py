@@ -53,7 +53,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
     ("key", "code", "message"),
     [
         ("app-wrong-0123456789abcdef", 77, "the key was refused"),
-        ("app-chat-0123456789abcdef", 78, "no workflow but of mode advanced-chat"),
+        ("app-chat-0123456789abcdef", 78, "not a workflow: its mode is advanced-chat"),
         (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
         (f"{NEW}\n\nmore", 78, "more than one line"),
         ("app-ключ", 78, "a character that a key cannot have"),
@@ -71,7 +71,7 @@ def test_invalid_key_is_reported_and_the_old_one_stays(
 
 def test_invalid_key_is_stored_with_no_check(job: Command) -> None:
     refused = job("secret", "set", "daily", input="app-wrong-0123456789abcdef")
-    assert "--no-check stores it all the same" in refused.stderr
+    assert "--no-check stores it unchecked" in refused.stderr
     done = job("secret", "set", "daily", "--no-check", input="app-wrong-0123456789abcdef")
     assert done.code == 0
     assert key_of(job).read_text() == "app-wrong-0123456789abcdef\n"

@@ -132,5 +132,5 @@ def test_history_that_is_a_pipe_is_no_permission_error(dify_job: Command, enviro
     os.mkfifo(dify_job.home / "state/history.jsonl")
     done = dify_job("history", "default", env=environ)
     assert done.code != 0
-    assert "not a plain file" in done.stderr
+    assert "not a regular file" in done.stderr
     assert "permission" not in done.stderr

@@ -66,6 +66,9 @@ def test_running_service_is_stopped_by_systemd(home: Home) -> None:
         (("enable", "daily"), "dify-job resume daily"),
         (("disable", "daily"), "dify-job pause daily"),
         (("remove", "daily"), "dify-job uninstall daily"),
+        (("rm", "daily"), "dify-job uninstall daily"),
+        (("cancel", "daily"), "dify-job stop daily"),
+        (("show", "daily"), "dify-job config show daily"),
         (("edit", "daily"), "dify-job config show daily"),
     ],
 )

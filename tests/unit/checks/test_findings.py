@@ -248,7 +248,7 @@ def test_doctor_does_not_run_an_interpreter_that_others_can_replace(
     check = program.check_interpreter(case_of(make_job(), tmp_path / "bin/python"))
     assert check is not None
     assert (check.severity, ran) == (Severity.OK, [])
-    assert f"not tried, for it stands in {tmp_path}/bin, which others can write" in check.message
+    assert f"not tried, for it is in {tmp_path}/bin, which others can write" in check.message
 
 
 def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def test_json_with_escapes_reaches_the_inputs() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("'app-canary-0123456789'", "stands in quotes"),
-        ('"app-canary-0123456789"\n', "stands in quotes"),
-        ("app-canary-0123456789'", "stands in quotes"),
+        ("'app-canary-0123456789'", "is in quotes"),
+        ('"app-canary-0123456789"\n', "is in quotes"),
+        ("app-canary-0123456789'", "is in quotes"),
         ("DIFY_API_KEY=app-canary-0123456789\n", "begins with 'DIFY_API_KEY='"),
         ("export DIFY_API_KEY='app-canary-0123456789'", "begins with 'DIFY_API_KEY='"),
         ("Bearer app-canary-0123456789", "begins with 'Bearer '"),

@@ -101,7 +101,7 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
         ("[jobs.a]\ntimeout = true\n", ":2: timeout must be a time span"),
         ('[jobs.a]\nmode = "fast"\n', ":2: mode must be one of streaming, blocking"),
         ("[jobs.a]\nretry = { atempts = 1 }\n", ":2: retry has no key 'atempts'"),
-        ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number from 1"),
+        ("[jobs.a]\nretry = { attempts = 0 }\n", ":2: retry.attempts must be a whole number of at least 1"),
         ('[jobs.a]\napi_key = "app-x"\n', ":2: a key does not belong in the configuration"),
         ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
@@ -126,7 +126,7 @@ def test_error_is_reported_with_file_and_line(tmp_path: Path, text: str, words: 
 def test_missing_quotes_are_explained_by_the_hint(tmp_path: Path, line: str) -> None:
     with pytest.raises(JobError, match="at line 2, column") as raised:
         load_config(config(tmp_path, f"[jobs.a]\n{line}\n"), environ={})
-    assert (raised.value.hint or "").startswith("texts stand in quotes")
+    assert (raised.value.hint or "").startswith("strings need quotes")
 
 
 def test_windows_encoding_is_read_and_other_bytes_are_reported_with_the_line(tmp_path: Path) -> None:

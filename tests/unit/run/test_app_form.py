@@ -163,7 +163,7 @@ def test_value_is_converted(kind: str, value: Any, sent: Any) -> None:
         ("checkbox", "maybe", 'must be true or false, and is "maybe"'),
         ("checkbox", 1, "must be true or false"),
         ("json_object", "[1]", "must be a JSON object"),
-        ("json_object", "{bad", "is no JSON"),
+        ("json_object", "{bad", "is not JSON"),
         ("text-input", 5, "must be a string"),
         ("file", "report.pdf", "give it in files"),
         ("file-list", [{"type": "image"}], "give it in files"),
@@ -200,7 +200,7 @@ def test_all_errors_are_reported_together_with_missing_inputs() -> None:
         ("flag", "other", 'must be true or false, and is "other"'),
         ("obj", {"a": 1}, None),
         ("obj", '{"a": 1}', None),
-        ("obj", "text", "must be a JSON object, and is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("obj", "text", "must be a JSON object, but is not JSON: Expecting value: line 1 column 1 (char 0)"),
         ("obj", [1], "must be a JSON object: { key = value }"),
     ],
 )

@@ -115,7 +115,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
     ("line", "words"),
     [
         ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' | 'present', or a table"),
-        ('expect = { "outputs.a" = { regex = "(" } }', "is no regular expression: missing )"),
+        ('expect = { "outputs.a" = { regex = "(" } }', "is not a regular expression: missing )"),
         ('expect = { "outputs.a" = { rexeg = "x" } }', "no check 'rexeg'"),
         ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
         ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
@@ -128,8 +128,8 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('output = { file = "/x", format = "yaml" }', "output.format must be one of text, json"),
         ('output = { file = "/x", downloads = { max_files = 0 } }', "output.downloads.max_files must be"),
         ('output = { file = "/x", downloads = { size = "1MB" } }', "output.downloads has no key 'size'"),
-        ('env = ["A-B"]', "no name of an environment variable"),
-        ('env = ["DIFY_API_KEY"]', "the key is no input"),
+        ('env = ["A-B"]', "not the name of an environment variable"),
+        ('env = ["DIFY_API_KEY"]', "the key is not an input"),
     ],
 )
 def test_invalid_expectation_is_reported_with_its_line(tmp_path: Path, line: str, words: str) -> None:

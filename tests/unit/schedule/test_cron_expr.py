@@ -88,7 +88,7 @@ def test_cron_expression_becomes_calendars(expression: str, lines: tuple[str, ..
         ("0 0 30 2 *", "never comes"),
         ("0 0 31 4,6,9,11 *", "never comes"),
         ("@reboot", "run at each boot"),
-        ("@every_minute", "is no time"),
+        ("@every_minute", "is not supported"),
         ("61 * * * *", "is not from 0 to 59"),
         ("* * * *", "has 4 fields"),
         ("0 0 * * * *", "has 6 fields"),

@@ -10,7 +10,7 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[Service]\nExecStart=\nExecStart=/bin/true\n", "ExecStart= is '/bin/true' in place of ours"),
+        ("[Service]\nExecStart=\nExecStart=/bin/true\n", "ExecStart= is replaced by '/bin/true'"),
         ("[Service]\nExecStart=\n", "ExecStart= is emptied"),
         ("[Service]\nTimeoutStartSec=5min\n", "TimeoutStartSec= ends a run before the job's own timeout"),
         ("[Service]\nDynamicUser=no\nUser=alice\n", "DynamicUser= is 'no'; User= is 'alice'"),
@@ -25,7 +25,7 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
         ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
         ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can cut it off from Dify"),
         ("[Timer]\nUnit=other.service\n", "the timer starts other.service"),
-        ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is '/bin/a    b'"),
+        ("[Service]\nExecStart=\nExecStart=/bin/a \\\n  b\n", "ExecStart= is replaced by '/bin/a    b'"),
     ],
 )
 def test_override_of_a_needed_setting_is_reported(text: str, message: str) -> None:

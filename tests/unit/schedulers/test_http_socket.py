@@ -23,7 +23,7 @@ CONFIG = HttpSocketConfig(
     "listen", ["", "nine", "localhost:8000", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:70000", "::1:80"]
 )
 def test_invalid_address_is_rejected(listen: str) -> None:
-    with pytest.raises(JobError, match="no address"):
+    with pytest.raises(JobError, match="not an address"):
         address_of(listen)
 
 

@@ -63,7 +63,7 @@ def test_any_argument_survives_quoting(words: list[str]) -> None:
 
 @pytest.mark.parametrize("word", ["\0", "\udcff"])
 def test_argument_that_a_unit_cannot_contain_is_rejected(word: str) -> None:
-    with pytest.raises(JobError, match="cannot stand in a unit"):
+    with pytest.raises(JobError, match="cannot be part of a unit"):
         units.quoted(word)
 
 

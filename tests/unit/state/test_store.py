@@ -82,13 +82,13 @@ def test_symlinks_in_the_state_directory_are_not_followed(tmp_path: Path) -> Non
     state = JobState(tmp_path / "job")
     for name in ("lock", "history.jsonl"):
         (tmp_path / "job" / name).symlink_to(target)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         state.lock()
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         state.append_history({})
     (tmp_path / "job" / "lock").unlink()
     (tmp_path / "job" / "lock").hardlink_to(target)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         state.lock()
     assert target.read_text() == "mine"
 
