@@ -110,8 +110,15 @@ def _exchange(
         return lambda request, body: _answer(guard, jobs, config, request, body)
 
     asked, status, why = exchange(connection, admit)
-    write = log.info if why is None else log.warning
-    write(f"{asked}: {status}" + (f", {why}" if why else ""), peer=peer.address, uid=peer.uid)
+    if why is None:
+        log.info(msg("{request}: {status}", request=asked, status=status), peer=peer.address, uid=peer.uid)
+    else:
+        _log_rejection(asked, status, why, peer)
+
+
+def _log_rejection(asked: str, status: int, why: str, peer: Peer) -> None:
+    text = msg("{request}: {status}, {reason}", request=asked, status=status, reason=why)
+    log.warning(text, peer=peer.address, uid=peer.uid)
 
 
 class _Noted:
@@ -125,7 +132,7 @@ class _Noted:
         now, who = time.monotonic(), (peer.uid, peer.address, refused.status)
         if now - self._last.get(who, -_QUIET) >= _QUIET:
             self._last[who] = now
-            log.warning(f"-: {refused.status}, {refused.message}", peer=peer.address, uid=peer.uid)
+            _log_rejection("-", refused.status, refused.message, peer)
 
 
 def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request, body: bytes) -> Answer:

@@ -1,4 +1,4 @@
-"""`dify-job init`: from nothing to a commented config and a stored key; install arms it then."""
+"""`dify-job init`: from nothing to a commented config and a stored key; install enables its schedule then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..config import managed, readers
-from ..config.discovery import valid_name
+from ..config.discovery import find_config, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.permissions import check_ca_file, check_place_of_secret
@@ -122,7 +122,7 @@ def init(
     with locked(where.base):
         _refuse_taken(_place(options, where), name)  # while a person was asked
         _write(place, draft, key)
-    _tell(place, draft, options, seen, where.sudo)
+    _report(place, draft, options, seen, where.sudo)
 
 
 def _place(options: Globals, scope: Scope) -> _Place:
@@ -268,7 +268,7 @@ def _about(seen: AppProbe, *, offline: bool) -> str:
     return msg("App in Dify: {name}{version}", name=seen.name, version=version)
 
 
-# Writing and telling
+# Writing and reporting
 
 
 def _write(place: _Place, draft: Draft, key: Secret) -> None:
@@ -301,7 +301,7 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         )
 
 
-def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
+def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
     echo(
         msg(
             "{job}: written to {file}, the key to {key_file} (0600)",
@@ -329,14 +329,18 @@ def _tell(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str
         )
     named = (
         msg(" --config {config}", config=shlex.quote(str(place.config)))
-        if options.config_path or not _is_found(place.config)
+        if options.config_path or not is_found(place.config)
         else ""
     )
     echo(msg("  try it     {by}dify-job{named} run {job}", by=by, named=named, job=draft.job))
     echo(msg("  enable     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
 
 
-def _is_found(path: Path) -> bool:
-    """True where the other commands find this config by themselves."""
-    found = load_config().path
+def is_found(path: Path) -> bool:
+    """Return True where the other commands find a configuration by themselves.
+
+    Args:
+        path: The configuration.
+    """
+    found = find_config(None, os.environ)
     return found is not None and found.absolute() == path

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.cli.init import is_found
 from tests.support.command import KEY, Command, tls
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
@@ -344,3 +345,14 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
     assert read["daily-report"]["every"] == "90min"
     assert read["daily-report"]["inputs"] == {"topic": "sales", "count": 4, "style": "plain"}
+
+
+def test_init_of_a_system_job_needs_no_valid_config_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dify-job").mkdir()
+    (tmp_path / "dify-job/config.toml").write_text("nope = 1\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("DIFY_JOB_CONFIG", raising=False)
+    assert is_found(tmp_path / "dify-job/config.toml")
+    assert not is_found(Path("/etc/dify-job/config.toml"))

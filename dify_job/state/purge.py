@@ -1,0 +1,143 @@
+"""Removing the state that jobs left: directories, links to them, and metrics files."""
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from ..exit_codes import Outcome
+from ..messages.errors import JobError, disk_error_hint
+from ..messages.message import join, msg
+from ..system.secure_dir import Directory
+from ..system.transaction import locked
+from .places import places_of, private_of
+from .store import OWN_FILES, JobState, LockHeldError
+
+_LARGEST_METRICS = 1024 * 1024  # bytes; a file of dify-job has two thousand
+
+
+def jobs_with_state(base: Path) -> Iterator[str]:
+    """Yield the jobs that left a state.
+
+    Args:
+        base: The directory that has the states.
+    """
+    with contextlib.suppress(OSError):
+        for path in base.iterdir():
+            if path.is_dir() and any((path / name).exists() for name in OWN_FILES):
+                yield path.name
+
+
+def purge_state(
+    base: Path, jobs: Sequence[str], metrics: Iterable[tuple[str, Path]], say: Callable[[str], None]
+) -> None:
+    """Remove the state and the metrics files of jobs, and go on after errors.
+
+    Args:
+        base: The directory that has the states.
+        jobs: The jobs; a state that a run holds is left.
+        metrics: Files by job; only those that runs of the job wrote are removed.
+        say: Prints a line for a person.
+
+    Raises:
+        JobError: (cannot-write, busy) Something is left.
+    """
+    failures: list[OSError] = []
+    holders: dict[str, str] = {}
+
+    def remove(path: Path, how: Callable[[], bool]) -> None:
+        with _collecting(failures, path):
+            if how():
+                say(msg("  removed {path}", path=path))
+
+    with locked(base):
+        for job in jobs:
+            places = places_of(job, base)
+            with _collecting(failures, base / job):
+                if (holder := _holder(places)) is not None:
+                    holders[job] = holder
+                    continue
+                for path in places:  # StateDirectory= of a dynamic user is a link
+                    remove(path, partial(_remove, path))
+        with contextlib.suppress(OSError):  # with the last job
+            private_of(base).rmdir()
+        for job, path in sorted(metrics):
+            if job not in holders:
+                remove(path, partial(_remove_metrics, path, job))
+    _report_what_is_left(base, failures, holders)
+
+
+def _report_what_is_left(base: Path, failures: Sequence[OSError], holders: Mapping[str, str]) -> None:
+    """Raise JobError (cannot-write, busy) for what was not removed."""
+    texts = [
+        msg("{path} could not be removed: {reason}", path=error.filename, reason=error.strerror)
+        for error in failures
+    ]
+    if holders:
+        busy = ", ".join(f"{job} ({holder})" for job, holder in holders.items())
+        texts.append(msg("the state of {busy} is in use by a run, and was left", busy=busy))
+    if failures:
+        look = msg("look at it: ls -la {base}", base=shlex.quote(str(base)))
+        raise JobError(Outcome.CANNOT_WRITE, join("; ", texts), disk_error_hint(failures[0], base, look))
+    if holders:
+        raise JobError(Outcome.BUSY, join("; ", texts), msg("give the same command when it has ended"))
+
+
+@contextlib.contextmanager
+def _collecting(failures: list[OSError], path: Path) -> Iterator[None]:
+    """Go on after an error within, which gets a whole path."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename or "")  # of what is removed by descriptor it is relative
+        error.filename = str(path if name in ("", path.name) else path / name)
+        failures.append(error)
+
+
+def _holder(places: Iterable[Path]) -> str | None:
+    """Return the run that holds a job's state: without the lock a second one could begin. Raises OSError."""
+    for directory in [path for path in places if path.is_dir()][:1]:
+        with contextlib.closing(JobState(directory)) as state:
+            try:
+                state.lock()
+            except LockHeldError as locked_by:
+                return locked_by.holder
+    return None
+
+
+def _remove(path: Path) -> bool:
+    """Remove a directory or a link; False where there is none. Raises OSError when all else in it is gone."""
+    if path.is_symlink():
+        path.unlink()
+        return True
+    if not path.is_dir():
+        return False
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        shutil.rmtree(path)  # gives the reason
+    return True
+
+
+def _remove_metrics(path: Path, job: str) -> bool:
+    """Remove a metrics file if runs of the job wrote it.
+
+    A user whom root must not trust can have named it: nothing but a plain file with figures of this job goes,
+    and the directory cannot be exchanged meanwhile. Raises OSError where it cannot be removed.
+    """
+    try:
+        directory = Directory(path.parent)
+    except OSError:
+        return False
+    with contextlib.closing(directory):
+        try:
+            with os.fdopen(directory.open(path.name, os.O_RDONLY), "rb") as file:
+                content = file.read(_LARGEST_METRICS)
+        except OSError:
+            return False
+        is_of_job = content.startswith(b"# HELP dify_job_") and f'job="{job}"'.encode() in content
+        if is_of_job:
+            directory.remove(path.name)
+        return is_of_job
