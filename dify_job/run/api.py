@@ -29,7 +29,7 @@ from ..system.lazy_import import execute
 from . import app_form, assertions, downloads, engine, files, input_upload, notifications, output
 from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
-from .observers import LogObserver, Observers, RunObserver
+from .observers import LogObserver, Observers
 from .outcome import RunOutcome, cancelled
 from .result import Result, not_started, unexpected
 from .run_spec import RunContext, RunSpec
@@ -88,7 +88,7 @@ def notify_of(job: Job, result: Result, context: RunContext) -> None:
         context: How it came about.
     """
     if (notifier := _notifier(job, context)) is not None:
-        notifier.finished(result, state_directory(job, context.config_path), context.events)
+        notifier.notify(result, state_directory(job, context.config_path), context.events)
 
 
 class _Workflow:
@@ -98,8 +98,8 @@ class _Workflow:
         self._context = context
         self._state: JobState | None = None
         self._notifier = _notifier(job, context)
-        announced = () if self._notifier is None else (_NotifyOfStart(self._notifier),)
-        self._observers = Observers((LogObserver(job), *announced, *context.observers))
+        notifier = () if self._notifier is None else (self._notifier,)  # of the end once the lock is free
+        self._observers = Observers((LogObserver(job), *notifier, *context.observers))
         self._templates = Templates(
             job, self._last_success, until=lambda: self._context.began + job.timeout, pause=self._pause
         )
@@ -270,17 +270,7 @@ class _Workflow:
             return
         directory = self._state.directory if self._state is not None else None
         self.close()  # the next run need not wait until all are notified
-        self._notifier.finished(result, directory, self._context.events)
-
-
-class _NotifyOfStart(RunObserver):
-    """Notifies of the start; a notification of the end is sent when the lock is free."""
-
-    def __init__(self, notifier: notifications.Notifier) -> None:
-        self._notifier = notifier
-
-    def started(self) -> None:
-        self._notifier.started()
+        self._notifier.notify(result, directory, self._context.events)
 
 
 def _notifier(job: Job, context: RunContext) -> notifications.Notifier | None:

@@ -36,6 +36,7 @@ from ..messages.problem import command
 from ..state.history import RunRecord, Summary, read_history, summary
 from ..state.store import JobState
 from ..system.transaction import write_whole
+from .observers import RunObserver
 from .result import Result
 
 LIMIT = 10.0  # seconds that all of it may take after the run
@@ -129,7 +130,7 @@ class Notification(NamedTuple):
         return join("\n", lines)
 
 
-class Notifier:
+class Notifier(RunObserver):
     """Notifies those whom a job names, and writes its metrics."""
 
     def __init__(
@@ -172,7 +173,7 @@ class Notifier:
             url = ping_url(self._notify.healthchecks, "start", self._rid)
             self._start = _Delivery(msg("the start ping"), lambda: _ping(url, b"", time.monotonic() + LIMIT))
 
-    def finished(self, result: Result, directory: Path | None, events: EventQueue) -> None:
+    def notify(self, result: Result, directory: Path | None, events: EventQueue) -> None:
         """Notify of a result that is final, stored and with the caller; of a skip nobody is notified.
 
         Args:
@@ -189,13 +190,13 @@ class Notifier:
             cancel = events.pause(time.monotonic() + seconds)
             return cancel is not None and (cancelled or cancel.signum == signal.SIGINT)
 
-        def notify() -> None:
+        def deliver() -> None:
             run = result.record
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
             by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
             self.ended(run, before, pause, by_handler=by_handler, directory=directory)
 
-        _safely(notify)
+        _safely(deliver)
 
     def ended(
         self,
@@ -262,7 +263,7 @@ class Notifier:
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
         if self._start is not None:  # a start that arrives after the end would be a run that never ends
-            self._start.wait(min(_ANSWER, until - time.monotonic()))  # and the end must have time, too
+            self._start.wait((until - time.monotonic()) / 2)  # and the end must have time, too
             self._start.warn()
         _ping(url, body, until)
 

@@ -8,6 +8,7 @@ from tests.support.command import KEY, Command
 from tests.support.config_files import write_user_config
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
+from tests.support.home import CONFIG, Home
 
 FORM = (
     {"text-input": {"variable": "topic", "label": "topic", "required": True, "max_length": 48}},
@@ -42,3 +43,17 @@ def test_job_with_empty_required_inputs_is_rejected(dify_job: Command, more: str
 def test_unreachable_server_does_not_prevent_an_install(dify_job: Command) -> None:
     configure(dify_job, "http://127.0.0.1:1", "")
     assert dify_job("install", "a", "--dry-run", "--backend", "cron").code == 0
+
+
+def test_install_stores_the_names_of_the_form_and_looking_does_not(home: Home) -> None:
+    with FakeDify((App("app-canary-0123456789", "Report", form=FORM),)) as server:
+        text = CONFIG.replace("http://127.0.0.1:9", server.base_url)
+        home.configure(text + 'inputs = { topic = "x" }\n')
+        state = home.path / "state/dify-job/daily"
+        state.mkdir(parents=True)
+        home.env["STATE_DIRECTORY"] = str(state)
+        for look in ("--check", "--diff", "--dry-run"):
+            home("install", "--user", look)
+            assert not (state / "form.json").exists()
+        assert home("install", "--user").code == 0
+        assert "topic" in (state / "form.json").read_text()
