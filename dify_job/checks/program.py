@@ -19,7 +19,13 @@ _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi",
 
 
 def missing_module(context: HostContext, module: str) -> bool:
-    """True where the interpreter that the job has, or would get, has no such module."""
+    """Return whether the interpreter that the job has, or would get, lacks a module.
+
+    Args:
+        context: The job and the host.
+        module: The name of the module.
+
+    """
     python = context.python or Path(sys.executable)
     if python == Path(sys.executable):
         return find_spec(module) is None

@@ -40,7 +40,13 @@ class Servers:
         self._gone: dict[str, AppProbe] = {}
 
     def look(self, job: Job, key: Secret) -> AppProbe | None:
-        """The job's app; None where no time is left."""
+        """Return what the server says of a job's app; None where no time is left.
+
+        Args:
+            job: The job.
+            key: Its key.
+
+        """
         log.hide(key.reveal())
         asked = (job.base_url, key.reveal(), job.ca_file)
         if job.base_url in self._gone:

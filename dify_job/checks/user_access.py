@@ -60,7 +60,13 @@ def check_reach(context: HostContext) -> Problem | None:
 
 
 def is_out_of_sight(context: HostContext, python: Path) -> bool:
-    """Return whether a directory above an interpreter denies the caller access."""
+    """Return whether a directory above an interpreter denies the caller access.
+
+    Args:
+        context: The job and the host.
+        python: The interpreter.
+
+    """
     if not context.system or os.geteuid() == 0:
         return False
     return access.obstacle(python.parent, access.caller(), os.X_OK) is not None

@@ -37,8 +37,15 @@ _LONGEST_MONTH = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else
 class CronTimes:
     """The five fields as sorted numbers; Sunday is 0.
 
-    either_day: both day fields are restricted and neither begins with `*`: one match is enough (crontab(5)).
-    line: the same in plain numbers, which every cron reads.
+    Attributes:
+        minutes: Of an hour.
+        hours: Of a day.
+        days: Of a month.
+        months: Of a year.
+        weekdays: 0 to 6.
+        either_day: Both day fields are restricted, none with `*`: one match is enough (crontab(5)).
+        line: The same in plain numbers, which every cron reads.
+
     """
 
     minutes: tuple[int, ...]
@@ -53,8 +60,13 @@ class CronTimes:
 def read_cron(expression: str) -> CronTimes:
     """Read five fields or a name such as @daily.
 
-    Raises JobError (rejected) for what cron refuses, and for what it takes and means otherwise: `*/90` is
-    hourly to cron, `5/15` has no agreed meaning, and 30 February never comes.
+    Args:
+        expression: The fields, as crontab(5) has them.
+
+    Raises:
+        JobError: cron refuses it, or takes it and means something else (rejected): `*/90` is hourly to cron,
+            `5/15` has no agreed meaning, and 30 February never comes.
+
     """
     text = _MACROS.get(expression.strip().lower(), expression.strip())
     if text.lower() == "@reboot":
@@ -90,7 +102,7 @@ def read_cron(expression: str) -> CronTimes:
 
 
 def calendars_of(cron: CronTimes) -> tuple[str, ...]:
-    """The calendar expressions that together mean the same, without a zone."""
+    """Return the calendar expressions that together mean the same, without a zone."""
     time = f"{listed(cron.hours, 24)}:{listed(cron.minutes, 60)}:00"
     months = listed(cron.months, 12)
     weekdays = ",".join(
@@ -105,14 +117,19 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
 
 
 def each_day(times: TimeGrid) -> str:
-    """The line that runs at these times of each day, which have no seconds."""
+    """Return the line that runs at these times of each day, which have no seconds."""
     return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
 
 
 def cron_of(calendar: str) -> str:
-    """The five fields that mean the same as a calendar expression, whose zone the caller has dealt with.
+    """Return the five fields that mean the same as a calendar expression.
 
-    Raises ValueError with the reason where cron cannot say it.
+    Args:
+        calendar: The expression; its zone does not count.
+
+    Raises:
+        ValueError: cron cannot say it; the text has the reason.
+
     """
     fields: BaseIterator = parsed(calendar)
     expression, _ = split_zone(calendar)
@@ -139,7 +156,7 @@ def cron_of(calendar: str) -> str:
 
 
 def without_seconds(calendar: str) -> str:
-    """The calendar expression at the beginning of each of its minutes: the nearest that cron has."""
+    """Return a calendar expression at the beginning of its minutes: the nearest that cron has."""
     head, zone = split_zone(calendar)
     words = head.split()
     if ":" not in words[-1]:

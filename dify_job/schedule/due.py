@@ -16,7 +16,14 @@ _CLOCK_PUT_BACK = msg("the clock was put back; the count begins again")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """due: run now. mark: what to remember as the job's last tick. why: where it is not due, in words."""
+    """Whether a job runs at a tick.
+
+    Attributes:
+        due: Run now.
+        mark: What to remember as the job's last tick; None for what is remembered already.
+        why: Why it is not due.
+
+    """
 
     due: bool
     mark: datetime | None = None
@@ -24,10 +31,15 @@ class Decision:
 
 
 def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
-    """Whether the job is due at this tick.
+    """Decide whether a job is due at a tick.
 
-    last: the tick remembered; None at the first one, where the count begins, so that no install starts a run.
     A time that was missed is made up for where the job says catch_up, once; max_late bounds that.
+
+    Args:
+        config: The job's schedule.
+        now: The time of the tick, aware.
+        last: The tick remembered; None at the first, where the count begins: no install starts a run.
+
     """
     now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
     if config.every is not None:
@@ -67,9 +79,15 @@ def _decide_interval(config: Schedule, every: float, now: datetime, last: dateti
 
 
 def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str | None:
-    """Why a scheduled start at `now` is later than max_late allows; None where it may run.
+    """Return why a scheduled start is later than max_late allows; None where it may run.
 
-    The jitter is no lateness. From suspend, a clock jump, or a run that was longer than the interval.
+    It comes from suspend, a clock jump, or a run that was longer than the interval.
+
+    Args:
+        config: The job's schedule. Its jitter is no lateness.
+        now: The time of the start, aware.
+        by_cron: cron started it.
+
     """
     if config.max_late is None:
         return None
@@ -83,6 +101,13 @@ def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str |
 
 
 def jitter_of(config: Schedule, job: str, host: str) -> float:
-    """Seconds that this job waits on this host, the same each time: at most the configured jitter."""
+    """Return the seconds that a job waits on a host: the same each time, and at most the configured jitter.
+
+    Args:
+        config: The job's schedule.
+        job: The job.
+        host: The name of the host.
+
+    """
     share = int.from_bytes(hashlib.sha256(f"{host}:{job}".encode()).digest()[:8], "big") / 2**64
     return share * config.jitter

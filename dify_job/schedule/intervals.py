@@ -21,7 +21,14 @@ _FINEST_GRID = 60  # a process every second to find nothing due is no schedule
 
 @dataclass(frozen=True, slots=True)
 class TimeGrid:
-    """Times of the day: every combination of these hours, minutes and seconds."""
+    """Times of the day: every combination of these numbers.
+
+    Attributes:
+        hours: 0 to 23.
+        minutes: 0 to 59.
+        seconds: 0 to 59.
+
+    """
 
     hours: tuple[int, ...]
     minutes: tuple[int, ...]
@@ -29,9 +36,14 @@ class TimeGrid:
 
 
 def grid_of(every: float) -> int:
-    """Seconds between the ticks that an interval needs; less than the interval where it needs `--if-due`.
+    """Return the seconds between the ticks of an interval; fewer than its own where it needs `--if-due`.
 
-    Raises JobError (rejected) with the nearest intervals that are exact.
+    Args:
+        every: The interval, in seconds.
+
+    Raises:
+        JobError: There is no such grid (rejected); the hint has the nearest intervals that are exact.
+
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
@@ -48,7 +60,12 @@ def grid_of(every: float) -> int:
 
 @cache
 def times_of(every: int) -> tuple[TimeGrid, ...]:
-    """The times of a day at which an interval that divides it ticks, from midnight on, in few lists."""
+    """Return the times of a day at which an interval ticks, from midnight on, in few lists.
+
+    Args:
+        every: The interval, in seconds; it divides a day.
+
+    """
     hours: dict[tuple[int, int], list[int]] = {}
     for at in range(0, DAY, every):
         hours.setdefault((at // 60 % 60, at % 60), []).append(at // 3600)
@@ -62,9 +79,16 @@ def times_of(every: int) -> tuple[TimeGrid, ...]:
 
 
 def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, ...]:
-    """The intervals around this one, itself included, that divide a day; at most two, the shorter first.
+    """Return the intervals around one, itself included, that divide a day.
 
-    unit: seconds that they are multiples of. lines: the most lists of times that each may need.
+    Args:
+        every: The interval, in seconds.
+        unit: Seconds that they are multiples of.
+        lines: The most lists of times that each may need.
+
+    Returns:
+        Seconds of at most two, the shorter first.
+
     """
     exact = [size for size in range(unit, DAY + 1, unit) if DAY % size == 0 and len(times_of(size)) <= lines]
     below = [size for size in exact if size <= every]
@@ -73,12 +97,19 @@ def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, 
 
 
 def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
-    """Numbers for a field of a schedule, each of at least `width` digits; `*` for all that there are."""
+    """Return numbers for a field of a schedule; `*` for all that there are.
+
+    Args:
+        numbers: The numbers.
+        size: How many there are.
+        width: Digits that each has at least.
+
+    """
     return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
 
 
 def in_words(intervals: tuple[int, ...]) -> str:
-    """`6h or 8h`."""
+    """Return intervals, in seconds, as `6h or 8h`."""
     spans = [format_timespan(size) for size in intervals]
     return spans[0] if len(spans) == 1 else msg("{shorter} or {longer}", shorter=spans[0], longer=spans[1])
 

@@ -17,13 +17,25 @@ _LONGEST_LOOK = timedelta(days=11 * 366)  # the longest interval is ten years
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A start that left a record, skipped ones included, and when it ended; both aware."""
+    """A start that left a record, skipped ones included.
+
+    Attributes:
+        began: When it began, aware.
+        ended: When it ended, aware.
+
+    """
 
     began: datetime
     ended: datetime
 
     def answers(self, tick: datetime, late: timedelta) -> bool:
-        """True for the run of this tick, and for one that was under way then: a tick in a run is dropped."""
+        """Return whether this is the run of a tick, or was under way then: a tick in a run is dropped.
+
+        Args:
+            tick: The scheduled time, aware.
+            late: How much later its run may begin.
+
+        """
         return self.began <= tick + late and self.ended >= tick - _EARLY
 
 
@@ -37,19 +49,20 @@ def missed_runs(
     last: datetime | None = None,
     asleep: timedelta = timedelta(0),
 ) -> tuple[datetime, ...]:
-    """The last two scheduled runs where neither left a record, the earlier one first; else nothing.
+    """Return the last two scheduled runs where neither left a record, the earlier one first; else nothing.
 
     Args:
-        times: the job's schedule.
-        now: the current time, aware.
-        since: from when on the schedule was in force without a break: the latest of install, resume and boot.
-        runs: the starts that are on record, in any order.
-        by_cron: whether cron starts the runs.
-        last: the tick that `--if-due` remembers; None where it remembers none.
-        asleep: how long the machine was suspended since it was booted.
+        times: The job's schedule.
+        now: The current time, aware.
+        since: From when on the schedule was in force without a break: the latest of install, resume and boot.
+        runs: The starts that are on record, in any order.
+        by_cron: Whether cron starts the runs.
+        last: The tick that `--if-due` remembers; None where it remembers none.
+        asleep: How long the machine was suspended since it was booted.
 
     Raises:
-        JobError: (rejected) for a schedule that this scheduler cannot run.
+        JobError: This scheduler cannot run the schedule (rejected).
+
     """
     now, since = now.astimezone(UTC), since.astimezone(UTC)
     times = _until_counted(times, last, by_cron=by_cron)

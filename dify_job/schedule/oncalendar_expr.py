@@ -20,7 +20,7 @@ _SEMIANNUALLY = {"semi-annually", "biannually", "bi-annually"}  # names that the
 
 
 def split_zone(expression: str) -> tuple[str, str | None]:
-    """The expression without its zone, and the zone."""
+    """Return an expression without its zone, and the zone; None for that where it names none."""
     head, _, last = " ".join(expression.split()).rpartition(" ")
     if head and last.upper() == "UTC":
         return head, "UTC"
@@ -30,9 +30,14 @@ def split_zone(expression: str) -> tuple[str, str | None]:
 
 
 def explicit(expression: str) -> str:
-    """The expression as it can be given to any systemd: what has a step is written out as lists.
+    """Return an expression as it can be given to any systemd: what has a step is written out as lists.
 
-    Raises JobError (rejected) where systemd would refuse it, or take it and never elapse.
+    Args:
+        expression: As of systemd.time(7).
+
+    Raises:
+        JobError: systemd would refuse it, or take it and never elapse (rejected).
+
     """
     head, zone = split_zone(expression)
     fields = parsed(expression)
@@ -42,7 +47,15 @@ def explicit(expression: str) -> str:
 
 
 def parsed(expression: str) -> BaseIterator:
-    """The expression as sets of years, months, days, weekdays, hours, minutes and seconds."""
+    """Return an expression as sets of years, months, days, weekdays, hours, minutes and seconds.
+
+    Args:
+        expression: As of systemd.time(7).
+
+    Raises:
+        JobError: systemd would refuse it, or take it and never elapse (rejected).
+
+    """
     head, _ = split_zone(expression)
     if head.lower() in _SEMIANNUALLY:
         head = "semiannually"
@@ -65,7 +78,13 @@ def parsed(expression: str) -> BaseIterator:
 
 
 def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
-    """One expression for each combination of times."""
+    """Return one expression for each combination of times.
+
+    Args:
+        times: The times.
+        zone: Their zone; None for the machine's own.
+
+    """
     tail = f" {zone}" if zone else ""
     return tuple(
         f"*-*-* {listed(t.hours, 24)}:{listed(t.minutes, 60)}:{listed(t.seconds, 60)}{tail}" for t in times
@@ -101,7 +120,13 @@ def _written_out(head: str, fields: BaseIterator) -> str:
 
 
 def listed(numbers: tuple[int, ...], size: int) -> str:
-    """Numbers as a calendar expression has them: two digits each, `*` for all."""
+    """Return numbers as a calendar expression has them: two digits each, `*` for all.
+
+    Args:
+        numbers: The numbers.
+        size: How many there are.
+
+    """
     return intervals.listed(numbers, size, 2)
 
 

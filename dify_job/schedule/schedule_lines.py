@@ -60,9 +60,13 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLines:
-    """Lines for a scheduler: OnCalendar values or five cron fields.
+    """Lines for a scheduler.
 
-    if_due: the lines tick more often than the job runs, and `run --if-due` decides. why: in words, then.
+    Attributes:
+        lines: OnCalendar values, or five cron fields each.
+        if_due: The lines tick more often than the job runs, and `run --if-due` decides.
+        why: Why they do; empty where they do not.
+
     """
 
     lines: tuple[str, ...]
@@ -71,7 +75,7 @@ class ScheduleLines:
 
 
 def in_words(schedule: Schedule) -> str:
-    """As a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
+    """Return a schedule as a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
         return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
     text = (
@@ -83,12 +87,26 @@ def in_words(schedule: Schedule) -> str:
 
 
 def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:
-    """As lines for cron or for systemd. Raises JobError (rejected)."""
+    """Return a schedule as lines for cron or for systemd.
+
+    Args:
+        schedule: The schedule.
+        by_cron: For cron.
+
+    Raises:
+        JobError: The scheduler cannot run it (rejected).
+
+    """
     return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
 
 
 def systemd_ticks(schedule: Schedule) -> ScheduleLines:
-    """As OnCalendar lines. Raises JobError (rejected)."""
+    """Return a schedule as OnCalendar lines.
+
+    Raises:
+        JobError: systemd cannot run it (rejected).
+
+    """
     if schedule.every is not None:
         grid = intervals.grid_of(schedule.every)
         lines = oncalendar_expr.of_times(intervals.times_of(grid), "UTC")
@@ -101,7 +119,12 @@ def systemd_ticks(schedule: Schedule) -> ScheduleLines:
 
 
 def cron_ticks(schedule: Schedule) -> ScheduleLines:
-    """As crontab lines, which cron reads in the machine's own zone. Raises JobError (rejected)."""
+    """Return a schedule as crontab lines, which cron reads in the machine's own zone.
+
+    Raises:
+        JobError: cron cannot run it (rejected).
+
+    """
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)
     if schedule.catch_up:

@@ -20,10 +20,17 @@ from .schedule_lines import Schedule
 def coming(
     times: Schedule, after: datetime, *, by_cron: bool = False, last: datetime | None = None
 ) -> Iterator[datetime]:
-    """The coming runs, in the schedule's zone; none where it never elapses.
+    """Yield the upcoming runs, in the schedule's zone; none where it never elapses.
 
-    by_cron: as crontab lines run, which are in the machine's zone. last: the tick that `--if-due` remembers.
-    Raises JobError (rejected) for what cron cannot run.
+    Args:
+        times: The schedule.
+        after: From when on, aware.
+        by_cron: As crontab lines run, which are in the machine's zone.
+        last: The tick that `--if-due` remembers; None where it remembers none.
+
+    Raises:
+        JobError: cron cannot run it (rejected).
+
     """
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
         zone = zones.zone_of(times.timezone)
@@ -35,7 +42,14 @@ def coming(
 
 
 def due_times(times: Schedule, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
-    """The times after `after` at which `--if-due` finds the job due, whatever ticks more often."""
+    """Yield the times at which `--if-due` finds the job due, whatever ticks more often.
+
+    Args:
+        times: The schedule.
+        after: From when on, aware.
+        last: The tick that `--if-due` remembers; None where it remembers none.
+
+    """
     if times.every is None and times.cron is not None:
         line = cron_expr.read_cron(times.cron).line
         yield from _as_cron((line,), after, zones.zone_of(times.timezone))
@@ -44,7 +58,16 @@ def due_times(times: Schedule, after: datetime, *, last: datetime | None = None)
 
 
 def check(times: Schedule, now: datetime) -> None:
-    """Raise JobError (rejected) for a schedule that no scheduler can run, or that never comes."""
+    """Check that a schedule can run and comes again.
+
+    Args:
+        times: The schedule.
+        now: The current time, aware.
+
+    Raises:
+        JobError: No scheduler can run it, or it never comes again (rejected).
+
+    """
     if next(coming(times, now), None) is None:
         raise JobError(
             Outcome.REJECTED,
@@ -57,17 +80,25 @@ def check(times: Schedule, now: datetime) -> None:
 
 
 def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
-    """What the clock changes of the coming year do to the job, a sentence each."""
+    """Return what the clock changes of the coming year do to a job, a sentence each.
+
+    Args:
+        times: The job's schedule.
+        now: From when changes are looked at, aware.
+        by_cron: cron starts the job.
+
+    """
     return _warnings(_lines_by_the_clock(times, by_cron=by_cron), now)
 
 
 def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
-    """What the clock changes of the coming year do to a line of a cron that makes up for nothing.
+    """Return what the clock changes of the coming year do to a line of a cron that makes up for nothing.
 
     Args:
-        line: five fields.
-        zone: the name of the zone in which it is read.
-        now: from when on changes are looked at, aware.
+        line: Five fields.
+        zone: The name of the zone in which it is read.
+        now: From when changes are looked at, aware.
+
     """
     expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
     return _warnings((_Line(expression, zone, cron=True) for expression in expressions), now)

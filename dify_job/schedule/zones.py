@@ -14,14 +14,25 @@ _UTC = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu", "GMT",
 
 @dataclass(frozen=True, slots=True)
 class ClockChange:
-    """The first moment after a change, in UTC; by: how far clocks were put forward (negative: back)."""
+    """A change of the clocks of a zone.
+
+    Attributes:
+        at: The first moment after it, in UTC.
+        by: How far clocks were put forward; negative: back.
+
+    """
 
     at: datetime
     by: timedelta
 
 
 def local_name(localtime: Path | None = None) -> str:
-    """The machine's zone by name, or the file that says it; UTC where there is none (tzset(3))."""
+    """Return the machine's zone by name, or the file that says it; UTC where there is none (tzset(3)).
+
+    Args:
+        localtime: The file to read in place of /etc/localtime.
+
+    """
     localtime = localtime or _LOCALTIME
     target = str(localtime.resolve()) if localtime.is_symlink() else ""
     _, found, name = target.partition("/zoneinfo/")
@@ -31,9 +42,14 @@ def local_name(localtime: Path | None = None) -> str:
 
 
 def zone_of(name: str | None) -> tzinfo:
-    """The named zone, or the machine's own.
+    """Return a zone.
 
-    Raises ZoneInfoNotFoundError for a name that the zone data lacks; config refuses such a name.
+    Args:
+        name: Its name; None for the machine's own.
+
+    Raises:
+        ZoneInfoNotFoundError: The zone data lacks the name; config refuses such a name.
+
     """
     if name is None:
         return _machines(_LOCALTIME)
@@ -41,7 +57,13 @@ def zone_of(name: str | None) -> tzinfo:
 
 
 def same_zone(one: str | None, other: str | None) -> bool:
-    """True where two names, None being the machine's, mean the same clock: Europe/Kiev, Europe/Kyiv."""
+    """Return whether two names mean the same clock, as Europe/Kiev and Europe/Kyiv do.
+
+    Args:
+        one: A name; None for the machine's own zone.
+        other: The same.
+
+    """
     names = {one or local_name(), other or local_name()}
     if len(names) == 1 or names <= _UTC:
         return True
@@ -51,7 +73,14 @@ def same_zone(one: str | None, other: str | None) -> bool:
 
 @functools.lru_cache  # a thousand jobs, and few zones
 def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange, ...]:
-    """The changes of a zone's clocks after `start`."""
+    """Return the changes of a zone's clocks.
+
+    Args:
+        zone: The zone.
+        start: From when on, aware.
+        days: How far to look.
+
+    """
     return tuple(_changes(zone, start, days))
 
 
@@ -69,7 +98,13 @@ def _changes(zone: tzinfo, start: datetime, days: int) -> Iterator[ClockChange]:
 
 
 def offset(zone: tzinfo, at: datetime) -> timedelta:
-    """How far a zone's clock is ahead of UTC."""
+    """Return how far a zone's clock is ahead of UTC.
+
+    Args:
+        zone: The zone.
+        at: The moment, aware.
+
+    """
     return at.astimezone(zone).utcoffset() or timedelta(0)
 
 

@@ -46,7 +46,7 @@ class Account:
 
     @property
     def dynamic(self) -> bool:
-        """True for a user that systemd makes up."""
+        """Whether systemd makes the user up."""
         return self.uid is None
 
 
@@ -55,7 +55,16 @@ DYNAMIC = Account(msg("the unit's dynamic user"), None, confined=True)
 
 
 def account_of(name: str, *, confined: bool = False) -> Account:
-    """Return a user of this machine. Raises JobError (config) where there is none of that name."""
+    """Return a user of this machine.
+
+    Args:
+        name: The user's name.
+        confined: The user runs in a unit of the system manager.
+
+    Raises:
+        JobError: There is no user of that name (config).
+
+    """
     try:
         found = pwd.getpwnam(name)
     except KeyError:
@@ -111,7 +120,13 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
 
 
 def is_hidden(path: Path, account: Account) -> bool:
-    """Return whether a path is below what PrivateTmp= replaces."""
+    """Return whether a path is below what PrivateTmp= replaces for a user.
+
+    Args:
+        path: The path.
+        account: The user.
+
+    """
     return account.confined and any(path.is_relative_to(tmp) for tmp in PRIVATE_TMP)
 
 

@@ -19,7 +19,7 @@ class Scope(StrEnum):
 
     @property
     def base(self) -> Path:
-        """Where its jobs have their state, and install has its lock."""
+        """The directory of its jobs' state, with the lock of install."""
         return base_of(system=self is Scope.SYSTEM)
 
     @property
@@ -35,7 +35,13 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
-    """One file, or one block of a crontab, with its whole text."""
+    """One file, or one block of a crontab.
+
+    Attributes:
+        path: Its place; `crontab` for a block.
+        text: Its whole text.
+
+    """
 
     path: Path
     text: str
@@ -91,5 +97,5 @@ class InstalledJob:
 
     @property
     def by_cron(self) -> bool:
-        """True where cron keeps the time."""
+        """Whether cron starts it."""
         return self.backend == "cron"

@@ -199,7 +199,7 @@ class CronFiles(Cron):
 
     @property
     def directory(self) -> Path:
-        """Where the files are."""
+        """The directory of the files."""
         return self._directory
 
     def _place(self, job: str) -> Path:
@@ -242,7 +242,7 @@ class UserCrontab(Cron):
 
     @property
     def directory(self) -> Path:
-        """Where crontab(1) keeps tables; only for hints."""
+        """The directory in which crontab(1) stores tables; only for hints."""
         return Path("/var/spool/cron")
 
     def _place(self, _job: str) -> Path:
@@ -336,7 +336,12 @@ def _give_state(job: str, user: str) -> Step:
 
 
 def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
-    """Return a job's lines, commented out or not; those that were edited stay known as that.
+    """Return a job's lines, commented out or not; edited lines still count as edited.
+
+    Args:
+        seen: The lines as they are.
+        job: The job.
+        paused: Whether they are commented out.
 
     Raises:
         JobError: They are not managed (config).

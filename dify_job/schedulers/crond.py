@@ -22,10 +22,16 @@ _SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/
 
 
 def write_crontab(before: bytes, after: bytes) -> Step:
-    """Return the step that replaces the caller's crontab, if it still is as it was observed.
+    """Return the step that replaces the caller's crontab.
 
-    Its `do` raises StalePlanError where somebody else wrote the table meanwhile; what they wrote stays. It
-    raises JobError where the table cannot be read or written.
+    Args:
+        before: The table as it was observed.
+        after: The new table; an empty one is removed.
+
+    Returns:
+        A step that raises StalePlanError where somebody else wrote the table meanwhile, which then stays, and
+        JobError where it cannot be read or written.
+
     """
     written = False
 
@@ -51,7 +57,7 @@ def write_crontab(before: bytes, after: bytes) -> Step:
 
 
 def is_running() -> bool:
-    """True where a process named cron or crond runs; where /proc hides others' processes, by its pid file."""
+    """Return whether cron or crond runs; by its pid file where /proc hides others' processes."""
     with contextlib.suppress(OSError):
         for process_directory in Path("/proc").iterdir():
             if process_directory.name.isdigit():
@@ -64,7 +70,7 @@ def is_running() -> bool:
 
 
 def changed_at(path: Path) -> datetime | None:
-    """When a file was put in its place, or an entry of a directory changed; None where that is not known."""
+    """Return when a file, or the entries of a directory, changed last; None where that is not known."""
     try:
         return datetime.fromtimestamp(path.stat().st_ctime, UTC)
     except OSError:
@@ -72,7 +78,7 @@ def changed_at(path: Path) -> datetime | None:
 
 
 def table_changed_at() -> datetime | None:
-    """When the caller's crontab was changed at the latest; None where no spool can be seen.
+    """Return when the caller's crontab was changed at the latest; None where no spool can be seen.
 
     Only root sees the table itself. The directory shows others when anybody's table was replaced last.
     """
@@ -82,7 +88,7 @@ def table_changed_at() -> datetime | None:
 
 
 def why_down() -> str | None:
-    """A sentence where no daemon runs, with the command that starts it."""
+    """Return why no daemon starts jobs, with the command that starts one; None where one runs."""
     return (
         None
         if is_running()
@@ -91,7 +97,7 @@ def why_down() -> str | None:
 
 
 def start_command() -> str:
-    """What starts the daemon of this machine, or installs one, as this caller has to give it."""
+    """Return what starts the daemon of this machine, or installs one, as this caller has to give it."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
     if not there:
         start: str = "apt-get install cron"

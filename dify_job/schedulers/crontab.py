@@ -23,7 +23,16 @@ _SHELLS = frozenset({"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "mksh", 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One job's block: bytes [start, end) of the table, its last line included, which seen is without."""
+    """One job's block of a table.
+
+    Attributes:
+        job: The job.
+        start: Offset of its first byte.
+        end: Offset of the byte after its last line.
+        mark: Its header.
+        seen: Its lines, without the last.
+
+    """
 
     job: str
     start: int
@@ -33,7 +42,12 @@ class Block:
 
 
 def blocks(table: bytes) -> list[Block]:
-    """Return the managed blocks. Raises JobError (config) where a marker has no partner."""
+    """Return the managed blocks of a table.
+
+    Raises:
+        JobError: A marker has no partner (config).
+
+    """
     begins = [(found.start(), found[1].decode(), True) for found in _BEGIN.finditer(table)]
     ends = [(found.start(), found[1].decode(), False) for found in _END.finditer(table)]
     found: list[Block] = []
@@ -62,14 +76,27 @@ def blocks(table: bytes) -> list[Block]:
 
 
 def look(table: bytes, job: str) -> FileStatus:
-    """A job's lines in the table, without the last, which ends its block."""
+    """Return a job's lines in a table, without the last, which ends its block.
+
+    Args:
+        table: The table.
+        job: The job.
+
+    """
     return next((block.seen for block in blocks(table) if block.job == job), FileStatus(FileState.ABSENT))
 
 
 def with_block(table: bytes, job: str, lines: bytes) -> bytes:
-    """The table with a job's lines in their old place, or at the end, but above what changes their meaning.
+    """Return a table with a job's lines, in their old place or at the end, but above hostile settings.
 
-    Raises JobError (config) for a table that says it must not be edited.
+    Args:
+        table: The table.
+        job: The job.
+        lines: The lines of its block, without the last.
+
+    Raises:
+        JobError: The table says that it must not be edited, or its markers are damaged (config).
+
     """
     block = lines + f"# End of dify-job job {job}.\n".encode()
     for old in blocks(table):
@@ -93,7 +120,16 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
 
 
 def hostile_above(table: bytes, block: Block) -> str | None:
-    """The first setting above a block that gives its lines another meaning, as `CRON_TZ=Asia/Tokyo`."""
+    """Return the first setting above a block that gives its lines another meaning.
+
+    Args:
+        table: The table.
+        block: The block.
+
+    Returns:
+        For example `CRON_TZ=Asia/Tokyo`; None where there is none.
+
+    """
     for at, name, value in _settings(table):
         if at < block.start and _is_hostile(name, value):
             return f"{name}={value}"
@@ -101,7 +137,13 @@ def hostile_above(table: bytes, block: Block) -> str | None:
 
 
 def is_mailed(table: bytes, block: Block) -> bool:
-    """False where MAILTO is empty above the block: what a failure says goes to nobody (crontab(5))."""
+    """Return whether cron mails what the lines of a block print: MAILTO above them is not empty (crontab(5)).
+
+    Args:
+        table: The table.
+        block: The block.
+
+    """
     values = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
     return not values or values[-1] != ""
 
@@ -119,7 +161,13 @@ def _is_hostile(name: str, value: str) -> bool:
 
 
 def without_block(table: bytes, job: str) -> bytes:
-    """The table without a job's block."""
+    """Return a table without a job's block.
+
+    Args:
+        table: The table.
+        job: The job.
+
+    """
     for old in blocks(table):
         if old.job == job:
             return table[: old.start] + table[old.end :]

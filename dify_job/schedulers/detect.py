@@ -19,7 +19,15 @@ from .systemd import Systemd
 
 
 def chosen_scope(scope: str | None) -> Scope:
-    """The scope to write to. Raises JobError where the caller cannot."""
+    """Return the scope to write to.
+
+    Args:
+        scope: As `--system` and `--user` name it; None for the caller's own.
+
+    Raises:
+        JobError: The caller cannot write to it (denied, usage).
+
+    """
     root = os.geteuid() == 0
     if scope == "system" and not root:
         raise JobError(
@@ -35,7 +43,16 @@ def chosen_scope(scope: str | None) -> Scope:
 
 
 def chosen_backend(backend: str, scope: Scope) -> Backend:
-    """The scheduler to install with. Raises JobError where it is not there."""
+    """Return the scheduler to install with.
+
+    Args:
+        backend: As `--backend` names it: auto, systemd or cron.
+        scope: The scope.
+
+    Raises:
+        JobError: It is not there (config).
+
+    """
     scheduler = likely_backend(backend, scope)
     if not scheduler.by_cron and systemctl.version() is None:
         installed = subprocesses.found("systemctl")
@@ -50,13 +67,25 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
 
 
 def likely_backend(backend: str, scope: Scope) -> Backend:
-    """The same, be it there or not."""
+    """Return the scheduler that install would take, whether it is there or not.
+
+    Args:
+        backend: As `--backend` names it: auto, systemd or cron.
+        scope: The scope.
+
+    """
     by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
     return Systemd(scope) if by_systemd else _cron(scope)
 
 
 def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
-    """All schedulers that the caller can look at: system jobs are everybody's to see."""
+    """Return all schedulers that the caller can look at: everybody can look at system jobs.
+
+    Args:
+        backend: As `--backend` names it: auto, systemd or cron.
+        scope: The only scope to look at; None for all.
+
+    """
     root = os.geteuid() == 0
     scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if root else [Scope.USER, Scope.SYSTEM]
     found: list[Backend] = []
@@ -76,10 +105,25 @@ def _cron(scope: Scope) -> Backend:
 def installed_jobs(
     backends: tuple[Backend, ...], names: tuple[str, ...] = ()
 ) -> list[tuple[Backend, InstalledJob]]:
-    """What is installed, with the scheduler that has it."""
+    """Return what is installed, with the scheduler that has it.
+
+    Args:
+        backends: The schedulers.
+        names: The jobs; none for all.
+
+    Raises:
+        JobError: A scheduler cannot be asked (cannot-write).
+
+    """
     return [(backend, one) for backend in backends for one in backend.status(names or None)]
 
 
 def config_place(config: Config, scope: Scope) -> Path:
-    """The path that units name with --config."""
+    """Return the path that units name with --config.
+
+    Args:
+        config: The configuration.
+        scope: The scope, which decides where no file was read.
+
+    """
     return config.path.absolute() if config.path else scope_config(system=scope is Scope.SYSTEM)

@@ -24,9 +24,13 @@ class _Directive:
 
 
 def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[str, ...]:
-    """What they change of what the job relies on, as ends of sentences; texts: in the order of DropInPaths.
+    """Return what drop-ins change of what the job relies on, as ends of sentences.
 
-    timeout: the job's own, in seconds. catch_up: what the job says of missed runs.
+    Args:
+        texts: Their texts, in the order of DropInPaths=.
+        timeout: The job's own, in seconds.
+        catch_up: Whether the job makes up for missed runs.
+
     """
     said = _read(texts)
     found: list[str] = []

@@ -35,10 +35,16 @@ _START = re.compile(r"^ExecStart=(.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSocketConfig:
-    """What is to be served to whom.
+    """The HTTP interface as it should be.
 
-    listen: ADDRESS:PORT. jobs: that may be started, stopped and read. uid: who can ask besides root, where no
-    token is asked for.
+    Attributes:
+        listen: ADDRESS:PORT.
+        jobs: Jobs that can be started, stopped and read.
+        config_path: Their configuration.
+        python: The interpreter that answers.
+        uid: A user who can ask, besides root, where no token is asked for.
+        token_file: The file with the token; None where none is asked for.
+
     """
 
     listen: str
@@ -51,10 +57,17 @@ class HttpSocketConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSocketStatus:
-    """How the interface stands on this host.
+    """The HTTP interface as it is on this host.
 
-    config: as its units say, None where they no longer do. current: they are as this dify-job writes them.
-    edited: those that install would refuse to change. listening: None where the manager cannot be asked.
+    Attributes:
+        scope: The machine's, or a user's.
+        config: As its units say; None where they cannot be read so.
+        jobs: The jobs that it serves.
+        current: The units are as this dify-job writes them.
+        edited: Units that install would refuse to change.
+        listening: Whether it listens; None where the manager cannot be asked.
+        enabled: It listens after a boot.
+
     """
 
     scope: Scope
@@ -67,7 +80,12 @@ class HttpSocketStatus:
 
 
 def address_of(listen: str) -> tuple[str, int]:
-    """Address and port; 127.0.0.1 where only a port is given. Raises JobError (usage)."""
+    """Return address and port; 127.0.0.1 where only a port is given.
+
+    Raises:
+        JobError: It is no address and port (usage).
+
+    """
     found = _LISTEN.fullmatch(listen)
     try:
         address = ipaddress.ip_address(((found and found["address"]) or "127.0.0.1").strip("[]"))
@@ -85,7 +103,18 @@ def address_of(listen: str) -> tuple[str, int]:
 def render_http_socket(
     config: HttpSocketConfig, scope: Scope, version: int, paths: SystemdPaths
 ) -> tuple[RenderedFile, RenderedFile]:
-    """Socket and service. Raises JobError where everybody could come in."""
+    """Return socket and service.
+
+    Args:
+        config: What they serve.
+        scope: The machine's, or a user's.
+        version: The version of systemd.
+        paths: The directories of the scope.
+
+    Raises:
+        JobError: Everybody could ask, or the service could not read its token (config).
+
+    """
     address, port = address_of(config.listen)
     family = ipaddress.ip_address(address)
     if not family.is_loopback and config.token_file is None:
@@ -145,7 +174,7 @@ class HttpSocket:
         self._link = enabling_link(self._paths.units / SOCKET)
 
     def render(self, config: HttpSocketConfig) -> tuple[RenderedFile, RenderedFile]:
-        """As render_http_socket, for this host."""
+        """Return socket and service for this host. Raises JobError as render_http_socket does."""
         return render_http_socket(config, self._scope, self._version, self._paths)
 
     def desired(self, config: HttpSocketConfig | None) -> DesiredUnits:

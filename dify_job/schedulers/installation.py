@@ -45,7 +45,19 @@ class PreparedJob:
 def prepare(
     config: Config, job: Job, flags: ScheduleConfig | None, run_as: str | None, scope: Scope
 ) -> PreparedJob:
-    """Return the job as install will leave it configured; nothing is written yet."""
+    """Return a job as install will leave it configured; nothing is written yet.
+
+    Args:
+        config: The configuration.
+        job: One of its jobs.
+        flags: A schedule that replaces the job's own; None for that.
+        run_as: A user that replaces the job's own; None for that.
+        scope: Whose job it will be.
+
+    Raises:
+        JobError: Its key cannot be read, or a file of the configuration was edited by hand (config).
+
+    """
     place = config_place(config, scope)
     whole = config.path is None
     files = [managed.stub(place)] if whole and not place.exists() else []
@@ -170,7 +182,14 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
 
 
 def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> list[InstalledJob]:
-    """Return what was installed from this config, and is no longer in it."""
+    """Return what was installed from a config, and is no longer in it.
+
+    Args:
+        scheduler: The scheduler that has it.
+        place: The path of the config.
+        configured: The jobs that are in it.
+
+    """
     sources = scheduler.sources().items()
     left = [job for job, source in sources if source == str(place) and job not in configured]
     return scheduler.status(left) if left else []

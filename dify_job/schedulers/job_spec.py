@@ -57,10 +57,13 @@ class JobSpec:
     fingerprint: str = ""
 
     def command(self, *, if_due: bool = False) -> tuple[str, ...]:
-        """What the unit or crontab line starts: nothing but names; values stay in the config.
+        """Return what the unit or crontab line starts: nothing but names; values stay in the config.
 
-        if_due: for a crontab line that ticks more often than the job runs. Under systemd `run` knows it by
-        itself: the service would else have to change with the timer, and two files never change at once.
+        Args:
+            if_due: The crontab line ticks more often than the job runs. Under systemd `run` finds that out
+                itself: else the service would have to change with the timer, and two files never change at
+                once.
+
         """
         due = ("--if-due",) if if_due else ()
         run = (
@@ -77,14 +80,27 @@ class JobSpec:
         return (str(self.python), *run)
 
     def handler_command(self, unit: str, *, user: bool) -> tuple[str, ...]:
-        """What OnFailure= of a unit starts; user: it is a unit of the user manager."""
+        """Return what OnFailure= of a unit starts.
+
+        Args:
+            unit: The unit.
+            user: It is a unit of the user manager.
+
+        """
         scope = ("--user",) if user else ()
         handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *scope)
         return (str(self.python), *handle, "--config", str(self.config_path), self.job)
 
 
 def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobSpec:
-    """The plan of a job. python: the interpreter of the units; this process's own where None."""
+    """Return the description of a job.
+
+    Args:
+        job: The job.
+        config_path: The config that its unit names.
+        python: The interpreter of its unit; this process's own where None.
+
+    """
     interpreter = python or Path(sys.executable)
     reads, figures = local_files(job.files), job.metrics.textfile.parent if job.metrics.textfile else None
     values = installed_values(job) | {"python": str(interpreter)}
@@ -123,7 +139,13 @@ def program_of(text: str) -> Path | None:
 
 
 def missing_program(program: Path | None, job: str) -> tuple[str, ...]:
-    """Return a problem where the interpreter is gone: systemd would say 203/EXEC, and cron nothing."""
+    """Return a problem where the interpreter is gone: systemd would say 203/EXEC, and cron nothing.
+
+    Args:
+        program: The interpreter; None where it is not known.
+        job: The job that it is to start.
+
+    """
     if program is None or not is_missing(program):
         return ()
     problem = msg(

@@ -41,7 +41,13 @@ _LARGEST_CONFIG = 1024 * 1024 - 4096  # of a ConfigMap, and what stands around i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Where the manifests go. image: with dify-job on its PATH. namespace: kubectl's own where None."""
+    """Where the manifests go.
+
+    Attributes:
+        image: A container image with dify-job on its PATH.
+        namespace: Of the objects; None for kubectl's own.
+
+    """
 
     image: str
     namespace: str | None = None
@@ -50,9 +56,17 @@ class Cluster:
 def render_manifests(
     job: Job, cluster: Cluster, source: Path, now: datetime
 ) -> tuple[RenderedFile, RenderedFile]:
-    """ConfigMap and CronJob. source: the config, for the first line; now: from when a schedule is looked at.
+    """Return ConfigMap and CronJob of a job.
 
-    Raises JobError for what a cluster cannot do: each thing refused is named with its way out.
+    Args:
+        job: The job.
+        cluster: Where they go.
+        source: The config, for the first line.
+        now: From when the schedule is looked at, aware.
+
+    Raises:
+        JobError: A cluster cannot do what the job asks for (rejected); the message names the way out.
+
     """
     _check_cluster(cluster)
     _refuse_what_is_local(job)
@@ -96,7 +110,7 @@ def render_manifests(
 
 
 def object_name(job: str) -> str:
-    """The name of a job's objects: RFC 1123, short enough for the pods, and no other job's."""
+    """Return the name of a job's objects: RFC 1123, short enough for the pods, and no other job's."""
     name = f"dify-job-{job}"
     if _LABEL.fullmatch(name) and len(name) <= _LONGEST_NAME:
         return name
@@ -105,14 +119,15 @@ def object_name(job: str) -> str:
 
 
 def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
-    """The five fields of a CronJob and their zone.
+    """Return the five fields of a CronJob and their zone.
 
     Args:
-        times: the job's schedule.
-        job: its name, by which intervals are spread over the hour.
+        times: The job's schedule.
+        job: The job, by which intervals are spread over the hour.
 
     Raises:
-        JobError: (rejected) for what one line cannot say, with what comes nearest.
+        JobError: One line cannot say it (rejected); the hint has what comes nearest.
+
     """
     if times.every is not None:
         return _interval(times.every, job), "Etc/UTC"
@@ -134,12 +149,13 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
 
 
 def clock_warnings(times: ScheduleConfig, job: str, now: datetime) -> tuple[str, ...]:
-    """What the clock changes of the coming year do to a job in a cluster, a sentence each.
+    """Return what the clock changes of the coming year do to a job in a cluster, a sentence each.
 
     Args:
-        times: the job's schedule, which cron_line takes.
-        job: its name.
-        now: from when on changes are looked at, aware.
+        times: The job's schedule, which cron_line takes.
+        job: The job.
+        now: From when changes are looked at, aware.
+
     """
     line, zone = cron_line(times, job)
     return upcoming.line_warnings(line, zone, now)
@@ -260,10 +276,11 @@ def _artifact(
 
 
 def kustomization(files: Iterable[str]) -> RenderedFile:
-    """The file by which `kubectl apply -k` takes a directory of manifests.
+    """Return the file by which `kubectl apply -k` takes a directory of manifests.
 
     Args:
-        files: the names of the manifests in its directory.
+        files: The names of the manifests in the directory.
+
     """
     lines = "".join(f"  - {toml(name)}\n" for name in sorted(files))
     head = f"{KUSTOMIZATION_HEADER}; {_NOTE}\n"

@@ -67,7 +67,13 @@ class InstallResult:
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """A unit whose activation changes. verb: of systemctl, such as enable or start."""
+    """A unit whose activation changes.
+
+    Attributes:
+        unit: Its name.
+        verb: Of systemctl, such as enable or start.
+
+    """
 
     unit: str
     verb: str
@@ -180,7 +186,14 @@ def change_files(files: Sequence[FileChange], manager: Manager | None = None) ->
 
 
 def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange:
-    """Return the change of a managed file; after: its new content, None where it is removed."""
+    """Return the change of a managed file.
+
+    Args:
+        path: The file.
+        seen: What is there.
+        after: Its new content; None where it is removed.
+
+    """
     return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
 
 
@@ -231,7 +244,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def directory(self) -> Path:
-        """Where it keeps the files of jobs."""
+        """The directory of the files of jobs."""
 
     @abstractmethod
     def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
@@ -241,7 +254,14 @@ class Backend(ABC):
     def plan_install(
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
-        """Return the plan that installs these jobs, and removes others; no run starts by it."""
+        """Return the plan that installs jobs; no run starts by it.
+
+        Args:
+            specs: The jobs.
+            options: What the caller wants.
+            remove: Jobs to uninstall in the same step.
+
+        """
 
     @abstractmethod
     def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
@@ -249,7 +269,16 @@ class Backend(ABC):
 
     @abstractmethod
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
-        """Return the plan that disables or enables schedules, across reboots; a run under way goes on."""
+        """Return the plan that disables or enables schedules, across reboots; a run under way goes on.
+
+        Args:
+            jobs: The jobs, which are installed.
+            paused: Whether their schedules are disabled.
+
+        Raises:
+            JobError: A job is not installed (config).
+
+        """
 
     @abstractmethod
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:

@@ -30,7 +30,12 @@ _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What the manager says of one unit."""
+    """What the manager says of one unit.
+
+    Attributes:
+        properties: By name, as `systemctl show` prints them; a missing one counts as empty.
+
+    """
 
     properties: Mapping[str, str]
 
@@ -39,7 +44,7 @@ class Unit:
 
     @property
     def loaded(self) -> bool:
-        """True where the manager has the unit's file."""
+        """Whether the manager has the unit's file."""
         return self["LoadState"] == "loaded"
 
     @property
@@ -67,12 +72,12 @@ def version() -> int | None:
 
 
 def version_for_units() -> int:
-    """The version to render units for: this machine's, or Debian 12's where it has none."""
+    """Return the version to render units for: this machine's, or Debian 12's where it has none."""
     return version() or 252
 
 
 def is_booted() -> bool:
-    """True where systemd is this machine's service manager (sd_booted(3))."""
+    """Return whether systemd is this machine's service manager (sd_booted(3))."""
     return _BOOTED.is_dir()
 
 
@@ -139,7 +144,7 @@ class Manager:
             self._environ = {"XDG_RUNTIME_DIR": str(runtime)}  # ssh without PAM, su, cron
 
     def why_not(self) -> str | None:
-        """Why the manager cannot be asked; None where it can."""
+        """Return why the manager cannot be asked; None where it can."""
         if not subprocesses.found("systemctl"):
             return msg("systemd is not installed")
         if not is_booted():
@@ -161,14 +166,28 @@ class Manager:
         return None
 
     def show(self, units: Sequence[str]) -> dict[str, Unit]:
-        """The properties of units, in one call for all of them; empty where the manager cannot be asked."""
+        """Return the properties of units, in one call; none where the manager cannot be asked.
+
+        Args:
+            units: Their names.
+
+        """
         try:
             return {} if self.silent else self.ask(units, limit=_PATIENCE)
         except JobError:
             return {}
 
     def ask(self, units: Sequence[str], limit: float = 60.0) -> dict[str, Unit]:
-        """The same for who must know. limit: seconds. Raises JobError (cannot-write) without an answer."""
+        """Return the properties of units, for a caller that must know them.
+
+        Args:
+            units: Their names.
+            limit: Seconds to wait for the answer.
+
+        Raises:
+            JobError: There is no answer (cannot-write).
+
+        """
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _AT_ONCE):
             part = units[start : start + _AT_ONCE]
@@ -216,13 +235,32 @@ class Manager:
         self._do("daemon-reload")
 
     def call(self, verb: str, units: Iterable[str], *flags: str) -> None:
-        """enable, disable, start, stop or reset-failed some units, in one call."""
+        """Change the activation of units, in one call.
+
+        Args:
+            verb: enable, disable, start, stop or reset-failed.
+            units: Their names.
+            flags: Options of the verb.
+
+        Raises:
+            JobError: systemctl failed (cannot-write).
+
+        """
         named = sorted(set(units))
         for start in range(0, len(named), _AT_ONCE):
             self._do(verb, *flags, *named[start : start + _AT_ONCE])
 
     def run(self, unit: str, limit: float) -> str:
-        """Start a oneshot service, wait for its end, and give systemctl's complaint. limit: seconds."""
+        """Start a oneshot service and wait for its end.
+
+        Args:
+            unit: Its name.
+            limit: Seconds to wait.
+
+        Returns:
+            systemctl's complaint; empty where the service succeeded.
+
+        """
         done = self._run("--no-ask-password", "start", unit, limit=limit)
         return done.complaint if done.code else ""
 

@@ -40,7 +40,7 @@ class Systemd(Backend):
 
     @property
     def directory(self) -> Path:
-        """Where the unit files are."""
+        """The directory of the unit files."""
         return self.paths.units
 
     def render(self, spec: JobSpec) -> tuple[RenderedFile, ...]:
@@ -56,7 +56,15 @@ class Systemd(Backend):
         remove: Sequence[str] = (),
         http: DesiredUnits | None = None,
     ) -> Plan:
-        """Return the plan that installs these jobs and removes others, with one reload for all."""
+        """Return the plan that installs jobs and removes others, with one reload for all.
+
+        Args:
+            specs: The jobs.
+            options: What the caller wants.
+            remove: Jobs to uninstall in the same step.
+            http: The HTTP interface to install in the same step.
+
+        """
         activation = {True: Activation.ENABLED, False: Activation.UNCHANGED, None: Activation.NEW}
         desired = [
             DesiredUnits(
@@ -82,7 +90,13 @@ class Systemd(Backend):
         return replace(plan, refusals=refusals, results=tuple(results))
 
     def plan_uninstall(self, jobs: Sequence[str], http: DesiredUnits | None = None) -> Plan:
-        """Return the plan that stops, disables and removes; a run under way is stopped on the server, too."""
+        """Return the plan that stops, disables and removes; a run under way is stopped on the server, too.
+
+        Args:
+            jobs: The jobs.
+            http: The HTTP interface, to remove in the same step.
+
+        """
         return self.plan([*map(self._absent, jobs), *([http] if http is not None else [])])
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
@@ -94,7 +108,13 @@ class Systemd(Backend):
         return replace(plan, refusals=(*self._manager_refusals(), *plan.refusals))
 
     def plan(self, desired: Sequence[DesiredUnits], *, overwrite_edits: bool = False) -> Plan:
-        """Observe the units of the scope and compare them with the desired ones."""
+        """Observe the units of the scope and compare them with the desired ones.
+
+        Args:
+            desired: What should be.
+            overwrite_edits: Replace managed files that were edited by hand.
+
+        """
         return unit_plan.plan_units(desired, self._observe(desired), overwrite_edits=overwrite_edits)
 
     def places(self, job: str) -> tuple[Path, ...]:

@@ -70,7 +70,13 @@ class DesiredUnits:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Triggers that an interrupted install still had to enable, or to start only."""
+    """What an interrupted install still had to do.
+
+    Attributes:
+        enable: Triggers to enable, and to start.
+        start: Triggers to start only.
+
+    """
 
     enable: frozenset[str] = frozenset()
     start: frozenset[str] = frozenset()
@@ -410,7 +416,14 @@ def _change(seen: ObservedUnits, file: RenderedFile) -> FileChange:
 
 
 def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command]:
-    """Return the commands that let a masked unit of a job be installed and enabled again."""
+    """Return the commands that let a masked unit of a job be installed and enabled again.
+
+    Args:
+        unit: The masked unit.
+        job: The job.
+        scope: Whose unit it is.
+
+    """
     root = scope is Scope.SYSTEM
     return (
         command("systemctl", *scope.manager_options, "unmask", unit, needs_root=root),

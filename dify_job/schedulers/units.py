@@ -26,19 +26,40 @@ _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
 def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
-    """True where the unit has a dynamic user; without LoadCredential= it could not read its key."""
+    """Return whether a job's unit has a dynamic user; without LoadCredential= that could not read its key.
+
+    Args:
+        plan: The job.
+        scope: Whose unit it is.
+        version: The version of systemd.
+
+    """
     return scope is Scope.SYSTEM and plan.run_as is None and version >= _CREDENTIALS
 
 
 def key_by_manager(scope: Scope, version: int) -> bool:
-    """True where systemd reads the key for the unit."""
+    """Return whether systemd reads the key for the unit.
+
+    Args:
+        scope: Whose unit it is.
+        version: The version of systemd.
+
+    """
     return scope is Scope.SYSTEM and version >= _CREDENTIALS
 
 
 def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> tuple[RenderedFile, ...]:
-    """Service, timer, and the failure unit of a job that notifies somebody.
+    """Return service and timer, and the failure unit of a job that notifies somebody.
 
-    Raises JobError where systemd of that version cannot run the schedule.
+    Args:
+        plan: The job.
+        scope: Whose units they are.
+        version: The version of systemd.
+        directory: The directory of the units.
+
+    Raises:
+        JobError: systemd of that version cannot run the job (config, rejected).
+
     """
     _refuse_version(plan, scope, version)
     check_user_name(plan)
@@ -159,17 +180,30 @@ def _dynamic_user(job: str) -> str:
 
 
 def start_by_timer_is_known(plan: JobSpec, version: int) -> bool:
-    """True where a start by the timer can be held back, and the unit can distinguish it from one by hand."""
+    """Return whether starts by the timer can be held back, and the unit can tell them from starts by hand.
+
+    Args:
+        plan: The job.
+        version: The version of systemd.
+
+    """
     return can_be_held_back(plan) and version >= _TRIGGER
 
 
 def can_be_held_back(plan: JobSpec) -> bool:
-    """True where a start is not always a run: by max_late, or as not due."""
+    """Return whether a start is not always a run: by max_late, or as not due."""
     return plan.schedule.max_late is not None or schedule_lines.systemd_ticks(plan.schedule).if_due
 
 
 def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
-    """What a systemd of that version cannot do for the job, and what is done instead; a sentence each."""
+    """Return what systemd cannot do for a job, and what is done instead, a sentence each.
+
+    Args:
+        plan: The job.
+        scope: Whose unit it is.
+        version: The version of systemd.
+
+    """
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS:
         who = plan.run_as or msg("root, without root's capabilities,")
@@ -207,7 +241,12 @@ def _command(words: Sequence[str]) -> str:
 
 
 def quoted(word: str) -> str:
-    r"""An argument in ExecStart=: nothing in it is special to systemd."""
+    """Return an argument for ExecStart=, in which nothing is special to systemd.
+
+    Raises:
+        JobError: It is not UTF-8, or has a NUL (config).
+
+    """
     try:
         word.encode()
     except UnicodeEncodeError:
@@ -225,7 +264,12 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "
 
 
 def path_value(path: Path | None) -> str:
-    """A path as a whole setting of its own, where only specifiers are special."""
+    """Return a path as a setting of its own, where only specifiers are special; empty for None.
+
+    Raises:
+        JobError: It has a character that ends or splits the setting (config).
+
+    """
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):
         raise _no_unit(text, msg("it has a space, a quote, a colon or a control character"))
@@ -233,7 +277,7 @@ def path_value(path: Path | None) -> str:
 
 
 def free_text(text: str) -> str:
-    """Words in a setting that takes the rest of the line."""
+    """Return words for a setting that takes the rest of the line."""
     return " ".join(text.split()).replace("%", "%%").rstrip("\\")
 
 

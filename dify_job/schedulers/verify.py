@@ -16,17 +16,27 @@ _OFFLINE_CHECKS = 250  # verify --recursive-errors=
 
 
 def can_verify() -> bool:
-    """False in containers and where distributions put systemd-analyze into a package of its own."""
+    """Return whether systemd-analyze is there; containers and some distributions are without it."""
     return subprocesses.found("systemd-analyze")
 
 
 def verify(
     changed: Sequence[RenderedFile], together: Sequence[RenderedFile], scope: Scope, version: int
 ) -> None:
-    """Raise JobError (rejected) with the first complaint of systemd.
+    """Let systemd read units.
 
     verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250). Whether a schedule ever elapses is
     asked of its preview; without systemd-analyze our own checks must do.
+
+    Args:
+        changed: The files that change.
+        together: All files that are read together.
+        scope: Whose units they are.
+        version: The version of systemd that they are rendered for.
+
+    Raises:
+        JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
+
     """
     if not can_verify():
         return

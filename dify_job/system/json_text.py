@@ -62,8 +62,9 @@ def loads(text: str, *, strict: bool = True) -> Any:
         strict: Whether a text may have no line end in it, as JSON says.
 
     Raises:
-        BoundsError: it is nested too deep, or has a number with too many digits.
-        ValueError: it is no JSON.
+        BoundsError: It is nested too deep, or has a number with too many digits.
+        ValueError: It is no JSON.
+
     """
     try:
         value = json.loads(text, strict=strict)
@@ -81,7 +82,8 @@ def check(value: Any) -> None:
     """Check the bounds of a value from any source.
 
     Raises:
-        BoundsError: it is nested too deep, or has a number with too many digits.
+        BoundsError: It is nested too deep, or has a number with too many digits.
+
     """
     level = [value]
     for _ in range(DEEPEST + 1):
@@ -97,7 +99,8 @@ def loads_whole(text: str) -> Any:
     """Parse JSON that a server gives; what is nested too deep, or too long a number, becomes RawJson.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: It is no JSON.
+
     """
     try:
         value = _SERVER.decode(text)
@@ -112,9 +115,15 @@ def loads_whole(text: str) -> Any:
 def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> str:
     """Format a value, in which RawJson stands for itself.
 
+    Args:
+        value: The value.
+        indent: Spaces for each level; None for one line.
+        allow_nan: Whether NaN and infinities are written.
+
     Raises:
-        ValueError: it has a number that JSON has not, and allow_nan is False.
-        TypeError: it has what JSON has not.
+        ValueError: It has a number that JSON has not, and allow_nan is False.
+        TypeError: It has what JSON has not.
+
     """
     raw: list[str] = []
     nonce = ""

@@ -73,12 +73,12 @@ class FileStatus(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """True for a file that we wrote, edited since or not."""
+        """Whether dify-job wrote it, edited since or not."""
         return self.found in (FileState.OURS, FileState.EDITED)
 
     @property
     def is_foreign(self) -> bool:
-        """True for what somebody else put there, a mask included."""
+        """Whether somebody else put it there, a mask included."""
         return self.found in (FileState.FOREIGN, FileState.MASKED)
 
     @property
@@ -88,14 +88,15 @@ class FileStatus(NamedTuple):
 
 
 def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) -> str:
-    """A body under its first line.
+    """Return a body under its first line.
 
     Args:
-        job: the job that the file is for.
-        config: the fingerprint of the values that reach the file.
-        source: the path of the config.
-        body: the text below the first line.
-        note: what becomes of edits, for who opens the file.
+        job: The job that the file is for.
+        config: The fingerprint of the values that reach the file.
+        source: The path of the config.
+        body: The text below the first line.
+        note: What becomes of edits, for who opens the file.
+
     """
     quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return (
@@ -105,7 +106,7 @@ def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) 
 
 
 def read_mark(content: bytes) -> tuple[Header, bool] | None:
-    """The mark, and whether the body is as it was written; None where the file is not ours."""
+    """Return the header, and whether the body is as it was written; None where the file is not managed."""
     first, _, body = content.partition(b"\n")
     line = re.fullmatch(_FIRST_LINE, first)
     if line is None:
@@ -117,7 +118,13 @@ def read_mark(content: bytes) -> tuple[Header, bool] | None:
 
 
 def look(path: Path, job: str | None = None) -> FileStatus:
-    """Return the state of a path; job: the job in the header of a managed file, any where None."""
+    """Return the state of a path.
+
+    Args:
+        path: The path.
+        job: The job that the header of a managed file must name; None for any.
+
+    """
     try:
         if path.is_symlink():
             masked = str(path.readlink()) == "/dev/null"
@@ -138,9 +145,12 @@ def look(path: Path, job: str | None = None) -> FileStatus:
 
 
 def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
-    """True where nothing is there; of what the caller may not look at nobody knows.
+    """Return whether nothing is at a path; False where the caller cannot look.
 
-    kind: what its mode must be, as stat.S_ISDIR.
+    Args:
+        path: The path.
+        kind: What its mode must be, such as stat.S_ISDIR.
+
     """
     try:
         return not kind(path.stat().st_mode)

@@ -35,7 +35,7 @@ class OpenedFile:
 
     @property
     def is_regular(self) -> bool:
-        """True for what is neither a directory nor a pipe, socket or device."""
+        """Whether it is neither a directory nor a pipe, socket or device."""
         return stat.S_ISREG(self.status.st_mode)
 
     def read(self, limit: int) -> bytes:

@@ -18,9 +18,12 @@ _LONGEST = 200  # bytes of a name that a temporary one repeats; file systems tak
 
 
 class Directory:
-    """theirs: it can belong to a user whom root must not trust, and who is given what root makes in it.
+    """An opened directory. Its methods raise OSError as it comes.
 
-    Its methods raise OSError as it comes.
+    Args:
+        path: The directory.
+        theirs: It can belong to a user whom root must not trust, and who is given what root makes in it.
+
     """
 
     def __init__(self, path: Path, *, theirs: bool = False) -> None:
@@ -28,7 +31,7 @@ class Directory:
         self._theirs = theirs and os.geteuid() == 0
 
     def close(self) -> None:
-        """Once, at the end."""
+        """Close it, once."""
         os.close(self._fd)
 
     def enter(self, name: str) -> None:
@@ -45,7 +48,16 @@ class Directory:
         self._fd = below
 
     def open(self, name: str, flags: int) -> int:
-        """A plain file of one name, through no link; a FIFO does not block. What O_CREAT makes is 0600."""
+        """Open a plain file of one name, through no link; a FIFO does not block.
+
+        Args:
+            name: Its name.
+            flags: As of open(2). What O_CREAT makes has mode 0600.
+
+        Returns:
+            A file descriptor.
+
+        """
         if flags & os.O_CREAT:
             with contextlib.suppress(FileExistsError):
                 return self._new(name, flags, 0o600)
@@ -78,10 +90,13 @@ class Directory:
 
     @contextlib.contextmanager
     def replacing(self, name: str, mode: int | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
-        """A new file that takes the name when it is whole; a link of that name is replaced, not followed.
+        """Give a new file that takes a name when it is whole; a link of that name is replaced, not followed.
 
-        mode: whatever the umask; None leaves it to the umask. sync: on disk before it has its name. Refused
-        where something that is no file has the name.
+        Args:
+            name: The name. Refused where something that is no file has it.
+            mode: Its mode, whatever the umask; None leaves it to the umask.
+            sync: It is on disk before it has its name.
+
         """
         with contextlib.suppress(FileNotFoundError):
             there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode
@@ -120,7 +135,7 @@ class Directory:
         os.unlink(name, dir_fd=self._fd)
 
     def sync(self) -> None:
-        """The names in it are on disk before this returns."""
+        """Have the names in it on disk before this returns."""
         os.fsync(self._fd)
 
     def _new(self, name: str, flags: int, mode: int | None) -> int:

@@ -39,7 +39,7 @@ class Completed:
 
 
 def found(name: str) -> bool:
-    """True where a program of that name is on PATH."""
+    """Return whether a program of that name is on PATH."""
     return shutil.which(name) is not None
 
 

@@ -33,9 +33,16 @@ _MISTAKES = (
 
 
 def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
-    """A config value's template, sandboxed and bounded; where: the key's name, for the message.
+    """Render the template of a config value, sandboxed and bounded.
 
-    Raises JobError (config).
+    Args:
+        template: The template.
+        names: What it can use, by name.
+        where: The key, for the message.
+
+    Raises:
+        JobError: It cannot be rendered (config).
+
     """
     environment = _Sandbox()
     try:
@@ -113,7 +120,13 @@ def limit_memory() -> None:
 
 
 def render_file(name: str, values: Mapping[str, Any]) -> str:
-    """A file of deploy/, for example `systemd/job.service.j2`."""
+    """Render a file of deploy/.
+
+    Args:
+        name: For example `systemd/job.service.j2`.
+        values: By the names that the template uses.
+
+    """
     return _of_files().get_template(name).render(values)
 
 

@@ -27,7 +27,12 @@ _WRITTEN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class TimeSpan(float):
-    """Seconds, and the text that a person wrote for them."""
+    """Seconds, and the text that a person wrote for them.
+
+    Attributes:
+        text: As it was written.
+
+    """
 
     text: str
 

@@ -47,7 +47,18 @@ class FileTransaction:
     def put(
         self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None
     ) -> None:
-        """Write a whole file under its final name: old or new, never half. Raises OSError."""
+        """Write a whole file under its final name: old or new, never half.
+
+        Args:
+            path: The file; its directory is made where it is missing.
+            content: Its content.
+            mode: Its permissions.
+            owner: Its user and group; None for the caller's.
+
+        Raises:
+            OSError: As it comes, with the path of the file.
+
+        """
         self._remember(path)
         self.directory(path.parent)
         write_whole(path, content, mode, owner)
@@ -87,7 +98,16 @@ class FileTransaction:
                 self.remove(one.path)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
-        """Make a directory with its parents, where it is missing. Raises OSError."""
+        """Make a directory with its parents, where it is missing.
+
+        Args:
+            path: The directory.
+            mode: Permissions of a new one.
+
+        Raises:
+            OSError: As it comes.
+
+        """
         if path.is_dir():
             return
         self.directory(path.parent)
@@ -165,9 +185,14 @@ def transaction(place: Path, otherwise: str) -> Iterator[FileTransaction]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """One install or uninstall at a time in a scope; a directory for the lock alone does not outlive it.
+    """Let one install or uninstall at a time work in a scope; within itself it is no second lock.
 
-    Within itself it is no second lock. Raises JobError (busy, cannot-write).
+    Args:
+        directory: The scope's. One that was made for the lock alone does not outlive it.
+
+    Raises:
+        JobError: Another one works (busy), or the lock cannot be made (cannot-write).
+
     """
     path = directory / "install.lock"
     if path in _held:
@@ -227,7 +252,18 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-    """Put a whole file under its final name by renaming: old or new, never half. Raises OSError."""
+    """Put a whole file under its final name by renaming: old or new, never half.
+
+    Args:
+        path: The file.
+        content: Its content.
+        mode: Its permissions.
+        owner: Its user and group; None for the caller's.
+
+    Raises:
+        OSError: As it comes, with the path of the file.
+
+    """
     with _named(path), _opened(path.parent) as directory:
         _replace(directory, path.name, content, mode, owner)
 

@@ -13,12 +13,18 @@ _TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitResult:
-    """The end of a unit's process.
+    """How a unit's process ended.
 
-    unit: its name. result: the unit's Result, as of systemd.exec(5), $SERVICE_RESULT. code: exited, killed or
-    dumped, empty where there was no process. status: the exit status, or the signal's name without SIG.
-    invocation: hexadecimal. began and ended: of the process, aware, where they are known.
-    user: it is a unit of a user's manager.
+    Attributes:
+        unit: The unit's name.
+        result: The unit's Result, as of systemd.exec(5), $SERVICE_RESULT.
+        code: exited, killed or dumped; empty where there was no process.
+        status: The exit status, or the signal's name without SIG.
+        invocation: The id of the start, hexadecimal.
+        began: When the process began, aware; None where that is not known.
+        ended: The same of its end.
+        user: It is a unit of a user's manager.
+
     """
 
     unit: str
@@ -32,11 +38,12 @@ class UnitResult:
 
     @classmethod
     def of_properties(cls, unit: str, properties: Mapping[str, str]) -> "UnitResult":
-        """The end as `systemctl show` prints it with TZ=UTC.
+        """Read the end as `systemctl show` prints it with TZ=UTC.
 
         Args:
-            unit: the unit's name.
-            properties: at least those of PROPERTIES; one that is missing counts as empty.
+            unit: The unit's name.
+            properties: At least those of PROPERTIES; one that is missing counts as empty.
+
         """
         code = _CODES.get(properties.get("ExecMainCode", ""), "")
         status = properties.get("ExecMainStatus", "")
@@ -52,7 +59,7 @@ class UnitResult:
 
     @classmethod
     def of_environ(cls, environ: Mapping[str, str]) -> "UnitResult | None":
-        """The end that systemd 251 and newer give an OnFailure= unit (systemd.exec(5)); else None."""
+        """Read the end that systemd 251 and newer give an OnFailure= unit; None where it gave none."""
         if "MONITOR_SERVICE_RESULT" not in environ:
             return None
         return cls(
@@ -75,7 +82,7 @@ class UnitResult:
 
 
 def time_of(text: str) -> datetime | None:
-    """A timestamp as `systemctl show` prints it with TZ=UTC; None for n/a and never."""
+    """Read a timestamp as `systemctl show` prints it with TZ=UTC; None for n/a and never."""
     found = _TIME.search(text)
     return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def config_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a user's configuration is."""
+    """Return the directory of a user's configuration."""
     return _directory("XDG_CONFIG_HOME", ".config", environ)
 
 
 def data_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a user's data is."""
+    """Return the directory of a user's data."""
     return _directory("XDG_DATA_HOME", ".local/share", environ)
 
 
@@ -33,7 +33,7 @@ def absolute(path: Path) -> Path:
 
 
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a user's state is."""
+    """Return the directory of a user's state."""
     return _directory("XDG_STATE_HOME", ".local/state", environ)
 
 
@@ -48,11 +48,11 @@ def _directory(variable: str, below: str, environ: Mapping[str, str]) -> Path:
 
 
 def by_sudo() -> str | None:
-    """The person who became root by sudo(8) for this call; None where nobody did."""
+    """Return the person who became root by sudo(8) for this call; None where nobody did."""
     name = os.environ.get("SUDO_USER", "root")
     return name if os.geteuid() == 0 and name != "root" else None
 
 
 def sudo() -> str:
-    """What goes before a command that is root's, for who has to become root first."""
+    """Return what goes before a command that is root's, for who has to become root first."""
     return "sudo " if os.geteuid() != 0 or by_sudo() else ""
