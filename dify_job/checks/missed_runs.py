@@ -52,7 +52,7 @@ def check_missed_runs(
             last=None if at is None else datetime.fromtimestamp(at, UTC),
             asleep=_suspended(),
         )
-    except JobError:  # a schedule that the scheduler cannot keep has a finding of its own
+    except JobError:  # a schedule that the scheduler cannot follow has a finding of its own
         return None
     if not missed:
         return None

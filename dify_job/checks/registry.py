@@ -79,7 +79,7 @@ class Check(NamedTuple):
         name: Of the problems that it finds; stable, for programs.
         run: Returns what it found: a problem, that all is well, or nothing.
         needs: What it looks at.
-        after: Checks after whose failure this one says nothing.
+        after: Checks; where one of them failed, this one is left out.
         settings: The keys of the configuration that it judges, the first of them being the place to edit.
         installed: It is about a job that is installed.
         blocking: `install` and `config validate` refuse a job for what it finds.

@@ -128,8 +128,8 @@ def check_server(context: "HostContext") -> Problem | None:
     if seen.broken is not None:
         text = msg("{base_url} cannot be reached: {broken}", base_url=job.base_url, broken=seen.broken)
         return fail(text, _try(job, seen.broken))
-    refusal = seen.error
-    by_dify = refusal is None or (refusal.from_dify and refusal.status < 500)
+    error = seen.error
+    by_dify = error is None or (error.from_dify and error.status < 500)
     if seen.strange or not by_dify:
         why = obstacle(seen)
         message, hint = (why.message, why.hint) if why is not None else STRANGE

@@ -216,7 +216,7 @@ def check_records(context: HostContext) -> Problem | None:
 
 
 def check_schedule(context: HostContext) -> Problem:
-    """Check that the scheduler can keep the schedule, and what is odd about it."""
+    """Check that the scheduler can follow the schedule, and what is odd about it."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.in_words(times)
     edit = _edit_schedule(context)

@@ -95,7 +95,7 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
                 key_credential=spec.key_credential,
             ),
             msg(
-                "keep it in a 0600 file: {command}",
+                "store it in a 0600 file: {command}",
                 command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
             ),
         )

@@ -205,7 +205,7 @@ def _write_kustomization(output_dir: Path) -> None:
 def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
     """Remove the files of jobs that have left the config; an edited one is left, and named."""
     for path, status in _managed(output_dir):
-        mark = status.mark
+        mark = status.header
         if mark is None or mark.job in config.jobs or mark.source != str(place):
             continue
         if status.found is FileState.EDITED:
@@ -227,5 +227,5 @@ def _managed(directory: Path) -> Iterator[tuple[Path, FileStatus]]:
     for path in sorted(directory.iterdir()):
         if path.name.startswith("dify-job-") and path.is_file():
             status = look(path)
-            if status.is_ours:
+            if status.is_managed:
                 yield path, status

@@ -153,7 +153,7 @@ def drift(config: Config, job: Job) -> str | None:
 
 
 def _differs(place: Path, config: Config, job: Job) -> bool:
-    mark = managed_files.look(place, job.name).mark
+    mark = managed_files.look(place, job.name).header
     if mark is None or config.path is None or mark.source != str(config.path.absolute()):
         return False
     return mark.config != job_spec.job_spec(job, config.path.absolute()).fingerprint

@@ -15,7 +15,7 @@ from typing import Any
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import FileState, FileStatus, fingerprint, look, marked
+from ..system.managed_files import FileState, FileStatus, fingerprint, look, with_header
 from ..system.transaction import FileChange
 from ..system.user import config_home
 from .model import Secret
@@ -102,11 +102,11 @@ def settings_files(
     """
     seen = {path: look(path, job) for path in _places(config_path, job)}
     companion = settings_path(config_path, job)
-    managed = [path for path in seen if seen[path].is_ours]
+    managed = [path for path in seen if seen[path].is_managed]
     edited = [path for path in managed if seen[path].found is FileState.EDITED]
     if not values and (edited or not {*managed} - {companion}):
         return ()
-    if edited or seen[companion].found not in (FileState.ABSENT, FileState.OURS):
+    if edited or seen[companion].found not in (FileState.ABSENT, FileState.MANAGED):
         path, why = (
             (edited[0], msg("was edited by hand")) if edited else (companion, msg("is not dify-job's"))
         )
@@ -128,7 +128,7 @@ def removals(config_path: Path, job: str) -> tuple[FileChange, ...]:
         config_path: The config file.
         job: The job's name.
     """
-    seen = {path: status for path in _places(config_path, job) if (status := look(path, job)).is_ours}
+    seen = {path: status for path in _places(config_path, job) if (status := look(path, job)).is_managed}
     settings = _settings(seen.values(), job)
     changes = {path: _change(path, None) for path in seen}
     key = key_path(config_path, job)
@@ -160,7 +160,7 @@ def _has_stored_key(seen: Mapping[Path, FileStatus]) -> bool:
     return any(
         path.name.endswith(".key.toml") or _STORED in status.text
         for path, status in seen.items()
-        if status.is_ours
+        if status.is_managed
     )
 
 
@@ -169,13 +169,13 @@ def _settings(files: Iterable[FileStatus], job: str) -> dict[str, Any]:
     tables: list[dict[str, Any]] = []
     for status in files:
         with contextlib.suppress(ValueError, LookupError, RecursionError):
-            tables += [tomllib.loads(status.text)["jobs"][job]] if status.is_ours else []
+            tables += [tomllib.loads(status.text)["jobs"][job]] if status.is_managed else []
     return reduce(merged, tables, {})
 
 
 def _companion(config_path: Path, job: str, values: Mapping[str, Any], *, stored: bool) -> FileChange:
     body = (_STORED if stored else "") + document(job, values)
-    text = marked(job, fingerprint(body), str(config_path), body)
+    text = with_header(job, fingerprint(body), str(config_path), body)
     return _change(settings_path(config_path, job), text.encode())
 
 

@@ -78,7 +78,7 @@ def account_of(name: str, *, confined: bool = False) -> Account:
 
 @cache
 def _groups_of(name: str) -> frozenset[int]:
-    """Ask a program, which can be left: a manager that hangs keeps nss-systemd(8) for 45 s."""
+    """Ask a program, which can be left: a manager that hangs delays nss-systemd(8) by 45 s."""
     done = subprocesses.run(["id", "-G", "--", name], limit=5.0)
     if done.answered or done.code == 124:
         return frozenset(map(int, done.text.split())) if done.code == 0 else frozenset()
@@ -194,7 +194,7 @@ def _try_access(account: Account, asked: int, answered: int) -> NoReturn:
     code, last = 1, 2
     try:
         for descriptor in (*sorted((asked, answered)), os.sysconf("SC_OPEN_MAX")):
-            os.closerange(last + 1, descriptor)  # the writing end of its own pipe would keep it alive
+            os.closerange(last + 1, descriptor)  # with the writing end of its own pipe it would never end
             last = descriptor
         uid = _DYNAMIC_UID if account.uid is None else account.uid
         try:
@@ -218,7 +218,7 @@ _sessions: list[dict[Account, _Child]] = []
 
 @contextlib.contextmanager
 def session() -> Iterator[dict[Account, _Child]]:
-    """Keep the child processes of all checks within; without it each check starts one."""
+    """Share child processes between all checks within; without it each check starts one."""
     if _sessions:
         yield _sessions[0]
         return

@@ -69,7 +69,7 @@ class InstalledJob:
         paused: Somebody disabled it.
         ending: How its last process ended, by the service manager.
         since: When the schedule was enabled or changed last.
-        problems: What keeps it from working.
+        problems: What prevents it from working.
 
     """
 

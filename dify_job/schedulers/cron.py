@@ -18,7 +18,7 @@ from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..state.places import base_of, make_base, private_of
 from ..system import subprocesses
-from ..system.managed_files import FileState, FileStatus, Header, look, marked
+from ..system.managed_files import FileState, FileStatus, Header, look, with_header
 from ..system.templates import render_file
 from . import crond, crontab
 from .backend import InstalledJob, RenderedFile, Scope
@@ -31,7 +31,7 @@ from .reconcile import (
     Step,
     change_files,
     file_change,
-    refusal_to_replace,
+    replacement_error,
 )
 
 CRON_D = Path("/etc/cron.d")
@@ -66,11 +66,11 @@ class Cron(Backend):
     ) -> Plan:
         """Return the plan that writes what differs; a paused job stays so unless the options say start."""
         seen, table = self._observe([*(spec.job for spec in specs), *remove])
-        refusals = [*self._host_refusals()]
+        errors = [*self._host_errors()]
         desired: dict[str, bytes | None] = {}
         for spec in specs:
             status = seen[spec.job]
-            refusals += _refusals(self._place(spec.job), spec.job, status, options)
+            errors += _replacement_errors(self._place(spec.job), spec.job, status, options)
             new = status.found is FileState.ABSENT
             paused = options.start is not True and (
                 options.start is False if new else is_paused(status.content)
@@ -79,7 +79,7 @@ class Cron(Backend):
         plan = self._plan(desired | dict.fromkeys(remove), seen, table)
         give = [_give_state(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
         contents = (file_change(self._place(job), seen[job], after) for job, after in desired.items())
-        return replace(plan, steps=(*give, *plan.steps), refusals=tuple(refusals), contents=tuple(contents))
+        return replace(plan, steps=(*give, *plan.steps), errors=tuple(errors), contents=tuple(contents))
 
     def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
         """Return the plan that removes the lines of these jobs; a run under way goes on to its end."""
@@ -126,7 +126,7 @@ class Cron(Backend):
     def _changed_at(self, job: str) -> datetime | None:
         """Return when the job's lines were changed at the latest, install and resume included."""
 
-    def _host_refusals(self) -> Iterator[JobError]:
+    def _host_errors(self) -> Iterator[JobError]:
         yield from ()
 
     # What they say
@@ -142,7 +142,7 @@ class Cron(Backend):
             "command": _command(spec.command(if_due=ticks.if_due)),
         }
         body = render_file("cron/job.cron.j2", values)
-        text = marked(spec.job, spec.fingerprint, str(spec.config_path), body)
+        text = with_header(spec.job, spec.fingerprint, str(spec.config_path), body)
         return RenderedFile(self._place(spec.job), text)
 
     def _result(self, job: str, after: bytes | None, *, changed: bool, note: str = "") -> InstallResult:
@@ -212,8 +212,8 @@ class CronFiles(Cron):
         with contextlib.suppress(OSError):
             for path in self._directory.glob(f"{_PREFIX}*"):
                 seen = look(path, path.name.removeprefix(_PREFIX))
-                if seen.mark is not None:
-                    yield self._installed(seen, seen.mark)
+                if seen.header is not None:
+                    yield self._installed(seen, seen.header)
 
     def _changed_at(self, job: str) -> datetime | None:
         return crond.changed_at(self._place(job))
@@ -226,7 +226,7 @@ class CronFiles(Cron):
         for job, after in desired.items():
             there, note = seen[job], _OPEN if others_write else ""
             change = file_change(self._place(job), there, after)
-            changed = change.before != after if after is not None else there.is_ours
+            changed = change.before != after if after is not None else there.is_managed
             changes += [change] if changed else []
             if after is None:
                 foreign = msg("{path} is not managed by dify-job and was left", path=self._place(job))
@@ -271,12 +271,12 @@ class UserCrontab(Cron):
                 setting=setting,
                 command=command("dify-job", "install", block.job),
             )
-            yield self._installed(block.seen, block.mark, *([problem] if setting else []))
+            yield self._installed(block.seen, block.header, *([problem] if setting else []))
 
     def _changed_at(self, _job: str) -> datetime | None:
         return crond.table_changed_at()
 
-    def _host_refusals(self) -> Iterator[JobError]:
+    def _host_errors(self) -> Iterator[JobError]:
         if not subprocesses.found("crontab"):
             yield JobError(
                 Outcome.CONFIG,
@@ -347,7 +347,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
         JobError: They are not managed (config).
 
     """
-    if seen.mark is None:
+    if seen.header is None:
         raise JobError(
             Outcome.CONFIG,
             msg("job {job} is not installed in cron", job=job),
@@ -359,7 +359,7 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
         lines = [line if not line or line.startswith("#") else f"{PAUSED}{line}" for line in lines]
     body = "\n".join(lines)
     if seen.found is not FileState.EDITED:
-        return marked(job, seen.mark.config, seen.mark.source, body).encode()
+        return with_header(job, seen.header.config, seen.header.source, body).encode()
     return f"{first}\n{body}".encode(errors="surrogateescape")
 
 
@@ -368,15 +368,17 @@ def is_paused(content: bytes) -> bool:
     return any(line.startswith(PAUSED.encode()) for line in content.splitlines())
 
 
-def _refusals(path: Path, job: str, seen: FileStatus, options: InstallOptions) -> Iterator[JobError]:
+def _replacement_errors(
+    path: Path, job: str, seen: FileStatus, options: InstallOptions
+) -> Iterator[JobError]:
     what = str(path) if path.is_absolute() else msg("the block of job {job} in your crontab", job=job)
     hint = msg(
         "see what differs with {command}; --overwrite-edits replaces it",
         command=command("dify-job", "install", "--diff"),
     )
-    refusal = refusal_to_replace(path, seen, what, hint, overwrite_edits=options.overwrite_edits)
-    if refusal is not None:
-        yield refusal
+    error = replacement_error(path, seen, what, hint, overwrite_edits=options.overwrite_edits)
+    if error is not None:
+        yield error
 
 
 def _plain(word: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..system.managed_files import FileState, FileStatus, Header, read_mark
+from ..system.managed_files import FileState, FileStatus, Header, read_header
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
 _END = re.compile(rb"(?m)^# End of dify-job job ([a-z0-9][a-z0-9_-]{0,47})\.\r?$")
@@ -29,7 +29,7 @@ class Block:
         job: The job.
         start: Offset of its first byte.
         end: Offset of the byte after its last line.
-        mark: Its header.
+        header: Its first line.
         seen: Its lines, without the last.
 
     """
@@ -37,7 +37,7 @@ class Block:
     job: str
     start: int
     end: int
-    mark: Header
+    header: Header
     seen: FileStatus
 
 
@@ -63,12 +63,12 @@ def blocks(table: bytes) -> list[Block]:
         start = opened[0]
         line_end = table.find(b"\n", at)
         end = len(table) if line_end < 0 else line_end + 1
-        read = read_mark(table[start:at])
+        read = read_header(table[start:at])
         if read is None:
             raise _unbalanced(job)
-        mark, as_written = read
-        seen = FileStatus(FileState.OURS if as_written else FileState.EDITED, mark, table[start:at])
-        found.append(Block(job, start, end, mark, seen))
+        header, as_written = read
+        seen = FileStatus(FileState.MANAGED if as_written else FileState.EDITED, header, table[start:at])
+        found.append(Block(job, start, end, header, seen))
         opened = None
     if opened is not None:
         raise _unbalanced(opened[1])

@@ -68,7 +68,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
 def _bars(said: Mapping[str, _Directive]) -> Iterator[str]:
     """What stands between the timer and Dify."""
     if bars := sorted(f"{key}=" for key, one in said.items() if one.values and key.startswith(_BARS)):
-        yield msg("{bars} can keep it from starting", bars=", ".join(bars))
+        yield msg("{bars} can prevent a start", bars=", ".join(bars))
     if _last(said, "PrivateNetwork") in _YES:
         yield msg("PrivateNetwork= leaves it no network")
     if _last(said, "IPAddressDeny"):

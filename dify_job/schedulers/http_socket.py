@@ -14,7 +14,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state.places import private_of
-from ..system.managed_files import FileState, fingerprint, look, marked
+from ..system.managed_files import FileState, fingerprint, look, with_header
 from ..system.templates import render_file
 from . import systemctl, units
 from .access import PRIVATE_TMP, in_home
@@ -156,7 +156,7 @@ def render_http_socket(
     socket, service = (
         RenderedFile(
             paths.units / name,
-            marked(OWNER, print_of, str(config.config_path), render_file(template, values)),
+            with_header(OWNER, print_of, str(config.config_path), render_file(template, values)),
         )
         for name, template in ((SOCKET, "systemd/http.socket.j2"), (SERVICE, "systemd/http.service.j2"))
     )
@@ -190,7 +190,7 @@ class HttpSocket:
             else None,
         )
 
-    def refusals(self, config: HttpSocketConfig) -> Iterator[JobError]:
+    def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
         """Yield why the interface cannot be installed now; an address in use counts unless it is its own."""
         if (why := self._manager.why_not()) is not None:
             yield JobError(
@@ -217,13 +217,13 @@ class HttpSocket:
     def jobs(self) -> tuple[str, ...]:
         """Return the jobs that the units name; none where the units are not managed."""
         seen = look(self._paths.units / SERVICE, OWNER)
-        found = _JOBS.search(seen.text) if seen.mark is not None else None
+        found = _JOBS.search(seen.text) if seen.header is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> HttpSocketStatus | None:
         """Return the state of the interface; None where it is not installed."""
         seen = [look(self._paths.units / name, OWNER) for name in (SOCKET, SERVICE)]
-        if not any(one.mark for one in seen):
+        if not any(one.header for one in seen):
             return None
         config = _read_config(*(one.text for one in seen))
         shown = self._manager.show([SOCKET]) if self._manager.why_not() is None else {}
@@ -235,7 +235,7 @@ class HttpSocket:
             edited=tuple(
                 self._paths.units / name
                 for name, one in zip((SOCKET, SERVICE), seen, strict=True)
-                if one.found not in (FileState.ABSENT, FileState.OURS)
+                if one.found not in (FileState.ABSENT, FileState.MANAGED)
             ),
             listening=shown[SOCKET].active if SOCKET in shown else None,
             enabled=self._link.is_symlink(),
@@ -250,7 +250,7 @@ class HttpSocket:
     def names(self, python: Path) -> bool:
         """Return whether the units start this interpreter, or are not there."""
         seen = look(self._paths.units / SERVICE, OWNER)
-        return seen.mark is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
+        return seen.header is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
 
 def check_free(listen: str) -> None:

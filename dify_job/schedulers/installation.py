@@ -52,7 +52,7 @@ def prepare(
         job: One of its jobs.
         flags: A schedule that replaces the job's own; None for that.
         run_as: A user that replaces the job's own; None for that.
-        scope: Whose job it will be.
+        scope: The scope of the installed job.
 
     Raises:
         JobError: Its key cannot be read, or a file of the configuration was edited by hand (config).
@@ -113,9 +113,9 @@ def plan_install(
         socket = HttpSocket(scheduler.scope)
         units = socket.desired(http) if http is not None else None
         plan = scheduler.plan_install(specs, options, removed, units)
-        refusals = tuple(socket.refusals(http)) if http is not None else ()
+        errors = tuple(socket.errors(http)) if http is not None else ()
     else:
-        plan, refusals = scheduler.plan_install(specs, options, removed), ()
+        plan, errors = scheduler.plan_install(specs, options, removed), ()
     first = [
         *_installed_elsewhere(scheduler, place, [spec.job for spec in specs]),
         *_overruled(place, ready),
@@ -125,7 +125,7 @@ def plan_install(
     before = (change_files(config_files),) if config_files else ()
     return Plan(
         steps=(*before, *_remove_config_files(remove), *plan.steps, *_remove_leftovers(remove)),
-        refusals=(*first, *plan.refusals, *refusals),
+        errors=(*first, *plan.errors, *errors),
         results=plan.results,
         contents=(*contents, *plan.contents),
     )
@@ -176,7 +176,7 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
             return plan
     raise JobError(
         Outcome.CANNOT_WRITE,
-        msg("the crontab does not keep what is written to it; something else writes it at the same time"),
+        msg("the crontab is not as it was written; something else writes it at the same time"),
         msg("look at it: crontab -l"),
     )
 
@@ -226,7 +226,7 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
 
 
 def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
-    """Yield a refusal where a file of config.d that is read later sets other values than install would."""
+    """Yield an error where a file of config.d that is read later sets other values than install would."""
     for each in ready:
         for file in each.managed_files:
             if file.path.parent.name == "config.d" and file.after is not None and _is_overruled(file, each):
@@ -261,7 +261,7 @@ def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
 
 
 def _installed_elsewhere(scheduler: Backend, place: Path, jobs: Sequence[str]) -> Iterator[JobError]:
-    """Yield a refusal where another scheduler has a job, or the other scope one of the same config."""
+    """Yield an error where another scheduler has a job, or the other scope one of the same config."""
     for scope in Scope:
         same_scope = scope is scheduler.scope
         others = (

@@ -20,7 +20,7 @@ from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg, text_of
 from ..schedule import cron_expr, intervals, oncalendar_expr, schedule_lines, upcoming
-from ..system.managed_files import fingerprint, marked
+from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file
 from ..system.timespan import timespan_text
 from .backend import RenderedFile
@@ -272,7 +272,7 @@ def _artifact(
     job: Job, file: str, template: str, values: dict[str, object], print_of: str, source: Path
 ) -> RenderedFile:
     body = render_file(f"kubernetes/{template}.yaml.j2", values)
-    return RenderedFile(Path(file), marked(job.name, print_of, str(source), body, _NOTE))
+    return RenderedFile(Path(file), with_header(job.name, print_of, str(source), body, _NOTE))
 
 
 def kustomization(files: Iterable[str]) -> RenderedFile:

@@ -67,7 +67,7 @@ class InstallResult:
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """A unit whose activation changes.
+    """A change of a unit's activation.
 
     Attributes:
         unit: Its name.
@@ -106,14 +106,14 @@ class Plan:
 
     Attributes:
         steps: In their order; none where the host is in that state already.
-        refusals: Why it is not executed; the first is raised.
+        errors: Why it is not executed; the first is raised.
         results: What it does with each job.
         contents: Every file as it should be, for `--dry-run`.
 
     """
 
     steps: tuple[Step, ...] = ()
-    refusals: tuple[JobError, ...] = ()
+    errors: tuple[JobError, ...] = ()
     results: tuple[InstallResult, ...] = ()
     contents: tuple[FileChange, ...] = ()
 
@@ -126,9 +126,9 @@ class Plan:
         return [change for change in self.changes() if isinstance(change, FileChange)]
 
     def check(self) -> None:
-        """Raise the first refusal."""
-        for refusal in self.refusals:
-            raise refusal
+        """Raise the first error."""
+        for error in self.errors:
+            raise error
 
 
 def execute(plan: Plan, place: Path) -> None:
@@ -139,7 +139,7 @@ def execute(plan: Plan, place: Path) -> None:
         place: Where the files are, for the hint about a disk that is full or read-only.
 
     Raises:
-        JobError: A refusal of the plan; or what went wrong, after the roll-back.
+        JobError: What prevents the plan; or what went wrong, after the roll-back.
         StalePlanError: The plan must be made again.
 
     """
@@ -197,7 +197,7 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
     return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
 
 
-def refusal_to_replace(
+def replacement_error(
     path: Path, seen: FileStatus, edited: str, hint: str, *, overwrite_edits: bool
 ) -> JobError | None:
     """Return why a file cannot be replaced; None where it can.

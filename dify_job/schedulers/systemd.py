@@ -29,7 +29,7 @@ class Systemd(Backend):
         """Choose a manager.
 
         Args:
-            scope: Whose manager.
+            scope: The machine's manager, or the caller's.
             version: Units are rendered for this version of systemd; None for this machine's.
             paths: Directories of the scope; None for the real ones.
 
@@ -79,15 +79,15 @@ class Systemd(Backend):
         ]
         desired += [http] if http is not None else []
         plan = self.plan([*desired, *map(self._absent, remove)], overwrite_edits=options.overwrite_edits)
-        refusals = (*self._manager_refusals(), *plan.refusals)
+        errors = (*self._manager_errors(), *plan.errors)
         changed = {one.path for one in plan.changed_files()}
         files = [file for one in desired for file in one.files or ()]
-        if changed and not refusals:
-            refusals = self._verify([file for file in files if file.path in changed], files)
+        if changed and not errors:
+            errors = self._verify([file for file in files if file.path in changed], files)
         note = msg("systemd-analyze is not installed: the units were checked by dify-job alone")
         unverified = bool(changed) and not can_verify()
         results = (one.noting(note) if one.changed and unverified else one for one in plan.results)
-        return replace(plan, refusals=refusals, results=tuple(results))
+        return replace(plan, errors=errors, results=tuple(results))
 
     def plan_uninstall(self, jobs: Sequence[str], http: DesiredUnits | None = None) -> Plan:
         """Return the plan that stops, disables and removes; a run under way is stopped on the server, too.
@@ -105,7 +105,7 @@ class Systemd(Backend):
         plan = self.plan(
             [replace(self._absent(job), files=None, activation=activation, catch_up=True) for job in jobs]
         )
-        return replace(plan, refusals=(*self._manager_refusals(), *plan.refusals))
+        return replace(plan, errors=(*self._manager_errors(), *plan.errors))
 
     def plan(self, desired: Sequence[DesiredUnits], *, overwrite_edits: bool = False) -> Plan:
         """Observe the units of the scope and compare them with the desired ones.
@@ -153,7 +153,7 @@ class Systemd(Backend):
             stamps=self.paths.stamps,
         )
 
-    def _manager_refusals(self) -> Iterator[JobError]:
+    def _manager_errors(self) -> Iterator[JobError]:
         why_not = self.manager.why_not() if self.scope is Scope.USER and systemctl.is_booted() else None
         if why_not is not None:
             yield JobError(
@@ -203,7 +203,7 @@ class Systemd(Backend):
                     continue
                 seen = look(path, job)
                 masked = seen.found is FileState.MASKED and path.suffix == ".timer"
-                if seen.is_ours or seen.found is FileState.UNREADABLE or masked:
+                if seen.is_managed or seen.found is FileState.UNREADABLE or masked:
                     found.setdefault(job, {})[path] = seen
         return found
 
@@ -266,7 +266,7 @@ class Systemd(Backend):
 
 
 def _header_of(seen: Mapping[Path, FileStatus]) -> Header | None:
-    return next((one.mark for one in seen.values() if one.mark is not None), None)
+    return next((one.header for one in seen.values() if one.header is not None), None)
 
 
 def _problems_of_manager(service: Unit, timer: Unit, scope: Scope) -> Iterator[str]:

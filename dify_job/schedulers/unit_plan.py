@@ -27,7 +27,7 @@ from .reconcile import (
     UnitChange,
     change_files,
     file_change,
-    refusal_to_replace,
+    replacement_error,
 )
 from .systemctl import Manager, Unit
 
@@ -155,7 +155,7 @@ class ObservedUnits:
         return self.files.get(path, _ABSENT)
 
     def stamp(self, timer: str) -> Path:
-        """Return the file whose time is that of a Persistent= timer's last elapse."""
+        """Return the file that has the time of a Persistent= timer's last elapse."""
         return self.stamps / f"stamp-{timer}"
 
 
@@ -164,7 +164,7 @@ class _Work:
     """What is to be done with all units together, by names.
 
     Attributes:
-        unread: Units whose files the manager has not read since they changed.
+        unread: Units that the manager has not read since they changed.
         interrupt: Active triggers that are stopped while their files change (systemd#14899).
         catch_up: Persistent= timers.
         wanted: Triggers to be enabled, also where the link is there already.
@@ -184,7 +184,7 @@ class _Work:
     traces: list[Path] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     checks: list[Step] = field(default_factory=list)
-    refusals: list[JobError] = field(default_factory=list)
+    errors: list[JobError] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
 
@@ -212,7 +212,7 @@ def plan_units(
     )
     contents = tuple(_change(seen, file) for one in desired for file in one.files or ())
     steps = tuple(_ordered(work, seen, {one.trigger for one in desired}))
-    return Plan(steps=steps, refusals=tuple(work.refusals), results=results, contents=contents)
+    return Plan(steps=steps, errors=tuple(work.errors), results=results, contents=contents)
 
 
 def _ordered(work: _Work, seen: ObservedUnits, triggers: set[str]) -> Iterator[Step]:
@@ -307,7 +307,7 @@ def _remove_traces(paths: Iterable[Path]) -> None:
 
 
 def _reset_failed(manager: Manager, names: Sequence[str]) -> None:
-    """Let the manager forget units whose files are gone (systemctl(1), reset-failed)."""
+    """Let the manager forget units without files (systemctl(1), reset-failed)."""
     left = manager.show(names)
     manager.call("reset-failed", [name for name in left if left[name]["ActiveState"] == "failed"])
 
@@ -320,14 +320,14 @@ def _compare(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, overwrite_e
     if any(seen.found(path).found is FileState.MASKED for path in one.places[:2] if path not in optional):
         return _masked(one, seen, work, paths)
     for file in files:
-        work.refusals += _refusals(file.path, one.name, seen, overwrite_edits=overwrite_edits)
+        work.errors += _replacement_errors(file.path, one.name, seen, overwrite_edits=overwrite_edits)
     changed = [_change(seen, file) for file in files if seen.found(file.path).content != file.text.encode()]
     if one.files is not None:
-        superfluous = [path for path in one.places if path not in paths and seen.found(path).is_ours]
+        superfluous = [path for path in one.places if path not in paths and seen.found(path).is_managed]
         changed += [file_change(path, seen.found(path), None) for path in superfluous]
     names = {change.path.name for change in changed}
     unread = [file.path.name for file in files if seen.unit(file.path.name)["NeedDaemonReload"] == "yes"]
-    new = any(file.path.name == one.trigger and not seen.found(file.path).is_ours for file in files)
+    new = any(file.path.name == one.trigger and not seen.found(file.path).is_managed for file in files)
     work.files += changed
     work.unread += [name for name in unread if name not in names]
     enabled = _activate(one, seen, work, new=new, touched=one.trigger in {*names, *unread})
@@ -366,14 +366,14 @@ def _masked(one: DesiredUnits, seen: ObservedUnits, work: _Work, paths: tuple[Pa
     shown = join(" && ", commands)
     if one.files is None and one.activation is Activation.ENABLED:
         message = msg("{unit} is masked by the administrator", unit=one.trigger)
-        work.refusals.append(JobError(Outcome.CONFIG, message, shown))
+        work.errors.append(JobError(Outcome.CONFIG, message, shown))
     note = msg("masked by the administrator, and left so: {commands}", commands=shown)
     return InstallResult(job=one.name, paths=paths, enable_commands=commands, notes=(note,))
 
 
 def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResult:
     """Collect what removes the units; the files last, because by them an interrupted uninstall is found."""
-    managed = [path for path in one.places if seen.found(path).is_ours]
+    managed = [path for path in one.places if seen.found(path).is_managed]
     notes = [
         msg("{path} is not managed by dify-job and was left", path=path)
         for path in one.places
@@ -421,7 +421,7 @@ def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command
     Args:
         unit: The masked unit.
         job: The job.
-        scope: Whose unit it is.
+        scope: The scope of the unit.
 
     """
     root = scope is Scope.SYSTEM
@@ -431,16 +431,18 @@ def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command
     )
 
 
-def _refusals(path: Path, job: str, seen: ObservedUnits, *, overwrite_edits: bool) -> Iterator[JobError]:
+def _replacement_errors(
+    path: Path, job: str, seen: ObservedUnits, *, overwrite_edits: bool
+) -> Iterator[JobError]:
     status = seen.found(path)
     hint = msg(
-        "keep the edit as a drop-in ({command}) and install with --overwrite-edits; {command2} shows it",
+        "make the edit a drop-in ({command}) and install with --overwrite-edits; {command2} shows it",
         command=command("systemctl", "edit", path.name),
         command2=command("dify-job", "install", "--diff"),
     )
-    refusal = refusal_to_replace(path, status, str(path), hint, overwrite_edits=overwrite_edits)
-    if refusal is not None:
-        yield refusal
+    error = replacement_error(path, status, str(path), hint, overwrite_edits=overwrite_edits)
+    if error is not None:
+        yield error
     elif status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,

@@ -10,7 +10,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
-from ..system.managed_files import fingerprint, marked
+from ..system.managed_files import fingerprint, with_header
 from ..system.templates import render_file
 from ..system.timespan import format_timespan
 from .access import in_home
@@ -30,7 +30,7 @@ def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
 
     Args:
         plan: The job.
-        scope: Whose unit it is.
+        scope: The scope of the unit.
         version: The version of systemd.
 
     """
@@ -41,7 +41,7 @@ def key_by_manager(scope: Scope, version: int) -> bool:
     """Return whether systemd reads the key for the unit.
 
     Args:
-        scope: Whose unit it is.
+        scope: The scope of the unit.
         version: The version of systemd.
 
     """
@@ -53,7 +53,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
 
     Args:
         plan: The job.
-        scope: Whose units they are.
+        scope: The scope of the units.
         version: The version of systemd.
         directory: The directory of the units.
 
@@ -84,7 +84,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
     return tuple(
         RenderedFile(
             directory / name,
-            marked(plan.job, plan.fingerprint, source, render_file(f"systemd/{template}", values)),
+            with_header(plan.job, plan.fingerprint, source, render_file(f"systemd/{template}", values)),
         )
         for name, template in templates.items()
     )
@@ -110,7 +110,7 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
                 encrypted_since=ENCRYPTED_SINCE,
             ),
             msg(
-                "keep it in a 0600 file: {command}",
+                "store it in a 0600 file: {command}",
                 command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
             ),
         )
@@ -180,7 +180,7 @@ def _dynamic_user(job: str) -> str:
 
 
 def start_by_timer_is_known(plan: JobSpec, version: int) -> bool:
-    """Return whether starts by the timer can be held back, and the unit can tell them from starts by hand.
+    """Return whether starts by the timer can be held back, and the unit knows them from starts by hand.
 
     Args:
         plan: The job.
@@ -200,7 +200,7 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
 
     Args:
         plan: The job.
-        scope: Whose unit it is.
+        scope: The scope of the unit.
         version: The version of systemd.
 
     """

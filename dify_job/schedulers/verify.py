@@ -31,7 +31,7 @@ def verify(
     Args:
         changed: The files that change.
         together: All files that are read together.
-        scope: Whose units they are.
+        scope: The scope of the units.
         version: The version of systemd that they are rendered for.
 
     Raises:

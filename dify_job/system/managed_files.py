@@ -1,4 +1,4 @@
-"""The first line of every file that we write: that it is ours, for which job, and if it was changed since.
+"""The first line of every managed file: for which job it is, and whether it was changed since it was written.
 
 `# Managed by dify-job for job daily. body=... config=... from=...` is how drift, hand edits, foreign files
 and orphans are distinguished, without the config and without a running service manager.
@@ -33,7 +33,7 @@ class FileState(StrEnum):
     """What stands at the place of one of our files."""
 
     ABSENT = "absent"
-    OURS = "ours"
+    MANAGED = "managed"
     EDITED = "edited"
     FOREIGN = "foreign"
     MASKED = "masked"
@@ -62,19 +62,19 @@ class FileStatus(NamedTuple):
 
     Attributes:
         found: What it is.
-        mark: Its header, if it is managed.
+        header: Its first line, if it is managed.
         content: Its bytes.
 
     """
 
     found: FileState
-    mark: Header | None = None
+    header: Header | None = None
     content: bytes = b""
 
     @property
-    def is_ours(self) -> bool:
+    def is_managed(self) -> bool:
         """Whether dify-job wrote it, edited since or not."""
-        return self.found in (FileState.OURS, FileState.EDITED)
+        return self.found in (FileState.MANAGED, FileState.EDITED)
 
     @property
     def is_foreign(self) -> bool:
@@ -87,7 +87,7 @@ class FileStatus(NamedTuple):
         return self.content.decode(errors="replace")
 
 
-def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) -> str:
+def with_header(job: str, config: str, source: str, body: str, note: str = _REFUSED) -> str:
     """Return a body under its first line.
 
     Args:
@@ -105,7 +105,7 @@ def marked(job: str, config: str, source: str, body: str, note: str = _REFUSED) 
     )
 
 
-def read_mark(content: bytes) -> tuple[Header, bool] | None:
+def read_header(content: bytes) -> tuple[Header, bool] | None:
     """Return the header, and whether the body is as it was written; None where the file is not managed."""
     first, _, body = content.partition(b"\n")
     line = re.fullmatch(_FIRST_LINE, first)
@@ -113,8 +113,8 @@ def read_mark(content: bytes) -> tuple[Header, bool] | None:
         return None
     quoted = line["source"].decode(errors="replace")[1:-1]
     source = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], quoted)
-    mark = Header(line["job"].decode(), line["body"].decode(), line["config"].decode(), source)
-    return mark, digest(body) == mark.body
+    header = Header(line["job"].decode(), line["body"].decode(), line["config"].decode(), source)
+    return header, digest(body) == header.body
 
 
 def look(path: Path, job: str | None = None) -> FileStatus:
@@ -138,10 +138,10 @@ def look(path: Path, job: str | None = None) -> FileStatus:
         return FileStatus(FileState.FOREIGN)
     if not content and path.name.endswith((".service", ".timer")):
         return FileStatus(FileState.MASKED)  # an empty unit file masks, too (systemd.unit(5))
-    read = read_mark(content)
+    read = read_header(content)
     if read is None or (job is not None and read[0].job != job):
         return FileStatus(FileState.FOREIGN, None, content)
-    return FileStatus(FileState.OURS if read[1] else FileState.EDITED, read[0], content)
+    return FileStatus(FileState.MANAGED if read[1] else FileState.EDITED, read[0], content)
 
 
 def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:

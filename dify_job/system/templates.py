@@ -62,7 +62,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """No attribute leads out of the template, and no number or loop keeps the machine busy."""
+    """No attribute leads out of the template, and no number or loop occupies the machine."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -130,7 +130,7 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
     return _of_files().get_template(name).render(values)
 
 
-@functools.cache  # it keeps the compiled templates, for a thousand jobs
+@functools.cache  # the compiled templates, for a thousand jobs
 def _of_files() -> Environment:
     return Environment(
         # setup.cfg ships deploy/ inside the package; in a checkout it is next to it.

@@ -9,7 +9,7 @@ import pytest
 from dify_job.config import managed
 from dify_job.config.loader import load_config
 from dify_job.messages.errors import JobError
-from dify_job.system.managed_files import marked
+from dify_job.system.managed_files import with_header
 from dify_job.system.transaction import FileTransaction
 
 
@@ -23,7 +23,7 @@ def main_config(tmp_path: Path) -> Path:
 
 def earlier(main_config: Path, kind: str, body: str) -> Path:
     path = main_config.parent / f"config.d/daily.{kind}.toml"
-    path.write_text(marked("daily", "0" * 16, str(main_config), f"[jobs.daily]\n{body}\n"))
+    path.write_text(with_header("daily", "0" * 16, str(main_config), f"[jobs.daily]\n{body}\n"))
     return path
 
 

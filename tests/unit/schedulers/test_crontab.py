@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import crontab
-from dify_job.system.managed_files import FileState, marked
+from dify_job.system.managed_files import FileState, with_header
 
 JOBS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True)
 
@@ -33,7 +33,7 @@ TABLES = st.builds(
 
 
 def lines(job: str, body: str = "0 7 * * * x\n") -> bytes:
-    return marked(job, "0" * 16, "/c", body).encode()
+    return with_header(job, "0" * 16, "/c", body).encode()
 
 
 def block(job: str) -> bytes:
@@ -101,7 +101,7 @@ def test_block_with_changed_line_ends_is_edited() -> None:
 
 
 def test_block_with_a_changed_line_is_edited() -> None:
-    assert crontab.look(block("a"), "a").found is FileState.OURS
+    assert crontab.look(block("a"), "a").found is FileState.MANAGED
     assert crontab.look(block("a").replace(b"0 7", b"0 8"), "a").found is FileState.EDITED
 
 

@@ -21,7 +21,7 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
         ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
         ("[Timer]\nPersistent=yes\n", "Persistent= catches up missed runs"),
         ("[Unit]\nConditionACPower=yes\nAssertUser=a\n", "AssertUser=, ConditionACPower= can keep it"),
-        ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can keep it from starting"),
+        ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can prevent a start"),
         ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
         ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can cut it off from Dify"),
         ("[Timer]\nUnit=other.service\n", "the timer starts other.service"),

@@ -19,7 +19,7 @@ from dify_job.schedulers.unit_plan import (
     Pending,
     plan_units,
 )
-from dify_job.system.managed_files import FileState, FileStatus, look, marked
+from dify_job.system.managed_files import FileState, FileStatus, look, with_header
 from dify_job.system.transaction import FileChange
 
 UNITS = Path("/units")
@@ -62,7 +62,7 @@ def pending_during(plan: Plan, seen: ObservedUnits) -> list[Pending]:
 
 
 def text(body: str) -> str:
-    return marked("daily", "0" * 16, "/config.toml", body)
+    return with_header("daily", "0" * 16, "/config.toml", body)
 
 
 def desired(*, service: str = "s", timer: str = "t", **changes: object) -> DesiredUnits:
@@ -125,7 +125,7 @@ def test_new_job_is_written_enabled_reloaded_and_started_in_this_order(nothing: 
 
 def test_installed_job_needs_nothing(installed: ObservedUnits) -> None:
     plan = plan_units([desired()], installed)
-    assert (plan.steps, plan.refusals, plan.changes()) == ((), (), [])
+    assert (plan.steps, plan.errors, plan.changes()) == ((), (), [])
     assert (plan.results[0].changed, plan.results[0].enabled) == (False, True)
 
 
@@ -169,10 +169,10 @@ def test_timer_disabled_or_stopped_by_an_administrator_stays_so(installed: Obser
 def test_masked_timer_is_left_and_its_resume_refused(installed: ObservedUnits) -> None:
     masked = replace(installed, files={**installed.files, UNITS / TIMER: FileStatus(FileState.MASKED)})
     plan = plan_units([desired(service="other", activation=Activation.ENABLED)], masked)
-    assert (plan.steps, plan.refusals) == ((), ())
+    assert (plan.steps, plan.errors) == ((), ())
     assert "masked by the administrator, and left so" in plan.results[0].notes[0]
     resumed = plan_units([desired(files=None, activation=Activation.ENABLED)], masked)
-    assert "is masked by the administrator" in resumed.refusals[0].message
+    assert "is masked by the administrator" in resumed.errors[0].message
 
 
 def test_pause_changes_no_files(installed: ObservedUnits) -> None:
@@ -230,13 +230,13 @@ def test_edited_or_foreign_file_is_refused(
 ) -> None:
     files = {**installed.files, UNITS / SERVICE: FileStatus(found, content=b"x")}
     plan = plan_units([desired()], replace(installed, files=files), overwrite_edits=overwrite)
-    assert [refused in problem.message for problem in plan.refusals] == ([True] if refused else [])
+    assert [refused in problem.message for problem in plan.errors] == ([True] if refused else [])
     assert plan.changes(), "a refused plan still lists the differences"
 
 
 def test_unit_of_another_directory_is_refused(nothing: ObservedUnits) -> None:
     seen = replace(nothing, foreign={TIMER: Path("/usr/lib/systemd/system") / TIMER})
-    assert "exists already, in /usr/lib/systemd/system" in plan_units([desired()], seen).refusals[0].message
+    assert "exists already, in /usr/lib/systemd/system" in plan_units([desired()], seen).errors[0].message
 
 
 def test_without_a_manager_units_are_written_and_enabled_only(nothing: ObservedUnits) -> None:
