@@ -219,8 +219,8 @@ def test_unit_that_systemd_does_not_load(case: DoctorCase) -> None:
 
 def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> None:
     for unit, text, message in (
-        (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is '/bin/true'"),
-        (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can keep it"),
+        (SERVICE, "[Service]\\nExecStart=\\nExecStart=/bin/true\\n", "ExecStart= is replaced by '/bin/true'"),
+        (SERVICE, "[Unit]\\nConditionPathExists=/nowhere\\n", "ConditionPathExists= can prevent a start"),
         (TIMER, "[Timer]\\nOnCalendar=03:00\\n", "OnCalendar adds to the schedule"),
     ):
         place = f"/etc/systemd/system/{unit}.d"

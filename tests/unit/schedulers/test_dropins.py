@@ -20,7 +20,10 @@ def effects_of(*texts: str, timeout: float = 1800, catch_up: bool = False) -> st
         ("[Timer]\nOnBootSec=5min\n", "OnBootSec adds to the schedule"),
         ("[Timer]\nOnCalendar=\nOnCalendar=03:00\n", "the schedule is replaced"),
         ("[Timer]\nPersistent=yes\n", "Persistent= catches up missed runs"),
-        ("[Unit]\nConditionACPower=yes\nAssertUser=a\n", "AssertUser=, ConditionACPower= can prevent a start"),
+        (
+            "[Unit]\nConditionACPower=yes\nAssertUser=a\n",
+            "AssertUser=, ConditionACPower= can prevent a start",
+        ),
         ("[Service]\nExecStartPre=/bin/false\n", "ExecStartPre= can prevent a start"),
         ("[Service]\nPrivateNetwork=yes\n", "PrivateNetwork= leaves it no network"),
         ("[Service]\nIPAddressDeny=any\n", "IPAddressDeny= can cut it off from Dify"),
