@@ -48,7 +48,7 @@ class Routes:
             "/api/dify/scheduler/status": ("GET", self._status),
             "/": ("GET", self._page),
             "/openapi.json": ("GET", lambda _: as_json(openapi(self.jobs))),
-            "/docs": ("GET", lambda _: Answer(200, DOCS, msg("text/html; charset=utf-8"))),
+            "/docs": ("GET", lambda _: Answer(200, DOCS, "text/html; charset=utf-8")),
         }
         if request.path not in routes:
             raise HttpError(404, msg("there is no such path; GET /docs lists them"))
