@@ -86,6 +86,7 @@ class _JobView:
     """What the page shows of one job."""
 
     status: JobStatus
+    name: str
     state: str
     sign: str
     schedule: str
@@ -134,18 +135,21 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
     """
     number = _CELLS if len(status.jobs) <= _FEW_JOBS else _CELLS_OF_MANY
     calendar = _Calendar(status.at, days)
-    periods = [_Period.of(job, calendar) for job in status.jobs]
+    names = [status.name_of(job) for job in status.jobs]
+    periods = [_Period.of(job, name, calendar) for job, name in zip(status.jobs, names, strict=True)]
     whole = _Period.sum(periods)
     views = [
-        _job_view(job, period, status.at, calendar, number)
-        for job, period in zip(status.jobs, periods, strict=True)
+        _job_view(job, name, period, status.at, calendar, number)
+        for job, name, period in zip(status.jobs, names, periods, strict=True)
     ]
     failures = sorted(whole.failures, key=lambda one: one.run.began or status.at, reverse=True)
     hidden = _hidden_text(status)
-    consoles = {job.job: _console(job) for job in status.jobs}
+    consoles = {name: _console(job) for job, name in zip(status.jobs, names, strict=True)}
     healths = {health: sum(job.health is health for job in status.jobs) for health in Health}
     counts = [(*_STATES[health], health.value, count) for health, count in healths.items() if count]
-    upcoming = sorted((at, job.job) for job in status.jobs for at in job.next_runs)[:_UPCOMING]
+    upcoming = sorted(
+        (at, name) for job, name in zip(status.jobs, names, strict=True) for at in job.next_runs
+    )
     return render_html(
         "report/page.html.j2",
         {
@@ -173,7 +177,9 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
             "more_failures": translate(msg("and {number} more", number=len(failures) - _FAILURES))
             if len(failures) > _FAILURES
             else "",
-            "upcoming": [(time_text(at), at.isoformat(timespec="seconds"), job) for at, job in upcoming],
+            "upcoming": [
+                (time_text(at), at.isoformat(timespec="seconds"), job) for at, job in upcoming[:_UPCOMING]
+            ],
             "strip_width": number * _STEP,
             "cell": _CELL,
         },
@@ -236,7 +242,7 @@ class _Period:
     failures: list[JobRun] = field(default_factory=list)
 
     @classmethod
-    def of(cls, job: JobStatus, calendar: _Calendar) -> "_Period":
+    def of(cls, job: JobStatus, name: str, calendar: _Calendar) -> "_Period":
         """Add up the runs of a job."""
         found = cls()
         for run in job.history.runs if job.history is not None else ():
@@ -247,7 +253,7 @@ class _Period:
             found.tokens[day] += run.tokens or 0
             if not run.succeeded:
                 found.bad[day] += 1
-                found.failures.append(JobRun(job.job, run))
+                found.failures.append(JobRun(name, run))
                 continue
             found.good[day] += 1
             if run.duration is not None:
@@ -296,13 +302,16 @@ def _hidden_text(status: HostStatus) -> str:
     )
 
 
-def _job_view(job: JobStatus, period: _Period, now: datetime, calendar: _Calendar, number: int) -> _JobView:
+def _job_view(
+    job: JobStatus, name: str, period: _Period, now: datetime, calendar: _Calendar, number: int
+) -> _JobView:
     runs = job.history.runs if job.history is not None else ()
     sign, state = _STATES[job.health]
     cells = distinct(runs[-2 * number :])[-number:]
     began = job.last.began if job.last is not None else None
     return _JobView(
         status=job,
+        name=name,
         state=translate(state),
         sign=sign,
         schedule=translate(job.schedule or ""),

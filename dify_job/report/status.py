@@ -44,11 +44,23 @@ class HostStatus:
         listening = all(socket.listening is not False for socket in self.http)
         return not self.config_errors and listening and all(job.healthy for job in self.jobs)
 
+    def name_of(self, row: JobStatus) -> str:
+        """Return the name of a job, with its scope and scheduler where another row has the same name.
+
+        Args:
+            row: One of these jobs.
+
+        """
+        if row.installed is None or sum(other.job == row.job for other in self.jobs) == 1:
+            return row.job
+        one = row.installed
+        return f"{row.job} ({one.scope.value}, {one.backend})"
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that docs/status.md describes."""
         return {
             "schema": SCHEMA,
-            "jobs": [job.as_json() for job in sorted(self.jobs, key=lambda job: job.job)],
+            "jobs": [job.as_json() for job in sorted(self.jobs, key=_identity)],
             "http": [_socket_as_json(socket) for socket in self.http],
             "config_errors": [
                 {"config": path, "message": error.message, "fix": error.hint}
@@ -87,7 +99,7 @@ def host_status(
     there = {one.job for _, one in found if jobs or every_scope or _is_of(one, callers)}
     wanted = jobs or (callers.names if callers is not None else ())
     rows += [configured_status(job, callers, now) for job in wanted if job not in there]
-    rows.sort(key=lambda row: (_ORDER.index(row.health), row.job))
+    rows.sort(key=lambda row: (_ORDER.index(row.health), *_identity(row)))
     sockets = _http_sockets(backends, jobs)
     return HostStatus(at=now, jobs=tuple(rows), http=sockets, config_errors=configs.errors())
 
@@ -105,6 +117,12 @@ def _is_of(one: InstalledJob, config: Config | None) -> bool:
     if config is None or config.path is None or one.scope is chosen_scope(None):
         return True
     return one.source == str(config_place(config, one.scope))
+
+
+def _identity(row: JobStatus) -> tuple[str, str, str]:
+    """Return what tells rows apart: root and a user can have jobs of one name, in one scheduler or two."""
+    one = row.installed
+    return (row.job, one.scope.value, one.backend) if one is not None else (row.job, "", "")
 
 
 def _socket_as_json(state: HttpSocketStatus) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         broken = [line for text in texts for line in indented(text, terminal.columns, 2)]
         broken[0] = f"!{broken[0][1:]}"
         lines += [terminal.paint(line, Colour.YELLOW) for line in broken]
-    rows = [_cells(row, status.at, terminal) for row in status.jobs]
+    rows = [_cells(row, status, terminal) for row in status.jobs]
     names = (msg("JOB"), msg("LAST RUN"), msg("AGE"), msg("RECENT"), msg("NEXT RUN"))
     job, last, age, recent, next_run = map(translate, names)
     heads = [f"  {job}", last, age, padded(recent, RECENT_RUNS), next_run]
@@ -148,13 +148,13 @@ def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
     return [whole] if columns_of(whole) <= columns else [left, seen]
 
 
-def _cells(row: JobStatus, now: datetime, terminal: Terminal) -> list[str]:
+def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
     sign, plain, colour = _SIGNS[row.health]
     last = row.last
     return [
-        f"{terminal.paint(terminal.symbol(sign, plain), colour)} {row.job}",
+        f"{terminal.paint(terminal.symbol(sign, plain), colour)} {status.name_of(row)}",
         terminal.paint(outcome_text(last.outcome, last.exit_code), *_colours(row)) if last else "-",
-        _age(last, now) if last else "-",
+        _age(last, status.at) if last else "-",
         _strip(row.recent, terminal),
         _next(row),
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.messages.problem import Reader
 from dify_job.report.job_status import Health, JobStatus, configured_status
+from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus
 from dify_job.report.status_text import status_lines
 from dify_job.report.text import Terminal, columns_of
-from dify_job.schedulers.backend import Sync
+from dify_job.schedulers.backend import Scope, Sync
 from tests.support.histories import record
 from tests.support.statuses import NOW, host, installed, job_status, records
 
@@ -146,3 +148,27 @@ def test_json_is_the_same_in_every_language(monkeypatch: pytest.MonkeyPatch) -> 
     assert row["last"]["failed_node"]["title"] == "Summarise"
     assert (row["health"], row["enabled"], row["failures_since_yesterday"]) == ("failing", True, 3)
     assert len(row["recent"]) == 10
+
+
+def test_rows_of_one_name_have_distinct_labels_and_an_order_of_their_own() -> None:
+    of_machine = job_status("daily", past("failed"), installed=installed("daily"))
+    own = job_status("daily", past("succeeded"), installed=installed("daily", scope=Scope.USER))
+    by_cron = job_status("daily", past("succeeded"), installed=installed("daily", backend="cron"))
+    other = job_status("other", past("succeeded"))
+    for jobs in permutations((of_machine, own, by_cron, other)):
+        seen = HostStatus(at=NOW, jobs=jobs)
+        rows = seen.as_json()["jobs"]
+        assert [(row["job"], row["scope"], row["backend"]) for row in rows] == [
+            ("daily", "system", "cron"),
+            ("daily", "system", "systemd"),
+            ("daily", "user", "systemd"),
+            ("other", "system", "systemd"),
+        ]
+    text = text_of(of_machine, own, by_cron, other)
+    assert "✗ daily (system, systemd)" in text
+    assert "✓ daily (user, systemd)" in text
+    assert "✓ other " in text
+    page = render_page(seen, host="h")
+    for anchor in ("job-daily-system-systemd", "job-daily-user-systemd", "job-other"):
+        assert page.count(f'id="{anchor}"') == 1
+        assert f'href="#{anchor}"' in page
