@@ -12,7 +12,7 @@ from tests.support.campaign import Campaign
 
 ROOT = Path(__file__).parents[1]
 
-# A limit of time for an example would be a test of the machine's load.
+# No deadline: it would test the load of the machine.
 settings.register_profile("dev", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI what cannot run is a failure: a skip would hide a layer."""
+    """Make a skipped test fail in CI."""
     report = yield
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -63,12 +63,12 @@ def tracked(*paths: str) -> set[str]:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with wheel and sdist."""
+    """Directory with wheel and sdist."""
     return build(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist"))
 
 
 def build(source: Path, out: Path, *, umask: int = 0o022) -> Path:
-    """Copy what is in git to `source`, and build from there into `out`."""
+    """Copy tracked files to `source`, and build wheel and sdist from there into `out`."""
     for name in tracked(
         "dify_job", "deploy", "docs/man", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
     ):

@@ -39,7 +39,7 @@ NAMES = [line[6:-1] for line in JOBS.splitlines() if line.startswith("[jobs.")]
 ALL = " ".join(NAMES)
 VERSIONS = (262, 257, 254, 252, 249, 247, 245, 239)
 ENCRYPTED = "encrypted"  # a job that needs systemd 250
-IMPATIENT = {
+SHORT_LIMITS = {
     "first_poll": 0.2,
     "recovery_polls": [0.05, 0.2],
     "search": 0.3,
@@ -236,7 +236,7 @@ def play(forks: Forks, home: Path, outcome: str) -> ForkResult:
         player = Player(forks, home, config_of(server.base_url, keys))
         more: Any = STATES.get(outcome, {})
         words = ("--log-format=json", "run", "daily", *words)
-        return player(*words, env=more.get("env"), patches=more.get("patches"), limits=IMPATIENT)
+        return player(*words, env=more.get("env"), patches=more.get("patches"), limits=SHORT_LIMITS)
 
 
 def test_results_of_runs(forks: Forks, tmp_path: Path, compare_snapshot: CompareSnapshot) -> None:
@@ -261,7 +261,9 @@ def play_at_once(forks: Forks, home: Path) -> dict[str, ForkResult]:
         for name, signum in (("interrupted", signal.SIGINT), ("terminated", signal.SIGTERM)):
             before = server.count("post")
             with ThreadPoolExecutor(1) as pool:
-                going = pool.submit(first, "--log-format=json", "run", "daily", env=state, limits=IMPATIENT)
+                going = pool.submit(
+                    first, "--log-format=json", "run", "daily", env=state, limits=SHORT_LIMITS
+                )
                 until = time.monotonic() + 20
                 while server.count("post") == before and time.monotonic() < until:
                     time.sleep(0.01)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.support.command import APPS, KEY, Command
+from tests.support.command import APPS, KEY, SHORT_WAITS, Command
 from tests.support.fake_dify.server import FakeDify
 from tests.support.home import Home
 from tests.support.socket_server import FixedResponseServer, RespondWith
@@ -21,6 +21,12 @@ def dify_job(tmp_path: Path) -> Iterator[Command]:
     command = Command(tmp_path)
     yield command
     command.close()
+
+
+@pytest.fixture
+def short_waits(dify_job: Command) -> None:
+    """Limit waits for what the servers of these tests never send."""
+    dify_job.limits |= SHORT_WAITS
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def environ(server: FakeDify) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The key and the certificates of a server called localhost, its authority's last."""
+    """Files with the key of a server called localhost, and with its certificates, the authority's last."""
     directory = tmp_path_factory.mktemp("tls")
     key, cert = directory / "key.pem", directory / "cert.pem"
     authority = trustme.CA()
@@ -73,6 +79,6 @@ def forks() -> Iterator["Forks"]:
 
 @pytest.fixture
 def respond_with() -> Iterator[RespondWith]:
-    """Makes servers that give one answer each."""
+    """Function that starts a server with one response to every request."""
     with contextlib.ExitStack() as servers:
         yield lambda *args, **settings: servers.enter_context(FixedResponseServer(*args, **settings))

@@ -1,8 +1,9 @@
-"""Ends an install at each of its file operations and program calls, as kill -9, a full disk or a failing
-program would; run as a program (it forks), it prints a JSON list of what was found after each.
+"""Interrupt an install at its file operations and program calls by SIGKILL, a full disk or a failing program.
 
-Arguments: BACKEND SCENARIO FAULT DIRECTORY FIRST STEP, for every STEP-th operation from FIRST on. Operations
-are counted in the os module, below the write seam.
+usage: kills.py BACKEND SCENARIO FAULT DIRECTORY FIRST STEP
+
+Interrupts every STEP-th operation from FIRST on, each in a fork, and prints a JSON list of the states before
+and after. Operations are counted in the os module.
 """
 
 import errno

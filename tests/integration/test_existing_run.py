@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import APPS, HASTE, KEY, Command
+from tests.support.command import APPS, KEY, SHORT_WAITS, Command
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
@@ -23,10 +23,6 @@ def any_server(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
         yield made
 
 
-def posts(server: FakeDify) -> int:
-    return sum(one.method == "POST" and one.path.endswith("/workflows/run") for one in server.received)
-
-
 def env_of(server: FakeDify, key: str = KEY, **more: str) -> dict[str, str]:
     return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID, **more}
 
@@ -38,7 +34,7 @@ def test_run_id_is_started_once_and_then_only_reported(dify_job: Command, any_se
     again = dify_job("run", env=env_of(any_server))
     assert (again.code, again.result["attempts"]) == (0, 0)
     assert again.result["response_data"]["workflow_run_id"] == any_server.runs[0].run_id
-    assert posts(any_server) == 1
+    assert any_server.posts == 1
 
 
 def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_server: FakeDify) -> None:
@@ -48,7 +44,7 @@ def test_run_of_another_end_user_is_not_attached_to(dify_job: Command, any_serve
 
 
 def attach(dify_job: Command, server: FakeDify, env: dict[str, str]) -> CommandResult:
-    """Start a process after a killed one, and let the run end once the process asks for it."""
+    """Start a process after a killed one; the run ends after the process has requested it."""
     seen = len(server.received)
     process = dify_job.start("run", env=env)
     wait_until(lambda: len(server.received) > seen)
@@ -67,7 +63,7 @@ def test_run_of_a_killed_process_is_attached_to(dify_job: Command, server: FakeD
     second = attach(dify_job, server, env)
     assert (second.code, second.result["outcome"]) == (0, "succeeded")
     assert second.result["response_data"]["workflow_run_id"] == server.runs[0].run_id
-    assert posts(server) == 1
+    assert server.posts == 1
 
 
 def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
@@ -80,7 +76,7 @@ def test_in_flight_record_of_the_same_run_id_is_attached_to_without_waiting(
     first.communicate()
     second = attach(dify_job, any_server, env)
     assert (second.code, second.result["outcome"]) == (0, "succeeded"), second.stderr
-    assert posts(any_server) == 1
+    assert any_server.posts == 1
     assert not (dify_job.home / "state/in-flight.json").exists()
     lines = (dify_job.home / "state/history.jsonl").read_text().splitlines()
     assert [json.loads(line)["outcome"] for line in lines] == ["succeeded"]
@@ -90,7 +86,7 @@ def test_failed_run_is_reported_as_failed(dify_job: Command, server: FakeDify) -
     env = env_of(server, "app-fails")
     assert dify_job("run", env=env).code == 80
     assert dify_job("run", env=env).code == 80
-    assert posts(server) == 1
+    assert server.posts == 1
 
 
 def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: FakeDify) -> None:
@@ -105,14 +101,14 @@ def test_deadline_and_sigterm_stop_an_attached_run(dify_job: Command, server: Fa
     )
     assert ended.code == 143, ended.stderr
     assert server.runs[0].status == "stopped"
-    assert posts(server) == 1
+    assert server.posts == 1
 
 
 def test_lost_process_prevents_a_start_even_if_the_log_is_empty(dify_job: Command, server: FakeDify) -> None:
-    dify_job.limits |= HASTE
+    dify_job.limits |= SHORT_WAITS
     done = dify_job("run", "--timeout", "3s", env=env_of(server, DIFY_JOB_LOST="1"))
     assert (done.code, done.result["outcome"]) == (74, "unknown")
-    assert posts(server) == 0
+    assert server.posts == 0
 
 
 def test_lost_without_run_id_is_a_usage_error(dify_job: Command, server: FakeDify) -> None:
@@ -123,7 +119,7 @@ def test_lost_without_run_id_is_a_usage_error(dify_job: Command, server: FakeDif
 
 def test_empty_count_of_lost_processes_is_zero(dify_job: Command, server: FakeDify) -> None:
     assert dify_job("run", env=env_of(server, DIFY_JOB_LOST="")).code == 0
-    assert posts(server) == 1
+    assert server.posts == 1
 
 
 @pytest.mark.parametrize(

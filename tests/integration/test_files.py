@@ -51,10 +51,6 @@ def configure(dify_job: Command, server: FakeDify | str, lines: str = "", key: s
     dify_job.env |= {"K": key, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def paths(server: FakeDify) -> list[str]:
-    return [request.path.removeprefix("/v1") for request in server.received]
-
-
 NAMES = ["报告 ü.txt", 'a"b\\c:d?.txt', "-dash.txt", "UPPER.TXT", "x" * 240 + ".txt"]
 REMOTE = "https://example.com/d/e.pdf?sign=1"
 
@@ -66,7 +62,7 @@ def test_file_with_any_name_arrives_unchanged(dify_job: Command, dify: FakeDify,
     configure(dify_job, dify)
     ran = dify_job("run", "--file", f"doc={name}")
     assert ran.code == 0, ran.stderr
-    assert paths(dify) == ["/parameters", "/files/upload", "/workflows/run"]
+    assert dify.paths == ["/parameters", "/files/upload", "/workflows/run"]
     [(upload_id, upload)] = dify.uploads.found.items()
     assert upload.content == content
     assert upload.mime_type == "text/plain"
@@ -133,7 +129,7 @@ def test_path_is_a_template_and_an_empty_one_is_ignored(dify_job: Command, newes
 def test_job_without_files_does_not_request_the_form(dify_job: Command, newest: FakeDify) -> None:
     configure(dify_job, newest, 'files = { doc = "", docs = [] }')
     assert dify_job("run").code == 0
-    assert paths(newest) == ["/workflows/run"]
+    assert newest.paths == ["/workflows/run"]
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "unreadable", "socket"])
@@ -180,7 +176,7 @@ def test_file_that_violates_form_or_limits_is_65_before_an_upload(
     ran = dify_job("run")
     assert ran.code == 65, ran.stderr
     assert words in ran.result["message"]
-    assert paths(newest) == ["/parameters"]
+    assert newest.paths == ["/parameters"]
 
 
 def test_file_of_exactly_the_limit_is_accepted(dify_job: Command, newest: FakeDify) -> None:
@@ -202,7 +198,7 @@ def test_unpublished_app_is_78_before_an_upload(dify_job: Command, newest: FakeD
     configure(dify_job, newest, key="app-closed")
     ran = dify_job("run", "--file", "doc=a.txt")
     assert ran.code == 78
-    assert paths(newest) == ["/parameters"]
+    assert newest.paths == ["/parameters"]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +272,7 @@ def test_network_is_awaited_before_the_form_is_requested(dify_job: Command, tmp_
         stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["attempts"] == 1
-    assert paths(server) == ["/parameters", "/files/upload", "/workflows/run"]
+    assert server.paths == ["/parameters", "/files/upload", "/workflows/run"]
 
 
 @pytest.mark.parametrize("name", ["upload-txt", "parameters-file"])
@@ -311,7 +307,7 @@ def test_file_is_uploaded_once_to_a_busy_server(dify_job: Command, newest: FakeD
     first.communicate()
     assert ran.code == 0, ran.stderr
     assert ran.result["attempts"] > 1
-    assert paths(newest).count("/files/upload") == 1
+    assert newest.paths.count("/files/upload") == 1
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

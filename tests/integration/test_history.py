@@ -22,7 +22,7 @@ def server() -> Iterator[FakeDify]:
 
 @pytest.fixture(scope="module")
 def recorded(server: FakeDify, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state of a job that ran three times."""
+    """State directory of a job after three runs."""
     command = Command(tmp_path_factory.mktemp("recorded"))
     for key in ("app-canary-0123456789abcdef", "app-fails", "app-two-seconds"):
         command("run", env={"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url})

@@ -26,10 +26,6 @@ def configure(dify_job: Command, server: FakeDify, lines: str = "") -> None:
     dify_job.env |= {"K": KEY, "DIFY_JOB_CONFIG": str(dify_job.home / "c.toml")}
 
 
-def paths(server: FakeDify) -> list[str]:
-    return [request.path.removeprefix("/v1") for request in server.received]
-
-
 @pytest.mark.parametrize(
     ("lines", "args"),
     [
@@ -45,7 +41,7 @@ def test_run_with_plain_inputs_sends_only_its_post(
     configure(dify_job, dify, lines)
     ran = dify_job("run", *args)
     assert ran.code == 0, ran.stderr
-    assert paths(dify) == ["/workflows/run"]
+    assert dify.paths == ["/workflows/run"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +58,7 @@ def test_form_decides_the_type_of_a_value(
     configure(dify_job, dify, lines)
     ran = dify_job("run", *args)
     assert ran.code == 0, ran.stderr
-    assert paths(dify) == ["/parameters", "/workflows/run"]
+    assert dify.paths == ["/parameters", "/workflows/run"]
     got = dify.runs[0].inputs
     assert (got["text"], got["flag"], got["num"], got["obj"]) == ("true", False, 3, {"a": [1, "é"]})
 
@@ -88,7 +84,7 @@ def test_input_that_violates_the_form_is_65_before_the_post(
     ran = dify_job("run", "--inputs", json.dumps(inputs))
     assert ran.code == 65, ran.stderr
     assert words in ran.result["message"]
-    assert paths(dify) == ["/parameters"]
+    assert dify.paths == ["/parameters"]
 
 
 @pytest.mark.parametrize("way", ["stdin", "file"])
@@ -105,13 +101,13 @@ def test_inputs_in_windows_encodings_are_read_and_other_bytes_are_65(
         with file.open() as stdin:
             ran = dify_job("run", "--inputs", "-" if way == "stdin" else f"@{file}", stdin=stdin)
         assert ran.code == code, ran.stderr
-    assert paths(dify) == ["/workflows/run"]
+    assert dify.paths == ["/workflows/run"]
 
 
 def test_input_without_a_name_is_64(dify_job: Command, dify: FakeDify) -> None:
     configure(dify_job, dify)
     assert dify_job("run", "-i", "=x").code == 64
-    assert paths(dify) == []
+    assert dify.paths == []
 
 
 def test_unknown_input_name_is_a_warning(dify_job: Command, dify: FakeDify) -> None:

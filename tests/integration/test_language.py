@@ -172,7 +172,7 @@ http daily
 --config {home}/absent status
 --env-file {home}/absent run
 """
-# What is English in a Chinese line: names of the program, of the system and of its files, and values.
+# English words that a Chinese line can contain: names of the program, the system and its files, and values.
 NAMES = {
     *(str(row.outcome) for row in TABLE),
     *(check.name for check in CHECKS),
@@ -234,7 +234,7 @@ NAMES = {
         "Fri",
         "text-input",
         "text",
-        "Stand-in",
+        "Fake",
         "dify-job",
         "journalctl",
     ),
@@ -245,7 +245,7 @@ VALUES = re.compile(
     r"|\d{4}-\d\d-\d\dT\S+"  # a time
     r"|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
     r"|(?<!\w)--?[\w-]+|\w+=\S*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # an option, a setting, a file, a table
-    r"|Connection refused|Please check if your app mode .*|text is required in input form"  # of the server
+    r"|Connection refused|Please check if your app mode .*|text is required in input form"  # texts of servers
 )
 
 
@@ -262,7 +262,7 @@ def test_english_sentence_is_noticed() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Callable[[str], ForkResult]]:
-    """A command in a home with a job of each kind, in Chinese."""
+    """Function that runs a command in Chinese, in a home with a job of each kind."""
     with FakeDify(APPS, ping=0.5) as server:
         values = {"home": HOME, "url": server.base_url}
         player = Player(forks, tmp_path_factory.mktemp("chinese") / "home", CONFIG.format(**values))

@@ -21,7 +21,7 @@ from dify_job.exit_codes import TABLE
 from dify_job.run.notifications import exposition, is_notified_by_run
 from dify_job.schedulers.job_spec import failure_unit_name
 from dify_job.state.history import RunRecord, Summary
-from tests.support.command import HASTE, KEY, Command
+from tests.support.command import KEY, SHORT_WAITS, Command
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
@@ -85,7 +85,7 @@ def by_signal(job: Job, server: FakeDify, signum: int) -> CommandResult:
 
 
 def by_script(job: Job, *args: str, **answers: Any) -> CommandResult:
-    job.command.limits |= HASTE
+    job.command.limits |= SHORT_WAITS
     with ScriptedServer(**answers) as scripted:
         job.configure(scripted.base_url)
         return job(*args)

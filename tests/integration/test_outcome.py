@@ -26,7 +26,7 @@ from tests.support.scripted_server import (
     stream,
 )
 
-IMPATIENT = {
+SHORT_LIMITS = {
     "stop_confirmation": 1.0,
     "first_ids": 0.5,
     "earlier_run": 30.0,
@@ -66,7 +66,7 @@ class Runs:
             self.home / str(self._number),
             ["run", "--config", str(file), *args],
             variables,
-            IMPATIENT | limits,
+            SHORT_LIMITS | limits,
             60,
         )
 

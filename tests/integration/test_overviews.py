@@ -189,7 +189,7 @@ def test_journalctl_option_before_dashes_is_answered_with_the_syntax(night: Home
 def on_terminal(
     home: Home, *words: str, enough: Callable[[bytes], bool] = lambda _: False, **env: str
 ) -> tuple[bytes, int]:
-    """Run a command on a terminal; send Ctrl-C once it has shown enough.
+    """Run a command on a terminal; send Ctrl-C when `enough` is true of its output.
 
     Returns:
         The bytes written to the terminal, and the exit status.

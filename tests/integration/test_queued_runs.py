@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import APPS, HASTE, KEY, Command
+from tests.support.command import APPS, KEY, Command
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
 from tests.support.scripted_server import (
@@ -27,12 +27,7 @@ from tests.support.scripted_server import (
     stream,
 )
 
-
-@pytest.fixture
-def dify_job(dify_job: Command) -> Command:
-    """In most tests here the server says nothing more."""
-    dify_job.limits |= HASTE
-    return dify_job
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @pytest.fixture
@@ -44,10 +39,6 @@ def server() -> Iterator[FakeDify]:
 
 def environ(server: FakeDify, key: str = KEY) -> dict[str, str]:
     return {"DIFY_API_KEY": key, "DIFY_BASE_URL": server.base_url}
-
-
-def posts(server: FakeDify) -> int:
-    return sum(one.method == "POST" and one.path.endswith("/run") for one in server.received)
 
 
 def history(home: Path) -> list[dict[str, Any]]:
@@ -71,7 +62,7 @@ def test_queued_run_blocks_every_start_until_it_has_ended(dify_job: Command, ser
         assert (again.code, again.result["outcome"]) == (75, "busy"), again.stderr
         assert "could not be reached" not in again.result["message"]
     assert dify_job("run", "--overlap", "skip", env=env).result["outcome"] == "skipped"
-    assert posts(server) == 1
+    assert server.posts == 1
     server.engine.worker.set()
     wait_until(lambda: server.runs and server.runs[0].over)
     assert dify_job("run", env=env).code == 0
@@ -85,7 +76,7 @@ def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command,
     server.engine.worker.clear()
     env = environ(server, "app-two-seconds")
     first = dify_job.start("run", env=env)
-    wait_until(lambda: posts(server))
+    wait_until(lambda: server.posts)
     time.sleep(0.2)
     first.kill()
     first.communicate()
@@ -93,7 +84,7 @@ def test_queued_run_of_a_killed_process_blocks_the_next_start(dify_job: Command,
     server.engine.worker.set()
     waited = dify_job("run", "--overlap", "wait", env=env)
     assert waited.code == 0
-    assert len(server.runs) == posts(server) == 2
+    assert len(server.runs) == server.posts == 2
     assert not server.runs[0].finished_at or server.runs[0].finished_at <= server.runs[1].created_at + 1
 
 
@@ -114,7 +105,7 @@ def test_run_with_a_fixed_end_user_blocks_until_its_longest_end(dify_job: Comman
     env = write_config(dify_job.home, server, 'timeout = "2s"\nend_user = "me"')
     assert dify_job("run", env=env).code == 74
     assert dify_job("run", env=env).code == 75
-    assert posts(server) == 1
+    assert server.posts == 1
 
 
 def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server: FakeDify) -> None:
@@ -124,7 +115,7 @@ def test_another_base_url_does_not_start_a_second_run(dify_job: Command, server:
         again = dify_job("run", env=environ(moved))
         assert again.code == 75
         assert server.base_url in again.result["message"]
-        assert posts(moved) == 0
+        assert moved.posts == 0
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -133,7 +124,7 @@ def test_signal_to_a_queued_run_reports_that_it_may_still_start(
 ) -> None:
     server.engine.worker.clear()
     process = dify_job.start("run", env=environ(server))
-    wait_until(lambda: posts(server))
+    wait_until(lambda: server.posts)
     time.sleep(0.3)
     process.send_signal(signum)
     stdout, _ = process.communicate()
@@ -148,7 +139,7 @@ def test_run_is_searched_for_after_its_stream_ended_in_the_queue(dify_job: Comma
     server.engine.worker.clear()
     server.engine.queue_limit = 0.5
     process = dify_job.start("run", "--timeout", "60s", env=environ(server))
-    wait_until(lambda: posts(server))
+    wait_until(lambda: server.posts)
     time.sleep(2)
     server.engine.worker.set()
     stdout, stderr = process.communicate()

@@ -24,7 +24,7 @@ from tests.support.socket_server import FixedResponseServer, SocketServer, read_
 EXPECTED_CODES = {"succeeded": 0, "failed": 80, "partial-succeeded": 81, "stopped": 82, "paused": 83}
 NOT_STARTED = {65, 69, 75, 76, 77, 78}
 UNKNOWN = {74, 124}
-IMPATIENT = {
+SHORT_LIMITS = {
     "first_poll": 0.5,
     "recovery_polls": [0.05, 0.5],
     "search": 2.0,
@@ -192,7 +192,7 @@ def test_exit_code_is_true_for_any_server(forks: Forks, tmp_path: Path, campaign
             home = tmp_path / str(seed)
             mode = ("streaming", "blocking")[seed % 7 == 0]
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
-            ended = forks.run(home, ["run", "--timeout", "3s", "--mode", mode], env, IMPATIENT, 3)
+            ended = forks.run(home, ["run", "--timeout", "3s", "--mode", mode], env, SHORT_LIMITS, 3)
             fault = fault_of(server, ended)
             return seed, ended.code, fault and f"{fault}: exit {ended.code}, {ended.stderr[-500:]}"
 
@@ -241,7 +241,7 @@ def test_response_with_wrong_bytes_never_crashes_a_run(
         recording = draw.choice(recordings)
         with FixedResponseServer(mangled(recording, draw)) as server:
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url}
-            ended = forks.run(tmp_path / str(seed), ["run", "--timeout", "2s"], env, IMPATIENT, 2)
+            ended = forks.run(tmp_path / str(seed), ["run", "--timeout", "2s"], env, SHORT_LIMITS, 2)
         good = ended.code in {*EXPECTED_CODES.values(), *NOT_STARTED, *UNKNOWN}
         good = good and json.loads(ended.stdout)["exit_code"] == ended.code and "\x1b" not in ended.stderr
         return None if good else f"{seed} {recording.name}: exit {ended.code}, {ended.stderr[-800:]}"

@@ -20,7 +20,7 @@ F_SETPIPE_SZ = 1031
 
 
 def lock_is_free(path: Path) -> bool:
-    """True once a run has stored its result and left the lock."""
+    """True after a run has stored its result and released the lock."""
     if not path.with_name("last.json").exists():
         return False
     with path.open() as file, contextlib.suppress(BlockingIOError):
@@ -73,7 +73,7 @@ def test_result_waits_for_its_reader_and_is_complete(dify_job: Command, environ:
     os.close(writer)
     last = dify_job.home / "state/last.json"
     wait_until(last.exists)
-    time.sleep(0.2)  # one that wrote half of it would have ended
+    time.sleep(0.2)  # a process that wrote only a part would have ended
     assert process.poll() is None
     # state is written and the lock released: another run can start
     assert dify_job("run", env=environ).code == 0

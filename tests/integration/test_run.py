@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import APPS, HASTE, KEY, PAUSES, Command
+from tests.support.command import APPS, KEY, PAUSES, SHORT_WAITS, Command
 from tests.support.fake_dify.server import FakeDify
 from tests.support.fake_dify.wire import Replay
 from tests.support.patience import wait_until
@@ -150,7 +150,7 @@ def test_idle_timeout_ends_a_silent_stream_and_pings_reset_it(dify_job: Command,
 
 
 def test_silent_server_is_awaited_until_the_deadline_only(dify_job: Command) -> None:
-    dify_job.limits |= HASTE
+    dify_job.limits |= SHORT_WAITS
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {"DIFY_API_KEY": "x", "DIFY_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         ran = dify_job("run", "--timeout", "1s", env=env)
@@ -213,7 +213,7 @@ def test_key_is_never_printed(tmp_path: Path, reply: str) -> None:
         with FixedResponseServer(reply.encode()) as server:
             env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.address}
             words = ("run", "--timeout", "2s", "--log-level", level, "--log-format", log_format)
-            ran = Command(home, limits=PAUSES | HASTE)(*words, env=env)
+            ran = Command(home, limits=PAUSES | SHORT_WAITS)(*words, env=env)
         assert KEY.encode() in server.seen[0]
         assert KEY not in ran.stdout + ran.stderr
         for file in (home / "state").iterdir():

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.support.command import APPS, HASTE, KEY, Command
+from tests.support.command import APPS, KEY, Command
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
@@ -32,14 +32,9 @@ from tests.support.scripted_server import (
     stream,
 )
 
+pytestmark = pytest.mark.usefixtures("short_waits")
+
 GATEWAY = b"<html><title>504 Gateway Time-out</title></html>"
-
-
-@pytest.fixture
-def dify_job(dify_job: Command) -> Command:
-    """In most tests here the server says nothing more."""
-    dify_job.limits |= HASTE
-    return dify_job
 
 
 def run(dify_job: Command, server: ScriptedServer, *args: str) -> CommandResult:
@@ -491,7 +486,7 @@ OTHER_RUN = run_of("succeeded") | {"id": "33333333-3333-4333-8333-333333333333"}
 
 
 def test_run_detail_of_another_run_is_ignored(dify_job: Command) -> None:
-    """A cache in front of Dify can answer with what it gave for another address."""
+    """A cache in front of Dify can send the response to another URL."""
     with ScriptedServer(
         post=stream(STARTED), detail=answer(200, OTHER_RUN), logs=answer(200, logs())
     ) as server:

@@ -21,17 +21,12 @@ from dify_job.dify.client import (
     StreamOpened,
 )
 from dify_job.dify.event_queue import Cancel, EventQueue
-from tests.support.command import HASTE, KEY, Command
+from tests.support.command import KEY, Command
 from tests.support.socket_server import RespondWith
 
+pytestmark = pytest.mark.usefixtures("short_waits")
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Version: 1.11.2\r\nConnection: close\r\n"
-
-
-@pytest.fixture
-def dify_job(dify_job: Command) -> Command:
-    """In most tests here the server says nothing more."""
-    dify_job.limits |= HASTE
-    return dify_job
 
 
 def event(kind: str, **data: object) -> bytes:

@@ -53,7 +53,7 @@ PAUSES: dict[str, Any] = {
 
 
 # For servers that never send what a run waits for, so that the wait always ends by its limit.
-HASTE: dict[str, Any] = {"stop_confirmation": 1.0, "first_ids": 0.5}
+SHORT_WAITS: dict[str, Any] = {"stop_confirmation": 1.0, "first_ids": 0.5}
 
 
 @dataclass

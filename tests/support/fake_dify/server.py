@@ -88,6 +88,16 @@ class FakeDify:
         """All runs that were created."""
         return list(self.engine.runs.values())
 
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the received requests, without /v1."""
+        return [request.path.removeprefix("/v1") for request in self.received]
+
+    @property
+    def posts(self) -> int:
+        """Number of received requests to start a run."""
+        return sum(request.method == "POST" and request.path.endswith("/run") for request in self.received)
+
 
 class _Routes(RecordedWire):
     server_of_apps: FakeDify

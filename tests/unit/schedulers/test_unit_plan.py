@@ -28,7 +28,7 @@ RECORD = "record what is pending"
 
 
 class Recorder(Manager):
-    """A manager that notes what it is to do; each unit is active when it is asked."""
+    """A manager that records its calls, and reports every unit as active."""
 
     def __init__(self) -> None:
         super().__init__(Scope.SYSTEM)
@@ -52,7 +52,7 @@ def names(plan: Plan) -> list[str]:
 
 
 def pending_during(plan: Plan, seen: ObservedUnits) -> list[Pending]:
-    """What the record says after each step that replaces it."""
+    """Execute the steps that replace the record of pending work; return its content after each."""
     found = []
     for step in plan.steps:
         if step.name == RECORD:
