@@ -1,7 +1,7 @@
 """Apps of the fake server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -46,7 +46,6 @@ class App:
         published: A version is published.
         api_enabled: The API of the app is enabled.
         limit: Simultaneous runs; 0 for no limit.
-        refuses: An `error` event in place of a run (code, message, status).
     """
 
     key: str
@@ -58,7 +57,6 @@ class App:
     published: bool = True
     api_enabled: bool = True
     limit: int = 0
-    refuses: Mapping[str, Any] = field(default_factory=dict)
 
 
 DEMO = App(

@@ -16,7 +16,9 @@ class InvalidParam(Exception):  # a response, not a crash
     """A 400 `invalid_param` with this message."""
 
 
-def taken(app: App, inputs: Mapping[str, Any], uploads: Uploads, version: tuple[int, int]) -> dict[str, Any]:
+def convert_inputs(
+    app: App, inputs: Mapping[str, Any], uploads: Uploads, version: tuple[int, int]
+) -> dict[str, Any]:
     """Convert inputs to those that the workflow gets; without a form they are unchanged.
 
     Args:

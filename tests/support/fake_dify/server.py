@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from .apps import App
 from .engine import Engine, RunRecord
 from .files import ErrorResponse, Uploads
-from .form import InvalidParam, taken
+from .form import InvalidParam, convert_inputs
 from .wire import RecordedWire, Replay, Server
 
 _HTML_404 = b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
@@ -61,13 +61,13 @@ class FakeDify:
         self.uploads = Uploads()
         self.files: dict[str, tuple[str, bytes]] = {}
         self.closing = threading.Event()
-        standin = self
+        server = self
 
         class Handler(_Routes):
-            server_of_apps = standin
-            version = standin.version
-            pings_first = standin.engine.in_worker
-            closing = standin.closing
+            server_of_apps = server
+            version = server.version
+            pings_first = server.engine.in_worker
+            closing = server.closing
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
@@ -109,8 +109,8 @@ class _Routes(RecordedWire):
         except ValueError:
             body = None
         url = urlsplit(self.path)
-        standin = self.server_of_apps
-        standin.received.append(Received(method, self.path, dict(self.headers), body))
+        server = self.server_of_apps
+        server.received.append(Received(method, self.path, dict(self.headers), body))
         steps = [unquote(step) for step in url.path.split("/") if step]
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         try:
@@ -193,18 +193,15 @@ class _Routes(RecordedWire):
         streaming = body.get("response_mode") == "streaming"
         if engine.is_full(app, streaming=streaming):
             raise ErrorResponse(400, "invalid_param", _TOO_MANY.format(limit=app.limit))
-        mistake, inputs = self._taken(app, body, streaming=streaming)
-        if mistake and not (streaming and engine.in_worker):
-            raise ErrorResponse(400, "invalid_param", mistake)
-        if (mistake or app.refuses) and engine.rejects_by_run:
-            errors = [{"event": "error", "workflow_run_id": None, **app.refuses}] if app.refuses else []
-            error = mistake or str(app.refuses.get("message"))
-            self.send_events([*errors, *engine.rejected_run_events(body["inputs"], error)])
+        error, inputs = self._convert(app, body, streaming=streaming)
+        if error and not (streaming and engine.in_worker):
+            raise ErrorResponse(400, "invalid_param", error)
+        if error and engine.rejects_by_run:
+            self.send_events(engine.rejected_run_events(body["inputs"], error))
             return
-        if mistake or app.refuses:
+        if error:
             # 1.14 does not close the stream after an error event (`error-input-required-missing-streaming`).
-            event = {"event": "error", **(app.refuses or {"message": mistake, "status": 500})}
-            self.send_events([event], hold=engine.in_worker)
+            self.send_events([{"event": "error", "message": error, "status": 500}], hold=engine.in_worker)
             return
         run, listener = engine.start(app, str(body["user"]), inputs, streaming=streaming)
         ping = self.server_of_apps.ping
@@ -213,14 +210,14 @@ class _Routes(RecordedWire):
         else:
             self.send_json(200, engine.answer(run, engine.events(listener, ping)))
 
-    def _taken(self, app: App, body: Mapping[str, Any], *, streaming: bool) -> tuple[str, dict[str, Any]]:
+    def _convert(self, app: App, body: Mapping[str, Any], *, streaming: bool) -> tuple[str, dict[str, Any]]:
         """Return an error message or "", and the inputs that the workflow gets."""
         engine, uploads = self.server_of_apps.engine, self.server_of_apps.uploads
         inputs = dict(body["inputs"])
         if engine.rejects_by_run:
             uploads = uploads.of(str(body["user"]), app.key)
         try:
-            return "", taken(app, inputs, uploads, engine.version)
+            return "", convert_inputs(app, inputs, uploads, engine.version)
         except InvalidParam as found:
             return str(found), inputs
         except ErrorResponse as refused:

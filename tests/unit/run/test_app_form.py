@@ -16,7 +16,7 @@ from dify_job.run.inputs import needs_form
 from tests.support import recordings
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.files import ErrorResponse, Uploads
-from tests.support.fake_dify.form import InvalidParam, taken
+from tests.support.fake_dify.form import InvalidParam, convert_inputs
 
 VERSIONS = {"1.11.2": (1, 11), "1.12.1": (1, 12), "1.14.2": (1, 14), "1.16.1": (1, 16)}
 FORMS = {
@@ -68,7 +68,7 @@ def test_inputs_fit_the_form_or_are_rejected_before_the_post(
         assert named <= inputs.keys(), "each mistake names its input"
         return
     try:
-        got = taken(app, sent, Uploads(), VERSIONS[version])
+        got = convert_inputs(app, sent, Uploads(), VERSIONS[version])
     except (InvalidParam, ErrorResponse) as error:
         pytest.fail(f"Dify would refuse {sent}: {error!r}")
     for name, value in inputs.items():
