@@ -17,11 +17,13 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import join, msg
+from ..report.text import columns_of, padded
 from .options import Globals, json_option, pass_globals
-from .output import echo, echo_json
+from .output import echo, echo_data, echo_json
 
 _BUILT_IN = Origin(Source.BUILT_IN)
 _HIDDEN = "…"
+_WIDEST = 48  # columns of a value before its origin
 
 
 @click.group(name="config")
@@ -44,24 +46,14 @@ def show(options: Globals, /, *, job: str | None, as_json: bool) -> None:
             [{"job": j, "key": key, "value": value, "origin": origin} for j, key, value, origin in rows]
         )
         return
-    data = [
-        (name, key, value if isinstance(value, str) else toml(value), origin)
+    shown = [
+        (name, key, value if isinstance(value, str) else toml(value), translate(origin))
         for name, key, value, origin in rows
     ]
-    widths = [max(len(row[column]) for row in data) for column in range(3)]
-    for name, key, value, origin in data:
-        echo(
-            msg(
-                "{name:<{width}}  {key:<{width2}}  {value:<{width3}}  {origin}",
-                name=name,
-                width=widths[0],
-                key=key,
-                width2=widths[1],
-                value=value,
-                width3=min(widths[2], 48),
-                origin=origin,
-            )
-        )
+    widths = [max(map(columns_of, column)) for column in zip(*shown, strict=True)]
+    for name, key, value, origin in shown:
+        cells = padded(name, widths[0]), padded(key, widths[1]), padded(value, min(widths[2], _WIDEST))
+        echo_data("  ".join((*cells, origin)))
 
 
 @config_group.command()

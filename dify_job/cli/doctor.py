@@ -1,7 +1,6 @@
 """`dify-job doctor`: what could stop the next run, each line with the command that fixes it."""
 
 import os
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,13 +18,14 @@ from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..messages.sanitize import one_line
+from ..report.text import Colour
 from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import installed_jobs, visible
 from ..schedulers.reconcile import Backend
 from .options import Globals, json_option, pass_globals, scope_options
-from .output import echo, echo_json, reader
+from .output import echo, echo_data, echo_json, reader, terminal_of_stdout
 
-_COLOURS = {Severity.OK: "\x1b[32m", Severity.WARN: "\x1b[33m", Severity.FAIL: "\x1b[31m"}
+_COLOURS = {Severity.OK: Colour.GREEN, Severity.WARN: Colour.YELLOW, Severity.FAIL: Colour.RED}
 
 
 @click.command()
@@ -107,20 +107,12 @@ def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
         echo(msg("{job}: {passed} of {number} checks are ok", job=heading, passed=passed, number=len(checks)))
     else:
         echo(heading)
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    terminal = terminal_of_stdout()
     for check in shown:
-        level = check.severity.name.lower().ljust(4)
-        level = f"{_COLOURS[check.severity]}{level}\x1b[0m" if coloured else level
-        echo(
-            msg(
-                "  {level}  {name:<11}  {one_line}",
-                level=level,
-                name=check.name,
-                one_line=one_line(translate(check.message)),
-            )
-        )
+        level = terminal.paint(check.severity.name.lower().ljust(4), _COLOURS[check.severity])
+        echo_data(f"  {level}  {check.name:<11}  {one_line(translate(check.message))}")
         if check.fix:
-            echo(f"{' ' * 21}{one_line(translate(check.fix))}")
+            echo_data(f"{' ' * 21}{one_line(translate(check.fix))}")
 
 
 def _as_json(name: str, checks: Sequence[Problem]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..config.model import Config
 from ..messages.message import msg
 from ..messages.problem import command
 from ..report.job_status import last_tick
+from ..report.text import time_text
 from ..schedule import schedule_lines, upcoming
 from ..schedulers import access
 from ..schedulers.backend import Scope
@@ -204,7 +205,7 @@ class JobReport:
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
         last = last_tick(self.scheduler.scope.base / self.result.job)
         coming = islice(upcoming.coming(times, self.now, by_cron=by_cron, last=last), count)
-        return ", ".join(f"{at:%Y-%m-%d %H:%M:%S %Z}" for at in coming)
+        return ", ".join(map(time_text, coming))
 
     @property
     def commands(self) -> tuple[str, ...]:
