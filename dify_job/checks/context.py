@@ -203,10 +203,7 @@ class HostContext:
         version = self.systemd_version
         if version is not None and units.is_dynamic(self.spec, self.scheduler.scope, version):
             return access.DYNAMIC
-        try:
-            return access.account_of(self.job.run_as or "root", confined=version is not None)
-        except JobError:
-            return None
+        return access.account_of(self.job.run_as or "root", confined=version is not None)
 
     @property
     def key_by_manager(self) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import pwd
-import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from ..exit_codes import Outcome
-from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Command, command
 from ..system import subprocesses
@@ -54,25 +51,18 @@ ROOT = Account("root", 0)
 DYNAMIC = Account(msg("the unit's dynamic user"), None, confined=True)
 
 
-def account_of(name: str, *, confined: bool = False) -> Account:
-    """Return a user of this machine.
+def account_of(name: str, *, confined: bool = False) -> Account | None:
+    """Return a user of this machine; None where there is none of that name.
 
     Args:
         name: The user's name.
         confined: The user runs in a unit of the system manager.
 
-    Raises:
-        JobError: There is no user of that name (config).
-
     """
     try:
         found = pwd.getpwnam(name)
     except KeyError:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("run_as names {name}, which is not a user of this machine", name=name),
-            msg("useradd --system {name}", name=shlex.quote(name)),
-        ) from None
+        return None
     return Account(name, found.pw_uid, _groups_of(name) | {found.pw_gid}, confined)
 
 

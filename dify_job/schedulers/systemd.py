@@ -17,7 +17,7 @@ from .job_spec import JobSpec, failure_unit_name, job_of_unit, missing_program, 
 from .reconcile import Backend, InstallOptions, Plan
 from .systemctl import SystemdPaths, Unit
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
-from .verify import can_verify, verify
+from .verify import verify
 
 
 class Systemd(Backend):
@@ -82,11 +82,15 @@ class Systemd(Backend):
         errors = (*self._manager_errors(), *plan.errors)
         changed = {one.path for one in plan.changed_files()}
         files = [file for one in desired for file in one.files or ()]
+        verified = True
         if changed and not errors:
-            errors = self._verify([file for file in files if file.path in changed], files)
+            try:
+                changing = [file for file in files if file.path in changed]
+                verified = verify(changing, files, self.scope, self.version)
+            except JobError as error:
+                errors = (error,)
         note = msg("systemd-analyze is not installed: the units were checked by dify-job alone")
-        unverified = bool(changed) and not can_verify()
-        results = (one.noting(note) if one.changed and unverified else one for one in plan.results)
+        results = (one.noting(note) if one.changed and not verified else one for one in plan.results)
         return replace(plan, errors=errors, results=tuple(results))
 
     def plan_uninstall(self, jobs: Sequence[str], http: DesiredUnits | None = None) -> Plan:
@@ -164,13 +168,6 @@ class Systemd(Backend):
                     command=access.linger_command(),
                 ),
             )
-
-    def _verify(self, changed: Sequence[RenderedFile], files: Sequence[RenderedFile]) -> tuple[JobError, ...]:
-        try:
-            verify(changed, files, self.scope, self.version)
-        except JobError as error:
-            return (error,)
-        return ()
 
     # Status
 

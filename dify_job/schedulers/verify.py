@@ -15,14 +15,9 @@ from .backend import RenderedFile, Scope
 _OFFLINE_CHECKS = 250  # verify --recursive-errors=
 
 
-def can_verify() -> bool:
-    """Return whether systemd-analyze is there; containers and some distributions are without it."""
-    return subprocesses.found("systemd-analyze")
-
-
 def verify(
     changed: Sequence[RenderedFile], together: Sequence[RenderedFile], scope: Scope, version: int
-) -> None:
+) -> bool:
     """Let systemd read units.
 
     verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250). Whether a schedule ever elapses is
@@ -34,16 +29,21 @@ def verify(
         scope: The scope of the units.
         version: The version of systemd that they are rendered for.
 
+    Returns:
+        Whether systemd read them: containers and some distributions are without systemd-analyze.
+
     Raises:
         JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
 
     """
-    if not can_verify():
-        return
+    if not subprocesses.found("systemd-analyze"):
+        return False
     lines = sorted(set(_calendars(changed)))
     if lines:
         done = subprocesses.run(["systemd-analyze", "calendar", "--", *lines])
-        if done.answered and done.code != 0:
+        if not done.answered:
+            return False
+        if done.code != 0:
             raise JobError(
                 Outcome.REJECTED,
                 msg("systemd refuses the schedule: {complaint}", complaint=done.complaint),
@@ -69,6 +69,7 @@ def verify(
                 msg("systemd refuses the units: {replace}", replace=complaints[0].replace(scratch + "/", "")),
                 msg("they are rendered for systemd {version}; --dry-run prints them", version=version),
             )
+    return done.answered
 
 
 @contextlib.contextmanager

@@ -455,7 +455,7 @@ def test_history_of_another_user_is_not_read_and_the_hint_shows_it(case: DoctorC
     assert refused.code == 77
     assert "permission denied" in refused.stderr
     command = refused.stderr.splitlines()[-1].strip()
-    assert command == "sudo dify-job history daily --system"
+    assert command == "sudo dify-job history daily"
     output = case.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
     assert "succeeded" in output
 

@@ -7,9 +7,16 @@ import pytest
 from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import RenderedFile, Scope
 from dify_job.schedulers.verify import verify
+from dify_job.system import subprocesses
 
 SERVICE = "[Unit]\nDescription=x\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
 TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n"
+
+
+UNITS = [
+    RenderedFile(Path("/units/dify-job-a.service"), SERVICE),
+    RenderedFile(Path("/units/dify-job-a.timer"), TIMER),
+]
 
 
 def check(scope: Scope, service: str = SERVICE, timer: str = TIMER) -> None:
@@ -18,7 +25,7 @@ def check(scope: Scope, service: str = SERVICE, timer: str = TIMER) -> None:
         RenderedFile(places / "dify-job-a.service", service),
         RenderedFile(places / "dify-job-a.timer", timer),
     ]
-    verify(pair, pair, scope, 252)
+    assert verify(pair, pair, scope, 252)
 
 
 @pytest.fixture(params=Scope)
@@ -52,3 +59,11 @@ def test_unit_that_systemd_rejects_is_rejected_with_its_message(
         check(scope, service, timer)
     assert refused.value.outcome == "rejected"
     assert "/tmp/" not in refused.value.message
+
+
+def test_units_are_unverified_where_systemd_analyze_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = subprocesses.Completed(127, b"", b"could not be started", answered=False)
+    monkeypatch.setattr(subprocesses, "run", lambda *_, **__: silent)
+    assert not verify(UNITS, UNITS, Scope.SYSTEM, 252)
+    monkeypatch.setattr(subprocesses, "found", lambda _: False)
+    assert not verify(UNITS, UNITS, Scope.SYSTEM, 252)
