@@ -83,7 +83,7 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
 def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str) -> None:
     host.job('every = "1h"')
     host("install")
-    if verb == "mask --now":  # systemctl refuses to mask a unit whose file is in the same directory
+    if verb == "mask --now":  # systemctl does not mask a unit with a file in the same directory
         host.run(
             "sh", "-c", f"systemctl disable --now {TIMER}; mv {UNITS}/{TIMER} /root/; systemctl mask {TIMER}"
         )

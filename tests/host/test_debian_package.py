@@ -17,7 +17,7 @@ from ..conftest import ROOT as REPOSITORY
 from .conftest import ROOT, booted
 from .machine import Machine
 
-pytestmark = pytest.mark.since(252)  # Debian 12: the first whose Python is new enough
+pytestmark = pytest.mark.since(252)  # Debian 12 is the first with a new enough Python
 
 # what dpkg, systemd and Python leave behind of any package
 OTHERS = (
@@ -169,7 +169,7 @@ def test_package_refuses_a_virtual_environment_in_its_place(fresh: Machine) -> N
     assert not fresh.exists("/opt/dify-job")
 
 
-def test_modules_are_compiled_for_the_python_of_the_host_and_again_when_it_changes(fresh: Machine) -> None:
+def test_modules_are_compiled_again_when_the_python_of_the_host_changes(fresh: Machine) -> None:
     tag = fresh.run("python3", "-c", "import sys; print(sys.implementation.cache_tag)").stdout.strip()
     fresh.run("dpkg", "-i", "/srv/0.1.0.deb")
     assert compiled(fresh) == {tag}, "those of the Python that made the package are not in it"

@@ -380,7 +380,7 @@ def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) 
 # Python programs
 
 
-def test_python_calls_start_and_stop_the_schedule_and_a_reboot_does_not_start_it(host: Host) -> None:
+def test_python_calls_start_and_stop_the_schedule_across_a_reboot(host: Host) -> None:
     host.job('calendar = "*-*-* 07:30"\ntimezone = "Asia/Shanghai"')
 
     def python(code: str) -> Any:

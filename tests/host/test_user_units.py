@@ -54,7 +54,7 @@ def alice(host: Host) -> Iterator[Login]:
 
 @pytest.fixture
 def mallory(host: Host) -> Iterator[Login]:
-    """A user whose manager runs as during a login session, without lingering."""
+    """A user with a manager as during a login session, without lingering."""
     uid = int(host.run("id", "-u", "mallory").stdout)
     host.run("systemctl", "start", f"user@{uid}.service")
     yield Login(host, "mallory", uid)

@@ -71,7 +71,7 @@ class Faults:
 
 
 class HalfWriter:
-    """A file whose write can fail in the middle."""
+    """A file that can fail in the middle of a write."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file = file

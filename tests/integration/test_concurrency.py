@@ -239,7 +239,7 @@ def test_two_signals_at_any_moment_end_the_process(dify_job: Command, server: Fa
 
 
 @pytest.mark.parametrize("entered", [False, True])
-def test_process_killed_while_it_stores_the_result_loses_no_entry_and_repeats_none(
+def test_process_killed_while_storing_loses_and_repeats_no_entry(
     dify_job: Command, server: FakeDify, environ: dict[str, str], entered: bool
 ) -> None:
     """The in-flight record is removed last: after a kill it exists, with or without the history entry."""

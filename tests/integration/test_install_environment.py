@@ -55,9 +55,7 @@ def test_invalid_job_name_is_rejected_with_the_pattern(name: str, home: Home) ->
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "$HOME", "a'b", 'a"b', "a\\b", "a;b", "a\nb", "ü"])
-def test_config_path_with_any_characters_is_quoted_for_systemd_and_rejected_for_cron(
-    name: str, home: Home
-) -> None:
+def test_unusual_config_path_is_quoted_for_systemd_and_rejected_for_cron(name: str, home: Home) -> None:
     config = home.path / name / "config.toml"
     config.parent.mkdir()
     config.write_text(CONFIG.replace("{home}", str(home.path)))

@@ -1,4 +1,4 @@
-"""install rejects a job whose runs would always fail."""
+"""install rejects a job that would always fail."""
 
 from pathlib import Path
 

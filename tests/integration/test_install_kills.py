@@ -64,7 +64,7 @@ def is_temporary(path: str) -> bool:
         ),
     ],
 )
-def test_install_killed_at_any_operation_leaves_whole_files_and_the_next_one_completes_it(
+def test_install_killed_anywhere_leaves_whole_files_and_the_next_completes_it(
     backend: str, scenario: str, tmp_path: Path, campaign: Campaign
 ) -> None:
     found = results_of_all_operations(backend, scenario, "kill", tmp_path, campaign)

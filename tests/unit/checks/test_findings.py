@@ -28,7 +28,7 @@ def make_job(base_url: str = "https://dify.example.com/v1", **settings_: object)
 
 
 def context_of(job: Job, app: AppProbe | None = None) -> HostContext:
-    """Return the context of a job whose server gave this response."""
+    """Return the context of a job and the response of its server."""
     context = HostContext(
         job=job,
         config=Config(path=None, files=(), jobs={}),

@@ -113,7 +113,9 @@ def test_modes_are_compared_if_the_user_cannot_be_switched(
     assert access.obstacle(file, USER, os.R_OK) is None
 
 
-def test_without_a_process_for_it_modes_decide(open_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modes_are_compared_if_no_process_can_be_started(
+    open_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full() -> int:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 

@@ -272,7 +272,7 @@ class Pods:
 
 
 def controller(spec: dict[str, Any], ends: Sequence[PodEnd]) -> Pods:
-    """Simulate the Job controller; pods end like `ends`, whose last element repeats."""
+    """Simulate the Job controller; pods end like `ends`, and its last element repeats."""
     counted = ignored = 0
     pods = Pods([], failed=False)
     while len(pods.lost) < 50:

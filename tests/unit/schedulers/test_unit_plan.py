@@ -245,7 +245,7 @@ def test_without_a_manager_units_are_written_and_enabled_only(nothing: ObservedU
 
 
 @pytest.mark.parametrize("fails", range(6))
-def test_what_was_begun_is_undone_the_last_step_first(fails: int, installed: ObservedUnits) -> None:
+def test_failed_plan_is_undone_in_reverse_order(fails: int, installed: ObservedUnits) -> None:
     units = installed.base / "units"
     units.mkdir()
     (units / TIMER).write_text(text("t"))
