@@ -10,6 +10,7 @@ from typing import BinaryIO, TextIO
 from unicodedata import east_asian_width
 
 from ..dify.models import Event
+from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.sanitize import one_line
 from ..run.observers import RunObserver
@@ -106,7 +107,7 @@ class LiveLine(RunObserver):
                 if not self._has_room():
                     continue
                 elapsed = format_timespan(float(int(time.monotonic() - self._began)))
-                tokens = f" · {self._tokens} tokens" if self._tokens else ""
+                tokens = msg(" · {number} tokens", number=self._tokens) if self._tokens else ""
                 usual = "" if self.usual is None else format_timespan(max(1.0, float(round(self.usual))))
                 line = msg(
                     "{node} · {done} nodes done · {elapsed}{of_usual}{tokens}",
@@ -118,7 +119,7 @@ class LiveLine(RunObserver):
                 )
                 try:
                     self._drawn = True
-                    self._stream.write(f"{_CLEAR}{_cut(line, _width())}")
+                    self._stream.write(f"{_CLEAR}{_cut(translate(line), _width())}")
                     self._stream.flush()
                 except (OSError, ValueError):
                     return

@@ -186,7 +186,7 @@ def run(
     with signals.ending_a_wait():
         if in_words and log.is_set_up():
             _print_in_words(result)
-        else:
+        elif not in_words:  # else _refused has printed all that there is
             _show(result, print_path, scheduled=scheduled, by_cron=by_cron)
         _wait_for_stderr(stderr)
     return result.exit_code
@@ -279,7 +279,8 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
         message: What is wrong with them, in English.
         ctx: The context of the command.
     """
-    if any(word.partition("=")[0] == "--print" for word in sys.argv):
+    flags = {word.partition("=")[0] for word in sys.argv}
+    if "--print" in flags or (_on_terminal() and "--json" not in flags):
         return
     error = JobError(Outcome.USAGE, message, command("dify-job", "run", "--help"))
     _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_BEGAN, EventQueue())))

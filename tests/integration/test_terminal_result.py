@@ -12,17 +12,45 @@ from tests.support.fake_dify.server import FakeDify
 from tests.support.terminal import read_terminal
 
 
-def run_on_terminal(dify_job: Command, server: FakeDify, *args: str, key: str = KEY) -> tuple[int, str]:
+def run_on_terminal(
+    dify_job: Command, server: FakeDify, *args: str, key: str = KEY, language: str = "C.UTF-8"
+) -> tuple[int, str]:
+    """Return the exit status, and what a terminal shows without the live lines."""
+    code, shown = terminal_bytes(dify_job, server, *args, key=key, language=language)
+    return code, re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
+
+
+def terminal_bytes(
+    dify_job: Command, server: FakeDify, *args: str, key: str = KEY, language: str = "C.UTF-8"
+) -> tuple[int, bytes]:
     config = dify_job.home / "c.toml"
     config.write_text(f'[jobs.invoices]\nbase_url = "{server.base_url}"\napi_key_env = "K"\n')
     master, slave = pty.openpty()
-    env = {"K": key, "TERM": "xterm", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+    env = {"K": key, "TERM": "xterm", "NO_COLOR": "1", "LANG": language}
     words = ("run", "--config", str(config), *args)
     process = dify_job.start(*words, env=env, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = read_terminal(master)
     process.communicate()
-    return process.wait(), re.sub(r"[^\n]*\x1b\[2K", "", shown.decode().replace("\r\n", "\n"))
+    return process.wait(), shown
+
+
+def test_live_line_is_in_the_language_of_the_reader(dify_job: Command, server: FakeDify) -> None:
+    code, shown = terminal_bytes(dify_job, server, key="app-two-seconds", language="zh_CN.UTF-8")
+    assert code == 0
+    live = [line for line in shown.decode().split("\x1b[2K") if " · " in line]
+    assert any("个节点" in line for line in live), live
+    assert not [line for line in live if "nodes done" in line or "waiting" in line]
+
+
+@pytest.mark.parametrize("words", [("absent",), ("--timeout", "x"), ("--mode", "x"), ("invoices", "a=b")])
+def test_rejected_run_on_a_terminal_prints_its_reason_once(
+    dify_job: Command, server: FakeDify, words: tuple[str, ...]
+) -> None:
+    code, shown = run_on_terminal(dify_job, server, *words)
+    assert code in (64, 78)
+    assert shown.count("dify-job: ") == 1
+    assert '"success"' not in shown
 
 
 def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, server: FakeDify) -> None:
