@@ -15,10 +15,19 @@ gc.disable()
 # Modules that only some commands or runs use (CONTRIBUTING.md, Imports).
 lazy_import(
     # imported by click and requests, never used in an ordinary run: 0.05 of `import requests` less
-    *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex"),
-    *("shutil", "stringprep", "subprocess", "tokenize", "traceback", "zipfile"),
+    *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex", "shutil"),
+    *("stringprep", "subprocess", "textwrap", "tokenize", "traceback", "zipfile"),
     # imported by the modules of this package
-    *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "urllib.parse", "zoneinfo"),
+    *(
+        "click.shell_completion",
+        "cronsim",
+        "ctypes",
+        "oncalendar",
+        "structlog",
+        "tomllib",
+        "urllib.parse",
+        "zoneinfo",
+    ),
     "dify_job.log.pipeline",
     *("dify_job.cli.arguments", "dify_job.cli.help", "dify_job.cli.progress", "dify_job.cli.run"),
     *("dify_job.report.run_text", "dify_job.report.since", "dify_job.report.text"),

@@ -6,8 +6,8 @@ It serves the command and Python programs alike: no printing, no signal handlers
 from __future__ import annotations
 
 import email.utils
+import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ class Engine:
         """
         check_sendable(request.inputs)
         self._named = bool(request.run)
-        self._request = request._replace(run=request.run or uuid.uuid4().hex[:12])
+        self._request = request._replace(run=request.run or os.urandom(6).hex())
         self._job = request.job
         self._events = request.context.events
         self._limits = request.context.limits
