@@ -134,10 +134,17 @@ def check_output(context: HostContext) -> Problem | None:
             fix: str = msg(
                 "edit {key} in {place}: another directory, below /srv for example", key=key, place=place
             )
-        else:
+        elif context.system:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
                 "set run_as in {place_of} to a user who can write there",
                 place_of=place_of(context.job, "run_as"),
+            )
+        else:
+            fix = grant_access_command(directory, account, os.W_OK) or msg(
+                "edit {key} in {place}: a directory that {name} can write to",
+                key=key,
+                place=place,
+                name=account.name,
             )
         text = msg(
             "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
