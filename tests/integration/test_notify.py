@@ -363,7 +363,6 @@ def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: FakeDify)
     assert "s3cret" not in ran.stdout + ran.stderr
 
 
-@pytest.mark.filterwarnings("default")  # imports apprise, which emits warnings
 def test_python_api_sends_notifications(
     job: Job, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
