@@ -1,6 +1,7 @@
 """The fake server and its routes; responses are like those of the recorded servers."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,10 @@ class FakeDify:
         self._server.server_close()
         if self._server.faults:
             raise self._server.faults[0]
+
+    def take(self, connection: socket.socket) -> None:
+        """Answer a connection that was made elsewhere."""
+        self._server.process_request(connection, ("127.0.0.1", 0))
 
     @property
     def runs(self) -> list[RunRecord]:
