@@ -100,4 +100,5 @@ $(INSTALLED): setup.cfg pyproject.toml $(filter-out /dev/null,$(CONSTRAINTS))
 		$(PYTHON) -m pip --python $(BIN)/python install -q pip; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	$(BIN)/python -m compileall -q dify_job  # with PYTHONDONTWRITEBYTECODE each start would compile
+	-$(PYTEST) --collect-only tests >/dev/null 2>&1  # compiles the tests once, and not in each worker
 	@touch $@
