@@ -269,11 +269,10 @@ def _config_error(one: InstalledJob, error: JobError) -> str | None:
     """Why no run can read the config; others than its owner may not see all of it."""
     if one.scope is Scope.SYSTEM and os.geteuid() != 0:
         return None
-    return msg(
-        "its config cannot be used: {error}: {command}",
-        error=error.message if "\n" not in error.message else error.message.partition("\n")[0],
-        command=command("dify-job", "--config", one.source, "config", "validate"),
-    )
+    fix = command("dify-job", "--config", one.source, "config", "validate")
+    if "\n" in error.message:
+        return msg("its config has several mistakes: {command}", command=fix)
+    return msg("its config cannot be used: {error}: {command}", error=error.message, command=fix)
 
 
 def _running(state: Path, one: InstalledJob | None, now: datetime) -> tuple[bool, datetime | None]:

@@ -1,5 +1,6 @@
 """The command under a Chinese locale: text for people is Chinese, JSON is English in every locale."""
 
+import html
 import json
 import os
 import re
@@ -245,7 +246,7 @@ VALUES = re.compile(
     r"|\d{4}-\d\d-\d\dT\S+"  # a time
     r"|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
     r"|(?<!\w)--?[\w-]+|\w+=\S*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # an option, a setting, a file, a table
-    r"|Connection refused|Please check if your app mode .*|text is required in input form"  # texts of servers
+    r"|Ask the service|Connection refused|Please check if your app mode .*|text is required in input form"  # texts of servers
 )
 
 
@@ -290,6 +291,14 @@ def test_text_for_people_has_no_english_sentence(run: Callable[[str], ForkResult
         shown = [line for line in lines if not line.startswith("{")]  # the log
         found |= {f"{command}: {line}": words for line in shown if (words := english_words(line))}
     assert found == {}
+
+
+@pytest.mark.parametrize("command", ["report", "--config {home}/broken.toml report"])
+def test_overview_page_has_no_english_sentence(run: Callable[[str], ForkResult], command: str) -> None:
+    run("run fails")
+    page = re.sub(r"(?s)<style>.*?</style>|<[^>]*>", "\n", run(command).stdout)
+    lines = html.unescape(page).replace(HOME, "~").splitlines()
+    assert {line: words for line in lines if (words := english_words(line))} == {}
 
 
 @pytest.mark.parametrize(
