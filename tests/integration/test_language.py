@@ -246,7 +246,7 @@ VALUES = re.compile(
     r"|\d{4}-\d\d-\d\dT\S+"  # a time
     r"|[~/][\w./-]+|\w+://[\w./:-]+|'[^']*'|\"[^\"]*\"|“[^”]*”"  # a path, an address, a quotation
     r"|(?<!\w)--?[\w-]+|\w+=\S*|[\w-]+\.[\w.-]+|\[[^\]]*\]|\{[^}]*\}"  # an option, a setting, a file, a table
-    r"|Ask the service|Connection refused|Please check if your app mode .*|text is required in input form"  # texts of servers
+    r"|Ask the service|Connection refused|Please check if your app mode .*|text is required in input form"
 )
 
 
