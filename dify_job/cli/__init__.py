@@ -18,16 +18,8 @@ lazy_import(
     *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex", "shutil"),
     *("stringprep", "subprocess", "textwrap", "tokenize", "traceback", "zipfile"),
     # imported by the modules of this package
-    *(
-        "click.shell_completion",
-        "cronsim",
-        "ctypes",
-        "oncalendar",
-        "structlog",
-        "tomllib",
-        "urllib.parse",
-        "zoneinfo",
-    ),
+    *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "tomllib", "urllib.parse"),
+    "zoneinfo",
     "dify_job.log.pipeline",
     *("dify_job.cli.arguments", "dify_job.cli.help", "dify_job.cli.progress", "dify_job.cli.run"),
     *("dify_job.report.run_text", "dify_job.report.since", "dify_job.report.text"),
