@@ -13,7 +13,7 @@ from ..system import subprocesses
 from ..system.json_text import RawJson, dumps
 from .outcome import RunOutcome
 from .output import value_at
-from .result import response_of
+from .result import exhausted, response_of
 
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
@@ -30,12 +30,18 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
     """
     if outcome.outcome is not Outcome.SUCCEEDED or outcome.run is None:
         return outcome
-    data = response_of(outcome.run)["data"]
-    faults = [
-        msg("{path} {fault}", path=path, fault=fault)
-        for path, wanted in expect.items()
-        if (fault := fault_of(data, path, wanted))
-    ]
+    try:
+        data = response_of(outcome.run)["data"]
+        faults = [
+            msg("{path} {fault}", path=path, fault=fault)
+            for path, wanted in expect.items()
+            if (fault := fault_of(data, path, wanted))
+        ]
+    except (MemoryError, OSError) as error:  # what cannot be checked does not hold
+        lacking = exhausted(error)
+        if lacking is None:
+            raise
+        faults = [msg("its outputs could not be checked: {lacking}", lacking=lacking)]
     if not faults:
         return outcome
     return outcome._replace(

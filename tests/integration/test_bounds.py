@@ -155,3 +155,13 @@ def test_run_that_runs_out_of_file_descriptors_is_unknown(dify_job: Command, env
     assert done.code == 74
     assert "too many files are open" in done.result["message"]
     assert "Traceback" not in done.stderr
+
+
+def test_success_that_cannot_be_checked_is_unexpected(dify_job: Command, environ: dict[str, str]) -> None:
+    text = _NO_FILE.format(module="dify_job.run.assertions", name="fault_of")
+    (dify_job.home / "sitecustomize.py").write_text(text)
+    path = {"PYTHONPATH": str(dify_job.home)}
+    done = dify_job("run", "--print", "outputs.result", env=environ | path)
+    assert done.code == 84
+    assert "too many files are open" in done.stderr
+    assert "none was started" not in done.stderr
