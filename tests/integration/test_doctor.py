@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from dify_job.checks.context import HostContext
+from dify_job.checks.host import examine_jobs
 from dify_job.checks.service import check_backend
-from dify_job.cli.doctor import examined
 from dify_job.cli.options import Globals
+from dify_job.cli.output import reader
 from dify_job.config.loader import load_config, pick
 from dify_job.messages.problem import Severity
 from dify_job.schedulers.backend import Scope
@@ -74,7 +75,8 @@ class DoctorCase:
         """Return the findings; runs in this process, which is ten times as fast."""
         options = Globals()
         options.config_path = self.config
-        [(_, checks)] = examined(options, "daily")
+        [(_, found)] = examine_jobs("daily", config_path=self.config, env_file=None)
+        checks = [check.for_reader(reader(options)) for check in found]
         lines = {check.name: (check.severity.name.lower(), check.message, check.fix) for check in checks}
         assert len(lines) == len(checks)
         assert all((level == "ok") == (fix is None) for level, _, fix in lines.values()), lines
