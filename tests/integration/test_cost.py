@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import KEY, Command
+from tests.support.patience import PATIENCE
 from tests.support.socket_server import RespondWith
 
 from .test_transport import HEAD, event
@@ -86,7 +87,7 @@ def test_event_is_logged_before_the_next_one_arrives(
         connection.sendall(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
         for number in range(5):
             send(event("node_started", title=f"step {number}"))
-            assert logged.acquire(timeout=10)
+            assert logged.acquire(timeout=PATIENCE)
         send(event("workflow_finished", id="r1", status="succeeded"))
 
     process = dify_job.start(

@@ -9,6 +9,7 @@ import requests
 
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import FakeDify
+from tests.support.patience import PATIENCE
 from tests.support.recordings import KEY, VERSIONS, Recording, load
 
 TEXT = {"text-input": {"variable": "text", "required": True, "max_length": 48}}
@@ -35,7 +36,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[FakeDify]:
 def call(server: FakeDify, method: str, path: str, key: str = KEY, **settings: object) -> requests.Response:
     root = server.base_url.removesuffix("/v1")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return requests.request(method, root + path, headers=headers, timeout=10, **settings)  # type: ignore[arg-type]
+    return requests.request(method, root + path, headers=headers, timeout=PATIENCE, **settings)  # type: ignore[arg-type]
 
 
 def run(

@@ -10,6 +10,7 @@ import requests
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.files import Upload
 from tests.support.fake_dify.server import FakeDify
+from tests.support.patience import PATIENCE
 from tests.support.recordings import KEY, Recording, load, names
 
 SERVERS = ("1.11.2", "1.12.1")
@@ -84,7 +85,7 @@ def test_response_to_an_upload_equals_the_recording(
 
 def send(server: FakeDify, key: str, path: str, **settings: Any) -> tuple[Any, ...]:
     headers = {"Authorization": f"Bearer {key}"} | settings.pop("headers", {})
-    response = requests.post(server.base_url + path, headers=headers, timeout=20, **settings)
+    response = requests.post(server.base_url + path, headers=headers, timeout=PATIENCE, **settings)
     return outcome(response.status_code, response.json())
 
 

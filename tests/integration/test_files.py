@@ -18,7 +18,7 @@ from tests.support.command import Command
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import FakeDify
 from tests.support.patience import wait_until
-from tests.support.socket_server import SocketServer, read_request
+from tests.support.socket_server import SocketServer, read_request, unused_port
 
 FORM = tuple(json.loads(recordings.load("1.11.2", "parameters-file").bytes)["user_input_form"])
 REQUIRED = tuple(json.loads(recordings.load("1.11.2", "parameters-file-required").bytes)["user_input_form"])
@@ -262,14 +262,13 @@ def test_redirected_upload_is_sent_again_in_full(dify_job: Command, tmp_path: Pa
 
 
 def test_network_is_awaited_before_the_form_is_requested(dify_job: Command, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
     (tmp_path / "a.txt").write_text("x")
-    configure(dify_job, f"http://127.0.0.1:{port}/v1", 'wait_network = "20s"\nretry = { attempts = 1 }')
-    process = dify_job.start("run", "--file", "doc=a.txt")
-    time.sleep(1.5)
-    with FakeDify(APPS, port=port) as server:
-        stdout, stderr = process.communicate()
+    with unused_port() as port:
+        configure(dify_job, f"http://127.0.0.1:{port}/v1", 'wait_network = "100s"\nretry = { attempts = 1 }')
+        process = dify_job.start("run", "--file", "doc=a.txt")
+        time.sleep(1.5)
+        with FakeDify(APPS, port=port) as server:
+            stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["attempts"] == 1
     assert server.paths == ["/parameters", "/files/upload", "/workflows/run"]
@@ -320,7 +319,7 @@ def test_signal_aborts_an_upload(dify_job: Command, tmp_path: Path, signum: int)
         ran = dify_job.signal_when(process, lambda: "/v1/files/upload" in server.paths, signum)
     assert ran.code == 128 + signum
     assert "no run had been started" in ran.result["message"]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 25
 
 
 def test_deadline_during_an_upload_is_69(dify_job: Command, tmp_path: Path) -> None:
@@ -330,7 +329,7 @@ def test_deadline_during_an_upload_is_69(dify_job: Command, tmp_path: Path) -> N
         ran = dify_job("run", "--file", "doc=a.txt", "--timeout", "2s")
     assert ran.code == 69
     assert "the deadline passed" in ran.result["message"]
-    assert ran.result["duration_s"] < 10
+    assert ran.result["duration_s"] < 25
 
 
 def test_large_file_is_streamed(dify_job: Command, newest: FakeDify) -> None:

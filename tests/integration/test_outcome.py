@@ -109,7 +109,7 @@ def test_timeout_includes_waiting_for_the_network(run: Runs) -> None:
         server.base_url = "http://127.0.0.1:1/v1"
         ended = run(server, "--timeout", "2s", config='wait_network = "60s"')
     assert (ended.code, ended.result["attempts"]) == (69, 0)
-    assert ended.result["duration_s"] < 10
+    assert ended.result["duration_s"] < 30
 
 
 def test_timeout_includes_waiting_for_the_lock(run: Runs) -> None:

@@ -371,7 +371,7 @@ def test_private_address_is_fetched_only_if_configured(dify_job: Command, dify: 
             ran = dify_job("run")
             assert ran.code == 0
             assert "output.download_hosts" in ran.stderr
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 60
             assert saved(dify_job).keys() == {"result.json"}
     serve_files(dify, [("a.txt", b"x")])
     configure_downloads(dify_job, dify.base_url, more=', download_hosts = ["127.0.0.1"]')
@@ -466,7 +466,7 @@ def test_signal_aborts_a_download_and_the_run_still_succeeds(dify_job: Command, 
     assert process.returncode == 0
     assert json.loads(stdout)["outcome"] == "succeeded"
     assert "the run was asked to stop" in stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     assert saved(dify_job).keys() == {"result.json"}
 
 

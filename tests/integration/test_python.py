@@ -20,7 +20,9 @@ import pytest
 import dify_job
 from dify_job import JobError, Outcome, log, run_workflow
 from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_status
+from dify_job.dify.event_queue import EventQueue
 from dify_job.log import redaction
+from dify_job.run.run_spec import RunContext, RunLimits
 from dify_job.state.store import JobState
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
@@ -156,7 +158,7 @@ def test_simultaneous_calls_do_not_block_each_other(config: Path, monkeypatch: p
     async def both() -> list[bool]:
         began = asyncio.get_running_loop().time()
         results = await asyncio.gather(manual_call_dify(config=config), manual_call_dify(config=config))
-        assert asyncio.get_running_loop().time() - began < 8
+        assert asyncio.get_running_loop().time() - began < 60
         return sorted(result.success for result in results)
 
     assert asyncio.run(both()) == [False, True]  # one run of a job at a time
@@ -242,10 +244,11 @@ def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
 def test_second_interrupt_returns_at_once(config: Path, interrupts: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         interrupts(KeyboardInterrupt, lambda: True, times=2)
-        began = time.monotonic()
+        context = RunContext(time.monotonic(), EventQueue(), limits=RunLimits(first_ids=100.0))
+        base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(KeyboardInterrupt):
-            run_workflow(config=config, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert time.monotonic() - began < 4  # one that looks for a run to stop takes 5 s
+            run_workflow(config=config, base_url=base_url, context=context)
+        assert time.monotonic() - context.began < 50, "it did not wait for the id of the run"
 
 
 def test_scheduler_status_of_a_job_that_is_not_installed_is_not_running(config: Path) -> None:

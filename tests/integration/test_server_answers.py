@@ -4,7 +4,6 @@ Tests name the GitHub issues of langgenius/dify that report the response.
 """
 
 import json
-import socket
 import time
 from email.utils import formatdate
 from http.client import HTTPConnection
@@ -31,6 +30,7 @@ from tests.support.scripted_server import (
     run_of,
     stream,
 )
+from tests.support.socket_server import unused_port
 
 pytestmark = pytest.mark.usefixtures("short_waits")
 
@@ -159,7 +159,7 @@ def test_error_event_ends_the_call_before_the_stream_closes(dify_job: Command) -
         ran = run(dify_job, server)
     assert ran.code == 80
     assert "node exploded" in ran.result["message"]
-    assert ran.result["duration_s"] < 5
+    assert ran.result["duration_s"] < 30
 
 
 def test_ids_are_read_from_any_event(dify_job: Command) -> None:
@@ -216,7 +216,7 @@ def test_only_the_429_for_a_quota_is_not_retried(dify_job: Command) -> None:
         with ScriptedServer(post=[answer(429, busy, {"Retry-After": retry_after}), end]) as server:
             ran = run(dify_job, server)
         assert (ran.code, ran.result["attempts"]) == (0, 2)
-        assert at_least <= ran.result["duration_s"] < 8
+        assert at_least <= ran.result["duration_s"] < 30
     with ScriptedServer(post=[answer(429, b"<html>Error 1015</html>"), end]) as server:
         assert run(dify_job, server).code == 0
 
@@ -242,15 +242,14 @@ def test_connection_lost_before_the_response_is_not_retried(dify_job: Command, t
 def test_late_network_is_awaited_and_an_unresolvable_name_is_69(
     dify_job: Command,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # nothing listens on this port from now on
-    env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}/v1"}
-    process = dify_job.start("run", "--scheduled", env=env)
-    time.sleep(1.5)
-    with FakeDify(APPS, port=port) as server:
-        _, stderr = process.communicate()
-        assert process.returncode == 0, stderr
-        assert len(server.runs) == 1
+    with unused_port() as port:
+        env = {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+        process = dify_job.start("run", "--scheduled", env=env)
+        time.sleep(1.5)
+        with FakeDify(APPS, port=port) as server:
+            _, stderr = process.communicate()
+            assert process.returncode == 0, stderr
+            assert len(server.runs) == 1
     config = dify_job.home / "c.toml"
     config.write_text(
         '[jobs.a]\nbase_url = "http://no-such-host.invalid"\napi_key_env = "K"\nretry = { attempts = 1 }\n'
@@ -273,7 +272,7 @@ def test_run_that_pauses_for_a_human_ends_the_call(dify_job: Command, mode: str)
     with ScriptedServer(post=post) as server:
         ran = run(dify_job, server, "--mode", mode)
     assert (ran.code, ran.result["response_data"]["workflow_run_id"]) == (83, RUN_ID)
-    assert ran.result["duration_s"] < 5
+    assert ran.result["duration_s"] < 30
 
 
 def test_time_limit_of_the_server_is_a_failure_with_a_hint(dify_job: Command) -> None:

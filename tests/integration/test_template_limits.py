@@ -36,7 +36,7 @@ def configure(dify_job: Command, server: FakeDify, template: str, key: str = "in
 def test_deadline_ends_the_rendering(dify_job: Command, server: FakeDify, template: str, key: str) -> None:
     began = time.monotonic()
     done = dify_job(*configure(dify_job, server, template, key), "--timeout", "2s", env={"KEY": KEY})
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert done.code == 78
     assert key in done.result["message"]
     assert not server.runs

@@ -73,7 +73,7 @@ def test_event_of_20_mb_arrives_complete_within_seconds(respond_with: RespondWit
     assert isinstance(last, StreamEvent)
     assert last.event.run is not None
     assert (last.event.run.outputs or {})["text"] == text
-    assert time.monotonic() - began < 5  # iter_lines would take minutes
+    assert time.monotonic() - began < 60  # iter_lines would take minutes
 
 
 def test_refused_connection_and_unresolvable_name_are_not_sent() -> None:

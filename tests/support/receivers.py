@@ -55,7 +55,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 receiver._take(self.path, body)
                 if receiver.manner == "silent":
-                    time.sleep(30)
+                    time.sleep(100)
                     return
                 self.send_response(500 if receiver.manner == "broken" else 200)
                 known = receiver.CHECK in self.path or "/hook/" in self.path
@@ -65,7 +65,7 @@ class Receiver:
                 )
                 self.end_headers()
                 with contextlib.suppress(OSError):
-                    for _ in range(40 * (receiver.manner == "trickle")):
+                    for _ in range(200 * (receiver.manner == "trickle")):
                         self.wfile.write(b"x")
                         time.sleep(0.5)
                     self.wfile.write(answer)

@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,15 @@ def read_request(connection: socket.socket) -> bytes:
     while length and len(body) < int(length[1]) and (part := connection.recv(65536)):
         body += part
     return head + b"\r\n\r\n" + body
+
+
+@contextlib.contextmanager
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections: no other test gets it, and a server may still take it."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 class SocketServer:

@@ -85,7 +85,7 @@ def test_catastrophic_regular_expression_times_out() -> None:
     wanted = Expectation(regex="(a+)+$")
     found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
     assert found == "could not be searched for '(a+)+$' within 5 s"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 @given(value=json_values)

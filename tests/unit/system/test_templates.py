@@ -28,7 +28,7 @@ def refused(template: str, **settings: Any) -> JobError:
     began = time.monotonic()
     with pytest.raises(JobError) as caught:
         rendered(template, **settings)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert caught.value.outcome is Outcome.CONFIG
     return caught.value
 
