@@ -251,7 +251,7 @@ VALUES = re.compile(
 
 
 def english_words(text: str) -> list[str]:
-    words = re.findall(r"[A-Za-z][\w-]{2,}", VALUES.sub(" ", text))
+    words = re.findall(r"[A-Za-z][A-Za-z0-9_-]{2,}", VALUES.sub(" ", text))
     return [word for word in words if word not in NAMES and not re.fullmatch(r"[0-9a-f-]{8,}", word)]
 
 
