@@ -1,4 +1,4 @@
-// Looks at pages in Chromium. Reads a list of tasks as JSON from stdin, writes what it saw as JSON to stdout.
+// Opens pages in Chromium. Reads a list of tasks as JSON from stdin, writes the results as JSON to stdout.
 // A task: {html, width, height, dark, axe, shot, expected, clip}; lengths in CSS pixels, the rest are file paths.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,7 +6,7 @@ import { chromium } from "playwright-core";
 import pixelmatch from "pixelmatch";
 import { PNG } from "pngjs";
 
-const SCALE = 0.5; // of screenshots: coarse enough that antialiasing does not count
+const SCALE = 0.5; // of screenshots: small enough that antialiasing has no effect
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const tasks = JSON.parse(readFileSync(0, "utf8"));
 const browser = await chromium.launch({
@@ -39,7 +39,7 @@ for (const task of tasks) {
     background: getComputedStyle(document.body).backgroundColor,
   }));
   if (task.axe) {
-    // The page's own policy forbids scripts; axe comes in by the debugger, which is not bound by it.
+    // The page's policy forbids scripts; the debugger, which loads axe, is exempt.
     const frame = await context.newCDPSession(page);
     await frame.send("Runtime.evaluate", { expression: AXE });
     const result = await frame.send("Runtime.evaluate", {
