@@ -41,7 +41,7 @@ def parse_since(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
             )
         ) from None
     if at > now:
-        raise ValueError(msg("{text} is a time to come", text=repr(text)))
+        raise ValueError(msg("{text} is in the future", text=repr(text)))
     return at
 
 
