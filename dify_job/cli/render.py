@@ -32,7 +32,7 @@ from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, look
-from ..system.transaction import transaction
+from ..system.transaction import FileChange, transaction
 from .options import Globals, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
 
@@ -176,11 +176,14 @@ def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:
 
 
 def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
-    files = [(output_dir / artifact.path.name, artifact.text.encode(), 0o644) for artifact in artifacts]
+    files = [
+        FileChange(path=output_dir / artifact.path.name, before=None, after=artifact.text.encode())
+        for artifact in artifacts
+    ]
     with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
-        writer.put_all(files)
-    for path, _, _ in files:
-        echo(str(path))
+        writer.apply(files)
+    for file in files:
+        echo(str(file.path))
 
 
 def _write_kustomization(output_dir: Path) -> None:

@@ -63,39 +63,31 @@ class FileTransaction:
         self.directory(path.parent)
         write_whole(path, content, mode, owner)
 
-    def put_all(self, files: Iterable[tuple[Path, bytes, int]]) -> None:
-        """Write many files; each directory is synced once, at the end.
+    def apply(self, changes: Iterable[FileChange]) -> None:
+        """Write what should exist, then remove the rest; each directory is synced once, at the end.
+
+        A directory that is missing is made; that of a secret is for its owner alone.
 
         Args:
-            files: Path, content and mode of each.
+            changes: The files.
 
         Raises:
             OSError: As it comes, with the path of the file.
 
         """
-        wanted = list(files)
-        for parent in {path.parent: None for path, _, _ in wanted}:
-            self.directory(parent)
+        by_directory: dict[Path, list[FileChange]] = {}
+        removed: list[FileChange] = []
+        for one in changes:
+            (removed if one.after is None else by_directory.setdefault(one.path.parent, [])).append(one)
+        for parent, files in by_directory.items():
+            self.directory(parent, 0o700 if any(one.secret for one in files) else 0o755)
             with _opened(parent) as directory:
-                for path, content, mode in wanted:
-                    if path.parent == parent:
-                        self._remember(path)
-                        with _named(path):
-                            _replace(directory, path.name, content, mode)
-
-    def apply(self, changes: Iterable[FileChange]) -> None:
-        """Write what should exist, then remove the rest. Raises OSError.
-
-        A directory that is missing is made; that of a secret is for its owner alone.
-        """
-        changes = list(changes)
-        for one in changes:
-            if one.secret and one.after is not None:
-                self.directory(one.path.parent, 0o700)
-        self.put_all([(one.path, one.after, one.mode) for one in changes if one.after is not None])
-        for one in changes:
-            if one.after is None:
-                self.remove(one.path)
+                for one in files:
+                    self._remember(one.path)
+                    with _named(one.path):
+                        _replace(directory, one.path.name, one.after or b"", one.mode)
+        for one in removed:
+            self.remove(one.path)
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
         """Make a directory with its parents, where it is missing.

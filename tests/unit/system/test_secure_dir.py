@@ -11,7 +11,7 @@ import pytest
 
 from dify_job.state.store import JobState
 from dify_job.system.secure_dir import Directory
-from dify_job.system.transaction import FileTransaction
+from dify_job.system.transaction import FileChange, FileTransaction
 
 
 def test_new_file_is_never_more_readable_than_its_final_mode(
@@ -62,7 +62,7 @@ def test_error_names_the_file_and_not_its_temporary_name() -> None:
         FileTransaction().put(path, b"")
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
-        FileTransaction().put_all([(path, b"", 0o644)])
+        FileTransaction().apply([FileChange(path=path, before=None, after=b"")])
     assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="Errno") as refused:
         FileTransaction().remove(Path("/proc/version"))
