@@ -299,14 +299,15 @@ def test_run_exits_in_time_after_sigterm_with_a_silent_receiver(
 
 def test_second_signal_exits_at_once(job: Job, receiver: Receiver, server: FakeDify) -> None:
     receiver.manner = "silent"
-    job.command.patches["dify_job.run.notifications:LIMIT"] = 1000.0
+    job.command.patches |= dict.fromkeys(
+        ("dify_job.run.notifications:LIMIT", "dify_job.run.notifications:_ANSWER"), 1000.0
+    )
     process = job.start(key="app-slow")
     wait_until(lambda: server.runs and receiver.pings)
     process.send_signal(signal.SIGTERM)
-    assert process.stdout is not None
-    assert process.stdout.readline(), "the result is printed before notifications are sent"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 143
+    wait_until(lambda: receiver.hooks)
+    ran = job.command.signal_when(process, lambda: True)
+    assert (ran.code, ran.result["outcome"]) == (143, "cancelled")
 
 
 def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> None:
