@@ -1,4 +1,4 @@
-"""Recorded responses to runs, replayed byte for byte in memory and over sockets: each has its outcome."""
+"""Recorded responses to runs, replayed in memory and over sockets, against a table of outcomes."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Connections of this process to the fake Dify without a network: one end of a pair of sockets."""
+"""Connections to the fake Dify server without a network, over socket pairs."""
 
 import contextlib
 import socket
@@ -11,21 +11,21 @@ import urllib3.util.connection
 from tests.support.fake_dify.server import FakeDify
 
 
-class _End(socket.socket):
+class _PairedSocket(socket.socket):
     def setsockopt(self, *_: object) -> None:
-        """Take TCP's options, which a pair does not have."""
+        """Ignore options of TCP."""
 
 
 @contextlib.contextmanager
 def in_memory(server: FakeDify) -> Iterator[None]:
-    """Let urllib3 connect to a server whatever the address; the bytes and their pauses stay the same."""
+    """Make urllib3 connect to a server for any address, with the same bytes and pauses."""
 
     def connect(_address: object, timeout: Any = None, *_: object, **__: object) -> socket.socket:
-        ours, theirs = (_End(fileno=end.detach()) for end in socket.socketpair())
+        client_end, server_end = (_PairedSocket(fileno=end.detach()) for end in socket.socketpair())
         if isinstance(timeout, int | float):
-            ours.settimeout(timeout)
-        server.take(theirs)
-        return ours
+            client_end.settimeout(timeout)
+        server.serve_connection(server_end)
+        return client_end
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(urllib3.util.connection, "create_connection", connect)

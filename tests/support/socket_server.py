@@ -24,7 +24,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def unused_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that refuses connections: no other test gets it, and a server may still take it."""
+    """Reserve a port of 127.0.0.1 that refuses connections; a server of the test can still listen on it."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))

@@ -84,8 +84,8 @@ class FakeDify:
         if self._server.faults:
             raise self._server.faults[0]
 
-    def take(self, connection: socket.socket) -> None:
-        """Answer a connection that was made elsewhere."""
+    def serve_connection(self, connection: socket.socket) -> None:
+        """Serve an existing connection."""
         self._server.process_request(connection, ("127.0.0.1", 0))
 
     @property
