@@ -42,6 +42,8 @@ class Writes:
         sys.addaudithook(self.record)
 
     def record(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "os.mkdir" and Path(args[0]).is_dir():
+            return  # it is there already, so nothing is written
         if event in _WRITING or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)):
             self.seen.append(f"{event} {args[0]}")
 
