@@ -217,7 +217,7 @@ class _Workflow:
             raise InterruptedRunError(cancel.signum)
 
     def _load_ahead(self) -> None:
-        """Load what is needed once the run has ended: an upgrade may replace our files meanwhile."""
+        """Load what is needed once the run has ended: an upgrade may replace the modules meanwhile."""
         job = self._job
         needed = {
             assertions: bool(job.expect),

@@ -49,7 +49,7 @@ class ConcurrencyGuard:
         self._events = request.context.events
 
     def acquire(self) -> RunOutcome | None:
-        """Take the lock and settle an earlier run; None when it is our turn, else the outcome of this start.
+        """Take the lock and settle an earlier run; None when it is its turn, else the outcome of this start.
 
         The lock is held until the process ends, or the caller closes it.
 

@@ -32,8 +32,8 @@ _BY_MIME = {"image": "image", "video": "video", "audio": "audio", "text": "docum
 # Documents where the server reads files with Unstructured (ETL_TYPE), of type custom where it does not.
 _DEPENDS = ("doc", "ppt", "pptx", "eml", "msg", "epub")
 _UNKNOWN = "application/octet-stream"
-# What an upload is sent as. A table of our own: the machine's (/etc/mime.types) and Python's differ, and the
-# server takes the type of a file by this one where the extension is in none of its lists.
+# What an upload is sent as. The machine's table (/etc/mime.types) and Python's differ, and the server goes by
+# this type where the extension is in none of its lists.
 _MIME_TYPES = {
     "image": {"jpg": "jpeg", "jpeg": "jpeg", "svg": "svg+xml", "tif": "tiff", "tiff": "tiff", "ico": "x-icon"}
     | {name: name for name in ("png", "webp", "gif", "bmp", "heic", "heif", "avif")},

@@ -114,7 +114,7 @@ def now_as_text(ago: float = 0.0) -> str:
 
 
 def result_of(outcome: RunOutcome, job: str, *, call_time: str, attempts: int, duration: float) -> Result:
-    """Return the result of an outcome; a server's words can hold our key, colours and megabytes.
+    """Return the result of an outcome; a server's words can have the key, colours and megabytes in them.
 
     Args:
         outcome: How the run ended.
