@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def stat(path: Path, **options: Any) -> Any:
         found = plain(path, **options)
         if not path.is_relative_to(place):
-            return found
+            return SimpleNamespace(st_mode=found.st_mode, st_uid=0, st_gid=0)
         return SimpleNamespace(st_mode=found.st_mode, st_uid=DANA, st_gid=DANA)
 
     monkeypatch.setattr(Path, "stat", stat)
