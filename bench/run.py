@@ -141,7 +141,7 @@ def one_run(bench: Bench) -> str:
         commands[f"curl, {mode}"] = bench.curl(mode, *RUN)
         for name in ("requests", "dify-client", "dify-client-python", "dify-oapi2"):
             commands[f"{name}, {mode}"] = bench.peer(name, mode, *RUN)
-    return f"{table(bench.in_turn(commands, 15), '`import requests`', 'one run, 20 events')}\n\n{CURL}"
+    return f"{table(bench.alternate(commands, 15), '`import requests`', 'one run, 20 events')}\n\n{CURL}"
 
 
 def other_commands(bench: Bench) -> str:
