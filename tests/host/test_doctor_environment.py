@@ -64,9 +64,9 @@ def test_interpreter_of_the_unit_without_apprise(case: DoctorCase) -> None:  # n
         "cd /opt/other/lib/python3*/site-packages; "
         f"for each in {case.site}/*; do case $each in *apprise*) ;; *) ln -s $each .; esac; done; "
         "cd $(python3 -c 'import site; print(site.getsitepackages()[0])'); "
-        "ls /opt/of-tests/pip-*.whl >pip-of-tests.pth"
+        "ls /opt/test-wheels/pip-*.whl >pip-of-tests.pth"
     ))  # fmt: skip
-    case.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/of-tests"}
+    case.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/test-wheels"}
     install = case.sh(f"{other} -P -m dify_job install daily")
     fix = case.assert_found_and_fixed(
         "notify", "warn", f"nobody will be notified: {other} has no apprise", install
