@@ -10,6 +10,7 @@ from ..dify.event_queue import EventQueue
 
 _GRACE = 1.0  # seconds between a second signal and the end of the process, for what the signal interrupts
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_CANCELLED = frozenset(128 + signum for signum in _HANDLED)  # exit codes of runs that a signal ended
 
 
 class Cancelled(BaseException):
@@ -46,7 +47,6 @@ class Signals:
         self._inbox = inbox
         self._raises = True
         self._seen = 0
-        self._seen_after_outcome = False
         self.code: int | None = None
         for signum in _HANDLED:
             if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
@@ -58,13 +58,13 @@ class Signals:
 
     @contextlib.contextmanager
     def ending_a_wait(self) -> Iterator[None]:
-        """Leave the block at a signal; at once where one came after the outcome was known.
+        """Leave the block at a signal; soon where one came too late to stop the run.
 
         The block writes what can wait for its reader without end.
         """
         try:
             self._raises = True
-            if self._seen_after_outcome:
+            if self._seen and self.code not in _CANCELLED:
                 self._end_soon(signal.SIGTERM)
             yield
         except Cancelled:
@@ -79,7 +79,6 @@ class Signals:
         if self._seen and signum == signal.SIGHUP:
             return
         self._seen += 1
-        self._seen_after_outcome = self._seen_after_outcome or self.code is not None
         if self._seen > 1:
             self._end_soon(signum)
         self._inbox.cancel(signum)

@@ -314,6 +314,26 @@ def test_second_signal_exits_at_once() -> None:
     assert process.returncode == 143
 
 
+@pytest.mark.parametrize(("outcome", "further_signals"), [(0, 0), (80, 0), (143, 1)])
+def test_signal_that_stopped_no_run_ends_the_wait_for_a_reader(outcome: int, further_signals: int) -> None:
+    """A signal can come when the run has ended and its exit code is not yet set."""
+    code = (
+        "import os, signal; from dify_job.cli.signals import Signals\n"
+        "from dify_job.dify.event_queue import EventQueue\n"
+        "signals = Signals(EventQueue())\nsignals.begin()\n"
+        f"os.kill(os.getpid(), signal.SIGTERM)\nsignals.code = {outcome}\n"
+        "with signals.ending_a_wait():\n    print(flush=True)\n    os.read(0, 1)\n"
+        "os._exit(signals.code)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(further_signals):
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(100) == outcome
+    process.communicate()
+
+
 # Runs of an earlier process
 
 
