@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -319,7 +320,8 @@ def test_purge_continues_after_a_failed_removal(home: Home) -> None:
     )
     done = home("uninstall", "--all", "--user", "--purge")
     assert done.code == 73
-    assert "history.jsonl could not be removed: Read-only file system" in done.stderr
+    # from 3.13 on shutil.rmtree names the directory of the file
+    assert re.search(r"/a(/history.jsonl)? could not be removed: Read-only file system", done.stderr)
     assert f"{figures['b']} could not be removed: Read-only file system" in done.stderr
     assert "findmnt -T" in done.stderr
     assert [job for job in figures if (state / job).exists()] == ["a"]

@@ -15,7 +15,7 @@ _AT_THE_LIMIT = (
     "def full(*_, **__): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
     'def no_thread(*_, **__): raise RuntimeError("can\'t start new thread")\n'
     "subprocess._fork_exec = os.fork = full\n"
-    "threading._start_new_thread = no_thread\n"
+    "threading._start_new_thread = threading._start_joinable_thread = no_thread\n"  # the latter from 3.13 on
 )
 _REASON = "could not be started: Resource temporarily unavailable"
 
