@@ -1,5 +1,6 @@
 """The overview page in Chromium: screenshots, contrast, labels, hostile text, no script, no network."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -34,8 +35,10 @@ def look(tmp_path_factory: pytest.TempPathFactory) -> Look:
     """Function that runs tasks of look.mjs, with the text of a page in place of its path."""
     if CHROMIUM is None or shutil.which("npm") is None:
         pytest.skip("needs Chromium, Node.js and npm: sudo apt-get install -y chromium nodejs npm")
-    if not (HERE / "node_modules/axe-core").exists():
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE, check=True)
+    with (HERE / "package.json").open("rb") as lock:  # of several workers one installs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (HERE / "node_modules/.package-lock.json").exists():  # npm writes it last
+            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE, check=True)
     directory = tmp_path_factory.mktemp("pages")
 
     def run(*tasks: dict[str, Any]) -> list[dict[str, Any]]:

@@ -56,7 +56,9 @@ class Home:
         booted = "/" if self.booted else "/nowhere"
         return (
             "import sys; from pathlib import Path; from dify_job.schedulers import crond, systemctl\n"
-            f"systemctl._BOOTED = Path({booted!r}); crond._SPOOLS = ()\n{self.first}\n"
+            "from dify_job.state import places\n"
+            f"systemctl._BOOTED = Path({booted!r}); crond._SPOOLS = ()\n"
+            f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n{self.first}\n"
         )
 
     @property
