@@ -1,7 +1,7 @@
 """What the checks of one job look at: the job, the host, the scheduler that has it, and its server."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,11 +16,11 @@ from ..run.app_form import store_names
 from ..run.inputs import Templates
 from ..run.job_state import state_directory
 from ..schedulers import access, units
-from ..schedulers.backend import InstalledJob, Scope
+from ..schedulers.backend import InstalledJob, Scope, Unit
 from ..schedulers.detect import config_place, likely_backend
-from ..schedulers.job_spec import JobSpec, job_spec, unit_names
+from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
-from ..schedulers.systemctl import Manager, Unit
+from ..schedulers.systemctl import Manager
 from ..schedulers.systemd import Systemd
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last
@@ -178,10 +178,10 @@ class HostContext:
             self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
         )
 
-    @cached_property
-    def units(self) -> dict[str, Unit]:
+    @property
+    def units(self) -> Mapping[str, Unit]:
         """The job's units as the manager has them, by name; none for cron."""
-        return {} if self.by_cron else self.manager.show(unit_names(self.job.name))
+        return self.one.units if self.one else {}
 
     @cached_property
     def spec(self) -> JobSpec:

@@ -41,10 +41,11 @@ from .server import (
 from .service import (
     check_backend,
     check_enabled,
+    check_installed_files,
     check_linger,
     check_mail,
     check_overrides,
-    check_units,
+    check_sync,
 )
 from .settings import (
     check_apprise,
@@ -68,8 +69,10 @@ class Needs(IntEnum):
 
     CONFIG = 0
     """The configuration and the files that it names."""
-    HOST = 1
-    SERVER = 2
+    INSTALLED = 1
+    """What is installed, whether the configuration can be read or not."""
+    HOST = 2
+    SERVER = 3
 
 
 class Check(NamedTuple):
@@ -127,13 +130,14 @@ CHECKS = (
     Check("schedule", check_records, blocking=True),
     Check("schedule", check_schedule),
     Check("zone", check_zone),
-    Check("backend", check_backend),
-    Check("units", check_units),
-    _installed("override", check_overrides),
+    Check("backend", check_backend, Needs.INSTALLED, overview=True),
+    Check("units", check_installed_files, Needs.INSTALLED, installed=True, overview=True),
+    Check("units", check_sync),
+    _installed("override", check_overrides, Needs.INSTALLED, overview=True),
     _installed("mail", check_mail),
     _installed("enabled", check_enabled, after=("units", "backend")),
     _installed("environment", check_environment),
-    _installed("interpreter", check_program),
+    _installed("interpreter", check_program, Needs.INSTALLED, overview=True),
     _installed("interpreter", check_interpreter),
     Check("reach", check_reach, after=("units", "interpreter"), blocking=True),
     _installed("bytecode", check_bytecode, after=("units", "interpreter")),
@@ -181,14 +185,19 @@ def examine(
             yield problem._replace(name=check.name, settings=check.settings)
 
 
-def overview_problems(context: HostContext) -> Iterator[Problem]:
+def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Problem]:
     """Give what `status` and the overview page show of a job.
 
     Args:
         context: The job and the host.
+        configured: False where the job's config cannot be read.
 
     """
-    for problem in examine(context, Needs.HOST, lambda check: check.overview):
+
+    def is_shown(check: Check) -> bool:
+        return check.overview and (configured or check.needs is Needs.INSTALLED)
+
+    for problem in examine(context, Needs.HOST, is_shown):
         if problem.severity is not Severity.OK:
             yield problem
 

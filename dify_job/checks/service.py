@@ -5,26 +5,28 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
-from ..schedulers import access, crond, crontab, dropins, systemctl
+from ..schedulers import access, crond, dropins, systemctl
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.job_spec import unit_names
+from ..schedulers.cron import Cron
+from ..schedulers.job_spec import failure_unit_name, unit_names
+from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
-from ..system.managed_files import FileState, look
+from ..system.managed_files import FileState, FileStatus, look
 from .context import HostContext
 from .finding import fail, ok, place_of, warn
 
 _LINGER = Path("/var/lib/systemd/linger")
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+_ABSENT = FileStatus(FileState.ABSENT)
 
 
 def check_backend(context: HostContext) -> Problem:
     """Check that the scheduler itself runs; only a warning where nothing is installed with it yet."""
     bad = fail if context.one is not None else warn
-    if context.by_cron:
-        if crond.is_running():
+    if isinstance(context.scheduler, Cron):
+        if context.scheduler.daemon_runs:
             return ok(msg("the cron daemon runs"))
         return bad(msg("the cron daemon does not run"), crond.start_command())
     manager, scope = context.manager, context.scheduler.scope
@@ -58,8 +60,16 @@ def _where_asked(context: HostContext) -> tuple[str, ...]:
     return backend if context.system == (os.geteuid() == 0) else (*backend, f"--{context.scheduler.scope}")
 
 
-def check_units(context: HostContext) -> Problem:
-    """Check the installed files: they are there, enabled, unchanged and as configured."""
+def check_installed_files(context: HostContext) -> Problem | None:
+    """Check that the scheduler can use the installed files as they are; None where it can."""
+    one = context.one
+    if one is None:
+        return None
+    return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
+
+
+def check_sync(context: HostContext) -> Problem | None:
+    """Check that the job is installed once, and as configured; None where its files have a problem."""
     job, one = context.job.name, context.one
     if one is None and context.unasked is not None:
         return warn(context.unasked.message, context.unasked.hint)
@@ -76,38 +86,50 @@ def check_units(context: HostContext) -> Problem:
         )
         fix = _uninstall(context, context.installed[1][1])
         return fail(msg("installed twice, in {where}: it runs twice", where=where), fix)
-    return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
+    if check_installed_files(context) is not None:
+        return None
+    edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
+    if edited:
+        text = msg("edited by hand, so install does not change them: {there}", there=" ".join(edited))
+        return warn(text, _overwrite(context))
+    if (drift := _drift(context, one)) is not None:
+        return drift
+    if not context.by_cron and context.python is not None and systemctl.version() is not None:
+        rendered = context.scheduler.render(context.spec)
+        if any(one.files.get(file.path, _ABSENT).content != file.text.encode() for file in rendered):
+            return warn(
+                msg("written by another version of dify-job, or for another systemd"),
+                context.command("install", job),
+            )
+    names = sorted(str(path) if context.by_cron else path.name for path in one.paths)
+    return ok(msg("{sorted}: as configured", sorted=", ".join(names)))
 
 
-def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem:
-    job, shown = context.job.name, context.units
+def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None:
+    job, shown = context.job.name, one.units
     again = context.command("install", job)
-    there = {path.name: look(path, job) for path in one.paths}
+    there = {path.name: seen for path, seen in one.files.items()}
     for name in unit_names(job):
         seen = there.get(name)
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
-            start = context.command("install", job, "--start")
             return fail(
                 msg("{name} is masked by the administrator", name=name),
-                join(" && ", (context.systemctl("unmask", name), start)),
+                join(" && ", unmask_commands(name, job, one.scope)),
             )
         if seen is None:
             return fail(msg("{name} is missing", name=name), again)
         if state not in ("", "loaded"):
             text = msg("systemd does not load {name}: {state}", name=name, state=state)
             return fail(text, _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context))
-    if one.edited:
-        return warn(msg("edited by hand, so install does not change them"), _overwrite(context))
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
         return warn(msg("changed on disk since systemd read them"), context.systemctl("daemon-reload"))
-    if (drift := _drift(context, one)) is not None:
-        return drift
-    if context.python is not None and systemctl.version() is not None:
-        rendered = context.scheduler.render(context.spec)
-        if any(look(file.path, job).content != file.text.encode() for file in rendered):
-            return warn(msg("written by another version of dify-job, or for another systemd"), again)
-    return ok(msg("{sorted}: as configured", sorted=", ".join(sorted(there))))
+    reports = b"\nOnFailure=dify-job-notify@" in there[unit_names(job)[0]].content
+    if reports and failure_unit_name(job) not in there:
+        place = context.scheduler.directory / failure_unit_name(job)
+        if look(place).found is FileState.ABSENT:  # masked, it is somebody's decision
+            return warn(msg("the unit that reports its failures is missing"), again)
+    return None
 
 
 def _overwrite(context: HostContext) -> str:
@@ -123,24 +145,27 @@ def _without(context: HostContext, drop_ins: Sequence[str]) -> str | None:
     return join(" && ", (context.as_owner("rm", *drop_ins), context.systemctl("daemon-reload")))
 
 
-def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem:
+def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
     [path] = one.paths
-    where = str(path) if path.is_absolute() else msg("the crontab")
+    if one.setting_above is not None:
+        text = msg("{setting} above its lines changes what they mean", setting=one.setting_above)
+        move = context.command("install", one.job, *_where_asked(context))
+        return warn(text, msg("{command} (moves them above it)", command=move))
     if path.is_absolute():
-        seen = path.stat()
+        try:
+            seen = path.stat()
+        except FileNotFoundError:  # removed since the scheduler looked
+            return None
         if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
             text = msg(
-                "cron ignores {where} (mode {mode:04o}, owner {owner})",
-                where=where,
+                "cron ignores {path} (mode {mode:04o}, owner {owner})",
+                path=path,
                 mode=stat.S_IMODE(seen.st_mode),
                 owner=access.name_of(seen.st_uid),
             )
             owner = command("chown", "root", str(path), needs_root=True)
             return fail(text, join(" && ", (owner, command("chmod", "644", str(path), needs_root=True))))
-    if one.edited:
-        text = msg("{where} was edited by hand, so install does not change it", where=where)
-        return warn(text, _overwrite(context))
-    return _drift(context, one) or ok(msg("{where}: as configured", where=where))
+    return None
 
 
 def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
@@ -212,10 +237,7 @@ def check_mail(context: HostContext) -> Problem | None:
     if not context.by_cron:
         return None
     notify, place = context.job.notify, place_of(context.job, "notify")
-    try:
-        mailed = context.system or _is_mailed(context.job.name)
-    except JobError as error:
-        return warn(error.message, error.hint)
+    mailed = context.system or (context.one is not None and context.one.mailed)
     if mailed and (subprocesses.found("sendmail") or any(Path(name).exists() for name in _MAILERS)):
         return ok(msg("cron can mail what a failed run says"))
     if notify.files or notify.healthchecks:
@@ -234,11 +256,6 @@ def check_mail(context: HostContext) -> Problem | None:
         msg("cron reports failed runs by mail, and this machine has no mailer: nobody is notified"),
         msg("{command} (and set it up; or set notify in {place})", command=mailer, place=place),
     )
-
-
-def _is_mailed(job: str) -> bool:
-    table = crond.read_table()
-    return all(crontab.is_mailed(table, block) for block in crontab.blocks(table) if block.job == job)
 
 
 def check_linger(context: HostContext) -> Problem | None:

@@ -1,7 +1,6 @@
 """The status of one job on this host: its files against the config, its past, its upcoming runs."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,11 +10,11 @@ from typing import Any
 
 from ..checks.context import HostContext
 from ..checks.registry import overview_problems
-from ..config.model import Config, Job, ScheduleConfig
+from ..config.model import Config, Job, KeySource, ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import Problem, command
+from ..messages.problem import command
 from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
@@ -209,18 +208,15 @@ def installed_status(
     broken = broken_job(one.job, of_config) if isinstance(of_config, Config) else of_config
     times = job.times if job is not None else None
     past = job_history(one.job, one.state, job.console_url if job is not None else None, one.ending)
-    problems: Iterable[Problem] = ()
-    if config is not None and job is not None and past.error is None:
-        problems = overview_problems(
-            HostContext(
-                job=job,
-                config=config,
-                scheduler=scheduler,
-                now=now,
-                installed=((scheduler, one),),
-                past=past.runs,
-            )
-        )
+    context = HostContext(
+        job=job or _unknown_job(one.job),
+        config=config or Config(path=None, files=(), jobs={}),
+        scheduler=scheduler,
+        now=now,
+        installed=((scheduler, one),),
+        past=past.runs if past.error is None else None,
+    )
+    problems = overview_problems(context, configured=job is not None)
     return JobStatus(
         job=one.job,
         sync=_sync(one, job, callers),
@@ -230,8 +226,13 @@ def installed_status(
         next_runs=tuple(in_readers_zone(at, times) for at in _next_runs(one, times, now)),
         **_runs_of(past, one, now),
         config_error=_config_error(one, broken) if broken is not None else None,
-        found=(*one.problems, *(_with_fix(problem.message, problem.fix) for problem in problems)),
+        found=tuple(_with_fix(problem.message, problem.fix) for problem in problems),
     )
+
+
+def _unknown_job(name: str) -> Job:
+    """Return what stands for a job whose config cannot be read: no drop-in contradicts its values."""
+    return Job(name=name, base_url="", key=KeySource(), timeout=0.0, schedule=ScheduleConfig(catch_up=True))
 
 
 def _runs_of(past: JobHistory, one: InstalledJob | None, now: datetime) -> dict[str, Any]:

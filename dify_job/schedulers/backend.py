@@ -1,12 +1,14 @@
 """What all schedulers have in common: scopes, rendered files and installed jobs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from ..messages.message import msg
 from ..state.places import base_of, pinned_elsewhere
+from ..system.managed_files import FileState, FileStatus
 from ..system.unit_result import UnitResult
 from ..system.user import sudo
 
@@ -57,11 +59,42 @@ class Sync(StrEnum):
     MISSING = msg("not installed")
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a systemd manager says of one unit.
+
+    Attributes:
+        properties: By name, as `systemctl show` prints them; a missing one counts as empty.
+
+    """
+
+    properties: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.properties.get(name, "")
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the manager has the unit's file."""
+        return self["LoadState"] == "loaded"
+
+    @property
+    def active(self) -> bool:
+        """Whether a timer waits, or a service runs."""
+        return self["ActiveState"] in ("active", "activating", "reloading")
+
+    @property
+    def enabled(self) -> bool:
+        """True where it is started at boot."""
+        return self["UnitFileState"] in ("enabled", "enabled-runtime")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledJob:
     """One job as the host has it; what is None is not known.
 
     Attributes:
+        files: Its files or crontab block, as they are.
         fingerprint: Of the configuration values that reached the files.
         source: The configuration file that they were made from.
         python: The interpreter that is started.
@@ -69,25 +102,38 @@ class InstalledJob:
         paused: Somebody disabled it.
         ending: How its last process ended, by the service manager.
         since: When the schedule was enabled or changed last.
-        problems: What prevents it from working.
+        units: Its service and timer, as the manager has them; none for cron or where nobody answers.
+        setting_above: The first setting above its crontab block that gives its lines another meaning.
+        mailed: No empty MAILTO stands above its crontab block.
 
     """
 
     job: str
     backend: str
     scope: Scope
-    paths: tuple[Path, ...]
+    files: Mapping[Path, FileStatus]
     fingerprint: str
     source: str
     python: Path | None = None
-    edited: bool = False
     enabled: bool | None = None
     paused: bool = False
     running: bool = False
     next_run: datetime | None = None
     ending: UnitResult | None = None
     since: datetime | None = None
-    problems: tuple[str, ...] = ()
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    setting_above: str | None = None
+    mailed: bool = True
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The places of its files; `crontab` for a block."""
+        return tuple(self.files)
+
+    @property
+    def edited(self) -> bool:
+        """True where a file or block was edited by hand."""
+        return any(seen.found is FileState.EDITED for seen in self.files.values())
 
     @property
     def state(self) -> Path:

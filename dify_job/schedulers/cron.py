@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -22,7 +23,7 @@ from ..system.managed_files import FileState, FileStatus, Header, look, with_hea
 from ..system.templates import render_file
 from . import crond, crontab
 from .backend import InstalledJob, RenderedFile, Scope
-from .job_spec import JobSpec, check_user_name, missing_program, program_of
+from .job_spec import JobSpec, check_user_name, program_of
 from .reconcile import (
     Backend,
     InstallOptions,
@@ -94,13 +95,18 @@ class Cron(Backend):
         """Return what is installed, by the headers; cron itself knows nothing of its jobs."""
         wanted = None if jobs is None else set(jobs)
         found = [one for one in self._all() if wanted is None or one.job in wanted]
-        if (down := crond.why_down()) is not None:
-            found = [replace(one, enabled=False, problems=(*one.problems, down)) for one in found]
+        if not self.daemon_runs:
+            found = [replace(one, enabled=False) for one in found]
         return sorted(found, key=lambda one: one.job)
 
     def sources(self) -> dict[str, str]:
         """Return each installed job and the config that it came from, by the headers alone."""
         return {one.job: one.source for one in self._all()}
+
+    @cached_property
+    def daemon_runs(self) -> bool:
+        """True where a daemon starts what is installed; /proc is read once for all jobs."""
+        return crond.is_running()
 
     # Where the lines are
 
@@ -157,34 +163,32 @@ class Cron(Backend):
                 msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", job))
             )
         commands: tuple[str, ...] = ()
-        if (down := crond.why_down()) is not None:
-            notes.append(down)
-            commands = (crond.start_command(),) if enabled else ()
+        if not self.daemon_runs:
+            start = crond.start_command()
+            notes.append(msg("the cron daemon does not run: {start_command}", start_command=start))
+            commands = (start,) if enabled else ()
         return InstallResult(
             job=job,
             paths=paths,
             changed=changed,
-            enabled=enabled and down is None,
+            enabled=enabled and self.daemon_runs,
             enable_commands=commands,
             notes=tuple(notes),
         )
 
-    def _installed(self, seen: FileStatus, header: Header, *problems: str) -> InstalledJob:
+    def _installed(self, seen: FileStatus, header: Header) -> InstalledJob:
         paused = is_paused(seen.content)
-        python = program_of(seen.text)
         return InstalledJob(
             job=header.job,
             backend=self.name,
             scope=self.scope,
-            paths=(self._place(header.job),),
+            files={self._place(header.job): seen},
             fingerprint=header.config,
             source=header.source,
-            python=python,
-            edited=seen.found is FileState.EDITED,
+            python=program_of(seen.text),
             enabled=not paused,
             paused=paused,
             since=self._changed_at(header.job),
-            problems=(*missing_program(python, header.job), *problems),
         )
 
 
@@ -265,13 +269,11 @@ class UserCrontab(Cron):
                 raise
             return  # a user to whom cron gives no table
         for block in found:
-            setting = crontab.hostile_above(table, block)
-            problem = msg(
-                "{setting} above its lines changes what they mean: {command} moves them",
-                setting=setting,
-                command=command("dify-job", "install", block.job),
+            yield replace(
+                self._installed(block.seen, block.header),
+                setting_above=crontab.hostile_above(table, block),
+                mailed=crontab.is_mailed(table, block),
             )
-            yield self._installed(block.seen, block.header, *([problem] if setting else []))
 
     def _changed_at(self, _job: str) -> datetime | None:
         return crond.table_changed_at()

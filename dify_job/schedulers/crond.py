@@ -87,15 +87,6 @@ def table_changed_at() -> datetime | None:
     return found[0] if found else None
 
 
-def why_down() -> str | None:
-    """Return why no daemon starts jobs, with the command that starts one; None where one runs."""
-    return (
-        None
-        if is_running()
-        else msg("the cron daemon does not run: {start_command}", start_command=start_command())
-    )
-
-
 def start_command() -> str:
     """Return what starts the daemon of this machine, or installs one, as this caller has to give it."""
     there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]

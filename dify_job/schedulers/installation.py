@@ -222,7 +222,7 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
         yield Step("remove leftovers", partial(managed.remove_leftovers, Path(source)))
 
 
-# Refusals
+# Rejections
 
 
 def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:

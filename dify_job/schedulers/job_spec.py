@@ -13,8 +13,7 @@ from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from ..messages.problem import command
-from ..system.managed_files import fingerprint, is_missing
+from ..system.managed_files import fingerprint
 from ..system.user import config_home
 
 _RUN = " -P -m dify_job run "
@@ -136,24 +135,6 @@ def program_of(text: str) -> Path | None:
         if _RUN in line:
             return Path(line.partition(_RUN)[0].split()[-1])
     return None
-
-
-def missing_program(program: Path | None, job: str) -> tuple[str, ...]:
-    """Return a problem where the interpreter is gone: systemd would say 203/EXEC, and cron nothing.
-
-    Args:
-        program: The interpreter; None where it is not known.
-        job: The job that it is to start.
-
-    """
-    if program is None or not is_missing(program):
-        return ()
-    problem = msg(
-        "it cannot start, because {program} no longer exists; run where dify-job is now: {command}",
-        program=program,
-        command=command("dify-job", "install", job),
-    )
-    return (problem,)
 
 
 def _first_word(command: str) -> str:

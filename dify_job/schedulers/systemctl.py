@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..messages.problem import command
 from ..system import subprocesses, unit_result
 from ..system.user import data_home
 from . import job_spec
-from .backend import Scope
+from .backend import Scope, Unit
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
@@ -26,36 +26,6 @@ _PROPERTIES = (
 )
 _PATIENCE = 8.0  # seconds for an answer that one can do without
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What the manager says of one unit.
-
-    Attributes:
-        properties: By name, as `systemctl show` prints them; a missing one counts as empty.
-
-    """
-
-    properties: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.properties.get(name, "")
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the manager has the unit's file."""
-        return self["LoadState"] == "loaded"
-
-    @property
-    def active(self) -> bool:
-        """Whether a timer waits, or a service runs."""
-        return self["ActiveState"] in ("active", "activating", "reloading")
-
-    @property
-    def enabled(self) -> bool:
-        """True where it is started at boot."""
-        return self["UnitFileState"] in ("enabled", "enabled-runtime")
 
 
 @cache

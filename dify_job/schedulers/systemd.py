@@ -7,15 +7,14 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg
-from ..messages.problem import command
+from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, Header, look
 from ..system.unit_result import UnitResult, time_of
 from . import access, systemctl, unit_plan, units
-from .backend import InstalledJob, RenderedFile, Scope
-from .job_spec import JobSpec, failure_unit_name, job_of_unit, missing_program, program_of, unit_names
+from .backend import InstalledJob, RenderedFile, Scope, Unit
+from .job_spec import JobSpec, failure_unit_name, job_of_unit, program_of, unit_names
 from .reconcile import Backend, InstallOptions, Plan
-from .systemctl import SystemdPaths, Unit
+from .systemctl import SystemdPaths
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
 from .verify import verify
 
@@ -209,29 +208,19 @@ class Systemd(Backend):
     ) -> InstalledJob:
         service_name, timer_name = unit_names(job)
         header = _header_of(seen)
-        python = next(filter(None, (program_of(one.text) for one in seen.values())), None)
         by_files = InstalledJob(
             job=job,
             backend=self.name,
             scope=self.scope,
-            paths=tuple(seen),
+            files=seen,
             fingerprint=header.config if header else "",
             source=header.source if header else "",
-            python=python,
-            edited=any(one.found is FileState.EDITED for one in seen.values()),
+            python=next(filter(None, (program_of(one.text) for one in seen.values())), None),
             paused=not enabling_link(self.paths.units / timer_name).is_symlink(),
-            problems=(*self._problems_of_files(job, seen), *missing_program(python, job)),
         )
         service, timer = shown.get(service_name), shown.get(timer_name)
         if service is None or timer is None:
-            silent = msg(
-                "the {scope} manager of systemd does not answer: {command}",
-                scope=self.scope,
-                command=command("dify-job", "doctor", job),
-            )
-            return (
-                replace(by_files, problems=(*by_files.problems, silent)) if self.manager.silent else by_files
-            )
+            return by_files
         ending = UnitResult.of_properties(service_name, service.properties)
         ending = replace(ending, user=self.scope is Scope.USER)
         return replace(
@@ -242,42 +231,9 @@ class Systemd(Backend):
             next_run=time_of(timer["NextElapseUSecRealtime"]),
             ending=ending if ending.ended is not None else None,
             since=time_of(timer["ActiveEnterTimestamp"]),
-            problems=(*by_files.problems, *_problems_of_manager(service, timer, self.scope)),
+            units={service_name: service, timer_name: timer},
         )
-
-    def _problems_of_files(self, job: str, seen: Mapping[Path, FileStatus]) -> Iterator[str]:
-        service, timer = unit_names(job)
-        if not {service, timer} <= {path.name for path in seen}:
-            yield msg("one of its two units is missing")
-        status = seen.get(self.paths.units / service)
-        failure_unit = self.paths.units / failure_unit_name(job)
-        named = status is not None and b"\nOnFailure=dify-job-notify@" in status.content
-        if named and look(failure_unit, job).found is FileState.ABSENT:  # masked, it is somebody's decision
-            yield msg(
-                "the unit that reports its failures is missing: {command}",
-                command=command("dify-job", "install", job),
-            )
-        if any(one.found is FileState.MASKED for one in seen.values()):
-            commands = join(" && ", unit_plan.unmask_commands(timer, job, self.scope))
-            yield msg("masked by the administrator: {commands}", commands=commands)
 
 
 def _header_of(seen: Mapping[Path, FileStatus]) -> Header | None:
     return next((one.header for one in seen.values() if one.header is not None), None)
-
-
-def _problems_of_manager(service: Unit, timer: Unit, scope: Scope) -> Iterator[str]:
-    if drop_ins := " ".join(filter(None, (service["DropInPaths"], timer["DropInPaths"]))):
-        yield msg("changed by {drop_ins}", drop_ins=drop_ins)
-    for unit in (service, timer):
-        if unit["LoadState"] not in ("loaded", "masked"):
-            yield msg(
-                "{unit} is not loaded: {command}",
-                unit=unit["Id"],
-                command=command("systemctl", *scope.manager_options, "status", unit["Id"]),
-            )
-    if "yes" in (service["NeedDaemonReload"], timer["NeedDaemonReload"]):
-        yield msg(
-            "changed on disk since systemd read it: {command}",
-            command=command("systemctl", *scope.manager_options, "daemon-reload"),
-        )

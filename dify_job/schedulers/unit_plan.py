@@ -19,7 +19,7 @@ from ..messages.message import join, msg
 from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
-from .backend import RenderedFile, Scope
+from .backend import RenderedFile, Scope, Unit
 from .reconcile import (
     InstallResult,
     Plan,
@@ -29,7 +29,7 @@ from .reconcile import (
     file_change,
     replacement_error,
 )
-from .systemctl import Manager, Unit
+from .systemctl import Manager
 
 _ABSENT = FileStatus(FileState.ABSENT)
 

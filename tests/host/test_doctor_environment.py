@@ -277,5 +277,5 @@ def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: 
     finally:
         os.kill(case.host.machine.leader, signal.SIGCONT)
     assert status.code == 1, status.stdout
-    assert "the system manager of systemd does not answer: dify-job doctor daily" in status.stdout
+    assert "the system manager of systemd does not answer: " in status.stdout
     assert {line[0] for line in case.doctor().values()} == {"ok"}

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,80 @@ def test_status_without_a_bus_reports_the_files(home: Home) -> None:
     (row,) = home("status", "--user", "--json").result["jobs"]
     assert (row["sync"], row["backend"], row["scope"]) == ("as configured", "systemd", "user")
     assert row["config"] == str(home.path / "config/dify-job/config.toml")
+
+
+_NOTIFY = 'notify.on_failure = ["apprise-url-from-file:{home}/urls"]\n'
+
+
+def _assert_one_judgement(home: Home, check: str, message: str) -> None:
+    """Assert that status and doctor report the same problems of what is installed, in the same words."""
+    [row] = home("status", "--user", "--json").result["jobs"]
+    doctor = json.loads(home("doctor", "daily", "--user", "--json").stdout)["jobs"][0]["checks"]
+    judged = [one for one in doctor if one["check"] in ("backend", "units", "override", "interpreter")]
+    bad = [one for one in judged if one["level"] != "ok"]
+    assert row["problems"] == [f"{one['message']}: {one['fix']}" for one in bad]
+    assert [one["check"] for one in bad] == [check]
+    assert message in bad[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "check", "message"),
+    [
+        (lambda units: (units / "dify-job-daily.timer").unlink(), "units", "daily.timer is missing"),
+        (lambda units: (units / "dify-job-daily.timer").write_text(""), "units", "is masked by the admin"),
+        (
+            lambda units: (units / "dify-job-notify@dify-job-daily.service.service").unlink(),
+            "units",
+            "the unit that reports its failures is missing",
+        ),
+    ],
+    ids=["missing-timer", "masked", "missing-failure-unit"],
+)
+def test_status_and_doctor_report_one_problem_of_units_in_the_same_words(
+    home: Home, break_it: Callable[[Path], None], check: str, message: str
+) -> None:
+    (home.path / "urls").write_text("json://localhost\n")
+    (home.path / "urls").chmod(0o600)
+    home.configure(CONFIG + _NOTIFY)
+    assert home("install", "--user").code == 0
+    units = home.path / "config/systemd/user"
+    break_it(units)
+    _assert_one_judgement(home, check, message)
+
+
+def test_status_and_doctor_report_a_missing_interpreter_in_the_same_words(home: Home) -> None:
+    home("install", "--user")
+    service = home.path / "config/systemd/user/dify-job-daily.service"
+    service.write_text(service.read_text().replace(f"ExecStart={sys.executable}", "ExecStart=/gone/python"))
+    subprocess.run(["systemctl", "--user", "daemon-reload"], env=home.environ, check=True)
+    [row] = home("status", "--user", "--json").result["jobs"]
+    [problem] = row["problems"]
+    assert problem.startswith("it cannot start, because /gone/python no longer exists")
+    doctor = json.loads(home("doctor", "daily", "--user", "--json").stdout)["jobs"][0]["checks"]
+    assert problem in [f"{one['message']}: {one['fix']}" for one in doctor if one["check"] == "interpreter"]
+
+
+def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cron_home: Home) -> None:
+    cron_home.first = "crond.is_running = lambda: True"
+    assert cron_home("install", "--user").code == 0
+    installed = cron_home.table.read_bytes()
+    cron_home.table.write_bytes(b"CRON_TZ=Asia/Tokyo\n" + installed)
+    _assert_one_judgement(cron_home, "units", "CRON_TZ=Asia/Tokyo above its lines changes what they mean")
+    assert cron_home("install", "--user").code == 0
+    [row] = cron_home("status", "--user", "--json").result["jobs"]
+    assert row["problems"] == []
+    cron_home.first = "crond.is_running = lambda: False"
+    _assert_one_judgement(cron_home, "backend", "the cron daemon does not run")
+
+
+def test_problems_of_units_are_reported_without_their_config(home: Home) -> None:
+    home("install", "--user")
+    (home.path / "config/systemd/user/dify-job-daily.timer").unlink()
+    (home.path / "config/dify-job/config.toml").unlink()
+    rows = home("status", "--user", "--json").result["jobs"]
+    [row] = [row for row in rows if row["job"] == "daily"]
+    [problem] = row["problems"]
+    assert problem.startswith("dify-job-daily.timer is missing: ")
 
 
 def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:

@@ -4,11 +4,15 @@ import errno
 import os
 import re
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dify_job.checks.context import HostContext
+from dify_job.checks.service import check_backend
+from dify_job.config.model import Config, Job, KeySource
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.schedulers import crond
@@ -109,7 +113,18 @@ def test_world_writable_cron_d_and_stopped_cron_are_reported(
     assert any("the cron daemon does not run" in note for note in change.notes)
     (one,) = scheduler.status()
     assert (one.enabled, one.paused) == (False, False)
-    assert "the cron daemon does not run" in one.problems[0]
+    job = Job(name="daily", base_url="", key=KeySource())
+    config = Config(path=None, files=(), jobs={})
+    found = check_backend(
+        HostContext(
+            job=job,
+            config=config,
+            scheduler=scheduler,
+            now=datetime.now(UTC),
+            installed=((scheduler, one),),
+        )
+    )
+    assert (found.message, found.fix) == ("the cron daemon does not run", crond.start_command())
     assert (change.enabled, change.enable_commands) == (False, (crond.start_command(),))
     pause(scheduler, "daily", paused=True)
     resumed = pause(scheduler, "daily", paused=False)

@@ -10,6 +10,7 @@ from dify_job.report.past_runs import JobHistory, failures_since
 from dify_job.report.status import HostStatus
 from dify_job.schedulers.backend import InstalledJob, Scope, Sync
 from dify_job.state.history import RunRecord, summary
+from dify_job.system.managed_files import FileState, FileStatus
 
 from .histories import JOBS, record
 
@@ -21,7 +22,7 @@ def installed(job: str, **more: Any) -> InstalledJob:
     values: dict[str, Any] = {
         "backend": "systemd",
         "scope": Scope.SYSTEM,
-        "paths": (Path(f"/etc/systemd/system/dify-job-{job}.timer"),),
+        "files": {Path(f"/etc/systemd/system/dify-job-{job}.timer"): FileStatus(FileState.MANAGED)},
         "fingerprint": "0" * 16,
         "source": "/etc/dify-job/config.toml",
         "enabled": True,

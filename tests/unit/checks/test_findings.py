@@ -108,7 +108,7 @@ def case_of(job: Job, python: Path | None = None) -> HostContext:
         job=job.name,
         backend="cron",
         scope=Scope.USER,
-        paths=(),
+        files={},
         fingerprint="",
         source="",
         python=python,
@@ -260,7 +260,7 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
             job="daily",
             backend="cron",
             scope=scope,
-            paths=(),
+            files={},
             fingerprint="",
             source=str(source),
             enabled=True,
@@ -272,7 +272,8 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
     case = HostContext.of(make_job(), config, [mine, machines], NOW)
     assert [one for _, one in case.installed] == [mine[1]]
     both = HostContext.of(make_job(), config, [mine, installed(Scope.SYSTEM, path)], NOW)
-    check = service.check_units(both)
+    check = service.check_sync(both)
+    assert check is not None
     assert check.severity is Severity.FAIL
     assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
     elsewhere = HostContext.of(make_job(), config, [machines], NOW)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dify_job.messages.errors import JobError
-from dify_job.schedulers.backend import RenderedFile, Scope
+from dify_job.schedulers.backend import RenderedFile, Scope, Unit
 from dify_job.schedulers.reconcile import Plan, UnitChange, execute
-from dify_job.schedulers.systemctl import Manager, Unit
+from dify_job.schedulers.systemctl import Manager
 from dify_job.schedulers.unit_plan import (
     Activation,
     DesiredUnits,
