@@ -158,8 +158,8 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
             return None
         if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
             text = msg(
-                "cron ignores {path} (mode {mode:04o}, owner {owner})",
-                path=path,
+                "cron ignores {where} (mode {mode:04o}, owner {owner})",
+                where=path,
                 mode=stat.S_IMODE(seen.st_mode),
                 owner=access.name_of(seen.st_uid),
             )

@@ -143,7 +143,7 @@ def _json_line(_logger: object, _level: str, event: Event) -> str:
 
 def _plain_line(_logger: object, level: str, event: Event, *, color: str = "") -> str:
     shown = {key: event[key] for key in event if key not in ("event", "message_id", "job")}
-    # A line end in the title of a node must not begin a line that looks like ours.
+    # A line end in the title of a node must not begin a line that looks like one of dify-job.
     fields = [f"{key}={value}".replace("\n", "\\n") for key, value in shown.items()]
     text = f"{color}{_PREFIXES.get(level, '')}{event['event']}{_END if color else ''}"
     return "  ".join([text, *fields])
