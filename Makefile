@@ -50,7 +50,7 @@ test-oldest: ## Run `make test` with the oldest libraries that setup.cfg allows
 
 coverage: $(INSTALLED) ## Measure branch coverage of the package; fails below 95 %
 	$(BIN)/python -m coverage erase
-	$(PYTEST) -n $(WORKERS) -m "not host and not packaging" --cov --cov-report= $(TESTS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "$(FAST)" --cov --cov-report= $(TESTS)
 	$(BIN)/python -m coverage report
 
 lint: $(INSTALLED) ## Run ruff, mypy --strict and import-linter

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import bare_environ
+
 _COMPLETE = {
     "bash": (
         'eval "$(_DIFY_JOB_COMPLETE=bash_source dify-job)"; COMP_WORDS=({words}); '
@@ -29,7 +31,7 @@ def completed(shell: str, line: str, home: Path) -> set[str]:
     words = " ".join(f"'{word}'" for word in line.split(" "))
     done = subprocess.run(
         [shell, "-c", _COMPLETE[shell].format(words=words, line=line)],
-        env={"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"},
+        env=bare_environ(HOME=str(home), PATH=f"{home}/bin:{os.environ['PATH']}"),
         capture_output=True,
         text=True,
         check=True,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import bare_environ
+
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
@@ -43,7 +45,7 @@ def ask(config: Path) -> Iterator[Callable[..., tuple[bytes, int, str]]]:
                     stdin=accepted,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env={"PATH": os.environ["PATH"], "HOME": str(config.parent)},
+                    env=bare_environ(HOME=str(config.parent)),
                 )
                 accepted.close()
                 client.sendall(data)

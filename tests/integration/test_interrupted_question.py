@@ -7,13 +7,14 @@ import select
 import sys
 
 from tests.support.command import Command
+from tests.support.environment import bare_environ
 
 
 def test_ctrl_c_at_a_prompt_ends_the_line(dify_job: Command) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(dify_job.home)
-        env = {"HOME": str(dify_job.home), "PATH": os.environ["PATH"], "TERM": "dumb"}
+        env = bare_environ(HOME=str(dify_job.home), TERM="dumb")
         os.execve(sys.executable, [sys.executable, "-m", "dify_job", "init", "--user"], env)
     shown = b""
     with contextlib.suppress(OSError):  # the process has closed the terminal

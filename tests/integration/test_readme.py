@@ -9,6 +9,7 @@ import pytest
 
 from dify_job.log.journal import MESSAGE_IDS
 from tests.support.command import KEY, Command
+from tests.support.environment import bare_environ
 from tests.support.fake_dify.server import FakeDify
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +49,8 @@ def test_program_of_the_readme_runs(dify_job: Command, server: FakeDify) -> None
     config = f'[jobs.daily]\nbase_url = "{server.base_url}"\napi_key_env = "DIFY_API_KEY"\n'
     (dify_job.home / "config.toml").write_text(config)
     home = dify_job.home
-    env = {
-        "HOME": str(home),
-        "STATE_DIRECTORY": str(home / "s"),
-        "DIFY_JOB_CONFIG": str(home / "config.toml"),
-    }
+    places = {"STATE_DIRECTORY": str(home / "s"), "DIFY_JOB_CONFIG": str(home / "config.toml")}
+    env = bare_environ(HOME=str(home), **places)
     for key, expected in ((KEY, ""), ("app-fails", "80 ")):
         done = subprocess.run(
             [sys.executable, "-c", blocks("README.md", "python")[0]],

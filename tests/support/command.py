@@ -1,7 +1,6 @@
 """Running dify-job in tests, and the apps of the fake server with their keys."""
 
 import contextlib
-import os
 import signal
 import ssl
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.command_result import CommandResult
+from tests.support.environment import bare_environ
 from tests.support.fake_dify.apps import App, Node
 from tests.support.fake_dify.server import FakeDify
 from tests.support.fork_server import ForkedProcess, fork_server, needs_new_process
@@ -76,16 +76,8 @@ class Command:
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a command."""
-        inherited = {
-            name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COV")
-        }
-        return {
-            **inherited,
-            "HOME": str(self.home),
-            "STATE_DIRECTORY": str(self.home / "state"),
-            **self.env,
-            **(env or {}),
-        }
+        places = bare_environ(HOME=str(self.home), STATE_DIRECTORY=str(self.home / "state"))
+        return {**places, **self.env, **(env or {})}
 
     def start(self, *args: str, env: Mapping[str, str] | None = None, **settings: Any) -> Process:
         """Start a command as a fork, or as a new process if the environment affects the start of Python.

@@ -105,7 +105,7 @@ class FakeManager:
             "ActiveState": "active" if name in state["active"] else "inactive",
             "UnitFileState": "enabled" if enabled else "disabled" if loaded else "",
             "FragmentPath": str(path) if loaded else "",
-            "DropInPaths": "",
+            "DropInPaths": " ".join(map(str, sorted((self.units / f"{name}.d").glob("*.conf")))),
             "NeedDaemonReload": "yes" if stale and name in state["loaded"] else "no",
             "Result": "success",
             "ExecMainStatus": "0",

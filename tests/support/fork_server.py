@@ -29,6 +29,7 @@ from typing import IO, Any, NoReturn
 from dify_job.system import lazy_import, subprocesses
 from tests.support import fake_manager
 from tests.support.command_result import CommandResult
+from tests.support.environment import bare_environ
 from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -155,12 +156,11 @@ class ForkServer:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
         self._socket = own_end
         self._lock = threading.Lock()
-        env = {name: os.environ[name] for name in os.environ if name == "PATH" or name.startswith("COV")}
         with server_end:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
                 stdin=server_end.fileno(),
-                env=env,
+                env=bare_environ(),
                 cwd=ROOT,
                 start_new_session=True,
             )
@@ -248,7 +248,7 @@ class Forks:
         home.mkdir(parents=True, exist_ok=True)
         order = {
             "args": args,
-            "env": {"HOME": str(home), "STATE_DIRECTORY": str(home / "state"), **env},
+            "env": bare_environ(HOME=str(home), STATE_DIRECTORY=str(home / "state")) | dict(env),
             "cwd": str(home),
             "limits": dict(limits),
             "patches": dict(patches or {}),

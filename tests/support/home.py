@@ -1,6 +1,5 @@
 """A user's home on a host with fake systemd and cron."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.command_result import CommandResult
+from tests.support.environment import bare_environ
 from tests.support.fake_manager import FakeCrontab, FakeManager, install_programs
 from tests.support.fork_server import fork_server, needs_new_process
 
@@ -73,7 +73,7 @@ class Home:
     @property
     def environ(self) -> dict[str, str]:
         return {
-            **{name: value for name, value in os.environ.items() if name.startswith("COV")},
+            **bare_environ(),
             "PATH": f"{self.path / 'bin'}:/usr/bin:/bin",
             "HOME": str(self.path),
             "XDG_CONFIG_HOME": str(self.path / "config"),

@@ -1,0 +1,144 @@
+"""Findings about the HTTP interface, from values in place of its units."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dify_job.checks import http_socket
+from dify_job.checks.context import HostContext
+from dify_job.config.model import Config, Job, KeySource
+from dify_job.messages.problem import Problem, Severity
+from dify_job.schedulers.backend import Scope
+from dify_job.schedulers.cron import UserCrontab
+from dify_job.schedulers.http_socket import HttpSocket, HttpSocketConfig, HttpSocketStatus
+from dify_job.schedulers.systemd import Systemd
+from tests.support.fixes import command_in
+
+CONFIG = HttpSocketConfig(
+    listen="127.0.0.1:8000",
+    jobs=("daily",),
+    config_path=Path("/etc/dify-job/config.toml"),
+    python=Path(sys.executable),
+)
+HEALTHY = HttpSocketStatus(
+    scope=Scope.SYSTEM, config=CONFIG, jobs=("daily",), current=True, edited=(), listening=True, enabled=True
+)
+Check = Callable[[HttpSocketStatus | None], Problem | None]
+
+
+def context(scheduler: Systemd | UserCrontab) -> HostContext:
+    job = Job(name="daily", base_url="http://localhost/v1", key=KeySource())
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    return HostContext(job=job, config=Config(path=None, files=(), jobs={}), scheduler=scheduler, now=now)
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Function that returns the finding about an interface in a state."""
+
+    def checked(status: HttpSocketStatus | None) -> Problem | None:
+        monkeypatch.setattr(HttpSocket, "state", lambda _: status)
+        return http_socket.check_http_socket(context(Systemd(Scope.SYSTEM)))
+
+    return checked
+
+
+def test_healthy_interface_names_address_and_callers(check: Check) -> None:
+    found = check(HEALTHY)
+    assert found is not None
+    assert found.severity is Severity.OK
+    assert found.message == "systemd listens on 127.0.0.1:8000 for root on this machine"
+    unknown = check(replace(HEALTHY, listening=None))
+    assert unknown is not None
+    assert (unknown.severity, "is to listen" in unknown.message) == (Severity.OK, True)
+
+
+def test_job_without_an_interface_has_no_finding(check: Check) -> None:
+    assert check(None) is None
+    assert check(replace(HEALTHY, jobs=("weekly",))) is None
+    assert http_socket.check_http_socket(context(UserCrontab(Scope.USER))) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "message", "fix"),
+    [
+        (
+            replace(HEALTHY, edited=(Path("/etc/systemd/system/dify-job-http.socket"),)),
+            Severity.WARN,
+            "edited by hand",
+            "sudo rm /etc/systemd/system/dify-job-http.socket && ",
+        ),
+        (
+            replace(HEALTHY, config=None),
+            Severity.FAIL,
+            "one of its two units is missing",
+            "install daily --http",
+        ),
+        (replace(HEALTHY, current=False), Severity.WARN, "another version", "--http-listen 127.0.0.1:8000"),
+        (
+            replace(HEALTHY, config=replace(CONFIG, python=Path("/nowhere/python"))),
+            Severity.FAIL,
+            "missing or cannot be executed: /nowhere/python",
+            "--http-listen 127.0.0.1:8000",
+        ),
+        (
+            replace(HEALTHY, listening=False),
+            Severity.FAIL,
+            "nothing listens on 127.0.0.1:8000",
+            "systemctl enable --now dify-job-http.socket",
+        ),
+        (
+            replace(HEALTHY, enabled=False),
+            Severity.WARN,
+            "until the next boot only",
+            "systemctl enable dify-job-http.socket",
+        ),
+    ],
+    ids=["edited", "half", "old", "interpreter", "silent", "disabled"],
+)
+def test_fault_of_the_interface_has_a_fix(
+    check: Check, status: HttpSocketStatus, severity: Severity, message: str, fix: str
+) -> None:
+    found = check(status)
+    assert found is not None
+    assert (found.severity, message in found.message) == (severity, True), found.message
+    assert fix.removeprefix("sudo ") in str(found.fix)
+
+
+def test_missing_or_bad_token_refuses_everybody(check: Check, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    status = replace(HEALTHY, config=replace(CONFIG, token_file=token))
+    missing = check(status)
+    assert missing is not None
+    assert (missing.severity, "refuses everybody" in missing.message) == (Severity.FAIL, True)
+    assert f"install -m 600 /dev/null {token} && openssl rand -hex 32 >{token}" in command_in(
+        str(missing.fix)
+    )
+    token.write_text("0123456789abcdef0123456789abcdef\n")
+    token.chmod(0o644)
+    readable = check(status)
+    assert readable is not None
+    assert readable.severity is Severity.FAIL
+    token.chmod(0o600)
+    good = check(status)
+    assert good is not None
+    assert good.message == f"systemd listens on 127.0.0.1:8000 for everybody with the token in {token}"
+
+
+def test_reinstallation_has_the_same_address_token_and_caller(
+    check: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    found = check(replace(HEALTHY, config=replace(CONFIG, uid=1000), current=False))
+    assert found is not None
+    assert "env SUDO_UID=1000 dify-job --config /etc/dify-job/config.toml install daily" in str(found.fix)
+    token = replace(CONFIG, token_file=tmp_path / "token")
+    found = check(replace(HEALTHY, config=token, current=False))
+    assert found is not None
+    assert f"--http-token-file {tmp_path / 'token'}" in str(found.fix)
