@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -116,3 +117,17 @@ def test_held_lock_counts_as_a_start(base: Path) -> None:
         state.lock()
         assert check() is None
     assert check() is not None
+
+
+def test_boot_of_a_container_is_the_start_of_its_first_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(missed_runs, "_FIRST_PROCESS", stat)
+    kernel = missed_runs._booted_at(NOW)
+    ticks = 30 * os.sysconf("SC_CLK_TCK")
+    stat.write_text(f"1 (a name) with ) brackets) S {' 0' * 18} {ticks} 0\n")
+    assert timedelta(seconds=29) < missed_runs._booted_at(NOW) - kernel < timedelta(seconds=31)
+    stat.write_text("1 (half")
+    assert abs(missed_runs._booted_at(NOW) - kernel) < timedelta(seconds=1)
+    assert missed_runs._suspended() >= timedelta(0)

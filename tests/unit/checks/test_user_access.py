@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dify_job.checks.user_access import denied_access
+from dify_job.checks.user_access import denied_access, grant_access_command
 from dify_job.schedulers import access
 from tests.support.job_specs import job_spec
 
@@ -66,3 +66,17 @@ def test_encrypted_key_is_only_for_root_and_systemd() -> None:
     denied = denied_access(spec, USER, key_by_manager=False)
     assert denied is not None
     assert "daemon cannot decrypt the key" in denied.message
+
+
+def test_command_grants_access_only_where_it_harms_nobody(open_directory: Path) -> None:
+    place = open_directory / "jobs" / "daily"
+    place.mkdir(parents=True)
+    file = place / "input.txt"
+    file.touch(0o600)
+    assert str(grant_access_command(file, USER, os.R_OK)) == f"chmod a+r {file}"
+    assert str(grant_access_command(place, USER, os.W_OK)) == f"chown daemon {place}"
+    place.parent.chmod(0o700)
+    assert str(grant_access_command(file, USER, os.R_OK)) == f"chmod a+x {place.parent}"
+    assert grant_access_command(file, access.DYNAMIC, os.W_OK) is None, "another user at each run"
+    assert grant_access_command(Path("/etc/shadow"), USER, os.R_OK) is None
+    assert grant_access_command(Path("/srv"), USER, os.W_OK) is None, "it is everybody's"

@@ -162,3 +162,22 @@ def test_key_as_variable_name_is_rejected_and_not_shown() -> None:
 def test_multi_line_title_becomes_one_line() -> None:
     assert FIELDS["description"]("Daily\n  report\n") == "Daily report"
     assert FIELDS["description"]("a\x1b]0;x\x07\0") == "a\ufffd]0;x\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("output", {"file": "a", "select": 1}, "path in the run"),
+        ("files", {"doc": 1}, "string or a list of strings"),
+        ("files", {"doc": [1]}, "must be"),
+        ("expect", {"outputs.x": {"nonempty": 1}}, "nonempty must be true or false"),
+        ("expect", {"outputs.x": {"regex": 1}}, "regex must be a string"),
+        ("metrics", {"textfile": "relative.prom"}, "absolute path"),
+        ("metrics", {"textfile": "/srv/metrics.txt"}, r"ends in \.prom"),
+        ("api_key_file", "~nobody-of-that-name/key", "cannot be found"),
+        ("notify", {"healthchecks": "ftp://example.com"}, "must"),
+    ],
+)
+def test_value_of_the_wrong_kind_is_rejected(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FIELDS[key](value)
