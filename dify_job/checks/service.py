@@ -14,6 +14,7 @@ from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, look
+from ..system.opened_file import read_regular
 from .context import HostContext
 from .finding import fail, ok, place_of, warn
 
@@ -196,7 +197,7 @@ def check_overrides(context: HostContext) -> Problem | None:
     texts = []
     for name in names:
         try:
-            texts.append(Path(name).read_text(encoding="utf-8", errors="replace"))
+            texts.append(read_regular(Path(name)).decode(errors="replace"))
         except OSError as error:
             return warn(
                 msg("{path} cannot be read: {strerror}", path=name, strerror=error.strerror),

@@ -27,9 +27,6 @@ from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, InstallOptions, Plan
-from ..state.places import pin
-from ..state.store import cannot_write
-from ..system.user import state_home
 from . import install_report
 from .options import (
     DEFAULT_HTTP_LISTEN,
@@ -97,8 +94,6 @@ def install(options: Globals, /, **given: Any) -> int:
     contexts = _check(requests, now)
     for request in requests:
         _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
-        if request.scheduler.scope is Scope.USER:
-            _pin_state(request)
     store_forms(contexts)
     return 0
 
@@ -250,14 +245,6 @@ def _installed(
         if there := [pick(config, job) for job in sorted(jobs) if job in config.names]:
             found.append((scheduler, there))
     return found
-
-
-def _pin_state(request: _Request) -> None:
-    for prepared in request.ready:
-        try:
-            pin(prepared.job.name)
-        except OSError as error:
-            raise cannot_write(state_home({}) / "dify-job", error) from None
 
 
 def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> None:

@@ -32,6 +32,7 @@ from ..schedulers.reconcile import Backend
 from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, look
+from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, transaction
 from .options import Globals, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
@@ -191,7 +192,7 @@ def _write_kustomization(output_dir: Path) -> None:
     manifests = [path.name for path, _ in _managed(output_dir) if path.suffix == ".yaml"]
     artifact = kustomization(manifests)
     path = output_dir / artifact.path
-    if path.exists() and not path.read_text(errors="replace").startswith(KUSTOMIZATION_HEADER):
+    if path.exists() and not read_regular(path).decode(errors="replace").startswith(KUSTOMIZATION_HEADER):
         echo_err(
             msg(
                 "{path} is not from {command} and was left as it is",

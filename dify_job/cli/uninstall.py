@@ -18,6 +18,7 @@ from ..schedulers.reconcile import Backend, InstallResult, Plan
 from ..state.places import places_of, unpin
 from ..state.purge import jobs_with_state, purge_state
 from ..state.reader import read_metrics_files
+from ..system.opened_file import read_regular
 from .jobs import check_names, check_not_roots, try_config
 from .options import Globals, all_option, pass_globals, scope_options
 from .output import reporter
@@ -133,5 +134,5 @@ def _writable_directories(one: InstalledJob) -> Iterator[Path]:
     for unit in one.paths:
         if unit.suffix == ".service":
             with contextlib.suppress(OSError):
-                text = unit.read_text(encoding="utf-8", errors="replace")
+                text = read_regular(unit).decode(errors="replace")
                 yield from (Path(path) for path in _WRITABLE.findall(text.replace("%%", "%")))

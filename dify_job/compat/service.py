@@ -19,10 +19,10 @@ from ..config.loader import load_config, pick
 from ..config.model import Config, Job, ScheduleConfig
 from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
-from ..messages.errors import JobError
+from ..messages.errors import JobError, no_thread
 from ..messages.message import msg
 from ..run.api import run_workflow
-from ..run.result import Result
+from ..run.result import Result, not_started
 from ..run.run_spec import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
@@ -78,8 +78,12 @@ async def manual_call_dify(
     events = EventQueue()
     # A thread of its own: long runs must not take those of the loop, which looks up names with them.
     threads = ThreadPoolExecutor(1, "dify-job")
-    run = partial(run_workflow, job, inputs, config=config, context=RunContext(time.monotonic(), events))
-    call = asyncio.get_running_loop().run_in_executor(threads, run)
+    context = RunContext(time.monotonic(), events)
+    run = partial(run_workflow, job, inputs, config=config, context=context)
+    try:
+        call = asyncio.get_running_loop().run_in_executor(threads, run)
+    except RuntimeError as error:
+        return not_started(job or "", no_thread(error), context)
     threads.shutdown(wait=False)
     try:
         return await call

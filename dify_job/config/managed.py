@@ -16,6 +16,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus, fingerprint, look, with_header
+from ..system.opened_file import read_regular
 from ..system.transaction import FileChange
 from ..system.user import config_home
 from .model import Secret
@@ -146,7 +147,7 @@ def remove_leftovers(config_path: Path) -> None:
         (config_path.parent / "credentials").rmdir()
     with contextlib.suppress(OSError, UnicodeDecodeError):
         (config_path.parent / "config.d").rmdir()
-        lines = config_path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(config_path).decode().splitlines()
         if lines[:1] == _STUB.splitlines()[:1] and all(line.startswith("#") for line in lines):
             config_path.unlink()
             config_path.parent.rmdir()
@@ -181,7 +182,7 @@ def _companion(config_path: Path, job: str, values: Mapping[str, Any], *, stored
 
 def _change(path: Path, after: bytes | None, *, mode: int = 0o644, secret: bool = False) -> FileChange:
     try:
-        before = path.read_bytes()
+        before = read_regular(path)
     except OSError:
         before = None
     return FileChange(path=path, before=before, after=after, mode=mode, secret=secret)

@@ -11,6 +11,7 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import command
+from ..system.opened_file import read_regular
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _SECRET_MOUNTS = tuple(map(Path, ("/run/secrets", "/var/run/secrets")))
@@ -144,7 +145,7 @@ def check_ca_file(path: Path | None) -> None:
         return
     name = shlex.quote(str(path))
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,

@@ -14,7 +14,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..system import subprocesses
 from ..system.managed_files import fingerprint
-from ..system.opened_file import OpenedFile
+from ..system.opened_file import OpenedFile, read_regular
 from .model import Job, Secret, Source
 from .permissions import fault_of_directories, fault_of_file, permission_fix
 from .readers import is_header_value
@@ -167,7 +167,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
         return None
     path = Path(directory, name)
     try:
-        return path.read_bytes()[:_LARGEST].decode("utf-8-sig", errors="replace")
+        return read_regular(path)[:_LARGEST].decode("utf-8-sig", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from ..messages.errors import no_thread
 from .wire import Server, Wire
 
 KEY, NAME = "app-standin-demo", "Daily report"
@@ -109,7 +110,11 @@ class DemoServer:
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        except RuntimeError as error:
+            self._server.server_close()
+            raise no_thread(error) from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,6 +18,13 @@ class Server(ThreadingHTTPServer):
         super().__init__(*args)
         self.faults: list[BaseException] = []  # faults of the server itself
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection; where no thread can be started, close it."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            self.shutdown_request(request)
+
     def handle_error(self, *_: object) -> None:
         """Print nothing: clients that leave are expected. Any other error is recorded as a fault."""
         error = sys.exception()

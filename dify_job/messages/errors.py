@@ -1,6 +1,7 @@
 """The error that ends a command."""
 
 import errno
+import os
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -30,6 +31,35 @@ class JobError(Exception):
             name: What was looked at when it was raised.
         """
         return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
+
+
+NO_THREAD_HINT = msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
+_IN_THE_WAY = frozenset(
+    {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL}
+)
+
+
+def no_thread(error: RuntimeError) -> JobError:
+    """Return the error for what needs a thread; nothing was sent."""
+    return JobError(
+        Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), NO_THREAD_HINT
+    )
+
+
+def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
+    """Return what fixes a write to a place of dify-job's own that failed.
+
+    Args:
+        error: The error of the write.
+        place: What could not be written; a relative name of a file in the error is below it.
+        otherwise: The hint where the error is about neither space, a read-only file system, nor something
+            else that stands at the place.
+    """
+    if error.errno not in _IN_THE_WAY:
+        return disk_error_hint(error, place, otherwise)
+    path = place / error.filename if isinstance(error.filename, str) else place
+    there = str(next(each for each in (path, *path.parents) if os.path.lexists(each)))
+    return Command(("mv", there, f"{there}.old"))
 
 
 def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:

@@ -29,7 +29,7 @@ from ..config.model import Job, Secret, file_of
 from ..config.secrets import read_urls
 from ..dify.event_queue import EventQueue
 from ..exit_codes import TABLE, Outcome, RetrySafety
-from ..messages.errors import JobError
+from ..messages.errors import JobError, no_thread
 from ..messages.i18n import translate
 from ..messages.message import Message, join, msg
 from ..messages.problem import command
@@ -249,6 +249,9 @@ class Notifier(RunObserver):
 
         Returns:
             Why each of them failed; None for one that arrived.
+
+        Raises:
+            JobError: No thread can be started for a message (unreachable).
         """
         until = time.monotonic() + LIMIT
         notify = self._notify
@@ -259,6 +262,9 @@ class Notifier(RunObserver):
             url, body = ping_url(notify.healthchecks, "log", self._rid), translate(notification.body).encode()
             deliveries.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
         _wait(deliveries, until)
+        for delivery in deliveries:
+            if delivery.obstacle is not None:
+                raise delivery.obstacle
         return unreadable | {delivery.what: delivery.error for delivery in deliveries}
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
@@ -299,7 +305,12 @@ class _Delivery:
         self._send = send
         self._error: str | None = None
         self._thread = threading.Thread(target=self._work, daemon=True, name=what)
-        self._thread.start()
+        self.obstacle: JobError | None = None  # why it was not begun
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self.obstacle = no_thread(error)
+            self._error = self.obstacle.message
 
     def _work(self) -> None:
         try:
@@ -314,7 +325,8 @@ class _Delivery:
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
-        self._thread.join(max(0.0, seconds))
+        if self.pending:
+            self._thread.join(max(0.0, seconds))
 
     @property
     def error(self) -> str | None:

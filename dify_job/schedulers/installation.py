@@ -15,6 +15,9 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
+from ..state.places import is_pinned, pin, unpin
+from ..state.store import cannot_write
+from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
 from .backend import InstalledJob, Scope
 from .detect import config_place, installed_jobs, visible
@@ -123,8 +126,9 @@ def plan_install(
     contents = [change for each in ready for change in each.managed_files]
     config_files = tuple(change for change in contents if change.before != change.after)
     before = (change_files(config_files),) if config_files else ()
+    pins = [_pin(spec.job) for spec in specs if scheduler.scope is Scope.USER]
     return Plan(
-        steps=(*before, *_remove_config_files(remove), *plan.steps, *_remove_leftovers(remove)),
+        steps=(*pins, *before, *_remove_config_files(remove), *plan.steps, *_remove_leftovers(remove)),
         errors=(*first, *plan.errors, *errors),
         results=plan.results,
         contents=(*contents, *plan.contents),
@@ -222,6 +226,18 @@ def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
         yield Step("remove leftovers", partial(managed.remove_leftovers, Path(source)))
 
 
+def _pin(job: str) -> Step:
+    """Return the step that gives a user's job one state, which its runs and every shell find."""
+
+    def do() -> None:
+        try:
+            pin(job)
+        except OSError as error:
+            raise cannot_write(Path(error.filename), error) from None
+
+    return Step("pin the state", do, None if is_pinned(job) else partial(unpin, job))
+
+
 # Rejections
 
 
@@ -251,7 +267,7 @@ def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
         if later.stem <= file.path.stem or later.name.startswith("."):
             continue
         try:
-            table = tomllib.loads(later.read_text(encoding="utf-8")).get("jobs", {}).get(each.job.name, {})
+            table = tomllib.loads(read_regular(later).decode()).get("jobs", {}).get(each.job.name, {})
         except (OSError, ValueError, RecursionError):  # jobs that need it were refused before
             continue
         other_schedule = table.keys() & SCHEDULE_KINDS and own.keys() & SCHEDULE_KINDS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError, disk_error_hint
+from ..messages.errors import JobError, obstacle_hint
 from ..messages.message import msg
 from ..system.managed_files import FileState, FileStatus
 from ..system.transaction import FileChange, FileTransaction
@@ -163,7 +163,7 @@ def execute(plan: Plan, place: Path) -> None:
                 path=error.filename or place,
                 reason=error.strerror,
             ),
-            disk_error_hint(error, place, msg("install as root, or with --user; --dry-run prints the files")),
+            obstacle_hint(error, place, msg("install as root, or with --user; --dry-run prints the files")),
         ) from None
 
 

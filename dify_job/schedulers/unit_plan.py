@@ -18,6 +18,7 @@ from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
+from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction
 from .backend import RenderedFile, Scope, Unit
 from .reconcile import (
@@ -90,7 +91,7 @@ class Pending:
     def read(cls, base: Path) -> "Pending":
         """Return the durable record of a scope; an empty one where there is none that can be read."""
         try:
-            record = json.loads((base / _RECORD).read_bytes())
+            record = json.loads(read_regular(base / _RECORD))
             return cls(frozenset(map(str, record["enable"])), frozenset(map(str, record["start"])))
         except (OSError, ValueError, LookupError, TypeError):
             return cls()

@@ -87,6 +87,11 @@ def pin(job: str) -> None:
                 place.symlink_to(real)
 
 
+def is_pinned(job: str) -> bool:
+    """Return whether a job of this user is marked as installed."""
+    return any((base / job / _PINNED).exists() for base in _plain_bases())
+
+
 def unpin(job: str) -> None:
     """Let a job that is no longer installed follow the variables of its caller again."""
     if os.geteuid() != 0:

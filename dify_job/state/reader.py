@@ -47,7 +47,17 @@ def read_tick(directory: Path) -> float | None:
 def read_metrics_files(directory: Path) -> tuple[Path, ...]:
     """Return the metrics files that runs of a job wrote, as its state says."""
     listed = (read_record(directory / "metrics.json") or {}).get("paths")
-    return tuple(Path(path) for path in listed if isinstance(path, str)) if isinstance(listed, list) else ()
+    return tuple(map(Path, filter(_is_path, listed))) if isinstance(listed, list) else ()
+
+
+def _is_path(claimed: object) -> bool:
+    """Return whether it is an absolute path that a file system can have: the state may say anything."""
+    if not isinstance(claimed, str) or not claimed.startswith("/"):
+        return False
+    try:
+        return b"\0" not in os.fsencode(claimed)
+    except UnicodeEncodeError:
+        return False
 
 
 def read_in_flight(directory: Path) -> InFlight | None:

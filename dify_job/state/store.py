@@ -9,7 +9,6 @@ import errno
 import fcntl
 import json
 import os
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError, disk_error_hint
+from ..messages.errors import JobError, obstacle_hint
 from ..messages.message import Message, msg
 from ..system.json_text import loads_whole
 from ..system.secure_dir import Directory
@@ -307,13 +306,7 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
         directory: The state directory.
         error: What writing there raised.
     """
-    place = directory / error.filename if isinstance(error.filename, str) else directory
     others = error.errno in (errno.EACCES, errno.EPERM) and directory.is_relative_to(places.SYSTEM_BASE)
-    away = (
-        msg("mv {place} {place}.old", place=shlex.quote(str(place)))
-        if error.errno == errno.EEXIST
-        else msg("make it writable for you")
-    )
     return JobError(
         Outcome.CANNOT_WRITE,
         msg(
@@ -321,9 +314,11 @@ def cannot_write(directory: Path, error: OSError) -> JobError:
             directory=directory,
             strerror=error.strerror,
         ),
-        disk_error_hint(
+        obstacle_hint(
             error,
             directory,
-            msg("it is a system job's: run it with sudo, or as its own user") if others else away,
+            msg("it is a system job's: run it with sudo, or as its own user")
+            if others
+            else msg("make it writable for you"),
         ),
     )

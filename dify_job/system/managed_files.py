@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from .opened_file import read_regular
+
 _FIRST_LINE = (
     rb"# Managed by dify-job for job (?P<job>[a-z0-9][a-z0-9_-]{0,47})\. "
     rb"body=(?P<body>[0-9a-f]{16}) config=(?P<config>[0-9a-f]{16}) from=(?P<source>\"(?:[^\"\\]|\\.)*\")"
@@ -129,7 +131,7 @@ def look(path: Path, job: str | None = None) -> FileStatus:
         if path.is_symlink():
             masked = str(path.readlink()) == "/dev/null"
             return FileStatus(FileState.MASKED if masked else FileState.FOREIGN)
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         return FileStatus(FileState.ABSENT)
     except PermissionError:

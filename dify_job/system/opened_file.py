@@ -11,6 +11,24 @@ from ..messages.message import msg
 
 _CHUNK = 1024 * 1024
 _PATIENCE = 10.0  # seconds for the next bytes of a pipe
+_LARGEST = 64 * 1024 * 1024  # bytes; no file that dify-job writes or reads whole is larger
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file; a FIFO or device in its place does not block.
+
+    Args:
+        path: The file; a link is followed.
+
+    Raises:
+        OSError: EINVAL where it is no regular file, EFBIG where it is larger than 64 MiB, or as open(2).
+    """
+    with OpenedFile(path) as file:
+        if stat.S_ISDIR(file.status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not file.is_regular:
+            raise OSError(errno.EINVAL, msg("it is not a regular file"), str(path))
+        return file.read(_LARGEST)
 
 
 class OpenedFile:

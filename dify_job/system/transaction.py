@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError, disk_error_hint
+from ..messages.errors import JobError, disk_error_hint, obstacle_hint
 from ..messages.message import msg
+from .opened_file import read_regular
 from .secure_dir import Directory
 
 _LOCK_WAIT = 10.0
@@ -140,7 +141,7 @@ class FileTransaction:
 
     def _remember(self, path: Path) -> None:
         try:
-            self._before.append((path, path.read_bytes(), path.stat()))
+            self._before.append((path, read_regular(path), path.stat()))
         except FileNotFoundError:
             self._before.append((path, None, None))
 
@@ -196,7 +197,7 @@ def locked(directory: Path) -> Iterator[None]:
         raise JobError(
             Outcome.CANNOT_WRITE,
             msg("{path} cannot be opened: {strerror}", path=path, strerror=error.strerror),
-            msg("install as root, or with --user"),
+            obstacle_hint(error, path, msg("install as root, or with --user")),
         ) from None
     _held.add(path)
     try:

@@ -245,6 +245,7 @@ def test_purge_removes_no_file_that_only_the_state_claims(home: Home) -> None:
     state = home.path / "state/dify-job/daily"
     state.mkdir(parents=True, exist_ok=True)
     paths = [str(path) for path in (mine, linked, pipe, home.path)]
+    paths += [f"{home.path}/a\0b", f"{home.path}/\ud800", "mine.prom", "x" * 5000, f"{home.path}/{'x' * 5000}"]
     (state / "metrics.json").write_text(json.dumps({"paths": [*paths, 7, None, "", "no/such.prom"]}))
     assert home("uninstall", "daily", "--purge", "--user").code == 0
     assert not state.exists()
@@ -286,3 +287,57 @@ def test_invalid_run_as_is_written_to_no_file(user: str, backend: str, home: Hom
     assert done.code in (64, 65, 78), done.stderr
     assert "User=" not in done.stdout
     assert not Path(home.path / "crontab.table").exists()
+
+
+@pytest.mark.parametrize("backend", ["systemd", "cron"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "config/systemd/user/dify-job-daily.service",
+        "config/systemd/user/dify-job-daily.timer",
+        "config/dify-job/config.d/daily.settings.toml",
+        "config/dify-job/config.d/daily.key.toml",
+        "state/dify-job/install-unfinished.json",
+        "state/dify-job",
+        "config/systemd/user",
+    ],
+)
+def test_pipe_at_a_place_of_install_blocks_no_command(place: str, backend: str, home: Home) -> None:
+    path = home.path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    for words in ("install", "install --check", "install --every 3h", "status", "uninstall daily --purge"):
+        done = home(*words.split(), "--user", *(["--backend", backend] if "uninstall" not in words else []))
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.code != 70
+    assert path.is_fifo()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "link"])
+def test_what_stands_in_the_place_of_the_lock_can_be_moved_away(kind: str, home: Home) -> None:
+    lock = home.path / "state/dify-job/install.lock"
+    lock.parent.mkdir(parents=True)
+    if kind == "directory":
+        lock.mkdir()
+    elif kind == "link":
+        lock.symlink_to("elsewhere")
+    else:
+        lock.parent.rmdir()
+        os.mkfifo(lock.parent)
+    refused = home("install", "--user")
+    there = lock.parent if kind == "pipe" else lock
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (73, f"  mv {there} {there}.old")
+    there.rename(f"{there}.old")
+    assert home("install", "--user").code == 0
+
+
+def test_install_of_a_user_whose_state_cannot_be_made_changes_nothing(home: Home) -> None:
+    home.first = "import os; os.geteuid = lambda: os.stat('.').st_uid or 1000"
+    place = home.path / "state/dify-job/daily"
+    place.parent.mkdir(parents=True)
+    place.write_text("not a directory")
+    before = home.all_files()
+    refused = home("install", "--user", "--backend", "cron", "--every", "3h")
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (73, f"  mv {place} {place}.old"), refused.stderr
+    (place.parent / "install.lock").unlink()
+    assert home.all_files() == before

@@ -76,3 +76,21 @@ def test_run_that_cannot_render_its_inputs_has_a_safe_code(full: Home) -> None:
     done = full("run", "daily")
     assert (done.code, done.result["outcome"], done.result["attempts"]) == (69, "unreachable", 0)
     assert "no process can be started" in done.result["message"]
+
+
+@pytest.mark.parametrize("words", ["notify daily", "demo", "demo --serve 0"])
+def test_command_that_needs_a_thread_says_that_none_can_be_started(words: str, full: Home) -> None:
+    full.configure(CONFIG + 'notify = { healthchecks = "http://127.0.0.1:9/ping" }\n')
+    done = full(*words.split())
+    assert done.code == 69, done.stderr
+    assert "no thread can be started" in done.stderr
+    assert "ulimit -u" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_notifications_of_a_run_that_no_thread_can_send_are_a_warning(full: Home) -> None:
+    notify = 'notify = { healthchecks = "http://127.0.0.1:9/ping" }\n'
+    full.configure(CONFIG.replace('"http://127.0.0.1:9"', '"http://127.0.0.1:9"\ntimeout = "5s"') + notify)
+    done = full("run", "daily")
+    assert (done.code, done.result["outcome"]) == (69, "unreachable")
+    assert "the ping failed: no thread can be started" in done.stderr

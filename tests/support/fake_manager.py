@@ -97,8 +97,8 @@ class FakeManager:
     def _properties_of(self, name: str, state: dict[str, Any], enabled: bool) -> str:
         path = self.units / name
         masked = path.is_symlink()
-        loaded = name in state["loaded"] or path.exists()
-        stale = path.exists() and not masked and state["loaded"].get(name, "") != path.read_text()
+        loaded = name in state["loaded"] or masked or path.is_file()
+        stale = path.is_file() and not masked and state["loaded"].get(name, "") != path.read_text()
         properties = {
             "Id": name,
             "LoadState": "masked" if masked else "loaded" if loaded else "not-found",
@@ -131,7 +131,7 @@ class FakeManager:
             if verb == "stop":
                 state["active"] = [other for other in state["active"] if other != name]
                 continue
-            if name not in state["loaded"] and not (self.units / name).exists():
+            if name not in state["loaded"] and not (self.units / name).is_file():
                 return 5, "", f"Failed to start {name}: Unit {name} not found.\n"
             state["loaded"].setdefault(name, (self.units / name).read_text())
             if name.endswith(".service"):
