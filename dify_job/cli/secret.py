@@ -135,7 +135,7 @@ def _encrypted(key: Secret) -> bytes:
     if done.code != 0 or not done.stdout:
         raise JobError(
             Outcome.CONFIG,
-            msg("systemd-creds could not encrypt the key: {value}", value=done.complaint or done.code),
+            msg("systemd-creds could not encrypt the key: {value}", value=done.reason),
             msg(
                 "it needs root and the machine's own secret: {command}",
                 command=command("systemd-creds", "setup", needs_root=True),

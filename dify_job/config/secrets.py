@@ -257,7 +257,7 @@ def _decrypt(path: Path) -> str:
             msg(
                 "the encrypted key {path} cannot be decrypted: {value}",
                 path=path,
-                value=done.complaint or done.code,
+                value=done.reason,
             ),
             msg(
                 "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it "

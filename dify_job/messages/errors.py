@@ -34,9 +34,7 @@ class JobError(Exception):
 
 
 NO_THREAD_HINT = msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
-_IN_THE_WAY = frozenset(
-    {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL}
-)
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 def no_thread(error: RuntimeError) -> JobError:
@@ -58,8 +56,10 @@ def obstacle_hint(error: OSError, place: Path, otherwise: str) -> str:
     if error.errno not in _IN_THE_WAY:
         return disk_error_hint(error, place, otherwise)
     path = place / error.filename if isinstance(error.filename, str) else place
-    there = str(next(each for each in (path, *path.parents) if os.path.lexists(each)))
-    return Command(("mv", there, f"{there}.old"))
+    for each in (path, *path.parents):
+        if os.path.lexists(each) and (each == path or not each.is_dir()):
+            return Command(("mv", str(each), f"{each}.old"))
+    return otherwise
 
 
 def disk_error_hint(error: OSError, place: Path, otherwise: str) -> str:

@@ -121,7 +121,7 @@ def read_table() -> bytes:
         return b""
     raise JobError(
         Outcome.CONFIG if done.answered else Outcome.CANNOT_WRITE,
-        msg("your crontab cannot be read: {value}", value=done.complaint or done.code),
+        msg("your crontab cannot be read: {value}", value=done.reason),
         msg("crontab -l must work; see cron.allow and cron.deny in crontab(1)"),
     )
 
@@ -162,6 +162,6 @@ def _write_table(table: bytes) -> None:
     if done.code != 0:
         raise JobError(
             Outcome.CANNOT_WRITE,
-            msg("crontab refused the table: {complaint}", complaint=done.complaint),
+            msg("crontab refused the table: {complaint}", complaint=done.reason),
             msg("it is as it was: crontab -l"),
         )

@@ -164,10 +164,14 @@ class Manager:
             done = self._run("show", f"--property={_PROPERTIES}", "--", *part, limit=limit)
             if done.code != 0:
                 raise self._failed("show", part, done)
-            for block in done.text.split("\n\n"):
-                properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-                if "Id" in properties:
-                    found[properties["Id"]] = Unit(properties)
+            blocks = [
+                dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+                for block in done.text.split("\n\n")
+            ]
+            answers = [Unit(properties) for properties in blocks if "Id" in properties]
+            if len(answers) != len(part):  # one each, in their order; the Id of an alias is another name
+                raise self._failed("show", part, done, msg("its answer is not whole"))
+            found |= zip(part, answers, strict=True)
         return found
 
     def unit_path(self) -> tuple[Path, ...]:
@@ -232,7 +236,7 @@ class Manager:
 
         """
         done = self._run("--no-ask-password", "start", unit, limit=limit)
-        return done.complaint if done.code else ""
+        return done.reason if done.code else ""
 
     def _run(self, *words: str, limit: float) -> subprocesses.Completed:
         environ = {**self._environ, "TZ": "UTC"}
@@ -246,12 +250,13 @@ class Manager:
         if done.code != 0:
             raise self._failed(verb, [word for word in words if not word.startswith("-")], done)
 
-    def _failed(self, verb: str, units: Sequence[str], done: subprocesses.Completed) -> JobError:
+    def _failed(
+        self, verb: str, units: Sequence[str], done: subprocesses.Completed, reason: str = ""
+    ) -> JobError:
         shown = [*self._argv, verb, *units[:3], *(["..."] if len(units) > 3 else [])]
-        reason = done.complaint or done.text.strip() or done.code
         return JobError(
             Outcome.CANNOT_WRITE,
-            msg("{command} failed: {reason}", command=" ".join(shown), reason=reason),
+            msg("{command} failed: {reason}", command=" ".join(shown), reason=reason or done.reason),
             command(*self._argv, "status", *units[:1]),
         )
 

@@ -101,7 +101,7 @@ class Pending:
         path = base / _RECORD
         FileTransaction().clear([path])
         if self == Pending():
-            path.unlink(missing_ok=True)
+            FileTransaction().remove(path)
             return
         record = {"enable": sorted(self.enable), "start": sorted(self.start)}
         FileTransaction().put(path, json.dumps(record).encode(), 0o600)

@@ -46,7 +46,7 @@ def verify(
         if done.code != 0:
             raise JobError(
                 Outcome.REJECTED,
-                msg("systemd refuses the schedule: {complaint}", complaint=done.complaint),
+                msg("systemd refuses the schedule: {complaint}", complaint=done.reason),
                 msg("man systemd.time shows the form"),
             )
     with _scratch() as scratch:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from ..messages.message import msg
+
 _PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "SYSTEMD_LOG_LEVEL": "warning"}
 
 
@@ -36,6 +38,15 @@ class Completed:
     def complaint(self) -> str:
         """What it wrote to stderr, in one line."""
         return " ".join(self.stderr.decode(errors="replace").split())
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: what it said, else how it ended."""
+        if said := self.complaint or " ".join(self.text.split()):
+            return said
+        if self.code < 0:
+            return msg("signal {number} ended it", number=-self.code)
+        return msg("exit status {code}", code=self.code)
 
 
 def found(name: str) -> bool:

@@ -245,7 +245,13 @@ def test_purge_removes_no_file_that_only_the_state_claims(home: Home) -> None:
     state = home.path / "state/dify-job/daily"
     state.mkdir(parents=True, exist_ok=True)
     paths = [str(path) for path in (mine, linked, pipe, home.path)]
-    paths += [f"{home.path}/a\0b", f"{home.path}/\ud800", "mine.prom", "x" * 5000, f"{home.path}/{'x' * 5000}"]
+    paths += [
+        f"{home.path}/a\0b",
+        f"{home.path}/\ud800",
+        "mine.prom",
+        "x" * 5000,
+        f"{home.path}/{'x' * 5000}",
+    ]
     (state / "metrics.json").write_text(json.dumps({"paths": [*paths, 7, None, "", "no/such.prom"]}))
     assert home("uninstall", "daily", "--purge", "--user").code == 0
     assert not state.exists()
@@ -297,7 +303,6 @@ def test_invalid_run_as_is_written_to_no_file(user: str, backend: str, home: Hom
         "config/systemd/user/dify-job-daily.timer",
         "config/dify-job/config.d/daily.settings.toml",
         "config/dify-job/config.d/daily.key.toml",
-        "state/dify-job/install-unfinished.json",
         "state/dify-job",
         "config/systemd/user",
     ],
@@ -338,6 +343,45 @@ def test_install_of_a_user_whose_state_cannot_be_made_changes_nothing(home: Home
     place.write_text("not a directory")
     before = home.all_files()
     refused = home("install", "--user", "--backend", "cron", "--every", "3h")
-    assert (refused.code, refused.stderr.splitlines()[-1]) == (73, f"  mv {place} {place}.old"), refused.stderr
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (73, f"  mv {place} {place}.old"), (
+        refused.stderr
+    )
     (place.parent / "install.lock").unlink()
     assert home.all_files() == before
+
+
+def test_pipe_in_place_of_the_record_of_an_interrupted_install_blocks_nothing(home: Home) -> None:
+    record = home.path / "state/dify-job/install-unfinished.json"
+    record.parent.mkdir(parents=True)
+    os.mkfifo(record)
+    refused = home("install", "--user")
+    assert (refused.code, refused.stderr.splitlines()[-1]) == (73, f"  mv {record} {record}.old")
+    assert home("install", "--user", "--check").code == 1
+    record.unlink()
+    assert home("install", "--user").code == 0
+
+
+@pytest.mark.parametrize("answer", ["", "LoadState=loaded", "Id=dify-job-daily.timer"])
+def test_systemctl_that_answers_nothing_is_no_success(answer: str, home: Home) -> None:
+    program = home.path / "bin/systemctl"
+    there = program.with_name("systemctl.there")
+    program.rename(there)
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *--version*|*UnitPath*) exec {there} "$@";; *show*) echo {answer};; esac\n'
+    )
+    program.chmod(0o755)
+    before = home.all_files()
+    for words in ("install", "install --http", "install --check"):
+        done = home(*words.split(), "--user")
+        assert done.code == 73, (words, done.stderr)
+        assert "failed: its answer is not whole" in done.stderr
+    after = home.all_files()
+    after.pop("state/dify-job/install.lock", None)
+    assert after == before
+
+
+def test_crontab_that_a_signal_ends_is_reported_with_it(home: Home) -> None:
+    program = home.path / "bin/crontab"
+    program.write_text('#!/bin/sh\n[ "$1" = -l ] || kill -9 $$\necho "no crontab for maria" >&2; exit 1\n')
+    done = home("install", "--user", "--backend", "cron")
+    assert (done.code, "refused the table: signal 9 ended it" in done.stderr) == (73, True), done.stderr
