@@ -192,7 +192,13 @@ def _write_kustomization(output_dir: Path) -> None:
     manifests = [path.name for path, _ in _managed(output_dir) if path.suffix == ".yaml"]
     artifact = kustomization(manifests)
     path = output_dir / artifact.path
-    if path.exists() and not read_regular(path).decode(errors="replace").startswith(KUSTOMIZATION_HEADER):
+    try:
+        is_foreign = not read_regular(path).startswith(KUSTOMIZATION_HEADER.encode())
+    except FileNotFoundError:
+        is_foreign = False
+    except OSError:  # a directory, a FIFO, or a file that the caller cannot read
+        is_foreign = True
+    if is_foreign:
         echo_err(
             msg(
                 "{path} is not from {command} and was left as it is",

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -385,3 +386,13 @@ def test_crontab_that_a_signal_ends_is_reported_with_it(home: Home) -> None:
     program.write_text('#!/bin/sh\n[ "$1" = -l ] || kill -9 $$\necho "no crontab for maria" >&2; exit 1\n')
     done = home("install", "--user", "--backend", "cron")
     assert (done.code, "refused the table: signal 9 ended it" in done.stderr) == (73, True), done.stderr
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_kustomization_that_is_no_file_is_left_as_it_is(make: Callable[[Path], None], home: Home) -> None:
+    place = home.path / "out/kustomization.yaml"
+    place.parent.mkdir()
+    make(place)
+    done = home("render", "--target", "kubernetes", "--image", "x:1", "--output-dir", "out")
+    assert (done.code, "was left as it is" in done.stderr) == (0, True), done.stderr
+    assert not place.is_file()
