@@ -123,7 +123,7 @@ def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
     status = host("status", check=False)
     assert status.code == 1
     assert path in status.stdout
-    assert "is not loaded" in status.stdout
+    assert "systemd does not load" in status.stdout
     host.job('every = "2h"')
     refused = host("install", check=False)
     assert refused.code != 0
