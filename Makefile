@@ -48,7 +48,7 @@ test-oldest: ## Run `make test` with the oldest libraries that setup.cfg allows
 	$(PYTHON) packaging/constraints.py oldest >.constraints-oldest.txt
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=.constraints-oldest.txt
 
-coverage: $(INSTALLED) ## Measure branch coverage of the package; fails below 95 %
+coverage: $(INSTALLED) ## Measure line and branch coverage of the package; fails below 95 %
 	$(BIN)/python -m coverage erase
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "$(FAST)" --cov --cov-report= $(TESTS)
 	$(BIN)/python -m coverage report
