@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
+EXTRA ?= dev
 WORKERS ?= 6
 TESTS ?= tests
 LOCALE := dify_job/messages/locale
@@ -46,7 +47,7 @@ test-newest-libraries: ## Run `make test` with the newest release of every libra
 
 test-oldest: ## Run `make test` with the oldest libraries that setup.cfg allows
 	$(PYTHON) packaging/constraints.py oldest >.constraints-oldest.txt
-	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=.constraints-oldest.txt
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=.constraints-oldest.txt EXTRA=test  # the tools need a newer click
 
 coverage: $(INSTALLED) ## Measure line and branch coverage of the package; fails below 95 %
 	$(BIN)/python -m coverage erase
@@ -98,7 +99,7 @@ $(INSTALLED): setup.cfg pyproject.toml $(filter-out /dev/null,$(CONSTRAINTS))
 		{ tests/needs >&2; echo "python3-venv is needed to create an environment" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install -q pip; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRA)]'
 	$(BIN)/python -m compileall -q dify_job  # with PYTHONDONTWRITEBYTECODE each start would compile
 	-$(PYTEST) --collect-only tests >/dev/null 2>&1  # compiles the tests once, and not in each worker
 	@touch $@
