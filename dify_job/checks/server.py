@@ -103,7 +103,7 @@ def check_transport(context: "HostContext") -> Problem:
     host = parts.hostname or ""
     if host_in_the_open(job.base_url) is not None:
         return warn(
-            msg("the key goes to {host} unencrypted", host=host),
+            msg("the key is sent to {host} unencrypted", host=host),
             msg("set base_url to https:// ({place_of})", place_of=place_of(job, "base_url")),
         )
     if parts.scheme == "http":
