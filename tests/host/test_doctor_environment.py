@@ -143,7 +143,7 @@ def test_key_sent_unencrypted(case: DoctorCase, named: str) -> None:  # noqa: F8
     fix = case.assert_found_and_fixed(
         "tls",
         "warn",
-        "the key goes to dify.test unencrypted",
+        "the key is sent to dify.test unencrypted",
         lambda: set_base_url(case, named),
         edit=lambda: set_base_url(case, before),
     )
