@@ -53,7 +53,6 @@ class HostContext:
         prepared: What install is about to install; None for other commands.
         unasked: Why a scheduler cannot be asked what is installed; None where all answered.
         past: The job's past runs where they were read already, else None.
-
     """
 
     job: Job
@@ -90,7 +89,6 @@ class HostContext:
             scope: The same.
             servers: Shared by several jobs.
             unasked: Why a scheduler cannot be asked; None where all answered.
-
         """
         named = tuple((scheduler, one) for scheduler, one in found if one.job == job.name)
         # A user's job and one of the machine can have one name: of this config are those that say so.

@@ -14,7 +14,6 @@ def place_of(job: Job, key: str) -> str:
     Args:
         job: The job.
         key: The name of the setting.
-
     """
     if (origin := job.origins.get(key)) is not None:
         return str(origin)
@@ -36,7 +35,6 @@ def warn(message: str, fix: str | None, outcome: Outcome | None = None) -> Probl
         message: What is wrong.
         fix: What fixes it.
         outcome: How install ends where it refuses the job for it.
-
     """
     return Problem("", Severity.WARN, message, fix, outcome)
 
@@ -48,7 +46,6 @@ def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG
         message: What is wrong.
         fix: What fixes it.
         outcome: How install ends where it refuses the job for it.
-
     """
     return Problem("", Severity.FAIL, message, fix, outcome)
 
@@ -60,7 +57,6 @@ def failure_of(error: JobError, fix: str | None = None) -> Problem:
         error: The error, with its own hint. One that says that something could not be asked (unreachable) is
             no failure of the job.
         fix: What fixes it, where that is more than the hint.
-
     """
     if error.outcome is Outcome.UNREACHABLE:
         return warn(error.message, error.hint)

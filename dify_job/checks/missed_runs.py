@@ -33,7 +33,6 @@ def check_missed_runs(
         job: As it is configured; None where its config cannot be read.
         past: Its history; None where that cannot be read.
         now: The current time, aware.
-
     """
     if job is None or job.state == "none" or past is None:
         return None

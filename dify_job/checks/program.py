@@ -24,7 +24,6 @@ def missing_module(context: HostContext, module: str) -> bool:
     Args:
         context: The job and the host.
         module: The name of the module.
-
     """
     python = context.python or Path(sys.executable)
     if python == Path(sys.executable):

@@ -87,7 +87,6 @@ class Check(NamedTuple):
         installed: It is about a job that is installed.
         blocking: `install` and `config validate` refuse a job for what it finds.
         overview: `status` and the overview page show what it finds.
-
     """
 
     name: str
@@ -171,7 +170,6 @@ def examine(
 
     Yields:
         What was found, that all is well included. What says nothing after an earlier failure is left out.
-
     """
     failed: set[str] = set()
     for check in CHECKS:
@@ -191,7 +189,6 @@ def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Pro
     Args:
         context: The job and the host.
         configured: False where the job's config cannot be read.
-
     """
 
     def is_shown(check: Check) -> bool:
@@ -208,7 +205,6 @@ def rejections(context: HostContext, needs: Needs) -> Iterator[JobError]:
     Args:
         context: The job and the host.
         needs: The most that a check may need.
-
     """
     for problem in examine(context, needs, lambda check: check.blocking):
         if problem.outcome is not None:
@@ -237,7 +233,6 @@ def check_prepared(
 
     Raises:
         JobError: The first mistake.
-
     """
     contexts = []
     with access.session():

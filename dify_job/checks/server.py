@@ -45,7 +45,6 @@ class Servers:
         Args:
             job: The job.
             key: Its key.
-
         """
         log.hide(key.reveal())
         asked = (job.base_url, key.reveal(), job.ca_file)

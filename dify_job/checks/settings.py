@@ -104,7 +104,6 @@ def check_directory(context: HostContext, setting: str) -> Problem | None:
     Args:
         context: The job and the host.
         setting: The key that names the file: `output`, `metrics` or `log_file`.
-
     """
     job, output = context.job, context.job.output.file
     directories = {

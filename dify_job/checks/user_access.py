@@ -34,7 +34,6 @@ class _Needed(NamedTuple):
         fix: What gives the user access to it.
         mode: os.R_OK or os.X_OK.
         public: Nothing in it is secret, so that opening it to everybody is a fix, outside of homes.
-
     """
 
     path: Path
@@ -65,7 +64,6 @@ def is_out_of_sight(context: HostContext, python: Path) -> bool:
     Args:
         context: The job and the host.
         python: The interpreter.
-
     """
     if not context.system or os.geteuid() == 0:
         return False
@@ -85,7 +83,6 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
         spec: The job.
         account: Its user.
         key_by_manager: The service manager reads key and secrets (LoadCredential=), so the user need not.
-
     """
     if spec.key_credential is not None and not key_by_manager and account.uid != 0:
         return fail(
@@ -176,7 +173,6 @@ def grant_access_command(path: Path, account: access.Account, need: int) -> str 
         path: The path.
         account: The user.
         need: os.R_OK or os.W_OK.
-
     """
     if account.uid is None and need == os.W_OK:
         return None

@@ -20,7 +20,6 @@ def formatter_of(context: click.Context) -> "Formatter":
 
     Args:
         context: Of the command.
-
     """
     formatter = Formatter(width=context.terminal_width, max_width=context.max_content_width)
     _, _, path = context.command_path.partition(" ")
@@ -192,7 +191,6 @@ def examples_text(path: str, width: int) -> str:
     Args:
         path: The command, such as `config show`; empty for the whole program.
         width: Columns of a line.
-
     """
     # click leaves a paragraph alone that begins with \\b.
     examples = EXAMPLES.get(path, ())
@@ -221,7 +219,6 @@ def redirect(words: Sequence[str]) -> str | None:
 
     Args:
         words: The mistaken command and its arguments.
-
     """
     jobs = [word for word in words[1:] if not word.startswith("-")] or ["JOB"]
     by_systemd = ("systemctl", "start", f"dify-job-{jobs[0]}.service")

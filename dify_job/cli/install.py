@@ -129,7 +129,6 @@ class _Request:
     Attributes:
         orphans: Jobs that were installed from this config, and are no longer in it.
         prune: They are uninstalled.
-
     """
 
     scheduler: Backend

@@ -38,7 +38,6 @@ def print_plan(plan: Plan, say: Callable[[str], None], *, dry_run: bool, diff: b
         say: Prints a line for a person.
         dry_run: Print every file whole.
         diff: Print what changes in each file; without either, name what differs.
-
     """
     for one in plan.contents if dry_run else ():
         echo_data(f"# {one.path}\n{_text(_KEY if one.secret else one.after)}")

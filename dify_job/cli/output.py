@@ -181,7 +181,6 @@ def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.T
 
     Args:
         environ: The environment variables. COLUMNS sets the width; NO_COLOR and TERM=dumb turn colours off.
-
     """
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     size = shutil.get_terminal_size((_NO_LIMIT, 24))

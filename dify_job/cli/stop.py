@@ -61,7 +61,6 @@ def _stop_process(job: str, directory: Path) -> bool:
 
     Raises:
         JobError: It is another user's (denied), or does not end (busy).
-
     """
     holder = _holder(directory)
     words: Sequence[str] = holder.split() if holder else ()

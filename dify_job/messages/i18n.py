@@ -56,7 +56,6 @@ def is_chinese(environ: Mapping[str, str] = os.environ) -> bool:
 
     Args:
         environ: The environment variables.
-
     """
     chosen = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "C")
     if chosen.partition(".")[0] not in ("C", "POSIX"):
@@ -69,7 +68,6 @@ def translate(text: str) -> str:
 
     Args:
         text: A message. A text that is none, such as a server's, stays as it is.
-
     """
     return _in_chinese(text) if is_chinese() else str(text)
 
@@ -79,7 +77,6 @@ def translate_constant(text: str) -> str:
 
     Args:
         text: The text as it stands in the code.
-
     """
     return _catalogue().gettext(text) if is_chinese() and text else text
 

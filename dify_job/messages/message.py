@@ -37,7 +37,6 @@ class Message(str):
 
         Args:
             change: Takes a text and returns what takes its place, such as one without secrets.
-
         """
         return Message(
             self.template,

@@ -22,7 +22,6 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
     Args:
         runs: The newest first; at least one.
         terminal: The reader's. Where a line is too long for it, run id and message have lines of their own.
-
     """
     when, *others = map(translate, _HEADS)
     rows = [[f"  {when}", *others], *(_cells(one, terminal) for one in runs)]
@@ -69,7 +68,6 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
     Args:
         runs: The newest first.
         terminal: The reader's.
-
     """
     spans = [
         one.run.duration for one in reversed(runs) if not one.run.skipped and one.run.duration is not None

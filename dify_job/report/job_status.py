@@ -62,7 +62,6 @@ class JobStatus:
         running: Whether a run is in progress.
         config_error: Why the config that it was installed from cannot be used; None where it can.
         found: Other problems, a sentence each with the command that fixes it.
-
     """
 
     job: str
@@ -166,7 +165,6 @@ def configured_status(name: str, config: Config | None, now: datetime) -> JobSta
         name: Its name.
         config: The caller's configuration, which need not have the job; None where there is none.
         now: The current time, aware.
-
     """
     state = state_of(name, None, config, None)
     job = config.jobs.get(name) if config is not None else None
@@ -201,7 +199,6 @@ def installed_status(
             cannot be seen.
         callers: The caller's configuration, which can be another one.
         now: The current time, aware.
-
     """
     config = of_config if isinstance(of_config, Config) else None
     job = config.jobs.get(one.job) if config is not None else None
@@ -256,7 +253,6 @@ def broken_job(name: str, config: Config) -> JobError | None:
     Args:
         name: The job.
         config: The configuration; None is returned for a job that it has.
-
     """
     files = (file.error for file in config.broken_files if file.is_for(name) and name not in config.jobs)
     return config.broken.get(name) or next(files, None)
@@ -312,7 +308,6 @@ def in_readers_zone(at: datetime, times: ScheduleConfig | None) -> datetime:
     Args:
         at: Aware.
         times: The schedule; None where it is not known.
-
     """
     return at.astimezone(zone_of(times.timezone) if times is not None and times.timezone else None)
 
@@ -322,7 +317,6 @@ def last_tick(state: Path) -> datetime | None:
 
     Args:
         state: The job's state directory.
-
     """
     at = read_tick(state)
     return None if at is None else datetime.fromtimestamp(at, UTC)

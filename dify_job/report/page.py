@@ -131,7 +131,6 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
 
     Returns:
         A whole HTML document in the reader's language. All text of servers and files is escaped.
-
     """
     number = _CELLS if len(status.jobs) <= _FEW_JOBS else _CELLS_OF_MANY
     calendar = _Calendar(status.at, days)

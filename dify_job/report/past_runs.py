@@ -33,7 +33,6 @@ class JobHistory:
         error: Why they cannot be read, or None.
         console_url: The address of the app's log in Dify's console, where the job names it.
         left: The run that a process left without an end; None where there is none, or a process runs.
-
     """
 
     job: str
@@ -79,7 +78,6 @@ def job_history(
         directory: Its state directory.
         console_url: As the job is configured.
         ending: How the last process of its unit ended; None where nobody says.
-
     """
     left = read_abandoned(directory, datetime.now(UTC))
     try:
@@ -96,7 +94,6 @@ def find_job(job: str, installed: Sequence[InstalledJob], config: Config | None)
         job: The name.
         installed: What is installed and in sight, the caller's own first.
         config: The caller's configuration, or None; its jobs go before others of the same name.
-
     """
     named = [one for one in installed if one.job == job]
     of_config = (
@@ -113,7 +110,6 @@ def state_of(job: str, installed: InstalledJob | None, config: Config | None, sc
         installed: The job as it is installed; None where it is not.
         config: The caller's configuration, or None.
         scope: `user` or `system` where the caller says which; else None.
-
     """
     if installed is not None and not os.environ.get("STATE_DIRECTORY"):
         return installed.state
@@ -137,7 +133,6 @@ def newest_first(
         histories: Of each job.
         since: Only runs that began at this time or later, aware.
         failed: Only runs that failed.
-
     """
     merged = [
         JobRun(history.job, run)
@@ -155,7 +150,6 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     Args:
         runs: Oldest first.
-
     """
     seen: set[str] = set()
     stored = []
@@ -182,7 +176,6 @@ def failures_since(runs: Sequence[RunRecord], since: datetime) -> list[RunRecord
     Args:
         runs: Of one job, oldest first.
         since: Aware.
-
     """
     return distinct([run for run in runs if has_failed(run) and began_since(run, since)])
 
@@ -193,7 +186,6 @@ def began_since(run: RunRecord, since: datetime) -> bool:
     Args:
         run: A record; one without a time began before any.
         since: Aware.
-
     """
     began = run.began
     return began is not None and began >= since

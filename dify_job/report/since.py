@@ -29,7 +29,6 @@ def parse_since(text: str, now: datetime, zone: tzinfo | None = None) -> datetim
 
     Raises:
         ValueError: With a sentence, for a text that is none of these, and for a time to come.
-
     """
     try:
         at = _time_of(" ".join(text.split()), now, zone)

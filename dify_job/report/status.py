@@ -30,7 +30,6 @@ class HostStatus:
         http: The HTTP interfaces.
         config_errors: What is wrong with configurations, each once, with their paths; an empty path is the
             caller's own.
-
     """
 
     at: datetime
@@ -49,7 +48,6 @@ class HostStatus:
 
         Args:
             row: One of these jobs.
-
         """
         if row.installed is None or sum(other.job == row.job for other in self.jobs) == 1:
             return row.job
@@ -88,7 +86,6 @@ def host_status(
 
     Raises:
         JobError: The caller's configuration cannot be used, and nothing is installed.
-
     """
     now, found = datetime.now(UTC), installed_jobs(tuple(backends), tuple(jobs))
     configs = _Configs(_load(config_path, env_file))

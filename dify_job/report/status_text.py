@@ -48,7 +48,6 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         status: Of the host; it has at least one job.
         terminal: The reader's.
         reader: Who reads it, for the commands in it.
-
     """
 
     def put(text: str, indent: int = 0) -> list[str]:
@@ -88,7 +87,6 @@ def outcome_text(outcome: str, exit_code: int | None) -> str:
     Args:
         outcome: A word of the exit-code table.
         exit_code: None for a process that was killed.
-
     """
     outcome = one_line(outcome, _LONGEST_OUTCOME)
     return outcome if exit_code in (0, None) else f"{outcome} ({exit_code})"
@@ -100,7 +98,6 @@ def run_sign(run: RunRecord, terminal: Terminal) -> str:
     Args:
         run: The run.
         terminal: The reader's.
-
     """
     if run.succeeded:
         return terminal.paint(terminal.symbol("✓", "+"), Colour.GREEN)
@@ -117,7 +114,6 @@ def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
     Args:
         status: Of the host.
         reader: Who reads it, for the commands in it.
-
     """
     for path, error in status.config_errors:
         first, *more = translate(for_reader(error.message, reader)).split("\n")[:_MISTAKES]
@@ -203,7 +199,6 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
     Args:
         row: The job.
         now: The current time, aware.
-
     """
     if row.running:
         yield progress_text(row, now)
@@ -231,7 +226,6 @@ def commands_of(row: JobStatus) -> Iterator[Command]:
 
     Args:
         row: The job.
-
     """
     job = row.job
     root = row.installed is not None and row.installed.scope is Scope.SYSTEM
@@ -258,7 +252,6 @@ def progress_text(row: JobStatus, now: datetime) -> str:
     Args:
         row: A job with a run in progress.
         now: The current time, aware.
-
     """
     if row.running_since is None:
         return msg("a run is in progress")
@@ -290,7 +283,6 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
     Args:
         message: Of the run.
         node: Title, type and error of the failed node, or None.
-
     """
     message = one_line(message, _LONGEST_REASON)
     title = node.get("title") if node is not None else None

@@ -34,7 +34,6 @@ class Terminal:
         rows: Height of the screen.
         colours: Whether escape sequences for colours are understood.
         utf8: Whether the locale's encoding is UTF-8.
-
     """
 
     columns: int = 80
@@ -48,7 +47,6 @@ class Terminal:
         Args:
             text: Text without escape sequences.
             *colours: Colour and weight.
-
         """
         if not self.colours or not colours or not text:
             return text
@@ -60,7 +58,6 @@ class Terminal:
         Args:
             sign: One character, one column wide.
             plain: One ASCII character.
-
         """
         return sign if self.utf8 else plain
 
@@ -70,7 +67,6 @@ def has_utf8(environ: Mapping[str, str]) -> bool:
 
     Args:
         environ: The environment variables.
-
     """
     names = ("LC_ALL", "LC_CTYPE", "LANG")
     named = next((environ[name] for name in names if environ.get(name)), "C").upper()
@@ -96,7 +92,6 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
         text: The text.
         width: Columns.
         right: Align it to the right.
-
     """
     space = " " * max(width - columns_of(text), 0)
     return space + text if right else text + space
@@ -108,7 +103,6 @@ def wrapped(text: str, width: int) -> list[str]:
     Args:
         text: Text without line ends. A word longer than a line is not broken, so that it can be copied.
         width: Columns of a line.
-
     """
     return list(_lines(_PIECE.findall(text), width))
 
@@ -120,7 +114,6 @@ def indented(text: str, width: int, indent: int) -> list[str]:
         text: The text; control characters in it are made visible, its own line ends stay.
         width: Columns of a line, the indent included.
         indent: Columns.
-
     """
     lines = (line for part in visible(text).split("\n") for line in wrapped(part, max(width - indent, 20)))
     return [" " * indent + line for line in lines]
@@ -132,7 +125,6 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
     Args:
         rows: Cells, the same number in each row.
         right: Numbers of the columns that are aligned to the right.
-
     """
     to_right = set(right)
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
@@ -150,7 +142,6 @@ def time_text(at: datetime) -> str:
 
     Args:
         at: Aware; it is shown in its own zone.
-
     """
     return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
@@ -160,7 +151,6 @@ def local_time_text(at: datetime) -> str:
 
     Args:
         at: Aware.
-
     """
     return time_text(at.astimezone())
 
@@ -170,7 +160,6 @@ def duration_text(seconds: float) -> str:
 
     Args:
         seconds: Not negative.
-
     """
     return f"{seconds:.1f}s" if seconds < 59.95 else format_timespan(round(seconds))
 
@@ -180,7 +169,6 @@ def age_text(seconds: float) -> str:
 
     Args:
         seconds: A negative one, of a clock that was put back, counts as 0.
-
     """
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

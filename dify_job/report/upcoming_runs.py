@@ -24,7 +24,6 @@ class UpcomingRuns:
         schedule: When it runs, in words.
         runs: The next of them, aware; none where the schedule never comes again.
         warnings: What clock changes do to them.
-
     """
 
     job: Job
@@ -61,7 +60,6 @@ def upcoming_runs(job: Job, installed: InstalledJob | None, now: datetime, count
 
     Raises:
         JobError: (rejected) for a schedule that the scheduler cannot follow, or that never comes again.
-
     """
     times = job.times
     upcoming.check(times, now)
@@ -83,7 +81,6 @@ def merged(jobs: Sequence[UpcomingRuns], count: int) -> list[tuple[datetime, Upc
     Args:
         jobs: Each with its own runs; where the scheduler will start none of them, those that it would start.
         count: How many, of all jobs together.
-
     """
     chosen = [one for one in jobs if one.enabled] or jobs
     runs = ((at, one) for one in chosen for at in one.runs)

@@ -45,7 +45,6 @@ class CronTimes:
         weekdays: 0 to 6.
         either_day: Both day fields are restricted, none with `*`: one match is enough (crontab(5)).
         line: The same in plain numbers, which every cron reads.
-
     """
 
     minutes: tuple[int, ...]
@@ -66,7 +65,6 @@ def read_cron(expression: str) -> CronTimes:
     Raises:
         JobError: cron refuses it, or takes it and means something else (rejected): `*/90` is hourly to cron,
             `5/15` has no agreed meaning, and 30 February never comes.
-
     """
     text = _MACROS.get(expression.strip().lower(), expression.strip())
     if text.lower() == "@reboot":
@@ -129,7 +127,6 @@ def cron_of(calendar: str) -> str:
 
     Raises:
         ValueError: cron cannot say it; the text has the reason.
-
     """
     fields: BaseIterator = parsed(calendar)
     expression, _ = split_zone(calendar)

@@ -22,7 +22,6 @@ class Decision:
         due: Run now.
         mark: What to remember as the job's last tick; None for what is remembered already.
         why: Why it is not due.
-
     """
 
     due: bool
@@ -39,7 +38,6 @@ def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
         config: The job's schedule.
         now: The time of the tick, aware.
         last: The tick remembered; None at the first, where the count begins: no install starts a run.
-
     """
     now = now.astimezone(UTC)  # in a zone, subtraction is by its clock
     if config.every is not None:
@@ -87,7 +85,6 @@ def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str |
         config: The job's schedule. Its jitter is no lateness.
         now: The time of the start, aware.
         by_cron: cron started it.
-
     """
     if config.max_late is None:
         return None
@@ -107,7 +104,6 @@ def jitter_of(config: Schedule, job: str, host: str) -> float:
         config: The job's schedule.
         job: The job.
         host: The name of the host.
-
     """
     share = int.from_bytes(hashlib.sha256(f"{host}:{job}".encode()).digest()[:8], "big") / 2**64
     return share * config.jitter

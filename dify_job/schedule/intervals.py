@@ -27,7 +27,6 @@ class TimeGrid:
         hours: 0 to 23.
         minutes: 0 to 59.
         seconds: 0 to 59.
-
     """
 
     hours: tuple[int, ...]
@@ -43,7 +42,6 @@ def grid_of(every: float) -> int:
 
     Raises:
         JobError: There is no such grid (rejected); the hint has the nearest intervals that are exact.
-
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
@@ -64,7 +62,6 @@ def times_of(every: int) -> tuple[TimeGrid, ...]:
 
     Args:
         every: The interval, in seconds; it divides a day.
-
     """
     hours: dict[tuple[int, int], list[int]] = {}
     for at in range(0, DAY, every):
@@ -88,7 +85,6 @@ def nearest_exact(every: float, unit: int = 1, *, lines: int = 2) -> tuple[int, 
 
     Returns:
         Seconds of at most two, the shorter first.
-
     """
     exact = [size for size in range(unit, DAY + 1, unit) if DAY % size == 0 and len(times_of(size)) <= lines]
     below = [size for size in exact if size <= every]
@@ -103,7 +99,6 @@ def listed(numbers: tuple[int, ...], size: int, width: int = 1) -> str:
         numbers: The numbers.
         size: How many there are.
         width: Digits that each has at least.
-
     """
     return "*" if len(numbers) == size else ",".join(f"{number:0{width}}" for number in numbers)
 

@@ -22,7 +22,6 @@ class RecordedRun:
     Attributes:
         began: When it began, aware.
         ended: When it ended, aware.
-
     """
 
     began: datetime
@@ -34,7 +33,6 @@ class RecordedRun:
         Args:
             tick: The scheduled time, aware.
             late: How much later its run may begin.
-
         """
         return self.began <= tick + late and self.ended >= tick - _EARLY
 
@@ -62,7 +60,6 @@ def missed_runs(
 
     Raises:
         JobError: This scheduler cannot run the schedule (rejected).
-
     """
     now, since = now.astimezone(UTC), since.astimezone(UTC)
     times = _until_counted(times, last, by_cron=by_cron)

@@ -37,7 +37,6 @@ def explicit(expression: str) -> str:
 
     Raises:
         JobError: systemd would refuse it, or take it and never elapse (rejected).
-
     """
     head, zone = split_zone(expression)
     fields = parsed(expression)
@@ -54,7 +53,6 @@ def parsed(expression: str) -> BaseIterator:
 
     Raises:
         JobError: systemd would refuse it, or take it and never elapse (rejected).
-
     """
     head, _ = split_zone(expression)
     if head.lower() in _SEMIANNUALLY:
@@ -83,7 +81,6 @@ def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
     Args:
         times: The times.
         zone: Their zone; None for the machine's own.
-
     """
     tail = f" {zone}" if zone else ""
     return tuple(
@@ -125,7 +122,6 @@ def listed(numbers: tuple[int, ...], size: int) -> str:
     Args:
         numbers: The numbers.
         size: How many there are.
-
     """
     return intervals.listed(numbers, size, 2)
 

@@ -66,7 +66,6 @@ class ScheduleLines:
         lines: OnCalendar values, or five cron fields each.
         if_due: The lines tick more often than the job runs, and `run --if-due` decides.
         why: Why they do; empty where they do not.
-
     """
 
     lines: tuple[str, ...]
@@ -95,7 +94,6 @@ def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:
 
     Raises:
         JobError: The scheduler cannot run it (rejected).
-
     """
     return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
 
@@ -105,7 +103,6 @@ def systemd_ticks(schedule: Schedule) -> ScheduleLines:
 
     Raises:
         JobError: systemd cannot run it (rejected).
-
     """
     if schedule.every is not None:
         grid = intervals.grid_of(schedule.every)
@@ -123,7 +120,6 @@ def cron_ticks(schedule: Schedule) -> ScheduleLines:
 
     Raises:
         JobError: cron cannot run it (rejected).
-
     """
     if schedule.every is not None:
         return _cron_interval(schedule.every, catch_up=schedule.catch_up)

@@ -30,7 +30,6 @@ def coming(
 
     Raises:
         JobError: cron cannot run it (rejected).
-
     """
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
         zone = zones.zone_of(times.timezone)
@@ -48,7 +47,6 @@ def due_times(times: Schedule, after: datetime, *, last: datetime | None = None)
         times: The schedule.
         after: From when on, aware.
         last: The tick that `--if-due` remembers; None where it remembers none.
-
     """
     if times.every is None and times.cron is not None:
         line = cron_expr.read_cron(times.cron).line
@@ -66,7 +64,6 @@ def check(times: Schedule, now: datetime) -> None:
 
     Raises:
         JobError: No scheduler can run it, or it never comes again (rejected).
-
     """
     if next(coming(times, now), None) is None:
         raise JobError(
@@ -86,7 +83,6 @@ def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> 
         times: The job's schedule.
         now: From when changes are looked at, aware.
         by_cron: cron starts the job.
-
     """
     return _warnings(_lines_by_the_clock(times, by_cron=by_cron), now)
 
@@ -98,7 +94,6 @@ def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
         line: Five fields.
         zone: The name of the zone in which it is read.
         now: From when changes are looked at, aware.
-
     """
     expressions = cron_expr.calendars_of(cron_expr.read_cron(line))
     return _warnings((_Line(expression, zone, cron=True) for expression in expressions), now)

@@ -19,7 +19,6 @@ class ClockChange:
     Attributes:
         at: The first moment after it, in UTC.
         by: How far clocks were put forward; negative: back.
-
     """
 
     at: datetime
@@ -31,7 +30,6 @@ def local_name(localtime: Path | None = None) -> str:
 
     Args:
         localtime: The file to read in place of /etc/localtime.
-
     """
     localtime = localtime or _LOCALTIME
     target = str(localtime.resolve()) if localtime.is_symlink() else ""
@@ -49,7 +47,6 @@ def zone_of(name: str | None) -> tzinfo:
 
     Raises:
         ZoneInfoNotFoundError: The zone data lacks the name; config refuses such a name.
-
     """
     if name is None:
         return _machines(_LOCALTIME)
@@ -62,7 +59,6 @@ def same_zone(one: str | None, other: str | None) -> bool:
     Args:
         one: A name; None for the machine's own zone.
         other: The same.
-
     """
     names = {one or local_name(), other or local_name()}
     if len(names) == 1 or names <= _UTC:
@@ -79,7 +75,6 @@ def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange
         zone: The zone.
         start: From when on, aware.
         days: How far to look.
-
     """
     return tuple(_changes(zone, start, days))
 
@@ -103,7 +98,6 @@ def offset(zone: tzinfo, at: datetime) -> timedelta:
     Args:
         zone: The zone.
         at: The moment, aware.
-
     """
     return at.astimezone(zone).utcoffset() or timedelta(0)
 

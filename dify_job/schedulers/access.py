@@ -33,7 +33,6 @@ class Account:
         uid: None for a dynamic user, who owns nothing and is in no group.
         groups: All groups, the primary one included.
         confined: In a unit of the system manager, with a /tmp of its own, and no capabilities for root.
-
     """
 
     name: str
@@ -57,7 +56,6 @@ def account_of(name: str, *, confined: bool = False) -> Account | None:
     Args:
         name: The user's name.
         confined: The user runs in a unit of the system manager.
-
     """
     try:
         found = pwd.getpwnam(name)
@@ -101,7 +99,6 @@ def obstacle(path: Path, account: Account, need: int) -> str | None:
         path: The path.
         account: The user.
         need: What is needed: os.R_OK, os.W_OK or os.X_OK.
-
     """
     denied_at = barrier(path, account, need)
     if denied_at is not None:
@@ -115,7 +112,6 @@ def is_hidden(path: Path, account: Account) -> bool:
     Args:
         path: The path.
         account: The user.
-
     """
     return account.confined and any(path.is_relative_to(tmp) for tmp in PRIVATE_TMP)
 
@@ -127,7 +123,6 @@ def barrier(path: Path, account: Account, need: int) -> Path | None:
         path: The path.
         account: The user.
         need: What is needed of the path: os.R_OK, os.W_OK or os.X_OK.
-
     """
     if account.uid == 0 and not account.confined:
         return None

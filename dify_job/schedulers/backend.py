@@ -42,7 +42,6 @@ class RenderedFile:
     Attributes:
         path: Its place; `crontab` for a block.
         text: Its whole text.
-
     """
 
     path: Path
@@ -65,7 +64,6 @@ class Unit:
 
     Attributes:
         properties: By name, as `systemctl show` prints them; a missing one counts as empty.
-
     """
 
     properties: Mapping[str, str]
@@ -105,7 +103,6 @@ class InstalledJob:
         units: Its service and timer, as the manager has them; none for cron or where nobody answers.
         setting_above: The first setting above its crontab block that gives its lines another meaning.
         mailed: No empty MAILTO stands above its crontab block.
-
     """
 
     job: str

@@ -347,7 +347,6 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
 
     Raises:
         JobError: They are not managed (config).
-
     """
     if seen.header is None:
         raise JobError(

@@ -31,7 +31,6 @@ def write_crontab(before: bytes, after: bytes) -> Step:
     Returns:
         A step that raises StalePlanError where somebody else wrote the table meanwhile, which then stays, and
         JobError where it cannot be read or written.
-
     """
     written = False
 
@@ -109,7 +108,6 @@ def read_table() -> bytes:
     Raises:
         JobError: cron does not give it (config), or cannot be asked (cannot-write). It must not be taken for
             empty then.
-
     """
     done = subprocesses.run(["crontab", "-l"])
     if done.code == 0:

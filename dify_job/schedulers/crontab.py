@@ -31,7 +31,6 @@ class Block:
         end: Offset of the byte after its last line.
         header: Its first line.
         seen: Its lines, without the last.
-
     """
 
     job: str
@@ -46,7 +45,6 @@ def blocks(table: bytes) -> list[Block]:
 
     Raises:
         JobError: A marker has no partner (config).
-
     """
     begins = [(found.start(), found[1].decode(), True) for found in _BEGIN.finditer(table)]
     ends = [(found.start(), found[1].decode(), False) for found in _END.finditer(table)]
@@ -81,7 +79,6 @@ def look(table: bytes, job: str) -> FileStatus:
     Args:
         table: The table.
         job: The job.
-
     """
     return next((block.seen for block in blocks(table) if block.job == job), FileStatus(FileState.ABSENT))
 
@@ -96,7 +93,6 @@ def with_block(table: bytes, job: str, lines: bytes) -> bytes:
 
     Raises:
         JobError: The table says that it must not be edited, or its markers are damaged (config).
-
     """
     block = lines + f"# End of dify-job job {job}.\n".encode()
     for old in blocks(table):
@@ -128,7 +124,6 @@ def hostile_above(table: bytes, block: Block) -> str | None:
 
     Returns:
         For example `CRON_TZ=Asia/Tokyo`; None where there is none.
-
     """
     for at, name, value in _settings(table):
         if at < block.start and _is_hostile(name, value):
@@ -142,7 +137,6 @@ def is_mailed(table: bytes, block: Block) -> bool:
     Args:
         table: The table.
         block: The block.
-
     """
     values = [value for at, name, value in _settings(table) if at < block.start and name == "MAILTO"]
     return not values or values[-1] != ""
@@ -166,7 +160,6 @@ def without_block(table: bytes, job: str) -> bytes:
     Args:
         table: The table.
         job: The job.
-
     """
     for old in blocks(table):
         if old.job == job:

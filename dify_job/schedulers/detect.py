@@ -26,7 +26,6 @@ def chosen_scope(scope: str | None) -> Scope:
 
     Raises:
         JobError: The caller cannot write to it (denied, usage).
-
     """
     root = os.geteuid() == 0
     if scope == "system" and not root:
@@ -51,7 +50,6 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
 
     Raises:
         JobError: It is not there (config).
-
     """
     scheduler = likely_backend(backend, scope)
     if not scheduler.by_cron and systemctl.version() is None:
@@ -72,7 +70,6 @@ def likely_backend(backend: str, scope: Scope) -> Backend:
     Args:
         backend: As `--backend` names it: auto, systemd or cron.
         scope: The scope.
-
     """
     by_systemd = backend == "systemd" or (backend == "auto" and systemctl.is_booted())
     return Systemd(scope) if by_systemd else _cron(scope)
@@ -84,7 +81,6 @@ def visible(backend: str, scope: str | None) -> tuple[Backend, ...]:
     Args:
         backend: As `--backend` names it: auto, systemd or cron.
         scope: The only scope to look at; None for all.
-
     """
     root = os.geteuid() == 0
     scopes = [Scope(scope)] if scope else [Scope.SYSTEM] if root else [Scope.USER, Scope.SYSTEM]
@@ -113,7 +109,6 @@ def installed_jobs(
 
     Raises:
         JobError: A scheduler cannot be asked (cannot-write).
-
     """
     return [(backend, one) for backend in backends for one in backend.status(names or None)]
 
@@ -124,6 +119,5 @@ def config_place(config: Config, scope: Scope) -> Path:
     Args:
         config: The configuration.
         scope: The scope, which decides where no file was read.
-
     """
     return config.path.absolute() if config.path else scope_config(system=scope is Scope.SYSTEM)

@@ -30,7 +30,6 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
         texts: Their texts, in the order of DropInPaths=.
         timeout: The job's own, in seconds.
         catch_up: Whether the job makes up for missed runs.
-
     """
     said = _read(texts)
     found: list[str] = []

@@ -44,7 +44,6 @@ class HttpSocketConfig:
         python: The interpreter that answers.
         uid: A user who can ask, besides root, where no token is asked for.
         token_file: The file with the token; None where none is asked for.
-
     """
 
     listen: str
@@ -67,7 +66,6 @@ class HttpSocketStatus:
         edited: Units that install would refuse to change.
         listening: Whether it listens; None where the manager cannot be asked.
         enabled: It listens after a boot.
-
     """
 
     scope: Scope
@@ -84,7 +82,6 @@ def address_of(listen: str) -> tuple[str, int]:
 
     Raises:
         JobError: It is no address and port (usage).
-
     """
     found = _LISTEN.fullmatch(listen)
     try:
@@ -113,7 +110,6 @@ def render_http_socket(
 
     Raises:
         JobError: Everybody could ask, or the service could not read its token (config).
-
     """
     address, port = address_of(config.listen)
     family = ipaddress.ip_address(address)

@@ -37,7 +37,6 @@ class PreparedJob:
         job: As it will be configured.
         spec: What a scheduler needs of it.
         managed_files: The files of the configuration that say so.
-
     """
 
     job: Job
@@ -59,7 +58,6 @@ def prepare(
 
     Raises:
         JobError: Its key cannot be read, or a file of the configuration was edited by hand (config).
-
     """
     place = config_place(config, scope)
     whole = config.path is None
@@ -108,7 +106,6 @@ def plan_install(
         options: What the caller wants.
         http: The HTTP interface to install, too.
         remove: Jobs to uninstall in the same step.
-
     """
     specs = [each.spec for each in ready]
     removed = [one.job for one in remove]
@@ -142,7 +139,6 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
         scheduler: The scheduler that has them.
         installed: The jobs.
         with_http: Remove the HTTP interface of the scope, too.
-
     """
     jobs = [one.job for one in installed]
     if isinstance(scheduler, Systemd):
@@ -167,7 +163,6 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
 
     Raises:
         JobError: Refused or failed; then nothing was changed.
-
     """
     with locked(scheduler.base):
         for _ in range(_TRIES):
@@ -192,7 +187,6 @@ def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> lis
         scheduler: The scheduler that has it.
         place: The path of the config.
         configured: The jobs that are in it.
-
     """
     sources = scheduler.sources().items()
     left = [job for job, source in sources if source == str(place) and job not in configured]

@@ -35,7 +35,6 @@ class JobSpec:
         ca_file: The certificates that the job trusts.
         notify: Who is notified, as JSON; empty where nobody is.
         fingerprint: Of the config values that reach a file, so that an edited input needs no reinstall.
-
     """
 
     job: str
@@ -62,7 +61,6 @@ class JobSpec:
             if_due: The crontab line ticks more often than the job runs. Under systemd `run` finds that out
                 itself: else the service would have to change with the timer, and two files never change at
                 once.
-
         """
         due = ("--if-due",) if if_due else ()
         run = (
@@ -84,7 +82,6 @@ class JobSpec:
         Args:
             unit: The unit.
             user: It is a unit of the user manager.
-
         """
         scope = ("--user",) if user else ()
         handle = ("-P", "-m", "dify_job", "notify", "--unit", unit, *scope)
@@ -98,7 +95,6 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
         job: The job.
         config_path: The config that its unit names.
         python: The interpreter of its unit; this process's own where None.
-
     """
     interpreter = python or Path(sys.executable)
     reads, figures = local_files(job.files), job.metrics.textfile.parent if job.metrics.textfile else None
@@ -149,7 +145,6 @@ def check_user_name(spec: JobSpec) -> None:
 
     Raises:
         JobError: It is none (config).
-
     """
     try:
         user_name(spec.run_as or "root")

@@ -46,7 +46,6 @@ class Cluster:
     Attributes:
         image: A container image with dify-job on its PATH.
         namespace: Of the objects; None for kubectl's own.
-
     """
 
     image: str
@@ -66,7 +65,6 @@ def render_manifests(
 
     Raises:
         JobError: A cluster cannot do what the job asks for (rejected); the message names the way out.
-
     """
     _check_cluster(cluster)
     _refuse_what_is_local(job)
@@ -127,7 +125,6 @@ def cron_line(times: ScheduleConfig, job: str) -> tuple[str, str]:
 
     Raises:
         JobError: One line cannot say it (rejected); the hint has what comes nearest.
-
     """
     if times.every is not None:
         return _interval(times.every, job), "Etc/UTC"
@@ -155,7 +152,6 @@ def clock_warnings(times: ScheduleConfig, job: str, now: datetime) -> tuple[str,
         times: The job's schedule, which cron_line takes.
         job: The job.
         now: From when changes are looked at, aware.
-
     """
     line, zone = cron_line(times, job)
     return upcoming.line_warnings(line, zone, now)
@@ -280,7 +276,6 @@ def kustomization(files: Iterable[str]) -> RenderedFile:
 
     Args:
         files: The names of the manifests in the directory.
-
     """
     lines = "".join(f"  - {toml(name)}\n" for name in sorted(files))
     head = f"{KUSTOMIZATION_HEADER}; {_NOTE}\n"

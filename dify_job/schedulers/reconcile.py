@@ -32,7 +32,6 @@ class InstallOptions:
         start: True enables schedules that are paused, too. False leaves new jobs disabled. None enables what
             is new and leaves the rest as it is.
         overwrite_edits: Replace managed files that were edited by hand.
-
     """
 
     start: bool | None = None
@@ -50,7 +49,6 @@ class InstallResult:
         enabled: Whether the job's schedule starts runs when the plan is executed.
         enable_commands: Commands that enable it where `dify-job resume` does not.
         notes: What the caller should know.
-
     """
 
     job: str
@@ -72,7 +70,6 @@ class UnitChange:
     Attributes:
         unit: Its name.
         verb: Of systemctl, such as enable or start.
-
     """
 
     unit: str
@@ -91,7 +88,6 @@ class Step:
         do: Does it. Raises JobError or OSError.
         undo: Takes back what was begun of it, after it or a later step failed. Raises the same.
         changes: What a person sees differ afterwards; nothing for a step that merely serves others.
-
     """
 
     name: str
@@ -109,7 +105,6 @@ class Plan:
         errors: Why it is not executed; the first is raised.
         results: What it does with each job.
         contents: Every file as it should be, for `--dry-run`.
-
     """
 
     steps: tuple[Step, ...] = ()
@@ -141,7 +136,6 @@ def execute(plan: Plan, place: Path) -> None:
     Raises:
         JobError: What prevents the plan; or what went wrong, after the roll-back.
         StalePlanError: The plan must be made again.
-
     """
     plan.check()
     begun: list[Step] = []
@@ -173,7 +167,6 @@ def change_files(files: Sequence[FileChange], manager: Manager | None = None) ->
     Args:
         files: The files.
         manager: Of units: it must read them again after they are put back.
-
     """
     writer = FileTransaction()
 
@@ -192,7 +185,6 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
         path: The file.
         seen: What is there.
         after: Its new content; None where it is removed.
-
     """
     return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
 
@@ -208,7 +200,6 @@ def replacement_error(
         edited: The file, for the message about an edit.
         hint: What a person does with an edit.
         overwrite_edits: Edits are no reason.
-
     """
     if seen.is_foreign or seen.found is FileState.UNREADABLE:
         return JobError(
@@ -230,7 +221,6 @@ class Backend(ABC):
         scope: The machine's jobs, or the caller's.
         base: Where the jobs have their state, and install has its lock.
         manager: The service manager of the scope, which need not run.
-
     """
 
     name: str
@@ -260,7 +250,6 @@ class Backend(ABC):
             specs: The jobs.
             options: What the caller wants.
             remove: Jobs to uninstall in the same step.
-
         """
 
     @abstractmethod
@@ -277,7 +266,6 @@ class Backend(ABC):
 
         Raises:
             JobError: A job is not installed (config).
-
         """
 
     @abstractmethod

@@ -34,7 +34,6 @@ def version() -> int | None:
 
     Returns:
         None where there is none, or systemctl cannot be started.
-
     """
     done = subprocesses.run(["systemctl", "--version"])
     first = re.match(r"systemd (\d+)", done.text)
@@ -59,7 +58,6 @@ class SystemdPaths:
         units: Where its unit files are (systemd.unit(5)).
         stamps: Where systemd notes when Persistent= timers elapsed last (systemd.timer(5)).
         base: Where the state of its jobs is, with the lock and the record of an interrupted install.
-
     """
 
     units: Path
@@ -140,7 +138,6 @@ class Manager:
 
         Args:
             units: Their names.
-
         """
         try:
             return {} if self.silent else self.ask(units, limit=_PATIENCE)
@@ -156,7 +153,6 @@ class Manager:
 
         Raises:
             JobError: There is no answer (cannot-write).
-
         """
         found: dict[str, Unit] = {}
         for start in range(0, len(units), _AT_ONCE):
@@ -218,7 +214,6 @@ class Manager:
 
         Raises:
             JobError: systemctl failed (cannot-write).
-
         """
         named = sorted(set(units))
         for start in range(0, len(named), _AT_ONCE):
@@ -233,7 +228,6 @@ class Manager:
 
         Returns:
             systemctl's complaint; empty where the service succeeded.
-
         """
         done = self._run("--no-ask-password", "start", unit, limit=limit)
         return done.reason if done.code else ""

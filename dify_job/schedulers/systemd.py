@@ -31,7 +31,6 @@ class Systemd(Backend):
             scope: The machine's manager, or the caller's.
             version: Units are rendered for this version of systemd; None for this machine's.
             paths: Directories of the scope; None for the real ones.
-
         """
         super().__init__(scope)
         self.version = version or systemctl.version_for_units()
@@ -62,7 +61,6 @@ class Systemd(Backend):
             options: What the caller wants.
             remove: Jobs to uninstall in the same step.
             http: The HTTP interface to install in the same step.
-
         """
         activation = {True: Activation.ENABLED, False: Activation.UNCHANGED, None: Activation.NEW}
         desired = [
@@ -98,7 +96,6 @@ class Systemd(Backend):
         Args:
             jobs: The jobs.
             http: The HTTP interface, to remove in the same step.
-
         """
         return self.plan([*map(self._absent, jobs), *([http] if http is not None else [])])
 
@@ -116,7 +113,6 @@ class Systemd(Backend):
         Args:
             desired: What should be.
             overwrite_edits: Replace managed files that were edited by hand.
-
         """
         return unit_plan.plan_units(desired, self._observe(desired), overwrite_edits=overwrite_edits)
 

@@ -57,7 +57,6 @@ class DesiredUnits:
         activation: Whether the trigger is enabled.
         catch_up: It is a Persistent= timer.
         before_start: What is done before the files change, such as a look whether a port is free.
-
     """
 
     name: str
@@ -76,7 +75,6 @@ class Pending:
     Attributes:
         enable: Triggers to enable, and to start.
         start: Triggers to start only.
-
     """
 
     enable: frozenset[str] = frozenset()
@@ -125,7 +123,6 @@ class ObservedUnits:
         foreign: Units of the same names in other directories, by name.
         drop_ins: Directories of drop-ins, and whether there are any in it.
         stamps: Directory of the stamps of Persistent= timers.
-
     """
 
     manager: Manager
@@ -170,7 +167,6 @@ class _Work:
         catch_up: Persistent= timers.
         wanted: Triggers to be enabled, also where the link is there already.
         decided: Triggers that are disabled or removed: an interrupted install counts no more.
-
     """
 
     files: list[FileChange] = field(default_factory=list)
@@ -202,7 +198,6 @@ def plan_units(
 
     Returns:
         The plan, with a result for each of `desired`.
-
     """
     work = _Work()
     results = tuple(
@@ -423,7 +418,6 @@ def unmask_commands(unit: str, job: str, scope: Scope) -> tuple[Command, Command
         unit: The masked unit.
         job: The job.
         scope: The scope of the unit.
-
     """
     root = scope is Scope.SYSTEM
     return (

@@ -32,7 +32,6 @@ def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
         plan: The job.
         scope: The scope of the unit.
         version: The version of systemd.
-
     """
     return scope is Scope.SYSTEM and plan.run_as is None and version >= _CREDENTIALS
 
@@ -43,7 +42,6 @@ def key_by_manager(scope: Scope, version: int) -> bool:
     Args:
         scope: The scope of the unit.
         version: The version of systemd.
-
     """
     return scope is Scope.SYSTEM and version >= _CREDENTIALS
 
@@ -59,7 +57,6 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
 
     Raises:
         JobError: systemd of that version cannot run the job (config, rejected).
-
     """
     _refuse_version(plan, scope, version)
     check_user_name(plan)
@@ -185,7 +182,6 @@ def start_by_timer_is_known(plan: JobSpec, version: int) -> bool:
     Args:
         plan: The job.
         version: The version of systemd.
-
     """
     return can_be_held_back(plan) and version >= _TRIGGER
 
@@ -202,7 +198,6 @@ def limitations(plan: JobSpec, scope: Scope, version: int) -> tuple[str, ...]:
         plan: The job.
         scope: The scope of the unit.
         version: The version of systemd.
-
     """
     found = []
     if scope is Scope.SYSTEM and version < _CREDENTIALS:
@@ -245,7 +240,6 @@ def quoted(word: str) -> str:
 
     Raises:
         JobError: It is not UTF-8, or has a NUL (config).
-
     """
     try:
         word.encode()
@@ -268,7 +262,6 @@ def path_value(path: Path | None) -> str:
 
     Raises:
         JobError: It has a character that ends or splits the setting (config).
-
     """
     text = os.fspath(path or "")
     if any(ord(c) < 33 or c in "\"'\\:" for c in text):

@@ -34,7 +34,6 @@ def verify(
 
     Raises:
         JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
-
     """
     if not subprocesses.found("systemd-analyze"):
         return False

@@ -64,7 +64,6 @@ def loads(text: str, *, strict: bool = True) -> Any:
     Raises:
         BoundsError: It is nested too deep, or has a number with too many digits.
         ValueError: It is no JSON.
-
     """
     try:
         value = json.loads(text, strict=strict)
@@ -83,7 +82,6 @@ def check(value: Any) -> None:
 
     Raises:
         BoundsError: It is nested too deep, or has a number with too many digits.
-
     """
     level = [value]
     for _ in range(DEEPEST + 1):
@@ -100,7 +98,6 @@ def loads_whole(text: str) -> Any:
 
     Raises:
         ValueError: It is no JSON.
-
     """
     try:
         value = _SERVER.decode(text)
@@ -123,7 +120,6 @@ def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> s
     Raises:
         ValueError: It has a number that JSON has not, and allow_nan is False.
         TypeError: It has what JSON has not.
-
     """
     raw: list[str] = []
     nonce = ""

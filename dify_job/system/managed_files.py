@@ -50,7 +50,6 @@ class Header(NamedTuple):
         body: The digest of what follows, as it was written.
         config: The fingerprint of the values that reach the file.
         source: The path of the config.
-
     """
 
     job: str
@@ -66,7 +65,6 @@ class FileStatus(NamedTuple):
         found: What it is.
         header: Its first line, if it is managed.
         content: Its bytes.
-
     """
 
     found: FileState
@@ -98,7 +96,6 @@ def with_header(job: str, config: str, source: str, body: str, note: str = _REFU
         source: The path of the config.
         body: The text below the first line.
         note: What becomes of edits, for who opens the file.
-
     """
     quoted = source.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return (
@@ -125,7 +122,6 @@ def look(path: Path, job: str | None = None) -> FileStatus:
     Args:
         path: The path.
         job: The job that the header of a managed file must name; None for any.
-
     """
     try:
         if path.is_symlink():
@@ -152,7 +148,6 @@ def is_missing(path: Path, kind: Callable[[int], bool] = bool) -> bool:
     Args:
         path: The path.
         kind: What its mode must be, such as stat.S_ISDIR.
-
     """
     try:
         return not kind(path.stat().st_mode)

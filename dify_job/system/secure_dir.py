@@ -23,7 +23,6 @@ class Directory:
     Args:
         path: The directory.
         theirs: It can belong to a user whom root must not trust, and who is given what root makes in it.
-
     """
 
     def __init__(self, path: Path, *, theirs: bool = False) -> None:
@@ -56,7 +55,6 @@ class Directory:
 
         Returns:
             A file descriptor.
-
         """
         if flags & os.O_CREAT:
             with contextlib.suppress(FileExistsError):
@@ -96,7 +94,6 @@ class Directory:
             name: The name. Refused where something that is no file has it.
             mode: Its mode, whatever the umask; None leaves it to the umask.
             sync: It is on disk before it has its name.
-
         """
         with contextlib.suppress(FileNotFoundError):
             there = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode

@@ -21,7 +21,6 @@ class Completed:
         stdout: What it wrote there.
         stderr: The same; why it gave no answer where `answered` is False.
         answered: It was started, and ended by itself: only then its exit status is an answer.
-
     """
 
     code: int
@@ -72,7 +71,6 @@ def run(
     Returns:
         How it ended. A program that cannot be started raises nothing, whatever the reason: no such file, or
         no more processes (EAGAIN, ENOMEM).
-
     """
     try:
         done = subprocess.run(  # a list, no shell; every caller names the program itself

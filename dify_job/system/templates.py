@@ -42,7 +42,6 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
 
     Raises:
         JobError: It cannot be rendered (config).
-
     """
     environment = _Sandbox()
     try:
@@ -125,7 +124,6 @@ def render_file(name: str, values: Mapping[str, Any]) -> str:
     Args:
         name: For example `systemd/job.service.j2`.
         values: By the names that the template uses.
-
     """
     return _of_files().get_template(name).render(values)
 
@@ -150,7 +148,6 @@ def render_html(name: str, values: Mapping[str, Any]) -> str:
     Args:
         name: For example `report/page.html.j2`.
         values: By the names that the template uses.
-
     """
     return _of_pages().get_template(name).render(values)
 

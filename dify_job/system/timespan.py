@@ -31,7 +31,6 @@ class TimeSpan(float):
 
     Attributes:
         text: As it was written.
-
     """
 
     text: str

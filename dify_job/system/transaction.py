@@ -28,7 +28,6 @@ class FileChange:
         after: Its content afterwards; None where it is removed.
         mode: Permissions of a new file.
         secret: Its content is never printed.
-
     """
 
     path: Path
@@ -58,7 +57,6 @@ class FileTransaction:
 
         Raises:
             OSError: As it comes, with the path of the file.
-
         """
         self._remember(path)
         self.directory(path.parent)
@@ -74,7 +72,6 @@ class FileTransaction:
 
         Raises:
             OSError: As it comes, with the path of the file.
-
         """
         by_directory: dict[Path, list[FileChange]] = {}
         removed: list[FileChange] = []
@@ -99,7 +96,6 @@ class FileTransaction:
 
         Raises:
             OSError: As it comes.
-
         """
         if path.is_dir():
             return
@@ -185,7 +181,6 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises:
         JobError: Another one works (busy), or the lock cannot be made (cannot-write).
-
     """
     path = directory / "install.lock"
     if path in _held:
@@ -255,7 +250,6 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int,
 
     Raises:
         OSError: As it comes, with the path of the file.
-
     """
     with _named(path), _opened(path.parent) as directory:
         _replace(directory, path.name, content, mode, owner)

@@ -24,7 +24,6 @@ class UnitResult:
         began: When the process began, aware; None where that is not known.
         ended: The same of its end.
         user: It is a unit of a user's manager.
-
     """
 
     unit: str
@@ -43,7 +42,6 @@ class UnitResult:
         Args:
             unit: The unit's name.
             properties: At least those of PROPERTIES; one that is missing counts as empty.
-
         """
         code = _CODES.get(properties.get("ExecMainCode", ""), "")
         status = properties.get("ExecMainStatus", "")
