@@ -1,7 +1,6 @@
 """Where log lines go: stderr, syslog or a file. No sink waits for its reader; lost lines are counted."""
 
 import contextlib
-import errno
 import fcntl
 import io
 import os
@@ -176,16 +175,18 @@ class DatagramSocket:
 
     def send(self, message: bytes) -> bool:
         """Send one message; return False where it was dropped."""
-        try:
-            if not self.has_room() and (self.stuck or not self._wait(_PATIENCE)):
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            self._socket.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError as error:
-            self.lost += 1
-            self.stuck = isinstance(error, BlockingIOError)
-            return False
+        until = time.monotonic() + (0.0 if self.stuck else _PATIENCE)
         self.stuck = False
-        return True
+        with contextlib.suppress(OSError):  # the daemon is gone
+            while not self.stuck:
+                with contextlib.suppress(BlockingIOError):
+                    self._socket.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    return True
+                # Another process can take the room that poll reports: then it is waited for again.
+                left = until - time.monotonic()
+                self.stuck = left <= 0 or not self._wait(left)
+        self.lost += 1
+        return False
 
     def has_room(self) -> bool:
         """Return True where a message would be taken now."""

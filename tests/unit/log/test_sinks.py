@@ -141,6 +141,35 @@ def test_stuck_daemon_delays_the_first_message_alone(tmp_path: Path) -> None:
     daemon.close()
 
 
+class _ContestedSocket:
+    """A socket whose room another process takes, twice, between poll and send."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.attempts = 0
+
+    def fileno(self) -> int:
+        return self._real.fileno()
+
+    def send(self, message: bytes, flags: int) -> int:
+        self.attempts += 1
+        if self.attempts < 3:
+            raise BlockingIOError
+        return self._real.send(message, flags)
+
+
+def test_message_is_not_dropped_where_another_process_takes_the_room_first(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(tmp_path / "log"))
+        sink = DatagramSocket(str(tmp_path / "log"))
+        with sink._socket as real:
+            sink._socket = contested = _ContestedSocket(real)  # type: ignore[assignment]
+            assert sink.send(b"last line")
+            assert contested.attempts == 3
+            assert daemon.recv(100) == b"last line"
+            assert (sink.lost, sink.stuck) == (0, False)
+
+
 def test_log_file_refuses_a_fifo_and_counts_what_a_full_disk_loses(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=r"regular|No such device"):
