@@ -18,7 +18,6 @@ from ..system.opened_file import read_regular
 from .context import HostContext
 from .finding import fail, ok, place_of, warn
 
-_LINGER = Path("/var/lib/systemd/linger")
 _MAILERS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _ABSENT = FileStatus(FileState.ABSENT)
 
@@ -42,7 +41,7 @@ def check_backend(context: HostContext) -> Problem:
         version = context.systemd_version
         return ok(msg("systemd {systemd_version}, the {scope} manager", systemd_version=version, scope=scope))
     if not context.system and systemctl.is_booted():
-        return bad(why_not, _enable_linger())
+        return bad(why_not, access.linger_command())
     by_cron = context.command("install", context.job.name, "--backend", "cron")
     if context.one is None:
         return bad(why_not, by_cron)
@@ -263,11 +262,6 @@ def check_linger(context: HostContext) -> Problem | None:
     """Check that a user's timers run without a login; None for others."""
     if context.by_cron or context.system:
         return None
-    name = access.name_of(os.geteuid())
-    if (_LINGER / name).exists():
-        return ok(msg("{name}'s units run without a login", name=name))
-    return warn(msg("its timer runs only while you are logged in"), _enable_linger())
-
-
-def _enable_linger() -> Command:
-    return access.linger_command()
+    if access.lingers():
+        return ok(msg("{name}'s units run without a login", name=access.name_of(os.geteuid())))
+    return warn(msg("its timer runs only while you are logged in"), access.linger_command())

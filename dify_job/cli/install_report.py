@@ -1,7 +1,6 @@
 """What `dify-job install` prints: a plan that is not executed, and what was done with each job."""
 
 import difflib
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +25,6 @@ from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitCha
 from ..system.transaction import FileChange
 from .output import echo, echo_data
 
-_LINGER = Path("/var/lib/systemd/linger")
 _KEY = b"(the API key)\n"
 
 
@@ -94,7 +92,7 @@ def report_http_socket(
 
     Args:
         config: The interface.
-        scope: Whose manager has its units.
+        scope: The scope of its units.
         say: Prints a line for a person.
         changed: Whether install changed its units.
     """
@@ -183,12 +181,11 @@ class JobReport:
             path = managed.settings_path(spec.config_path, spec.job)
             notes.append(msg("the job is stored in {path}", path=path))
         notes += upcoming.clock_warnings(spec.schedule, self.now, by_cron=by_cron)
-        login = access.name_of(os.geteuid())
-        if not by_cron and self.scheduler.scope is Scope.USER and not (_LINGER / login).exists():
+        if not by_cron and self.scheduler.scope is Scope.USER and not access.lingers():
             notes.append(
                 msg(
                     "runs only while you are logged in. To run always: {command}",
-                    command=command("loginctl", "enable-linger", login, needs_root=True),
+                    command=access.linger_command(),
                 )
             )
         return tuple(notes)

@@ -117,7 +117,7 @@ def _is_of(one: InstalledJob, config: Config | None) -> bool:
 
 
 def _identity(row: JobStatus) -> tuple[str, str, str]:
-    """Return what tells rows apart: root and a user can have jobs of one name, in one scheduler or two."""
+    """Return what distinguishes rows: root and a user can have jobs of one name, in one scheduler or two."""
     one = row.installed
     return (row.job, one.scope.value, one.backend) if one is not None else (row.job, "", "")
 

@@ -19,6 +19,7 @@ from ..messages.message import msg
 from ..messages.problem import Command, command
 from ..system import subprocesses
 
+_LINGER = Path("/var/lib/systemd/linger")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 PRIVATE_TMP = tuple(Path("/", *names) for names in (("tmp",), ("var", "tmp")))  # what PrivateTmp= hides
 _DYNAMIC_UID = 65_519  # the last of those that systemd gives dynamic users: it owns nothing
@@ -87,8 +88,13 @@ def name_of(uid: int) -> str:
         return str(uid)
 
 
+def lingers() -> bool:
+    """Return whether the caller's user manager runs without a login (loginctl(1))."""
+    return (_LINGER / name_of(os.geteuid())).exists()
+
+
 def linger_command() -> Command:
-    """Return the command that lets the caller's user manager run without a login (loginctl(1))."""
+    """Return the command that lets the caller's user manager run without a login."""
     return command("loginctl", "enable-linger", name_of(os.geteuid()), needs_root=True)
 
 

@@ -108,7 +108,7 @@ class Manager:
         self.silent = ""  # why it gave no answer; it is not asked again for what one can do without
         runtime = Path(f"/run/user/{os.geteuid()}")
         given = os.environ.get("XDG_RUNTIME_DIR")
-        if scope is Scope.USER and not (given and _ours(Path(given))) and _ours(runtime):
+        if scope is Scope.USER and not (given and _is_own(Path(given))) and _is_own(runtime):
             self._environ = {"XDG_RUNTIME_DIR": str(runtime)}  # ssh without PAM, su, cron
 
     def why_not(self) -> str | None:
@@ -124,7 +124,7 @@ class Manager:
                 or f"/run/user/{os.geteuid()}"
             )
             here = runtime / "systemd"
-            if not _ours(runtime) or not here.is_dir() or _is_deserted(here / "private"):
+            if not _is_own(runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return msg(
                     "there is no user manager for you: {runtime} is not yours or has none ({command}, or "
                     "log in by ssh)",
@@ -265,7 +265,7 @@ def _is_deserted(address: Path) -> bool:
     return False
 
 
-def _ours(directory: Path) -> bool:
+def _is_own(directory: Path) -> bool:
     try:
         return directory.is_dir() and directory.stat().st_uid == os.geteuid()
     except OSError:
