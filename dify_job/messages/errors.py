@@ -33,14 +33,14 @@ class JobError(Exception):
         return Problem(name, Severity.FAIL, self.message, self.hint, self.outcome)
 
 
-NO_THREAD_HINT = msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
+PROCESS_LIMIT_HINT = msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit")
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
 
 
 def no_thread(error: RuntimeError) -> JobError:
     """Return the error for what needs a thread; nothing was sent."""
     return JobError(
-        Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), NO_THREAD_HINT
+        Outcome.UNREACHABLE, msg("no thread can be started ({error})", error=error), PROCESS_LIMIT_HINT
     )
 
 

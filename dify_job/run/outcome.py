@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..dify import models
 from ..dify.models import ApiError, Failure, FailureCause, WorkflowRun
 from ..exit_codes import Outcome
-from ..messages.errors import NO_THREAD_HINT
+from ..messages.errors import PROCESS_LIMIT_HINT
 from ..messages.message import msg
 from ..messages.problem import command
 from ..messages.sanitize import one_line
@@ -160,7 +160,7 @@ def connection_error_hint(reason: str) -> str:
         case FailureCause.PROXY:
             return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
         case FailureCause.NO_THREAD:
-            return NO_THREAD_HINT
+            return PROCESS_LIMIT_HINT
         case FailureCause.CERTIFICATE_EXPIRED:
             return msg("renew the certificate on the server")
         case FailureCause.CERTIFICATE_NAME:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..exit_codes import Outcome
-from ..messages.errors import JobError
+from ..messages.errors import PROCESS_LIMIT_HINT, JobError
 from ..messages.message import msg
 
 _TICK = 0.01  # seconds between looks at the process
@@ -81,7 +81,7 @@ def _run(asked: int, answered: int, until: float, pause: Callable[[float], objec
         raise JobError(
             Outcome.UNREACHABLE,  # nothing was sent, and a retry is safe
             msg("the templates cannot be rendered: no process can be started ({why})", why=error.strerror),
-            msg("raise the limit of processes and threads: ulimit -u, TasksMax= of the unit"),
+            PROCESS_LIMIT_HINT,
         ) from None
     try:
         while process.poll() is None:
