@@ -244,8 +244,10 @@ class HostContext:
         return self.as_owner("systemctl", *self.scheduler.scope.manager_options, *words)
 
     def command(self, *words: str) -> Command:
-        """Return a command of dify-job that changes what is installed."""
-        return self.as_owner("dify-job", *words)
+        """Return a command of dify-job that changes what is installed, or the key."""
+        # Without --user, root's command would be about the machine's jobs.
+        needs_scope = not self.system and os.geteuid() == 0 and words[0] != "secret" and "--user" not in words
+        return self.as_owner("dify-job", *words, *(("--user",) if needs_scope else ()))
 
     def as_owner(self, *words: str) -> Command:
         """Return a command on what belongs to the owner of the job: root, or the caller."""

@@ -27,7 +27,7 @@ def run_fix(home: Home, fix: str | None) -> None:
     for one in command_in(fix).split(" && "):
         program, *words = shlex.split(one)
         if program == "dify-job":
-            done = home(*words, *([] if "--user" in words else ["--user"]))
+            done = home(*words)
             assert done.code == 0, done.stderr
         else:
             subprocess.run([program, *words], env=home.environ, check=True)
