@@ -12,6 +12,7 @@ from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue
 from ..dify.form import Parameters
 from ..messages.errors import JobError
+from ..messages.problem import about_job
 from ..state.history import read_history, summary
 from .app_form import check_names, store_names
 from .engine import connect
@@ -51,7 +52,9 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
     uploader = InputUploader(request, connect(request))
     if (obstacle := uploader.fetch_form(began + min(job.timeout, _PATIENCE))) is not None:
-        raise JobError(obstacle.outcome, obstacle.message, obstacle.hint)
+        raise JobError(
+            obstacle.outcome, obstacle.message, obstacle.hint and about_job(obstacle.hint, job.name)
+        )
     form = uploader.parameters or Parameters()
     store_names(state_directory(job, config_path), job, key, form, make=True)
     check_names(given, form)
