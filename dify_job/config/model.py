@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from ..messages.errors import JobError
 from ..messages.message import msg
@@ -111,13 +111,13 @@ JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
 class Expectation(NamedTuple):
     """What must hold at a path of the run, besides that there is something; all that is set must.
 
-    equals: empty, or the one value wanted. regex: to be found in the text there. types: of JSON.
+    equals: empty, or the one value wanted. regex: to be found in the text there. type: of JSON, one of them.
     """
 
     nonempty: bool = False
     equals: tuple[Any, ...] = ()
     regex: str | None = None
-    types: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
 
 
 URL_FILE = "apprise-url-from-file:"
@@ -164,10 +164,6 @@ class ScheduleConfig(NamedTuple):
     def says_when(self) -> bool:
         """True where it has a time at all."""
         return self.every is not None or bool(self.calendar) or self.cron is not None
-
-    def with_every(self, seconds: float) -> Self:
-        """Return the schedule with another interval, in seconds."""
-        return self._replace(every=seconds)
 
 
 _ORIGINAL_EVERY = 3600.0  # SCHEDULER_INTERVAL_HOURS of the original system, where it is not set

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ..messages.message import Message, msg, text_of
 from ..system import json_text
-from .model import JSON_TYPES, URL_FILE, Downloads, Expectation
+from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
 Reader = Callable[[Any], Any]
 
@@ -69,21 +69,118 @@ def text(value: Any) -> str:
     return value
 
 
-def line(value: Any) -> str:
-    """Read one line of text, as units, crontabs and manifests take it.
+def _is_printable(value: str) -> bool:
+    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
+    return value.isprintable() or not re.search(_UNPRINTABLE, value)
+
+
+def checked(read: Reader, *rules: tuple[Callable[[Any], object], Callable[[Any], str]]) -> Reader:
+    """Return a reader that takes only some of the values of another one.
 
     Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The line.
-
-    Raises:
-        ValueError: It is empty, or has line ends or control characters.
+        read: The other reader.
+        *rules: Each is a test that a good value passes, and what to say of one that fails it.
     """
-    if not _is_printable(text(value)):
-        raise ValueError(msg("must be one line without control characters"))
-    return str(value)
+
+    def read_checked(value: Any) -> Any:
+        found = read(value)
+        for is_good, mistake in rules:
+            if not is_good(found):
+                raise ValueError(mistake(found))
+        return found
+
+    return read_checked
+
+
+def each(read: Reader) -> Reader:
+    """Return the reader of a text, or a list of them, whose items another reader reads."""
+    return lambda value: tuple(map(read, strings(value)))
+
+
+boolean = checked(
+    lambda value: value,
+    (lambda value: isinstance(value, bool), lambda _: msg("must be true or false")),
+)
+attempts = checked(
+    lambda value: value,
+    (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+        lambda _: msg("must be a whole number of at least 1"),
+    ),
+)
+# One line of text, as units, crontabs and manifests take it.
+line: Callable[[Any], str] = checked(
+    text, (_is_printable, lambda _: msg("must be one line without control characters"))
+)
+# A user of the system, as User= of a unit and the sixth field of a crontab take it.
+user_name = checked(
+    text,
+    (  # cron looks for a name, and useradd(8) makes none of digits alone
+        lambda value: not value.isdigit(),
+        lambda value: msg("is {value!r}, a number; name the user: getent passwd {value}", value=value),
+    ),
+    (
+        lambda value: re.fullmatch(_USER, value),
+        lambda value: msg(
+            "is {value!r}, which is not a user name; use letters, digits and . _ - @ +, at most 31, the "
+            "first a letter, a digit or _",
+            value=value,
+        ),
+    ),
+)
+# The id of an end user of Dify.
+user = checked(
+    line,
+    (
+        lambda value: len(value) <= _MAX_USER,
+        lambda _: msg("must have at most {max_user} characters", max_user=_MAX_USER),
+    ),
+)
+variable = checked(
+    text,
+    (  # not shown: some put the key itself there
+        lambda value: re.fullmatch(_VARIABLE, value),
+        lambda _: msg("must be the name of an environment variable, such as DIFY_API_KEY_DAILY"),
+    ),
+)
+# The environment variables that templates may read.
+names_of_variables = each(
+    checked(
+        str,
+        (
+            lambda name: re.fullmatch(_VARIABLE, name),
+            lambda name: msg("names {name!r}, which is not the name of an environment variable", name=name),
+        ),
+        (
+            lambda name: name != "DIFY_API_KEY",
+            lambda _: msg("names DIFY_API_KEY; the key is not an input"),
+        ),
+    )
+)
+# Names or addresses of hosts, without scheme and port.
+host_names = each(
+    checked(
+        str,
+        (
+            lambda name: re.fullmatch(r"[A-Za-z0-9._:-]+", name) and "//" not in name,
+            lambda name: msg("names {name!r}, which is not a host; leave out https:// and /", name=name),
+        ),
+    )
+)
+# Files with apprise URLs: they hold passwords, and a config file is for everybody to read.
+url_files = each(
+    checked(
+        line,
+        (
+            lambda item: item.startswith(URL_FILE) and file_of(item).is_absolute(),
+            lambda _: msg(
+                "must name a file with one apprise URL a line, mode 0600: "
+                "{url_file}/etc/dify-job/notify.urls",
+                url_file=URL_FILE,
+            ),
+        ),
+    )
+)
 
 
 def description(value: Any) -> str:
@@ -99,36 +196,6 @@ def description(value: Any) -> str:
         ValueError: It is no text, or is empty.
     """
     return re.sub(_UNPRINTABLE, "\ufffd", " ".join(text(value).split()))
-
-
-def user_name(value: Any) -> str:
-    """Read the name of a user of the system, as User= of a unit and the sixth field of a crontab take it.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The name, at most 31 characters.
-
-    Raises:
-        ValueError: It is a number, or has other characters.
-    """
-    if text(value).isdigit():  # cron looks for a name, and useradd(8) makes none of digits alone
-        raise ValueError(msg("is {value!r}, a number; name the user: getent passwd {value}", value=value))
-    if not re.fullmatch(_USER, value):
-        raise ValueError(
-            msg(
-                "is {value!r}, which is not a user name; use letters, digits and . _ - @ +, at most 31, the "
-                "first a letter, a digit or _",
-                value=value,
-            )
-        )
-    return str(value)
-
-
-def _is_printable(value: str) -> bool:
-    """True for what has neither control characters nor line ends, nor bytes that are not UTF-8."""
-    return value.isprintable() or not re.search(_UNPRINTABLE, value)
 
 
 def base_url(value: Any) -> str:
@@ -191,23 +258,6 @@ def choice(*allowed: str) -> Reader:
     return read
 
 
-def boolean(value: Any) -> bool:
-    """Read true or false.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: It is another value.
-    """
-    if not isinstance(value, bool):
-        raise ValueError(msg("must be true or false"))
-    return value
-
-
 def path(value: Any) -> Path:
     """Read a path; ~ is the user's home.
 
@@ -226,21 +276,19 @@ def path(value: Any) -> Path:
         raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
 
 
-def absolute_path(value: Any) -> Path:
-    """Read a path that means the same for every reader.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: It is relative.
-    """
-    if not (found := path(value)).is_absolute():
-        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
-    return found
+# A path that means the same for every reader of the configuration.
+absolute_path: Callable[[Any], Path] = checked(
+    path,
+    (Path.is_absolute, lambda value: msg("must be an absolute path, and {value!r} is not", value=str(value))),
+)
+# node_exporter's textfile collector reads *.prom alone.
+prometheus_file = checked(
+    path,
+    (
+        lambda value: value.is_absolute() and value.suffix == ".prom",
+        lambda _: msg("must be an absolute path that ends in .prom"),
+    ),
+)
 
 
 def table(value: Any) -> Mapping[str, Any]:
@@ -259,23 +307,6 @@ def table(value: Any) -> Mapping[str, Any]:
         raise ValueError(msg("must be a table: {{ key = value }}"))
     json_text.check(value)
     return value
-
-
-def user(value: Any) -> str:
-    """Read the id of an end user.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The id, at most 255 characters.
-
-    Raises:
-        ValueError: It is longer, or is not one line.
-    """
-    if len(line(value)) > _MAX_USER:
-        raise ValueError(msg("must have at most {max_user} characters", max_user=_MAX_USER))
-    return str(value)
 
 
 def size(value: Any) -> int:
@@ -387,23 +418,6 @@ def structure(cls: Any, **readers: Reader) -> Reader:
     return read
 
 
-def attempts(value: Any) -> int:
-    """Read a count.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        A whole number from 1.
-
-    Raises:
-        ValueError: It is another value.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(msg("must be a whole number of at least 1"))
-    return value
-
-
 def run_path(value: Any) -> str:
     """Read a dotted path in a run, such as outputs.result or outputs.items.0.name.
 
@@ -432,6 +446,58 @@ def run_path(value: Any) -> str:
     return value
 
 
+def _plain(value: Any) -> Any:
+    """Return a date as a text: JSON has no dates."""
+    return value.isoformat() if isinstance(value, (date, time)) else value
+
+
+def _regex(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(msg("must be a string"))
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(
+            msg("{value!r} is not a regular expression: {error}", value=value, error=error)
+        ) from None
+    return value
+
+
+def _types(value: Any) -> tuple[str, ...]:
+    words = value.split("|") if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(word in JSON_TYPES for word in words):
+        raise ValueError(
+            msg(
+                "must be one of {json_types}, or several with | between them",
+                json_types=", ".join(JSON_TYPES),
+            )
+        )
+    return tuple(words)
+
+
+_checks = structure(
+    Expectation, nonempty=boolean, equals=lambda value: (_plain(value),), regex=_regex, type=_types
+)
+
+
+def _expectation(wanted: Any) -> Any:
+    if isinstance(wanted, Expectation):
+        return wanted
+    if isinstance(wanted, str):
+        if wanted not in _WORDS:
+            raise ValueError(
+                msg(
+                    "is {wanted!r}; it can be {map}, or a table with equals, regex or type",
+                    wanted=wanted,
+                    map=" | ".join(map(repr, _WORDS)),
+                )
+            )
+        return _WORDS[wanted]
+    if not isinstance(wanted, dict) or not wanted:
+        raise ValueError(msg('must be "nonempty" or a table such as {{ regex = "^OK" }}'))
+    return _checks(wanted)
+
+
 def expect(value: Any) -> Mapping[str, Expectation]:
     """Read what must hold, by path in the run.
 
@@ -454,103 +520,6 @@ def expect(value: Any) -> Mapping[str, Expectation]:
         except ValueError as error:
             raise ValueError(msg("of {path} {error}", path=path, error=error)) from None
     return read
-
-
-def _expectation(wanted: Any) -> Expectation:
-    if isinstance(wanted, Expectation):
-        return wanted
-    if isinstance(wanted, str):
-        if wanted not in _WORDS:
-            raise ValueError(
-                msg(
-                    "is {wanted!r}; it can be {map}, or a table with equals, regex or type",
-                    wanted=wanted,
-                    map=" | ".join(map(repr, _WORDS)),
-                )
-            )
-        return _WORDS[wanted]
-    if not isinstance(wanted, dict) or not wanted:
-        raise ValueError(msg('must be "nonempty" or a table such as {{ regex = "^OK" }}'))
-    for key in wanted:
-        if key not in ("nonempty", "equals", "regex", "type"):
-            raise ValueError(msg("has no check {key!r}; there are nonempty, equals, regex and type", key=key))
-    nonempty = wanted.get("nonempty", False)
-    if not isinstance(nonempty, bool):
-        raise ValueError(msg(".nonempty must be true or false"))
-    return Expectation(
-        nonempty=nonempty,
-        equals=(_plain(wanted["equals"]),) if "equals" in wanted else (),
-        regex=_regex(wanted["regex"]) if "regex" in wanted else None,
-        types=_types(wanted["type"]) if "type" in wanted else (),
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return a date as a text: JSON has no dates."""
-    return value.isoformat() if isinstance(value, (date, time)) else value
-
-
-def _regex(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(msg(".regex must be a string"))
-    try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(
-            msg(".regex {value!r} is not a regular expression: {error}", value=value, error=error)
-        ) from None
-    return value
-
-
-def _types(value: Any) -> tuple[str, ...]:
-    words = value.split("|") if isinstance(value, str) else value
-    if not isinstance(words, list) or not words or not all(word in JSON_TYPES for word in words):
-        raise ValueError(
-            msg(
-                ".type must be one of {json_types}, or several with | between them",
-                json_types=", ".join(JSON_TYPES),
-            )
-        )
-    return tuple(words)
-
-
-def variable(value: Any) -> str:
-    """Read the name of an environment variable.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The name.
-
-    Raises:
-        ValueError: It is no such name.
-    """
-    if not re.fullmatch(_VARIABLE, text(value)):  # not shown: some put the key itself there
-        raise ValueError(msg("must be the name of an environment variable, such as DIFY_API_KEY_DAILY"))
-    return str(value)
-
-
-def names_of_variables(value: Any) -> tuple[str, ...]:
-    """Read the names of environment variables that templates may read.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The names.
-
-    Raises:
-        ValueError: One is no such name, or is that of the key.
-    """
-    for name in (found := strings(value)):
-        if not re.fullmatch(_VARIABLE, name):
-            raise ValueError(
-                msg("names {name!r}, which is not the name of an environment variable", name=name)
-            )
-        if name == "DIFY_API_KEY":
-            raise ValueError(msg("names DIFY_API_KEY; the key is not an input"))
-    return found
 
 
 def mode(value: Any) -> int:
@@ -588,24 +557,6 @@ def downloads(value: Any) -> Downloads | None:
     return read
 
 
-def host_names(value: Any) -> tuple[str, ...]:
-    """Read names or addresses of hosts, without scheme and port.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The names.
-
-    Raises:
-        ValueError: One is no host.
-    """
-    for name in (found := strings(value)):
-        if not re.fullmatch(r"[A-Za-z0-9._:-]+", name) or "//" in name:
-            raise ValueError(msg("names {name!r}, which is not a host; leave out https:// and /", name=name))
-    return found
-
-
 def web_address(value: Any) -> str:
     """Read an http or https address, with whatever path and query it has.
 
@@ -624,48 +575,6 @@ def web_address(value: Any) -> str:
             msg("must be an http or https address")
         )  # not quoted: who knows a ping address can ping
     return url
-
-
-def url_files(value: Any) -> tuple[str, ...]:
-    """Read names of files with apprise URLs: they hold passwords, and a config file is for everybody to read.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The names, each apprise-url-from-file:PATH.
-
-    Raises:
-        ValueError: One is another text, or its path is relative.
-    """
-    for item in strings(value):
-        if not item.startswith(URL_FILE) or not Path(item.removeprefix(URL_FILE)).expanduser().is_absolute():
-            raise ValueError(
-                msg(
-                    "must name a file with one apprise URL a line, mode 0600: "
-                    "{url_file}/etc/dify-job/notify.urls",
-                    url_file=URL_FILE,
-                )
-            )
-    return strings(value)
-
-
-def prometheus_file(value: Any) -> Path:
-    """Read a path for node_exporter's textfile collector, which reads *.prom alone.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: It is relative, or has another ending.
-    """
-    found = path(value)
-    if not found.is_absolute() or found.suffix != ".prom":
-        raise ValueError(msg("must be an absolute path that ends in .prom"))
-    return found
 
 
 def headers(value: Any) -> Mapping[str, str | Path]:

@@ -85,4 +85,4 @@ def _expected(wanted: Expectation) -> Any:
     words: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
     words |= {"equals": wanted.equals[0]} if wanted.equals else {}
     words |= {"regex": wanted.regex} if wanted.regex is not None else {}
-    return words | ({"type": "|".join(wanted.types)} if wanted.types else {}) or "present"
+    return words | ({"type": "|".join(wanted.type)} if wanted.type else {}) or "present"

@@ -67,11 +67,11 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
         return msg("is not there")
     if wanted.nonempty and _is_empty(value):
         return msg("is empty: {shown}", shown=shown(value))
-    if wanted.types and type_of(value) not in wanted.types:
+    if wanted.type and type_of(value) not in wanted.type:
         return msg(
             "is of type {type_of}, not {types}: {shown}",
             type_of=type_of(value),
-            types=" | ".join(wanted.types),
+            types=" | ".join(wanted.type),
             shown=shown(value),
         )
     if wanted.equals and not _same(value, wanted.equals[0]):

@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..config.model import ScheduleConfig
 from ..messages.message import msg
 from ..system.timespan import timespan_text
 from . import intervals, upcoming
-from .schedule_lines import Schedule
 
 _TICK = 60.0  # seconds in which a tick of cron begins
 _PUT_BACK = timedelta(days=1)  # a clock that was wrong; a smaller step back must not repeat a run
@@ -29,7 +29,7 @@ class Decision:
     why: str = ""
 
 
-def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
+def decide(config: ScheduleConfig, now: datetime, last: datetime | None) -> Decision:
     """Decide whether a job is due at a tick.
 
     A time that was missed is made up for where the job says catch_up, once; max_late bounds that.
@@ -56,7 +56,7 @@ def decide(config: Schedule, now: datetime, last: datetime | None) -> Decision:
     )
 
 
-def _decide_interval(config: Schedule, every: float, now: datetime, last: datetime | None) -> Decision:
+def _decide_interval(config: ScheduleConfig, every: float, now: datetime, last: datetime | None) -> Decision:
     grid, step = intervals.grid_of(every), round(every)
     tick = int(now.timestamp()) // grid * grid
     if last is None:
@@ -76,7 +76,7 @@ def _decide_interval(config: Schedule, every: float, now: datetime, last: dateti
     return Decision(due=False, why=msg("not due before {coming:%Y-%m-%d %H:%M %Z}", coming=coming))
 
 
-def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str | None:
+def too_late(config: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> str | None:
     """Return why a scheduled start is later than max_late allows; None where it may run.
 
     It comes from suspend, a clock jump, or a run that was longer than the interval.
@@ -97,7 +97,7 @@ def too_late(config: Schedule, now: datetime, *, by_cron: bool = False) -> str |
     )
 
 
-def jitter_of(config: Schedule, job: str, host: str) -> float:
+def jitter_of(config: ScheduleConfig, job: str, host: str) -> float:
     """Return the seconds that a job waits on a host: the same each time, and at most the configured jitter.
 
     Args:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..config.model import ScheduleConfig
 from . import intervals, schedule_lines, upcoming
-from .schedule_lines import Schedule
 
 _EARLY = timedelta(seconds=5)  # records are rounded, and a process's clock is read before its first line
 _LATE = timedelta(minutes=10)  # what a busy machine may take to start a process
@@ -38,7 +38,7 @@ class RecordedRun:
 
 
 def missed_runs(
-    times: Schedule,
+    times: ScheduleConfig,
     now: datetime,
     *,
     since: datetime,
@@ -71,11 +71,11 @@ def missed_runs(
     return tuple(tick.at for tick in due)
 
 
-def _until_counted(times: Schedule, last: datetime | None, *, by_cron: bool) -> Schedule:
+def _until_counted(times: ScheduleConfig, last: datetime | None, *, by_cron: bool) -> ScheduleConfig:
     """An interval that is counted from its first tick: before that tick, any tick of its grid can be it."""
     if times.every is None or last is not None or not schedule_lines.ticks_of(times, by_cron=by_cron).if_due:
         return times
-    return times.with_every(float(intervals.grid_of(times.every)))
+    return times._replace(every=float(intervals.grid_of(times.every)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Tick:
 
 
 def _last_ticks(
-    times: Schedule, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
+    times: ScheduleConfig, now: datetime, since: datetime, *, by_cron: bool, last: datetime | None
 ) -> tuple[list[_Tick], list[_Tick]]:
     """The last two ticks that are due, and those that come after them."""
     look = _SHORTEST_LOOK + timedelta(seconds=times.jitter)
@@ -104,7 +104,7 @@ def _last_ticks(
 
 
 def _ticks(
-    times: Schedule, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
+    times: ScheduleConfig, start: datetime, now: datetime, *, by_cron: bool, last: datetime | None
 ) -> Iterator[_Tick]:
     """The ticks after `start` until now.
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import gcd
-from typing import Protocol, Self
 
+from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg, text_of
@@ -17,45 +17,6 @@ _MADE_UP = msg(
 )
 # Clock changes looked at; fixed, so that lines stay equal.
 _FROM, _DAYS = datetime(2026, 1, 1, tzinfo=UTC), 731
-
-
-class Schedule(Protocol):
-    """When a job runs, as its configuration says; at most one of every, calendar and cron is set."""
-
-    @property
-    def every(self) -> float | None:
-        """The interval between two runs, in seconds."""
-
-    @property
-    def calendar(self) -> tuple[str, ...]:
-        """Calendar expressions, as of systemd.time(7)."""
-
-    @property
-    def cron(self) -> str | None:
-        """Five cron fields, as of crontab(5)."""
-
-    @property
-    def timezone(self) -> str | None:
-        """The zone of calendar and cron; None for the machine's own."""
-
-    @property
-    def jitter(self) -> float:
-        """The longest delay after a scheduled time, in seconds."""
-
-    @property
-    def catch_up(self) -> bool:
-        """True where a missed run is made once, later."""
-
-    @property
-    def max_late(self) -> float | None:
-        """How late a run can start, in seconds; None without a limit."""
-
-    @property
-    def says_when(self) -> bool:
-        """True where one of every, calendar and cron is set."""
-
-    def with_every(self, seconds: float) -> Self:
-        """Return the schedule with another interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +34,7 @@ class ScheduleLines:
     why: str = ""
 
 
-def in_words(schedule: Schedule) -> str:
+def in_words(schedule: ScheduleConfig) -> str:
     """Return a schedule as a person wrote it: `every 2h`, `cron 0 7 * * 1-5 (Asia/Shanghai)`."""
     if schedule.every is not None:
         return msg("every {timespan_text}", timespan_text=timespan_text(schedule.every))
@@ -85,7 +46,7 @@ def in_words(schedule: Schedule) -> str:
     return msg("{schedule} ({zone})", schedule=text, zone=schedule.timezone) if schedule.timezone else text
 
 
-def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:
+def ticks_of(schedule: ScheduleConfig, *, by_cron: bool) -> ScheduleLines:
     """Return a schedule as lines for cron or for systemd.
 
     Args:
@@ -98,7 +59,7 @@ def ticks_of(schedule: Schedule, *, by_cron: bool) -> ScheduleLines:
     return cron_ticks(schedule) if by_cron else systemd_ticks(schedule)
 
 
-def systemd_ticks(schedule: Schedule) -> ScheduleLines:
+def systemd_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     """Return a schedule as OnCalendar lines.
 
     Raises:
@@ -115,7 +76,7 @@ def systemd_ticks(schedule: Schedule) -> ScheduleLines:
     return ScheduleLines(tuple(_in_zone(line, schedule.timezone) for line in schedule.calendar))
 
 
-def cron_ticks(schedule: Schedule) -> ScheduleLines:
+def cron_ticks(schedule: ScheduleConfig) -> ScheduleLines:
     """Return a schedule as crontab lines, which cron reads in the machine's own zone.
 
     Raises:
@@ -213,7 +174,7 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
     return ScheduleLines(lines, grid != round(every), _why_interval(every, grid))
 
 
-def _hourly(schedule: Schedule, why: str) -> ScheduleLines:
+def _hourly(schedule: ScheduleConfig, why: str) -> ScheduleLines:
     """A line that ticks at every minute of the hour at which the job can be due."""
     minutes: set[int] = set()
     local = zones.zone_of(None)

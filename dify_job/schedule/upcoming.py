@@ -9,16 +9,16 @@ from itertools import islice
 import cronsim
 import oncalendar
 
+from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from . import cron_expr, intervals, oncalendar_expr, schedule_lines, zones
-from .schedule_lines import Schedule
 
 
 def coming(
-    times: Schedule, after: datetime, *, by_cron: bool = False, last: datetime | None = None
+    times: ScheduleConfig, after: datetime, *, by_cron: bool = False, last: datetime | None = None
 ) -> Iterator[datetime]:
     """Yield the upcoming runs, in the schedule's zone; none where it never elapses.
 
@@ -40,7 +40,7 @@ def coming(
         yield from _as_systemd(times, after, last)
 
 
-def due_times(times: Schedule, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
+def due_times(times: ScheduleConfig, after: datetime, *, last: datetime | None = None) -> Iterator[datetime]:
     """Yield the times at which `--if-due` finds the job due, whatever ticks more often.
 
     Args:
@@ -55,7 +55,7 @@ def due_times(times: Schedule, after: datetime, *, last: datetime | None = None)
         yield from _as_systemd(times, after, last)
 
 
-def check(times: Schedule, now: datetime) -> None:
+def check(times: ScheduleConfig, now: datetime) -> None:
     """Check that a schedule can run and comes again.
 
     Args:
@@ -76,7 +76,7 @@ def check(times: Schedule, now: datetime) -> None:
         )
 
 
-def clock_warnings(times: Schedule, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
+def clock_warnings(times: ScheduleConfig, now: datetime, *, by_cron: bool = False) -> tuple[str, ...]:
     """Return what the clock changes of the coming year do to a job, a sentence each.
 
     Args:
@@ -119,7 +119,7 @@ class _Line:
     made_up: bool = False
 
 
-def _lines_by_the_clock(times: Schedule, *, by_cron: bool) -> Iterator[_Line]:
+def _lines_by_the_clock(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
         yield from (_line for line in ticks.lines for _line in _cron_lines(line, None))
     elif by_cron and times.every is None and times.cron is not None:
@@ -178,7 +178,7 @@ def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetim
     return found
 
 
-def _as_systemd(times: Schedule, after: datetime, last: datetime | None) -> Iterator[datetime]:
+def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -> Iterator[datetime]:
     zone = zones.zone_of(times.timezone)
     if times.every is not None:
         yield from _interval(times.every, after.astimezone(zone), last, catch_up=times.catch_up)

@@ -92,7 +92,7 @@ def test_catastrophic_regular_expression_times_out() -> None:
 def test_every_value_equals_itself_and_has_one_type(value: Any) -> None:
     copy = json.loads(json.dumps(value))
     assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(equals=(value,))) is None
-    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(types=(type_of(value),))) is None
+    assert fault_of({"outputs": {"a": copy}}, "outputs.a", Expectation(type=(type_of(value),))) is None
     assert len(shown(value)) <= 60
 
 
@@ -116,7 +116,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
     [
         ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' | 'present', or a table"),
         ('expect = { "outputs.a" = { regex = "(" } }', "is not a regular expression: missing )"),
-        ('expect = { "outputs.a" = { rexeg = "x" } }', "no check 'rexeg'"),
+        ('expect = { "outputs.a" = { rexeg = "x" } }', "no key 'rexeg'"),
         ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
         ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
         ('expect = { "result" = "nonempty" }', "'result', which no run has; a path begins with outputs"),
