@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..messages.message import msg
-from .client import ConnectionLost, DifyClient, InternalError, Reply
+from .client import ConnectionLost, DifyClient, Reply
 from .event_queue import EventQueue
 from .form import Parameters, read_parameters
 from .models import ApiError, json_object, read_error
@@ -78,8 +78,6 @@ def probe_app(
         if answer is None:
             call.close()
             return probe._replace(broken=msg("no answer within {limit:.0f} s", limit=limit))
-        if isinstance(answer, InternalError):
-            raise answer.error
         if isinstance(answer, ConnectionLost):
             return probe._replace(broken=answer.reason)
         if not isinstance(answer, Reply):

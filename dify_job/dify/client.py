@@ -64,20 +64,14 @@ class ConnectionLost(NamedTuple):
     reason: str
 
 
-class InternalError(NamedTuple):
-    """A fault of this program in a call's thread, for the main thread to raise."""
-
-    error: Exception
-
-
 class UploadFailed(NamedTuple):
     """The file that was being sent could not be read to its end."""
 
     reason: str
 
 
-CallEvent = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed | InternalError
-OnEvent = Callable[["PendingCall", CallEvent], None]
+CallEvent = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed
+OnEvent = Callable[["PendingCall", CallEvent | Exception], None]
 
 
 class PendingCall:
@@ -123,7 +117,7 @@ class PendingCall:
         except transport.ERRORS as error:
             self._on_event(self, ConnectionLost(self.tracker.connected, transport.reason_of(error)))
         except Exception as error:  # noqa: BLE001 - raised again in the main thread, which waits for it
-            self._on_event(self, InternalError(error))
+            self._on_event(self, error)
 
 
 class DifyClient:

@@ -18,7 +18,7 @@ class Cancel(NamedTuple):
 
 
 class InterruptedRunError(Exception):
-    """A signal came before anything was sent."""
+    """A signal came while nothing was under way but a pause, or a call that starts no run."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -36,14 +36,14 @@ class EventQueue:
 
     def __init__(self) -> None:
         self.interruption: BaseException | None = None
-        self._queue: SimpleQueue[tuple[PendingCall, CallEvent] | Cancel] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[PendingCall, CallEvent | Exception] | Cancel] = SimpleQueue()
 
-    def put(self, call: PendingCall, event: CallEvent) -> None:
+    def put(self, call: PendingCall, event: CallEvent | Exception) -> None:
         """Add an event; called from the calls' threads.
 
         Args:
             call: The call.
-            event: What happened to it.
+            event: What happened to it; an exception is a fault of this program.
         """
         self._queue.put((call, event))
 
@@ -54,7 +54,7 @@ class EventQueue:
         """
         self._queue.put(Cancel(signum))
 
-    def get(self, until: float) -> tuple[PendingCall, CallEvent] | Cancel | None:
+    def get(self, until: float) -> tuple[PendingCall, CallEvent | Exception] | Cancel | None:
         """Return the next thing that happens, or None when the monotonic time `until` comes first."""
         try:
             return self._queue.get(timeout=max(0.0, until - time.monotonic()))
@@ -66,23 +66,30 @@ class EventQueue:
             self.interruption = error
             return Cancel(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
 
-    def answer_of(self, call: PendingCall, until: float) -> CallEvent | Cancel | None:
-        """Return the next event of one call, or a Cancel before it; None when the time is up.
+    def answer_of(self, call: PendingCall | None, until: float) -> CallEvent | None:
+        """Return the next event of one call; None when the time is up. Those of other calls do not matter.
 
         Args:
             call: The call.
             until: Monotonic time.
+
+        Raises:
+            InterruptedRunError: A signal came before it.
+            Exception: The call ended with a fault of this program.
         """
         while (event := self.get(until)) is not None:
             if isinstance(event, Cancel):
-                return event
+                raise InterruptedRunError(event.signum)
             if event[0] is call:
+                if isinstance(event[1], Exception):
+                    raise event[1]
                 return event[1]
         return None
 
-    def pause(self, until: float) -> Cancel | None:
-        """Wait until a monotonic time, or until a Cancel; events of calls that are over do not matter."""
-        while (event := self.get(until)) is not None:
-            if isinstance(event, Cancel):
-                return event
-        return None
+    def pause(self, until: float) -> None:
+        """Wait until a monotonic time.
+
+        Raises:
+            InterruptedRunError: A signal came before it.
+        """
+        self.answer_of(None, until)

@@ -30,7 +30,7 @@ from . import app_form, assertions, downloads, engine, files, input_upload, noti
 from .inputs import Templates, secrets_in
 from .job_state import elsewhere_note, state_directory
 from .observers import LogObserver, Observers
-from .outcome import RunOutcome, cancelled
+from .outcome import NoRunError, RunOutcome, cancelled
 from .result import Result, not_started, unexpected
 from .run_spec import RunContext, RunSpec
 
@@ -145,10 +145,7 @@ class _Workflow:
             return not_started(job.name, RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why)), context)
         if context.jitter:
             log.info(msg("waiting for the job's jitter"), seconds=round(context.jitter))
-            if (cancel := context.events.pause(time.monotonic() + context.jitter)) is not None:
-                text = msg("cancelled before it began")
-                stopped = RunOutcome(Outcome.CANCELLED, text, signum=cancel.signum)
-                return not_started(job.name, stopped, context)
+            self._pause(context.jitter)
             context = self._context = context._replace(began=time.monotonic())
         request = RunSpec(
             job=job,
@@ -191,12 +188,10 @@ class _Workflow:
         if names is None or self._inputs.keys() <= set(names):
             return
         uploader = input_upload.InputUploader(request, engine.connect(request))
-        obstacle = uploader.fetch_form(time.monotonic() + _FORM_LIMIT)
-        if obstacle is not None and obstacle.signum is not None:
-            raise InterruptedRunError(obstacle.signum)
-        if uploader.parameters is not None:
-            app_form.store_names(directory, self._job, request.key, uploader.parameters)
-            app_form.check_names(self._inputs, uploader.parameters)
+        with contextlib.suppress(NoRunError):  # the run itself reports it
+            form = uploader.form(time.monotonic() + _FORM_LIMIT)
+            app_form.store_names(directory, self._job, request.key, form)
+            app_form.check_names(self._inputs, form)
 
     def _rendered(self) -> Mapping[str, Any]:
         inputs = self._templates.inputs() | dict(self._inputs)
@@ -212,9 +207,8 @@ class _Workflow:
             return self._state.last_success() if self._state is not None else None
 
     def _pause(self, seconds: float) -> None:
-        """Wait while templates are rendered. Raises InterruptedRunError at a signal."""
-        if (cancel := self._context.events.pause(time.monotonic() + seconds)) is not None:
-            raise InterruptedRunError(cancel.signum)
+        """Wait. Raises InterruptedRunError at a signal."""
+        self._context.events.pause(time.monotonic() + seconds)
 
     def _load_ahead(self) -> None:
         """Load what is needed once the run has ended: an upgrade may replace the modules meanwhile."""

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from .. import log
 from ..dify import models
 from ..dify.client import DifyClient
-from ..dify.event_queue import Cancel
 from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
@@ -14,7 +13,7 @@ from ..state.store import InFlight, JobState, LockHeldError, before_the_run, can
 from . import assertions
 from .monitor import RunMonitor
 from .observers import RunObserver
-from .outcome import Next, RunOutcome, cancelled, connection_error_hint, decide, unknown
+from .outcome import Next, RunOutcome, connection_error_hint, decide, unknown
 from .poller import Answer, RunPoller, Unreadable
 from .result import result_of
 from .run_spec import CallOptions, RunSpec
@@ -54,6 +53,7 @@ class ConcurrencyGuard:
         The lock is held until the process ends, or the caller closes it.
 
         Raises:
+            InterruptedRunError: A signal came.
             JobError: The lock or the history cannot be written (cannot-write).
         """
         if self._state is None:
@@ -104,8 +104,6 @@ class ConcurrencyGuard:
             found = poller.poll_until(self._events, min(until, options.deadline), absent_is_final=True)
             if poller.denied is not None:
                 return decide(poller.denied, options)
-            if isinstance(found, Cancel):
-                return cancelled(found.signum)
             if isinstance(found, Unreadable):
                 message = msg(
                     "the server could not be asked whether this run was begun before: {reason}; none was",
@@ -125,11 +123,11 @@ class ConcurrencyGuard:
             return RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why))
         if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
             return RunOutcome(Outcome.BUSY, why, hint)
-        return self._pause(pause)
+        self._pause(pause)
+        return None
 
-    def _pause(self, seconds: float) -> RunOutcome | None:
-        cancel = self._events.pause(min(self._request.deadline, time.monotonic() + seconds))
-        return cancelled(cancel.signum) if cancel is not None else None
+    def _pause(self, seconds: float) -> None:
+        self._events.pause(min(self._request.deadline, time.monotonic() + seconds))
 
     # The run of an earlier process; it is never stopped
 
@@ -183,7 +181,8 @@ class ConcurrencyGuard:
             )
         if message:
             return RunOutcome(kind, message, connection_error_hint(reason))
-        return self._pause(self._request.context.limits.network_retry)
+        self._pause(self._request.context.limits.network_retry)
+        return None
 
     def _look_up(self, earlier: InFlight) -> _Settled | _Pending | Unreadable | RunOutcome:
         job = self._request.job
@@ -204,8 +203,6 @@ class ConcurrencyGuard:
         )
         poller = RunPoller(self._dify, options, earlier.workflow_run_id)
         found = poller.poll_until(self._events, until, absent_is_final=False)
-        if isinstance(found, Cancel):
-            return cancelled(found.signum)
         if poller.denied is not None:
             return decide(poller.denied)._replace(next=Next.FINAL)
         if isinstance(found, Unreadable) and poller.searchable:

@@ -1,5 +1,6 @@
 """Save the files that a workflow returns in the directory of the output file, under harmless names."""
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from .. import log
 from ..config.model import Downloads
-from ..dify.client import CallEvent, ConnectionLost, InternalError, PendingCall, Reply
+from ..dify.client import ConnectionLost, PendingCall, Reply
 from ..dify.download import DownloadHosts, download
-from ..dify.event_queue import Cancel
+from ..dify.event_queue import InterruptedRunError
 from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
@@ -126,15 +127,24 @@ class Downloader:
         return None
 
     def _outcome(self, call: PendingCall) -> str | None:
-        event = self._events.answer_of(call, self._until)
-        if isinstance(event, Cancel):
-            self._events.cancel(event.signum)  # for those who come after
-            call.close()
+        try:
+            with contextlib.closing(call):
+                event = self._events.answer_of(call, self._until)
+        except InterruptedRunError as interrupted:
+            self._events.cancel(interrupted.signum)  # for those who come after
             return msg("the run was asked to stop")
-        if event is None:
-            call.close()
-            return msg("it took too long")
-        return _meaning(event)
+        match event:
+            case None:
+                return msg("it took too long")
+            case Reply(status=200):
+                return None
+            case Reply(status=403):
+                return msg("the server refused it (HTTP 403); such links expire after some minutes")
+            case Reply(status=status):
+                return msg("the server answered HTTP {status}", status=status)
+            case ConnectionLost(reason=reason):
+                return reason
+        return msg("the answer is not a file")
 
 
 def files_in(value: Any) -> Iterator[ReturnedFile]:
@@ -176,18 +186,3 @@ def _free(name: str, taken: set[str]) -> str:
         count += 1
         free = f"{stem}-{count}{suffix}"
     return free
-
-
-def _meaning(message: CallEvent) -> str | None:
-    match message:
-        case InternalError(error):
-            return f"{type(error).__name__}: {error}"
-        case Reply(status=200):
-            return None
-        case Reply(status=403):
-            return msg("the server refused it (HTTP 403); such links expire after some minutes")
-        case Reply(status=status):
-            return msg("the server answered HTTP {status}", status=status)
-        case ConnectionLost(reason=reason):
-            return reason
-    return msg("the answer is not a file")

@@ -10,7 +10,6 @@ from .. import log
 from ..config.model import Job
 from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue
-from ..dify.form import Parameters
 from ..messages.errors import JobError
 from ..messages.problem import about_job
 from ..state.history import read_history, summary
@@ -20,6 +19,7 @@ from .files import look_at, shown
 from .input_upload import InputUploader
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
+from .outcome import NoRunError
 from .run_spec import RunContext, RunSpec
 
 _PATIENCE = 10.0  # seconds for the form of the app
@@ -51,11 +51,11 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     files = look_at(templates.files())
     request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
     uploader = InputUploader(request, connect(request))
-    if (obstacle := uploader.fetch_form(began + min(job.timeout, _PATIENCE))) is not None:
-        raise JobError(
-            obstacle.outcome, obstacle.message, obstacle.hint and about_job(obstacle.hint, job.name)
-        )
-    form = uploader.parameters or Parameters()
+    try:
+        form = uploader.form(began + min(job.timeout, _PATIENCE))
+    except NoRunError as error:
+        end = error.outcome
+        raise JobError(end.outcome, end.message, end.hint and about_job(end.hint, job.name)) from None
     store_names(state_directory(job, config_path), job, key, form, make=True)
     check_names(given, form)
     return {

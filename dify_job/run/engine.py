@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import log
 from ..config.model import RetryPolicy
 from ..dify.client import DifyClient
+from ..dify.event_queue import InterruptedRunError
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from ..state.store import InFlight, JobState, boot_id
@@ -23,7 +24,7 @@ from .concurrency import ConcurrencyGuard
 from .inputs import check_sendable, needs_form
 from .monitor import RunMonitor
 from .observers import Observers, RunObserver, StateObserver
-from .outcome import Next, RunOutcome, cancelled, unknown
+from .outcome import Next, NoRunError, RunOutcome, cancelled, unknown
 from .result import Result, exhausted, now_as_text, result_of
 from .run_spec import RunSpec
 
@@ -69,7 +70,10 @@ class Engine:
         Raises:
             JobError: The state cannot be written (cannot-write).
         """
-        outcome = self._guard.acquire()
+        try:
+            outcome = self._guard.acquire()
+        except InterruptedRunError as interrupted:
+            return cancelled(interrupted.signum)
         self._our_turn = outcome is None
         return outcome
 
@@ -89,6 +93,8 @@ class Engine:
         try:
             existing = self._guard.follow_existing(self._observers) if self._named else None
             return existing or self._submit()
+        except InterruptedRunError as interrupted:
+            return cancelled(interrupted.signum)
         except (MemoryError, OSError) as error:
             lacking = exhausted(error)
             if lacking is None or self._state_observer.record is None:
@@ -115,10 +121,12 @@ class Engine:
     def _submit(self) -> RunOutcome:
         """POST until an attempt was accepted, or was rejected for good."""
         pauses: list[float] = []
-        if cancel := self._events.pause(0.0):
-            return cancelled(cancel.signum)
+        self._events.pause(0.0)
         while True:
-            outcome = self._attempt()
+            try:
+                outcome = self._attempt()
+            except NoRunError as error:
+                outcome = error.outcome
             if outcome.next is not Next.RETRY:
                 return outcome
             self._state_observer.not_submitted()
@@ -144,14 +152,11 @@ class Engine:
                 attempt=self._attempts,
                 pause_s=round(pause, 1),
             )
-            if cancel := self._events.pause(now + pause):
-                return cancelled(cancel.signum)
+            self._events.pause(now + pause)
 
     def _attempt(self) -> RunOutcome:
         request = self._request
         inputs = self._inputs_to_send()
-        if isinstance(inputs, RunOutcome):
-            return inputs
         left = request.deadline - time.monotonic()
         self._state_observer.submitting(
             InFlight(
@@ -171,14 +176,14 @@ class Engine:
             self._attempts += 1
         return outcome
 
-    def _inputs_to_send(self) -> Mapping[str, Any] | RunOutcome:
+    def _inputs_to_send(self) -> Mapping[str, Any]:
         """The inputs for the POST; nearly every run sends what it was given, and asks nothing before."""
         request = self._request
         if not any(request.files.values()) and not needs_form(request.inputs):
             return request.inputs
         if self._uploader is None:
             self._uploader = input_upload.InputUploader(request, self._dify)
-        return self._uploader.ready() or self._uploader.inputs
+        return self._uploader.inputs()
 
 
 def connect(request: RunSpec) -> DifyClient:

@@ -4,28 +4,20 @@ All of it is before any run: whatever breaks here started nothing. What was done
 the POST is repeated.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..dify import models
-from ..dify.client import (
-    CallEvent,
-    ConnectionLost,
-    DifyClient,
-    InternalError,
-    PendingCall,
-    Reply,
-    UploadFailed,
-)
-from ..dify.event_queue import Cancel
-from ..dify.form import Parameters, read_parameters
+from ..dify.client import ConnectionLost, DifyClient, PendingCall, Reply, UploadFailed
+from ..dify.form import FormField, Parameters, read_parameters
 from ..exit_codes import Outcome
 from ..messages.message import msg
 from .app_form import fitted
 from .files import InputFile, check, handed_over, no_input, shown
-from .outcome import STRANGE, Next, NotSent, RunOutcome, cancelled, decide
+from .outcome import STRANGE, Next, NoRunError, NotSent, RunOutcome, decide
 
 if TYPE_CHECKING:
     from .run_spec import RunSpec
@@ -36,11 +28,7 @@ _HINT_TOO_LARGE = msg(
 
 
 class InputUploader:
-    """Prepares the inputs of one run for its POST.
-
-    Attributes:
-        parameters: The app's form, once it was fetched.
-    """
+    """Prepares the inputs of one run for its POST."""
 
     def __init__(self, request: "RunSpec", dify: DifyClient) -> None:
         """Fetch nothing yet.
@@ -49,131 +37,116 @@ class InputUploader:
             request: The run.
             dify: The client.
         """
-        self.parameters: Parameters | None = None
         self._request = request
         self._dify = dify
         self._events = request.context.events
+        self._form: Parameters | None = None
         self._version: tuple[int, int] | None = None
         self._fitted: Mapping[str, Any] | None = None
         self._uploaded: dict[InputFile, str] = {}
 
-    @property
     def inputs(self) -> dict[str, Any]:
-        """What the POST sends, once ready() returned None."""
-        form = self.parameters or Parameters()
-        sent = dict(self._fitted or {})
+        """Fetch the form and upload files, as far as that is not done; return what the POST sends.
+
+        Raises:
+            InterruptedRunError: A signal came.
+            JobError: An input does not fit (rejected), or a file cannot be read (no-input).
+            NoRunError: A call failed.
+        """
+        form = self.form(self._request.deadline)
+        if self._fitted is None:
+            self._fitted = self.fit()
+        sent = dict(self._fitted)
         for name, files in self._request.files.items():
             field = form.field(name)
             if field is not None and files:
-                data = [handed_over(file, field, self._uploaded.get(file)) for file in files]
+                data = [self._handed_over(file, field) for file in files]
                 sent[name] = data if field.kind == "file-list" else data[0]
         return sent
 
-    def ready(self) -> RunOutcome | None:
-        """Do what is left to be done.
-
-        Returns:
-            None when the POST can be sent, else the outcome.
-
-        Raises:
-            JobError: An input does not fit (rejected), or a file cannot be read (no-input).
-        """
-        if self.parameters is None and (outcome := self.fetch_form(self._request.deadline)) is not None:
-            return outcome
-        if self._fitted is None:
-            self.fit()
-        for files in self._request.files.values():
-            for file in files:
-                if file.path is not None and file not in self._uploaded:
-                    outcome = self._upload(file)
-                    if outcome is not None:
-                        return outcome
-        return None
-
-    def fetch_form(self, until: float) -> RunOutcome | None:
-        """Fetch the form of the app.
+    def form(self, until: float) -> Parameters:
+        """Return the form of the app; it is fetched once.
 
         Args:
             until: Monotonic time at which it is given up.
 
-        Returns:
-            None when it is there, else what a run would end with.
+        Raises:
+            InterruptedRunError: A signal came.
+            NoRunError: It could not be fetched.
         """
-        reply = self._answer(self._dify.get("/parameters"), msg("the app's input form"), until)
-        if isinstance(reply, RunOutcome):
-            return reply
-        parameters = read_parameters(reply.body)
-        if parameters is None:
-            return _unreadable(reply, msg("the app's input form"))
-        self._version = models.version_of(reply.headers)
-        self.parameters = parameters
-        return None
+        if self._form is None:
+            about = msg("the app's input form")
+            reply = self._answer(self._dify.get("/parameters"), about, until)
+            self._form = read_parameters(reply.body)
+            if self._form is None:
+                raise _unreadable(reply, about)
+            self._version = models.version_of(reply.headers)
+        return self._form
 
     def fit(self) -> Mapping[str, Any]:
         """Return the inputs as the form asks for them, and check the files.
 
         Raises:
             JobError: One does not fit (rejected).
+            NoRunError: The form could not be fetched.
         """
-        form = self.parameters or Parameters()
+        form = self.form(self._request.deadline)
         filled = {name: files for name, files in self._request.files.items() if files}
         check(filled, {field.variable: field for field in form.form}, form.limits)
-        self._fitted = fitted(self._request.inputs, form, self._version, filled)
-        return self._fitted
+        return fitted(self._request.inputs, form, self._version, filled)
 
-    def _upload(self, file: InputFile) -> RunOutcome | None:
+    def _handed_over(self, file: InputFile, field: FormField) -> dict[str, Any]:
+        """The file as the request names it; a local one is uploaded first."""
+        if file.path is not None and file not in self._uploaded:
+            self._uploaded[file] = self._upload(file)
+        return handed_over(file, field, self._uploaded.get(file))
+
+    def _upload(self, file: InputFile) -> str:
         about = msg("the file {shown}", shown=shown(file))
         began = time.monotonic()
         call = self._dify.upload(file.part(), self._request.user)
         reply = self._answer(call, about, self._request.deadline, file)
-        if isinstance(reply, RunOutcome):
-            return reply
-        upload_id = _id_in(reply)
-        if upload_id is None:
-            return _unreadable(reply, about)
-        self._uploaded[file] = upload_id
+        upload_id = (models.json_object(reply.body) or {}).get("id")
+        if not isinstance(upload_id, str) or not upload_id:
+            raise _unreadable(reply, about)
         seconds = round(time.monotonic() - began, 3)
         log.info(
             msg("file uploaded"), input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds
         )
-        return None
+        return upload_id
 
-    def _answer(
-        self, call: PendingCall, about: str, until: float, file: InputFile | None = None
-    ) -> Reply | RunOutcome:
-        """The good answer to a call, or what its failing means before any run."""
-        event = self._events.answer_of(call, until)
-        if event is None or isinstance(event, Cancel):
-            call.close()
-            return cancelled(event.signum) if event is not None else _too_late(about)
-        return self._judge(event, about, file)
-
-    def _judge(self, message: CallEvent, about: str, file: InputFile | None) -> Reply | RunOutcome:
-        match message:
-            case InternalError(fault):
-                raise fault
+    def _answer(self, call: PendingCall, about: str, until: float, file: InputFile | None = None) -> Reply:
+        """The good answer to a call. Raises what its failing means before any run."""
+        with contextlib.closing(call):
+            event = self._events.answer_of(call, until)
+        match event:
+            case None:
+                raise NoRunError(_too_late(about))
             case UploadFailed(reason) if file is not None and file.path is not None:
                 raise no_input(file.variable, file.path, reason)
-            case ConnectionLost(sent=False, reason=reason):
-                return decide(NotSent(reason))
-            case ConnectionLost(reason=reason):
+            case ConnectionLost(sent=sent, reason=reason):
                 outcome = decide(NotSent(reason))
-                words = msg(
-                    "{about} could not be fetched: {reason}; no run was started", about=about, reason=reason
-                )
-                if file is not None:
+                if sent and file is not None:
                     words = msg(
                         "{about} could not be uploaded: {reason}; no run was started",
                         about=about,
                         reason=reason,
                     )
-                return outcome._replace(message=words)
+                    outcome = outcome._replace(message=words)
+                elif sent:
+                    words = msg(
+                        "{about} could not be fetched: {reason}; no run was started",
+                        about=about,
+                        reason=reason,
+                    )
+                    outcome = outcome._replace(message=words)
+                raise NoRunError(outcome)
             case Reply(status=200 | 201):
-                return message
+                return event
             case Reply(status=status, headers=headers, body=body):
                 error = models.read_error(status, headers, body)
-                return _before_any_run(error, about, uploading=file is not None)
-        return RunOutcome(Outcome.PROTOCOL, *STRANGE)
+                raise NoRunError(_before_any_run(error, about, uploading=file is not None))
+        raise NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
 
 
 def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> RunOutcome:
@@ -202,13 +175,11 @@ def _before_any_run(error: models.ApiError, about: str, *, uploading: bool) -> R
     return outcome
 
 
-def _unreadable(reply: Reply, about: str) -> RunOutcome:
+def _unreadable(reply: Reply, about: str) -> NoRunError:
     if models.is_cut_off(reply.headers, reply.body):
-        outcome = decide(NotSent(""))
-        return outcome._replace(
-            message=msg("the answer to {about} was cut off; no run was started", about=about)
-        )
-    return RunOutcome(Outcome.PROTOCOL, *STRANGE)
+        text = msg("the answer to {about} was cut off; no run was started", about=about)
+        return NoRunError(decide(NotSent(""))._replace(message=text))
+    return NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
 
 
 def _too_late(about: str) -> RunOutcome:
@@ -217,8 +188,3 @@ def _too_late(about: str) -> RunOutcome:
         msg("the deadline passed while {about} was on its way; no run was started", about=about),
         msg("give the job a longer timeout, or find out why the server is slow"),
     )
-
-
-def _id_in(reply: Reply) -> str | None:
-    found = (models.json_object(reply.body) or {}).get("id")
-    return found if isinstance(found, str) and found else None

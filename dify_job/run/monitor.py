@@ -11,7 +11,6 @@ from ..dify.client import (
     CallEvent,
     ConnectionLost,
     DifyClient,
-    InternalError,
     PendingCall,
     Reply,
     StreamEvent,
@@ -141,9 +140,9 @@ class RunMonitor:
 
     # Events of calls
 
-    def _on_event(self, call: PendingCall, event: CallEvent) -> RunOutcome | None:
-        if isinstance(event, InternalError):
-            raise event.error
+    def _on_event(self, call: PendingCall, event: CallEvent | Exception) -> RunOutcome | None:
+        if isinstance(event, Exception):
+            raise event
         if call is self._call:
             return self._on_post(event)
         if call is self._poller.call:

@@ -27,7 +27,7 @@ import requests
 from .. import log
 from ..config.model import Job, Secret, file_of
 from ..config.secrets import read_urls
-from ..dify.event_queue import EventQueue
+from ..dify.event_queue import EventQueue, InterruptedRunError
 from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError, no_thread
 from ..messages.i18n import translate
@@ -187,8 +187,11 @@ class Notifier(RunObserver):
         cancelled = result.outcome is Outcome.CANCELLED
 
         def pause(seconds: float) -> bool:
-            cancel = events.pause(time.monotonic() + seconds)
-            return cancel is not None and (cancelled or cancel.signum == signal.SIGINT)
+            try:
+                events.pause(time.monotonic() + seconds)
+            except InterruptedRunError as interrupted:
+                return cancelled or interrupted.signum == signal.SIGINT
+            return False
 
         def deliver() -> None:
             run = result.record

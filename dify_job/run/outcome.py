@@ -92,6 +92,18 @@ class RunOutcome(NamedTuple):
     run: WorkflowRun | None = None
 
 
+class NoRunError(Exception):
+    """A call before the POST failed, so that no run was started.
+
+    Args:
+        outcome: How the run ends for that.
+    """
+
+    def __init__(self, outcome: RunOutcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
 class NotSent(NamedTuple):
     """A call of which not a byte left, and why."""
 

@@ -1,11 +1,12 @@
 """Polls the server's records of a run: run detail, or the log as long as the run has no id."""
 
+import contextlib
 import time
 from typing import NamedTuple
 
 from ..dify import models
-from ..dify.client import CallEvent, ConnectionLost, DifyClient, InternalError, PendingCall, Reply
-from ..dify.event_queue import Cancel, EventQueue
+from ..dify.client import CallEvent, ConnectionLost, DifyClient, PendingCall, Reply
+from ..dify.event_queue import EventQueue
 from ..dify.models import ApiError, RunNotFound, WorkflowRun
 from ..messages.message import msg
 from .outcome import RunOutcome, unknown
@@ -170,26 +171,7 @@ class RunPoller:
         elif self._options.searchable:
             self.call = self._dify.logs(self._options.user)
 
-    def poll_and_wait(self, events: EventQueue, until: float) -> Answer | Cancel:
-        """Poll once, and wait for the answer.
-
-        Args:
-            events: Where the answer arrives.
-            until: Monotonic.
-        """
-        self.poll()
-        if self.call is None:
-            return Unreadable(msg("a fixed end_user distinguishes no runs"))
-        call = self.call
-        event = events.answer_of(call, min(until, time.monotonic() + self._limits.answer))
-        call.close()
-        if isinstance(event, Cancel):
-            return event
-        if isinstance(event, InternalError):
-            raise event.error
-        return self.on_answer(event)
-
-    def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer | Cancel:
+    def poll_until(self, events: EventQueue, until: float, *, absent_is_final: bool) -> Answer:
         """Poll until the server says how the run stands; a row of the log leads to its run detail.
 
         Args:
@@ -197,10 +179,13 @@ class RunPoller:
             until: Monotonic.
             absent_is_final: Take the first answer without the run for final; else the run has until then to
                 show itself, where its absence proves anything.
+
+        Raises:
+            InterruptedRunError: A signal came.
         """
         self.on_stream_lost(accepted=True)
         while True:
-            found = self.poll_and_wait(events, self._options.deadline)
+            found = self._poll_and_wait(events)
             if isinstance(found, WorkflowRun) and self.run_id is None and found.run_id is not None:
                 self.learn_run_id(found.run_id)
                 continue
@@ -208,10 +193,17 @@ class RunPoller:
             final = not (absent or isinstance(found, Unreadable)) or self.denied is not None
             if final or not self.searchable:
                 return found
-            if (cancel := events.pause(min(until, self.poll_at))) is not None:
-                return cancel
+            events.pause(min(until, self.poll_at))
             if time.monotonic() >= until:
                 return found
+
+    def _poll_and_wait(self, events: EventQueue) -> Answer:
+        self.poll()
+        if self.call is None:
+            return Unreadable(msg("a fixed end_user distinguishes no runs"))
+        until = min(self._options.deadline, time.monotonic() + self._limits.answer)
+        with contextlib.closing(self.call) as call:
+            return self.on_answer(events.answer_of(call, until))
 
     def on_answer(self, event: CallEvent | None) -> Answer:
         """Return the run as run detail or its log row shows it.

@@ -37,7 +37,7 @@ def event(kind: str, **data: object) -> bytes:
 FINISHED = HEAD + b"\r\n" + event("workflow_finished", status="succeeded", outputs={})
 
 
-def messages(base_url: str, seconds: float = 5) -> list[CallEvent]:
+def messages(base_url: str, seconds: float = 5) -> list[CallEvent | Exception]:
     queue, received = EventQueue(), []
     DifyClient(base_url, KEY, on_event=queue.put).run({}, "u")
     until = time.monotonic() + seconds
