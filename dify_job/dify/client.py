@@ -23,10 +23,11 @@ from .models import IRRELEVANT_LINES, Event, Failure, FailureCause, read_event
 from .sse import Content, Parser, content_of
 
 if TYPE_CHECKING:
-    from .multipart import Body, Part
+    from contextlib import AbstractContextManager
+
+    from .multipart import Body
 
 _CHUNK = 65536
-_LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
 _SHORT_ANSWER = 30.0  # seconds without a byte on a call that is not a run
 _AFTER_UPLOAD = 120.0  # the server stores the file before it answers
 _KEEPS_METHOD = frozenset({307, 308})
@@ -64,13 +65,7 @@ class ConnectionLost(NamedTuple):
     reason: str
 
 
-class UploadFailed(NamedTuple):
-    """The file that was being sent could not be read to its end."""
-
-    reason: str
-
-
-CallEvent = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost | UploadFailed
+CallEvent = Reply | StreamOpened | StreamEvent | StreamClosed | ConnectionLost
 OnEvent = Callable[["PendingCall", CallEvent | Exception], None]
 
 
@@ -108,8 +103,6 @@ class PendingCall:
         try:
             for event in self._exchange(self):
                 self._on_event(self, event)
-        except transport.UnreadableFileError as error:
-            self._on_event(self, UploadFailed(str(error)))
         except MemoryError:
             self._on_event(
                 self, ConnectionLost(self.tracker.connected, msg("the answer does not fit into memory"))
@@ -200,19 +193,23 @@ class DifyClient:
             path: The path, with its query.
             read_timeout: Seconds without a byte; None for as long as it takes.
         """
-        return PendingCall(self._on_event, lambda call: self._exchange(call, "GET", path, None, read_timeout))
+        return PendingCall(
+            self._on_event, lambda call: self._exchange(call, "GET", path, None, {}, read_timeout)
+        )
 
-    def upload(self, part: Part, user: str) -> PendingCall:
-        """POST one file, read as it is sent; the user must be the run's own.
+    def upload(self, file: AbstractContextManager[Body]) -> PendingCall:
+        """POST one file, read as it is sent.
+
+        A file that cannot be read is an UnreadableFileError among the events of the call.
 
         Args:
-            part: The file.
-            user: The end user.
+            file: As opened_body returns it; the user in it must be the run's own.
         """
 
         def exchange(call: PendingCall) -> Iterator[CallEvent]:
-            with part.opened(user) as body:
-                yield from self._exchange(call, "POST", "/files/upload", body, _AFTER_UPLOAD)
+            with file as body:
+                headers = {"Content-Type": body.content_type}
+                yield from self._exchange(call, "POST", "/files/upload", body, headers, _AFTER_UPLOAD)
 
         return PendingCall(self._on_event, exchange)
 
@@ -220,15 +217,22 @@ class DifyClient:
         self, path: str, body: Mapping[str, Any], read_timeout: float | None = _SHORT_ANSWER
     ) -> PendingCall:
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        headers = {"Content-Type": "application/json"}
         return PendingCall(
-            self._on_event, lambda call: self._exchange(call, "POST", path, data, read_timeout)
+            self._on_event, lambda call: self._exchange(call, "POST", path, data, headers, read_timeout)
         )
 
     def _exchange(
-        self, call: PendingCall, method: str, path: str, body: bytes | Body | None, read_timeout: float | None
+        self,
+        call: PendingCall,
+        method: str,
+        path: str,
+        body: bytes | Body | None,
+        headers: Mapping[str, str],
+        read_timeout: float | None,
     ) -> Iterator[CallEvent]:
         with transport.session(call.tracker, self._key) as session:
-            response = self._send(session, method, self._base_url + path, body, read_timeout)
+            response = self._send(session, method, self._base_url + path, body, headers, read_timeout)
             call.last_byte = time.monotonic()
             with response:
                 if 200 <= response.status_code < 300:
@@ -243,15 +247,12 @@ class DifyClient:
         method: str,
         url: str,
         body: bytes | Body | None,
+        headers: Mapping[str, str],
         read_timeout: float | None,
     ) -> requests.Response:
         """Send; a redirect is followed only where neither the method nor the origin changes."""
-        file = None if body is None or isinstance(body, bytes) else body
-        kind = file.content_type if file is not None else "application/json"
         followed = transport.REDIRECT if method == "GET" else _KEEPS_METHOD
         for _ in range(transport.REDIRECTS):
-            if file is not None:
-                file.rewind()
             response = transport.send(
                 session,
                 method,
@@ -259,7 +260,7 @@ class DifyClient:
                 ca_file=self._ca_file,
                 timeout=(self._connect_timeout, read_timeout),
                 data=body,
-                headers=self._headers | ({"Content-Type": kind} if body is not None else {}),
+                headers={**self._headers, **headers},
             )
             target = urljoin(url, response.headers.get("Location", ""))
             if response.status_code not in followed or _origin(target) != _origin(url):
@@ -301,9 +302,7 @@ def _events(chunks: Iterable[bytes]) -> Iterator[CallEvent]:
                 yield StreamEvent(event)
                 if event.terminal:
                     return
-        if parser.pending > _LARGEST:
-            raise transport.TooLargeError
-        transport.tune_malloc(parser.pending)
+        transport.prepare_memory(parser.pending)
     yield StreamClosed()
 
 
@@ -321,9 +320,7 @@ def _body(chunks: Iterable[bytes]) -> bytes:
     body = bytearray()  # parts of a list would stay in the heap, once more its size
     for chunk in chunks:
         body += chunk
-        if len(body) > _LARGEST:
-            raise transport.TooLargeError
-        transport.tune_malloc(len(body))
+        transport.prepare_memory(len(body))
     return bytes(body)
 
 

@@ -1,5 +1,6 @@
 """Fetching a file that a workflow returned: its address is signed, and the key is never sent there."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +13,7 @@ import requests
 
 from ..messages.message import msg
 from . import transport
-from .client import CallEvent, ConnectionLost, OnEvent, PendingCall, Reply
+from .client import CallEvent, OnEvent, PendingCall, Reply
 
 _CHUNK = 65536
 _SILENCE = 30.0  # seconds without a byte
@@ -87,14 +88,10 @@ def download(
     def exchange(call: PendingCall) -> Iterator[CallEvent]:
         with transport.session(call.tracker, None) as session:
             response = _get(session, url, hosts, call.tracker, ca_file, connect_timeout, dict(headers or {}))
-            if isinstance(response, ConnectionLost):
-                yield response
-                return
             with response:
-                if response.status_code != requests.codes.ok:
-                    yield Reply(response.status_code, response.headers, b"")
-                    return
-                yield _receive(call, response, file, largest)
+                if response.status_code == requests.codes.ok:
+                    _receive(call, response, file, largest)
+                yield Reply(response.status_code, response.headers, b"")
 
     return PendingCall(on_event, exchange)
 
@@ -107,12 +104,12 @@ def _get(
     ca_file: Path | None,
     connect_timeout: float,
     headers: dict[str, str],
-) -> requests.Response | ConnectionLost:
-    """Follow a few redirects, each to http or https, and never from https to http."""
+) -> requests.Response:
+    """Follow a few redirects, each to http or https, and never from https to http. Raises OSError."""
     for _ in range(transport.REDIRECTS):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            return ConnectionLost(sent=False, reason=msg("its address is neither http nor https"))
+            raise OSError(errno.EPERM, msg("its address is neither http nor https"))
         host = parts.hostname
         if not hosts.allows_host(host):
             reason = msg(
@@ -120,7 +117,7 @@ def _get(
                 "output.download_hosts",
                 host=host,
             )
-            return ConnectionLost(sent=False, reason=reason)
+            raise OSError(errno.EPERM, reason)
         by_proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) is not None
         tracker.allows_peer = None if by_proxy else partial(hosts.allows_peer, host)
         response = transport.send(
@@ -133,26 +130,25 @@ def _get(
         session.close()  # as in client
         target = urljoin(url, location)
         if parts.scheme == "https" and urlsplit(target).scheme != "https":
-            return ConnectionLost(sent=True, reason=msg("its address redirects from https to what is not"))
+            raise OSError(errno.EPERM, msg("its address redirects from https to what is not"))
         url, ca_file, headers = target, None, {}
     reason = msg("its address redirects more than {redirects} times", redirects=transport.REDIRECTS)
-    return ConnectionLost(sent=True, reason=reason)
+    raise OSError(errno.ELOOP, reason)
 
 
-def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> CallEvent:
+def _receive(call: PendingCall, response: requests.Response, file: BinaryIO, largest: int) -> None:
+    """Write the content into the file. Raises OSError where that is not the whole, or too much."""
     got = 0
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         got += len(chunk)
         if got > largest:
             call.close()
-            reason = msg("it has more than max_size = {largest} bytes", largest=largest)
-            return ConnectionLost(sent=True, reason=reason)
+            raise OSError(errno.EFBIG, msg("it has more than max_size = {largest} bytes", largest=largest))
         file.write(chunk)
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and "Content-Encoding" not in response.headers and int(length) != got:
         reason = msg("it was cut off after {got} of {length} bytes", got=got, length=length)
-        return ConnectionLost(sent=True, reason=reason)
-    return Reply(response.status_code, response.headers, b"")
+        raise OSError(errno.EIO, reason)
 
 
 def _addresses(host: str) -> list[_Address]:

@@ -16,31 +16,25 @@ class NodeTracker:
 
     A node inside an iteration or a loop fails before its container does, so the first node with the run's own
     error is the cause.
+
+    Attributes:
+        seen: True once a node began or ended.
     """
 
     def __init__(self) -> None:
+        self.seen = False
         self._running: dict[str, FailedNode] = {}
-        self._failed: list[FailedNode] = []
-        self._absorbed: list[FailedNode] = []
-        self._completed = 0
-
-    @property
-    def seen(self) -> bool:
-        """True once a node began or ended."""
-        return bool(self._running or self._failed or self._absorbed or self._completed)
+        self._failed: dict[str | None, list[FailedNode]] = {"failed": [], "exception": []}  # by their status
 
     def observe(self, event: Event) -> None:
         """Record one event of the run's stream, or of the snapshot of a joined one."""
+        self.seen |= event.kind in _STARTED or event.kind in _COMPLETED
         if event.kind in _STARTED:
             self._running[event.node_id] = FailedNode(title=event.node or "", type=event.node_type)
         elif event.kind in _COMPLETED:
             self._running.pop(event.node_id, None)
-            self._completed += 1
             node = FailedNode(title=event.node or "", type=event.node_type, error=event.node_error)
-            if event.node_status == "failed":
-                self._failed.append(node)
-            elif event.node_status == "exception":
-                self._absorbed.append(node)
+            self._failed.get(event.node_status, []).append(node)
 
     def failed_node(self, run: WorkflowRun) -> FailedNode | None:
         """Return the node at which the run failed or was stopped; None where no event names it.
@@ -48,10 +42,11 @@ class NodeTracker:
         Of a stopped run it is the node that was running.
         """
         if run.status == models.PARTIAL:
-            return next(iter(self._absorbed), None)
-        if run.status == models.FAILED and self._failed:
-            cause = (node for node in self._failed if node.error and node.error in (run.error or ""))
-            return next(cause, self._failed[-1])
+            return next(iter(self._failed["exception"]), None)
+        if run.status == models.FAILED and (failed := self._failed["failed"]):
+            return next(
+                (node for node in failed if node.error and node.error in (run.error or "")), failed[-1]
+            )
         return self.running_node if run.status in (models.FAILED, models.STOPPED) else None
 
     @property

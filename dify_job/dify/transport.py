@@ -39,7 +39,8 @@ REDIRECTS = 5  # of one call
 REDIRECT = frozenset({301, 302, 303, 307, 308})
 _LONGEST_CONNECT = 86400.0  # poll(2) takes no more than 24 days
 _SWITCHING_PROTOCOLS = 101  # no interim answer: another protocol follows it
-_LARGE = 1024 * 1024
+_LARGE = 1024 * 1024  # bytes
+_LARGEST = 256 * 1024 * 1024  # bytes of one answer or event; 16 MB are recorded (`big-16mb-blocking`)
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and does not forget
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -51,20 +52,6 @@ _KEEP_ALIVE = (  # a router that forgets a silent connection is noticed, and doe
 
 class UnreadableFileError(Exception):
     """A file that is to be sent cannot be read; the text says why."""
-
-
-class ForbiddenAddressError(OSError):
-    """A connection came out at an address that must not be asked."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EACCES, msg("its host is on a private network"))
-
-
-class TooLargeError(OSError):
-    """An answer that would fill the memory."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EFBIG, msg("the answer is larger than any that Dify gives"))
 
 
 class ConnectionTracker:
@@ -92,7 +79,7 @@ class ConnectionTracker:
         """Record the connection; called by it before anything is sent."""
         if self.allows_peer is not None and not self.allows_peer(sock.getpeername()[0]):
             sock.close()
-            raise ForbiddenAddressError
+            raise OSError(errno.EACCES, msg("its host is on a private network"))
         self.since = time.monotonic()
         self.connected = True
         if isinstance(sock, ssl.SSLSocket):
@@ -160,13 +147,8 @@ class _Adapter(HTTPAdapter):
                 super().connect()
                 tracker.established(self.sock)
 
-        class Https(HTTPSConnection):
-            response_class = _Response
-            default_socket_options = Http.default_socket_options
-
-            def connect(self) -> None:
-                super().connect()
-                tracker.established(self.sock)
+        class Https(Http, HTTPSConnection):
+            pass
 
         self._http, self._https = Http, Https
 
@@ -176,21 +158,18 @@ class _Adapter(HTTPAdapter):
         return pool
 
 
-class _Bearer(AuthBase):
-    """Set as auth, not as a header: requests would let a ~/.netrc entry for the host replace a header."""
+class _Auth(AuthBase):
+    """Authenticates with the key, or not at all.
 
-    def __init__(self, key: str) -> None:
+    requests would let an entry of ~/.netrc for the host replace a header, or add one.
+    """
+
+    def __init__(self, key: str | None) -> None:
         self._key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
-
-
-class _NoAuth(AuthBase):
-    """No login at all, not even one from ~/.netrc."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 
 
@@ -207,7 +186,7 @@ def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
     adapter = _Adapter(tracker)
     made.mount("http://", adapter)
     made.mount("https://", adapter)
-    made.auth = _Bearer(key) if key is not None else _NoAuth()
+    made.auth = _Auth(key)
     made.headers.update(
         {
             "User-Agent": f"dify-job/{__version__}",
@@ -218,21 +197,25 @@ def session(tracker: ConnectionTracker, key: str | None) -> requests.Session:
     return made
 
 
-def tune_malloc(size: int) -> None:
-    """Have large blocks go back to the system when they are freed.
+def prepare_memory(size: int) -> None:
+    """Prepare for so many bytes of one answer or event in memory.
 
-    Above which size glibc does that follows the largest block freed (mallopt(3)): an event of 20 MB costs 6
-    times its size without this, and 3 times with it.
-
-    Args:
-        size: Bytes that are about to be in memory; few need no tuning.
+    Raises:
+        OSError: There is none so large (EFBIG).
     """
+    if size > _LARGEST:
+        raise OSError(errno.EFBIG, msg("the answer is larger than any that Dify gives"))
     if size > _LARGE:
         _return_large_blocks()
 
 
 @cache
 def _return_large_blocks() -> None:
+    """Have large blocks go back to the system when they are freed.
+
+    Above which size glibc does that follows the largest block freed (mallopt(3)): an event of 20 MB costs 6
+    times its size without this, and 3 times with it.
+    """
     with contextlib.suppress(ImportError, OSError, AttributeError):  # a Python without ctypes, another libc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 

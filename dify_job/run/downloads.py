@@ -1,6 +1,7 @@
 """Save the files that a workflow returns in the directory of the output file, under harmless names."""
 
 import contextlib
+import errno
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -80,8 +81,9 @@ class Downloader:
         for file in found[: self._limits.max_files]:
             name = _free(safe_name(file.name), taken)
             taken.add(name)
+            why: str | None = None
             try:
-                why = self._save_own(file, directory, place.path.parent / name)
+                self._save_own(file, directory, place.path.parent / name)
             except OSError as error:
                 why = error.strerror or str(error)
             except ValueError as error:
@@ -91,23 +93,23 @@ class Downloader:
             else:
                 log.warning(msg("a file that the workflow returned was not saved: {why}", why=why), file=name)
 
-    def _save_own(self, file: ReturnedFile, directory: Directory, path: Path) -> str | None:
-        """Save one file, and remember that the job made it; return why not, or None."""
+    def _save_own(self, file: ReturnedFile, directory: Directory, path: Path) -> None:
+        """Save one file, and remember that the job made it. Raises OSError."""
         made = self._state.downloads() if self._state is not None else {}
         there = directory.identity(path.name)
         if there is not None and made.get(str(path)) != there:
-            return msg("{path} is there, and no earlier run of this job made it; move it away", path=path)
-        why = self._save(file, directory, path.name)
-        if why is None and self._state is not None:
+            reason = msg("{path} is there, and no earlier run of this job made it; move it away", path=path)
+            raise OSError(errno.EEXIST, reason)
+        self._save(file, directory, path.name)
+        if self._state is not None:
             made.pop(str(path), None)
             self._state.put_downloads(made | {str(path): directory.identity(path.name) or ""})
-        return why
 
-    def _save(self, file: ReturnedFile, directory: Directory, name: str) -> str | None:
-        """Save one file; why not, or None."""
+    def _save(self, file: ReturnedFile, directory: Directory, name: str) -> None:
         largest = self._limits.max_size
         if file.size is not None and file.size > largest:
-            return msg("it has {size} bytes, and max_size is {largest}", size=file.size, largest=largest)
+            reason = msg("it has {size} bytes, and max_size is {largest}", size=file.size, largest=largest)
+            raise OSError(errno.EFBIG, reason)
         url = urljoin(self._job.base_url, file.url)  # with FILES_URL empty it is a path without a host
         own = urlsplit(url)[:2] == urlsplit(self._job.base_url)[:2]
         with directory.replacing(name, self._job.output.mode) as temporary:
@@ -121,12 +123,10 @@ class Downloader:
                 connect_timeout=self._job.connect_timeout,
                 headers=self._headers if own else None,
             )
-            why = self._outcome(call)
-            if why is not None:
-                raise OSError(0, why)
-        return None
+            if (why := self._why_failed(call)) is not None:
+                raise OSError(errno.EIO, why)
 
-    def _outcome(self, call: PendingCall) -> str | None:
+    def _why_failed(self, call: PendingCall) -> str | None:
         try:
             with contextlib.closing(call):
                 event = self._events.answer_of(call, self._until)

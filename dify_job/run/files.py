@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import log
 from ..dify.form import FormField, Limits
-from ..dify.multipart import Part, open_plain
+from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -76,12 +76,6 @@ class InputFile(NamedTuple):
     def extension(self) -> str:
         """In lower case, without the dot."""
         return PurePosixPath(self.name).suffix.lstrip(".").lower()
-
-    def part(self) -> Part:
-        """Return what is to be uploaded of a local file."""
-        if self.path is None:
-            raise ValueError("an address is not uploaded")
-        return Part(self.path, self.mime_type)
 
 
 def mime_type_of(name: str) -> str:

@@ -7,14 +7,17 @@ the POST is repeated.
 import contextlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import log
 from ..dify import models
-from ..dify.client import ConnectionLost, DifyClient, PendingCall, Reply, UploadFailed
+from ..dify.client import ConnectionLost, DifyClient, PendingCall, Reply
 from ..dify.form import FormField, Parameters, read_parameters
+from ..dify.multipart import opened_body
+from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
-from ..messages.message import msg
+from ..messages.message import msg, text_of
 from .app_form import fitted
 from .files import InputFile, check, handed_over, no_input, shown
 from .outcome import STRANGE, Next, NoRunError, NotSent, RunOutcome, decide
@@ -98,35 +101,34 @@ class InputUploader:
     def _handed_over(self, file: InputFile, field: FormField) -> dict[str, Any]:
         """The file as the request names it; a local one is uploaded first."""
         if file.path is not None and file not in self._uploaded:
-            self._uploaded[file] = self._upload(file)
+            self._uploaded[file] = self._upload(file, file.path)
         return handed_over(file, field, self._uploaded.get(file))
 
-    def _upload(self, file: InputFile) -> str:
+    def _upload(self, file: InputFile, path: Path) -> str:
         about = msg("the file {shown}", shown=shown(file))
         began = time.monotonic()
-        call = self._dify.upload(file.part(), self._request.user)
-        reply = self._answer(call, about, self._request.deadline, file)
+        call = self._dify.upload(opened_body(path, file.mime_type, self._request.user))
+        try:
+            reply = self._answer(call, about, self._request.deadline, uploading=True)
+        except UnreadableFileError as error:
+            raise no_input(file.variable, path, text_of(error)) from None
         upload_id = (models.json_object(reply.body) or {}).get("id")
         if not isinstance(upload_id, str) or not upload_id:
             raise _unreadable(reply, about)
         seconds = round(time.monotonic() - began, 3)
-        log.info(
-            msg("file uploaded"), input=file.variable, file=str(file.path), bytes=file.size, seconds=seconds
-        )
+        log.info(msg("file uploaded"), input=file.variable, file=str(path), bytes=file.size, seconds=seconds)
         return upload_id
 
-    def _answer(self, call: PendingCall, about: str, until: float, file: InputFile | None = None) -> Reply:
+    def _answer(self, call: PendingCall, about: str, until: float, *, uploading: bool = False) -> Reply:
         """The good answer to a call. Raises what its failing means before any run."""
         with contextlib.closing(call):
             event = self._events.answer_of(call, until)
         match event:
             case None:
                 raise NoRunError(_too_late(about))
-            case UploadFailed(reason) if file is not None and file.path is not None:
-                raise no_input(file.variable, file.path, reason)
             case ConnectionLost(sent=sent, reason=reason):
                 outcome = decide(NotSent(reason))
-                if sent and file is not None:
+                if sent and uploading:
                     words = msg(
                         "{about} could not be uploaded: {reason}; no run was started",
                         about=about,
@@ -145,7 +147,7 @@ class InputUploader:
                 return event
             case Reply(status=status, headers=headers, body=body):
                 error = models.read_error(status, headers, body)
-                raise NoRunError(_before_any_run(error, about, uploading=file is not None))
+                raise NoRunError(_before_any_run(error, about, uploading=uploading))
         raise NoRunError(RunOutcome(Outcome.PROTOCOL, *STRANGE))
 
 
