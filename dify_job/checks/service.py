@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
-from ..schedulers import access, crond, dropins, systemctl
+from ..schedulers import access, cron, dropins, systemctl
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.cron import Cron
 from ..schedulers.job_spec import failure_unit_name, unit_names
 from ..schedulers.unit_plan import unmask_commands
 from ..system import subprocesses
@@ -25,10 +24,10 @@ _ABSENT = FileStatus(FileState.ABSENT)
 def check_backend(context: HostContext) -> Problem:
     """Check that the scheduler itself runs; only a warning where nothing is installed with it yet."""
     bad = fail if context.one is not None else warn
-    if isinstance(context.scheduler, Cron):
+    if isinstance(context.scheduler, cron.Cron):
         if context.scheduler.daemon_runs:
             return ok(msg("the cron daemon runs"))
-        return bad(msg("the cron daemon does not run"), crond.start_command())
+        return bad(msg("the cron daemon does not run"), cron.start_command())
     manager, scope = context.manager, context.scheduler.scope
     why_not = manager.why_not()
     if why_not is None and manager.silent:
@@ -65,6 +64,10 @@ def check_installed_files(context: HostContext) -> Problem | None:
     one = context.one
     if one is None:
         return None
+    for path, seen in one.files.items():
+        if seen.found is FileState.UNREADABLE:
+            again = command("dify-job", "doctor", context.job.name, needs_root=True)
+            return warn(msg("permission denied: {path}", path=path), again)
     return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
 
 

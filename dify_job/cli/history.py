@@ -17,7 +17,7 @@ from ..report.history_text import durations_line, history_lines
 from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
 from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import look_for_jobs, visible
 from ..system.managed_files import is_missing
 from .jobs import try_config
 from .options import Globals, pass_globals, since_option
@@ -56,7 +56,7 @@ def history(
 
     dify-job stores the last 1,000 runs of each job.
     """
-    installed = [one for _, one in installed_jobs(visible("auto", scope), jobs)]
+    installed = [one for _, one in look_for_jobs(visible("auto", scope), jobs)[0]]
     config = _config(options, required=not jobs and not installed)
     names = tuple(dict.fromkeys(jobs)) or _all_jobs(installed, config, scope)
     histories = [_history(name, installed, config, scope) for name in names]

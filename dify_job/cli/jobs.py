@@ -10,7 +10,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers.backend import Scope
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import look_for_jobs, visible
 from .options import Globals
 
 
@@ -63,7 +63,7 @@ def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend
     """
     if not absent or scope is not None or os.geteuid() == 0:
         return
-    for _, one in installed_jobs(visible(backend, Scope.SYSTEM), tuple(absent)):
+    for _, one in look_for_jobs(visible(backend, Scope.SYSTEM), absent)[0]:
         raise JobError(
             Outcome.DENIED,
             msg(

@@ -14,7 +14,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import http_socket
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import look_for_jobs, visible
 from ..schedulers.reconcile import Backend
 from ..system import subprocesses
 from ..system.managed_files import is_missing
@@ -75,7 +75,7 @@ def logs(
     What follows -- goes to journalctl: dify-job logs -- -o json.
     """
     options = ctx.ensure_object(Globals)
-    there = installed_jobs(visible(backend, scope), jobs)
+    there, _ = look_for_jobs(visible(backend, scope), jobs)
     _check_names(options, jobs, {one.job for _, one in there})
     if _JOURNAL.exists() and subprocesses.found("journalctl"):
         argv = ["journalctl", *_matches(there, jobs)]

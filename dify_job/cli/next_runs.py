@@ -13,7 +13,7 @@ from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
 from ..report.upcoming_runs import UpcomingRuns, merged, upcoming_runs
 from ..schedulers.backend import Scope
-from ..schedulers.detect import installed_jobs, visible
+from ..schedulers.detect import look_for_jobs, visible
 from ..system.timespan import timespan_text
 from .options import Globals, json_option, pass_globals, scope_options
 from .output import echo_data, echo_json, reader, terminal_of_stdout
@@ -48,7 +48,7 @@ def next_runs(
     """
     config = load_config(options.config_path, options.env_file)
     chosen = pick_usable(config, jobs)
-    there = {one.job: one for _, one in reversed(installed_jobs(visible(backend, scope)))}
+    there = {one.job: one for _, one in reversed(look_for_jobs(visible(backend, scope))[0])}
     now = datetime.now(UTC)
     each = [upcoming_runs(job, there.get(job.name), now, count) for job in chosen]
     if as_json:

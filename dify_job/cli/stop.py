@@ -14,7 +14,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import command
 from ..report.past_runs import find_job, state_of
-from ..schedulers.detect import chosen_scope, installed_jobs, visible
+from ..schedulers.detect import chosen_scope, look_for_jobs, visible
 from ..schedulers.job_spec import unit_names
 from ..state.reader import lock_holder
 from .jobs import check_not_roots, try_config
@@ -36,7 +36,7 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
     It ends a run by systemd, by cron or by hand, and waits until it has ended.
     """
     where = chosen_scope(scope)
-    there = installed_jobs(visible(backend, where.value), jobs)
+    there, _ = look_for_jobs(visible(backend, where.value), jobs)
     say, config = reporter(options), try_config(options)
     installed = [one for _, one in there]
     states = {job: state_of(job, find_job(job, installed, config), config, scope) for job in jobs}

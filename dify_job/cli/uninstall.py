@@ -58,7 +58,7 @@ def uninstall(
     absent = sorted(set(jobs) - {one.job for _, one in there})
     check_not_roots("uninstall", absent, scope, backend)
     purged = {one.job for _, one in there} | set(jobs)
-    if all_jobs:
+    if all_jobs and purge:
         installed = {one.job for _, one in installed_jobs(visible("auto", where.value))}
         purged |= {*jobs_with_state(where.base)} - installed
     metrics = _metrics_files(options, [one for _, one in there], purged, where.base) if purge else set()

@@ -27,7 +27,14 @@ from ..run.run_spec import RunContext
 from ..schedule import upcoming
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import chosen_backend, chosen_scope, config_place, installed_jobs, visible
+from ..schedulers.detect import (
+    chosen_backend,
+    chosen_scope,
+    config_place,
+    installed_jobs,
+    look_for_jobs,
+    visible,
+)
 from ..schedulers.reconcile import Backend, InstallOptions
 
 _MOST_HOURS = 24 * 366
@@ -107,7 +114,7 @@ def start_scheduler(
     """
     wanted, found = checked_hours(interval_hours), _config(config)
     chosen = pick(found, job)
-    there = _installed(chosen.name)
+    there = next(iter(look_for_jobs(visible("auto", chosen_scope(None).value), (chosen.name,))[0]), None)
     scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
     every = ScheduleConfig(every=wanted * 3600.0)
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)

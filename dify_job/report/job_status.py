@@ -158,13 +158,16 @@ class JobStatus:
         }
 
 
-def configured_status(name: str, config: Config | None, now: datetime) -> JobStatus:
+def configured_status(
+    name: str, config: Config | None, now: datetime, unasked: JobError | None = None
+) -> JobStatus:
     """Return the status of a job that is not installed, and may have been run by hand.
 
     Args:
         name: Its name.
         config: The caller's configuration, which need not have the job; None where there is none.
         now: The current time, aware.
+        unasked: Why a scheduler, which may have the job, cannot be asked; None where all answered.
     """
     state = state_of(name, None, config, None)
     job = config.jobs.get(name) if config is not None else None
@@ -178,6 +181,7 @@ def configured_status(name: str, config: Config | None, now: datetime) -> JobSta
         sync=Sync.MISSING,
         **_runs_of(past, None, now),
         config_error=mistake if broken is not None else None,
+        found=(_with_fix(unasked.message, unasked.hint),) if unasked is not None else (),
         description=job.description if job is not None else None,
         schedule=schedule_lines.in_words(job.times) if job is not None else None,
     )

@@ -11,7 +11,7 @@ from ..config.loader import load_config
 from ..config.model import Config
 from ..messages.errors import JobError
 from ..schedulers.backend import InstalledJob
-from ..schedulers.detect import chosen_scope, config_place, installed_jobs
+from ..schedulers.detect import chosen_scope, config_place, look_for_jobs
 from ..schedulers.http_socket import HttpSocket, HttpSocketStatus
 from ..schedulers.reconcile import Backend
 from .job_status import Health, JobStatus, configured_status, installed_status
@@ -85,9 +85,10 @@ def host_status(
         every_scope: Whether a job of the machine stands for one of the same name in the caller's config.
 
     Raises:
-        JobError: The caller's configuration cannot be used, and nothing is installed.
+        JobError: The caller's configuration cannot be used, or a scheduler cannot be asked, and nothing else
+            is there to show.
     """
-    now, found = datetime.now(UTC), installed_jobs(tuple(backends), tuple(jobs))
+    now, (found, unasked) = datetime.now(UTC), look_for_jobs(backends, jobs)
     configs = _Configs(_load(config_path, env_file))
     callers = configs.callers if isinstance(configs.callers, Config) else None
     if isinstance(configs.callers, JobError) and not found:
@@ -95,7 +96,9 @@ def host_status(
     rows = [installed_status(scheduler, one, configs.of(one), callers, now) for scheduler, one in found]
     there = {one.job for _, one in found if jobs or every_scope or _is_of(one, callers)}
     wanted = jobs or (callers.names if callers is not None else ())
-    rows += [configured_status(job, callers, now) for job in wanted if job not in there]
+    rows += [configured_status(job, callers, now, unasked) for job in wanted if job not in there]
+    if unasked is not None and not rows:
+        raise unasked
     rows.sort(key=lambda row: (_ORDER.index(row.health), *_identity(row)))
     sockets = _http_sockets(backends, jobs)
     return HostStatus(at=now, jobs=tuple(rows), http=sockets, config_errors=configs.errors())

@@ -12,6 +12,8 @@ from ..system.managed_files import FileState, FileStatus
 from ..system.unit_result import UnitResult
 from ..system.user import sudo
 
+ABSENT = FileStatus(FileState.ABSENT)
+
 
 class Scope(StrEnum):
     """The machine's jobs, or one user's."""

@@ -6,9 +6,9 @@ import pwd
 import re
 import stat
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from ..state.places import base_of, make_base, private_of
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, Header, look, with_header
 from ..system.templates import render_file
-from . import crond, crontab
-from .backend import InstalledJob, RenderedFile, Scope
+from ..system.user import sudo
+from . import access, crontab, systemctl
+from .backend import ABSENT, InstalledJob, RenderedFile, Scope
+from .crontab import Block
 from .job_spec import JobSpec, check_user_name, program_of
 from .reconcile import (
     Backend,
@@ -32,15 +34,22 @@ from .reconcile import (
     Step,
     change_files,
     file_change,
-    replacement_error,
+    replacement_errors,
 )
 
 CRON_D = Path("/etc/cron.d")
+_DAEMONS = ("cron", "crond")
+_SBIN = ("/usr/sbin", "/sbin")  # not on the PATH of everybody
+# Debian and busybox, cronie, Alpine's busybox
+_SPOOLS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/crontabs")))
 PAUSED = "#paused# "  # before the lines of a paused job; it lasts across reboots
 _PREFIX = "dify-job-"  # Debian's cron passes over a name with a dot
-_CRONTAB = Path("crontab")
 _SPECIAL = re.compile(r"[^A-Za-z0-9_./+:@,=-]")
 _LONGEST_COMMAND = 998  # Debian's cron: "command too long"
+_SEE_EDIT = msg(
+    "see what differs with {command}; --overwrite-edits replaces it",
+    command=command("dify-job", "install", "--diff"),
+)
 _OPEN = msg(
     "others can write in /etc/cron.d, and so decide what root runs: {command}",
     command=command("chmod", "go-w", "/etc/cron.d"),
@@ -66,12 +75,20 @@ class Cron(Backend):
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
         """Return the plan that writes what differs; a paused job stays so unless the options say start."""
-        seen, table = self._observe([*(spec.job for spec in specs), *remove])
-        errors = [*self._host_errors()]
+        seen, table = self._seen([*(spec.job for spec in specs), *remove])
+        errors: list[JobError] = []
         desired: dict[str, bytes | None] = {}
         for spec in specs:
-            status = seen[spec.job]
-            errors += _replacement_errors(self._place(spec.job), spec.job, status, options)
+            place, status = self._place(spec.job), seen[spec.job]
+            errors += replacement_errors(
+                place,
+                status,
+                str(place)
+                if place.is_absolute()
+                else msg("the block of job {job} in your crontab", job=spec.job),
+                _SEE_EDIT,
+                overwrite_edits=options.overwrite_edits,
+            )
             new = status.found is FileState.ABSENT
             paused = options.start is not True and (
                 options.start is False if new else is_paused(status.content)
@@ -84,29 +101,27 @@ class Cron(Backend):
 
     def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
         """Return the plan that removes the lines of these jobs; a run under way goes on to its end."""
-        return self._plan(dict.fromkeys(jobs), *self._observe(jobs))
+        return self._plan(dict.fromkeys(jobs), *self._seen(jobs))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that comments out lines, or takes the comments away."""
-        seen, table = self._observe(jobs)
+        seen, table = self._seen(jobs)
         return self._plan({job: with_pause(seen[job], job, paused=paused) for job in jobs}, seen, table)
 
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
         """Return what is installed, by the headers; cron itself knows nothing of its jobs."""
-        wanted = None if jobs is None else set(jobs)
-        found = [one for one in self._all() if wanted is None or one.job in wanted]
-        if not self.daemon_runs:
-            found = [replace(one, enabled=False) for one in found]
-        return sorted(found, key=lambda one: one.job)
-
-    def sources(self) -> dict[str, str]:
-        """Return each installed job and the config that it came from, by the headers alone."""
-        return {one.job: one.source for one in self._all()}
+        found, wanted = self._observe()[0], None if jobs is None else set(jobs)
+        return [
+            self._installed(block)
+            for job, block in sorted(found.items())
+            if (block.seen.header is not None or block.seen.found is FileState.UNREADABLE)
+            and (wanted is None or job in wanted)
+        ]
 
     @cached_property
     def daemon_runs(self) -> bool:
         """True where a daemon starts what is installed; /proc is read once for all jobs."""
-        return crond.is_running()
+        return is_running()
 
     # Where the lines are
 
@@ -115,12 +130,12 @@ class Cron(Backend):
         """Return the file, or the name of the table that has the block."""
 
     @abstractmethod
-    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+    def _observe(self) -> tuple[Mapping[str, Block], bytes]:
         """Return the lines of each job as they are, and the whole table that has them, if one has."""
 
-    @abstractmethod
-    def _all(self) -> Iterator[InstalledJob]:
-        """Yield all managed lines."""
+    def _seen(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
+        found, table = self._observe()
+        return {job: found[job].seen if job in found else ABSENT for job in jobs}, table
 
     @abstractmethod
     def _plan(
@@ -131,9 +146,6 @@ class Cron(Backend):
     @abstractmethod
     def _changed_at(self, job: str) -> datetime | None:
         """Return when the job's lines were changed at the latest, install and resume included."""
-
-    def _host_errors(self) -> Iterator[JobError]:
-        yield from ()
 
     # What they say
 
@@ -164,7 +176,7 @@ class Cron(Backend):
             )
         commands: tuple[str, ...] = ()
         if not self.daemon_runs:
-            start = crond.start_command()
+            start = start_command()
             notes.append(msg("the cron daemon does not run: {start_command}", start_command=start))
             commands = (start,) if enabled else ()
         return InstallResult(
@@ -176,19 +188,23 @@ class Cron(Backend):
             notes=tuple(notes),
         )
 
-    def _installed(self, seen: FileStatus, header: Header) -> InstalledJob:
+    def _installed(self, block: Block) -> InstalledJob:
+        job, seen = block.job, block.seen
+        header = seen.header or Header(job, "", "", "")
         paused = is_paused(seen.content)
         return InstalledJob(
-            job=header.job,
+            job=job,
             backend=self.name,
             scope=self.scope,
-            files={self._place(header.job): seen},
+            files={self._place(job): seen},
             fingerprint=header.config,
             source=header.source,
             python=program_of(seen.text),
-            enabled=not paused,
+            enabled=not paused and self.daemon_runs if seen.header is not None else None,
             paused=paused,
-            since=self._changed_at(header.job),
+            since=self._changed_at(job),
+            setting_above=block.setting_above,
+            mailed=block.mailed,
         )
 
 
@@ -209,18 +225,20 @@ class CronFiles(Cron):
     def _place(self, job: str) -> Path:
         return self._directory / f"{_PREFIX}{job}"
 
-    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
-        return {job: look(self._place(job), job) for job in jobs}, b""
-
-    def _all(self) -> Iterator[InstalledJob]:
-        with contextlib.suppress(OSError):
-            for path in self._directory.glob(f"{_PREFIX}*"):
-                seen = look(path, path.name.removeprefix(_PREFIX))
-                if seen.header is not None:
-                    yield self._installed(seen, seen.header)
+    def _observe(self) -> tuple[Mapping[str, Block], bytes]:
+        try:
+            names = [path.name for path in self._directory.iterdir()]
+        except OSError as error:
+            raise JobError(
+                Outcome.DENIED,
+                msg("{path} cannot be read: {reason}", path=self._directory, reason=error.strerror),
+                command("dify-job", "status", needs_root=True),
+            ) from None
+        jobs = (name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+        return {job: Block(job, look(self._place(job), job)) for job in jobs}, b""
 
     def _changed_at(self, job: str) -> datetime | None:
-        return crond.changed_at(self._place(job))
+        return changed_at(self._place(job))
 
     def _plan(
         self, desired: Mapping[str, bytes | None], seen: Mapping[str, FileStatus], _table: bytes
@@ -250,41 +268,14 @@ class UserCrontab(Cron):
         return Path("/var/spool/cron")
 
     def _place(self, _job: str) -> Path:
-        return _CRONTAB
+        return Path("crontab")
 
-    def _observe(self, jobs: Sequence[str]) -> tuple[Mapping[str, FileStatus], bytes]:
-        table = self._table()
-        there = {block.job: block.seen for block in crontab.blocks(table)}
-        return {job: there.get(job, FileStatus(FileState.ABSENT)) for job in jobs}, table
-
-    def _table(self) -> bytes:
-        return crond.read_table() if subprocesses.found("crontab") else b""
-
-    def _all(self) -> Iterator[InstalledJob]:
-        try:
-            table = self._table()
-            found = crontab.blocks(table)
-        except JobError as error:
-            if error.outcome is not Outcome.CONFIG:
-                raise
-            return  # a user to whom cron gives no table
-        for block in found:
-            yield replace(
-                self._installed(block.seen, block.header),
-                setting_above=crontab.hostile_above(table, block),
-                mailed=crontab.is_mailed(table, block),
-            )
+    def _observe(self) -> tuple[Mapping[str, Block], bytes]:
+        table = crontab.read_table() if subprocesses.found("crontab") else b""
+        return {block.job: block for block in crontab.blocks(table)}, table
 
     def _changed_at(self, _job: str) -> datetime | None:
-        return crond.table_changed_at()
-
-    def _host_errors(self) -> Iterator[JobError]:
-        if not subprocesses.found("crontab"):
-            yield JobError(
-                Outcome.CONFIG,
-                msg("there is no crontab command on this machine"),
-                msg("apt-get install cron, or systemd"),
-            )
+        return table_changed_at()
 
     def _plan(
         self, desired: Mapping[str, bytes | None], _seen: Mapping[str, FileStatus], table: bytes
@@ -296,7 +287,7 @@ class UserCrontab(Cron):
                 crontab.without_block(table, job) if after is None else crontab.with_block(table, job, after)
             )
             changed |= {job} if table != old else set()
-        mailed = {block.job for block in crontab.blocks(table) if crontab.is_mailed(table, block)}
+        mailed = {block.job for block in crontab.blocks(table) if block.mailed}
         results = tuple(
             self._result(
                 job,
@@ -306,7 +297,54 @@ class UserCrontab(Cron):
             )
             for job, after in desired.items()
         )
-        return Plan(steps=(crond.write_crontab(observed, table),) if changed else (), results=results)
+        return Plan(steps=(crontab.write_crontab(observed, table),) if changed else (), results=results)
+
+
+def is_running() -> bool:
+    """Return whether cron or crond runs; by its pid file where /proc hides others' processes."""
+    with contextlib.suppress(OSError):
+        for process_directory in Path("/proc").iterdir():
+            if process_directory.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (process_directory / "comm").read_text().strip() in _DAEMONS:
+                        return True
+        if Path("/proc/1/comm").read_text():
+            return False  # nothing is hidden, and Debian's cron leaves its pid file behind
+    return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
+
+
+def changed_at(path: Path) -> datetime | None:
+    """Return when a file, or the entries of a directory, changed last; None where that is not known."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_ctime, UTC)
+    except OSError:
+        return None
+
+
+def table_changed_at() -> datetime | None:
+    """Return when the caller's crontab was changed at the latest; None where no spool can be seen.
+
+    Only root sees the table itself. The directory shows others when anybody's table was replaced last.
+    """
+    name = access.name_of(os.geteuid())
+    found = [at for spool in _SPOOLS if (at := changed_at(spool / name) or changed_at(spool)) is not None]
+    return found[0] if found else None
+
+
+def start_command() -> str:
+    """Return what starts the daemon of this machine, or installs one, as this caller has to give it."""
+    there = [name for name in _DAEMONS if _in_sbin(name) or subprocesses.found(name)]
+    if not there:
+        start: str = "apt-get install cron"
+    elif systemctl.is_booted():
+        start = f"systemctl enable --now {there[0]}"
+    else:
+        start = f"service {there[0]} start" if _in_sbin("service") else there[0]
+    return f"{sudo()}{start}"
+
+
+def _in_sbin(name: str) -> bool:
+    return any(Path(directory, name).exists() for directory in _SBIN)
 
 
 def _give_state(job: str, user: str) -> Step:
@@ -367,19 +405,6 @@ def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:
 def is_paused(content: bytes) -> bool:
     """Return whether lines are commented out by a pause."""
     return any(line.startswith(PAUSED.encode()) for line in content.splitlines())
-
-
-def _replacement_errors(
-    path: Path, job: str, seen: FileStatus, options: InstallOptions
-) -> Iterator[JobError]:
-    what = str(path) if path.is_absolute() else msg("the block of job {job} in your crontab", job=job)
-    hint = msg(
-        "see what differs with {command}; --overwrite-edits replaces it",
-        command=command("dify-job", "install", "--diff"),
-    )
-    error = replacement_error(path, seen, what, hint, overwrite_edits=options.overwrite_edits)
-    if error is not None:
-        yield error
 
 
 def _plain(word: str) -> str:

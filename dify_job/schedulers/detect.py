@@ -1,6 +1,7 @@
 """The schedulers of this host: which to install with, and which to look at, by flags and by who calls."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.managed import scope_config
@@ -52,6 +53,12 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
         JobError: It is not there (config).
     """
     scheduler = likely_backend(backend, scope)
+    if isinstance(scheduler, UserCrontab) and not subprocesses.found("crontab"):
+        raise JobError(
+            Outcome.CONFIG,
+            msg("there is no crontab command on this machine"),
+            msg("apt-get install cron, or systemd"),
+        )
     if not scheduler.by_cron and systemctl.version() is None:
         installed = subprocesses.found("systemctl")
         raise JobError(
@@ -98,19 +105,41 @@ def _cron(scope: Scope) -> Backend:
     return CronFiles() if scope is Scope.SYSTEM and CRON_D.is_dir() else UserCrontab(scope)
 
 
+def look_for_jobs(
+    backends: Sequence[Backend], names: Sequence[str] = ()
+) -> tuple[list[tuple[Backend, InstalledJob]], JobError | None]:
+    """Return what is installed with the scheduler that has it, and why a scheduler cannot be asked.
+
+    Args:
+        backends: The schedulers.
+        names: The jobs; none for all.
+    """
+    found: list[tuple[Backend, InstalledJob]] = []
+    unasked: JobError | None = None
+    for backend in backends:
+        try:
+            found += [(backend, one) for one in backend.status(names or None)]
+        except JobError as error:
+            unasked = unasked or error
+    return found, unasked
+
+
 def installed_jobs(
-    backends: tuple[Backend, ...], names: tuple[str, ...] = ()
+    backends: Sequence[Backend], names: Sequence[str] = ()
 ) -> list[tuple[Backend, InstalledJob]]:
-    """Return what is installed, with the scheduler that has it.
+    """Return what is installed, with the scheduler that has it, for a caller that must have all of it.
 
     Args:
         backends: The schedulers.
         names: The jobs; none for all.
 
     Raises:
-        JobError: A scheduler cannot be asked (cannot-write).
+        JobError: A scheduler that can have some of it cannot be asked.
     """
-    return [(backend, one) for backend in backends for one in backend.status(names or None)]
+    found, unasked = look_for_jobs(backends, names)
+    if unasked is not None and not (names and {*names} <= {one.job for _, one in found}):
+        raise unasked
+    return found
 
 
 def config_place(config: Config, scope: Scope) -> Path:

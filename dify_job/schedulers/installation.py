@@ -20,7 +20,7 @@ from ..state.store import cannot_write
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction, locked
 from .backend import InstalledJob, Scope
-from .detect import config_place, installed_jobs, visible
+from .detect import config_place, look_for_jobs, visible
 from .http_socket import HttpSocket, HttpSocketConfig
 from .job_spec import JobSpec, job_spec
 from .reconcile import Backend, InstallOptions, Plan, StalePlanError, Step, change_files, execute
@@ -277,7 +277,10 @@ def _installed_elsewhere(scheduler: Backend, place: Path, jobs: Sequence[str]) -
         others = (
             other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
         )
-        for _, one in installed_jobs(tuple(others), tuple(jobs)):
+        found, unasked = look_for_jobs(tuple(others), jobs)
+        if unasked is not None and unasked.outcome is Outcome.CANNOT_WRITE:  # nobody is denied access to it
+            yield unasked
+        for _, one in found:
             if same_scope or one.source == str(place):
                 what = (
                     one.backend

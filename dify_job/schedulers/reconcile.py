@@ -6,8 +6,8 @@ A plan is made without writing anything. `install` executes it; `--check` and `-
 import contextlib
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -57,10 +57,6 @@ class InstallResult:
     enabled: bool = False
     enable_commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def noting(self, *notes: str) -> "InstallResult":
-        """Return the same result with more notes."""
-        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +185,10 @@ def file_change(path: Path, seen: FileStatus, after: bytes | None) -> FileChange
     return FileChange(path=path, before=None if seen.found is FileState.ABSENT else seen.content, after=after)
 
 
-def replacement_error(
+def replacement_errors(
     path: Path, seen: FileStatus, edited: str, hint: str, *, overwrite_edits: bool
-) -> JobError | None:
-    """Return why a file cannot be replaced; None where it can.
+) -> Iterator[JobError]:
+    """Yield why a file cannot be replaced.
 
     Args:
         path: The file.
@@ -202,14 +198,13 @@ def replacement_error(
         overwrite_edits: Edits are no reason.
     """
     if seen.is_foreign or seen.found is FileState.UNREADABLE:
-        return JobError(
+        yield JobError(
             Outcome.CONFIG,
             msg("{path} exists and is not dify-job's", path=path),
             msg("rename the job, or move that file away: mv {path} {path}.bak", path=shlex.quote(str(path))),
         )
     if seen.found is FileState.EDITED and not overwrite_edits:
-        return JobError(Outcome.CONFIG, msg("{path} was edited by hand", path=edited), hint)
-    return None
+        yield JobError(Outcome.CONFIG, msg("{path} was edited by hand", path=edited), hint)
 
 
 class Backend(ABC):
@@ -272,9 +267,9 @@ class Backend(ABC):
     def status(self, jobs: Iterable[str] | None = None) -> list[InstalledJob]:
         """Return what is installed, by the headers of the files; all of it where no jobs are named."""
 
-    @abstractmethod
     def sources(self) -> dict[str, str]:
         """Return each installed job and the config that it came from, by the headers alone."""
+        return {one.job: one.source for one in self.status()}
 
     def limitations(self, _spec: JobSpec) -> tuple[str, ...]:
         """Return what it cannot do for the job, and what is done instead."""

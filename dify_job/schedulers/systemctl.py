@@ -126,10 +126,7 @@ class Manager:
             here = runtime / "systemd"
             if not _is_own(runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return msg(
-                    "there is no user manager for you: {runtime} is not yours or has none ({command}, or "
-                    "log in by ssh)",
-                    runtime=runtime,
-                    command=command("loginctl", "enable-linger"),
+                    "there is no user manager for you: {runtime} is not yours or has none", runtime=runtime
                 )
         return None
 

@@ -87,7 +87,10 @@ class Systemd(Backend):
             except JobError as error:
                 errors = (error,)
         note = msg("systemd-analyze is not installed: the units were checked by dify-job alone")
-        results = (one.noting(note) if one.changed and not verified else one for one in plan.results)
+        results = (
+            replace(one, notes=(*one.notes, note)) if one.changed and not verified else one
+            for one in plan.results
+        )
         return replace(plan, errors=errors, results=tuple(results))
 
     def plan_uninstall(self, jobs: Sequence[str], http: DesiredUnits | None = None) -> Plan:

@@ -20,7 +20,7 @@ from ..messages.problem import Command, command
 from ..system.managed_files import FileState, FileStatus
 from ..system.opened_file import read_regular
 from ..system.transaction import FileChange, FileTransaction
-from .backend import RenderedFile, Scope, Unit
+from .backend import ABSENT, RenderedFile, Scope, Unit
 from .reconcile import (
     InstallResult,
     Plan,
@@ -28,11 +28,9 @@ from .reconcile import (
     UnitChange,
     change_files,
     file_change,
-    replacement_error,
+    replacement_errors,
 )
 from .systemctl import Manager
-
-_ABSENT = FileStatus(FileState.ABSENT)
 
 
 class Activation(StrEnum):
@@ -150,7 +148,7 @@ class ObservedUnits:
 
     def found(self, path: Path) -> FileStatus:
         """Return what is at a place."""
-        return self.files.get(path, _ABSENT)
+        return self.files.get(path, ABSENT)
 
     def stamp(self, timer: str) -> Path:
         """Return the file that has the time of a Persistent= timer's last elapse."""
@@ -329,11 +327,10 @@ def _compare(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, overwrite_e
     enabled = _activate(one, seen, work, new=new, touched=one.trigger in {*names, *unread})
     if one.before_start is not None and (changed or not seen.is_active(one.trigger)):
         work.checks.append(one.before_start)
-    result = InstallResult(job=one.name, paths=paths, changed=bool(changed), enabled=enabled)
-    if enabled or new or one.activation is Activation.DISABLED:
-        return result
-    return result.noting(
-        msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", one.name))
+    left = not (enabled or new or one.activation is Activation.DISABLED)
+    note = msg("paused, and left so; {command} enables it", command=command("dify-job", "resume", one.name))
+    return InstallResult(
+        job=one.name, paths=paths, changed=bool(changed), enabled=enabled, notes=(note,) if left else ()
     )
 
 
@@ -435,10 +432,8 @@ def _replacement_errors(
         command=command("systemctl", "edit", path.name),
         command2=command("dify-job", "install", "--diff"),
     )
-    error = replacement_error(path, status, str(path), hint, overwrite_edits=overwrite_edits)
-    if error is not None:
-        yield error
-    elif status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
+    yield from replacement_errors(path, status, str(path), hint, overwrite_edits=overwrite_edits)
+    if status.found is FileState.ABSENT and (elsewhere := seen.foreign.get(path.name)) is not None:
         yield JobError(
             Outcome.CONFIG,
             msg("a unit {name} exists already, in {elsewhere}", name=path.name, elsewhere=elsewhere),

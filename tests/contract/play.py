@@ -71,8 +71,8 @@ class Player:
 _MACHINE: dict[str, Any] = {
     "sys:executable": "/opt/dify-job/bin/python",
     "dify_job.schedule.zones:_LOCALTIME": {"path": f"{HOME}/no-localtime"},  # the zone is UTC
-    "dify_job.schedulers.crond:is_running": {"returns": True},
-    "dify_job.schedulers.crond:_SPOOLS": [],  # modification times of the machine's crontabs
+    "dify_job.schedulers.cron:is_running": {"returns": True},
+    "dify_job.schedulers.cron:_SPOOLS": [],  # modification times of the machine's crontabs
     "dify_job.schedulers.systemctl:_BOOTED": {"path": "/"},
     "dify_job.state.places:SYSTEM_BASE": {"path": f"{HOME}/no-system-state"},
 }

@@ -20,7 +20,7 @@ from typing import Any
 from dify_job.config.loader import load_config
 from dify_job.config.model import ScheduleConfig
 from dify_job.messages.errors import JobError
-from dify_job.schedulers import crond, installation, systemctl
+from dify_job.schedulers import cron, installation, systemctl
 from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.cron import CronFiles, UserCrontab
 from dify_job.schedulers.job_spec import JobSpec
@@ -127,7 +127,7 @@ class Home:
         subprocesses.run = self.run  # type: ignore[assignment]
         subprocesses.found = lambda _name: True  # type: ignore[assignment]
         systemctl.Manager.why_not = lambda _self: None  # type: ignore[method-assign, assignment]
-        crond.is_running = lambda: True
+        cron.is_running = lambda: True
         directory.mkdir(parents=True)
         if backend == "cron.d":
             (directory / "cron.d").mkdir()

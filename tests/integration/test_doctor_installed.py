@@ -138,7 +138,7 @@ def test_job_in_two_schedulers_runs_twice(home: Home) -> None:
 
 
 def test_crontab_that_mails_nobody_is_a_warning(cron_home: Home) -> None:
-    cron_home.first = "crond.is_running = lambda: True"
+    cron_home.first = "cron.is_running = lambda: True"
     assert cron_home("install", "--user").code == 0
     mailer = cron_home.path / "bin/sendmail"
     shutil.copy("/bin/true", mailer)

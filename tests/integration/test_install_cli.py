@@ -368,7 +368,7 @@ def test_status_and_doctor_report_a_missing_interpreter_in_the_same_words(home: 
 
 
 def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cron_home: Home) -> None:
-    cron_home.first = "crond.is_running = lambda: True"
+    cron_home.first = "cron.is_running = lambda: True"
     assert cron_home("install", "--user").code == 0
     installed = cron_home.table.read_bytes()
     cron_home.table.write_bytes(b"CRON_TZ=Asia/Tokyo\n" + installed)
@@ -376,7 +376,7 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     assert cron_home("install", "--user").code == 0
     [row] = cron_home("status", "--user", "--json").result["jobs"]
     assert row["problems"] == []
-    cron_home.first = "crond.is_running = lambda: False"
+    cron_home.first = "cron.is_running = lambda: False"
     _assert_one_judgement(cron_home, "backend", "the cron daemon does not run")
 
 

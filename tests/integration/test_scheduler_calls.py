@@ -33,7 +33,7 @@ def call(home: Home, text: str) -> Any:
 
 @pytest.mark.parametrize("booted", [True, False], ids=["systemd", "cron"])
 def test_job_is_scheduled_and_stopped(tmp_path: Any, booted: bool) -> None:
-    home = Home(tmp_path, booted=booted, first="crond.is_running = lambda: True")
+    home = Home(tmp_path, booted=booted, first="cron.is_running = lambda: True")
     before = call(home, "scheduler_status('daily')")
     assert (before["running"], before["message"]) == (False, "the job is not installed")
     started = call(home, "start_scheduler(3, 'daily')")

@@ -55,9 +55,9 @@ class Home:
         """Python statements that run before the command."""
         booted = "/" if self.booted else "/nowhere"
         return (
-            "import sys; from pathlib import Path; from dify_job.schedulers import crond, systemctl\n"
+            "import sys; from pathlib import Path; from dify_job.schedulers import cron, systemctl\n"
             "from dify_job.state import places\n"
-            f"systemctl._BOOTED = Path({booted!r}); crond._SPOOLS = ()\n"
+            f"systemctl._BOOTED = Path({booted!r}); cron._SPOOLS = ()\n"
             f"places.SYSTEM_BASE = Path({str(self.path / 'state/dify-job')!r})\n{self.first}\n"
         )
 
