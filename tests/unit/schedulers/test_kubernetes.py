@@ -98,7 +98,7 @@ EXPECTATIONS = st.builds(
     nonempty=st.booleans(),
     equals=st.just(()) | st.tuples(st.integers() | TEXTS | st.booleans()),
     regex=st.none() | st.sampled_from(["^OK", 'a"b']),
-    types=st.sampled_from([(), ("string",), ("object", "array")]),
+    type=st.sampled_from([(), ("string",), ("object", "array")]),
 )
 
 
