@@ -28,13 +28,13 @@ def inputs_of(pairs: Sequence[str], text: str | None) -> dict[str, Any]:
     return ({} if text is None else _object(utf8(text))) | data
 
 
-def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
+def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
     """Return the values that KEY=VALUE arguments give.
 
     Args:
         pairs: The arguments.
         flag: The option before each, for the message.
-        command: The command of that option, for the hint.
+        name: The command of that option, for the hint.
 
     Raises:
         JobError: (usage) One has no key or no equals sign.
@@ -44,7 +44,7 @@ def pairs_of(pairs: Sequence[str], flag: str, command: str) -> dict[str, str]:
             raise JobError(
                 Outcome.USAGE,
                 msg("{flag} {pair}: KEY=VALUE is needed", flag=flag, pair=pair),
-                msg("dify-job {command} --help", command=command),
+                command("dify-job", name, "--help"),
             )
     return dict(utf8(pair).split("=", 1) for pair in pairs)
 

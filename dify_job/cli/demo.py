@@ -11,6 +11,7 @@ from ..demo.server import KEY, NAME, DemoServer
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from .options import Globals
 from .output import echo, echo_data, echo_err
 from .run import run
@@ -68,7 +69,7 @@ def _serve(port: int) -> int:
         text = msg(
             "the stand-in cannot listen on 127.0.0.1:{port}: {strerror}", port=port, strerror=error.strerror
         )
-        raise JobError(Outcome.CANNOT_WRITE, text, msg("dify-job demo --serve 0")) from None
+        raise JobError(Outcome.CANNOT_WRITE, text, command("dify-job", "demo", "--serve", "0")) from None
     with server:
         echo(
             msg(
@@ -77,8 +78,8 @@ def _serve(port: int) -> int:
                 name=NAME,
             )
         )
-        init = msg(
-            "dify-job init demo --base-url {base_url} --every 1h -i topic=sales", base_url=server.base_url
+        init = command(
+            *("dify-job", "init", "demo", "--base-url", server.base_url, "--every", "1h", "-i", "topic=sales")
         )
         echo_data(f"printf %s {KEY} | {init}")
         signal.sigwait(ends)

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..config import managed, readers
-from ..config.discovery import find_config, valid_name
+from ..config.discovery import is_found, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
 from ..config.model import Config, Job, ScheduleConfig, Secret
 from ..config.permissions import check_ca_file, check_place_of_secret
@@ -334,13 +334,3 @@ def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: s
     )
     echo(msg("  try it     {by}dify-job{named} run {job}", by=by, named=named, job=draft.job))
     echo(msg("  enable     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
-
-
-def is_found(path: Path) -> bool:
-    """Return True where the other commands find a configuration by themselves.
-
-    Args:
-        path: The configuration.
-    """
-    found = find_config(None, os.environ)
-    return found is not None and found.absolute() == path

@@ -159,7 +159,11 @@ def _requests(flags: _Flags, config: Config) -> list[_Request]:
             raise JobError(
                 Outcome.USAGE,
                 msg("--installed takes no names, and no schedule or user"),
-                msg("dify-job install --installed, or dify-job install JOB ..."),
+                msg(
+                    "{installed}, or {named} ...",
+                    installed=command("dify-job", "install", "--installed"),
+                    named=command("dify-job", "install", "JOB"),
+                ),
             )
         chosen = _installed(visible(flags.backend, where.value), place, config)
     else:
@@ -230,7 +234,7 @@ def _check_one(jobs: Sequence[Job]) -> None:
         raise JobError(
             Outcome.USAGE,
             msg("a schedule or user from flags is for one job"),
-            msg("dify-job install JOB ..."),
+            command("dify-job", "install", "JOB"),
         )
 
 

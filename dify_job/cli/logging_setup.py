@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 from .. import log
+from ..config.discovery import is_found
 from ..config.model import Job
 from ..log.sinks import LogFile, NonBlockingWriter, Stream, Syslog
 from ..messages.message import msg
+from ..messages.problem import Reader
 from . import progress
 from .options import Globals
-from .output import echo_err
+from .output import echo_err, reader
 from .schedule_guard import under_systemd
 
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -55,6 +57,7 @@ def set_up(
         job=job.name,
         journal=cron,
         without_result=without_result,
+        reader=_reader_of_log(options, scheduled=scheduled),
     )
     return None if scheduled else live
 
@@ -69,7 +72,14 @@ def set_up_journal(options: Globals, name: str, *, scheduled: bool) -> None:
     """
     by_cron = is_cron(options, scheduled=scheduled) and _JOURNAL.exists()
     if by_cron or (options.log_format == "auto" and log.stderr_is_journal()):
-        log.set_up(log_format="journal", level=log.INFO, job=name)
+        reader_of_log = _reader_of_log(options, scheduled=scheduled)
+        log.set_up(log_format="journal", level=log.INFO, job=name, reader=reader_of_log)
+
+
+def _reader_of_log(options: Globals, *, scheduled: bool) -> Reader:
+    """Return the reader of the log; a unit names its configuration also where each command finds it."""
+    config = options.config_path
+    return reader()._replace(config_options=()) if scheduled and config and is_found(config) else reader()
 
 
 def never_wait_for_stderr() -> NonBlockingWriter | None:

@@ -122,7 +122,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     translate_clicks_texts()
     if "_DIFY_JOB_COMPLETE" in os.environ:
         help_page.set_up_completion()
-    code = _run(sys.argv[1:] if args is None else args)
+    with click.Context(cli, obj=Globals()):  # an error that left the command still knows its options
+        code = _run(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -146,7 +147,8 @@ def _occupy_standard_descriptors() -> None:
 
 def _run(args: Sequence[str]) -> int:
     try:
-        result: Any = cli.main(list(args), prog_name="dify-job", standalone_mode=False, obj=Globals())
+        options = click.get_current_context().obj
+        result: Any = cli.main(list(args), prog_name="dify-job", standalone_mode=False, obj=options)
     except click.UsageError as error:
         return _usage_error(error, args)
     except click.exceptions.Exit as error:

@@ -154,15 +154,10 @@ def echo_error(error: JobError) -> None:
         echo_err(msg("  {hint}", hint=error.hint))
 
 
-def reader(options: Globals | None = None) -> Reader:
-    """Return what commands in messages depend on: who calls, and which configuration this call named.
-
-    Args:
-        options: The global options of the call; None takes those of the current one.
-    """
+def reader() -> Reader:
+    """Return what commands in messages depend on: who calls, and which configuration this call named."""
     context = click.get_current_context(silent=True)
-    if options is None and context is not None:
-        options = context.find_object(Globals)
+    options = context.find_object(Globals) if context is not None else None
     return Reader(
         lacks_root=os.geteuid() != 0,
         by_sudo=by_sudo() is not None,

@@ -63,7 +63,7 @@ def report(
         env_file=options.env_file,
         every_scope=scope is not None,
     )
-    page = render_page(seen, host=socket.gethostname(), days=days)
+    page = render_page(seen, host=socket.gethostname(), days=days, config_options=options.config_arguments())
     if output in (None, "-"):
         echo_data(page.rstrip("\n"))
         return

@@ -20,12 +20,12 @@ from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..messages.problem import command
+from ..messages.problem import command, for_reader
 from ..report import run_text
 from ..run import dry_run, engine, output
 from ..run.api import notify_of, run_workflow
 from ..run.job_state import state_directory
-from ..run.observers import Observers, RunObserver
+from ..run.observers import Observers
 from ..run.outcome import cancelled
 from ..run.result import Result, log_result, not_started, unexpected
 from ..run.run_spec import RunContext, RunLimits
@@ -42,6 +42,7 @@ from .output import (
     echo_json,
     echo_value,
     log_traceback,
+    reader,
     terminal_of_stdout,
 )
 from .signals import Cancelled, Signals
@@ -139,8 +140,7 @@ def run(
     signals = Signals(events)
     stderr = logging_setup.never_wait_for_stderr()
     in_words = _on_terminal() and not (as_json or scheduled or print_path is not None)
-    final_code = _FinalCode(signals)
-    start = RunContext(_BEGAN, events, observers=(final_code,), limits=_LIMITS)
+    start = RunContext(_BEGAN, events, observers=(signals,), limits=_LIMITS)
     chosen, name = None, job or ""
     try:
         check_job(name, ctx.args)
@@ -165,7 +165,7 @@ def run(
         if live is not None:
             live.usual = _usual_duration(chosen, config)
             live.start()
-            start = start._replace(observers=(live, final_code))
+            start = start._replace(observers=(live, signals))
         signals.begin()
         result = run_workflow(chosen, given, context=start)
     except JobError as error:
@@ -182,6 +182,8 @@ def run(
         if is_bug:
             log_traceback()
         result = _refused(why, None if is_bug else chosen, name, start)
+    message, hint = for_reader(result.message, reader()), result.hint and for_reader(result.hint, reader())
+    result = result._replace(message=message, hint=hint)
     by_cron = logging_setup.is_cron(options, scheduled=scheduled)
     with signals.ending_a_wait():
         if in_words and log.is_set_up():
@@ -284,16 +286,6 @@ def print_usage_error(message: str, ctx: click.Context) -> None:
         return
     error = JobError(Outcome.USAGE, message, command("dify-job", "run", "--help"))
     _print(not_started(str(ctx.params.get("job") or ""), error, RunContext(_BEGAN, EventQueue())))
-
-
-class _FinalCode(RunObserver):
-    """Let no signal change the exit code of a result that stands."""
-
-    def __init__(self, signals: Signals) -> None:
-        self._signals = signals
-
-    def finished(self, result: Result) -> None:
-        self._signals.code = result.exit_code
 
 
 def _show(result: Result, print_path: str | None, *, scheduled: bool, by_cron: bool) -> None:

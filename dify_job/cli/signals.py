@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 from ..dify.event_queue import EventQueue
+from ..run.observers import RunObserver
+from ..run.result import Result
 
 _GRACE = 1.0  # seconds between a second signal and the end of the process, for what the signal interrupts
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -26,7 +28,7 @@ class Cancelled(BaseException):
         self.signum = signum
 
 
-class Signals:
+class Signals(RunObserver):
     """Handle the signals that end a process in the ordinary way, from construction on.
 
     A read from a terminal or a FIFO goes on after a handler that returns (PEP 475), so before the run begins
@@ -51,6 +53,10 @@ class Signals:
         for signum in _HANDLED:
             if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._handle)
+
+    def finished(self, result: Result) -> None:
+        """Let no signal change the exit code of a result that stands."""
+        self.code = result.exit_code
 
     def begin(self) -> None:
         """From now on a signal asks the run to stop."""

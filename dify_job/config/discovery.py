@@ -89,6 +89,20 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return _SYSTEM_CONFIG if _is_there(_SYSTEM_CONFIG, unseen=True) else None
 
 
+def is_found(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether commands find a configuration that nobody names.
+
+    Args:
+        path: The configuration.
+        environ: The variables of the process.
+    """
+    try:
+        found = find_config(None, environ)
+    except JobError:
+        return False
+    return found is not None and found.absolute() == path.absolute()
+
+
 def _is_there(path: Path, *, unseen: bool) -> bool:
     """Return whether there is such a file; `unseen` where the caller may not see it."""
     try:

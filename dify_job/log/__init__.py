@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..messages.message import msg
+from ..messages.problem import Reader, for_reader
 from ..messages.sanitize import one_line
 from . import pipeline
 from .redaction import as_json, hide, redact, redacted
@@ -47,6 +48,7 @@ _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 _recent: deque[str] = deque(maxlen=40)
 _logger: "pipeline.Logger | None" = None
 _level = INFO
+_reader = Reader()
 
 
 def level_of(name: str) -> int:
@@ -67,6 +69,7 @@ def set_up(
     stream: "Stream | None" = None,
     journal: bool = False,
     without_result: bool = False,
+    reader: Reader | None = None,
 ) -> str:
     """Choose the format and the lowest level of the log.
 
@@ -77,13 +80,14 @@ def set_up(
         stream: Where lines go; stderr by default.
         journal: Send to the journal's socket even where stderr is something else (cron).
         without_result: Leave out of the console how the run ended: the command shows it itself.
+        reader: For whom the commands in it are written; None for anybody.
 
     Returns:
         The format chosen.
     """
-    global _logger, _level  # noqa: PLW0603 - one process, one log
+    global _logger, _level, _reader  # noqa: PLW0603 - one process, one log
     stream = stream or sys.stderr
-    _level = level
+    _level, _reader = level, reader or Reader()
     if log_format == "auto":
         log_format = "journal" if journal or stderr_is_journal() else "console" if stream.isatty() else "json"
     if log_format == "journal":
@@ -118,10 +122,11 @@ def _log(level: str, event: str, /, **fields: Any) -> None:
     if level != "debug":
         data = "  ".join([f"{level}: {event}", *(f"{key}={fields[key]}" for key in fields if fields[key])])
         _recent.append(one_line(redact(data)))
+    fields = {key: for_reader(value, _reader) for key, value in fields.items()}
     # A full disk, a closed pipe or a dead journal must not change the outcome.
     with contextlib.suppress(OSError, ValueError):
         _report_lost_lines(_logger)
-        _logger.log(level, event, fields)
+        _logger.log(level, for_reader(event, _reader), fields)
 
 
 def _report_lost_lines(logger: "pipeline.Logger") -> None:

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple, Self
 from ..exit_codes import Outcome
 from .message import Message
 
-# Commands of dify-job that read the configuration which --config and --env-file name.
-_READ_CONFIG = frozenset(
-    {"config", "doctor", "history", "install", "logs", "next", "notify", "render", "report", "run", "secret"}
-)
+# Commands of dify-job that go by what is installed, or by nothing: --config and --env-file change nothing.
+_WITHOUT_CONFIG = frozenset({"demo", "exit-codes", "http", "pause", "resume", "uninstall"})
 
 
 class Severity(IntEnum):
@@ -53,8 +51,10 @@ class Command(Message):
 
     @property
     def reads_config(self) -> bool:
-        """True for a command of dify-job that takes --config and --env-file."""
-        return self.argv[0] == "dify-job" and len(self.argv) > 1 and self.argv[1] in _READ_CONFIG
+        """True for a command of dify-job that does what --config and --env-file say."""
+        program, *words = self.argv
+        named = bool(words) and words[0] not in _WITHOUT_CONFIG and not words[0].startswith("-")
+        return program == "dify-job" and named and "--help" not in words
 
 
 def command(*argv: str, needs_root: bool = False) -> Command:

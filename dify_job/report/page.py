@@ -28,7 +28,6 @@ _LONGEST_TITLE = 90  # of what a cell shows on hover
 _STEP, _CELL = 8, 6  # units of the strip: from run to run, and the width of one
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
-_READER = Reader(lacks_root=True)  # commands of the page are for anybody's shell
 _UNKNOWN = frozenset({"unknown", "killed", "crashed"})
 _STATES = {
     Health.FAILING: ("✗", msg("failing")),
@@ -121,28 +120,32 @@ class _FailureView:
     console: str | None
 
 
-def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
+def render_page(
+    status: HostStatus, *, host: str, days: int = 30, config_options: tuple[str, ...] = ()
+) -> str:
     """Make the overview page.
 
     Args:
         status: All jobs with their histories.
         host: The name of the machine.
         days: How far back rates, tokens and failures go.
+        config_options: Arguments that name the configuration, for the commands of the page.
 
     Returns:
         A whole HTML document in the reader's language. All text of servers and files is escaped.
     """
     number = _CELLS if len(status.jobs) <= _FEW_JOBS else _CELLS_OF_MANY
     calendar = _Calendar(status.at, days)
+    reader = Reader(lacks_root=True, config_options=config_options)  # the page is for anybody's shell
     names = [status.name_of(job) for job in status.jobs]
     periods = [_Period.of(job, name, calendar) for job, name in zip(status.jobs, names, strict=True)]
     whole = _Period.sum(periods)
     views = [
-        _job_view(job, name, period, status.at, calendar, number)
+        _job_view(job, name, period, status.at, calendar, number, reader)
         for job, name, period in zip(status.jobs, names, periods, strict=True)
     ]
     failures = sorted(whole.failures, key=lambda one: one.run.began or status.at, reverse=True)
-    hidden = _hidden_text(status)
+    hidden = _hidden_text(status, reader)
     consoles = {name: _console(job) for job, name in zip(status.jobs, names, strict=True)}
     healths = {health: sum(job.health is health for job in status.jobs) for health in Health}
     counts = [(*_STATES[health], health.value, count) for health, count in healths.items() if count]
@@ -160,7 +163,7 @@ def render_page(status: HostStatus, *, host: str, days: int = 30) -> str:
             "period": (period := translate(msg("the last {days} days", days=days))),
             "rate_label": translate(msg("Success rate, {period}", period=period)),
             "counts": [(sign, translate(text), kind, count) for sign, text, kind, count in counts],
-            "errors": list(config_errors(status, _READER)),
+            "errors": list(config_errors(status, reader)),
             "hidden": hidden,
             "jobs": views,
             "rate": whole.rate,
@@ -285,7 +288,7 @@ class _Period:
         return f"{min(self.good.total() / self.number * 100, 99.9):.3g} %"
 
 
-def _hidden_text(status: HostStatus) -> str:
+def _hidden_text(status: HostStatus, reader: Reader) -> str:
     """What the page lacks, and the command that makes it whole; empty where it lacks nothing."""
     hidden = [job.job for job in status.jobs if job.hidden]
     if not hidden:
@@ -296,13 +299,19 @@ def _hidden_text(status: HostStatus) -> str:
             "you have no permission to read the runs of {number} of {total} jobs: {command}",
             number=len(hidden),
             total=len(status.jobs),
-            command=for_reader(again, _READER),
+            command=for_reader(again, reader),
         )
     )
 
 
 def _job_view(
-    job: JobStatus, name: str, period: _Period, now: datetime, calendar: _Calendar, number: int
+    job: JobStatus,
+    name: str,
+    period: _Period,
+    now: datetime,
+    calendar: _Calendar,
+    number: int,
+    reader: Reader,
 ) -> _JobView:
     runs = job.history.runs if job.history is not None else ()
     sign, state = _STATES[job.health]
@@ -328,8 +337,8 @@ def _job_view(
         tokens_per_day=calendar.tokens_chart(period),
         tokens_text=translate(msg("tokens per day of {job}", job=job.job)),
         progress=translate(progress_text(job, now)) if job.running else "",
-        reasons=[translate(for_reader(text, _READER)) for text in reasons_of(job, now)],
-        commands=[for_reader(each, _READER) for each in commands_of(job)],
+        reasons=[translate(for_reader(text, reader)) for text in reasons_of(job, now)],
+        commands=[for_reader(each, reader) for each in commands_of(job)],
         console=_console(job),
     )
 

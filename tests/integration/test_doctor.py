@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from dify_job.checks.context import HostContext
@@ -76,7 +77,8 @@ class DoctorCase:
         options = Globals()
         options.config_path = self.config
         [(_, found)] = examine_jobs("daily", config_path=self.config, env_file=None)
-        checks = [check.for_reader(reader(options)) for check in found]
+        with click.Context(click.Command("doctor"), obj=options):
+            checks = [check.for_reader(reader()) for check in found]
         lines = {check.name: (check.severity.name.lower(), check.message, check.fix) for check in checks}
         assert len(lines) == len(checks)
         assert all((level == "ok") == (fix is None) for level, _, fix in lines.values()), lines

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.cli.init import is_found
+from dify_job.config.discovery import is_found
 from tests.support.command import KEY, Command, tls
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
