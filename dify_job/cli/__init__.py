@@ -14,8 +14,8 @@ gc.disable()
 
 # Modules that only some commands or runs use (CONTRIBUTING.md, Imports).
 lazy_import(
-    # imported by click and requests, never used in an ordinary run: 0.05 of `import requests` less
-    *("csv", "difflib", "hmac", "idna", "linecache", "mimetypes", "selectors", "shlex", "shutil"),
+    # imported by click and requests, never used in an ordinary run: 0.09 of `import requests` less
+    *("csv", "difflib", "hmac", "idna", "inspect", "linecache", "mimetypes", "selectors", "shlex", "shutil"),
     *("stringprep", "subprocess", "textwrap", "tokenize", "traceback", "zipfile"),
     # imported by the modules of this package
     *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "tomllib", "urllib.parse"),

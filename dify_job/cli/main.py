@@ -19,7 +19,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from . import help as help_page
 from . import run
-from .options import Globals, add_globals
+from .options import Globals, Option, add_globals
 from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log_traceback
 
 # By task. name: module, attribute, the line of `--help`; a command's module is imported when it is called.
@@ -98,8 +98,10 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="dify-job %(version)s", help=msg("Show the version and exit."))
+@click.group(cls=_Commands)
+@click.version_option(
+    __version__, message="dify-job %(version)s", help=msg("Show the version and exit."), cls=Option
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run Dify workflows on the operating system's own scheduler.

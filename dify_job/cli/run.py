@@ -33,7 +33,7 @@ from ..state import history
 from ..system import lazy_import
 from . import logging_setup, schedule_guard
 from .arguments import check_job, files_of, inputs_of
-from .options import Globals
+from .options import Globals, option
 from .output import (
     UnprintedError,
     echo_data,
@@ -59,30 +59,28 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 
 @click.command(context_settings={"allow_extra_args": True})
 @click.argument("job", required=False)
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input, a string."))
-@click.option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Inputs as a JSON object."))
-@click.option(
+@option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input, a string."))
+@option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Inputs as a JSON object."))
+@option(
     "--file", "files", multiple=True, metavar="KEY=PATH|URL", help=msg("One file input; several make a list.")
 )
-@click.option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("How the server answers."))
-@click.option("--workflow-id", metavar="ID", help=msg("A published version instead of the newest."))
-@click.option("--end-user", metavar="ID", help=msg("Dify end-user ID to use (default: generated per run)."))
-@click.option("--timeout", metavar="DUR", help=msg("Deadline of the whole run, as 90s or 1h 30min."))
-@click.option(
-    "--output", "output_file", metavar="FILE", help=msg("Write the result there when the run succeeds.")
-)
-@click.option(
+@option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("How the server answers."))
+@option("--workflow-id", metavar="ID", help=msg("A published version instead of the newest."))
+@option("--end-user", metavar="ID", help=msg("Dify end-user ID to use (default: generated per run)."))
+@option("--timeout", metavar="DUR", help=msg("Deadline of the whole run, as 90s or 1h 30min."))
+@option("--output", "output_file", metavar="FILE", help=msg("Write the result there when the run succeeds."))
+@option(
     "--print",
     "print_path",
     metavar="PATH",
     help=msg("Print outputs.NAME alone, and nothing unless the run succeeds."),
 )
-@click.option(
+@option(
     "--overlap",
     type=click.Choice(["fail", "skip", "wait"]),
     help=msg("What to do if another run of the job is in progress."),
 )
-@click.option(
+@option(
     "--run-id",
     metavar="ID",
     default="",
@@ -92,7 +90,7 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
         "instead of starting a new one."
     ),
 )
-@click.option(
+@option(
     "--lost",
     type=click.IntRange(0),
     metavar="N",
@@ -100,15 +98,15 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     envvar="DIFY_JOB_LOST",
     help=msg("Number of earlier attempts with this run ID that were lost. If > 0, only attach, never start."),
 )
-@click.option(
+@option(
     "--dry-run",
     "as_dry_run",
     is_flag=True,
     help=msg("Show the inputs and check them against the app's form; start nothing."),
 )
-@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON on a terminal, too."))
-@click.option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
-@click.option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
+@option("--json", "as_json", is_flag=True, help=msg("Print JSON on a terminal, too."))
+@option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
+@option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
 @click.pass_context
 def run(
     ctx: click.Context,
