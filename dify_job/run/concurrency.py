@@ -1,7 +1,6 @@
 """One run of a job at a time: the job's lock, and runs that an earlier process left without a known end."""
 
 import time
-from typing import NamedTuple
 
 from .. import log
 from ..dify import models
@@ -13,22 +12,10 @@ from ..state.store import InFlight, JobState, LockHeldError, before_the_run, can
 from . import assertions
 from .monitor import RunMonitor
 from .observers import RunObserver
-from .outcome import Next, RunOutcome, connection_error_hint, decide, unknown
+from .outcome import NoRunError, RunOutcome, connection_error_hint, decide, unknown
 from .poller import Answer, RunPoller, Unreadable
 from .result import result_of
 from .run_spec import CallOptions, RunSpec
-
-
-class _Settled(NamedTuple):
-    """The earlier run has ended, or is given up: the outcome for the history."""
-
-    outcome: RunOutcome
-
-
-class _Pending(NamedTuple):
-    """The earlier run goes on, or may wait in a queue."""
-
-    message: str
 
 
 class ConcurrencyGuard:
@@ -47,17 +34,18 @@ class ConcurrencyGuard:
         self._dify = dify
         self._events = request.context.events
 
-    def acquire(self) -> RunOutcome | None:
-        """Take the lock and settle an earlier run; None when it is its turn, else the outcome of this start.
+    def acquire(self) -> None:
+        """Take the lock and settle an earlier run.
 
         The lock is held until the process ends, or the caller closes it.
 
         Raises:
             InterruptedRunError: A signal came.
             JobError: The lock or the history cannot be written (cannot-write).
+            NoRunError: It is not this run's turn.
         """
         if self._state is None:
-            return None
+            return
         pause, _ = self._request.context.limits.turn_polls
         hint = msg('let it end, or set overlap = "wait" or "skip" in the job')
         with before_the_run(self._state):
@@ -66,13 +54,12 @@ class ConcurrencyGuard:
                     self._state.lock()
                 except LockHeldError as held:
                     why = msg("another run of this job is under way ({holder})", holder=held.holder)
-                    if (outcome := self._wait(why, pause, hint)) is not None:
-                        return outcome
+                    self._wait(why, pause, hint)
                 else:
                     earlier = self._state.in_flight()
-                    if earlier is None or earlier.run == self._request.run:
-                        return None
-                    return self._settle(self._state, earlier)
+                    if earlier is not None and earlier.run != self._request.run:
+                        self._settle(self._state, earlier)
+                    return
 
     def follow_existing(self, observer: RunObserver) -> RunOutcome | None:
         """Follow the run of this id that an earlier process may have started; None where a POST may start it.
@@ -102,14 +89,16 @@ class ConcurrencyGuard:
             poller = RunPoller(self._dify, options)
             until = max(request.network_until, time.monotonic() + options.limits.existing_run)
             found = poller.poll_until(self._events, min(until, options.deadline), absent_is_final=True)
+            # Of a run whose end is not known the record stays, for the next start.
             if poller.denied is not None:
-                return decide(poller.denied, options)
+                return decide(poller.denied, options)._replace(unsettled=lost)
             if isinstance(found, Unreadable):
                 message = msg(
                     "the server could not be asked whether this run was begun before: {reason}; none was",
                     reason=found.reason,
                 )
-                return RunOutcome(Outcome.UNREACHABLE, message, connection_error_hint(found.reason))
+                hint = connection_error_hint(found.reason)
+                return RunOutcome(Outcome.UNREACHABLE, message, hint, unsettled=lost)
             if isinstance(found, RunNotFound) and not lost:
                 return None
             run_id = poller.run_id
@@ -117,55 +106,47 @@ class ConcurrencyGuard:
         monitor = RunMonitor(self._dify, self._events, options, observer)
         return monitor.resume(run_id, msg("an earlier process of this run was lost"))
 
-    def _wait(self, why: str, pause: float, hint: str) -> RunOutcome | None:
-        """The overlap policy's outcome; None after a wait: try again."""
+    def _wait(self, why: str, pause: float, hint: str) -> None:
+        """Wait where the overlap policy says so. Raises NoRunError where it does not."""
         if self._request.job.overlap == "skip":
-            return RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why))
+            raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why)))
         if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
-            return RunOutcome(Outcome.BUSY, why, hint)
+            raise NoRunError(RunOutcome(Outcome.BUSY, why, hint))
         self._pause(pause)
-        return None
 
     def _pause(self, seconds: float) -> None:
         self._events.pause(min(self._request.deadline, time.monotonic() + seconds))
 
     # The run of an earlier process; it is never stopped
 
-    def _settle(self, state: JobState, earlier: InFlight) -> RunOutcome | None:
+    def _settle(self, state: JobState, earlier: InFlight) -> None:
+        """Wait until the earlier run has ended, or is given up, and record that. Raises NoRunError."""
         pause, longest = self._request.context.limits.turn_polls
         while True:
-            outcome: RunOutcome | None
             match self._look_up(earlier):
-                case _Settled(settled):
-                    self._record(state, earlier, settled)
+                case RunOutcome() as settled:
                     break
-                case _Pending(message):
+                case str() as message:
                     end = f"{earlier.overdue_at(self._request.job.queue_time):%Y-%m-%d %H:%M}"
                     hint = msg(
                         "it is waited for until {end} at the longest (its deadline and queue_time); "
                         "stop it in the app's Logs in Dify if it is not wanted",
                         end=end,
                     )
-                    outcome = self._wait(message, pause, hint)
-                    if outcome is None and time.monotonic() >= self._request.deadline:
-                        outcome = RunOutcome(Outcome.BUSY, message, hint)  # no time for another look
+                    self._wait(message, pause, hint)
+                    if time.monotonic() >= self._request.deadline:  # no time for another look
+                        raise NoRunError(RunOutcome(Outcome.BUSY, message, hint))
                     pause = min(longest, 2 * pause)
                 case Unreadable(reason):
-                    outcome = self._on_unreadable(reason)
-                case RunOutcome() as outcome:
-                    pass
-            if outcome is not None:
-                return outcome
-        if time.monotonic() < self._request.deadline:
-            return None
-        return RunOutcome(
-            Outcome.BUSY,
-            msg("the deadline passed while an earlier run of this job was looked up; none was started"),
-            msg("the earlier run is settled: start the job again, or set a longer timeout"),
-        )
+                    self._on_unreadable(reason)
+        self._record(state, earlier, settled)
+        if time.monotonic() >= self._request.deadline:
+            text = msg("the deadline passed while an earlier run of this job was looked up; none was started")
+            hint = msg("the earlier run is settled: start the job again, or set a longer timeout")
+            raise NoRunError(RunOutcome(Outcome.BUSY, text, hint))
 
-    def _on_unreadable(self, reason: str) -> RunOutcome | None:
-        """The outcome where the server does not say how the earlier run stands; None after a wait."""
+    def _on_unreadable(self, reason: str) -> None:
+        """Wait for a server that does not say how the earlier run stands. Raises NoRunError at the end."""
         now, kind, message = time.monotonic(), Outcome.BUSY, ""
         if now >= self._request.deadline:
             message = msg(
@@ -180,11 +161,11 @@ class ConcurrencyGuard:
                 reason=reason,
             )
         if message:
-            return RunOutcome(kind, message, connection_error_hint(reason))
+            raise NoRunError(RunOutcome(kind, message, connection_error_hint(reason)))
         self._pause(self._request.context.limits.network_retry)
-        return None
 
-    def _look_up(self, earlier: InFlight) -> _Settled | _Pending | Unreadable | RunOutcome:
+    def _look_up(self, earlier: InFlight) -> RunOutcome | str | Unreadable:
+        """The outcome of an earlier run that has ended or is given up; why it may go on, as a message."""
         job = self._request.job
         overdue = earlier.overdue(job.queue_time)
         ids = WorkflowRun(earlier.workflow_run_id, earlier.task_id) if earlier.workflow_run_id else None
@@ -193,7 +174,7 @@ class ConcurrencyGuard:
             server = msg(
                 "an earlier run of this job may still be under way at {server}", server=earlier.base_url
             )
-            return _Settled(unknown(why)._replace(run=ids)) if overdue else _Pending(server)
+            return unknown(why)._replace(run=ids) if overdue else server
         until = min(self._request.deadline, time.monotonic() + self._request.context.limits.earlier_run)
         options = CallOptions(
             user=earlier.user,
@@ -204,17 +185,17 @@ class ConcurrencyGuard:
         poller = RunPoller(self._dify, options, earlier.workflow_run_id)
         found = poller.poll_until(self._events, until, absent_is_final=False)
         if poller.denied is not None:
-            return decide(poller.denied)._replace(next=Next.FINAL)
+            raise NoRunError(decide(poller.denied))
         if isinstance(found, Unreadable) and poller.searchable:
             return found
         if isinstance(found, WorkflowRun) and (found.ended or found.status == models.PAUSED):
             run = found.with_ids(earlier.workflow_run_id, earlier.task_id)
-            return _Settled(decide(run, CallOptions(partial=job.partial)))
+            return decide(run, CallOptions(partial=job.partial))
         if overdue or _is_given_up(earlier, found, poller):
-            return _Settled(unknown(poller.search_result(earlier.ended))._replace(run=ids))
+            return unknown(poller.search_result(earlier.ended))._replace(run=ids)
         if isinstance(found, WorkflowRun):
-            return _Pending(msg("run {run_id} of this job is still under way", run_id=found.run_id))
-        return _Pending(msg("an earlier run of this job may still wait in Dify's queue, or be under way"))
+            return msg("run {run_id} of this job is still under way", run_id=found.run_id)
+        return msg("an earlier run of this job may still wait in Dify's queue, or be under way")
 
     def _record(self, state: JobState, earlier: InFlight, outcome: RunOutcome) -> None:
         """Add the earlier run's end to the history, unless its own process had done so."""

@@ -71,11 +71,13 @@ class Engine:
             JobError: The state cannot be written (cannot-write).
         """
         try:
-            outcome = self._guard.acquire()
+            self._guard.acquire()
         except InterruptedRunError as interrupted:
             return cancelled(interrupted.signum)
-        self._our_turn = outcome is None
-        return outcome
+        except NoRunError as error:
+            return error.outcome
+        self._our_turn = True
+        return None
 
     def carry_out(self, inputs: Mapping[str, Any], files: Mapping[str, tuple[InputFile, ...]]) -> RunOutcome:
         """Start the run, or find the one that an earlier process of this id started, and follow it.
@@ -94,7 +96,8 @@ class Engine:
             existing = self._guard.follow_existing(self._observers) if self._named else None
             return existing or self._submit()
         except InterruptedRunError as interrupted:
-            return cancelled(interrupted.signum)
+            # What an earlier process of this id has in flight stays: nothing was learnt of it.
+            return cancelled(interrupted.signum)._replace(unsettled=self._state_observer.record is None)
         except (MemoryError, OSError) as error:
             lacking = exhausted(error)
             if lacking is None or self._state_observer.record is None:

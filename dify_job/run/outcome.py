@@ -6,6 +6,7 @@ The cases are those of the recordings (tests/data/recordings) and of the exit ta
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +46,53 @@ _KEY_HINT = msg(
     "check the key (in Dify: API Access) and where the job takes it from: {command}",
     command=command("dify-job", "config", "show", "JOB"),
 )
+_NO_MODEL = (
+    Outcome.CONFIG,
+    lambda said: msg("the app's model is not usable: {said}", said=said),
+    msg("set it up in Dify: Settings, Model Provider"),
+)
+_NO_QUOTA = (
+    Outcome.DENIED,
+    lambda said: msg("a quota is used up: {said}", said=said),
+    msg("it comes back with the plan's next period"),
+)
+# Dify's codes, each with its outcome, message and hint.
+_BY_CODE: dict[str, tuple[Outcome, Callable[[str], str], str | None]] = {
+    "unauthorized": (
+        Outcome.DENIED,
+        lambda said: msg("the key was refused: {said}", said=said),
+        _KEY_HINT,
+    ),
+    "rate_limit_error": _NO_QUOTA,
+    "provider_quota_exceeded": _NO_QUOTA,
+    "workflow_version_execution_not_allowed": (
+        Outcome.DENIED,
+        lambda said: msg("the plan does not allow it: {said}", said=said),
+        msg("leave workflow_id out, or change the plan"),
+    ),
+    "not_workflow_app": (
+        Outcome.CONFIG,
+        lambda said: msg("the key belongs to an app that is not a workflow: {said}", said=said),
+        msg("use the key of a workflow app"),
+    ),
+    "agent_not_published": (
+        Outcome.CONFIG,
+        lambda said: msg("an agent of the workflow is not published: {said}", said=said),
+        msg("open the agent in Dify and press Publish"),
+    ),
+    "trigger_workflow_service_mode_unavailable": (
+        Outcome.CONFIG,
+        lambda said: msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said),
+        msg("let it start with User Input; dify-job is the schedule"),
+    ),
+    "provider_not_initialize": _NO_MODEL,
+    "model_currently_not_support": _NO_MODEL,
+    "completion_request_error": (
+        Outcome.FAILED,
+        lambda said: msg("workflow failed: the model's provider said: {said}", said=said),
+        None,
+    ),
+}
 STRANGE = (
     msg("the answer is not Dify's"),
     msg("check base_url: it should be Dify's address, ending in /v1, without a login page before it"),
@@ -309,31 +357,10 @@ def _of_api_error(error: ApiError, options: CallOptions) -> RunOutcome | None:
 def _of_code(code: str, said: str) -> RunOutcome | None:
     if code in ("invalid_param", "bad_request", "file_too_large"):
         return _rejected(said)
-    found: tuple[Outcome, str, str | None] | None = None
-    match code:
-        case "unauthorized":
-            found = Outcome.DENIED, msg("the key was refused: {said}", said=said), _KEY_HINT
-        case "rate_limit_error" | "provider_quota_exceeded":
-            hint = msg("it comes back with the plan's next period")
-            found = Outcome.DENIED, msg("a quota is used up: {said}", said=said), hint
-        case "workflow_version_execution_not_allowed":
-            hint = msg("leave workflow_id out, or change the plan")
-            found = Outcome.DENIED, msg("the plan does not allow it: {said}", said=said), hint
-        case "not_workflow_app":
-            text = msg("the key belongs to an app that is not a workflow: {said}", said=said)
-            found = Outcome.CONFIG, text, msg("use the key of a workflow app")
-        case "agent_not_published":
-            text = msg("an agent of the workflow is not published: {said}", said=said)
-            found = Outcome.CONFIG, text, msg("open the agent in Dify and press Publish")
-        case "trigger_workflow_service_mode_unavailable":
-            text = msg("the workflow starts with a trigger, so it cannot be called: {said}", said=said)
-            found = Outcome.CONFIG, text, msg("let it start with User Input; dify-job is the schedule")
-        case "provider_not_initialize" | "model_currently_not_support":
-            hint = msg("set it up in Dify: Settings, Model Provider")
-            found = Outcome.CONFIG, msg("the app's model is not usable: {said}", said=said), hint
-        case "completion_request_error":
-            found = Outcome.FAILED, msg("workflow failed: the model's provider said: {said}", said=said), None
-    return RunOutcome(*found) if found is not None else None
+    if code not in _BY_CODE:
+        return None
+    outcome, message, hint = _BY_CODE[code]
+    return RunOutcome(outcome, message(said), hint)
 
 
 def _busy(error: ApiError, said: str, *, streaming: bool) -> RunOutcome:
@@ -406,22 +433,27 @@ def _of_http_status(error: ApiError) -> RunOutcome:
 def _denied(error: ApiError) -> RunOutcome:
     match error.status, error.from_dify:
         case 401, True:
-            message, hint = msg("the key was refused: {said}", said=error.message), _KEY_HINT
+            found = msg("the key was refused: {said}", said=error.message), _KEY_HINT
         case 401, False:
-            message = msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)")
-            hint = msg("let the API path of base_url pass without that login")
+            found = (
+                msg("a proxy in front of Dify asks for a login (HTTP 401, not Dify's own page)"),
+                msg("let the API path of base_url pass without that login"),
+            )
         case 403, True:
-            message = msg("Dify refused access: {message}", message=error.message)
-            hint = msg("check the app in Dify")
+            found = (
+                msg("Dify refused access: {message}", message=error.message),
+                msg("check the app in Dify"),
+            )
         case 403, False:
-            message = msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)")
-            hint = msg(
-                "allow this client; firewalls dislike inputs that look like code. The key was not judged"
+            found = (
+                msg("a firewall or proxy blocked the request (HTTP 403, not Dify's own page)"),
+                msg(
+                    "allow this client; firewalls dislike inputs that look like code. The key was not judged"
+                ),
             )
         case _:
-            message = msg("the proxy asks for a login (HTTP 407)")
-            hint = msg("set it in HTTPS_PROXY")
-    return RunOutcome(Outcome.DENIED, message, hint)
+            found = msg("the proxy asks for a login (HTTP 407)"), msg("set it in HTTPS_PROXY")
+    return RunOutcome(Outcome.DENIED, *found)
 
 
 def _not_dify(error: ApiError, said: str) -> RunOutcome:

@@ -1,12 +1,16 @@
 """A run with a run ID: dify-job attaches to the existing run with that ID, and never starts it twice."""
 
+import contextlib
 import json
 import signal
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from dify_job.state.store import InFlight, JobState
 from tests.support.command import APPS, KEY, SHORT_WAITS, Command
 from tests.support.command_result import CommandResult
 from tests.support.fake_dify.server import FakeDify
@@ -140,6 +144,55 @@ def test_unreadable_log_prevents_a_start(dify_job: Command, reply: RawResponse, 
         done = dify_job("run", env=env)
     assert done.code == code, done.stderr
     assert server.count("post") == 0
+
+
+def leave_in_flight(dify_job: Command, base_url: str) -> None:
+    """A process of this run ID was killed before the server named its run."""
+    with contextlib.closing(JobState(dify_job.home / "state")) as state:
+        state.put_in_flight(
+            InFlight(
+                run=RUN_ID,
+                user=USER,
+                base_url=base_url,
+                started=datetime.now().astimezone().isoformat(),
+                deadline=time.time() + 60,
+                boot="",
+                boot_deadline=0.0,
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (answer(502, b"<html>bad gateway</html>"), 69),
+        (answer(401, {"code": "unauthorized", "message": "Access token is invalid", "status": 401}), 77),
+        (RawResponse(), 69),
+        (RawResponse(then="hold"), 143),
+    ],
+)
+def test_lost_run_stays_on_record_until_the_server_says_how_it_stands(
+    dify_job: Command, reply: RawResponse, code: int
+) -> None:
+    """A queued run has no log row: without the record the next start of this run ID would be a second run."""
+    with ScriptedServer(logs=reply) as server:
+        leave_in_flight(dify_job, server.base_url)
+        dify_job.limits |= {"existing_run": 0.5}
+        process = dify_job.start(
+            "run", env={"DIFY_API_KEY": KEY, "DIFY_BASE_URL": server.base_url, "DIFY_JOB_RUN_ID": RUN_ID}
+        )
+        if code == 143:
+            done = dify_job.signal_when(process, lambda: server.count("logs"), signal.SIGTERM)
+        else:
+            out, err = process.communicate()
+            done = CommandResult(process.wait(), out, err)
+        assert done.code == code, done.stderr
+        assert server.count("post") == 0
+    assert (dify_job.home / "state/in-flight.json").exists()
+    with FakeDify(APPS, version="1.14.2") as queued:
+        dify_job.limits |= SHORT_WAITS
+        again = dify_job("run", "--timeout", "3s", env=env_of(queued))
+        assert (again.code, queued.posts) == (74, 0), again.stderr
 
 
 def test_nomad_job_id_is_the_run_id(dify_job: Command, server: FakeDify) -> None:
