@@ -20,12 +20,11 @@ from ..schedulers.backend import InstalledJob, Scope, Unit
 from ..schedulers.detect import config_place, likely_backend
 from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
-from ..schedulers.systemctl import Manager
 from ..schedulers.systemd import Systemd
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last
 from ..state.store import InFlight
-from .server import Servers, ca_file_error
+from .server import Servers
 
 
 def store_forms(contexts: Iterable["HostContext"]) -> None:
@@ -136,9 +135,7 @@ class HostContext:
     @cached_property
     def app(self) -> AppProbe | None:
         """What the server says of the app; None where it cannot be asked, or no time is left for it."""
-        if not isinstance(self.key, Secret) or ca_file_error(self.job) is not None:
-            return None
-        return self.servers.look(self.job, self.key)
+        return self.servers.look(self.job, self.key) if isinstance(self.key, Secret) else None
 
     # Where it is installed
 
@@ -168,13 +165,6 @@ class HostContext:
     def systemd_version(self) -> int | None:
         """The version of systemd that starts the job; None for cron."""
         return self.scheduler.version if isinstance(self.scheduler, Systemd) else None
-
-    @property
-    def manager(self) -> Manager:
-        """The service manager of the scope."""
-        return (
-            self.scheduler.manager if isinstance(self.scheduler, Systemd) else Manager(self.scheduler.scope)
-        )
 
     @property
     def units(self) -> Mapping[str, Unit]:

@@ -23,7 +23,7 @@ def check_environment(context: HostContext) -> Problem | None:
     if not needed:
         return None
     service = unit_names(context.job.name)[0]
-    names = set[str]() if context.by_cron else context.manager.variables(service)
+    names = set[str]() if context.by_cron else context.scheduler.manager.variables(service)
     missing = sorted(needed - names) if names is not None else []
     if not missing:
         return ok(msg("set for the service: {sorted}", sorted=", ".join(sorted(needed))))

@@ -1,11 +1,16 @@
 """What a check found: a problem with its fix, or that all is well. The registry gives it its name."""
 
+from typing import TYPE_CHECKING
+
 from ..config.model import Job, Source
 from ..config.schema import VARIABLES
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
+
+if TYPE_CHECKING:
+    from .context import HostContext
 
 
 def place_of(job: Job, key: str) -> str:
@@ -50,14 +55,17 @@ def fail(message: str, fix: str | None, outcome: Outcome | None = Outcome.CONFIG
     return Problem("", Severity.FAIL, message, fix, outcome)
 
 
-def failure_of(error: JobError, fix: str | None = None) -> Problem:
-    """Return an error as a problem.
+def edit_of(context: "HostContext", error: JobError, key: str) -> str:
+    """Return how a person fixes a mistake in a setting.
 
     Args:
-        error: The error, with its own hint. One that says that something could not be asked (unreachable) is
-            no failure of the job.
-        fix: What fixes it, where that is more than the hint.
+        context: The job and the host.
+        error: The mistake.
+        key: The name of the setting.
     """
-    if error.outcome is Outcome.UNREACHABLE:
-        return warn(error.message, error.hint)
-    return fail(error.message, fix or error.hint, error.outcome)
+    place, account = place_of(context.job, key), context.account
+    if error.outcome is Outcome.NO_INPUT and account is not None:
+        return msg(
+            "put a file there that {name} can read, or edit files in {place}", name=account.name, place=place
+        )
+    return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)

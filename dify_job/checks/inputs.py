@@ -8,7 +8,6 @@ from ..config.model import Job
 from ..dify.app_info import AppProbe
 from ..dify.form import empty_required
 from ..dify.models import version_of
-from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import join, msg
 from ..messages.problem import Problem
@@ -18,31 +17,25 @@ from ..run.inputs import needs_form
 from ..run.outcome import obstacle
 from ..schedulers import access
 from .context import HostContext
-from .finding import fail, failure_of, ok, place_of, warn
+from .finding import fail, ok, place_of, warn
 from .user_access import grant_access_command
 
 
-def check_input_templates(context: HostContext) -> Problem | None:
-    """Check that the inputs can be rendered."""
-    try:
-        context.drafts.inputs()
-    except JobError as error:
-        return failure_of(error, _edit(context, "inputs", error))
-    return None
+def check_input_templates(context: HostContext) -> None:
+    """Check that the inputs can be rendered. Raises JobError."""
+    context.drafts.inputs()
 
 
-def check_file_names(context: HostContext) -> Problem | None:
-    """Check that the names of the files can be rendered, and that those that are constant are there."""
-    try:
-        context.drafts.files()
-        # A name that is a template is of a file that need not be there yet.
-        listed = context.job.files.items()
-        run_files.look_at(
-            {key: [name for name in names if name and "{" not in name] for key, names in listed}
-        )
-    except JobError as error:
-        return failure_of(error, _edit(context, "files", error))
-    return None
+def check_file_names(context: HostContext) -> None:
+    """Check that the names of the files can be rendered, and that those that are constant are there.
+
+    Raises:
+        JobError: They cannot, or one is not.
+    """
+    context.drafts.files()
+    # A name that is a template is of a file that need not be there yet.
+    listed = context.job.files.items()
+    run_files.look_at({key: [name for name in names if name and "{" not in name] for key, names in listed})
 
 
 def check_required_inputs(context: HostContext) -> Problem | None:
@@ -60,12 +53,9 @@ def check_required_inputs(context: HostContext) -> Problem | None:
 
 
 def check_inputs(context: HostContext) -> Problem | None:
-    """Check what Dify would refuse or drop; None where the form is not known."""
+    """Check what Dify would refuse or drop; None where the form is not known. Raises JobError."""
     job, seen = context.job, _usable(context)
-    try:
-        inputs = context.templates.inputs()
-    except JobError as error:
-        return failure_of(error, _edit(context, "inputs", error))
+    inputs = context.templates.inputs()
     if seen is None or seen.parameters is None:
         return None
     try:
@@ -102,18 +92,15 @@ def check_file_access(context: HostContext) -> Problem | None:
 
 
 def check_files(context: HostContext) -> Problem | None:
-    """Check the files as a run would send them; None where the job has none."""
-    try:
-        files = context.templates.files()
-        if not files:
-            return None
-        found = run_files.look_at(files)
-        seen = _usable(context)
-        if seen is not None and seen.parameters is not None:
-            fields = {field.variable: field for field in seen.parameters.form}
-            run_files.check(found, fields, seen.parameters.limits)
-    except JobError as error:
-        return failure_of(error, _edit(context, "files", error))
+    """Check the files as a run would send them; None where the job has none. Raises JobError."""
+    files = context.templates.files()
+    if not files:
+        return None
+    found = run_files.look_at(files)
+    seen = _usable(context)
+    if seen is not None and seen.parameters is not None:
+        fields = {field.variable: field for field in seen.parameters.form}
+        run_files.check(found, fields, seen.parameters.limits)
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem
@@ -133,14 +120,6 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
             text = msg("{name} cannot read {path}: {why}", name=account.name, path=path, why=why)
             return fail(text, fix or copy)
     return None
-
-
-def _edit(context: HostContext, key: str, error: JobError) -> str:
-    place = place_of(context.job, key)
-    if error.outcome is Outcome.NO_INPUT and context.account is not None:
-        name = context.account.name
-        return msg("put a file there that {name} can read, or edit files in {place}", name=name, place=place)
-    return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)
 
 
 def _edit_to_form(job: Job, seen: AppProbe) -> str:

@@ -248,7 +248,6 @@ def check_disk(context: HostContext) -> Problem:
     free, place = least
     text = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
     look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
-    look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
     if free < _LEAST_FREE:
         return fail(msg("{space}: records cannot be stored", space=text), look)
     if free < _LITTLE_FREE:

@@ -1,6 +1,7 @@
 """The program that the unit or the crontab entry starts: its interpreter and its bytecode."""
 
 import os
+import struct
 import sys
 from functools import cache
 from importlib.util import cache_from_source, find_spec
@@ -130,13 +131,8 @@ def _is_compiled(source: Path) -> bool:
     """True where the .pyc is of this source (PEP 552: flags, then mtime and size, or a hash)."""
     try:
         with Path(cache_from_source(str(source))).open("rb") as file:
-            head = file.read(16)
+            flags, mtime, size = struct.unpack("<4xLLL", file.read(16))
         seen = source.stat()
-    except OSError:
+    except (OSError, struct.error):
         return False
-    if len(head) < 16:
-        return False
-    if int.from_bytes(head[4:8], "little"):
-        return True
-    mtime, size = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
-    return (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)
+    return flags != 0 or (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)

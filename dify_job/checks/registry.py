@@ -1,21 +1,29 @@
-"""All checks of a job, in the order in which a run would meet the obstacles."""
+"""All checks, in the order in which a run would meet the obstacles, and who runs which of them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
+from ..config.loader import load_config, pick_usable
+from ..config.managed import scope_config
 from ..config.model import Config, Job
 from ..config.schema import SCHEDULE_KINDS
+from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity
 from ..schedulers import access
+from ..schedulers.backend import Scope
+from ..schedulers.detect import look_for_jobs, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend
-from .context import HostContext
+from .context import HostContext, store_forms
 from .environment import check_environment
+from .finding import edit_of, fail, warn
 from .http_socket import check_http_socket
 from .inputs import (
     check_file_access,
@@ -25,9 +33,8 @@ from .inputs import (
     check_inputs,
     check_required_inputs,
 )
-from .last_run import check_in_flight, check_last_run
 from .machine import check_clock, check_disk, check_journal, check_state
-from .missed_runs import check_missed_runs
+from .past_runs import check_in_flight, check_last_run, check_missed_runs
 from .program import check_bytecode, check_interpreter, check_program
 from .server import (
     Servers,
@@ -37,6 +44,7 @@ from .server import (
     check_headers,
     check_server,
     check_transport,
+    edit_ca_file,
 )
 from .service import (
     check_backend,
@@ -60,6 +68,8 @@ from .settings import (
     check_schedule,
     check_times,
     check_zone,
+    edit_schedule,
+    new_key,
 )
 from .user_access import check_reach
 
@@ -80,11 +90,13 @@ class Check(NamedTuple):
 
     Args:
         name: Of the problems that it finds; stable, for programs.
-        run: Returns what it found: a problem, that all is well, or nothing.
+        run: Returns what it found: a problem, that all is well, or nothing. Raises JobError for what a run
+            would end with.
         needs: What it looks at.
         after: Checks; where one of them failed, this one is left out.
         settings: The keys of the configuration that it judges, the first of them being the place to edit.
         installed: It is about a job that is installed.
+        fix: Returns what fixes the error that it raises, where that is more than the error's hint.
         blocking: `install` and `config validate` refuse a job for what it finds.
         overview: `status` and the overview page show what it finds.
     """
@@ -95,39 +107,43 @@ class Check(NamedTuple):
     after: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     installed: bool = False
+    fix: Callable[[HostContext, JobError], str | None] | None = None
     blocking: bool = False
     overview: bool = False
 
 
 _files_of_config = partial(Check, needs=Needs.CONFIG, blocking=True)
+_edit_inputs, _edit_files = partial(edit_of, key="inputs"), partial(edit_of, key="files")
 _installed = partial(Check, after=("units",), installed=True)
 
 CHECKS = (
     Check("config", check_config, Needs.CONFIG),
-    _files_of_config("key", check_key, settings=("api_key",)),
-    _files_of_config("tls", check_ca, settings=("ca_file",)),
+    _files_of_config("key", check_key, settings=("api_key",), fix=new_key),
+    _files_of_config("tls", check_ca, settings=("ca_file",), fix=edit_ca_file),
     _files_of_config("headers", check_headers, settings=("headers",)),
     Check("tls", check_transport, Needs.SERVER),
     Check("server", check_server, Needs.SERVER, after=("key", "tls", "headers")),
     Check("access", check_access, Needs.SERVER, after=("server",)),
     Check("app", check_app, Needs.SERVER, after=("server", "access")),
-    _files_of_config("inputs", check_input_templates, settings=("inputs",)),
-    _files_of_config("files", check_file_names, settings=("files",)),
+    _files_of_config("inputs", check_input_templates, settings=("inputs",), fix=_edit_inputs),
+    _files_of_config("files", check_file_names, settings=("files",), fix=_edit_files),
     Check("inputs", check_required_inputs, Needs.SERVER, blocking=True),
-    Check("inputs", check_inputs, Needs.SERVER),
+    Check("inputs", check_inputs, Needs.SERVER, fix=_edit_inputs),
     Check("files", check_file_access, after=("run-as",), settings=("files",), blocking=True),
-    Check("files", check_files, Needs.SERVER),
+    Check("files", check_files, Needs.SERVER, fix=_edit_files),
     Check("run-as", check_run_as, settings=("run_as",), blocking=True),
-    _files_of_config("output", check_output_template, settings=("output",)),
+    _files_of_config(
+        "output", check_output_template, settings=("output",), fix=partial(edit_of, key="output")
+    ),
     _files_of_config("output", partial(check_directory, setting="output"), settings=("output",)),
     _files_of_config("output", partial(check_directory, setting="metrics"), settings=("metrics",)),
     _files_of_config("journal", partial(check_directory, setting="log_file"), settings=("log_file",)),
     Check("output", check_output, after=("run-as",), blocking=True),
     _files_of_config("notify", check_notify, settings=("notify",)),
     Check("notify", check_apprise),
-    _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone")),
-    Check("schedule", check_records, blocking=True),
-    Check("schedule", check_schedule),
+    _files_of_config("schedule", check_times, settings=(*SCHEDULE_KINDS, "timezone"), fix=edit_schedule),
+    Check("schedule", check_records, fix=edit_schedule, blocking=True),
+    Check("schedule", check_schedule, fix=edit_schedule),
     Check("zone", check_zone),
     Check("backend", check_backend, Needs.INSTALLED, overview=True),
     Check("units", check_installed_files, Needs.INSTALLED, installed=True, overview=True),
@@ -148,11 +164,7 @@ CHECKS = (
     Check("disk", check_disk),
     Check("last-run", check_last_run),
     Check("in-flight", check_in_flight),
-    _installed(
-        "missed-runs",
-        lambda context: check_missed_runs(context.installed[0][1], context.job, context.history, context.now),
-        overview=True,
-    ),
+    _installed("missed-runs", check_missed_runs, overview=True),
 )
 
 
@@ -177,10 +189,66 @@ def examine(
             continue
         if check.installed and context.one is None:
             continue
-        if (problem := check.run(context)) is not None:
+        if (problem := _found_by(check, context)) is not None:
             if problem.severity is Severity.FAIL or problem.outcome is not None:
                 failed.add(check.name)
             yield problem._replace(name=check.name, settings=check.settings)
+
+
+def _found_by(check: Check, context: HostContext) -> Problem | None:
+    try:
+        return check.run(context)
+    except JobError as error:
+        if error.outcome is Outcome.UNREACHABLE:  # something could not be asked, which is no fault of the job
+            return warn(error.message, error.hint)
+        fix = check.fix(context, error) if check.fix is not None else None
+        return fail(error.message, fix or error.hint, error.outcome)
+
+
+def examine_jobs(
+    job: str | None,
+    *,
+    config_path: Path | None,
+    env_file: Path | None,
+    backend: str = "auto",
+    scope: str | None = None,
+) -> list[tuple[str, Sequence[Problem]]]:
+    """Return the findings of each job.
+
+    Args:
+        job: Its name; None for all.
+        config_path: The configuration; the usual one where None.
+        env_file: The .env file, or None.
+        backend: The scheduler of a job that is not installed.
+        scope: `user`, `system`, or None for both.
+
+    Raises:
+        JobError: (usage) There is no such job.
+    """
+    now, servers = datetime.now(UTC), Servers()
+    if scope == Scope.SYSTEM and os.geteuid() != 0 and not os.environ.get("DIFY_JOB_CONFIG"):
+        config_path = config_path or scope_config(system=True)  # the caller's own would be found first
+    try:
+        config = load_config(config_path, env_file, with_lines=True)
+        jobs = pick_usable(config, [job])
+    except JobError as error:
+        if error.outcome is Outcome.USAGE:
+            raise
+        return [(job or "", [error.problem("config")])]
+    installed, unasked = look_for_jobs(visible(backend, scope), [one.name for one in jobs])
+    asked = Scope(scope) if scope else None
+    contexts = [
+        HostContext.of(
+            one, config, installed, now, backend=backend, scope=asked, servers=servers, unasked=unasked
+        )
+        for one in jobs
+    ]
+    found: list[tuple[str, Sequence[Problem]]] = [
+        (name, [error.problem("config")]) for name, error in config.broken.items() if job is None
+    ]
+    found += [(context.job.name, list(examine(context))) for context in contexts]
+    store_forms(contexts)
+    return found
 
 
 def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Problem]:

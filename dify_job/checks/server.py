@@ -18,7 +18,7 @@ from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
 from ..run.outcome import STRANGE, connection_error_hint, obstacle
-from .finding import fail, failure_of, ok, place_of, warn
+from .finding import fail, ok, place_of, warn
 
 if TYPE_CHECKING:
     from .context import HostContext
@@ -40,7 +40,7 @@ class Servers:
         self._gone: dict[str, AppProbe] = {}
 
     def look(self, job: Job, key: Secret) -> AppProbe | None:
-        """Return what the server says of a job's app; None where no time is left.
+        """Return what the server says of a job's app; None where it cannot be asked, or no time is left.
 
         Args:
             job: The job.
@@ -56,7 +56,11 @@ class Servers:
                 return None
             limit = min(CALL_LIMIT, left)
             try:
+                check_ca_file(job.ca_file)
                 headers = {name: value.reveal() for name, value in read_headers(job).items()}
+            except JobError:  # a check of its own reports it
+                return None
+            try:
                 seen = probe_app(
                     job.base_url, key.reveal(), ca_file=job.ca_file, headers=headers, limit=limit
                 )
@@ -68,31 +72,20 @@ class Servers:
         return self._seen[asked]
 
 
-def ca_file_error(job: Job) -> JobError | None:
-    """Return why the certificates that a job trusts cannot be used; None where they can."""
-    try:
-        check_ca_file(job.ca_file)
-    except JobError as error:
-        return error
-    return None
+def check_ca(context: "HostContext") -> None:
+    """Check the certificates that the job trusts. Raises JobError."""
+    check_ca_file(context.job.ca_file)
 
 
-def check_ca(context: "HostContext") -> Problem | None:
-    """Check the certificates that the job trusts."""
-    if (error := ca_file_error(context.job)) is None:
-        return None
+def edit_ca_file(context: "HostContext", _error: JobError) -> str:
+    """Return how a person fixes the certificates that the job trusts."""
     place = place_of(context.job, "ca_file")
-    fix = msg("edit ca_file in {place_of}: a PEM file, or none for this machine's own", place_of=place)
-    return failure_of(error, fix)
+    return msg("edit ca_file in {place_of}: a PEM file, or none for this machine's own", place_of=place)
 
 
-def check_headers(context: "HostContext") -> Problem | None:
-    """Check the files of secret headers."""
-    try:
-        read_headers(context.job)
-    except JobError as error:
-        return failure_of(error)
-    return None
+def check_headers(context: "HostContext") -> None:
+    """Check the files of secret headers. Raises JobError."""
+    read_headers(context.job)
 
 
 def check_transport(context: "HostContext") -> Problem:

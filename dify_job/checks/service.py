@@ -28,7 +28,7 @@ def check_backend(context: HostContext) -> Problem:
         if context.scheduler.daemon_runs:
             return ok(msg("the cron daemon runs"))
         return bad(msg("the cron daemon does not run"), cron.start_command())
-    manager, scope = context.manager, context.scheduler.scope
+    manager, scope = context.scheduler.manager, context.scheduler.scope
     why_not = manager.why_not()
     if why_not is None and manager.silent:
         text = msg(

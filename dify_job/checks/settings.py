@@ -12,14 +12,14 @@ from ..config.schema import SCHEDULE_KINDS
 from ..config.secrets import read_urls
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import Message, join, msg
+from ..messages.message import join, msg
 from ..messages.problem import Command, Problem, command
 from ..schedule import oncalendar_expr, schedule_lines, upcoming, zones
 from ..schedulers import access, systemctl
 from ..system.managed_files import is_missing
 from ..system.timespan import timespan_text
 from .context import HostContext
-from .finding import fail, failure_of, ok, place_of, warn
+from .finding import edit_of, fail, ok, place_of, warn
 from .program import missing_module
 from .user_access import grant_access_command
 
@@ -43,14 +43,14 @@ def check_config(context: HostContext) -> Problem:
 
 
 def check_key(context: HostContext) -> Problem:
-    """Check where the key is and who can read it."""
+    """Check where the key is and who can read it. Raises JobError."""
     job, key = context.job, context.key
     place = job.key.file or job.key.encrypted
     if key is None:
         text = msg("{place} is (correctly) not readable by you, so the server check was skipped", place=place)
         return warn(text, command("dify-job", "doctor", job.name, needs_root=True))
     if isinstance(key, JobError):
-        return failure_of(key, _new_key(context, key))
+        raise key
     if job.key.file is not None:
         seen = job.key.file.stat()
         owner = access.name_of(seen.st_uid)
@@ -64,8 +64,8 @@ def check_key(context: HostContext) -> Problem:
     return ok(msg("{origin}; install stores it in a file", origin=job.key.origin))
 
 
-def _new_key(context: HostContext, error: JobError) -> str | None:
-    """What stores a key where the job looks for it; a mode alone is fixed by the error's own command."""
+def new_key(context: HostContext, error: JobError) -> str | None:
+    """Return what stores a key where the job looks for it; a mode alone is fixed by the hint of the error."""
     if context.config.path is None or (isinstance(error.hint, Command) and error.hint.argv[0] == "chmod"):
         return error.hint
     encrypt = ("--encrypt",) if context.job.key.encrypted is not None else ()
@@ -88,14 +88,9 @@ def check_run_as(context: HostContext) -> Problem | None:
     )
 
 
-def check_output_template(context: HostContext) -> Problem | None:
-    """Check that the name of the output file can be rendered."""
-    try:
-        context.drafts.output_file()
-    except JobError as error:
-        place = place_of(context.job, "output")
-        return failure_of(error, msg("edit output in {place}; {hint}", place=place, hint=error.hint))
-    return None
+def check_output_template(context: HostContext) -> None:
+    """Check that the name of the output file can be rendered. Raises JobError."""
+    context.drafts.output_file()
 
 
 def check_directory(context: HostContext, setting: str) -> Problem | None:
@@ -195,22 +190,15 @@ def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     )
 
 
-def check_times(context: HostContext) -> Problem | None:
-    """Check that the scheduled times exist at all."""
-    try:
-        upcoming.check(context.job.times, context.now)
-    except JobError as error:
-        return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
-    return None
+def check_times(context: HostContext) -> None:
+    """Check that the scheduled times exist at all. Raises JobError."""
+    upcoming.check(context.job.times, context.now)
 
 
 def check_records(context: HostContext) -> Problem | None:
-    """Check that a job stores state where its schedule needs a record of the last run."""
+    """Check that a job stores state where its schedule needs a record of the last run. Raises JobError."""
     job = context.job
-    try:
-        ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
-    except JobError as error:
-        return failure_of(error, msg("{edit}; {hint}", edit=_edit_schedule(context), hint=error.hint))
+    ticks = schedule_lines.ticks_of(job.times, by_cron=context.by_cron)
     if not ticks.if_due or job.state != "none":
         return None
     text = msg(
@@ -222,15 +210,11 @@ def check_records(context: HostContext) -> Problem | None:
 
 
 def check_schedule(context: HostContext) -> Problem:
-    """Check that the scheduler can follow the schedule, and what is odd about it."""
+    """Check that the scheduler can follow the schedule, and what is odd about it. Raises JobError."""
     job, times, by_cron = context.job, context.job.times, context.by_cron
     words = schedule_lines.in_words(times)
-    edit = _edit_schedule(context)
-    try:
-        ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
-        runs = list(islice(upcoming.coming(times, context.now, by_cron=by_cron), 50))
-    except JobError as error:
-        return failure_of(error, msg("{edit}; {hint}", edit=edit, hint=error.hint))
+    ticks = schedule_lines.ticks_of(times, by_cron=by_cron)
+    runs = list(islice(upcoming.coming(times, context.now, by_cron=by_cron), 50))
     gap = min(((later - earlier).total_seconds() for earlier, later in pairwise(runs)), default=None)
     if gap is not None and times.jitter >= gap:
         return warn(
@@ -243,9 +227,10 @@ def check_schedule(context: HostContext) -> Problem:
             msg("make jitter less in {place_of}", place_of=place_of(job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
+        key = _schedule_key(job)
         fix = msg(
             "{edit} to a time outside that hour; {command} shows the upcoming runs",
-            edit=edit,
+            edit=msg("edit {key} in {place_of}", key=key, place_of=place_of(job, key)),
             command=command("dify-job", "next", job.name),
         )
         return warn(msg("{words}: {changes}", words=words, changes=join("; ", changes)), fix)
@@ -254,9 +239,13 @@ def check_schedule(context: HostContext) -> Problem:
     return ok(msg("{words}{default}{why}", words=words, default=default, why=why))
 
 
-def _edit_schedule(context: HostContext) -> Message:
-    key = next((kind for kind in SCHEDULE_KINDS if kind in context.job.origins), "every")
-    return msg("edit {key} in {place_of}", key=key, place_of=place_of(context.job, key))
+def _schedule_key(job: Job) -> str:
+    return next((kind for kind in SCHEDULE_KINDS if kind in job.origins), "every")
+
+
+def edit_schedule(context: HostContext, error: JobError) -> str:
+    """Return how a person fixes a mistake in the schedule."""
+    return edit_of(context, error, _schedule_key(context.job))
 
 
 def check_zone(context: HostContext) -> Problem:

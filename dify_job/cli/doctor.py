@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..checks.host import examine_jobs
+from ..checks.registry import examine_jobs
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.problem import Problem, Severity

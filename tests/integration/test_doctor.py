@@ -18,7 +18,7 @@ import click
 import pytest
 
 from dify_job.checks.context import HostContext
-from dify_job.checks.host import examine_jobs
+from dify_job.checks.registry import examine_jobs
 from dify_job.checks.service import check_backend
 from dify_job.cli.options import Globals
 from dify_job.cli.output import reader
@@ -668,6 +668,6 @@ def test_hanging_manager_is_awaited_once_and_reported(
         backend="systemd",
         scope=Scope.SYSTEM,
     )
-    assert context.manager.show(["a.service"]) == {}
+    assert context.scheduler.manager.show(["a.service"]) == {}
     check = check_backend(context)
     assert (check.severity, "does not answer" in check.message) == (Severity.WARN, True)

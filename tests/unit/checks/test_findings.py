@@ -175,6 +175,13 @@ def test_servers_of_many_jobs_are_queried_in_bounded_time_and_each_app_once(
     assert clock[0] <= 30
 
 
+def test_file_that_one_job_lacks_is_no_fault_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "probe_app", lambda *_, **__: AppProbe(version="1.14.2"))
+    servers, key = Servers(), Secret("app-0123456789abcdef")
+    assert servers.look(make_job(ca_file=Path("/nowhere.pem")), key) is None
+    assert servers.look(make_job(), key) == AppProbe(version="1.14.2")
+
+
 def test_bytecode_counts_only_if_it_matches_the_source(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text("x = 1\n")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.checks import missed_runs
-from dify_job.checks.missed_runs import check_missed_runs
-from dify_job.config.model import Job, KeySource, ScheduleConfig
+from dify_job.checks import past_runs
+from dify_job.checks.context import HostContext
+from dify_job.checks.past_runs import check_missed_runs
+from dify_job.config.model import Config, Job, KeySource, ScheduleConfig
 from dify_job.messages.problem import Problem, Severity
 from dify_job.schedulers.backend import InstalledJob, Scope
+from dify_job.schedulers.cron import UserCrontab
 from dify_job.state.history import RunRecord
 from dify_job.state.store import JobState
 from dify_job.system.unit_result import UnitResult
@@ -27,8 +29,8 @@ JOB = Job(name="daily", base_url="http://x/v1", key=KeySource(), schedule=Schedu
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Scope, "base", property(lambda _: tmp_path))
-    monkeypatch.setattr(missed_runs, "_booted_at", lambda now: now - timedelta(days=40))
-    monkeypatch.setattr(missed_runs, "_suspended", lambda: timedelta(0))
+    monkeypatch.setattr(past_runs, "_booted_at", lambda now: now - timedelta(days=40))
+    monkeypatch.setattr(past_runs, "_suspended", lambda: timedelta(0))
     return tmp_path
 
 
@@ -45,9 +47,13 @@ INSTALLED = InstalledJob(
 
 
 def check(
-    one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job | None = JOB
+    one: InstalledJob = INSTALLED, past: Sequence[RunRecord] | None = (), job: Job = JOB
 ) -> Problem | None:
-    return check_missed_runs(one, job, past, NOW)
+    scheduler = UserCrontab(Scope.USER)
+    config = Config(path=None, files=(), jobs={})
+    context = HostContext(job=job, config=config, scheduler=scheduler, now=NOW, installed=((scheduler, one),))
+    vars(context).update(history=past)
+    return check_missed_runs(context)
 
 
 @pytest.mark.usefixtures("base")
@@ -86,14 +92,13 @@ def test_paused_new_running_or_systemd_started_job_has_no_finding(one: Installed
 
 
 @pytest.mark.usefixtures("base")
-def test_job_without_history_config_or_state_has_no_finding() -> None:
+def test_job_without_history_or_state_has_no_finding() -> None:
     assert check(past=None) is None
-    assert check(job=None) is None
     assert check(job=JOB._replace(state="none")) is None
 
 
 def test_machine_that_was_off_has_no_finding(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missed_runs, "_booted_at", lambda now: now - timedelta(minutes=70))
+    monkeypatch.setattr(past_runs, "_booted_at", lambda now: now - timedelta(minutes=70))
     assert base.is_dir()
     assert check() is None
 
@@ -123,11 +128,11 @@ def test_boot_of_a_container_is_the_start_of_its_first_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stat = tmp_path / "stat"
-    monkeypatch.setattr(missed_runs, "_FIRST_PROCESS", stat)
-    kernel = missed_runs._booted_at(NOW)
+    monkeypatch.setattr(past_runs, "_FIRST_PROCESS", stat)
+    kernel = past_runs._booted_at(NOW)
     ticks = 30 * os.sysconf("SC_CLK_TCK")
     stat.write_text(f"1 (a name) with ) brackets) S {' 0' * 18} {ticks} 0\n")
-    assert timedelta(seconds=29) < missed_runs._booted_at(NOW) - kernel < timedelta(seconds=31)
+    assert timedelta(seconds=29) < past_runs._booted_at(NOW) - kernel < timedelta(seconds=31)
     stat.write_text("1 (half")
-    assert abs(missed_runs._booted_at(NOW) - kernel) < timedelta(seconds=1)
-    assert missed_runs._suspended() >= timedelta(0)
+    assert abs(past_runs._booted_at(NOW) - kernel) < timedelta(seconds=1)
+    assert past_runs._suspended() >= timedelta(0)

@@ -1,4 +1,4 @@
-"""Whether the scheduler starts a job at all: its last scheduled times against its records."""
+"""The past runs of a job: how the last one ended, and whether the scheduler starts it at all."""
 
 import os
 import time
@@ -6,35 +6,90 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ..config.model import Job
+from ..exit_codes import TABLE, Outcome, RetrySafety
 from ..messages.errors import JobError
 from ..messages.message import msg
 from ..messages.problem import Problem, command
+from ..run.unit_result import latest_run, why_not_started
 from ..schedule.missed_runs import RecordedRun, missed_runs
 from ..schedulers.backend import InstalledJob
 from ..schedulers.job_spec import unit_names
 from ..state.history import RunRecord
-from ..state.reader import lock_holder, read_in_flight, read_tick
-from .finding import warn
+from ..state.reader import lock_holder, read_in_flight, read_last, read_tick
+from .context import HostContext
+from .finding import ok, warn
 
 _FIRST_PROCESS = Path("/proc/1/stat")
 _START_TIME = 19  # field 22 of proc(5), counted from the one after the name
+_GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
+# Results of a unit for which no process was started (systemd.exec(5), $SERVICE_RESULT).
+_NO_PROCESS = {
+    "start-limit-hit": msg("it was started too often"),
+    "resources": msg("the machine lacked the resources to start it"),
+}
 
 
-def check_missed_runs(
-    one: InstalledJob, job: Job | None, past: Sequence[RunRecord] | None, now: datetime
-) -> Problem | None:
-    """Return a warning where the last two scheduled runs left no record, else None.
+def check_last_run(context: HostContext) -> Problem:
+    """Check the last run by its own record, or by the service manager where it left none."""
+    ending = context.one.ending if context.one is not None else None
+    last = latest_run(read_last(context.state), context.history, ending, context.abandoned)
+    if ending is not None and ending.result in _NO_PROCESS:
+        text = msg(
+            "systemd did not start it ({result}): {no_process}",
+            result=ending.result,
+            no_process=_NO_PROCESS[ending.result],
+        )
+        return warn(text, context.systemctl("status", ending.unit))
+    if last is None:
+        if context.state_is_hidden:
+            return ok(msg("permission denied: {state}", state=context.state))
+        return ok(msg("none is recorded"))
+    if last.outcome in _GOOD:
+        return ok(msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
+    job = context.job.name
+    if (why := why_not_started(last.exit_code)) is not None:
+        fixes = {
+            203: context.command("install", job),
+            217: context.command("install", job, "--run-as", "USER"),
+            243: context.command("secret", "set", job),
+        }
+        look = context.systemctl("cat", f"dify-job-{job}.service")
+        return warn(
+            msg("systemd could not start it: status {why}", why=why),
+            fixes.get(last.exit_code or 0, look),
+        )
+    outcome = (
+        last.outcome
+        if last.exit_code is None
+        else msg("{outcome} ({code})", outcome=last.outcome, code=last.exit_code)
+    )
+    again = next((row.again for row in TABLE if row.code == last.exit_code), None)
+    if again is RetrySafety.SAFE:
+        text = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message_text)
+    elif again is RetrySafety.NOT_SAFE:
+        text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message_text)
+    else:
+        text = msg("{outcome}: {message}", outcome=outcome, message=last.message_text)
+    return warn(text, last.hint_text or command("dify-job", "logs", job))
+
+
+def check_in_flight(context: HostContext) -> Problem | None:
+    """Check whether it is unknown how an earlier run ended."""
+    left = context.abandoned
+    if left is None:
+        return None
+    run = left.workflow_run_id or msg("without an id")
+    text = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
+    return warn(text, msg("look for it in the app's Logs in Dify; the next run settles it"))
+
+
+def check_missed_runs(context: HostContext) -> Problem | None:
+    """Check that the last two scheduled runs left a record.
 
     A pause, a fresh install and a machine that was off excuse what fell into them.
-
-    Args:
-        one: The job as it is installed.
-        job: As it is configured; None where its config cannot be read.
-        past: Its history; None where that cannot be read.
-        now: The current time, aware.
     """
-    if job is None or job.state == "none" or past is None:
+    one, past, now = context.one, context.history, context.now
+    if one is None or past is None or context.job.state == "none":
         return None
     if one.since is None or not one.enabled or one.paused or one.running:
         return None
@@ -43,7 +98,7 @@ def check_missed_runs(
     at = read_tick(one.state)
     try:
         missed = missed_runs(
-            job.times,
+            context.job.times,
             now,
             since=max(one.since, _booted_at(now)),
             runs=tuple(_recorded(one, past)),
