@@ -1,5 +1,6 @@
 """Find and read the TOML files of a configuration, with line numbers for messages."""
 
+import difflib
 import errno
 import os
 import re
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
@@ -140,6 +141,17 @@ def valid_name(job: str) -> bool:
     return _NAME.fullmatch(job) is not None
 
 
+def table_in(value: Any) -> Mapping[str, Any]:
+    """Return a table of a document; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """Return the end of a sentence that names the known word nearest to one; empty where none is near."""
+    close = difflib.get_close_matches(word, known, 1)
+    return msg("; did you mean {close}?", close=close[0]) if close else ""
+
+
 def _parts(directory: Path) -> list[Path]:
     """The files of config.d; those with a leading dot are of editors, archives and version control."""
     try:
@@ -174,17 +186,11 @@ def _read_part(path: Path) -> Document | BrokenFile:
         is_empty = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # a link to nothing, a socket
         return BrokenFile(path, _unreadable(path, error), for_all=not is_empty)
     except JobError as error:
-        return broken_file(path, error, content.decode(errors="replace"))
+        return _broken_file(path, error, content.decode(errors="replace").removeprefix(_BOM))
 
 
-def broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
-    """Return a file of config.d with a mistake; its text, TOML or not, shows which jobs need it.
-
-    Args:
-        path: The file.
-        error: The mistake.
-        text: What stands in the file.
-    """
+def _broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
+    """A file of config.d with a mistake; its text, TOML or not, shows which jobs need it."""
     keys = {key for _, key in _keys_in(text)}
     jobs = frozenset(key[1] for key in keys if key[0] == "jobs" and len(key) >= 2)
     return BrokenFile(
@@ -252,7 +258,33 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
             msg("{path} is not TOML: {error}", path=path, error=error),
             _QUOTES if bare else VALIDATE,
         ) from None
-    return Document(path, text, data)
+    document = Document(path, text, data)
+    if mistakes := list(_mistakes_outside_jobs(document)):
+        raise JobError(Outcome.CONFIG, join("\n", mistakes), VALIDATE)
+    return document
+
+
+def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
+    for key, value in document.data.items():
+        if key not in ("defaults", "jobs"):
+            hint = suggestion(key, ["defaults", "jobs"])
+            yield msg("{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint)
+        elif not isinstance(value, dict):
+            yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
+    for name, table in table_in(document.data.get("jobs")).items():
+        if document.is_companion:
+            continue  # of a job that another file has, or had
+        if not valid_name(name):
+            yield (
+                msg(
+                    "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
+                    "first a letter or digit",
+                    place=document.place(("jobs", name)),
+                    name=name,
+                )
+            )
+        elif not isinstance(table, dict):
+            yield msg("{place}: jobs.{name} must be a table", place=document.place(("jobs", name)), name=name)
 
 
 def _keys_in(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -5,6 +5,7 @@ python-dotenv would change what was written, the text stays: an escape in double
 and the `\n` of a Windows path.
 """
 
+import codecs
 import errno
 import re
 import shlex
@@ -41,6 +42,10 @@ _DRIVE_ESCAPE = r"\\([\"\\])"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "'": "'", "$": "$", "`": "`"}
 
 
+# Name to value, or to what is wrong with the line in an env file.
+Variables = Mapping[str, str | ValueError]
+
+
 class Environment(NamedTuple):
     """The job `default` as the environment and an env file set it.
 
@@ -65,22 +70,21 @@ class _Place(NamedTuple):
     """The variables of one place; where: a file, empty for the environment."""
 
     source: Source
-    variables: Mapping[str, str]
-    faults: Mapping[str, str]
+    variables: Variables
     where: str = ""
 
     def has(self, name: str) -> bool:
-        return bool(self.variables.get(name)) or name in self.faults
+        return bool(self.variables.get(name))
 
     def get(self, name: str) -> str:
         """Return the value, or an empty text. Raises JobError (config) where its line cannot be read."""
-        if name in self.faults:
+        value = self.variables.get(name, "")
+        if isinstance(value, ValueError):
             raise JobError(
                 Outcome.CONFIG,
-                msg("the env file {where}, {faults}", where=self.where, faults=self.faults[name]),
+                msg("the env file {where}, {faults}", where=self.where, faults=value),
                 msg("write it on one line, as UTF-8: {name}=VALUE", name=name),
             )
-        value = self.variables.get(name, "")
         if name not in ("DIFY_END_USER", _KEY_VARIABLE) and is_in_quotes(value.strip()):
             raise JobError(
                 Outcome.CONFIG,
@@ -117,8 +121,7 @@ def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Envir
     """
     warnings: list[str] = []
     file, stored = (env_file, _named_dotenv(env_file)) if env_file is not None else _own_dotenv(warnings)
-    in_file = _Place(Source.DOTENV, stored.variables, stored.faults, str(file))
-    in_environment = _Place(Source.ENVIRONMENT, environ, {})
+    in_file, in_environment = _Place(Source.DOTENV, stored, str(file)), _Place(Source.ENVIRONMENT, environ)
     places = (in_file, in_environment) if env_file is not None else (in_environment, in_file)
     owner = _first(places, _KEY_VARIABLE)
     values: dict[str, str] = {}
@@ -175,31 +178,30 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
             )
 
 
-def _own_dotenv(warnings: list[str]) -> tuple[Path | None, "DotenvFile"]:
+def _own_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
     """./.env and what it sets, judged and read through one descriptor, since others may exchange the file."""
-    nothing = DotenvFile({}, {})
     path = absolute(Path(".env"))
     try:
         with OpenedFile(path) as file:
             if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so
-                return None, nothing
+                return None, {}
             fault = fault_of_file(file.status, file.descriptor, private=False) or fault_of_link(path)
             if fault is None:
                 return path, parse_dotenv(file.read(_LARGEST))
             fault = msg("it {fault}", fault=fault)
     except FileNotFoundError:
-        return None, nothing
+        return None, {}
     except OSError as error:
         if error.errno in (errno.EACCES, errno.ENOTDIR, errno.ELOOP):
-            return None, nothing
+            return None, {}
         fault = str(error.strerror)
     warnings.append(
         msg("{path} is not read: {fault}; name it with --env-file if you trust it", path=path, fault=fault)
     )
-    return None, nothing
+    return None, {}
 
 
-def _named_dotenv(path: Path) -> "DotenvFile":
+def _named_dotenv(path: Path) -> Variables:
     try:
         with OpenedFile(path) as file:
             return parse_dotenv(file.read(_LARGEST))
@@ -226,52 +228,38 @@ def _auto_start(place: _Place | None) -> bool | None:
     return word in _TRUE
 
 
-class DotenvFile(NamedTuple):
-    """What an env file sets.
-
-    Attributes:
-        variables: Name to value; the last of two lines for one name counts.
-        faults: What is wrong with the lines that cannot be read, by name.
-    """
-
-    variables: Mapping[str, str]
-    faults: Mapping[str, str]
-
-
-def parse_dotenv(content: bytes | str) -> DotenvFile:
+def parse_dotenv(content: bytes | str) -> Variables:
     """Read an env file; what is not NAME=VALUE is passed over.
 
     Args:
         content: UTF-8, or UTF-16 as editors of Windows write it. Other bytes spoil only their own values.
 
     Returns:
-        The variables, and the names with a value that is cut off or not UTF-8.
+        Name to value; the last of two lines for one name counts. Instead of a value that is cut off or not
+        UTF-8 stands what is wrong with it.
     """
     text = _decoded(content) if isinstance(content, bytes) else content
     text = text.removeprefix("\ufeff")
-    variables: dict[str, str] = {}
-    faults: dict[str, str] = {}
+    variables: dict[str, str | ValueError] = {}
     position, number = 0, 1
     while position < len(text):
         name, value, end = _assignment(text, position)
         if name:
-            variables.pop(name, None)
-            faults.pop(name, None)
             if value is None:
-                faults[name] = msg(
+                fault = msg(
                     "line {number}: the quotes of {name} are not closed, or text follows them",
                     number=number,
                     name=name,
                 )
+                variables[name] = ValueError(fault)
             elif any("\udc80" <= character <= "\udcff" for character in value):
-                faults[name] = msg(
-                    "line {number}: the value of {name} is not UTF-8", number=number, name=name
-                )
+                fault = msg("line {number}: the value of {name} is not UTF-8", number=number, name=name)
+                variables[name] = ValueError(fault)
             else:
                 variables[name] = value
         number += len(re.findall(r"\r\n|\r|\n", text[position:end]))
         position = end
-    return DotenvFile(variables, faults)
+    return variables
 
 
 def _assignment(text: str, start: int) -> tuple[str, str | None, int]:
@@ -303,9 +291,8 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _decoded(content: bytes) -> str:
-    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
-        if content.startswith(mark):
-            return content.removeprefix(mark).decode(encoding, errors="replace")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
     if content[1:2] == b"\0":
         return content.decode("utf-16-le", errors="replace")
     if content[:1] == b"\0":

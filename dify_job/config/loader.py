@@ -1,6 +1,5 @@
 """Find the configuration, merge its layers, and give frozen jobs with the origin of each value."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,15 @@ from ..messages.message import join, msg
 from ..messages.problem import command
 from ..system import json_text
 from ..system.user import absolute
-from .discovery import VALIDATE, Document, broken_file, find_config, read_documents, valid_name
+from .discovery import (
+    VALIDATE,
+    Document,
+    find_config,
+    read_documents,
+    suggestion,
+    table_in,
+    valid_name,
+)
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
 from .readers import about_key
@@ -28,6 +35,9 @@ class _Layer(NamedTuple):
     values: Mapping[str, Any]
     document: Document
     below: tuple[str, ...]
+
+    def place(self, key: str) -> str:
+        return self.document.place((*self.below, key))
 
     def origin(self, key: str, *, with_line: bool) -> Origin:
         line = self.document.line_of((*self.below, key)) if with_line else None
@@ -61,21 +71,24 @@ def load_config(
     if found is None:
         return _from_environment(read_environment(env_file, environ), flags or {})
     documents, broken_files = read_documents(found)
-    documents = _usable(documents, broken_files)
     jobs: dict[str, Job] = {}
     broken: dict[str, JobError] = {}
     errors = {each.error: None for each in broken_files}
     for name in _job_names(documents, broken_files):
-        mistakes: list[str] = []
-        job = _job(name, documents, flags or {}, mistakes, with_lines=with_lines)
+        layers = _layers(name, documents)
         faults = [each.error for each in broken_files if each.is_for(name)]
-        if mistakes:
-            faults.append(JobError(Outcome.CONFIG, join("\n", dict.fromkeys(mistakes)), VALIDATE))
-        errors |= dict.fromkeys(faults)
+        if mistakes := dict.fromkeys(mistake for layer in layers for mistake in _mistakes_in(layer)):
+            faults.append(JobError(Outcome.CONFIG, join("\n", mistakes), VALIDATE))
         if faults:
+            errors |= dict.fromkeys(faults)
             broken[name] = _joined(faults)
-        elif job is not None:
-            jobs[name] = job
+            continue
+        values: dict[str, Any] = {}
+        origins: dict[str, Origin] = {}
+        for layer in layers:
+            values = merged(values, layer.values)
+            origins |= {key: layer.origin(key, with_line=with_lines) for key in layer.values}
+        jobs[name] = _build(name, values, origins, flags or {}, found.parent)
     config = Config(
         path=found,
         files=tuple(document.path for document in documents),
@@ -143,7 +156,7 @@ def pick(config: Config, name: str | None) -> Job:
                 "there is no job {chosen!r} in {place}{meant}",
                 chosen=chosen,
                 place=place,
-                meant=_meant(chosen, list(config.names)),
+                meant=suggestion(chosen, list(config.names)),
             ),
             msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
         )
@@ -160,10 +173,9 @@ def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:
     Raises:
         JobError: A named job cannot be used; or none is named and something in the configuration is broken.
     """
-    named = [pick(config, name) for name in dict.fromkeys(names) if name is not None]
-    if not named and config.errors:
+    if config.errors and not any(names):
         raise _joined(config.errors)
-    return named or list(config.jobs.values()) or [pick(config, None)]
+    return pick_usable(config, names)
 
 
 def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
@@ -180,90 +192,24 @@ def pick_usable(config: Config, names: Sequence[str | None]) -> list[Job]:
     return named or list(config.jobs.values()) or [pick(config, None)]
 
 
-def _usable(documents: Sequence[Document], broken_files: list[BrokenFile]) -> list[Document]:
-    """Drop documents of config.d that have a mistake outside of a job, and note them as broken.
-
-    Raises JobError (config) for such a mistake in the config file itself.
-    """
-    usable = []
-    for number, document in enumerate(documents):
-        mistakes = list(_mistakes_outside_jobs(document))
-        if not mistakes:
-            usable.append(document)
-            continue
-        error = JobError(Outcome.CONFIG, join("\n", mistakes), VALIDATE)
-        if number == 0:
-            raise error
-        broken_files.append(broken_file(document.path, error, document.text))
-    return usable
-
-
-def _mistakes_outside_jobs(document: Document) -> Iterator[str]:
-    for key, value in document.data.items():
-        if key not in ("defaults", "jobs"):
-            hint = _meant(key, ["defaults", "jobs"])
-            yield msg("{place}: unknown key {key!r}{hint}", place=document.place((key,)), key=key, hint=hint)
-        elif not isinstance(value, dict):
-            yield msg("{place}: {key} must be a table", place=document.place((key,)), key=key)
-    for name, table in _tables(document.data.get("jobs")).items():
-        if document.is_companion:
-            continue  # of a job that another file has, or had
-        if not valid_name(name):
-            yield (
-                msg(
-                    "{place}: the job name {name!r} is not allowed; use a-z, 0-9, - and _, at most 48, the "
-                    "first a letter or digit",
-                    place=document.place(("jobs", name)),
-                    name=name,
-                )
-            )
-        elif not isinstance(table, dict):
-            yield msg("{place}: jobs.{name} must be a table", place=document.place(("jobs", name)), name=name)
-
-
 def _job_names(documents: Sequence[Document], broken_files: Sequence[BrokenFile]) -> list[str]:
     names = [
         name
         for document in documents
         if not document.is_companion
-        for name in _tables(document.data.get("jobs"))
+        for name in table_in(document.data.get("jobs"))
     ]
     names += [name for file in broken_files for name in sorted(file.declares)]
     return list(dict.fromkeys(names))
 
 
-def _job(
-    name: str,
-    documents: Sequence[Document],
-    flags: Mapping[str, Any],
-    mistakes: list[str],
-    *,
-    with_lines: bool,
-) -> Job | None:
-    layers = [_Layer(_tables(d.data.get("defaults")), d, ("defaults",)) for d in documents]
-    layers += [_Layer(_tables(_tables(d.data.get("jobs")).get(name)), d, ("jobs", name)) for d in documents]
-    values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    before = len(mistakes)
-    for layer in layers:
-        _check_layer(layer, mistakes)
-        values = merged(values, layer.values)
-        origins |= {key: layer.origin(key, with_line=with_lines) for key in layer.values}
-    if len(mistakes) > before:
-        return None
-    job = _build(name, values, origins, flags)
-    return _located(job, documents[0].path.parent)
-
-
-def _located(job: Job, base: Path) -> Job:
-    """The job with relative paths taken from the config's directory; timers run in no other."""
-    there = absolute(base)
-    file, encrypted = (place and there / place for place in (job.key.file, job.key.encrypted))
-    return job._replace(
-        key=job.key._replace(file=file, encrypted=encrypted),
-        ca_file=job.ca_file and there / job.ca_file,
-        files=_from_there(job.files, there),
-    )
+def _layers(name: str, documents: Sequence[Document]) -> list[_Layer]:
+    """The tables that say something about a job, each over those before it."""
+    tables = [(document, table_in(document.data.get("jobs"))) for document in documents]
+    return [
+        *(_Layer(table_in(each.data.get("defaults")), each, ("defaults",)) for each in documents),
+        *(_Layer(table_in(jobs.get(name)), each, ("jobs", name)) for each, jobs in tables),
+    ]
 
 
 def _from_there(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, tuple[str, ...]]:
@@ -275,22 +221,18 @@ def _from_there(files: Mapping[str, tuple[str, ...]], base: Path) -> dict[str, t
     return {key: tuple(map(whole, names)) for key, names in files.items()}
 
 
-def _check_layer(layer: _Layer, mistakes: list[str]) -> None:
+def _mistakes_in(layer: _Layer) -> Iterator[str]:
     for key, value in layer.values.items():
         fault = _fault_of(key, value)
         if fault is not None:
-            place = layer.document.place((*layer.below, key))
-            mistakes.append(msg("{place}: {mistake}", place=place, mistake=fault))
+            yield msg("{place}: {mistake}", place=layer.place(key), mistake=fault)
     for kinds in (SCHEDULE_KINDS, KEY_KINDS):
         given = [key for key in kinds if key in layer.values]
         if len(given) > 1:
-            place = layer.document.place((*layer.below, given[1]))
-            mistakes.append(
-                msg(
-                    "{place}: {given} exclude one another; remove all but one",
-                    place=place,
-                    given=", ".join(given),
-                )
+            yield msg(
+                "{place}: {given} exclude one another; remove all but one",
+                place=layer.place(given[1]),
+                given=", ".join(given),
             )
 
 
@@ -298,7 +240,7 @@ def _fault_of(key: str, value: Any) -> str | None:
     if key == "api_key":
         return msg("a key does not belong in the configuration; use api_key_file")
     if key not in FIELDS:
-        return msg("unknown key {key!r}{meant}", key=key, meant=_meant(key, list(FIELDS)))
+        return msg("unknown key {key!r}{meant}", key=key, meant=suggestion(key, list(FIELDS)))
     try:
         FIELDS[key](value)
     except ValueError as error:
@@ -311,9 +253,10 @@ def _build(
     given: Mapping[str, Any],
     origins: Mapping[str, Origin],
     flags: Mapping[str, Any],
+    base: Path,
     key: KeySource | None = None,
 ) -> Job:
-    """Return the job; key: where nothing below names one."""
+    """Return the job; base: where relative paths begin; key: where nothing below names one."""
     _check_flags(flags, given)
     given = merged(given, flags)
     values = {setting: FIELDS[setting](value) for setting, value in given.items()}
@@ -325,13 +268,16 @@ def _build(
     schedule = ScheduleConfig(
         **{field: values.pop(field) for field in {*ScheduleConfig._fields} & values.keys()}
     )
-    return Job(
+    there = absolute(base)  # timers run in no other directory
+    file, encrypted = (place and there / place for place in (key.file, key.encrypted))
+    job = Job(
         name=name,
-        key=key,
+        key=key._replace(file=file, encrypted=encrypted),
         schedule=schedule,
         origins={setting: origins[setting] for setting in given},
         **{"base_url": DEFAULT_BASE_URL} | values,
     )
+    return job._replace(ca_file=job.ca_file and there / job.ca_file, files=_from_there(job.files, there))
 
 
 def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -339,7 +285,7 @@ def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if flag not in FIELDS:
             raise JobError(
                 Outcome.USAGE,
-                msg("a job has no setting {flag!r}{meant}", flag=flag, meant=_meant(flag, list(FIELDS))),
+                msg("a job has no setting {flag!r}{meant}", flag=flag, meant=suggestion(flag, list(FIELDS))),
                 msg("man dify-job.toml"),
             )
         try:
@@ -366,8 +312,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
                 msg("{origins} {error}", origins=origins[key], error=error),
                 msg("correct it, for example: {examples}", examples=examples[key]),
             ) from None
-    job = _build("default", values, origins, flags, environment.key)
-    job = _located(job, Path())
+    job = _build("default", values, origins, flags, Path(), environment.key)
     return Config(
         path=None,
         files=environment.files,
@@ -382,12 +327,3 @@ def _json(text: str) -> Any:
         return json_text.loads(text, strict=False)  # a line end within a text, as env files have it
     except ValueError as error:
         raise ValueError(msg("is not JSON: {error}", error=error)) from None
-
-
-def _tables(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _meant(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return msg("; did you mean {close}?", close=close[0]) if close else ""

@@ -214,10 +214,14 @@ class Job(NamedTuple):
         """When it runs: as configured, else as the original system does."""
         return self.schedule if self.schedule.says_when else self.schedule._replace(every=_ORIGINAL_EVERY)
 
-    @property
-    def header_files(self) -> tuple[Path, ...]:
-        """The files with values of request headers, each once."""
-        return tuple(dict.fromkeys(value for value in self.headers.values() if isinstance(value, Path)))
+
+def header_files(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:
+    """Return the files with values of request headers, each once.
+
+    Args:
+        headers: Request header to its value, or to the file that holds it.
+    """
+    return tuple(dict.fromkeys(value for value in headers.values() if isinstance(value, Path)))
 
 
 def local_files(files: Mapping[str, tuple[str, ...]]) -> tuple[Path, ...]:

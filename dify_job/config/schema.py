@@ -5,13 +5,22 @@ jobs are made from this table.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..messages.message import msg
 from ..system.timespan import positive_timespan, timespan, timespan_text
 from . import readers, toml_writer
-from .model import Job, KeySource, Metrics, Notify, Output, RetryPolicy, ScheduleConfig, local_files
+from .model import (
+    Job,
+    KeySource,
+    Metrics,
+    Notify,
+    Output,
+    RetryPolicy,
+    ScheduleConfig,
+    header_files,
+    local_files,
+)
 
 _DEFAULTS = Job(name="default", base_url="", key=KeySource())
 _OMITTED = object()  # a value that is left out of the fingerprint
@@ -23,10 +32,6 @@ def _same(value: Any) -> Any:
 
 def _without_address(files: Mapping[str, tuple[str, ...]]) -> str | None:
     return next((name for names in files.values() for name in names if "://" not in name), None)
-
-
-def _paths(headers: Mapping[str, str | Path]) -> tuple[Path, ...]:
-    return tuple(dict.fromkeys(value for value in headers.values() if isinstance(value, Path)))
 
 
 class Local(NamedTuple):
@@ -247,9 +252,9 @@ SETTINGS = (
             "are sent to the server of `base_url` alone, and shown nowhere."
         ),
         write=toml_writer.written_headers,
-        installed=lambda headers: sorted(map(str, _paths(headers))) or _OMITTED,
+        installed=lambda headers: sorted(map(str, header_files(headers))) or _OMITTED,
         local=Local(
-            lambda headers: next(iter(_paths(headers)), None),
+            lambda headers: next(iter(header_files(headers)), None),
             msg("write headers that are not secret into the configuration"),
         ),
     ),

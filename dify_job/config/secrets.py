@@ -178,6 +178,14 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
         ) from None
 
 
+def _credential_or_file(
+    name: str, environ: Mapping[str, str], path: Path, what: str, setting: str, *, user: int | None = None
+) -> str:
+    """The credential that systemd made of a private file, else the file."""
+    content = _credential(name, environ)
+    return content if content is not None else _read_private(path, what, setting, user=user)
+
+
 def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secret, ...]:
     """Return the apprise URLs in a file of `notify`, one a line, or in the credential made of it.
 
@@ -188,9 +196,7 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     Raises:
         JobError: It cannot be read, or holds none (config); no URL is in a message.
     """
-    content = _credential(url_credential(path), environ)
-    if content is None:
-        content = _read_private(path, msg("notify file"), "notify")
+    content = _credential_or_file(url_credential(path), environ, path, msg("notify file"), "notify")
     lines = (line.strip() for line in content.splitlines())
     urls = tuple(Secret(line) for line in lines if line and not line.startswith("#"))
     if not urls:
@@ -225,10 +231,8 @@ def read_headers(job: Job, environ: Mapping[str, str] = os.environ) -> dict[str,
 
 
 def _header_in(path: Path, environ: Mapping[str, str], *, user: int | None) -> Secret:
-    content = _credential(header_credential(path), environ)
-    if content is None:
-        content = _read_private(path, msg("header file"), "headers", user=user)
-    value = content.strip()
+    credential = header_credential(path)
+    value = _credential_or_file(credential, environ, path, msg("header file"), "headers", user=user).strip()
     if not is_header_value(value):
         raise JobError(
             Outcome.CONFIG,

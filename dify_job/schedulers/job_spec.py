@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config.model import Job, Notify, ScheduleConfig, constant_parent, local_files
+from ..config.model import Job, Notify, ScheduleConfig, constant_parent, header_files, local_files
 from ..config.readers import user_name
 from ..config.schema import installed_values
 from ..config.secrets import header_credential, url_credential
@@ -114,7 +114,7 @@ def job_spec(job: Job, config_path: Path, *, python: Path | None = None) -> JobS
         writes=tuple(filter(None, (output, figures))),
         secrets=(
             *((url_credential(path), path) for path in job.notify.files),
-            *((header_credential(path), path) for path in job.header_files),
+            *((header_credential(path), path) for path in header_files(job.headers)),
         ),
         figures=figures,
         ca_file=job.ca_file,

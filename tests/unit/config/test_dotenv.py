@@ -119,7 +119,7 @@ def test_env_file_in_windows_encoding_is_read(encoding: str) -> None:
     ],
 )
 def test_written_value_is_read_back(written: str, value: str) -> None:
-    assert dict(parse_dotenv(f"A={written}\nB=1").variables) == {"A": value, "B": "1"}
+    assert parse_dotenv(f"A={written}\nB=1") == {"A": value, "B": "1"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_written_value_is_read_back(written: str, value: str) -> None:
     ],
 )
 def test_line_is_parsed(line: str, value: str) -> None:
-    assert parse_dotenv(line).variables == {"A": value}
+    assert parse_dotenv(line) == {"A": value}
 
 
 def test_json_with_escapes_reaches_the_inputs() -> None:
