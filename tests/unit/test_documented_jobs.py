@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from dify_job.config import scaffold
-
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
@@ -42,7 +40,7 @@ def test_documented_job_writes_to_directories_of_its_user(page: str, job: dict[s
 
 
 def test_example_of_init_writes_to_the_state_directory() -> None:
-    assert not re.search(r'file = "/', Path(scaffold.__file__).read_text())
+    assert not re.search(r'file = "/', (ROOT / "deploy/config/job.toml.j2").read_text())
 
 
 @pytest.mark.parametrize("page", ["docs/monitoring.md", "docs/zh-CN/monitoring.md"])
