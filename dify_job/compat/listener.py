@@ -71,16 +71,10 @@ def listen(
         try:
             admit(peer)
             _check_room(children, peer)
+            child = _fork()
         except HttpError as refused:
             turn_away(connection, refused)
             turned_away(peer, refused)
-            continue
-        try:
-            child = os.fork()
-        except OSError as error:  # no more processes
-            failure = HttpError(503, msg("no process can be started: {reason}", reason=error.strerror))
-            turn_away(connection, failure)
-            turned_away(peer, failure)
             continue
         if child == 0:
             listening.close()
@@ -94,6 +88,13 @@ def _check_room(children: dict[int, object], peer: Peer) -> None:
         raise HttpError(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
     if len(children) >= MOST:
         raise HttpError(503, msg("{most} requests are under way; try again later", most=MOST))
+
+
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:  # no more processes
+        raise HttpError(503, msg("no process can be started: {reason}", reason=error.strerror)) from None
 
 
 def _source(peer: Peer) -> object:

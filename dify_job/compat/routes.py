@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
@@ -42,10 +41,21 @@ class Routes:
             HttpError: There is no such path, method, job or parameter, or the call failed.
         """
         routes: dict[str, tuple[str, Callable[[Request], Answer]]] = {
-            "/api/dify/call": ("POST", self._call),
+            "/api/dify/call": (
+                "POST",
+                lambda request: as_json(asdict(run_unit.call(self._job(request), self.config))),
+            ),
             "/api/dify/scheduler/start": ("POST", self._start),
-            "/api/dify/scheduler/stop": ("POST", self._stop),
-            "/api/dify/scheduler/status": ("GET", self._status),
+            "/api/dify/scheduler/stop": (
+                "POST",
+                lambda request: as_json(
+                    {"success": True} | service.stop_scheduler(self._job(request), config=self.config)
+                ),
+            ),
+            "/api/dify/scheduler/status": (
+                "GET",
+                lambda request: as_json(service.scheduler_status(self._job(request), config=self.config)),
+            ),
             "/": ("GET", self._page),
             "/openapi.json": ("GET", lambda _: as_json(openapi(self.jobs))),
             "/docs": ("GET", lambda _: Answer(200, DOCS, "text/html; charset=utf-8")),
@@ -68,22 +78,12 @@ class Routes:
         page = render_page(status, host=socket.gethostname()).encode(errors="backslashreplace")
         return Answer(200, page, "text/html; charset=utf-8", {"Content-Security-Policy": _PAGE_POLICY})
 
-    def _call(self, request: Request) -> Answer:
-        called = run_unit.call(self._job(request), self.config)
-        return as_json(asdict(called))
-
     def _start(self, request: Request) -> Answer:
         hours = request.query.get("interval_hours", "1")
         if not _HOURS.fullmatch(hours):
             raise HttpError(422, msg("interval_hours must be a whole number of at least 1"))
         job = self._job(request, "interval_hours")
-        return _status(service.start_scheduler(int(hours), job, config=self.config), success=True)
-
-    def _stop(self, request: Request) -> Answer:
-        return _status(service.stop_scheduler(self._job(request), config=self.config), success=True)
-
-    def _status(self, request: Request) -> Answer:
-        return _status(service.scheduler_status(self._job(request), config=self.config))
+        return as_json({"success": True} | service.start_scheduler(int(hours), job, config=self.config))
 
     def _job(self, request: Request, *others: str) -> str:
         """The job that is meant: the only one, or that of ?job=; an unknown parameter is a mistake."""
@@ -96,10 +96,6 @@ class Routes:
         if name not in self.jobs:
             raise HttpError(404, msg("there is no such job here"))
         return name
-
-
-def _status(status: service.SchedulerStatus, **more: Any) -> Answer:
-    return as_json(more | status)
 
 
 def _refuse_body(body: bytes) -> None:

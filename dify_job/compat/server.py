@@ -1,12 +1,11 @@
 """One request in, one answer out, over a connected socket, with a limit on every wait; then it is closed."""
 
 import contextlib
-import io
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
+from dataclasses import dataclass, field, replace
+from http.client import responses
 from typing import Any
 
 from ..messages.message import msg
@@ -55,9 +54,8 @@ def error_answer(refused: HttpError) -> Answer:
     Args:
         refused: The error.
     """
-    answer = as_json({"success": False, "message": refused.message}, refused.status)
     extra = {401: {"WWW-Authenticate": "Bearer"}, 405: {"Allow": refused.allow}}.get(refused.status, {})
-    return Answer(answer.status, answer.body, answer.kind, extra)
+    return replace(as_json({"success": False, "message": refused.message}, refused.status), fields=extra)
 
 
 def exchange(connection: socket.socket, admit: Callable[[], Handle]) -> tuple[str, int, str | None]:
@@ -99,7 +97,7 @@ def turn_away(connection: socket.socket, refused: HttpError) -> None:
     answer = error_answer(refused)
     with contextlib.suppress(OSError):
         connection.setblocking(False)
-        connection.send(_Writer().head_of(answer) + answer.body)
+        connection.send(_head_of(answer) + answer.body)
         connection.shutdown(socket.SHUT_WR)
         connection.recv(_LINGER[1])  # what has come already; unread, it would take the answer back
     connection.close()
@@ -135,25 +133,15 @@ def _receive(connection: socket.socket, until: float, what: str) -> bytes:
 
 def _write(connection: socket.socket, answer: Answer, *, bodiless: bool) -> None:
     connection.settimeout(_WRITE_WITHIN)
-    connection.sendall(_Writer().head_of(answer) + (b"" if bodiless else answer.body))
+    connection.sendall(_head_of(answer) + (b"" if bodiless else answer.body))
 
 
-class _Writer(BaseHTTPRequestHandler):
-    """The standard library's handler, used to write the head of an answer."""
-
-    protocol_version = request_version = "HTTP/1.1"
-
-    def __init__(self) -> None:
-        self._head = self.wfile = io.BytesIO()
-
-    def head_of(self, answer: Answer) -> bytes:
-        """Status line and fields."""
-        self.send_response_only(answer.status)
-        fields = _FIELDS | {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))}
-        for name, value in (fields | answer.fields).items():
-            self.send_header(name, value)
-        self.end_headers()
-        return self._head.getvalue()
+def _head_of(answer: Answer) -> bytes:
+    """Status line and fields."""
+    fields = _FIELDS | {"Content-Type": answer.kind, "Content-Length": str(len(answer.body))} | answer.fields
+    lines = [f"HTTP/1.1 {answer.status} {responses[answer.status]}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _close(connection: socket.socket) -> None:

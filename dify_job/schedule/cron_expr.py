@@ -7,9 +7,8 @@ from oncalendar import BaseIterator
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg, text_of
-from . import intervals
-from .intervals import TimeGrid
-from .oncalendar_expr import WEEKDAYS, listed, parsed, split_zone
+from .intervals import TimeGrid, listed
+from .oncalendar_expr import WEEKDAYS, parsed, split_zone
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -92,22 +91,23 @@ def read_cron(expression: str) -> CronTimes:
     day_stars = [words[2].startswith("*"), words[4].startswith("*")]
     if not _comes(days, months) and any(day_stars):
         raise _refused(expression, msg("that day never comes in these months"))
+    # A field that begins with `*` stays as it is: its star decides between `and` and `or`.
     plain = [
-        word if word == "*" else _listed(word, numbers) for word, numbers in zip(words, sets, strict=True)
+        word if word.startswith("*") else ",".join(map(str, numbers))
+        for word, numbers in zip(words, sets, strict=True)
     ]
-    plain[4] = plain[4] if words[4].startswith("*") else ",".join(map(str, weekdays))
     return CronTimes(minutes, hours, days, months, weekdays, not any(day_stars), " ".join(plain))
 
 
 def calendars_of(cron: CronTimes) -> tuple[str, ...]:
     """Return the calendar expressions that together mean the same, without a zone."""
-    time = f"{listed(cron.hours, 24)}:{listed(cron.minutes, 60)}:00"
-    months = listed(cron.months, 12)
+    time = f"{listed(cron.hours, 24, 2)}:{listed(cron.minutes, 60, 2)}:00"
+    months = listed(cron.months, 12, 2)
     weekdays = ",".join(
         WEEKDAYS[(day - 1) % 7] for day in sorted(cron.weekdays, key=lambda day: (day - 1) % 7)
     )
     weekday = "" if len(cron.weekdays) == 7 else f"{weekdays} "
-    date = f"*-{months}-{listed(cron.days, 31)} {time}"
+    date = f"*-{months}-{listed(cron.days, 31, 2)} {time}"
     if cron.either_day:
         by_weekday = f"{weekday}*-{months}-* {time}"
         return (by_weekday, date) if _comes(cron.days, cron.months) else (by_weekday,)
@@ -116,7 +116,7 @@ def calendars_of(cron: CronTimes) -> tuple[str, ...]:
 
 def each_day(times: TimeGrid) -> str:
     """Return the line that runs at these times of each day, which have no seconds."""
-    return f"{intervals.listed(times.minutes, 60)} {intervals.listed(times.hours, 24)} * * *"
+    return f"{listed(times.minutes, 60)} {listed(times.hours, 24)} * * *"
 
 
 def cron_of(calendar: str) -> str:
@@ -141,7 +141,7 @@ def cron_of(calendar: str) -> str:
         raise ValueError(msg("for cron a day of the month and a weekday together mean either, not both"))
     weekdays = {(day + 1) % 7 for day in fields.weekdays}
     return " ".join(
-        intervals.listed(tuple(sorted(numbers)), size)
+        listed(tuple(sorted(numbers)), size)
         for numbers, size in (
             (fields.minutes, 60),
             (fields.hours, 24),
@@ -222,11 +222,6 @@ def _number(text: str, name: str, first: int, last: int, names: tuple[str, ...],
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 5
-
-
-def _listed(word: str, numbers: tuple[int, ...]) -> str:
-    """In numbers; a field that begins with `*` has its star, which decides between `and` and `or`."""
-    return word if word.startswith("*") else ",".join(map(str, numbers))
 
 
 def _refused(expression: str, why: str) -> JobError:

@@ -9,8 +9,7 @@ from oncalendar import BaseIterator, OnCalendarError, parse_tz
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
-from . import intervals
-from .intervals import TimeGrid
+from .intervals import TimeGrid, listed
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _STEP = re.compile(r"(\d+)(?:\.\.(\d+))?/(\d+)")
@@ -84,7 +83,8 @@ def of_times(times: Iterable[TimeGrid], zone: str | None) -> tuple[str, ...]:
     """
     tail = f" {zone}" if zone else ""
     return tuple(
-        f"*-*-* {listed(t.hours, 24)}:{listed(t.minutes, 60)}:{listed(t.seconds, 60)}{tail}" for t in times
+        f"*-*-* {listed(t.hours, 24, 2)}:{listed(t.minutes, 60, 2)}:{listed(t.seconds, 60, 2)}{tail}"
+        for t in times
     )
 
 
@@ -105,25 +105,15 @@ def _written_out(head: str, fields: BaseIterator) -> str:
     weekdays = sorted(fields.weekdays)
     day = "" if len(weekdays) == 7 else ",".join(WEEKDAYS[number] for number in weekdays) + " "
     years = "*" if len(fields.years) > 100 else ",".join(str(year) for year in sorted(fields.years))
-    months = listed(tuple(sorted(fields.months)), 12)
-    days = listed(tuple(sorted(fields.days)), 31)
+    months = listed(tuple(sorted(fields.months)), 12, 2)
+    days = listed(tuple(sorted(fields.days)), 31, 2)
     # from the month's end: as written, since 252 refuses lists such as ~01,28
     date = next((word for word in head.split() if "~" in word), f"{years}-{months}-{days}")
     time = ":".join(
-        listed(tuple(sorted(numbers)), size)
+        listed(tuple(sorted(numbers)), size, 2)
         for numbers, size in ((fields.hours, 24), (fields.minutes, 60), (fields.seconds, 60))
     )
     return f"{day}{date} {time}"
-
-
-def listed(numbers: tuple[int, ...], size: int) -> str:
-    """Return numbers as a calendar expression has them: two digits each, `*` for all.
-
-    Args:
-        numbers: The numbers.
-        size: How many there are.
-    """
-    return intervals.listed(numbers, size, 2)
 
 
 def _refused(expression: str, why: str) -> JobError:

@@ -101,7 +101,7 @@ def line_warnings(line: str, zone: str, now: datetime) -> tuple[str, ...]:
 
 def _warnings(lines: "Iterable[_Line]", now: datetime) -> tuple[str, ...]:
     found = [
-        _warning(change, line.zone, effect)
+        msg("{day:%Y-%m-%d}: {effect}", day=change.at.astimezone(zones.zone_of(line.zone)), effect=effect)
         for line in lines
         for change in zones.changes(zones.zone_of(line.zone), now)
         if (effect := _effect(line, change)) is not None
@@ -121,7 +121,7 @@ class _Line:
 
 def _lines_by_the_clock(times: ScheduleConfig, *, by_cron: bool) -> Iterator[_Line]:
     if by_cron and not (ticks := schedule_lines.cron_ticks(times)).if_due:
-        yield from (_line for line in ticks.lines for _line in _cron_lines(line, None))
+        yield from (each for line in ticks.lines for each in _cron_lines(line, None))
     elif by_cron and times.every is None and times.cron is not None:
         yield from _cron_lines(cron_expr.read_cron(times.cron).line, times.timezone)
     elif times.every is None:
@@ -135,10 +135,6 @@ def _cron_lines(line: str, zone: str | None) -> Iterator[_Line]:
     made_up = not minute.startswith("*") and not hour.startswith("*")
     for expression in cron_expr.calendars_of(cron_expr.read_cron(line)):
         yield _Line(expression, zone, cron=True, made_up=made_up)
-
-
-def _warning(change: zones.ClockChange, zone: str | None, effect: str) -> str:
-    return msg("{day:%Y-%m-%d}: {effect}", day=change.at.astimezone(zones.zone_of(zone)), effect=effect)
 
 
 def _effect(line: _Line, change: zones.ClockChange) -> str | None:

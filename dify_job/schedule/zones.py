@@ -2,7 +2,6 @@
 
 import functools
 import zoneinfo
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -76,10 +75,7 @@ def changes(zone: tzinfo, start: datetime, days: int = 366) -> tuple[ClockChange
         start: From when on, aware.
         days: How far to look.
     """
-    return tuple(_changes(zone, start, days))
-
-
-def _changes(zone: tzinfo, start: datetime, days: int) -> Iterator[ClockChange]:
+    found = []
     begin = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     for day in range(days):
         low, high = begin + timedelta(days=day), begin + timedelta(days=day + 1)
@@ -89,7 +85,8 @@ def _changes(zone: tzinfo, start: datetime, days: int) -> Iterator[ClockChange]:
         while high - low > timedelta(seconds=1):
             middle = low + (high - low) // 2
             low, high = (middle, high) if offset(zone, middle) == before else (low, middle)
-        yield ClockChange(high.replace(microsecond=0), after - before)
+        found.append(ClockChange(high.replace(microsecond=0), after - before))
+    return tuple(found)
 
 
 def offset(zone: tzinfo, at: datetime) -> timedelta:

@@ -215,15 +215,19 @@ class JobState:
 
     def record_result(self, result: Mapping[str, Any]) -> None:
         """Store a result as a line of the history and as the last one; the caller holds the lock."""
-        self.append_history(result)
+        size = self.append_history(result)
         self.write("last.json", json.dumps(result, ensure_ascii=False) + "\n")
         stored = self._text("history.jsonl").split("\n")
-        if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or self._size("history.jsonl") > _LARGEST:
+        if len(stored) > _HISTORY_LINES + _HISTORY_SLACK or size > _LARGEST:
             # Of a file without line ends nothing remains but what this run appended.
             self.write("history.jsonl", "\n".join(stored[1:][-_HISTORY_LINES - 1 :]))
 
-    def append_history(self, result: Mapping[str, Any]) -> None:
-        """Append a result to the history; a line that a full disk or a crash cut off spoils no other."""
+    def append_history(self, result: Mapping[str, Any]) -> int:
+        """Append a result to the history; a line that a full disk or a crash cut off spoils no other.
+
+        Returns:
+            The size of the history, in bytes.
+        """
         line = (json.dumps(result, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         fd = self._files.open("history.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
@@ -237,6 +241,7 @@ class JobState:
             os.close(fd)
         if result.get("outcome") == Outcome.SUCCEEDED:
             self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
+        return size + len(line)
 
     def history(self) -> list[dict[str, Any]]:
         """Return all results on record, oldest first; a damaged line is passed over."""
@@ -261,14 +266,6 @@ class JobState:
         with os.fdopen(fd, "rb") as file:
             file.seek(max(0, os.fstat(fd).st_size - largest))
             return file.read(largest).decode(errors="replace")
-
-    def _size(self, name: str) -> int:
-        try:
-            fd = self._files.open(name, os.O_RDONLY)
-        except FileNotFoundError:
-            return 0
-        with os.fdopen(fd, "rb"):
-            return os.fstat(fd).st_size
 
     def write(self, name: str, text: str, *, sync: bool = False) -> None:
         """Write a whole record: readers see the old or the new one.
