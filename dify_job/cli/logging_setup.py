@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import log
 from ..config.discovery import is_found
 from ..config.model import Job
-from ..log.sinks import LogFile, NonBlockingWriter, Stream, Syslog
+from ..log.sinks import NonBlockingWriter, Stream, Syslog, open_log_file
 from ..messages.message import msg
 from ..messages.problem import Reader
 from . import progress
@@ -108,7 +108,7 @@ def _file_of(job: Job) -> Stream | None:
     if job.log_file is None:
         return None
     try:
-        return LogFile(job.log_file)
+        return open_log_file(job.log_file)
     except OSError as error:  # it is cron's to mail, and changes no outcome
         echo_err(
             msg(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from ..messages.message import msg
 
@@ -198,7 +198,7 @@ class DatagramSocket:
         return bool(poll.poll(seconds * 1000))
 
 
-class Syslog(DatagramSocket):
+class Syslog(DatagramSocket, io.TextIOBase):
     """A text stream that sends each line as a syslog message."""
 
     def __init__(self) -> None:
@@ -215,53 +215,13 @@ class Syslog(DatagramSocket):
             self.send(f"<{_DAEMON_INFO}>dify-job[{os.getpid()}]: {line}".encode()[:8000])
         return len(text)
 
-    def flush(self) -> None:
-        """Do nothing: each line is sent at once."""
 
-    def isatty(self) -> bool:
-        """Return False."""
-        return False
+def open_log_file(path: Path) -> TextIO:
+    """Open a file of bounded size to append to; the file before it is renamed to FILE.1.
 
-
-class LogFile:
-    """A text stream that appends to a file of bounded size; the file before it is renamed to FILE.1.
-
-    Attributes:
-        lost: lines that were dropped and not reported yet.
+    Raises:
+        OSError: It cannot be written, or is no regular file.
     """
-
-    def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Raises:
-            OSError: it cannot be written, or is no regular file.
-        """
-        self.lost = 0
-        self._fd = _open_log_file(path)
-
-    def has_room(self) -> bool:
-        """Return True: only a write shows whether the disk is full."""
-        return True
-
-    def write(self, text: str, /) -> int:
-        """Append in one write, so that lines of two processes do not mix."""
-        data = text.encode(errors="replace")
-        try:
-            if os.write(self._fd, data) < len(data):
-                self.lost += 1
-        except OSError:
-            self.lost += 1
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: each line is written at once."""
-
-    def isatty(self) -> bool:
-        """Return False."""
-        return False
-
-
-def _open_log_file(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         if path.stat(follow_symlinks=False).st_size > _LARGEST_FILE:
             path.rename(path.with_name(f"{path.name}.1"))
@@ -271,4 +231,5 @@ def _open_log_file(path: Path) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(None, msg("it is not a regular file"), str(path))
-    return fd
+    writer: Any = NonBlockingWriter(fd)
+    return io.TextIOWrapper(writer, "utf-8", "replace", write_through=True)

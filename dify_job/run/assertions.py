@@ -120,18 +120,16 @@ def _same(value: Any, wanted: Any) -> bool:
 
 def _unfound(pattern: str, value: Any) -> str | None:
     text = value if isinstance(value, str) else dumps(value)
-    question = json.dumps([pattern, text]).encode()
+    unfound = msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
     if not sys.executable:  # Python inside another program
-        found = re.search(pattern, text) is not None
-        return (
-            None if found else msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
-        )
+        return None if re.search(pattern, text) else unfound
+    question = json.dumps([pattern, text]).encode()
     done = subprocesses.run([sys.executable, "-I", "-S", "-c", _SEARCH], stdin=question, limit=_SEARCH_LIMIT)
     match done.code:
         case 0:
             return None
         case 1 if not done.stderr:
-            return msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
+            return unfound
         case 124:
             return msg(
                 "could not be searched for {pattern!r} within {search_limit:.0f} s",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from functools import cached_property
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeGuard
 
 from .. import log
 from ..config.model import Job
@@ -110,18 +110,15 @@ class Templates:
     def _results(self) -> dict[tuple[str, str], str | JobError]:
         """Each template, by its key and its text, with what it renders to."""
         job = self._job
-        found = [
-            one
-            for name, values in (("inputs", job.inputs), ("files", job.files), ("output", job.output.file))
-            for one in _templates_in(values, "output.file" if name == "output" else name)
-        ]
+        settings = {"inputs": job.inputs, "files": job.files, "output": {"file": job.output.file}}
+        found = ((".".join(path), text) for path, text in _leaves(settings) if is_template(text))
         templates = list(dict.fromkeys(found))
         return dict(
             zip(templates, render_all(templates, self._names, self._until(), self._pause), strict=True)
         )
 
     def _render(self, value: Any, where: str) -> Any:
-        if isinstance(value, str) and is_template(value):
+        if is_template(value):
             result = self._results[where, value]
             if isinstance(result, JobError):
                 raise result
@@ -133,25 +130,25 @@ class Templates:
         return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not
 
 
-def _templates_in(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        if is_template(value):
-            yield where, value
-    elif isinstance(value, Mapping):
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Give each value that is no table and no list, with the keys that lead to it."""
+    if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _templates_in(inner, f"{where}.{key}")
+            yield from _leaves(inner, (*path, str(key)))
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _templates_in(inner, where)
+            yield from _leaves(inner, path)
+    else:
+        yield path, value
 
 
 def _as_text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def is_template(text: str) -> bool:
-    """Return True where rendering could change the text; for other texts Jinja is not imported."""
-    return "{{" in text or "{%" in text
+def is_template(text: object) -> TypeGuard[str]:
+    """Return True for a text that rendering could change; for others Jinja is not imported."""
+    return isinstance(text, str) and ("{{" in text or "{%" in text)
 
 
 def parse_object(text: str, where: str, outcome: Outcome) -> dict[str, Any]:
@@ -211,20 +208,13 @@ def needs_form(inputs: Mapping[str, Any]) -> bool:
 
 def secrets_in(inputs: Mapping[str, Any]) -> list[str]:
     """Return all that stands under a name that says it is secret, however deep, for the log to hide."""
-    return list(_secrets(inputs, secret=False))
-
-
-def _secrets(value: Any, secret: bool) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _secrets(inner, secret or bool(re.search(_PRIVATE_NAME, str(key))))
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _secrets(inner, secret)
-    elif secret and isinstance(value, str):
-        yield value
-    elif secret and isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield str(value)
+    return [
+        str(value)
+        for path, value in _leaves(inputs)
+        if isinstance(value, (str, int, float))
+        and not isinstance(value, bool)
+        and any(re.search(_PRIVATE_NAME, key) for key in path)
+    ]
 
 
 def _is_ambiguous(value: Any) -> bool:

@@ -70,16 +70,6 @@ class Notification(NamedTuple):
     console: str | None = None
 
     @property
-    def recovered(self) -> bool:
-        """True for the first success after failures."""
-        return self.run.succeeded and self.failures_before > 0
-
-    @property
-    def ping(self) -> str:
-        """The last part of the ping's path: the exit status, or fail where the process had none."""
-        return "fail" if self.run.exit_code is None else str(self.run.exit_code)
-
-    @property
     def title(self) -> Message:
         """One line for the subject; a recovery has its own."""
         values = {"job": self.job, "outcome": self.run.outcome, "host": socket.gethostname()}
@@ -103,31 +93,23 @@ class Notification(NamedTuple):
     def body(self) -> Message:
         """A few lines for a person."""
         run = self.run
-        retry = next((row.again for row in TABLE if row.code == run.exit_code), None)
-        lines = [run.message_text, *([run.hint_text] if run.hint_text else [])]
-        if run.exit_code is None:
-            lines.append(msg("outcome: {outcome}", outcome=run.outcome))
-        else:
-            lines.append(
-                msg("outcome: {outcome}, exit status {code}", outcome=run.outcome, code=run.exit_code)
-            )
-        if retry is RetrySafety.SAFE:
-            lines.append(msg("a retry is safe"))
-        elif retry is RetrySafety.NOT_SAFE:
-            lines.append(msg("a retry is not safe"))
-        lines.append(msg("began: {at}", at=run.call_time))
-        if run.duration is not None:
-            lines.append(msg("took: {duration:.1f} s", duration=run.duration))
-        if run.attempts:
-            lines.append(msg("attempts: {number}", number=run.attempts))
-        if run.tokens is not None:
-            lines.append(msg("tokens: {number}", number=run.tokens))
-        if run.run_id:
-            lines.append(msg("run: {run_id}", run_id=run.run_id))
-        if self.console:
-            lines.append(msg("console: {url}", url=self.console))
-        lines.append(msg("more: {command}", command=command("dify-job", "logs", self.job)))
-        return join("\n", lines)
+        retry = {RetrySafety.SAFE: msg("a retry is safe"), RetrySafety.NOT_SAFE: msg("a retry is not safe")}
+        lines = (
+            run.message_text,
+            run.hint_text,
+            msg("outcome: {outcome}", outcome=run.outcome)
+            if run.exit_code is None
+            else msg("outcome: {outcome}, exit status {code}", outcome=run.outcome, code=run.exit_code),
+            next((retry.get(row.again) for row in TABLE if row.code == run.exit_code), None),
+            msg("began: {at}", at=run.call_time),
+            None if run.duration is None else msg("took: {duration:.1f} s", duration=run.duration),
+            msg("attempts: {number}", number=run.attempts) if run.attempts else None,
+            None if run.tokens is None else msg("tokens: {number}", number=run.tokens),
+            msg("run: {run_id}", run_id=run.run_id) if run.run_id else None,
+            msg("console: {url}", url=self.console) if self.console else None,
+            msg("more: {command}", command=command("dify-job", "logs", self.job)),
+        )
+        return join("\n", filter(None, lines))
 
 
 class Notifier(RunObserver):
@@ -228,16 +210,16 @@ class Notifier(RunObserver):
         failures = summary(before).failures_in_a_row
         notification = Notification(self._job.name, run, failures, self._job.console_url)
         until = time.monotonic() + LIMIT
-        occasions = [(notification.title, self._notify.on_failure)]
-        if run.succeeded:
-            recovery = self._notify.on_recovery if notification.recovered else ()
-            occasions = [
-                (notification.title_of_recovery, recovery),
-                (notification.title, self._notify.on_success),
-            ]
+        occasions = [
+            (notification.title, self._notify.on_success if run.succeeded else self._notify.on_failure)
+        ]
+        if run.succeeded and failures:
+            occasions.insert(0, (notification.title_of_recovery, self._notify.on_recovery))
         deliveries = _messages(occasions, notification)
         if self._notify.healthchecks:
-            url = ping_url(self._notify.healthchecks, notification.ping, self._rid)
+            # The exit status; a process that was killed had none.
+            what = "fail" if run.exit_code is None else str(run.exit_code)
+            url = ping_url(self._notify.healthchecks, what, self._rid)
             body = _bounded(translate(notification.body), log.recent())
             deliveries.append(_Delivery(msg("the ping"), lambda: self._ping_after_start(url, body, until)))
         _wait(deliveries, until, pause)
@@ -510,7 +492,6 @@ def exposition(job: str, run: RunRecord, past: Summary) -> Iterator[str]:
         run: Its last run.
         past: Of the history, this run included.
     """
-    last_success = RunRecord(call_time=past.last_success or "", outcome="", exit_code=0, message="").began
     gauges: tuple[tuple[str, str, float | None], ...] = (
         ("last_run_timestamp_seconds", "When the last run began.", _seconds(run)),
         ("last_run_success", "1 where it exited with 0, else 0.", float(run.exit_code == 0)),
@@ -521,7 +502,7 @@ def exposition(job: str, run: RunRecord, past: Summary) -> Iterator[str]:
         (
             "last_success_timestamp_seconds",
             "When the last run that succeeded began.",
-            last_success.timestamp() if last_success is not None else None,
+            _seconds(run._replace(call_time=past.last_success or "")),
         ),
         ("failures_in_a_row", "Runs that failed since the last success.", past.failures_in_a_row),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dify_job import log
-from dify_job.log.sinks import DatagramSocket, LogFile, NonBlockingWriter
+from dify_job.log.sinks import DatagramSocket, NonBlockingWriter, open_log_file
 
 F_SETPIPE_SZ = 1031
 
@@ -173,9 +173,11 @@ def test_message_is_not_dropped_where_another_process_takes_the_room_first(tmp_p
 def test_log_file_refuses_a_fifo_and_counts_what_a_full_disk_loses(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=r"regular|No such device"):
-        LogFile(tmp_path / "fifo")
-    file = LogFile(tmp_path / "log")
-    os.close(file._fd)
-    file._fd = os.open("/dev/full", os.O_WRONLY)
+        open_log_file(tmp_path / "fifo")
+    file = open_log_file(tmp_path / "log")
+    with Path("/dev/full").open("wb") as full:
+        os.dup2(full.fileno(), file.fileno())
     file.write("a line\n")
-    assert file.lost == 1
+    sink = file.buffer
+    assert isinstance(sink, NonBlockingWriter)
+    assert sink.lost == 1
