@@ -26,10 +26,10 @@ def check_environment(context: HostContext) -> Problem | None:
     names = set[str]() if context.by_cron else context.scheduler.manager.variables(service)
     missing = sorted(needed - names) if names is not None else []
     if not missing:
-        return ok(msg("set for the service: {sorted}", sorted=", ".join(sorted(needed))))
+        return ok(msg("set for the service: {sorted}", sorted=join(", ", sorted(needed))))
     text = msg(
         "{missing}: your shell may set it, but nothing sets it for a scheduled run",
-        missing=", ".join(missing),
+        missing=join(", ", missing),
     )
     return warn(text, _fix(context, missing, service))
 

@@ -72,7 +72,7 @@ def check_inputs(context: HostContext) -> Problem | None:
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
             "the app has no input {unknown}: Dify drops it without a word{of_another}",
-            unknown=", ".join(unknown),
+            unknown=join(", ", unknown),
             of_another=_of_another(job),
         )
         return warn(text, fix)
@@ -104,7 +104,7 @@ def check_files(context: HostContext) -> Problem | None:
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem
-    return ok(msg("there and as the app takes them: {sorted}", sorted=", ".join(sorted(files))))
+    return ok(msg("there and as the app takes them: {sorted}", sorted=join(", ", sorted(files))))
 
 
 def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
@@ -127,7 +127,7 @@ def _edit_to_form(job: Job, seen: AppProbe) -> str:
     return msg(
         "edit inputs in {place}; the app's inputs: {value}",
         place=place_of(job, "inputs"),
-        value=", ".join(form) or msg("none"),
+        value=join(", ", form) or msg("none"),
     )
 
 

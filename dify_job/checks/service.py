@@ -105,7 +105,7 @@ def check_sync(context: HostContext) -> Problem | None:
                 context.command("install", job),
             )
     names = sorted(str(path) if context.by_cron else path.name for path in one.paths)
-    return ok(msg("{sorted}: as configured", sorted=", ".join(names)))
+    return ok(msg("{sorted}: as configured", sorted=join(", ", names)))
 
 
 def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None:
@@ -206,7 +206,7 @@ def check_overrides(context: HostContext) -> Problem | None:
                 command("dify-job", "doctor", context.job.name, needs_root=True),
             )
     found = dropins.effects(texts, timeout=context.job.timeout, catch_up=context.job.schedule.catch_up)
-    where = ", ".join(names)
+    where = join(", ", names)
     if not found:
         return ok(msg("{where}: nothing that the job relies on", where=where))
     fix = msg("{without} (if that is not meant)", without=_without(context, names))

@@ -145,7 +145,7 @@ def check_output(context: HostContext) -> Problem | None:
         )
         return fail(text, fix, Outcome.CANNOT_WRITE)
     if directories:
-        where = ", ".join(map(str, directories))
+        where = join(", ", map(str, directories))
         return ok(msg("{name} can write to {map}", name=account.name, map=where))
     if context.job.output.file:
         return ok(msg("{file}, below the state directory", file=context.job.output.file))
@@ -177,7 +177,7 @@ def check_apprise(context: HostContext) -> Problem | None:
         pip = of_python3 if missing_module(context, "pip") else (str(python), "-m", "pip")
         text = msg("nobody will be notified: {python} has no apprise", python=python)
         return warn(text, context.as_owner(*pip, "install", "apprise"))
-    return ok(msg("through apprise, by {map}", map=", ".join(map(str, notify.files))))
+    return ok(msg("through apprise, by {map}", map=join(", ", map(str, notify.files))))
 
 
 def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
@@ -272,7 +272,7 @@ def check_zone(context: HostContext) -> Problem:
             text, msg("{command} (or the zone that is meant)", command=command(*words, needs_root=True))
         )
     own = msg("{local_name}, the machine's own", local_name=zones.local_name())
-    zone_names = ", ".join(names) if names else own
+    zone_names = join(", ", names) if names else own
     return ok(msg("{zones}; here it is {now:%H:%M %Z}", zones=zone_names, now=context.now.astimezone()))
 
 

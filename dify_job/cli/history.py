@@ -10,7 +10,7 @@ from ..config.loader import load_config, pick
 from ..config.model import Config
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
@@ -99,7 +99,7 @@ def history(
         if (note := elsewhere_note(each.job, each.directory)) is not None:
             echo_err(note)
     if unreadable:
-        hidden = ", ".join(each.job for each in unreadable)
+        hidden = join(", ", (each.job for each in unreadable))
         echo_err(
             msg(
                 "insufficient permission to read the history of {jobs}: {command}", jobs=hidden, command=again
@@ -186,7 +186,7 @@ def _say_none(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
             )
         )
     else:
-        names = ", ".join(each.job for each in histories)
+        names = join(", ", (each.job for each in histories))
         look = command("dify-job", "status")
         echo(
             msg(

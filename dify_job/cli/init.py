@@ -21,7 +21,7 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import Message, msg
+from ..messages.message import Message, join, msg
 from ..messages.problem import Command, command
 from ..run.outcome import obstacle
 from ..schedulers.backend import Scope
@@ -325,7 +325,9 @@ def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: s
     missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]
     if missing:
         echo(
-            msg("  fill in    {map} in {file}", map=", ".join(map(repr, missing)), file=place.file(draft.job))
+            msg(
+                "  fill in    {map} in {file}", map=join(", ", map(repr, missing)), file=place.file(draft.job)
+            )
         )
     named = (
         msg(" --config {config}", config=shlex.quote(str(place.config)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..checks.http_socket import http_callers
 from ..config import managed
 from ..config.model import Config
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..report.job_status import last_tick
 from ..report.text import time_text
@@ -102,7 +102,7 @@ def report_http_socket(
         say(msg("http: listening on {address} port {port}, for {callers}", **values))
     else:
         say(msg("http: unchanged on {address} port {port}, for {callers}", **values))
-    say(msg("  it can only start, stop and query: {jobs}", jobs=", ".join(config.jobs)))
+    say(msg("  it can only start, stop and query: {jobs}", jobs=join(", ", config.jobs)))
     if scope is Scope.SYSTEM:
         say(
             msg(
@@ -201,7 +201,7 @@ class JobReport:
         times, by_cron = self.prepared.spec.schedule, self.scheduler.by_cron
         last = last_tick(self.scheduler.scope.base / self.result.job)
         coming = islice(upcoming.coming(times, self.now, by_cron=by_cron, last=last), count)
-        return ", ".join(map(time_text, coming))
+        return join(", ", map(time_text, coming))
 
     @property
     def commands(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import click
 
 from ..config.loader import load_config, pick_usable
 from ..messages.i18n import translate
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import Command, command, for_reader
 from ..report.job_status import broken_job
 from ..report.text import Terminal, columns_of, indented, table, time_text
@@ -90,14 +90,14 @@ def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
     others = [job for job, one in there if one.enabled is False and not one.paused]
     if absent:
         fix = command("dify-job", "install", *(absent if len(absent) < len(each) else ()))
-        yield msg("not installed, so not started: {jobs}", jobs=", ".join(absent)), fix
+        yield msg("not installed, so not started: {jobs}", jobs=join(", ", absent)), fix
     if paused:
         root = any(one.scope is Scope.SYSTEM for job, one in there if job in paused)
         fix = command("dify-job", "resume", *paused, needs_root=root)
-        yield msg("paused, so not started: {jobs}", jobs=", ".join(paused)), fix
+        yield msg("paused, so not started: {jobs}", jobs=join(", ", paused)), fix
     if others:
         yield (
-            msg("not enabled, so not started: {jobs}", jobs=", ".join(others)),
+            msg("not enabled, so not started: {jobs}", jobs=join(", ", others)),
             command("dify-job", "status", *others),
         )
 
@@ -105,7 +105,7 @@ def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
 def _not_known(broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
     """Name the installed jobs that are not in the table."""
     if broken:
-        jobs = ", ".join(broken)
+        jobs = join(", ", broken)
         text = msg("not shown, because the configuration has a mistake: {jobs}", jobs=jobs)
         yield text, command("dify-job", "config", "validate")
 

@@ -145,7 +145,7 @@ def add_globals(command: click.Command) -> click.Command:
     """
     if not any(parameter.name == "config_path" for parameter in command.params):
         command.params.extend(_options())
-        click.help_option("-h", "--help", cls=Option)(command)
+        click.help_option("-h", "--help", cls=Option, help=msg("Show this message and exit."))(command)
     command.context_class = _Context
     command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())  # click's own is cut
     for parameter in command.params:

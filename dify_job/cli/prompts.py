@@ -133,7 +133,7 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
                 ),
                 msg(
                     "its inputs: {value}",
-                    value=", ".join(sorted(f.variable for f in seen.parameters.form)) or msg("none"),
+                    value=join(", ", sorted(f.variable for f in seen.parameters.form)) or msg("none"),
                 ),
             )
     return known_ones + [
@@ -192,9 +192,9 @@ def _note(field: FormField) -> str:
             else msg("at most {number} characters", number=field.max_length)
         )
     if field.options:
-        words.append(msg("one of {options}", options=", ".join(field.options)))
+        words.append(msg("one of {options}", options=join(", ", field.options)))
     if field.allowed_types:
-        words.append(msg("of type {allowed_types}", allowed_types=", ".join(field.allowed_types)))
+        words.append(msg("of type {allowed_types}", allowed_types=join(", ", field.allowed_types)))
     whole = join(", ", words)
     if not field.label or field.label == field.variable:
         return whole

@@ -14,7 +14,7 @@ from ..config.secrets import CREDENTIAL, read_headers
 from ..dify.app_info import AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import about_job, command
 from ..run.outcome import obstacle
 from ..schedulers import systemctl
@@ -169,7 +169,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         echo(msg("{name}: key {masked} stored in {path} (0600)", **stored))
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
-        echo(msg("  also used by: {sharing} (same file)", sharing=", ".join(sharing)))
+        echo(msg("  also used by: {sharing} (same file)", sharing=join(", ", sharing)))
     if moved:
         echo(
             msg(

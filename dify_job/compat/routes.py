@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..report.page import render_page
 from ..report.status import host_status
 from ..schedulers.detect import visible
@@ -92,7 +92,7 @@ class Routes:
             raise HttpError(422, msg("there is no parameter {min!r} here", min=min(unknown)))
         name = request.query.get("job") or (self.jobs[0] if len(self.jobs) == 1 else None)
         if name is None:
-            raise HttpError(422, msg("which job? ?job= one of {jobs}", jobs=", ".join(self.jobs)))
+            raise HttpError(422, msg("which job? ?job= one of {jobs}", jobs=join(", ", self.jobs)))
         if name not in self.jobs:
             raise HttpError(404, msg("there is no such job here"))
         return name

@@ -118,7 +118,7 @@ def pick(config: Config, name: str | None) -> Job:
         JobError: Usage where one of several must be named; config for a name that is not there, or for a job
             that cannot be used.
     """
-    names = ", ".join(config.names)
+    names = join(", ", config.names)
     if not config.names:
         raise JobError(
             Outcome.CONFIG,
@@ -232,7 +232,7 @@ def _mistakes_in(layer: _Layer) -> Iterator[str]:
             yield msg(
                 "{place}: {given} exclude one another; remove all but one",
                 place=layer.place(given[1]),
-                given=", ".join(given),
+                given=join(", ", given),
             )
 
 

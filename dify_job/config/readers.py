@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ..messages.message import Message, msg, text_of
+from ..messages.message import Message, join, msg, text_of
 from ..system import json_text
 from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
@@ -252,7 +252,7 @@ def choice(*allowed: str) -> Reader:
 
     def read(value: Any) -> str:
         if value not in allowed:
-            raise ValueError(msg("must be one of {allowed}", allowed=", ".join(allowed)))
+            raise ValueError(msg("must be one of {allowed}", allowed=join(", ", allowed)))
         return str(value)
 
     return read
@@ -405,7 +405,7 @@ def structure(cls: Any, **readers: Reader) -> Reader:
         for key in table(value):
             if key not in cls._fields:
                 raise ValueError(
-                    msg("has no key {key!r}; it takes {names}", key=key, names=", ".join(cls._fields))
+                    msg("has no key {key!r}; it takes {names}", key=key, names=join(", ", cls._fields))
                 )
         built = {}
         for key, item in value.items():
@@ -438,7 +438,7 @@ def run_path(value: Any) -> str:
             msg(
                 "names {value!r}, which no run has; a path begins with {steps}",
                 value=value,
-                steps=", ".join(_STEPS),
+                steps=join(", ", _STEPS),
             )
         )
     if not all(steps):
@@ -469,7 +469,7 @@ def _types(value: Any) -> tuple[str, ...]:
         raise ValueError(
             msg(
                 "must be one of {json_types}, or several with | between them",
-                json_types=", ".join(JSON_TYPES),
+                json_types=join(", ", JSON_TYPES),
             )
         )
     return tuple(words)

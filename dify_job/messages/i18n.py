@@ -12,6 +12,7 @@ from pathlib import Path
 from .message import Message, msg
 
 _LOCALES = Path(__file__).parent / "locale"
+_FULL_WIDTH = {", ": "，", "; ": "；"}
 # Why the operating system refuses a call (strerror(3)): Python gives these texts in English in every locale.
 _SYSTEM_ERRORS = frozenset(
     {
@@ -98,7 +99,7 @@ def leave_clicks_texts() -> None:
 
 def _in_chinese(text: str) -> str:
     if not isinstance(text, Message):
-        return _catalogue().gettext(text) if text in _SYSTEM_ERRORS else str(text)
+        return _catalogue().gettext(text) if text in _SYSTEM_ERRORS else _FULL_WIDTH.get(text, str(text))
     values = {
         name: _in_chinese(value) if isinstance(value, str) else value for name, value in text.values.items()
     }

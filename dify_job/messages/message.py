@@ -65,12 +65,12 @@ def text_of(error: Exception) -> str:
 
 
 def join(separator: str, parts: Iterable[str]) -> Message:
-    """Join texts, so that the messages among them can still be translated.
+    """Join texts, so that the messages among them, and the punctuation between them, can still be translated.
 
     Args:
-        separator: What stands between two parts.
+        separator: What stands between two parts, such as `, `.
         parts: Messages, and texts that need no translation.
     """
     values = {f"part{number}": part for number, part in enumerate(parts)}
-    escaped = separator.replace("{", "{{").replace("}", "}}")
-    return Message(escaped.join(f"{{{name}}}" for name in values), values)
+    template = "{separator}".join(f"{{{name}}}" for name in values)
+    return Message(template, values | {"separator": separator})

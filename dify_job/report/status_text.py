@@ -313,4 +313,4 @@ def _http(state: HttpSocketStatus) -> str:
         return msg("http: nothing listens on {where}: {command}", where=where, command=check)
     if len(state.jobs) > _FEW_JOBS:
         return msg("http: {where} serves {number} jobs", where=where, number=len(state.jobs))
-    return msg("http: {where} serves {jobs}", where=where, jobs=", ".join(state.jobs))
+    return msg("http: {where} serves {jobs}", where=where, jobs=join(", ", state.jobs))

@@ -96,7 +96,7 @@ def check_names(given: Iterable[str], parameters: Parameters) -> None:
         raise JobError(
             Outcome.REJECTED,
             join("; ", mistakes),
-            msg("the inputs of the app: {known}", known=", ".join(known) or "-"),
+            msg("the inputs of the app: {known}", known=join(", ", known) or "-"),
         )
 
 
@@ -177,7 +177,7 @@ def _text(field: FormField, value: Any) -> str:
         raise ValueError(msg("must be a string: the app's input is of type {kind}", kind=field.kind))
     if field.kind == "select":
         if field.options and value not in field.options:
-            raise ValueError(msg("must be one of {map}", map=", ".join(map(repr, field.options))))
+            raise ValueError(msg("must be one of {map}", map=join(", ", map(repr, field.options))))
     elif field.max_length is not None and len(value) > field.max_length:
         raise ValueError(
             msg(

@@ -263,4 +263,4 @@ def _lower(extensions: Sequence[str]) -> set[str]:
 def _taken(field: FormField) -> str:
     taken = [kind for kind in field.allowed_types if kind != "custom"]
     taken += field.allowed_extensions if "custom" in field.allowed_types else ()
-    return ", ".join(taken) or msg("none")
+    return join(", ", taken) or msg("none")

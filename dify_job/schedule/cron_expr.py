@@ -6,7 +6,7 @@ from oncalendar import BaseIterator
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg, text_of
+from ..messages.message import join, msg, text_of
 from .intervals import TimeGrid, listed
 from .oncalendar_expr import WEEKDAYS, parsed, split_zone
 
@@ -77,7 +77,7 @@ def read_cron(expression: str) -> CronTimes:
             msg(
                 "{text} is not supported; the supported names are {macros}",
                 text=text,
-                macros=", ".join(_MACROS),
+                macros=join(", ", _MACROS),
             ),
         )
     words = text.lower().split()

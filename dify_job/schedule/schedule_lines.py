@@ -7,7 +7,7 @@ from math import gcd
 from ..config.model import ScheduleConfig
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg, text_of
+from ..messages.message import join, msg, text_of
 from ..system.timespan import format_timespan, timespan_text
 from . import cron_expr, intervals, oncalendar_expr, zones
 
@@ -41,7 +41,7 @@ def in_words(schedule: ScheduleConfig) -> str:
     text = (
         msg("cron {cron}", cron=schedule.cron)
         if schedule.cron
-        else msg("calendar {calendar}", calendar=", ".join(schedule.calendar))
+        else msg("calendar {calendar}", calendar=join(", ", schedule.calendar))
     )
     return msg("{schedule} ({zone})", schedule=text, zone=schedule.timezone) if schedule.timezone else text
 

@@ -6,10 +6,10 @@ import pwd
 import re
 import stat
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -35,6 +35,7 @@ from .reconcile import (
     change_files,
     file_change,
     replacement_errors,
+    undo_all,
 )
 
 CRON_D = Path("/etc/cron.d")
@@ -349,30 +350,39 @@ def _in_sbin(name: str) -> bool:
 
 def _give_state(job: str, user: str) -> Step:
     """Return the step that gives BASE/JOB to the user whom cron starts it as, as StateDirectory= does."""
+    restore: list[Callable[[], object]] = []
 
     def give() -> None:
         base = base_of(system=True)
         path, private = base / job, private_of(base) / job
         make_base(base)
         if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
+            restore.append(partial(path.symlink_to, path.readlink()))
             path.unlink()
+            restore.append(partial(path.rename, private))
             private.rename(path)
-        path.mkdir(mode=0o700, exist_ok=True)
-        account = pwd.getpwnam(user)
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if os.fstat(directory).st_uid == account.pw_uid:
-                return
-            for entry in os.scandir(directory):
-                found = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:  # its owner may have set traps
-                    new = account.pw_uid, account.pw_gid
-                    os.chown(entry.name, *new, dir_fd=directory, follow_symlinks=False)
-            os.fchown(directory, account.pw_uid, account.pw_gid)
-        finally:
-            os.close(directory)
+        if not path.exists():
+            restore.append(path.rmdir)
+            path.mkdir(mode=0o700)
+        account, seen = pwd.getpwnam(user), path.stat(follow_symlinks=False)
+        if seen.st_uid != account.pw_uid:
+            restore.append(partial(_chown, path, seen.st_uid, seen.st_gid))
+            _chown(path, account.pw_uid, account.pw_gid)
 
-    return Step("give the state away", give)
+    return Step("give the state away", give, partial(undo_all, restore))
+
+
+def _chown(path: Path, user: int, group: int) -> None:
+    """Give a directory with its files to a user; its owner may have set traps. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for entry in os.scandir(directory):
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                os.chown(entry.name, user, group, dir_fd=directory, follow_symlinks=False)
+        os.fchown(directory, user, group)
+    finally:
+        os.close(directory)
 
 
 def with_pause(seen: FileStatus, job: str, *, paused: bool) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..system.timespan import parse_timespan
 
 _TRIGGERS = frozenset({
@@ -47,7 +47,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
         found.append(
             msg(
                 "{triggers} adds to the schedule (an empty OnCalendar= first would replace it)",
-                triggers=", ".join(triggers),
+                triggers=join(", ", triggers),
             )
         )
     if "Unit" in said:
@@ -67,7 +67,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
 def _bars(said: Mapping[str, _Directive]) -> Iterator[str]:
     """What stands between the timer and Dify."""
     if bars := sorted(f"{key}=" for key, one in said.items() if one.values and key.startswith(_BARS)):
-        yield msg("{bars} can prevent a start", bars=", ".join(bars))
+        yield msg("{bars} can prevent a start", bars=join(", ", bars))
     if _last(said, "PrivateNetwork") in _YES:
         yield msg("PrivateNetwork= leaves it no network")
     if _last(said, "IPAddressDeny"):

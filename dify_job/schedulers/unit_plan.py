@@ -7,7 +7,8 @@ restarted (systemd#31231, #14899, #16186).
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -29,6 +30,7 @@ from .reconcile import (
     change_files,
     file_change,
     replacement_errors,
+    undo_all,
 )
 from .systemctl import Manager
 
@@ -232,7 +234,7 @@ def _ordered(work: _Work, seen: ObservedUnits, triggers: set[str]) -> Iterator[S
         ),
         (work.stop_services, _systemctl(manager, "stop", work.stop_services)),
         *((True, check) for check in work.checks),
-        (work.traces, Step("remove traces", partial(_remove_traces, work.traces))),
+        (work.traces, _remove_traces(work.traces)),
         (work.files, change_files(work.files, manager)),
         (work.enable, _systemctl(manager, "enable", work.enable, "disable", "--no-reload")),
         (reload, Step("daemon-reload", manager.reload, None, _changes("daemon-reload", work.unread))),
@@ -290,14 +292,27 @@ def _start_and_check(seen: ObservedUnits, names: Sequence[str], stamped: Iterabl
             )
 
 
-def _remove_traces(paths: Iterable[Path]) -> None:
-    """Remove links and stamps, and directories of drop-ins where these are empty. Raises OSError."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        else:
-            path.unlink(missing_ok=True)
+def _remove_traces(paths: Iterable[Path]) -> Step:
+    """Return the step that removes links and stamps, and directories of drop-ins where these are empty."""
+    restore: list[Callable[[], object]] = []
+
+    def do() -> None:
+        for path in paths:
+            if path.is_symlink():
+                target = path.readlink()
+                path.unlink()
+                restore.append(partial(path.symlink_to, target))
+            elif path.is_dir():
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+                    restore.append(path.mkdir)
+            elif path.exists():  # a stamp is empty, and its time counts
+                seen = path.stat()
+                path.unlink()
+                restore.append(partial(os.utime, path, ns=(seen.st_atime_ns, seen.st_mtime_ns)))
+                restore.append(path.touch)
+
+    return Step("remove traces", do, partial(undo_all, restore))
 
 
 def _reset_failed(manager: Manager, names: Sequence[str]) -> None:

@@ -77,7 +77,7 @@ def _report_what_is_left(base: Path, failures: Sequence[OSError], holders: Mappi
         for error in failures
     ]
     if holders:
-        busy = ", ".join(f"{job} ({holder})" for job, holder in holders.items())
+        busy = join(", ", (f"{job} ({holder})" for job, holder in holders.items()))
         texts.append(msg("the state of {busy} is in use by a run, and was left", busy=busy))
     if failures:
         look = msg("look at it: ls -la {base}", base=shlex.quote(str(base)))

@@ -13,7 +13,7 @@ from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg, text_of
+from ..messages.message import join, msg, text_of
 from ..messages.sanitize import visible
 
 _PACKAGE = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def render_value(template: str, names: Mapping[str, Any], where: str) -> str:
         msg("{where}: the template cannot be rendered: {reason}", where=where, reason=reason),
         msg(
             "names that a template can use: {sorted}; literal braces are {{{{ '{{{{' }}}}",
-            sorted=", ".join(sorted(names)),
+            sorted=join(", ", sorted(names)),
         ),
     )
 

@@ -82,7 +82,7 @@ def test_values_with_braces_are_not_templates() -> None:
 def test_messages_among_the_values_are_translated() -> None:
     reason = msg("the server did not answer")
     message = join("; ", [reason, "HTTP 502"])
-    assert i18n.translate(message) == f"{i18n.translate(reason)}; HTTP 502"
+    assert i18n.translate(message) == f"{i18n.translate(reason)}；HTTP 502"
     assert i18n.translate(reason) != reason
 
 

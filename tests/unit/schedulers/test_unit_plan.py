@@ -10,13 +10,14 @@ import pytest
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import RenderedFile, Scope, Unit
-from dify_job.schedulers.reconcile import Plan, UnitChange, execute
+from dify_job.schedulers.reconcile import Plan, Step, UnitChange, execute
 from dify_job.schedulers.systemctl import Manager
 from dify_job.schedulers.unit_plan import (
     Activation,
     DesiredUnits,
     ObservedUnits,
     Pending,
+    enabling_link,
     plan_units,
 )
 from dify_job.system.managed_files import FileState, FileStatus, look, with_header
@@ -45,6 +46,13 @@ class Recorder(Manager):
 
     def ask(self, units: Sequence[str], *_: float) -> dict[str, Unit]:
         return {name: unit(active=True) for name in units}
+
+
+class NoManager(Recorder):
+    """No manager runs, as in a chroot."""
+
+    def why_not(self) -> str | None:
+        return "offline"
 
 
 def names(plan: Plan) -> list[str]:
@@ -270,3 +278,39 @@ def test_failed_plan_is_undone_in_reverse_order(fails: int, installed: ObservedU
     assert done == [f"{verb} {TIMER}" for verb in ends.get(fails, ends[4 if fails > 4 else 1])]
     if fails > 1:
         assert manager.calls[-2] == "daemon-reload", "the old file is read before the timer starts again"
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("fails", ["remove traces", "change files"])
+def test_failed_uninstall_leaves_the_link_the_stamp_and_the_drop_ins(
+    fails: str, running: bool, installed: ObservedUnits
+) -> None:
+    units, stamps = installed.base / "units", installed.base / "stamps"
+    timer = units / TIMER
+    link, stamp = enabling_link(timer), stamps / f"stamp-{TIMER}"
+    drop_ins = units / f"{TIMER}.d"
+    for directory in (link.parent, stamps, drop_ins):
+        directory.mkdir(parents=True)
+    timer.write_text(text("t"))
+    link.symlink_to(timer)
+    stamp.touch()
+    os.utime(stamp, ns=(1, 10**18))
+    files, is_empty = {timer: look(timer, "daily")}, {drop_ins: False}
+    manager = NoManager() if not running else installed.manager
+    seen = replace(installed, manager=manager, running=running, files=files, stamps=stamps, drop_ins=is_empty)
+    plan = plan_units([desired(places=(timer,), files=())], seen)
+
+    def fail_after(step: Step) -> Step:
+        def do() -> None:
+            step.do()
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), "x")
+
+        return replace(step, do=do)
+
+    broken = tuple(fail_after(step) if step.name == fails else step for step in plan.steps)
+    with pytest.raises(JobError, match="nothing was changed"):
+        execute(replace(plan, steps=broken), units)
+    assert timer.read_text() == text("t")
+    assert (link.readlink(), drop_ins.is_dir(), stamp.exists()) == (timer, True, True)
+    if not running:
+        assert stamp.stat().st_mtime_ns == 10**18

@@ -1,0 +1,62 @@
+"""The state that cron's install gives to the user of a job, and takes back when the install fails."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from dify_job.messages.errors import JobError
+from dify_job.schedulers.cron import _give_state
+from dify_job.schedulers.reconcile import Plan, Step, execute
+
+OWN = pwd.getpwuid(os.geteuid())
+
+
+def execute_and_fail(job: str) -> None:
+    """Execute a plan that gives the state of a job away, and then fails."""
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    with pytest.raises(JobError, match="nothing was changed"):
+        execute(Plan(steps=(_give_state(job, OWN.pw_name), Step("fail", fail))), Path("/"))
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "lib/dify-job"
+    monkeypatch.setattr("dify_job.state.places.SYSTEM_BASE", path)
+    return path
+
+
+def test_failed_install_removes_the_state_that_it_made(base: Path) -> None:
+    execute_and_fail("daily")
+    assert list(base.iterdir()) == []
+
+
+def test_failed_install_puts_the_state_of_a_dynamic_user_back(base: Path) -> None:
+    private = base.parent / "private/dify-job/daily"
+    private.mkdir(parents=True)
+    (private / "last-result.json").touch()
+    base.mkdir()
+    (base / "daily").symlink_to(Path("../private/dify-job/daily"))
+    execute_and_fail("daily")
+    assert (base / "daily").readlink() == Path("../private/dify-job/daily")
+    assert (private / "last-result.json").exists()
+
+
+def test_failed_install_gives_the_state_back_to_its_owner(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (base / "daily").mkdir(parents=True)
+    (base / "daily/history.jsonl").touch()
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.struct_passwd((*OWN[:2], 4242, 4243, *OWN[4:])))
+    monkeypatch.setattr(os, "chown", lambda name, user, group, **_: given.append((name, user, group)))
+    monkeypatch.setattr(os, "fchown", lambda _, user, group: given.append((".", user, group)))
+    execute_and_fail("daily")
+    mine = OWN.pw_uid, (base / "daily").stat().st_gid
+    assert given == [
+        ("history.jsonl", 4242, 4243), (".", 4242, 4243), ("history.jsonl", *mine), (".", *mine)
+    ]  # fmt: skip
