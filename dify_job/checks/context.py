@@ -22,7 +22,7 @@ from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
 from ..schedulers.systemd import Systemd
 from ..state.history import RunRecord, read_history
-from ..state.reader import read_abandoned, read_last
+from ..state.reader import read_abandoned, read_last_success
 from ..state.store import InFlight
 from .server import Servers
 
@@ -120,17 +120,12 @@ class HostContext:
     @cached_property
     def templates(self) -> Templates:
         """The templates as a run from this shell renders them."""
-        return Templates(self.job, self._last_success)
+        return Templates(self.job, lambda: read_last_success(self.state))
 
     @cached_property
     def drafts(self) -> Templates:
         """The templates with the variables that a unit can have, as after a run that succeeded."""
         return Templates(self.job, lambda: self.now, dict.fromkeys(self.job.env, "") | os.environ)
-
-    def _last_success(self) -> datetime | None:
-        last = read_last(self.state) or {}
-        text = last.get("call_time") if last.get("outcome") == "succeeded" else None
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
 
     @cached_property
     def app(self) -> AppProbe | None:

@@ -1,12 +1,16 @@
 """The input form of an app, from `GET /parameters`. Pure."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .models import json_object
 
 FILE_KINDS = frozenset({"file", "file-list"})
 _MIB = 1024 * 1024
+_LIMITS = {"document": "file_size_limit"} | {
+    kind: f"{kind}_file_size_limit" for kind in ("image", "audio", "video")
+}
 
 
 class FormField(NamedTuple):
@@ -38,20 +42,16 @@ class FormField(NamedTuple):
         return self.kind in FILE_KINDS
 
 
-class Limits(NamedTuple):
-    """The largest file of each type in bytes; None where the server does not say."""
-
-    document: int | None = None
-    image: int | None = None
-    audio: int | None = None
-    video: int | None = None
-
-
 class Parameters(NamedTuple):
-    """The form of an app, and the limits of its server for files."""
+    """The form of an app, and the limits of its server for files.
+
+    Attributes:
+        limits: The largest file in bytes by its type: document, image, audio, video; without those that the
+            server does not say.
+    """
 
     form: tuple[FormField, ...] = ()
-    limits: Limits = Limits()
+    limits: Mapping[str, int] = MappingProxyType({})
 
     def field(self, variable: str) -> FormField | None:
         """Return the input of that name."""
@@ -67,12 +67,9 @@ def read_parameters(body: bytes) -> Parameters | None:
     sizes = system if isinstance(system, dict) else {}
     return Parameters(
         form=tuple(field for entry in data["user_input_form"] for field in _fields(entry)),
-        limits=Limits(
-            document=_bytes(sizes.get("file_size_limit")),
-            image=_bytes(sizes.get("image_file_size_limit")),
-            audio=_bytes(sizes.get("audio_file_size_limit")),
-            video=_bytes(sizes.get("video_file_size_limit")),
-        ),
+        limits={
+            kind: size for kind, name in _LIMITS.items() if (size := _bytes(sizes.get(name))) is not None
+        },
     )
 
 

@@ -312,21 +312,15 @@ def reason_of(error: BaseException) -> Failure:
     words = next((words for one in causes if (words := _words(one))), type(error).__name__)
     if isinstance(error, requests.exceptions.ProxyError):
         return Failure.of(msg("proxy: {words}", words=words), FailureCause.PROXY)
-    cause = next((_kind(one) for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
+    untrusted = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
+    cause = FailureCause.OTHER
+    if untrusted is not None:
+        cause = _CERTIFICATE_CAUSES.get(untrusted.verify_code, FailureCause.CERTIFICATE_UNTRUSTED)
     request = getattr(error, "request", None)
     if request is not None:
         host = urlsplit(request.url).netloc.rpartition("@")[2]
         words = msg("{host}: {words}", host=host, words=words)
-    return Failure.of(words, cause or FailureCause.OTHER)
-
-
-def _kind(error: ssl.SSLCertVerificationError) -> FailureCause:
-    match error.verify_code:
-        case 10:  # X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h)
-            return FailureCause.CERTIFICATE_EXPIRED
-        case 62 | 64:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            return FailureCause.CERTIFICATE_NAME
-    return FailureCause.CERTIFICATE_UNTRUSTED
+    return Failure.of(words, cause)
 
 
 def _words(cause: BaseException) -> str | None:
@@ -345,6 +339,11 @@ def _words(cause: BaseException) -> str | None:
     return cause.strerror if isinstance(cause, OSError) else None
 
 
+_CERTIFICATE_CAUSES = {
+    10: FailureCause.CERTIFICATE_EXPIRED,  # X509_V_ERR_CERT_HAS_EXPIRED (x509_vfy.h)
+    62: FailureCause.CERTIFICATE_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH
+    64: FailureCause.CERTIFICATE_NAME,  # X509_V_ERR_IP_ADDRESS_MISMATCH
+}
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, msg("the host name cannot be resolved")),
     (ConnectionRefusedError, msg("connection refused")),

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 # Of the package, lazy as it is, only this is executed. The whole, which imports asyncio, rich and inspect,
@@ -59,7 +60,7 @@ def console(stream: Stream, job: str, *, without_result: bool) -> Logger:
     """
     colors = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     drop = (_drop_result,) if without_result else ()
-    render = _colored_line if colors else _plain_line
+    render = partial(_line, colors=_COLORS if colors else {})
     return _logger(_Lines(stream), _sink_of(stream), (*drop, _for_people, _redact, render), job)
 
 
@@ -141,13 +142,10 @@ def _json_line(_logger: object, _level: str, event: Event) -> str:
     return json.dumps(event, ensure_ascii=False)
 
 
-def _plain_line(_logger: object, level: str, event: Event, *, color: str = "") -> str:
+def _line(_logger: object, level: str, event: Event, *, colors: Mapping[str, str]) -> str:
     shown = {key: event[key] for key in event if key not in ("event", "message_id", "job")}
     # A line end in the title of a node must not begin a line that looks like one of dify-job.
     fields = [f"{key}={value}".replace("\n", "\\n") for key, value in shown.items()]
+    color = colors.get(level, "")
     text = f"{color}{_PREFIXES.get(level, '')}{event['event']}{_END if color else ''}"
     return "  ".join([text, *fields])
-
-
-def _colored_line(logger: object, level: str, event: Event) -> str:
-    return _plain_line(logger, level, event, color=_COLORS.get(level, ""))

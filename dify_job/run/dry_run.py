@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..config.secrets import read_headers, read_key
 from ..dify.event_queue import EventQueue
 from ..messages.errors import JobError
 from ..messages.problem import about_job
-from ..state.history import read_history, summary
+from ..state.reader import read_last_success
 from .app_form import check_names, store_names
 from .engine import connect
 from .files import look_at, shown
@@ -43,7 +42,8 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     log.hide(key.reveal(), is_key=True)
     began = time.monotonic()
     until = began + job.timeout
-    templates = Templates(job, lambda: _last_success(job, config_path), until=lambda: until)
+    state = state_directory(job, config_path)
+    templates = Templates(job, lambda: read_last_success(state), until=lambda: until)
     inputs = templates.inputs() | dict(given)
     for secret in secrets_in(inputs):
         log.hide(secret)
@@ -56,7 +56,7 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     except NoRunError as error:
         end = error.outcome
         raise JobError(end.outcome, end.message, end.hint and about_job(end.hint, job.name)) from None
-    store_names(state_directory(job, config_path), job, key, form, make=True)
+    store_names(state, job, key, form, make=True)
     check_names(given, form)
     return {
         "job": job.name,
@@ -69,11 +69,3 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
             for field in form.form
         ],
     }
-
-
-def _last_success(job: Job, config_path: Path | None) -> datetime | None:
-    try:
-        last = summary(read_history(state_directory(job, config_path))).last_success
-        return None if last is None else datetime.fromisoformat(last)
-    except (OSError, ValueError):
-        return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import log
-from ..dify.form import FormField, Limits
+from ..dify.form import FormField
 from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
@@ -114,7 +114,7 @@ def type_of(file: InputFile, field: FormField) -> str:
     return found or "custom"
 
 
-def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
+def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> str | None:
     """Return what the app or its server will reject, as the end of a sentence; None for a file that fits.
 
     Args:
@@ -131,8 +131,7 @@ def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
     if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
         how = "addresses" if file.url else "uploads"
         return msg("cannot be given: the app's input takes no {how}", how=how)
-    by_kind = {"image": limits.image, "audio": limits.audio, "video": limits.video}
-    limit = by_kind.get(kind, limits.document)
+    limit = limits.get(kind if kind in ("image", "audio", "video") else "document")
     if not file.url and limit is not None and file.size > limit:
         return msg(
             "has {size} bytes, and the server takes {limit} of a file of type {kind}",
@@ -143,7 +142,9 @@ def fault_of(file: InputFile, field: FormField, limits: Limits) -> str | None:
     return None
 
 
-def check(files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Limits) -> None:
+def check(
+    files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Mapping[str, int]
+) -> None:
     """Check the files against the form and the limits before one is sent.
 
     Args:

@@ -85,7 +85,7 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
 
 
 def deliver(place: OutputPath, result: Result, settings: Output) -> None:
-    """Write the output file; the outcome is known, and what fails here is a warning.
+    """Write the selected value as text or JSON, or the whole result; what fails is a warning.
 
     Args:
         place: Where the file goes.
@@ -93,7 +93,14 @@ def deliver(place: OutputPath, result: Result, settings: Output) -> None:
         settings: What of the result goes into it.
     """
     try:
-        write(place, result, settings)
+        value = loads_whole(log.as_json(result.as_json(), to_file=True))
+        if settings.select is not None:
+            value = value_at(value["response_data"]["data"], settings.select)
+        text = (
+            value if isinstance(value, str) and settings.format != "json" else f"{dumps(value, indent=2)}\n"
+        )
+        with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
+            file.write(text.encode(errors="backslashreplace"))
     except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
         log.warning(msg("the output file could not be written"), path=str(place.path), reason=str(error))
 
@@ -128,40 +135,6 @@ def _try_out(place: OutputPath) -> None:
     with place.opened() as directory:
         directory.remove_leftovers({place.path.name}, older=_LEFTOVER_AGE)
         directory.try_out()
-
-
-def write(place: OutputPath, result: Result, settings: Output) -> None:
-    """Write the selected value as text or JSON, or the whole result.
-
-    Args:
-        place: Where the file goes.
-        result: Of a run that succeeded.
-        settings: What of the result goes into it.
-
-    Raises:
-        OSError: The file cannot be written.
-        LookupError: The run has no such value.
-    """
-    found = loads_whole(log.as_json(result.as_json(), to_file=True))
-    value: Any = found
-    if settings.select is not None:
-        value = value_at(found["response_data"]["data"], settings.select)
-    text = as_text(value, quoted=settings.format == "json", indent=2)
-    with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
-        file.write(text.encode(errors="backslashreplace"))
-
-
-def as_text(value: Any, *, quoted: bool = False, indent: int | None = None) -> str:
-    """Return a text as it is, all else, or with `quoted` that too, as JSON and a line end.
-
-    Args:
-        value: The value.
-        quoted: Give a text as JSON, too.
-        indent: As of json.dumps.
-    """
-    if isinstance(value, str) and not quoted:
-        return value
-    return dumps(value, indent=indent) + "\n"
 
 
 def value_at(data: Any, path: str) -> Any:

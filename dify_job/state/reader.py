@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..messages.message import msg
-from .store import InFlight, record_in, tick_in
+from .store import InFlight, record_in, success_in, tick_in
 
 _HOLDER = re.compile(rb"process [0-9]+")
 _MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
@@ -42,6 +42,11 @@ def read_last(directory: Path) -> dict[str, Any] | None:
 def read_tick(directory: Path) -> float | None:
     """Return the last tick that --if-due counted from, seconds since 1970."""
     return tick_in(read_record(directory / "tick.json"))
+
+
+def read_last_success(directory: Path) -> datetime | None:
+    """Return when the last run that succeeded began, however many failed since."""
+    return success_in(read_record(directory / "last-success.json"))
 
 
 def read_metrics_files(directory: Path) -> tuple[Path, ...]:

@@ -117,6 +117,14 @@ def tick_in(record: Mapping[str, Any] | None) -> float | None:
     return float(at) if isinstance(at, (int, float)) and 0 <= at < _END_OF_TIME else None
 
 
+def success_in(record: Mapping[str, Any] | None) -> datetime | None:
+    """Return the time in a record of the last success; None for a damaged one."""
+    try:
+        return datetime.fromisoformat(str((record or {})["at"]))
+    except (KeyError, ValueError):
+        return None
+
+
 class LockHeldError(Exception):
     """Another run of this job holds the lock; `holder` names its process, where that is known."""
 
@@ -191,10 +199,7 @@ class JobState:
 
     def last_success(self) -> datetime | None:
         """Return when the last run that succeeded began, however many failed since."""
-        try:
-            return datetime.fromisoformat(str((self.read("last-success.json") or {})["at"]))
-        except (KeyError, ValueError):
-            return None
+        return success_in(self.read("last-success.json"))
 
     def downloads(self) -> dict[str, str]:
         """Return the files that the job saved: path to identity, as `put_downloads` got them."""
