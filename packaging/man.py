@@ -16,7 +16,7 @@ from dify_job.config.schema import SETTINGS
 from dify_job.exit_codes import TABLE
 
 KEYS = {setting.name: setting for setting in SETTINGS}
-_GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose"}
+_GLOBALS = {"config_path", "env_file", "log_level", "log_format", "quiet", "verbose", "help"}
 
 _FILES = (
     (

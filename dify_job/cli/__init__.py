@@ -14,9 +14,9 @@ gc.disable()
 
 # Modules that only some commands or runs use (CONTRIBUTING.md, Imports).
 lazy_import(
-    # imported by click and requests, never used in an ordinary run: 0.09 of `import requests` less
+    # imported by click and requests, never used in an ordinary run: 0.14 of `import requests` less
     *("csv", "difflib", "hmac", "idna", "inspect", "linecache", "mimetypes", "selectors", "shlex", "shutil"),
-    *("stringprep", "subprocess", "textwrap", "tokenize", "traceback", "zipfile"),
+    *("stringprep", "subprocess", "textwrap", "tokenize", "traceback", "urllib3.http2", "zipfile"),
     # imported by the modules of this package
     *("click.shell_completion", "cronsim", "ctypes", "oncalendar", "structlog", "tomllib", "urllib.parse"),
     "zoneinfo",

@@ -6,6 +6,8 @@ module twice executes it, and on Python 3.11 two threads may see half a module.
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,17 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 # The import system itself reads these of a module that is in sys.modules already.
-_READ_BY_IMPORT = {"__spec__", "__path__", "__dict__", "__class__", "__name__", "__file__", "__loader__"}
+_READ_BY_IMPORT = {
+    *("__spec__", "__path__", "__dict__", "__class__", "__name__", "__file__", "__loader__", "__package__"),
+    "__cached__",
+}
 
 
 def lazy_import(*names: str) -> None:
     """Make later imports of these modules lazy: they are found, and executed when one of their names is used.
 
-    `from package import module` and `import module` stay lazy; `from module import name` uses the name.
+    `from package import module` and `import module` stay lazy, also where the package is lazy;
+    `from module import name` uses the name.
 
     Args:
         names: Full module names. A module that is imported already, or that does not exist, is unaffected.
@@ -59,9 +65,25 @@ class LazyModule(ModuleType):
     """A module that was found and is not executed yet."""
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in _READ_BY_IMPORT:
+        if name not in _READ_BY_IMPORT and not _import_submodule(self, name):
             execute(self)
         return ModuleType.__getattribute__(self, name)
+
+
+def _import_submodule(package: ModuleType, name: str) -> bool:
+    """Import a submodule for `from package import submodule`, which does not execute the package.
+
+    Returns:
+        Whether a module has this name.
+    """
+    if "__path__" not in ModuleType.__getattribute__(package, "__dict__"):
+        return False
+    full_name = f"{package.__name__}.{name}"
+    if full_name not in sys.modules:
+        if find_spec(full_name) is None:
+            return False
+        import_module(full_name)
+    return True
 
 
 class _Loader:

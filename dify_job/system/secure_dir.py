@@ -165,7 +165,9 @@ def _temporary(name: str) -> str:
 
 
 def _is_temporary(entry: str, name: str) -> bool:
-    return re.fullmatch(rf"\.{re.escape(_part_of(name))}\.[0-9a-f]{{12}}\.new", entry) is not None
+    begin, end = f".{_part_of(name)}.", ".new"
+    between = entry.removeprefix(begin).removesuffix(end)
+    return entry == f"{begin}{between}{end}" and re.fullmatch("[0-9a-f]{12}", between) is not None
 
 
 def _part_of(name: str) -> str:

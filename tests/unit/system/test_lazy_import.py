@@ -77,6 +77,22 @@ def test_from_import_of_a_module_stays_lazy_and_of_a_name_does_not() -> None:
     assert import_module("lazy_package.taker").name == "module"
 
 
+def test_from_import_of_a_submodule_does_not_execute_its_lazy_package(tmp_path: Path) -> None:
+    (tmp_path / "lazy_package/second.py").write_text(
+        "from lazy_package import module\nfrom . import module as again\n"
+    )
+    lazy_import("lazy_package")
+    second = import_module("lazy_package.second")
+    assert second.module is second.again is sys.modules["lazy_package.module"]
+    assert not executed("lazy_package")
+    assert not hasattr(second, "missing")
+
+    assert sys.modules["lazy_package"].name == "package"
+    assert executed("lazy_package")
+    with pytest.raises(AttributeError, match="missing"):
+        _ = sys.modules["lazy_package"].missing
+
+
 def test_execute_loads_a_module_before_its_first_use() -> None:
     lazy_import("lazy_package.module")
     module = import_module("lazy_package.module")
