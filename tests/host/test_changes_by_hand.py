@@ -14,7 +14,7 @@ KEY = "/etc/dify-job/credentials/daily.key"
 
 @pytest.mark.parametrize("place", ["/usr/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system"])
 def test_foreign_unit_is_refused_named_and_left_unchanged(host: Host, place: str) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     theirs = f"{place}/{SERVICE}"
     host.machine.write("/srv/theirs", "[Service]\nExecStart=/bin/true\n")
     host.run("sh", "-c", f"mkdir -p {place} && cp /srv/theirs {theirs} && systemctl daemon-reload")
@@ -28,7 +28,7 @@ def test_foreign_unit_is_refused_named_and_left_unchanged(host: Host, place: str
 
 
 def test_same_name_in_another_scope_is_another_job(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     assert host.status("daily", user="alice")["scope"] == "system"
     own = host("uninstall", "daily", "--user", user="alice", check=False)
@@ -41,7 +41,7 @@ def test_same_name_in_another_scope_is_another_job(host: Host) -> None:
 def test_changing_a_system_job_as_user_is_denied_with_the_command(
     host: Host, backend: str, command: str
 ) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install", "--backend", backend, *(("--no-start",) if command == "resume" else ()))
     before = host.status("daily")
     refused = host(command, "daily", user="alice", check=False)
@@ -58,7 +58,7 @@ def test_changing_a_system_job_as_user_is_denied_with_the_command(
 
 
 def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     whole = host.machine.read(f"{UNITS}/{TIMER}")
     host.machine.write(f"{UNITS}/{TIMER}", whole + "# mine\n")
@@ -81,7 +81,7 @@ def test_edited_headless_and_copied_units_are_distinguished(host: Host) -> None:
 
 @pytest.mark.parametrize("verb", ["disable --now", "stop", "mask --now"])
 def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     if verb == "mask --now":  # systemctl does not mask a unit with a file in the same directory
         host.run(
@@ -91,7 +91,7 @@ def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str
         host.run("systemctl", *verb.split(), TIMER)
     enabled, active = host.show(TIMER, "UnitFileState"), host.show(TIMER, "ActiveState")
     assert active == "inactive"
-    for text in ('every = "1h"', 'every = "3h"'):
+    for text in ('calendar = "yearly"', 'calendar = "*-03-01"'):
         host.job(text)
         output = host("install").stdout
         assert "left so" in output
@@ -102,12 +102,12 @@ def test_timer_disabled_stopped_or_masked_by_hand_stays_so(host: Host, verb: str
 
 
 def test_drop_in_is_reported_and_left(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     path = host.drop_in(TIMER, "[Timer]\nOnCalendar=*-*-* 03:00:00\n")
     status = host.status("daily")
     assert any(path in trouble for trouble in status["problems"]), status
-    host.job('every = "2h"')
+    host.job('calendar = "*-02-01"')
     host("install")
     output = host("uninstall", "daily").stdout
     assert f"{UNITS}/{TIMER}.d has drop-ins that dify-job did not write, and was left" in output
@@ -116,7 +116,7 @@ def test_drop_in_is_reported_and_left(host: Host) -> None:
 
 
 def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     before = host.machine.read(f"{UNITS}/{TIMER}")
     path = host.drop_in(SERVICE, "[Service]\nExecStart=\n")
@@ -124,7 +124,7 @@ def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
     assert status.code == 1
     assert path in status.stdout
     assert "systemd does not load" in status.stdout
-    host.job('every = "2h"')
+    host.job('calendar = "*-02-01"')
     refused = host("install", check=False)
     assert refused.code != 0
     assert host.machine.read(f"{UNITS}/{TIMER}") == before
@@ -133,7 +133,7 @@ def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
 
 
 def test_uninstall_during_a_run_stops_it_on_the_server(host: Host) -> None:
-    host.job('every = "1h"', key="app-slow")
+    host.job('calendar = "yearly"', key="app-slow")
     host("install")
     host.run("systemctl", "start", "--no-block", SERVICE)
     host.wait(lambda: host.server.runs and host.server.runs[0].past)
@@ -145,7 +145,7 @@ def test_uninstall_during_a_run_stops_it_on_the_server(host: Host) -> None:
 
 @pytest.mark.parametrize("state", ["auto-restart", "start-limit-hit"])
 def test_install_replaces_a_service_in_auto_restart_or_start_limit_hit(host: Host, state: str) -> None:
-    host.job('every = "1h"', key="app-off")
+    host.job('calendar = "yearly"', key="app-off")
     host("install")
     more = {
         "auto-restart": "[Service]\nRestart=on-failure\nRestartPreventExitStatus=\nRestartSec=1h\n",
@@ -163,7 +163,7 @@ def test_install_replaces_a_service_in_auto_restart_or_start_limit_hit(host: Hos
         return any("repeated too quickly" in str(entry["MESSAGE"]) for entry in entries)
 
     host.wait(reached)
-    host.job('every = "2h"', key="app-off")
+    host.job('calendar = "*-02-01"', key="app-off")
     assert "daily: installed, every 2h, enabled" in host("install").stdout
     host("uninstall", "daily")
     assert host.show(SERVICE, "ActiveState") == "inactive"
@@ -188,7 +188,7 @@ def test_timer_stamp_from_a_wrong_clock_changes_nothing(host: Host, year: str) -
 
 
 def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("mv", "/etc/dify-job/config.toml", "/etc/dify-job/renamed.toml")
     status = host("status", check=False)
@@ -218,7 +218,7 @@ def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
     ],
 )
 def test_each_credential_fault_has_its_message(host: Host, make: str, status: int, words: str) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("sh", "-c", make.replace("KEY", KEY))
     if make.startswith("echo"):  # as LXC's images have it
@@ -250,7 +250,7 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
     ],
 )
 def test_install_refuses_an_unusable_key_file(host: Host, make: str, words: str) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host.run("sh", "-c", make.replace("KEY", KEY))
     refused = host("install", check=False)
     assert refused.code == 78
@@ -260,7 +260,7 @@ def test_install_refuses_an_unusable_key_file(host: Host, make: str, words: str)
 
 
 def test_status_as_user_shows_the_outcome_and_the_journal_group(host: Host) -> None:
-    host.job('every = "1h"', key="app-fails")
+    host.job('calendar = "yearly"', key="app-fails")
     host("install")
     host.run("systemctl", "start", SERVICE, check=False)
     status = host("status", "daily", user="alice", check=False)

@@ -203,7 +203,7 @@ def test_uninstall_removes_only_the_managed_files_of_cron_d(minute: Minute) -> N
 
 
 def test_install_in_a_second_scheduler_is_refused(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install", "--backend", "cron")
     refused = host("install", "--backend", "systemd", check=False)
     assert refused.code == 78
@@ -216,7 +216,7 @@ def test_install_in_a_second_scheduler_is_refused(host: Host) -> None:
 
 
 def test_unit_and_cron_run_as_a_user_share_one_state(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")
     host("uninstall", "daily")

@@ -72,7 +72,7 @@ def python3(machine: Machine, version: str) -> str:
 def configure(machine: Machine, server: FakeDify) -> None:
     machine.write(
         "/etc/dify-job/config.toml",
-        f'[jobs.daily]\nbase_url = "{server.base_url}"\nevery = "1h"\n'
+        f'[jobs.daily]\nbase_url = "{server.base_url}"\ncalendar = "yearly"\n'
         'api_key_file = "/etc/dify-job/credentials/daily.key"\n',
     )
     machine.write("/etc/dify-job/credentials/daily.key", KEY, 0o600)

@@ -128,7 +128,7 @@ def archive(case: DoctorCase, package: str, fill: str, directory: str) -> None:
 @pytest.fixture
 def case(host: Host) -> DoctorCase:
     _reset_host(host)
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     return DoctorCase(host)
 
@@ -137,7 +137,7 @@ def case(host: Host) -> DoctorCase:
 def cron_case(host: Host) -> DoctorCase:
     _reset_host(host)
     host.machine.write("/usr/sbin/sendmail", "#!/bin/sh\ncat >/dev/null\n", 0o755)
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install", "--backend", "cron")
     return DoctorCase(host)
 
@@ -296,7 +296,7 @@ def test_run_that_systemd_could_not_start(case: DoctorCase) -> None:
 
 
 def test_run_that_was_killed(case: DoctorCase) -> None:
-    case.host.job('every = "1h"', key="app-slow")
+    case.host.job('calendar = "yearly"', key="app-slow")
     case.host.run("systemctl", "start", "--no-block", SERVICE)
     case.host.wait(lambda: case.host.server.runs)
     case.host.run("systemctl", "kill", "--signal=KILL", SERVICE)
@@ -305,7 +305,7 @@ def test_run_that_was_killed(case: DoctorCase) -> None:
     assert lines["last-run"][0] == "warn"
     assert "killed by SIGKILL" in lines["last-run"][1]
     assert lines["in-flight"][0] == "warn"
-    case.host.job('every = "1h"')
+    case.host.job('calendar = "yearly"')
     assert case.host("run", "daily", check=False).code == 75, "the earlier run may still be in the queue"
     assert case.doctor()["in-flight"][0] == "warn"
 
@@ -313,7 +313,7 @@ def test_run_that_was_killed(case: DoctorCase) -> None:
 def test_run_as_user_that_is_gone(host: Host) -> None:
     _reset_host(host)
     host.run("useradd", "--system", "reports")
-    host.job('every = "1h"\nrun_as = "reports"')
+    host.job('calendar = "yearly"\nrun_as = "reports"')
     host("install")
     case = DoctorCase(host)
     gone = case.sh("userdel reports")
@@ -323,7 +323,7 @@ def test_run_as_user_that_is_gone(host: Host) -> None:
     assert command_in(fix) == "useradd --system reports"
     assert fix.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
     host.run("install", "-d", "/srv/out/daily")
-    host.job('every = "1h"\nrun_as = "reports"\noutput = { file = "/srv/out/daily/r.json" }\n'
+    host.job('calendar = "yearly"\nrun_as = "reports"\noutput = { file = "/srv/out/daily/r.json" }\n'
              'files = { text = "/srv/out/in.txt" }')  # fmt: skip
     host.run("sh", "-ec", "echo x > /srv/out/in.txt; chown reports /srv/out/daily; chmod 750 /srv/out/daily")
     host("install")
@@ -341,16 +341,16 @@ def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> Non
     region = 'env = ["REGION"]'
 
     def wants_it() -> None:
-        case.host.job(f'every = "1h"\n{region}')
+        case.host.job(f'calendar = "yearly"\n{region}')
         case.host("install")
 
     case.env["REGION"] = value = r"""50% "south\n" & 'so' X=$on/|\\"""
     case.assert_found_and_fixed("environment", "warn", "REGION", wants_it)
-    case.host.job(f"""every = "1h"\n{region}\ninputs = {{ where = "{{{{ env('REGION') }}}}" }}""")
+    case.host.job(f"""calendar = "yearly"\n{region}\ninputs = {{ where = "{{{{ env('REGION') }}}}" }}""")
     case.host.run("systemctl", "start", SERVICE)
     [run] = case.host.server.runs
     assert run.inputs["where"] == value
-    case.host.job('every = "1h"\nenv = ["REGION", "X"]')
+    case.host.job('calendar = "yearly"\nenv = ["REGION", "X"]')
     level, message, _ = case.doctor()["environment"]
     assert (level, message.partition(":")[0]) == ("warn", "X"), "X is part of a value, not a variable"
     wants_it()
@@ -483,7 +483,7 @@ def test_paths_that_the_caller_cannot_read(host: Host, line: str, check: str) ->
 
 
 def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: Host) -> None:
-    host.job('every = "1h"\nrun_as = "root"')
+    host.job('calendar = "yearly"\nrun_as = "root"')
     host.run(
         "sh",
         "-ec",

@@ -57,7 +57,7 @@ def test_interpreter_of_the_unit_without_apprise(case: DoctorCase) -> None:  # n
     """doctor's own interpreter has apprise, but the job was installed from another one."""
     other, urls = "/opt/other/bin/python", "/etc/dify-job/notify.urls"
     case.host.machine.write(urls, "json://127.0.0.1:9\n", 0o600)
-    case.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{urls}"] }}')
+    case.host.job(f'calendar = "yearly"\nnotify = {{ on_failure = ["apprise-url-from-file:{urls}"] }}')
     case.host("install")
     case.host.run("sh", "-ec", (
         "/opt/dify-job/bin/python -m venv --without-pip /opt/other; "
@@ -108,7 +108,7 @@ def test_paths_that_the_sandbox_hides_are_refused_and_reported(
     case.host.run("sh", "-ec", f"install -d -o alice {place}; echo x >{place}/in")
     case.host.server.apps["app-doc"] = App("app-doc", form=({"file": {"variable": "doc"}},))
     case.host("uninstall", "--all")
-    case.host.job(f'every = "1h"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
+    case.host.job(f'calendar = "yearly"\nrun_as = "{run_as}"\n{line.format(place)}', key="app-doc")
     refused = case.host("install", check=False)
     assert refused.code in (73, 78)
     assert why in refused.stderr
@@ -200,7 +200,7 @@ def test_no_journal_and_no_syslog(cron_case: DoctorCase) -> None:  # noqa: F811
     logs_to("/var/log/of-tests")
     cron_case.host.run("pkill", "-f", daemon)
     assert cron_case.doctor()["journal"][0] == "warn", "nobody reads the socket that a daemon left behind"
-    cron_case.host.job('every = "1h"\nlog_file = "/srv/logs/daily.log"')
+    cron_case.host.job('calendar = "yearly"\nlog_file = "/srv/logs/daily.log"')
     level, _, fix = cron_case.doctor()["journal"]
     assert (level, fix) == ("warn", "mkdir -p /srv/logs")
     cron_case.paste(command_in(fix))
@@ -242,7 +242,7 @@ def test_empty_mailto_in_a_crontab(host: Host, alice: Login) -> None:  # noqa: F
 def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa: F811
     """Both from one config; doctor reports it to the user, with the command for root."""
     _reset_host(host)
-    host.job('every = "1h"\nrun_as = "alice"')
+    host.job('calendar = "yearly"\nrun_as = "alice"')
     host.run("chown", "-R", "alice", "/etc/dify-job/credentials")
     alice("--config", "/etc/dify-job/config.toml", "install")
     own = DoctorCase(host, "alice", flags=("--config", "/etc/dify-job/config.toml"))
@@ -262,7 +262,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
 
 def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: DoctorCase) -> None:  # noqa: F811
     """SIGSTOP imitates a frozen PID 1; each query of nss-systemd(8) then waits 45 s."""
-    case.host.job('every = "1h"\nrun_as = "alice"')
+    case.host.job('calendar = "yearly"\nrun_as = "alice"')
     case.host.run("chown", "alice", "/etc/dify-job/credentials/daily.key")
     case.host("install")
     os.kill(case.host.machine.leader, signal.SIGSTOP)

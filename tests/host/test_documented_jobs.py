@@ -63,7 +63,7 @@ def test_documented_metrics_are_written_by_the_user_of_the_job(host: Host) -> No
     assert toml is not None
     host.server.apps[CANARY] = App(CANARY, "Report")
     host.machine.write("/etc/dify-job/credentials/daily.key", CANARY, 0o600)
-    config = f'[jobs.daily]\nbase_url = "{host.server.base_url}"\nevery = "1h"\n'
+    config = f'[jobs.daily]\nbase_url = "{host.server.base_url}"\ncalendar = "yearly"\n'
     config += 'api_key_file = "/etc/dify-job/credentials/daily.key"\n'
     host.machine.write("/etc/dify-job/config.toml", config + toml[1])
     for line in console[1].splitlines():

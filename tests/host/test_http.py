@@ -38,7 +38,7 @@ def http(host: Host) -> Iterator[Callable[..., CommandResult]]:
     """Install the job with its HTTP interface like alice with sudo; assert a clean uninstall afterwards."""
 
     def install(*flags: str, **settings: Any) -> CommandResult:
-        host.job('every = "1h"', **settings)
+        host.job('calendar = "yearly"', **settings)
         uid = host.run("id", "-u", "alice").stdout.strip()
         installed = host("install", "--http", *flags, env={"SUDO_UID": uid, "SUDO_USER": "alice"})
         host.server.received.clear()  # install asks for the form of the app
@@ -178,7 +178,7 @@ def test_second_of_two_simultaneous_calls_is_busy(host: Host, http: Callable[...
 
 @pytest.mark.usefixtures("http")
 def test_call_ignores_max_late(host: Host) -> None:
-    host.job('every = "5h"\nmax_late = "1s"')
+    host.job('calendar = "*-05-01"\nmax_late = "1s"')
     host("install", "--http")
     assert shell(host, CALL, "root")["message"] == "workflow succeeded"
     assert len(host.server.runs) == 1
@@ -224,7 +224,7 @@ def test_slow_request_is_cut_off_and_does_not_block_others(
 
 
 def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., CommandResult]) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     refused = host("install", "--http", "--http-listen", "0.0.0.0:8000", check=False)
     assert refused.code == 78
     assert "no token" in refused.stderr
@@ -279,7 +279,7 @@ def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..
 def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     host: Host, http: Callable[..., CommandResult]
 ) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     assert not host.machine.exists("/etc/systemd/system/dify-job-http.socket")
     with socket.create_server(("127.0.0.1", 8000)):
@@ -323,7 +323,7 @@ def test_unauthorized_connections_do_not_block_authorized_ones(
 @pytest.mark.since(250)
 @pytest.mark.usefixtures("http")
 def test_encrypted_key_serves_all_calls(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("secret", "set", "daily", "--encrypt", stdin=CANARY)
     host.run("rm", "/etc/dify-job/credentials/daily.key")
     host("install", "--http")

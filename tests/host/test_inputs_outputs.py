@@ -23,7 +23,7 @@ def test_templates_files_outputs_downloads_and_expect_work_in_the_sandbox(host: 
     outputs = {"result": "OK: done", "file": returned("chart.pdf", "application/pdf", 4, url)}
     host.server.apps[CANARY] = App(CANARY, form=FORM, outputs=outputs)
     host.job(
-        'every = "1h"\nrun_as = "reports"\nenv = ["REGION"]\n'
+        'calendar = "yearly"\nrun_as = "reports"\nenv = ["REGION"]\n'
         "inputs = { since = \"{{ last_success or 'ever' }}\", region = \"{{ env('REGION', 'eu') }}\" }\n"
         'files = { report = "/srv/in/{{ job }}.txt" }\n'
         'output = { file = "/srv/out/{{ job }}.txt", select = "outputs.result", mode = "0640", '

@@ -27,7 +27,7 @@ def night(host: Host) -> None:
     `paused` is paused, and the config file of crawl was broken after its installation.
     """
     host.server.apps[FAILS.key] = FAILS
-    table = '[jobs.{job}]\napi_key_file = "/etc/dify-job/credentials/{job}.key"\nevery = "1h"\n'
+    table = '[jobs.{job}]\napi_key_file = "/etc/dify-job/credentials/{job}.key"\ncalendar = "yearly"\n'
     first = "".join(
         table.format(job=job) + (f'base_url = "{UNREACHABLE}"\n' if job == "daily-report" else "")
         for job in JOBS
@@ -127,6 +127,6 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
 
 
 def test_logs_before_the_first_run_are_empty(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     assert host("logs").code == 0

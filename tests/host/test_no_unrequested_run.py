@@ -23,7 +23,7 @@ def _times(edit: str) -> tuple[str, str]:
         "unchanged": before,
         "earlier": f'calendar = "*-*-* {past - timedelta(hours=1):%H:%M}:00 UTC"',
         "later": f'calendar = "*-*-* {future:%H:%M}:00 UTC"',
-        "interval": 'every = "2h"',
+        "interval": 'calendar = "*-02-01"',
     }
     return before, after[edit]
 

@@ -29,7 +29,9 @@ class NotifyingJob:
         self.host.run("mkdir", "-p", "/etc/dify-job")
         self.host.machine.write(URLS, urls, 0o600)
         lists = "".join(f', on_{name} = ["apprise-url-from-file:{URLS}"]' for name in ("failure", "recovery"))
-        self.text = f'every = "1h"\nnotify = {{ healthchecks = "{self.receiver.check}"{lists} }}\n{more}'
+        self.text = (
+            f'calendar = "yearly"\nnotify = {{ healthchecks = "{self.receiver.check}"{lists} }}\n{more}'
+        )
         self.host.job(self.text, key=key)
         self.host("install")
 
@@ -260,7 +262,7 @@ def test_failure_handler_is_installed_with_notify_and_removed_without(job: Notif
     assert "the unit that reports its failures is missing" in job.host("status", check=False).stdout
     job.host("install")
     assert job.host.status()["sync"] == "as configured"
-    job.host.job('every = "1h"')
+    job.host.job('calendar = "yearly"')
     assert job.host.status()["sync"] == "outdated"
     job.host("install")
     assert not (units / HANDLER).exists()
@@ -272,7 +274,7 @@ def test_failure_handler_is_installed_with_notify_and_removed_without(job: Notif
 
 
 def test_missing_notify_file_is_refused_before_anything_is_written(job: NotifyingJob) -> None:
-    job.host.job(f'every = "1h"\nnotify = {{ on_failure = ["apprise-url-from-file:{URLS}"] }}')
+    job.host.job(f'calendar = "yearly"\nnotify = {{ on_failure = ["apprise-url-from-file:{URLS}"] }}')
     refused = job.host("install", check=False)
     assert refused.code == 78
     assert f"the notify file {URLS} cannot be read: No such file or directory" in refused.stderr

@@ -26,7 +26,7 @@ def test_timer_runs_the_job_and_the_journal_has_its_fields(host: Host) -> None:
 
 
 def test_install_starts_no_run_and_prints_next_commands(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     output = host("install", "daily").stdout
     for command in (
         "systemctl start dify-job-daily.service",
@@ -44,7 +44,7 @@ def test_install_starts_no_run_and_prints_next_commands(host: Host) -> None:
 
 
 def test_systemctl_stop_stops_the_run_on_the_server_and_is_no_failure(host: Host) -> None:
-    host.job('every = "1h"', key="app-slow")
+    host.job('calendar = "yearly"', key="app-slow")
     host("install")
     host.machine.write(
         "/etc/systemd/system/on-failure-ran.service",
@@ -75,7 +75,7 @@ def test_systemctl_stop_stops_the_run_on_the_server_and_is_no_failure(host: Host
 
 
 def test_failed_workflow_is_status_80_and_an_error_in_the_journal(host: Host) -> None:
-    host.job('every = "1h"', key="app-fails")
+    host.job('calendar = "yearly"', key="app-fails")
     host("install")
     assert host.run("systemctl", "start", "dify-job-daily.service", check=False).code == 1
     shown = host.run("systemctl", "status", "--no-pager", "dify-job-daily.service", check=False).stdout
@@ -92,7 +92,7 @@ def test_failed_workflow_is_status_80_and_an_error_in_the_journal(host: Host) ->
 
 
 def test_unit_and_manual_run_of_root_share_one_state(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")
     by_hand = json.loads(host("run", "daily").stdout)
@@ -108,7 +108,7 @@ def test_unit_and_manual_run_of_root_share_one_state(host: Host) -> None:
 
 
 def test_other_users_find_the_key_nowhere(host: Host) -> None:
-    host.job('every = "1h"', key="app-slow-canary-key")
+    host.job('calendar = "yearly"', key="app-slow-canary-key")
     host.server.apps["app-slow-canary-key"] = host.server.apps["app-two-seconds"]
     host("install")
     host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
@@ -154,12 +154,12 @@ def test_pause_survives_a_reboot_and_resume_enables_again(host: Host) -> None:
 
 
 def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
     output = host("install").stdout
     assert "paused, and left so" in output
-    host.job('every = "2h"')
+    host.job('calendar = "*-02-01"')
     output = host("install").stdout
     assert "daily: installed, every 2h, not enabled" in output
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
@@ -172,7 +172,7 @@ def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
 
 
 def test_masked_timer_stays_masked(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("systemctl", "disable", "--now", "dify-job-daily.timer")
     host.run("mv", "/etc/systemd/system/dify-job-daily.timer", "/root/saved.timer")
@@ -196,7 +196,7 @@ def test_masked_timer_stays_masked(host: Host) -> None:
 
 
 def test_foreign_and_edited_units_are_refused(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host.machine.write("/etc/systemd/system/dify-job-daily.service", "[Service]\nExecStart=/bin/true\n")
     refused = host("install", check=False)
     assert refused.code == 78
@@ -224,11 +224,11 @@ def test_foreign_and_edited_units_are_refused(host: Host) -> None:
 
 
 def test_run_in_progress_survives_a_reinstall(host: Host) -> None:
-    host.job('every = "1h"', key="app-two-seconds")
+    host.job('calendar = "yearly"', key="app-two-seconds")
     host("install")
     host.run("systemctl", "start", "--no-block", "dify-job-daily.service")
     host.wait(lambda: host.server.runs)
-    host.job('every = "2h"\ntimeout = "10min"', key="app-two-seconds")
+    host.job('calendar = "*-02-01"\ntimeout = "10min"', key="app-two-seconds")
     host("install")
     host.wait(lambda: host.show("dify-job-daily.service", "ActiveState") == "inactive")
     assert host.show("dify-job-daily.service", "Result") == "success"

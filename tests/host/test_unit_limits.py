@@ -14,7 +14,7 @@ SERVICE, TIMER = "dify-job-daily.service", "dify-job-daily.timer"
 
 
 def test_timeout_of_the_job_comes_before_that_of_systemd_and_stops_the_run(host: Host) -> None:
-    host.job('every = "1h"\ntimeout = "3s"', key="app-slow")
+    host.job('calendar = "yearly"\ntimeout = "3s"', key="app-slow")
     host("install")
     assert host.show(SERVICE, "TimeoutStartUSec") == "1min 3s"
     assert host.run("systemctl", "start", SERVICE, check=False).code == 1
@@ -26,7 +26,7 @@ def test_timeout_of_the_job_comes_before_that_of_systemd_and_stops_the_run(host:
 
 
 def test_debug_invocation_enables_debug_logging(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     host.run("systemctl", "start", SERVICE)
     assert host.journal("-u", SERVICE, "PRIORITY=7", "-t", "dify-job") == []
@@ -40,7 +40,7 @@ def test_debug_invocation_enables_debug_logging(host: Host) -> None:
 
 
 def test_interpreter_in_the_home_of_root_is_refused_before_anything_is_written(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host.run("sh", "-ec", "mkdir -p /root/venv && cp -a /opt/dify-job/. /root/venv/")
     refused = host.run("/root/venv/bin/python", "-m", "dify_job", "install", check=False)
     assert refused.code == 78
@@ -56,7 +56,7 @@ def test_interpreter_in_the_home_of_root_is_refused_before_anything_is_written(h
 def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
     host: Host, place: str, fault: str, expected: str
 ) -> None:
-    host.job(f'every = "1h"\noutput = {{ file = "{place}/o.json" }}')
+    host.job(f'calendar = "yearly"\noutput = {{ file = "{place}/o.json" }}')
     host.run("sh", "-ec", f"mkdir -p {place}; mount -t tmpfs -o size=64k tmpfs {place}")
     host.run("sh", "-c", f"yes >{place}/fill; [ {fault} = full ] || mount -o remount,ro {place}", check=False)
     refused = host("run", "daily", check=False)
@@ -76,7 +76,7 @@ def test_full_or_read_only_disk_is_reported_with_a_command_that_shows_it(
 def test_run_as_user_reads_writes_and_owns_the_state(host: Host) -> None:
     host.run("install", "-d", "-o", "alice", "-m", "700", "/home/alice/out")
     host.job(
-        'every = "1h"\nrun_as = "alice"\n'
+        'calendar = "yearly"\nrun_as = "alice"\n'
         'output = { file = "/home/alice/out/{{ now.year }}.json" }\ninputs = { topic = "sales" }'
     )
     output = host("install").stdout
@@ -96,7 +96,7 @@ def test_run_as_user_reads_writes_and_owns_the_state(host: Host) -> None:
 
 
 def test_relative_output_file_is_written_in_the_state_directory(host: Host) -> None:
-    host.job('every = "1h"\noutput = { file = "reports/last.json" }\ninputs = { topic = "sales" }')
+    host.job('calendar = "yearly"\noutput = { file = "reports/last.json" }\ninputs = { topic = "sales" }')
     host("install")
     host.run("systemctl", "start", SERVICE)
     found = host.run(
@@ -107,13 +107,13 @@ def test_relative_output_file_is_written_in_the_state_directory(host: Host) -> N
 
 def test_output_directory_is_made_writable_or_refused(host: Host) -> None:
     host.run("install", "-d", "-m", "1777", "/srv/out")
-    host.job('every = "1h"\noutput = { file = "/srv/out/daily.json" }\ninputs = { topic = "sales" }')
+    host.job('calendar = "yearly"\noutput = { file = "/srv/out/daily.json" }\ninputs = { topic = "sales" }')
     host("install")
     assert "/srv/out\n" in host.machine.read(f"/etc/systemd/system/{SERVICE}")
     host.run("systemctl", "start", SERVICE)
     assert "sales" in host.run("cat", "/srv/out/daily.json").stdout
     host.run("install", "-d", "-m", "755", "/srv/closed")
-    host.job('every = "1h"\noutput = { file = "/srv/closed/daily.json" }')
+    host.job('calendar = "yearly"\noutput = { file = "/srv/closed/daily.json" }')
     refused = host("install", check=False)
     assert refused.code == 73
     assert "/srv/closed has mode 0755 and belongs to root" in refused.stderr
@@ -122,7 +122,7 @@ def test_output_directory_is_made_writable_or_refused(host: Host) -> None:
 
 def test_unreadable_ca_file_is_refused(host: Host) -> None:
     host.run("sh", "-ec", "cp /etc/ssl/certs/ca-certificates.crt /srv/ca.pem; chmod 600 /srv/ca.pem")
-    host.job('every = "1h"\nca_file = "/srv/ca.pem"')
+    host.job('calendar = "yearly"\nca_file = "/srv/ca.pem"')
     refused = host("install", check=False)
     assert refused.code == 78
     assert "/srv/ca.pem has mode 0600" in refused.stderr
@@ -133,7 +133,7 @@ def test_unreadable_ca_file_is_refused(host: Host) -> None:
 
 
 def test_exposure_level_of_the_unit_is_at_most_1_5(host: Host) -> None:
-    host.job('every = "1h"')
+    host.job('calendar = "yearly"')
     host("install")
     output = host.run("systemd-analyze", "security", "--no-pager", SERVICE, check=False).stdout
     [overall] = [line for line in output.splitlines() if "Overall exposure level" in line]
@@ -141,7 +141,7 @@ def test_exposure_level_of_the_unit_is_at_most_1_5(host: Host) -> None:
 
 
 def test_systemctl_and_journalctl_show_the_job(host: Host) -> None:
-    host.job('every = "1h"\njitter = "90s"', key="app-two-seconds")
+    host.job('calendar = "yearly"\njitter = "90s"', key="app-two-seconds")
     host("install")
     [line] = [
         line
@@ -161,7 +161,7 @@ def test_systemctl_and_journalctl_show_the_job(host: Host) -> None:
     assert lines[-1]["DIFY_OUTCOME"] == "succeeded"
     assert {entry["DIFY_JOB"] for entry in host.journal("-t", "dify-job")} == {"daily"}
     assert host.journal("-u", SERVICE, "-p", "err") == []
-    host.job('every = "1h"', key="app-off")
+    host.job('calendar = "yearly"', key="app-off")
     host.run("systemctl", "start", SERVICE, check=False)
     errors = host.journal("-u", SERVICE, "-p", "err", "-t", "dify-job")
     assert [entry["DIFY_OUTCOME"] for entry in errors] == ["config"]

@@ -236,7 +236,7 @@ def test_lingering_is_never_enabled_silently(mallory: Login) -> None:
 
 
 def test_status_distinguishes_system_and_user_jobs_of_one_name(alice: Login) -> None:
-    alice.host.job('every = "1h"')
+    alice.host.job('calendar = "yearly"')
     alice.host("install")
     argv = ("init", "daily", "--offline", "--base-url", "http://localhost", "--cron", "0 7 * * *")
     bus = {"XDG_RUNTIME_DIR": f"/run/user/{alice.uid}"}
@@ -261,7 +261,7 @@ def test_failure_handler_of_a_user_job_reports_what_the_run_could_not(alice: Log
     with Receiver() as receiver:
         config = (
             f'[jobs.daily]\nbase_url = "{alice.host.server.base_url}"\napi_key_file = "{home}/daily.key"\n'
-            f'every = "1h"\nnotify = {{ healthchecks = "{receiver.check}" }}\n'
+            f'calendar = "yearly"\nnotify = {{ healthchecks = "{receiver.check}" }}\n'
         )
         alice.run("mkdir", "-p", home)
         alice.host.machine.write(f"{home}/config.toml", config, owner="alice")
