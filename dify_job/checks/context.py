@@ -183,10 +183,9 @@ class HostContext:
         """The user that the job runs as; None for a run_as that is no user."""
         if not self.system:
             return access.caller()
-        version = self.systemd_version
-        if version is not None and units.is_dynamic(self.spec, self.scheduler.scope, version):
+        if self.job.run_as is None and self.key_by_manager:
             return access.DYNAMIC
-        return access.account_of(self.job.run_as or "root", confined=version is not None)
+        return access.account_of(self.job.run_as or "root", confined=not self.by_cron)
 
     @property
     def key_by_manager(self) -> bool:

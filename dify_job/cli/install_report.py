@@ -135,7 +135,8 @@ def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> Non
         scheduler: Of the jobs that were installed.
         say: Prints a line for a person.
     """
-    if not scheduler.by_cron and not HttpSocket(scheduler.scope).names(Path(sys.executable)):
+    state = HttpSocket(scheduler.scope).state() if not scheduler.by_cron else None
+    if state is not None and state.config is not None and state.config.python != Path(sys.executable):
         say(
             msg(
                 "http: its unit starts another interpreter; {command} renews it",

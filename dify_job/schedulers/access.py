@@ -8,12 +8,13 @@ import contextlib
 import json
 import os
 import pwd
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from ..messages.message import msg
 from ..messages.problem import Command, command
@@ -40,11 +41,6 @@ class Account:
     uid: int | None
     groups: frozenset[int] = frozenset()
     confined: bool = False
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether systemd makes the user up."""
-        return self.uid is None
 
 
 ROOT = Account("root", 0)
@@ -151,42 +147,36 @@ class _Child:
     """A child process that has become a user, and tries access for it."""
 
     def __init__(self, account: Account) -> None:
-        asked, self._ask = os.pipe()
-        answers, answered = os.pipe()
-        self._answers: BinaryIO = os.fdopen(answers, "rb")
-        try:
-            self._pid = os.fork()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._pid = os.fork()
+            except OSError:  # no more processes: the caller compares modes
+                self._socket.close()
+                raise
             if self._pid == 0:
-                _try_access(account, asked, answered)
-        except OSError:  # no more processes: the caller compares modes
-            os.close(self._ask)
-            self._answers.close()
-            raise
-        finally:
-            os.close(asked)
-            os.close(answered)
+                _try_access(account, theirs)
+        self._answers = self._socket.makefile("rb")
 
     def first_denied(self, checks: Sequence[tuple[Path, int]]) -> int | None:
         """Return the index of the first path to which access is denied. Raises OSError, ValueError."""
-        line = json.dumps([(os.fspath(path), mode) for path, mode in checks]).encode() + b"\n"
-        os.write(self._ask, line)
+        self._socket.sendall(json.dumps([(os.fspath(path), mode) for path, mode in checks]).encode() + b"\n")
         index = int(self._answers.readline())
         return index if index >= 0 else None
 
     def close(self) -> None:
         """End the process."""
-        os.close(self._ask)
         self._answers.close()
+        self._socket.close()
         os.waitpid(self._pid, 0)
 
 
-def _try_access(account: Account, asked: int, answered: int) -> NoReturn:
+def _try_access(account: Account, parent: socket.socket) -> NoReturn:
     """Become the user, and answer until nobody asks any more. Never returns: this is the child process."""
-    code, last = 1, 2
+    code = 1
     try:
-        for descriptor in (*sorted((asked, answered)), os.sysconf("SC_OPEN_MAX")):
-            os.closerange(last + 1, descriptor)  # with the writing end of its own pipe it would never end
-            last = descriptor
+        os.closerange(3, parent.fileno())  # with the other end of its own socket it would never end
+        os.closerange(parent.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         uid = _DYNAMIC_UID if account.uid is None else account.uid
         try:
             gid = pwd.getpwuid(uid).pw_gid
@@ -195,10 +185,9 @@ def _try_access(account: Account, asked: int, answered: int) -> NoReturn:
         os.setgroups(sorted(account.groups))
         os.setgid(gid)
         os.setuid(uid)
-        with os.fdopen(asked, "rb") as questions:
-            for line in questions:
-                denied = (at for at, (path, mode) in enumerate(json.loads(line)) if not os.access(path, mode))
-                os.write(answered, b"%d\n" % next(denied, -1))
+        for line in parent.makefile("rb"):
+            denied = (at for at, (path, mode) in enumerate(json.loads(line)) if not os.access(path, mode))
+            parent.sendall(b"%d\n" % next(denied, -1))
         code = 0
     finally:
         os._exit(code)

@@ -1,11 +1,15 @@
 """What all schedulers have in common: scopes, rendered files and installed jobs."""
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from ..exit_codes import Outcome
+from ..messages.errors import JobError
 from ..messages.message import msg
 from ..state.places import base_of, pinned_elsewhere
 from ..system.managed_files import FileState, FileStatus
@@ -144,3 +148,26 @@ class InstalledJob:
     def by_cron(self) -> bool:
         """Whether cron starts it."""
         return self.backend == "cron"
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Give a temporary directory for files that other programs read.
+
+    Raises:
+        JobError: There is no space in it (cannot-write).
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="dify-job-") as directory:
+            yield Path(directory)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise JobError(
+            Outcome.CANNOT_WRITE,
+            msg(
+                "{place} cannot be written to: {reason}; nothing was changed",
+                place=place,
+                reason=error.strerror,
+            ),
+            msg("df {gettempdir}", gettempdir=place),
+        ) from None

@@ -4,7 +4,6 @@ Every byte outside of the blocks stays as it was. python-crontab rewrites lines 
 """
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ..messages.message import msg
 from ..system import subprocesses
 from ..system.managed_files import FileState, FileStatus, read_header
 from ..system.transaction import FileChange
+from .backend import scratch_directory
 from .reconcile import StalePlanError, Step
 
 _BEGIN = re.compile(rb"(?m)^# Managed by dify-job for job ([a-z0-9][a-z0-9_-]{0,47})\.")
@@ -251,23 +251,10 @@ def _give(table: bytes) -> None:
     if not table:
         done = subprocesses.run(["crontab", "-r"])
     else:
-        try:
-            with tempfile.NamedTemporaryFile(prefix="dify-job-crontab-") as file:
-                file.write(table)
-                file.flush()
-                done = subprocesses.run(
-                    ["crontab", file.name]
-                )  # never a pipe: an empty pipe empties the table
-        except OSError as error:
-            raise JobError(
-                Outcome.CANNOT_WRITE,
-                msg(
-                    "the table could not be written in {gettempdir}: {strerror}",
-                    gettempdir=tempfile.gettempdir(),
-                    strerror=error.strerror,
-                ),
-                msg("your crontab is as it was; df {gettempdir}", gettempdir=tempfile.gettempdir()),
-            ) from None
+        with scratch_directory() as directory:
+            file = directory / "crontab"
+            file.write_bytes(table)
+            done = subprocesses.run(["crontab", str(file)])  # never a pipe: an empty pipe empties the table
     if done.code != 0:
         raise JobError(
             Outcome.CANNOT_WRITE,

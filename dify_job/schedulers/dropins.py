@@ -1,7 +1,6 @@
 """What an administrator's drop-ins do to the units of a job. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from ..messages.message import join, msg
 from ..system.timespan import parse_timespan
@@ -15,14 +14,6 @@ _YES = ("yes", "true", "on", "1")
 _KEYS = frozenset({"LoadCredential", "LoadCredentialEncrypted"})
 
 
-@dataclass(slots=True)
-class _Directive:
-    """One setting in all drop-ins, in their order: reset by an empty assignment, then set."""
-
-    reset: bool = False
-    values: list[str] = field(default_factory=list)
-
-
 def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[str, ...]:
     """Return what drop-ins change of what the job relies on, as ends of sentences.
 
@@ -34,16 +25,16 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     said = _read(texts)
     found: list[str] = []
     if "ExecStart" in said:
-        now = said["ExecStart"].values
+        now = _values(said, "ExecStart")
         found.append(
             msg("ExecStart= is replaced by {now!r}", now=now[-1]) if now else msg("ExecStart= is emptied")
         )
-    if any(said[key].reset for key in _KEYS & said.keys()):
+    if any("" in said[key] for key in _KEYS & said.keys()):
         found.append(msg("the key's LoadCredential= is emptied"))
     triggers = sorted(_TRIGGERS & said.keys())
-    if any(said[key].reset for key in triggers):
+    if any("" in said[key] for key in triggers):
         found.append(msg("the schedule is replaced"))
-    elif any(said[key].values for key in triggers):
+    elif any(_values(said, key) for key in triggers):
         found.append(
             msg(
                 "{triggers} adds to the schedule (an empty OnCalendar= first would replace it)",
@@ -51,7 +42,7 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
             )
         )
     if "Unit" in said:
-        found.append(msg("the timer starts {values}", values=" ".join(said["Unit"].values)))
+        found.append(msg("the timer starts {values}", values=" ".join(_values(said, "Unit"))))
     if not catch_up and _last(said, "Persistent") in _YES:
         found.append(msg("Persistent= catches up missed runs, which catch_up = false forbids"))
     found += _bars(said)
@@ -64,9 +55,9 @@ def effects(texts: Iterable[str], *, timeout: float, catch_up: bool) -> tuple[st
     return tuple(found)
 
 
-def _bars(said: Mapping[str, _Directive]) -> Iterator[str]:
+def _bars(said: Mapping[str, list[str]]) -> Iterator[str]:
     """What stands between the timer and Dify."""
-    if bars := sorted(f"{key}=" for key, one in said.items() if one.values and key.startswith(_BARS)):
+    if bars := sorted(f"{key}=" for key in said if _values(said, key) and key.startswith(_BARS)):
         yield msg("{bars} can prevent a start", bars=join(", ", bars))
     if _last(said, "PrivateNetwork") in _YES:
         yield msg("PrivateNetwork= leaves it no network")
@@ -74,23 +65,25 @@ def _bars(said: Mapping[str, _Directive]) -> Iterator[str]:
         yield msg("IPAddressDeny= can cut it off from Dify")
 
 
-def _read(texts: Iterable[str]) -> Mapping[str, _Directive]:
-    said: dict[str, _Directive] = {}
+def _read(texts: Iterable[str]) -> Mapping[str, list[str]]:
+    """Return what each setting is assigned in all drop-ins, in their order."""
+    said: dict[str, list[str]] = {}
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
             key, assigned, value = line.strip().partition("=")
-            if not assigned or key.startswith(("#", ";", "[")):
-                continue
-            one = said.setdefault(key.strip(), _Directive())
-            if value.strip():
-                one.values.append(value.strip())
-            else:
-                one.reset, one.values = True, []
+            if assigned and not key.startswith(("#", ";", "[")):
+                said.setdefault(key.strip(), []).append(value.strip())
     return said
 
 
-def _last(said: Mapping[str, _Directive], key: str) -> str:
-    return said[key].values[-1] if key in said and said[key].values else ""
+def _values(said: Mapping[str, list[str]], key: str) -> list[str]:
+    """Return what a setting has in the end: an empty assignment resets it (systemd.syntax(7))."""
+    assigned = said.get(key, [])
+    return assigned[max((at + 1 for at, value in enumerate(assigned) if not value), default=0) :]
+
+
+def _last(said: Mapping[str, list[str]], key: str) -> str:
+    return "".join(_values(said, key)[-1:])
 
 
 def _seconds(text: str) -> float | None:

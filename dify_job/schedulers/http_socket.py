@@ -142,7 +142,7 @@ def render_http_socket(
             for path in (
                 paths.units,
                 config.config_path.parent,
-                private_of(paths.base),
+                private_of(scope.base),
                 paths.stamps,
             )
         ],
@@ -242,11 +242,6 @@ class HttpSocket:
             return [artifact.text.encode() for artifact in self.render(config)]
         except JobError:  # an edit that install would refuse
             return []
-
-    def names(self, python: Path) -> bool:
-        """Return whether the units start this interpreter, or are not there."""
-        seen = look(self._paths.units / SERVICE, OWNER)
-        return seen.header is None or f"ExecStart={units.quoted(str(python))} ".encode() in seen.content
 
 
 def check_free(listen: str) -> None:

@@ -199,11 +199,12 @@ def _merged(lines: set[str], times: ScheduleConfig) -> str:
         raise _rejected(
             msg("calendar = {list!r}", list=list(times.calendar)), msg("they are more than one line")
         )
-    return " ".join(column[0] if len(column) == 1 else _union(column) for column in columns)
-
-
-def _union(lists: list[str]) -> str:
-    return ",".join(map(str, sorted({int(number) for part in lists for number in part.split(",")})))
+    return " ".join(
+        ",".join(map(str, sorted({int(number) for part in column for number in part.split(",")})))
+        if len(column) > 1
+        else column[0]
+        for column in columns
+    )
 
 
 def _explicit(zone: str | None) -> str:

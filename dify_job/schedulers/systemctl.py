@@ -1,11 +1,11 @@
-"""Ask a systemd manager, and change its units: `systemctl show` and verbs that are the same from 239 on."""
+"""The programs of systemd: systemctl, with verbs that are the same from 239 on, and systemd-analyze."""
 
 import errno
 import os
 import re
 import shlex
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..messages.problem import command
 from ..system import subprocesses, unit_result
 from ..system.user import data_home
 from . import job_spec
-from .backend import Scope, Unit
+from .backend import RenderedFile, Scope, Unit, scratch_directory
 
 _BOOTED = Path("/run/systemd/system")
 _PROPERTIES = (
@@ -25,6 +25,7 @@ _PROPERTIES = (
     f"NextElapseUSecRealtime,{unit_result.PROPERTIES}"
 )
 _PATIENCE = 8.0  # seconds for an answer that one can do without
+_OFFLINE_CHECKS = 250  # verify --recursive-errors=
 _AT_ONCE = 5000  # names in one command line: 65 bytes each at most, of 2 MB
 
 
@@ -57,36 +58,29 @@ class SystemdPaths:
     Attributes:
         units: Where its unit files are (systemd.unit(5)).
         stamps: Where systemd notes when Persistent= timers elapsed last (systemd.timer(5)).
-        base: Where the state of its jobs is, with the lock and the record of an interrupted install.
     """
 
     units: Path
     stamps: Path
-    base: Path
 
     @classmethod
     def of(cls, scope: Scope) -> "SystemdPaths":
         """Return the directories of a scope; a user's as its manager has them."""
         usual = cls.usual(scope)
         searched = Manager(scope).unit_path() if scope is Scope.USER else ()
-        units, data = usual.units, usual.stamps.parent
-        if searched and units not in searched:
-            # `systemctl set-property` writes next to the directory in the user's configuration.
-            controls = (path for path in searched if path.name == "user.control" and not _is_shared(path))
-            units = next((path.with_name("user") for path in controls), units)
-        if searched and data / "user" not in searched:
-            others = (
-                path for path in searched if path.name == "user" and not _is_shared(path) and path != units
-            )
-            data = next((path.parent for path in others if path.parent.name == "systemd"), data)
-        return cls(units, data / "timers", scope.base)
+        own = [path for path in searched if path.name == "user" and not _is_shared(path)]
+        units = usual.units if usual.units in searched else next(iter(own), usual.units)
+        others = (path for path in own if path != units and path.parent.name == "systemd")
+        data = usual.stamps.with_name("user")
+        data = data if data in searched else next(others, data)
+        return cls(units, data.with_name("timers"))
 
     @classmethod
     def usual(cls, scope: Scope) -> "SystemdPaths":
         """Return the directories of a scope by this process's variables; no manager is asked."""
         if scope is Scope.SYSTEM:
-            return cls(job_spec.SYSTEM_UNITS, Path("/var/lib/systemd/timers"), scope.base)
-        return cls(job_spec.user_units(), data_home() / "systemd/timers", scope.base)
+            return cls(job_spec.SYSTEM_UNITS, Path("/var/lib/systemd/timers"))
+        return cls(job_spec.user_units(), data_home() / "systemd/timers")
 
 
 def _is_shared(path: Path) -> bool:
@@ -104,12 +98,11 @@ class Manager:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self._argv = ["systemctl", *scope.manager_options]
-        self._environ: dict[str, str] = {}
         self.silent = ""  # why it gave no answer; it is not asked again for what one can do without
-        runtime = Path(f"/run/user/{os.geteuid()}")
-        given = os.environ.get("XDG_RUNTIME_DIR")
-        if scope is Scope.USER and not (given and _is_own(Path(given))) and _is_own(runtime):
-            self._environ = {"XDG_RUNTIME_DIR": str(runtime)}  # ssh without PAM, su, cron
+        own, given = Path(f"/run/user/{os.geteuid()}"), os.environ.get("XDG_RUNTIME_DIR")
+        # Without it, or with root's: ssh without PAM, su, cron.
+        self._runtime = Path(given) if given and (_is_own(Path(given)) or not _is_own(own)) else own
+        self._environ = {"XDG_RUNTIME_DIR": str(self._runtime)} if scope is Scope.USER else {}
 
     def why_not(self) -> str | None:
         """Return why the manager cannot be asked; None where it can."""
@@ -118,15 +111,11 @@ class Manager:
         if not is_booted():
             return msg("systemd is not the service manager that this machine was booted with")
         if self.scope is Scope.USER:
-            runtime = Path(
-                self._environ.get("XDG_RUNTIME_DIR")
-                or os.environ.get("XDG_RUNTIME_DIR")
-                or f"/run/user/{os.geteuid()}"
-            )
-            here = runtime / "systemd"
-            if not _is_own(runtime) or not here.is_dir() or _is_deserted(here / "private"):
+            here = self._runtime / "systemd"
+            if not _is_own(self._runtime) or not here.is_dir() or _is_deserted(here / "private"):
                 return msg(
-                    "there is no user manager for you: {runtime} is not yours or has none", runtime=runtime
+                    "there is no user manager for you: {runtime} is not yours or has none",
+                    runtime=self._runtime,
                 )
         return None
 
@@ -267,3 +256,68 @@ def _is_own(directory: Path) -> bool:
         return directory.is_dir() and directory.stat().st_uid == os.geteuid()
     except OSError:
         return False
+
+
+def verify(
+    changed: Sequence[RenderedFile], together: Sequence[RenderedFile], scope: Scope, rendered_for: int
+) -> bool:
+    """Let systemd read units.
+
+    verify exits 0 for a bad OnCalendar unless --recursive-errors=no (250). Whether a schedule ever elapses is
+    asked of its preview; without systemd-analyze our own checks must do.
+
+    Args:
+        changed: The files that change.
+        together: All files that are read together.
+        scope: The scope of the units.
+        rendered_for: The version of systemd that they are rendered for.
+
+    Returns:
+        Whether systemd read them: containers and some distributions are without systemd-analyze.
+
+    Raises:
+        JobError: The first complaint (rejected), or there is no space for the files (cannot-write).
+    """
+    if not subprocesses.found("systemd-analyze"):
+        return False
+    lines = sorted(set(_calendars(changed)))
+    if lines:
+        done = subprocesses.run(["systemd-analyze", "calendar", "--", *lines])
+        if not done.answered:
+            return False
+        if done.code != 0:
+            raise JobError(
+                Outcome.REJECTED,
+                msg("systemd refuses the schedule: {complaint}", complaint=done.reason),
+                msg("man systemd.time shows the form"),
+            )
+    with scratch_directory() as scratch:
+        files = []
+        for artifact in together:
+            file = scratch / artifact.path.name
+            file.write_text(artifact.text, encoding="utf-8")
+            files.append(str(file))
+        user = scope.manager_options
+        environ = (
+            {"XDG_RUNTIME_DIR": str(scratch)} if user else {}
+        )  # it must be set, be there a manager or not
+        strict = ["--recursive-errors=no"] if (version() or 0) >= _OFFLINE_CHECKS else []
+        command = ["systemd-analyze", *user, "verify", "--man=no", *strict, *files]
+        done = subprocesses.run(command, limit=300.0, environ=environ)
+        complaints = [
+            line for line in done.stderr.decode(errors="replace").splitlines() if "dify-job-" in line
+        ]
+        if complaints and (done.code != 0 or not strict):
+            raise JobError(
+                Outcome.REJECTED,
+                msg("systemd refuses the units: {replace}", replace=complaints[0].replace(f"{scratch}/", "")),
+                msg("they are rendered for systemd {version}; --dry-run prints them", version=rendered_for),
+            )
+    return done.answered
+
+
+def _calendars(artifacts: Iterable[RenderedFile]) -> Iterator[str]:
+    for artifact in artifacts:
+        for line in artifact.text.splitlines():
+            if line.startswith("OnCalendar="):
+                yield line.removeprefix("OnCalendar=")

@@ -16,7 +16,6 @@ from .job_spec import JobSpec, failure_unit_name, job_of_unit, program_of, unit_
 from .reconcile import Backend, InstallOptions, Plan
 from .systemctl import SystemdPaths
 from .unit_plan import Activation, DesiredUnits, ObservedUnits, Pending, enabling_link
-from .verify import verify
 
 
 class Systemd(Backend):
@@ -83,7 +82,7 @@ class Systemd(Backend):
         if changed and not errors:
             try:
                 changing = [file for file in files if file.path in changed]
-                verified = verify(changing, files, self.scope, self.version)
+                verified = systemctl.verify(changing, files, self.scope, self.version)
             except JobError as error:
                 errors = (error,)
         note = msg("systemd-analyze is not installed: the units were checked by dify-job alone")
@@ -141,11 +140,11 @@ class Systemd(Backend):
         return ObservedUnits(
             manager=self.manager,
             running=running,
-            base=self.paths.base,
+            base=self.base,
             files=files,
             units=shown,
             enabled=frozenset(path.name for path in triggers if enabling_link(path).is_symlink()),
-            pending=Pending.read(self.paths.base),
+            pending=Pending.read(self.base),
             foreign={
                 name: path
                 for name, path in elsewhere.items()
@@ -178,8 +177,7 @@ class Systemd(Backend):
 
     def sources(self) -> dict[str, str]:
         """Return each installed job and the config that it came from, by the headers alone."""
-        headers = {job: _header_of(seen) for job, seen in self._managed(None).items()}
-        return {job: header.source if header else "" for job, header in headers.items()}
+        return {job: _header_of(job, seen).source for job, seen in self._managed(None).items()}
 
     def limitations(self, spec: JobSpec) -> tuple[str, ...]:
         """Return what this version cannot do for the job, and what is done instead."""
@@ -206,14 +204,14 @@ class Systemd(Backend):
         self, job: str, seen: Mapping[Path, FileStatus], shown: Mapping[str, Unit]
     ) -> InstalledJob:
         service_name, timer_name = unit_names(job)
-        header = _header_of(seen)
+        header = _header_of(job, seen)
         by_files = InstalledJob(
             job=job,
             backend=self.name,
             scope=self.scope,
             files=seen,
-            fingerprint=header.config if header else "",
-            source=header.source if header else "",
+            fingerprint=header.config,
+            source=header.source,
             python=next(filter(None, (program_of(one.text) for one in seen.values())), None),
             paused=not enabling_link(self.paths.units / timer_name).is_symlink(),
         )
@@ -234,5 +232,5 @@ class Systemd(Backend):
         )
 
 
-def _header_of(seen: Mapping[Path, FileStatus]) -> Header | None:
-    return next((one.header for one in seen.values() if one.header is not None), None)
+def _header_of(job: str, seen: Mapping[Path, FileStatus]) -> Header:
+    return next((one.header for one in seen.values() if one.header), Header(job, "", "", ""))

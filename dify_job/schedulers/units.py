@@ -25,19 +25,8 @@ _LONGEST_USER = 31  # systemd's USER_NAMES
 _GRACE = 60.0  # seconds between the job's own deadline and systemd's
 
 
-def is_dynamic(plan: JobSpec, scope: Scope, version: int) -> bool:
-    """Return whether a job's unit has a dynamic user; without LoadCredential= that could not read its key.
-
-    Args:
-        plan: The job.
-        scope: The scope of the unit.
-        version: The version of systemd.
-    """
-    return scope is Scope.SYSTEM and plan.run_as is None and version >= _CREDENTIALS
-
-
 def key_by_manager(scope: Scope, version: int) -> bool:
-    """Return whether systemd reads the key for the unit.
+    """Return whether systemd reads the key for the unit; else a dynamic user could not have it.
 
     Args:
         scope: The scope of the unit.
@@ -70,7 +59,7 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
         "since": lambda needed: version >= needed,
         **_start(plan, version),
         **_keys(plan, scope, version),
-        **_confinement(plan, dynamic=is_dynamic(plan, scope, version)),
+        **_confinement(plan, dynamic=plan.run_as is None and key_by_manager(scope, version)),
         **_times(plan),
         **_handler(plan, service, scope),
     }

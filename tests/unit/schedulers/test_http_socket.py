@@ -10,7 +10,7 @@ from dify_job.schedulers.backend import Scope
 from dify_job.schedulers.http_socket import HttpSocketConfig, address_of, render_http_socket
 from dify_job.schedulers.systemctl import SystemdPaths
 
-PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"), Path("/var/lib/dify-job"))
+PLACES = SystemdPaths(Path("/etc/systemd/system"), Path("/var/lib/systemd/timers"))
 
 
 CONFIG = HttpSocketConfig(

@@ -6,7 +6,7 @@ import pytest
 
 from dify_job.messages.errors import JobError
 from dify_job.schedulers.backend import RenderedFile, Scope
-from dify_job.schedulers.verify import verify
+from dify_job.schedulers.systemctl import verify
 from dify_job.system import subprocesses
 
 SERVICE = "[Unit]\nDescription=x\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
