@@ -29,13 +29,17 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _LARGEST = 1024 * 1024  # bytes
 _HOURS = r"(?a)\d+(?:\.\d*)?|\.\d+"
 
-# Patterns are compiled on first use: most jobs have a config file.
-_NAME = r"[^\S\r\n]*(?:export[^\S\r\n]+)?(?:'([^'\r\n]*)'|([^=#'\s]+))[^\S\r\n]*="
-_BLANK = r"[^\S\r\n]*"
-_DOUBLE = r'(?s)"((?:[^"\\]|\\.)*)"'
-_SINGLE = r"'([^']*)'"
-_REST_OF_LINE = r"[^\r\n]*(?:\r\n|\r|\n|$)"
-_END = r"[^\S\r\n]*(?:#[^\r\n]*)?(?:\r\n|\r|\n|$)"
+# Patterns are compiled on first use: most jobs have a config file. This one takes one variable, or one line
+# that sets none. A quote that is not closed, or has text after it, stands within its line.
+_ENTRY = r"""(?x)
+    [^\S\r\n]* (?:export[^\S\r\n]+)? (?:'(?P<quoted_name>[^'\r\n]*)' | (?P<name>[^=\#'\s]+)) [^\S\r\n]* =
+    (?: [^\S\r\n]* (?: "(?P<double>(?:[^"\\]|\\[\s\S])*)" | '(?P<single>[^']*)' ) [^\S\r\n]* (?:\#[^\r\n]*)?
+      | [^\S\r\n]* (?P<unclosed>["']) [^\r\n]*
+      | (?P<bare>[^\r\n]*)
+    )
+    (?:\r\n|\r|\n|\Z)
+  | [^\r\n]* (?:\r\n|\r|\n|\Z)
+"""
 _COMMENT = r"\s+#.*"
 _ESCAPE = r"(?s)(?<![A-Za-z])[A-Za-z]:\\(?:[^\"\\]|\\.)*|\\."
 _DRIVE_ESCAPE = r"\\([\"\\])"
@@ -241,47 +245,29 @@ def parse_dotenv(content: bytes | str) -> Variables:
     text = _decoded(content) if isinstance(content, bytes) else content
     text = text.removeprefix("\ufeff")
     variables: dict[str, str | ValueError] = {}
-    position, number = 0, 1
-    while position < len(text):
-        name, value, end = _assignment(text, position)
-        if name:
-            if value is None:
-                fault = msg(
-                    "line {number}: the quotes of {name} are not closed, or text follows them",
-                    number=number,
-                    name=name,
-                )
-                variables[name] = ValueError(fault)
-            elif any("\udc80" <= character <= "\udcff" for character in value):
-                fault = msg("line {number}: the value of {name} is not UTF-8", number=number, name=name)
-                variables[name] = ValueError(fault)
-            else:
-                variables[name] = value
-        number += len(re.findall(r"\r\n|\r|\n", text[position:end]))
-        position = end
+    number = 1
+    for entry in re.finditer(_ENTRY, text):
+        name, value = entry["quoted_name"] or entry["name"], _value_of(entry)
+        if name and entry["unclosed"]:
+            fault = msg(
+                "line {number}: the quotes of {name} are not closed, or text follows them",
+                number=number,
+                name=name,
+            )
+            variables[name] = ValueError(fault)
+        elif name and any("\udc80" <= character <= "\udcff" for character in value):
+            fault = msg("line {number}: the value of {name} is not UTF-8", number=number, name=name)
+            variables[name] = ValueError(fault)
+        elif name:
+            variables[name] = value
+        number += len(re.findall(r"\r\n|\r|\n", entry[0]))
     return variables
 
 
-def _assignment(text: str, start: int) -> tuple[str, str | None, int]:
-    """The name, the value (None: its quote is not closed) and the end of what begins at `start`."""
-    line_end = _end_of(_REST_OF_LINE, text, start)
-    found = re.compile(_NAME).match(text, start)
-    if found is None:
-        return "", None, line_end
-    name, begin = found[1] or found[2], _end_of(_BLANK, text, found.end())
-    quote = text[begin : begin + 1]
-    if quote not in ("'", '"'):
-        return name, re.sub(_COMMENT, "", text[found.end() : line_end]).strip(), line_end
-    closed = re.compile(_DOUBLE if quote == '"' else _SINGLE).match(text, begin)
-    end = re.compile(_END).match(text, closed.end()) if closed is not None else None
-    if closed is None or end is None:  # no quote, or text after it: the quotes stand within one line
-        return name, None, line_end
-    return name, re.sub(_ESCAPE, _unescaped, closed[1]) if quote == '"' else closed[1], end.end()
-
-
-def _end_of(pattern: str, text: str, start: int) -> int:
-    found = re.compile(pattern).match(text, start)
-    return found.end() if found is not None else len(text)
+def _value_of(entry: re.Match[str]) -> str:
+    if entry["double"] is not None:
+        return re.sub(_ESCAPE, _unescaped, entry["double"])
+    return entry["single"] or re.sub(_COMMENT, "", entry["bare"] or "").strip()
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -210,7 +210,8 @@ def base_url(value: Any) -> str:
     Raises:
         ValueError: It is no http or https address, or has a login, a query or a fragment.
     """
-    url, parts = line(value).strip(), _http_address(value)
+    url = line(value).strip()
+    parts = _http_address(url)
     if parts is None:  # not quoted: some put the key there, or a password
         raise ValueError(msg("is not an http or https address; write it as https://dify.example.com/v1"))
     if parts.username or parts.password:
@@ -221,8 +222,7 @@ def base_url(value: Any) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
 
 
-def _http_address(value: Any) -> SplitResult | None:
-    url = line(value).strip()
+def _http_address(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -276,11 +276,23 @@ def path(value: Any) -> Path:
         raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
 
 
-# A path that means the same for every reader of the configuration.
-absolute_path: Callable[[Any], Path] = checked(
-    path,
-    (Path.is_absolute, lambda value: msg("must be an absolute path, and {value!r} is not", value=str(value))),
-)
+def absolute_path(value: Any) -> Path:
+    """Read a path that means the same for every reader.
+
+    Args:
+        value: As a config file or a flag has it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: It is relative.
+    """
+    if not (found := path(value)).is_absolute():
+        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
+    return found
+
+
 # node_exporter's textfile collector reads *.prom alone.
 prometheus_file = checked(
     path,
@@ -418,32 +430,26 @@ def structure(cls: Any, **readers: Reader) -> Reader:
     return read
 
 
-def run_path(value: Any) -> str:
-    """Read a dotted path in a run, such as outputs.result or outputs.items.0.name.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: No run has it, or a step of it is empty.
-    """
-    if not isinstance(value, str) or not value:
-        raise ValueError(msg('must be a path in the run, such as "outputs.result"'))
-    steps = value.split(".")
-    if steps[0] not in _STEPS:
-        raise ValueError(
-            msg(
-                "names {value!r}, which no run has; a path begins with {steps}",
-                value=value,
-                steps=join(", ", _STEPS),
-            )
-        )
-    if not all(steps):
-        raise ValueError(msg("names {value!r}, which has an empty step", value=value))
-    return value
+# A dotted path in a run, such as outputs.result or outputs.items.0.name.
+run_path = checked(
+    lambda value: value,
+    (
+        lambda value: isinstance(value, str) and value,
+        lambda _: msg('must be a path in the run, such as "outputs.result"'),
+    ),
+    (
+        lambda value: value.split(".")[0] in _STEPS,
+        lambda value: msg(
+            "names {value!r}, which no run has; a path begins with {steps}",
+            value=value,
+            steps=join(", ", _STEPS),
+        ),
+    ),
+    (
+        lambda value: all(value.split(".")),
+        lambda value: msg("names {value!r}, which has an empty step", value=value),
+    ),
+)
 
 
 def _plain(value: Any) -> Any:
@@ -557,24 +563,14 @@ def downloads(value: Any) -> Downloads | None:
     return read
 
 
-def web_address(value: Any) -> str:
-    """Read an http or https address, with whatever path and query it has.
-
-    Args:
-        value: As a config file or a flag has it.
-
-    Returns:
-        The address.
-
-    Raises:
-        ValueError: It is none.
-    """
-    url = line(value).strip()
-    if _http_address(value) is None or re.search(r"[\s\x00-\x1f\\#]", url):
-        raise ValueError(
-            msg("must be an http or https address")
-        )  # not quoted: who knows a ping address can ping
-    return url
+# An http or https address, with whatever path and query it has.
+web_address = checked(
+    lambda value: line(value).strip(),
+    (  # not quoted: who knows a ping address can ping
+        lambda url: _http_address(url) is not None and not re.search(r"[\s\x00-\x1f\\#]", url),
+        lambda _: msg("must be an http or https address"),
+    ),
+)
 
 
 def headers(value: Any) -> Mapping[str, str | Path]:
