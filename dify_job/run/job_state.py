@@ -1,8 +1,6 @@
 """The state directory of a job: one place, whatever the variables of the shell that asks say."""
 
 import hashlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from ..config.model import Job
@@ -12,7 +10,7 @@ from ..messages.message import Message, msg
 from ..state.places import directory_of, pinned_elsewhere
 
 
-def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+def state_directory(job: Job, config_path: Path | None) -> Path:
     """Return the state directory of a job.
 
     The job of the environment has one for each server and key, so that two shells with different keys do not
@@ -21,7 +19,6 @@ def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, st
     Args:
         job: The job.
         config_path: The configuration that it comes from; None for the job of the environment.
-        environ: The variables of the caller.
     """
     name = job.name
     if config_path is None and name == "default":
@@ -31,7 +28,7 @@ def state_directory(job: Job, config_path: Path | None, environ: Mapping[str, st
             key = ""
         if key:
             name += "-" + hashlib.sha256(f"{job.base_url}\0{key}".encode()).hexdigest()[:12]
-    return directory_of(name, config_path, environ)
+    return directory_of(name, config_path)
 
 
 def elsewhere_note(job: str, directory: Path) -> Message | None:

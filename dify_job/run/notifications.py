@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -115,30 +115,20 @@ class Notification(NamedTuple):
 class Notifier(RunObserver):
     """Notifies those whom a job names, and writes its metrics."""
 
-    def __init__(
-        self,
-        job: Job,
-        *,
-        by_unit: bool = False,
-        invocation: str | None = None,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
+    def __init__(self, job: Job, *, by_unit: bool = False, invocation: str | None = None) -> None:
         """Send nothing yet.
 
         Args:
             job: The job.
             by_unit: A unit started it that has a failure handler, which notifies of what `run` leaves to it.
-            invocation: The unit's invocation, which its handler knows as well.
-            environ: Has it under INVOCATION_ID where by_unit is true.
+            invocation: The unit's invocation, for its handler; `run` itself finds it in INVOCATION_ID.
         """
         self._job = job
         self._notify = job.notify
         self._by_unit = by_unit
         self._start: _Delivery | None = None
         try:
-            self._rid = str(
-                uuid.UUID(invocation or (environ.get("INVOCATION_ID") if by_unit else None) or "")
-            )
+            self._rid = str(uuid.UUID(invocation or (os.environ.get("INVOCATION_ID", "") if by_unit else "")))
         except ValueError:
             self._rid = str(uuid.uuid4())
         if self._notify.healthchecks:
@@ -187,7 +177,7 @@ class Notifier(RunObserver):
         self,
         run: RunRecord,
         before: Sequence[RunRecord],
-        pause: Callable[[float], bool] | None = None,
+        pause: Callable[[float], object] = time.sleep,
         *,
         by_handler: bool = False,
         directory: Path | None = None,
@@ -197,7 +187,7 @@ class Notifier(RunObserver):
         Args:
             run: The run.
             before: The runs before it, oldest first.
-            pause: Waits some seconds; True when it is time to leave.
+            pause: Waits some seconds; returns True when it is time to leave.
             by_handler: The unit's handler notifies; the start ping must have arrived before.
             directory: The job's state directory; None where it stores no state.
         """
@@ -215,7 +205,9 @@ class Notifier(RunObserver):
         ]
         if run.succeeded and failures:
             occasions.insert(0, (notification.title_of_recovery, self._notify.on_recovery))
-        deliveries = _messages(occasions, notification)
+        deliveries, unreadable = _messages(occasions, notification)
+        for error in unreadable.values():
+            log.warning(msg("a message was not sent: {message}", message=error.message), hint=error.hint)
         if self._notify.healthchecks:
             # The exit status; a process that was killed had none.
             what = "fail" if run.exit_code is None else str(run.exit_code)
@@ -241,8 +233,7 @@ class Notifier(RunObserver):
         until = time.monotonic() + LIMIT
         notify = self._notify
         names = (*notify.on_failure, *notify.on_success, *notify.on_recovery)
-        unreadable = {str(file_of(name)): error for name in names if (error := _file_error(name)) is not None}
-        deliveries = _messages([(notification.title, names)], notification)
+        deliveries, unreadable = _messages([(notification.title, names)], notification)
         if notify.healthchecks:
             url, body = ping_url(notify.healthchecks, "log", self._rid), translate(notification.body).encode()
             deliveries.append(_Delivery(msg("the ping"), lambda: _ping(url, body, until)))
@@ -250,7 +241,13 @@ class Notifier(RunObserver):
         for delivery in deliveries:
             if delivery.obstacle is not None:
                 raise delivery.obstacle
-        return unreadable | {delivery.what: delivery.error for delivery in deliveries}
+        faults: dict[str, str | None] = {
+            str(file): msg("{message}; {hint}", message=error.message, hint=error.hint)
+            if error.hint
+            else error.message
+            for file, error in unreadable.items()
+        }
+        return faults | {delivery.what: delivery.error for delivery in deliveries}
 
     def _ping_after_start(self, url: str, body: bytes, until: float) -> None:
         if self._start is not None:  # a start that arrives after the end would be a run that never ends
@@ -324,28 +321,39 @@ class _Delivery:
 
 
 def _wait(
-    deliveries: Sequence[_Delivery], until: float, pause: Callable[[float], bool] | None = None
+    deliveries: Sequence[_Delivery], until: float, pause: Callable[[float], object] = time.sleep
 ) -> None:
     while any(delivery.pending for delivery in deliveries) and time.monotonic() < until:
-        if pause is None:
-            time.sleep(_TICK)
-        elif pause(_TICK):
+        if pause(_TICK):
             return
 
 
-def _messages(occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification) -> list[_Delivery]:
-    """Send one message to each URL, whichever lists have it: the first of its titles."""
+def _messages(
+    occasions: Sequence[tuple[str, Sequence[str]]], notification: Notification
+) -> tuple[list[_Delivery], dict[Path, JobError]]:
+    """Send one message to each URL, whichever lists have it: the first of its titles.
+
+    Returns:
+        The messages, and the files of URLs that cannot be read, each with its error.
+    """
     titles: dict[Secret, tuple[str, str]] = {}
+    unreadable: dict[Path, JobError] = {}
     for title, names in occasions:
-        for name in dict.fromkeys(names):
-            file = file_of(name)
-            for number, url in enumerate(_urls(file), 1):
+        for file in dict.fromkeys(map(file_of, names)):
+            try:
+                urls = read_urls(file)
+            except JobError as error:
+                unreadable[file] = error
+                continue
+            for number, url in enumerate(urls, 1):
+                _hide(url.reveal())
                 what = msg("the message to line {number} of {file_of}", number=number, file_of=file)
                 titles.setdefault(url, (translate(title), what))
     body = log.redact(translate(notification.body))
-    return [
+    messages = [
         _Delivery(what, _message(url, title, body, notification)) for url, (title, what) in titles.items()
     ]
+    return messages, unreadable
 
 
 def ping_url(base: str, what: str, rid: str) -> str:
@@ -392,28 +400,6 @@ def _post(url: str, body: bytes) -> str | None:
             return msg("no connection")
         raise _DeliveryError(msg("no whole answer ({name})", name=type(error).__name__)) from None
     return None
-
-
-def _file_error(name: str) -> str | None:
-    """Why no message can go to the addresses of a file; None where it has some."""
-    try:
-        read_urls(file_of(name))
-    except JobError as error:
-        if error.hint:
-            return msg("{message}; {hint}", message=error.message, hint=error.hint)
-        return error.message
-    return None
-
-
-def _urls(file: Path) -> Sequence[Secret]:
-    try:
-        found = read_urls(file)
-    except JobError as error:
-        log.warning(msg("a message was not sent: {message}", message=error.message), hint=error.hint)
-        return ()
-    for url in found:
-        _hide(url.reveal())
-    return found
 
 
 def _message(url: Secret, title: str, body: str, notification: Notification) -> Callable[[], None]:
