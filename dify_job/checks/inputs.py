@@ -35,7 +35,7 @@ def check_file_names(context: HostContext) -> None:
     context.drafts.files()
     # A name that is a template is of a file that need not be there yet.
     listed = context.job.files.items()
-    run_files.look_at({key: [name for name in names if name and "{" not in name] for key, names in listed})
+    run_files.find_files({key: [name for name in names if name and "{" not in name] for key, names in listed})
 
 
 def check_required_inputs(context: HostContext) -> Problem | None:
@@ -65,7 +65,7 @@ def check_inputs(context: HostContext) -> Problem | None:
     form = [field.variable for field in seen.parameters.form]
     fix = _edit_to_form(job, seen)
     try:
-        app_form.fitted(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
+        app_form.fit_inputs(inputs, seen.parameters, version_of({"X-Version": seen.version or ""}), files)
     except JobError as error:
         checked = job.workflow_id is None or any(files.values()) or needs_form(inputs)  # then a run asks, too
         return (fail if checked else warn)(join("", (error.message, _of_another(job))), fix)
@@ -96,11 +96,11 @@ def check_files(context: HostContext) -> Problem | None:
     files = context.templates.files()
     if not files:
         return None
-    found = run_files.look_at(files)
+    found = run_files.find_files(files)
     seen = _usable(context)
     if seen is not None and seen.parameters is not None:
         fields = {field.variable: field for field in seen.parameters.form}
-        run_files.check(found, fields, seen.parameters.limits)
+        run_files.check_files(found, fields, seen.parameters.limits)
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem

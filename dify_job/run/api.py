@@ -200,7 +200,7 @@ class _Workflow:
         return inputs
 
     def _files(self) -> Mapping[str, tuple[files.InputFile, ...]]:
-        return files.look_at(self._templates.files()) if self._job.files else {}
+        return files.find_files(self._templates.files()) if self._job.files else {}
 
     def _last_success(self) -> datetime | None:
         with before_the_run(self._state):

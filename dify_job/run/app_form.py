@@ -100,7 +100,7 @@ def check_names(given: Iterable[str], parameters: Parameters) -> None:
         )
 
 
-def fitted(
+def fit_inputs(
     inputs: Mapping[str, Any],
     parameters: Parameters,
     version: tuple[int, int] | None,

@@ -62,11 +62,11 @@ class Downloader:
         """
         try:
             with place.opened() as directory:
-                self._into(directory, place, run)
+                self._save_all(directory, place, run)
         except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
             log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
 
-    def _into(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
+    def _save_all(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
         found = list(dict.fromkeys(files_in(run.outputs or {})))
         if len(found) > self._limits.max_files:
             most = self._limits.max_files

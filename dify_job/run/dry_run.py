@@ -14,7 +14,7 @@ from ..messages.problem import about_job
 from ..state.reader import read_last_success
 from .app_form import check_names, store_names
 from .engine import connect
-from .files import look_at, shown
+from .files import display_name, find_files
 from .input_upload import InputUploader
 from .inputs import Templates, check_sendable, secrets_in
 from .job_state import state_directory
@@ -48,7 +48,7 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
     for secret in secrets_in(inputs):
         log.hide(secret)
     check_sendable(inputs)
-    files = look_at(templates.files())
+    files = find_files(templates.files())
     request = RunSpec(job, key, inputs, RunContext(began, EventQueue()), headers=headers, files=files)
     uploader = InputUploader(request, connect(request))
     try:
@@ -62,7 +62,7 @@ def dry_run(job: Job, given: Mapping[str, Any], config_path: Path | None) -> dic
         "job": job.name,
         "base_url": job.base_url,
         "inputs": uploader.fit(),
-        "files": {name: [shown(file) for file in listed] for name, listed in files.items() if listed},
+        "files": {name: [display_name(file) for file in listed] for name, listed in files.items() if listed},
         "output_file": templates.output_file(),
         "form": [
             {"variable": field.variable, "type": field.kind, "required": field.required}

@@ -83,7 +83,7 @@ def mime_type_of(name: str) -> str:
     return _MIME_TYPE_OF.get(PurePosixPath(name).suffix.lstrip(".").lower(), _UNKNOWN)
 
 
-def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
+def find_files(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Find every file before any call is made.
 
     Args:
@@ -92,10 +92,10 @@ def look_at(files: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ..
     Raises:
         JobError: One cannot be read (no-input), or is neither a path nor an address (config).
     """
-    return {key: tuple(_look_at(key, name) for name in names) for key, names in files.items()}
+    return {key: tuple(_find_file(key, name) for name in names) for key, names in files.items()}
 
 
-def type_of(file: InputFile, field: FormField) -> str:
+def file_type(file: InputFile, field: FormField) -> str:
     """Return the type that the server will find, which the request must name (`error-file-type-mismatch`).
 
     Args:
@@ -122,7 +122,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
         field: Its input.
         limits: Of the server, in bytes.
     """
-    kind = type_of(file, field)
+    kind = file_type(file, field)
     allowed = field.allowed_types
     by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
     if allowed and not by_extension and (kind == "custom" or kind not in allowed):
@@ -142,7 +142,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
     return None
 
 
-def check(
+def check_files(
     files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Mapping[str, int]
 ) -> None:
     """Check the files against the form and the limits before one is sent.
@@ -180,7 +180,7 @@ def check(
         else:
             faults = ((file, fault_of(file, field, limits)) for file in given)
             mistakes += [
-                msg("the file {shown} of {key} {fault}", shown=shown(file), key=key, fault=fault)
+                msg("the file {shown} of {key} {fault}", shown=display_name(file), key=key, fault=fault)
                 for file, fault in faults
                 if fault
             ]
@@ -192,7 +192,7 @@ def check(
         )
 
 
-def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dict[str, Any]:
+def request_value(file: InputFile, field: FormField, upload_id: str | None) -> dict[str, Any]:
     """Return one file as the request names it.
 
     Args:
@@ -200,13 +200,13 @@ def handed_over(file: InputFile, field: FormField, upload_id: str | None) -> dic
         field: Its input.
         upload_id: The id that the server gave a local file; None for an address.
     """
-    kind = type_of(file, field)
+    kind = file_type(file, field)
     if upload_id is None:
         return {"type": kind, "transfer_method": "remote_url", "url": file.url}
     return {"type": kind, "transfer_method": "local_file", "upload_file_id": upload_id}
 
 
-def shown(file: InputFile) -> str:
+def display_name(file: InputFile) -> str:
     """Return the file for a message; what an address has behind its path can be a secret."""
     if file.path is not None:
         return str(file.path)
@@ -214,7 +214,7 @@ def shown(file: InputFile) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _look_at(key: str, name: str) -> InputFile:
+def _find_file(key: str, name: str) -> InputFile:
     if "://" in name:
         parts = urlsplit(name)
         if parts.scheme not in ("http", "https") or not parts.hostname:

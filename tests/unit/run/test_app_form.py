@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dify_job.dify.form import FormField, Parameters, read_parameters
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
-from dify_job.run.app_form import coerce, fitted
+from dify_job.run.app_form import coerce, fit_inputs
 from dify_job.run.inputs import needs_form
 from tests.support import recordings
 from tests.support.fake_dify.apps import App
@@ -57,7 +57,7 @@ def test_inputs_fit_the_form_or_are_rejected_before_the_post(
     inputs.setdefault("text", text)
     refused: JobError | None = None
     try:
-        sent = fitted(inputs, parameters, VERSIONS[version], {})
+        sent = fit_inputs(inputs, parameters, VERSIONS[version], {})
     except JobError as error:
         refused = error
     if refused is not None:
@@ -176,7 +176,7 @@ def test_invalid_value_is_rejected_with_the_reason(kind: str, value: Any, words:
 
 def test_all_errors_are_reported_together_with_missing_inputs() -> None:
     with pytest.raises(JobError) as caught:
-        fitted({"num": "x", "flag": "maybe"}, form_of("1.11.2"), (1, 11), {})
+        fit_inputs({"num": "x", "flag": "maybe"}, form_of("1.11.2"), (1, 11), {})
     assert [part.split()[2] for part in caught.value.message.split("; ")] == ["num", "flag", "text"]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.dify.form import FormField
-from dify_job.run.files import InputFile, fault_of, look_at, mime_type_of, type_of
+from dify_job.run.files import InputFile, fault_of, file_type, find_files, mime_type_of
 
 DOCUMENTS = FormField(
     variable="f", kind="file", allowed_types=("document",), allowed_methods=("local_file", "remote_url")
@@ -19,12 +19,12 @@ def test_type_does_not_depend_on_mime_tables_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, kind: str
 ) -> None:
     (tmp_path / name).write_text("x")
-    [file] = look_at({"f": [str(tmp_path / name)]})["f"]
+    [file] = find_files({"f": [str(tmp_path / name)]})["f"]
     for table in ({}, {".xml": "application/xml", ".js": "application/javascript", ".bin": "text/plain"}):
         monkeypatch.setattr(mimetypes, "types_map", table)
         monkeypatch.setattr(mimetypes, "guess_type", lambda *_: ("application/x-other", None))
-        assert look_at({"f": [str(tmp_path / name)]})["f"] == (file,)
-        assert type_of(file, DOCUMENTS) == kind
+        assert find_files({"f": [str(tmp_path / name)]})["f"] == (file,)
+        assert file_type(file, DOCUMENTS) == kind
         assert (fault_of(file, DOCUMENTS, {}) is None) == (kind == "document")
 
 
