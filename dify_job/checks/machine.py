@@ -1,5 +1,6 @@
 """The machine around a job: clock, journal, state directory and disk."""
 
+import contextlib
 import grp
 import os
 import re
@@ -235,17 +236,15 @@ def check_disk(context: HostContext) -> Problem:
     output = context.job.output.file
     if output and Path(output).is_absolute() and "{" not in output:
         places.add(_nearest(Path(output).parent))
-    least: tuple[int, Path] | None = None
+    spaces = []
     for place in sorted(places):
-        try:
+        with contextlib.suppress(OSError):
             seen = os.statvfs(place)
-        except OSError:
-            continue
-        free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
-        least = min(least, (free, place)) if least else (free, place)
-    if least is None:
+            free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
+            spaces.append((free, place))
+    if not spaces:
         return ok(msg("nothing is written"))
-    free, place = least
+    free, place = min(spaces)
     text = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
     look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
     if free < _LEAST_FREE:

@@ -1,20 +1,28 @@
-"""The program that the unit or the crontab entry starts: its interpreter and its bytecode."""
+"""The program that the unit or the crontab entry starts: its interpreter, bytecode and environment."""
 
 import os
+import shlex
 import struct
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from ..messages.message import msg
+from ..config.model import Job
+from ..dify.transport import ca_file_of_openssl, no_proxy_to_loopback
+from ..messages.message import join, msg
 from ..messages.problem import Problem, command
+from ..schedulers.job_spec import unit_names
 from ..system import subprocesses
 from ..system.managed_files import is_missing
 from .context import HostContext
-from .finding import fail, ok, warn
+from .finding import fail, ok, place_of, warn
 from .user_access import distrust, is_out_of_sight
 
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # of which requests takes the first
 # what every run imports
 _PACKAGES = ("dify_job", "requests", "urllib3", "click", "structlog", "certifi", "idna", "charset_normalizer")
 
@@ -103,28 +111,23 @@ def check_bytecode(context: HostContext) -> Problem | None:
         return None
     if python != Path(sys.executable):
         return ok(msg("of another interpreter, not checked"))
-    missing = list(_uncompiled())
+    missing = _uncompiled()
     if not context.system:  # the run leaves them itself, where it may
-        missing = [source for source in missing if not os.access(source.parent, os.W_OK)]
+        missing = tuple(pair for pair in missing if not os.access(pair[1].parent, os.W_OK))
     if not missing:
         return ok(msg("compiled"))
-    roots = sorted({str(_root_of(source)) for source in missing})
+    roots = sorted({package for package, _ in missing})
     text = msg("{len} modules are not compiled: each run compiles them (1.8 times the CPU)", len=len(missing))
     return warn(text, command(str(python), "-m", "compileall", "-q", *roots))
 
 
 @cache
-def _uncompiled() -> tuple[Path, ...]:
+def _uncompiled() -> tuple[tuple[str, Path], ...]:
+    """Return the modules that are not compiled, each with the directory of its package."""
     specs = [spec for package in _PACKAGES if (spec := find_spec(package)) is not None]
     places = [place for spec in specs for place in spec.submodule_search_locations or ()]
-    sources = [source for place in places for source in Path(place).rglob("*.py")]
-    return tuple(source for source in sources if not _is_compiled(source))
-
-
-def _root_of(source: Path) -> Path:
-    while not is_missing(source.parent / "__init__.py"):
-        source = source.parent
-    return source
+    sources = [(place, source) for place in places for source in Path(place).rglob("*.py")]
+    return tuple(pair for pair in sources if not _is_compiled(pair[1]))
 
 
 def _is_compiled(source: Path) -> bool:
@@ -136,3 +139,71 @@ def _is_compiled(source: Path) -> bool:
     except (OSError, struct.error):
         return False
     return flags != 0 or (mtime, size) == (int(seen.st_mtime) & 0xFFFFFFFF, seen.st_size & 0xFFFFFFFF)
+
+
+def check_environment(context: HostContext) -> Problem | None:
+    """Check the variables that the job needs; None where it needs none."""
+    needed = {*context.job.env, *_proxy_variables(context.job.base_url), *_bundle_variable(context.job)}
+    if not needed:
+        return None
+    service = unit_names(context.job.name)[0]
+    names = set[str]() if context.by_cron else context.scheduler.manager.variables(service)
+    missing = sorted(needed - names) if names is not None else []
+    if not missing:
+        return ok(msg("set for the service: {sorted}", sorted=join(", ", sorted(needed))))
+    text = msg(
+        "{missing}: your shell may set it, but nothing sets it for a scheduled run",
+        missing=join(", ", missing),
+    )
+    return warn(text, _fix(context, missing, service))
+
+
+def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
+    for name in missing:
+        if name in (*_BUNDLES, "SSL_CERT_FILE"):
+            return msg(
+                'set ca_file = "{environ}" in {place_of}',
+                environ=os.environ[name],
+                place_of=place_of(context.job, "ca_file"),
+            )
+    if context.by_cron:
+        again = context.command("install", context.job.name, "--backend", "systemd")
+        return msg("{again} (cron gives a job no variables; a unit can have them)", again=again)
+    if (context.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
+        return msg(
+            "{command} ([Service] Environment={missing}=...)",
+            command=context.systemctl("edit", service),
+            missing=missing[0],
+        )
+    return _drop_in(context, missing, service)
+
+
+def _drop_in(context: HostContext, missing: Sequence[str], service: str) -> str:
+    """Put values of this shell into a drop-in; it shows none, for a proxy's can hold a password."""
+    [unit] = [path for path in context.one.paths if path.name == service] if context.one else []
+    directory = f"{unit}.d"
+    place = shlex.quote(directory)
+    pairs = " ".join(f'"{name}=${name}"' for name in missing)
+    quote = """-e 's/["\\\\]/\\\\&/g' -e s/%/%%/g -e 's/.*/Environment="&"/'"""
+    write = f"printf '%s\\n' {pairs} | sed {quote} -e '1i [Service]' >{place}/environment.conf"
+    return join(" && ", (command("mkdir", "-p", directory), write, context.systemctl("daemon-reload")))
+
+
+def _bundle_variable(job: Job) -> list[str]:
+    """The variable by which runs from this shell trust the server's certificate, as a run chooses it."""
+    if not job.base_url.startswith("https:") or job.ca_file is not None:
+        return []
+    names = [name for name in _BUNDLES if os.environ.get(name)]
+    return names[:1] or (["SSL_CERT_FILE"] if ca_file_of_openssl() else [])
+
+
+def _proxy_variables(base_url: str) -> set[str]:
+    """The variables by which runs from this shell go through a proxy."""
+    parts = urlsplit(base_url)
+    used = next((scheme for scheme in (parts.scheme, "all") if getproxies().get(scheme)), None)
+    if used is None or proxy_bypass(parts.hostname or ""):
+        return set()
+    if no_proxy_to_loopback(base_url):  # a run goes there directly, whatever the shell says
+        return set()
+    names = {f"{used}_proxy", f"{used}_proxy".upper()}
+    return {name for name in names if os.environ.get(name)}

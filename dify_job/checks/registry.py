@@ -22,7 +22,6 @@ from ..schedulers.detect import look_for_jobs, visible
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend
 from .context import HostContext, store_forms
-from .environment import check_environment
 from .finding import edit_of, fail, warn
 from .http_socket import check_http_socket
 from .inputs import (
@@ -35,7 +34,7 @@ from .inputs import (
 )
 from .machine import check_clock, check_disk, check_journal, check_state
 from .past_runs import check_in_flight, check_last_run, check_missed_runs
-from .program import check_bytecode, check_interpreter, check_program
+from .program import check_bytecode, check_environment, check_interpreter, check_program
 from .server import (
     Servers,
     check_access,
@@ -258,11 +257,8 @@ def overview_problems(context: HostContext, *, configured: bool) -> Iterator[Pro
         context: The job and the host.
         configured: False where the job's config cannot be read.
     """
-
-    def is_shown(check: Check) -> bool:
-        return check.overview and (configured or check.needs is Needs.INSTALLED)
-
-    for problem in examine(context, Needs.HOST, is_shown):
+    kinds = set(Needs) if configured else {Needs.INSTALLED}
+    for problem in examine(context, Needs.HOST, lambda check: check.overview and check.needs in kinds):
         if problem.severity is not Severity.OK:
             yield problem
 

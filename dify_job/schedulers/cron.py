@@ -6,10 +6,10 @@ import pwd
 import re
 import stat
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from ..exit_codes import Outcome
@@ -35,7 +35,6 @@ from .reconcile import (
     change_files,
     file_change,
     replacement_errors,
-    undo_all,
 )
 
 CRON_D = Path("/etc/cron.d")
@@ -145,8 +144,8 @@ class Cron(Backend):
         """Return the plan that gives each job the desired lines; None for none."""
 
     @abstractmethod
-    def _changed_at(self, job: str) -> datetime | None:
-        """Return when the job's lines were changed at the latest, install and resume included."""
+    def _traces(self, job: str) -> Iterable[Path]:
+        """Return what changes with the lines of the job; the first that is there counts."""
 
     # What they say
 
@@ -203,7 +202,7 @@ class Cron(Backend):
             python=program_of(seen.text),
             enabled=not paused and self.daemon_runs if seen.header is not None else None,
             paused=paused,
-            since=self._changed_at(job),
+            since=changed_at(self._traces(job)),
             setting_above=block.setting_above,
             mailed=block.mailed,
         )
@@ -238,8 +237,8 @@ class CronFiles(Cron):
         jobs = (name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
         return {job: Block(job, look(self._place(job), job)) for job in jobs}, b""
 
-    def _changed_at(self, job: str) -> datetime | None:
-        return changed_at(self._place(job))
+    def _traces(self, job: str) -> Iterable[Path]:
+        return (self._place(job),)
 
     def _plan(
         self, desired: Mapping[str, bytes | None], seen: Mapping[str, FileStatus], _table: bytes
@@ -275,8 +274,10 @@ class UserCrontab(Cron):
         table = crontab.read_table() if subprocesses.found("crontab") else b""
         return {block.job: block for block in crontab.blocks(table)}, table
 
-    def _changed_at(self, _job: str) -> datetime | None:
-        return table_changed_at()
+    def _traces(self, _job: str) -> Iterable[Path]:
+        # Only root sees the table itself. The directory shows others when anybody's was replaced last.
+        name = access.name_of(os.geteuid())
+        return (place for spool in _SPOOLS for place in (spool / name, spool))
 
     def _plan(
         self, desired: Mapping[str, bytes | None], _seen: Mapping[str, FileStatus], table: bytes
@@ -314,22 +315,12 @@ def is_running() -> bool:
     return any(Path(name).exists() for name in ("/run/crond.pid", "/run/cron.pid"))
 
 
-def changed_at(path: Path) -> datetime | None:
-    """Return when a file, or the entries of a directory, changed last; None where that is not known."""
-    try:
-        return datetime.fromtimestamp(path.stat().st_ctime, UTC)
-    except OSError:
-        return None
-
-
-def table_changed_at() -> datetime | None:
-    """Return when the caller's crontab was changed at the latest; None where no spool can be seen.
-
-    Only root sees the table itself. The directory shows others when anybody's table was replaced last.
-    """
-    name = access.name_of(os.geteuid())
-    found = [at for spool in _SPOOLS if (at := changed_at(spool / name) or changed_at(spool)) is not None]
-    return found[0] if found else None
+def changed_at(places: Iterable[Path]) -> datetime | None:
+    """Return when the first of some files and directories that is there changed last; None without any."""
+    for place in places:
+        with contextlib.suppress(OSError):
+            return datetime.fromtimestamp(place.stat().st_ctime, UTC)
+    return None
 
 
 def start_command() -> str:
@@ -350,26 +341,26 @@ def _in_sbin(name: str) -> bool:
 
 def _give_state(job: str, user: str) -> Step:
     """Return the step that gives BASE/JOB to the user whom cron starts it as, as StateDirectory= does."""
-    restore: list[Callable[[], object]] = []
+    restore = contextlib.ExitStack()
 
     def give() -> None:
         base = base_of(system=True)
         path, private = base / job, private_of(base) / job
         make_base(base)
         if path.is_symlink() and private.is_dir():  # a unit's dynamic user had it (systemd.exec(5))
-            restore.append(partial(path.symlink_to, path.readlink()))
+            restore.callback(path.symlink_to, path.readlink())
             path.unlink()
-            restore.append(partial(path.rename, private))
+            restore.callback(path.rename, private)
             private.rename(path)
         if not path.exists():
-            restore.append(path.rmdir)
+            restore.callback(path.rmdir)
             path.mkdir(mode=0o700)
         account, seen = pwd.getpwnam(user), path.stat(follow_symlinks=False)
         if seen.st_uid != account.pw_uid:
-            restore.append(partial(_chown, path, seen.st_uid, seen.st_gid))
+            restore.callback(_chown, path, seen.st_uid, seen.st_gid)
             _chown(path, account.pw_uid, account.pw_gid)
 
-    return Step("give the state away", give, partial(undo_all, restore))
+    return Step("give the state away", give, restore.close)
 
 
 def _chown(path: Path, user: int, group: int) -> None:

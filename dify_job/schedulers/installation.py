@@ -171,7 +171,8 @@ def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
                 execute(plan, scheduler.directory)
             except StalePlanError:
                 continue
-            FileTransaction().clear(path for path in _paths_of(plan) if path.is_absolute())
+            changes = (*plan.contents, *plan.changed_files())
+            FileTransaction().clear(one.path for one in changes if one.path.is_absolute())
             return plan
     raise JobError(
         Outcome.CANNOT_WRITE,
@@ -191,11 +192,6 @@ def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> lis
     sources = scheduler.sources().items()
     left = [job for job, source in sources if source == str(place) and job not in configured]
     return scheduler.status(left) if left else []
-
-
-def _paths_of(plan: Plan) -> Iterator[Path]:
-    yield from (one.path for one in plan.contents)
-    yield from (one.path for one in plan.changed_files())
 
 
 # Files of the configuration

@@ -157,13 +157,6 @@ def execute(plan: Plan, place: Path) -> None:
         ) from None
 
 
-def undo_all(restore: list[Callable[[], object]]) -> None:
-    """Call what takes back the parts of a step, the last one first; an error leaves one part as it is."""
-    while restore:
-        with contextlib.suppress(OSError):
-            restore.pop()()
-
-
 def change_files(files: Sequence[FileChange], manager: Manager | None = None) -> Step:
     """Return the step that writes and removes whole files.
 

@@ -8,7 +8,7 @@ restarted (systemd#31231, #14899, #16186).
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -30,7 +30,6 @@ from .reconcile import (
     change_files,
     file_change,
     replacement_errors,
-    undo_all,
 )
 from .systemctl import Manager
 
@@ -166,7 +165,6 @@ class _Work:
         interrupt: Active triggers that are stopped while their files change (systemd#14899).
         catch_up: Persistent= timers.
         wanted: Triggers to be enabled, also where the link is there already.
-        decided: Triggers that are disabled or removed: an interrupted install counts no more.
     """
 
     files: list[FileChange] = field(default_factory=list)
@@ -183,7 +181,6 @@ class _Work:
     checks: list[Step] = field(default_factory=list)
     errors: list[JobError] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
-    decided: list[str] = field(default_factory=list)
 
 
 def plan_units(
@@ -207,16 +204,19 @@ def plan_units(
         for one in desired
     )
     contents = tuple(_change(seen, file) for one in desired for file in one.files or ())
-    steps = tuple(_ordered(work, seen, {one.trigger for one in desired}))
+    steps = tuple(_ordered(work, seen, desired))
     return Plan(steps=steps, errors=tuple(work.errors), results=results, contents=contents)
 
 
-def _ordered(work: _Work, seen: ObservedUnits, triggers: set[str]) -> Iterator[Step]:
+def _ordered(work: _Work, seen: ObservedUnits, desired: Sequence[DesiredUnits]) -> Iterator[Step]:
     """Yield the steps in the order that starts no run."""
     manager = seen.manager
-    before = seen.pending.without(work.decided)
+    # Of what is disabled or removed an interrupted install counts no more.
+    before = seen.pending.without(
+        one.trigger for one in desired if one.files == () or one.activation is Activation.DISABLED
+    )
     pending = Pending(before.enable.union(work.wanted), before.start.union(work.start))
-    settled = pending.without(triggers)
+    settled = pending.without(one.trigger for one in desired)
     stopped = [*work.stop, *work.interrupt]
     new = [name for name in work.start if name not in work.interrupt]
     reload = seen.running and (work.files or work.unread or work.enable)
@@ -294,25 +294,25 @@ def _start_and_check(seen: ObservedUnits, names: Sequence[str], stamped: Iterabl
 
 def _remove_traces(paths: Iterable[Path]) -> Step:
     """Return the step that removes links and stamps, and directories of drop-ins where these are empty."""
-    restore: list[Callable[[], object]] = []
+    restore = contextlib.ExitStack()
 
     def do() -> None:
         for path in paths:
             if path.is_symlink():
                 target = path.readlink()
                 path.unlink()
-                restore.append(partial(path.symlink_to, target))
+                restore.callback(path.symlink_to, target)
             elif path.is_dir():
                 with contextlib.suppress(OSError):
                     path.rmdir()
-                    restore.append(path.mkdir)
+                    restore.callback(path.mkdir)
             elif path.exists():  # a stamp is empty, and its time counts
                 seen = path.stat()
                 path.unlink()
-                restore.append(partial(os.utime, path, ns=(seen.st_atime_ns, seen.st_mtime_ns)))
-                restore.append(path.touch)
+                restore.callback(os.utime, path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+                restore.callback(path.touch)
 
-    return Step("remove traces", do, partial(undo_all, restore))
+    return Step("remove traces", do, restore.close)
 
 
 def _reset_failed(manager: Manager, names: Sequence[str]) -> None:
@@ -353,7 +353,6 @@ def _activate(one: DesiredUnits, seen: ObservedUnits, work: _Work, *, new: bool,
     """Collect what is done with the trigger, and return whether it waits afterwards."""
     name, active, enabled = one.trigger, seen.is_active(one.trigger), seen.is_enabled(one.trigger)
     if one.activation is Activation.DISABLED:
-        work.decided.append(name)
         work.disable += [name] if enabled else []
         work.stop += [name] if active and seen.running else []
         return False
@@ -387,7 +386,6 @@ def _remove(one: DesiredUnits, seen: ObservedUnits, work: _Work) -> InstallResul
         for path in one.places
         if seen.found(path).is_foreign
     ]
-    work.decided.append(one.trigger)
     if managed:
         names = [path.name for path in managed]
         loaded = [name for name in names if seen.running and ("@." in name or seen.unit(name).loaded)]

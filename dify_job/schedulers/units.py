@@ -60,8 +60,13 @@ def render_units(plan: JobSpec, scope: Scope, version: int, directory: Path) -> 
         **_start(plan, version),
         **_keys(plan, scope, version),
         **_confinement(plan, dynamic=plan.run_as is None and key_by_manager(scope, version)),
-        **_times(plan),
-        **_handler(plan, service, scope),
+        "schedule": free_text(schedule_lines.in_words(plan.schedule)),
+        "calendars": schedule_lines.systemd_ticks(plan.schedule).lines,
+        "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
+        "catch_up": plan.schedule.catch_up,
+        "notifies": bool(plan.notify),
+        "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
+        "notify": quoted("DIFY_JOB_NOTIFY=" + plan.notify.replace("$", "\\u0024")),  # in JSON
     }
     templates = {service: "job.service.j2", timer: "job.timer.j2"}
     if plan.notify:
@@ -138,24 +143,6 @@ def _confinement(plan: JobSpec, *, dynamic: bool) -> dict[str, object]:
         "writes": [path_value(path) for path in plan.writes],
         "reads": [path_value(path) for path in plan.reads],
         "figures": [path_value(plan.figures)] if plan.figures else [],
-    }
-
-
-def _times(plan: JobSpec) -> dict[str, object]:
-    return {
-        "schedule": free_text(schedule_lines.in_words(plan.schedule)),
-        "calendars": schedule_lines.systemd_ticks(plan.schedule).lines,
-        "jitter": format_timespan(plan.schedule.jitter) if plan.schedule.jitter else "",
-        "catch_up": plan.schedule.catch_up,
-    }
-
-
-def _handler(plan: JobSpec, service: str, scope: Scope) -> dict[str, object]:
-    data = plan.notify.replace("$", "\\u0024")  # in JSON
-    return {
-        "notifies": bool(plan.notify),
-        "handler_command": _command(plan.handler_command(service, user=scope is Scope.USER)),
-        "notify": quoted(f"DIFY_JOB_NOTIFY={data}"),
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dify_job.checks import environment, machine, program, server, service, settings
+from dify_job.checks import machine, program, server, service, settings
 from dify_job.checks.context import HostContext
 from dify_job.checks.finding import place_of
 from dify_job.checks.server import Servers, check_transport
@@ -217,7 +217,7 @@ def test_proxy_of_the_shell_is_reported_if_it_would_be_used(
             monkeypatch.delenv(name)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert environment._proxy_variables(base_url) == names
+    assert program._proxy_variables(base_url) == names
 
 
 def test_cron_job_without_journal_and_syslog_needs_a_log_file(
@@ -301,7 +301,7 @@ def test_certificates_trusted_by_the_shell_only_are_reported(
 
     def checks(job: Job) -> list[str | None]:
         case = HostContext(job=job, config=config, scheduler=UserCrontab(Scope.USER), now=NOW)
-        check = environment.check_environment(case)
+        check = program.check_environment(case)
         return [check.fix] if check is not None else []
 
     fix = [f'set ca_file = "{bundle}" in [jobs.daily] of a config file']
