@@ -7,6 +7,7 @@ import re
 import zoneinfo
 from collections.abc import Callable, Mapping
 from datetime import date, time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -321,6 +322,33 @@ def table(value: Any) -> Mapping[str, Any]:
     return value
 
 
+def json_value(value: Any) -> Any:
+    """Read a value of any kind as JSON has it.
+
+    Args:
+        value: As a config file has it.
+
+    Returns:
+        The value, with texts in place of dates and times.
+
+    Raises:
+        ValueError: There is an infinity or no number in it.
+    """
+    if isinstance(value, Mapping):
+        return {key: json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(msg("holds {value}, which JSON does not have", value=value))
+    return value.isoformat() if isinstance(value, (date, time)) else value
+
+
+def json_table(value: Any) -> Mapping[str, Any]:
+    """Read a table with any keys, as `table` and `json_value` do."""
+    read: Mapping[str, Any] = json_value(table(value))
+    return read
+
+
 def size(value: Any) -> int:
     """Read a size, such as "2kB"; false is none.
 
@@ -452,11 +480,6 @@ run_path = checked(
 )
 
 
-def _plain(value: Any) -> Any:
-    """Return a date as a text: JSON has no dates."""
-    return value.isoformat() if isinstance(value, (date, time)) else value
-
-
 def _regex(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(msg("must be a string"))
@@ -482,7 +505,7 @@ def _types(value: Any) -> tuple[str, ...]:
 
 
 _checks = structure(
-    Expectation, nonempty=boolean, equals=lambda value: (_plain(value),), regex=_regex, type=_types
+    Expectation, nonempty=boolean, equals=lambda value: (json_value(value),), regex=_regex, type=_types
 )
 
 

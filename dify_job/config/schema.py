@@ -216,7 +216,7 @@ SETTINGS = (
     ),
     Setting(
         "inputs",
-        readers.table,
+        readers.json_table,
         "table",
         (
             "The inputs of the workflow. A text with `{{ }}` is a Jinja template; it can use `now`, "

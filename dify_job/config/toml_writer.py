@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ def toml(value: Any) -> str:
         return "{ " + ", ".join(f"{bare_or_quoted(key)} = {toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(item) for item in value) + "]"
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
     if isinstance(value, Path):
         return toml(str(value))
     if value is None:

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time
+from datetime import datetime
 from functools import cached_property
 from time import monotonic, sleep
 from typing import Any, TypeGuard
@@ -127,7 +127,7 @@ class Templates:
             return {key: self._render(inner, f"{where}.{key}") for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._render(inner, where) for inner in value]
-        return value.isoformat() if isinstance(value, (date, time)) else value  # TOML has dates, JSON has not
+        return value
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

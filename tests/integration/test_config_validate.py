@@ -1,5 +1,7 @@
 """`dify-job config validate` and its error messages."""
 
+import json
+
 import pytest
 
 from tests.support.command import KEY, Command
@@ -93,3 +95,11 @@ def test_broken_file_is_reported_once_and_other_jobs_run(dify_job: Command) -> N
     assert dify_job("run", "good", "--if-due", env={"DIFY_BASE_URL": "http://x"}).code != 78
     assert dify_job("run", "bad").code == 78
     assert dify_job("history", "bad").code == 0
+
+
+def test_config_show_gives_dates_of_toml_as_texts(dify_job: Command) -> None:
+    _write_config(dify_job, "[jobs.daily]\ninputs = { days = [2026-01-01, 07:30:00] }\n")
+    ran = dify_job("config", "show", "--json")
+    assert ran.code == 0
+    [row] = [row for row in json.loads(ran.stdout) if row["key"] == "inputs"]
+    assert row["value"] == {"days": ["2026-01-01", "07:30:00"]}

@@ -96,6 +96,19 @@ def test_every_value_equals_itself_and_has_one_type(value: Any) -> None:
     assert len(shown(value)) <= 60
 
 
+def test_dates_of_toml_are_texts_at_any_depth(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    wanted = "[2026-01-01, { at = 07:30:00 }]"
+    path.write_text(
+        f'[jobs.a]\ninputs = {{ x = {wanted} }}\nexpect = {{ "outputs.a" = {{ equals = {wanted} }} }}\n'
+    )
+    job = load_config(path).jobs["a"]
+    texts = ["2026-01-01", {"at": "07:30:00"}]
+    assert job.inputs == {"x": texts}
+    assert fault_of({"outputs": {"a": texts}}, "outputs.a", job.expect["outputs.a"]) is None
+    assert "is [1], not" in str(fault_of({"outputs": {"a": [1]}}, "outputs.a", job.expect["outputs.a"]))
+
+
 def test_expectations_apply_to_successes_and_all_violations_are_reported() -> None:
     run = WorkflowRun("r", "t", status="succeeded", outputs=OUTPUTS)
     expect = expectations(
@@ -122,6 +135,8 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('expect = { "result" = "nonempty" }', "'result', which no run has; a path begins with outputs"),
         ('expect = { "outputs..a" = "nonempty" }', "empty step"),
         ('expect = "nonempty"', "must be a table"),
+        ('expect = { "outputs.a" = { equals = [nan] } }', ".equals holds nan, which JSON does not have"),
+        ("inputs = { a = [{ b = -inf }] }", "inputs holds -inf, which JSON does not have"),
         ('output = { file = "/x", select = "result" }', "output.select names 'result'"),
         ('output = { file = "/x", mode = 640 }', 'output.mode must be a mode in octal, as a string: "0640"'),
         ('output = { file = "/x", mode = "4755" }', "output.mode must be a mode"),
