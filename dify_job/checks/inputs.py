@@ -48,7 +48,7 @@ def check_required_inputs(context: HostContext) -> Problem | None:
     empty = empty_required(form, given)
     if not empty:
         return None
-    texts = [msg("the input {variable} is required by the app", variable=name) for name in empty]
+    texts = [msg("the app requires the input {name!r}, but it has no value", name=name) for name in empty]
     return fail(join("; ", texts), _edit_to_form(job, seen))
 
 

@@ -21,7 +21,7 @@ from ..config.secrets import read_key
 from ..dify.app_info import AppProbe, probe_app
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import Message, join, msg
+from ..messages.message import Message, about, join, msg
 from ..messages.problem import Command, command
 from ..run.outcome import obstacle
 from ..schedulers.backend import Scope
@@ -172,7 +172,7 @@ def _base_url(given: str | None, place: _Place) -> str:
         return str(readers.base_url(default))
     except ValueError as error:
         raise JobError(
-            Outcome.USAGE, msg("--base-url {error}", error=error), command("dify-job", "init", "--help")
+            Outcome.USAGE, about(error, "--base-url"), command("dify-job", "init", "--help")
         ) from None
 
 
@@ -181,7 +181,7 @@ def _asked_base_url(default: str) -> str:
         try:
             return str(readers.base_url(asked(msg("Dify's address"), default)))
         except ValueError as error:
-            echo_err(msg("  the address {error}", error=error))
+            echo_err(msg("  {message}", message=about(error, msg("the address"))))
 
 
 def _default_of(place: _Place) -> str | None:

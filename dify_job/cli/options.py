@@ -18,7 +18,7 @@ from ..config.model import ScheduleConfig
 from ..config.schema import FIELDS, SCHEDULE_KINDS
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import about, msg
 from ..messages.problem import command
 from ..report import since
 from ..schedule import upcoming
@@ -264,7 +264,7 @@ def schedule_of_flags(
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:
-        raise JobError(Outcome.USAGE, msg("the schedule {error}", error=error), _FORMS) from None
+        raise JobError(Outcome.USAGE, about(error, msg("the schedule")), _FORMS) from None
     return ScheduleConfig(**values)
 
 
@@ -287,7 +287,7 @@ def schedule_of_text(text: str) -> ScheduleConfig:
             schedule = ScheduleConfig(calendar=FIELDS["calendar"](text))
         upcoming.check(schedule, datetime.now(UTC))
     except ValueError as error:
-        raise JobError(Outcome.REJECTED, msg("the schedule {error}", error=error), _FORMS) from None
+        raise JobError(Outcome.REJECTED, about(error, msg("the schedule")), _FORMS) from None
     except JobError as error:
         message = error.message
         if not re.search(r"\d", text):

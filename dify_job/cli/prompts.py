@@ -14,7 +14,7 @@ from ..dify.form import FormField
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
-from ..messages.message import join, msg
+from ..messages.message import join, msg, text_of
 from ..messages.problem import command
 from ..run.app_form import coerce
 from ..run.inputs import is_template
@@ -151,7 +151,7 @@ def _of_field(field: FormField, given: str | None) -> DraftInput:
         except ValueError as error:
             raise JobError(
                 Outcome.USAGE,
-                msg("-i {variable} {error}", variable=field.variable, error=error),
+                text_of(error),
                 command("dify-job", "init", "--help"),
             ) from None
     elif given is None and field.required and not field.takes_files:
@@ -180,7 +180,7 @@ def _asked(field: FormField, default: Any) -> Any:
         try:
             return text if is_template(text) else coerce(field, text, _NEWEST)
         except ValueError as error:
-            echo_err(msg("  it {error}", error=error))
+            echo_err(msg("  {message}", message=text_of(error)))
 
 
 def _note(field: FormField) -> str:

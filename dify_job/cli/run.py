@@ -19,7 +19,7 @@ from ..dify.event_queue import EventQueue
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.i18n import translate
-from ..messages.message import msg
+from ..messages.message import about, msg
 from ..messages.problem import command, for_reader
 from ..report import run_text
 from ..run import dry_run, engine, output
@@ -317,9 +317,7 @@ def _expecting(job: Job, path: str | None) -> Job:
     try:
         return job._replace(expect={run_path(path): Expectation()} | dict(job.expect))
     except ValueError as error:
-        raise JobError(
-            Outcome.USAGE, msg("--print {error}", error=error), command("dify-job", "run", "--help")
-        ) from None
+        raise JobError(Outcome.USAGE, about(error, "--print"), command("dify-job", "run", "--help")) from None
 
 
 def _print_value(result: Result, path: str) -> None:

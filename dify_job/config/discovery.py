@@ -218,14 +218,15 @@ def _unreadable(path: Path, error: OSError) -> JobError:
 
 def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
     if os.geteuid() == 0 and (
-        fault := fault_of_file(file.status, file.descriptor, private=False) or fault_of_directories(path)
+        fault := fault_of_file(path, file.status, file.descriptor, private=False)
+        or fault_of_directories(path)
     ):
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the configuration file {path} {fault}; root does not run what others can change",
+                "root does not use the configuration file {path}, because others could change it: {reason}",
                 path=path,
-                fault=fault,
+                reason=fault,
             ),
             permission_fix(path, private=False),
         )

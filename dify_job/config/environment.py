@@ -86,17 +86,17 @@ class _Place(NamedTuple):
         if isinstance(value, ValueError):
             raise JobError(
                 Outcome.CONFIG,
-                msg("the env file {where}, {faults}", where=self.where, faults=value),
-                msg("write it on one line, as UTF-8: {name}=VALUE", name=name),
+                msg("the env file {path} cannot be used: {reason}", path=self.where, reason=value),
+                msg("write {name}=VALUE on one line, in UTF-8", name=name),
             )
         if name not in ("DIFY_END_USER", _KEY_VARIABLE) and is_in_quotes(value.strip()):
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "{origin} has quotes around its value; in Docker's env files they are part of it",
-                    origin=self.origin(name),
+                    "the value of {origin} is in quotes, which Docker's env files make part of the value",
+                    origin=self.origin(name).where,
                 ),
-                msg("write it without them: {name}=VALUE", name=name),
+                msg("remove the quotes: {name}=VALUE", name=name),
             )
         return value
 
@@ -161,9 +161,11 @@ def _hours(text: str, origin: Origin) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "{origin} is {text!r}, and must be a number of hours without a unit", origin=origin, text=text
+                "{origin} is {text!r}, but must be a number of hours without a unit",
+                origin=origin.where,
+                text=text,
             ),
-            msg("for example SCHEDULER_INTERVAL_HOURS=2"),
+            msg("write for example SCHEDULER_INTERVAL_HOURS=2"),
         )
     return f"{text}h"
 
@@ -174,10 +176,10 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
         if owner is not None and place.variables.get("DIFY_BASE_URL") not in (None, "", base_url):
             yield (
                 msg(
-                    "DIFY_BASE_URL from {value} is ignored: the API key comes from {value2}, and a key is "
-                    "only sent to the base URL from the same source",
-                    value=place.where or msg("the environment"),
-                    value2=owner.where or msg("the environment"),
+                    "DIFY_BASE_URL from {ignored} is ignored: the API key comes from {owner}, "
+                    "and dify-job sends a key only to the base URL from the same source",
+                    ignored=place.where or msg("the environment"),
+                    owner=owner.where or msg("the environment"),
                 )
             )
 
@@ -189,10 +191,9 @@ def _own_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
         with OpenedFile(path) as file:
             if stat.S_ISDIR(file.status.st_mode):  # some name a virtual environment so
                 return None, {}
-            fault = fault_of_file(file.status, file.descriptor, private=False) or fault_of_link(path)
+            fault = fault_of_file(path, file.status, file.descriptor, private=False) or fault_of_link(path)
             if fault is None:
                 return path, parse_dotenv(file.read(_LARGEST))
-            fault = msg("it {fault}", fault=fault)
     except FileNotFoundError:
         return None, {}
     except OSError as error:
@@ -200,7 +201,11 @@ def _own_dotenv(warnings: list[str]) -> tuple[Path | None, Variables]:
             return None, {}
         fault = str(error.strerror)
     warnings.append(
-        msg("{path} is not read: {fault}; name it with --env-file if you trust it", path=path, fault=fault)
+        msg(
+            "{path} is ignored: {reason}. If you trust the file, name it with --env-file",
+            path=path,
+            reason=fault,
+        )
     )
     return None, {}
 
@@ -212,8 +217,11 @@ def _named_dotenv(path: Path) -> Variables:
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("the env file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
-            msg("check --env-file: ls -ld {quote}", quote=shlex.quote(str(path))),
+            msg("the env file {path} cannot be read: {reason}", path=path, reason=error.strerror),
+            msg(
+                "check the path and its permissions (ls -ld {path}), or name another file with --env-file",
+                path=shlex.quote(str(path)),
+            ),
         ) from None
 
 
@@ -226,8 +234,8 @@ def _auto_start(place: _Place | None) -> bool | None:
     if word not in (*_TRUE, *_FALSE):
         raise JobError(
             Outcome.CONFIG,
-            msg("{auto_start} is {word!r}, neither true nor false", auto_start=_AUTO_START, word=word),
-            msg("set it to true or false"),
+            msg("{name} is {word!r}, but must be true or false", name=_AUTO_START, word=word),
+            msg("set AUTO_START_SCHEDULER to true or false"),
         )
     return word in _TRUE
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg
+from ..messages.message import THE_VALUE, about, join, msg
 from ..messages.problem import command
 from ..system import json_text
 from ..system.user import absolute
@@ -22,7 +22,6 @@ from .discovery import (
 )
 from .environment import Environment, read_environment
 from .model import BrokenFile, Config, Job, KeySource, Origin, ScheduleConfig, Source
-from .readers import about_key
 from .schema import FIELDS, KEY_KINDS, SCHEDULE_KINDS, SETTINGS, merged
 
 DEFAULT_BASE_URL = "http://localhost/v1"
@@ -244,7 +243,7 @@ def _fault_of(key: str, value: Any) -> str | None:
     try:
         FIELDS[key](value)
     except ValueError as error:
-        return about_key(key, error)
+        return about(error, key)
     return None
 
 
@@ -293,7 +292,7 @@ def _check_flags(flags: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         except ValueError as error:
             raise JobError(
                 Outcome.USAGE,
-                msg("--{replace} {error}", replace=flag.replace("_", "-"), error=error),
+                about(error, f"--{flag.replace('_', '-')}"),
                 command("dify-job", "run", "--help"),
             ) from None
 
@@ -309,7 +308,7 @@ def _from_environment(environment: Environment, flags: Mapping[str, Any]) -> Con
         except ValueError as error:
             raise JobError(
                 Outcome.CONFIG,
-                msg("{origins} {error}", origins=origins[key], error=error),
+                about(error, origins[key].where),
                 msg("correct it, for example: {examples}", examples=examples[key]),
             ) from None
     job = _build("default", values, origins, flags, Path(), environment.key)
@@ -326,4 +325,4 @@ def _json(text: str) -> Any:
     try:
         return json_text.loads(text, strict=False)  # a line end within a text, as env files have it
     except ValueError as error:
-        raise ValueError(msg("is not JSON: {error}", error=error)) from None
+        raise ValueError(msg("{setting} is not JSON: {error}", setting=THE_VALUE, error=error)) from None

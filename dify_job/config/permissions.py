@@ -20,27 +20,30 @@ _ACL = "system.posix_acl_access"
 
 
 def fault_of_file(
-    opened: os.stat_result, place: int | Path, *, private: bool, user: int | None = None
+    path: Path, opened: os.stat_result, place: int | Path, *, private: bool, user: int | None = None
 ) -> str | None:
     """Say what is wrong with an opened file.
 
     Args:
+        path: Its name, for the message.
         opened: What fstat gave for it.
         place: Its descriptor or path, to ask for an access control list.
         private: Other users must not read it either.
         user: One more user who may own it, such as the `run_as` of a job that root reads.
 
     Returns:
-        The end of the sentence "the file ...", or None.
+        The message, or None.
     """
     if not stat.S_ISREG(opened.st_mode):
-        return msg("is not a regular file")
+        return msg("{path} is not a regular file", path=path)
     if opened.st_uid not in (0, os.geteuid(), user):
-        return msg("belongs to user {st_uid}, not to you or root", st_uid=opened.st_uid)
+        return msg(
+            "{path} belongs to user {user}, but must belong to you or root", user=opened.st_uid, path=path
+        )
     if _open_to_others(opened, place) & stat.S_IWOTH:
-        return msg("can be written by others")
+        return msg("{path} can be changed by other users", path=path)
     if private and opened.st_mode & _OTHERS_READ:  # as ssh(1): no group reads a private file
-        return msg("can be read by others")
+        return msg("{path} can be read by other users", path=path)
     return None
 
 
@@ -48,7 +51,7 @@ def fault_of_link(path: Path) -> str | None:
     """Say what is wrong with the name itself: the owner of a link chooses what is read through it."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-        return msg("is a link that user {st_uid} made", st_uid=found.st_uid)
+        return msg("{path} is a link that user {user} created", user=found.st_uid, path=path)
     return None
 
 
@@ -60,7 +63,7 @@ def fault_of_directories(path: Path, *, user: int | None = None) -> str | None:
         user: One more user who may own the directories, because the file is theirs.
 
     Returns:
-        The end of the sentence "the file ...", or None.
+        The message, or None.
     """
     return next(filter(None, (_fault_of_directory(each, user) for each in path.resolve().parents)), None)
 
@@ -73,10 +76,14 @@ def check_place_of_secret(path: Path) -> None:
     open_directory = next(each for each in target.parents if _fault_of_directory(each, None) is not None)
     raise JobError(
         Outcome.CONFIG,
-        msg("the key was not stored: {path} {fault}", path=target, fault=fault),
         msg(
-            "{command}; or store keys where nobody else can write: /etc/dify-job/credentials, or "
-            "~/.config/dify-job",
+            "the key was not stored, because it would not be safe in {path}: {reason}",
+            path=target,
+            reason=fault,
+        ),
+        msg(
+            "deny other users access ({command}), or store keys in "
+            "/etc/dify-job/credentials or ~/.config/dify-job",
             command=command("chmod", "go-w", str(open_directory)),
         ),
     )
@@ -95,8 +102,10 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
     """
     given, is_secret, found, me = path, private, path.stat(), os.geteuid()
     if _is_mounted_secret(path):
-        return msg("mount it so that only its user can read it, with mode 0400 (Kubernetes: defaultMode)")
-    if fault_of_file(found, path, private=private, user=user) is None:
+        return msg(
+            "mount the file so that only its user can read it, with mode 0400 (Kubernetes: defaultMode)"
+        )
+    if fault_of_file(path, found, path, private=private, user=user) is None:
         user = user if found.st_uid == user else None
         path = next((each for each in path.resolve().parents if _fault_of_directory(each, user)), path)
         found, private = path.stat(), False
@@ -108,7 +117,7 @@ def permission_fix(path: Path, *, private: bool, user: int | None = None) -> str
         copy = str((place / "credentials" if is_secret else place) / given.name)
         words = ["install", "-D", "-m", "600" if is_secret else "644", *(["-o", str(me)] if me else [])]
         return msg(
-            "it is another user's; copy it and name the copy: {command}",
+            "the file belongs to another user: copy it, and name the copy instead: {command}",
             command=command(*words, str(given), copy, needs_root=True),
         )
     by_root = me not in (0, found.st_uid)
@@ -149,13 +158,13 @@ def check_ca_file(path: Path | None) -> None:
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("the ca_file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("the ca_file {path} cannot be read: {reason}", path=path, reason=error.strerror),
             msg("ls -l {name}", name=name),
         ) from None
     if b"-----BEGIN " not in content:
         raise JobError(
             Outcome.CONFIG,
-            msg("the ca_file {path} holds no certificate in PEM", path=path),
+            msg("the ca_file {path} contains no certificate in PEM format", path=path),
             msg("openssl x509 -inform DER -in {name} -out {name}.pem", name=name),
         )
 
@@ -166,10 +175,12 @@ def _fault_of_directory(directory: Path, user: int | None) -> str | None:
     except FileNotFoundError:
         return None
     if _open_to_others(found, directory) & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-        return msg("is in {directory}, which others can write", directory=directory)
+        return msg("other users can change files in the directory {directory}", directory=directory)
     if found.st_uid not in (0, os.geteuid(), user):
         return msg(
-            "is in {directory}, which belongs to user {st_uid}", directory=directory, st_uid=found.st_uid
+            "the directory {directory} belongs to user {user}, but must belong to you or root",
+            directory=directory,
+            user=found.st_uid,
         )
     return None
 

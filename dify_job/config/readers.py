@@ -1,6 +1,6 @@
 """Readers of configuration values: what a key takes, and what is wrong with a value.
 
-Readers raise ValueError with the end of the sentence `KEY ...`.
+A reader raises ValueError with a message about THE_VALUE; `about` puts the name of the setting in its place.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ..messages.message import Message, join, msg, text_of
+from ..messages.message import THE_VALUE, about, join, msg
 from ..system import json_text
 from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
@@ -38,19 +38,6 @@ _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _MAX_USER = 255  # more is HTTP 500 on every version recorded (`error-user-256-characters`)
 
 
-def about_key(key: str, error: ValueError) -> Message:
-    """Return a mistake in the value of a key as a sentence.
-
-    Args:
-        key: The key's name.
-        error: What its reader raised: the end of the sentence, or of the name (`.attempts is ...`).
-    """
-    mistake = text_of(error)
-    if mistake.startswith("."):
-        return msg("{key}{mistake}", key=key, mistake=mistake)
-    return msg("{key} {mistake}", key=key, mistake=mistake)
-
-
 def text(value: Any) -> str:
     """Read a text.
 
@@ -64,9 +51,9 @@ def text(value: Any) -> str:
         ValueError: It is no text, or is empty.
     """
     if not isinstance(value, str):
-        raise ValueError(msg("must be a string"))
+        raise ValueError(msg("{setting} must be a string", setting=THE_VALUE))
     if not value.strip():
-        raise ValueError(msg("must not be empty"))
+        raise ValueError(msg("{setting} must not be empty", setting=THE_VALUE))
     return value
 
 
@@ -100,32 +87,46 @@ def each(read: Reader) -> Reader:
 
 boolean = checked(
     lambda value: value,
-    (lambda value: isinstance(value, bool), lambda _: msg("must be true or false")),
+    (
+        lambda value: isinstance(value, bool),
+        lambda _: msg("{setting} must be true or false", setting=THE_VALUE),
+    ),
 )
 attempts = checked(
     lambda value: value,
     (
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-        lambda _: msg("must be a whole number of at least 1"),
+        lambda _: msg("{setting} must be a whole number of at least 1", setting=THE_VALUE),
     ),
 )
 # One line of text, as units, crontabs and manifests take it.
 line: Callable[[Any], str] = checked(
-    text, (_is_printable, lambda _: msg("must be one line without control characters"))
+    text,
+    (
+        _is_printable,
+        lambda _: msg("{setting} must be one line without control characters", setting=THE_VALUE),
+    ),
 )
 # A user of the system, as User= of a unit and the sixth field of a crontab take it.
 user_name = checked(
     text,
     (  # cron looks for a name, and useradd(8) makes none of digits alone
         lambda value: not value.isdigit(),
-        lambda value: msg("is {value!r}, a number; name the user: getent passwd {value}", value=value),
+        lambda value: msg(
+            "{setting} is {value!r}, a user ID, but must be a user name: getent passwd "
+            "{value} shows the name",
+            value=value,
+            setting=THE_VALUE,
+        ),
     ),
     (
         lambda value: re.fullmatch(_USER, value),
         lambda value: msg(
-            "is {value!r}, which is not a user name; use letters, digits and . _ - @ +, at most 31, the "
-            "first a letter, a digit or _",
+            "{setting} is {value!r}, which is not a user name. A user name has at most "
+            "31 characters (letters, digits and . _ - @ +) and begins with a letter, a "
+            "digit or _",
             value=value,
+            setting=THE_VALUE,
         ),
     ),
 )
@@ -134,14 +135,19 @@ user = checked(
     line,
     (
         lambda value: len(value) <= _MAX_USER,
-        lambda _: msg("must have at most {max_user} characters", max_user=_MAX_USER),
+        lambda _: msg(
+            "{setting} must have at most {maximum} characters", maximum=_MAX_USER, setting=THE_VALUE
+        ),
     ),
 )
 variable = checked(
     text,
     (  # not shown: some put the key itself there
         lambda value: re.fullmatch(_VARIABLE, value),
-        lambda _: msg("must be the name of an environment variable, such as DIFY_API_KEY_DAILY"),
+        lambda _: msg(
+            "{setting} must be the name of an environment variable, such as DIFY_API_KEY_DAILY",
+            setting=THE_VALUE,
+        ),
     ),
 )
 # The environment variables that templates may read.
@@ -150,11 +156,18 @@ names_of_variables = each(
         str,
         (
             lambda name: re.fullmatch(_VARIABLE, name),
-            lambda name: msg("names {name!r}, which is not the name of an environment variable", name=name),
+            lambda name: msg(
+                "{setting} contains {name!r}, which is not the name of an environment variable",
+                name=name,
+                setting=THE_VALUE,
+            ),
         ),
         (
             lambda name: name != "DIFY_API_KEY",
-            lambda _: msg("names DIFY_API_KEY; the key is not an input"),
+            lambda _: msg(
+                "{setting} must not contain DIFY_API_KEY: templates must not put the API key into inputs",
+                setting=THE_VALUE,
+            ),
         ),
     )
 )
@@ -164,7 +177,11 @@ host_names = each(
         str,
         (
             lambda name: re.fullmatch(r"[A-Za-z0-9._:-]+", name) and "//" not in name,
-            lambda name: msg("names {name!r}, which is not a host; leave out https:// and /", name=name),
+            lambda name: msg(
+                "{setting} contains {name!r}, which is not a host name; write it without https:// and /",
+                name=name,
+                setting=THE_VALUE,
+            ),
         ),
     )
 )
@@ -175,9 +192,10 @@ url_files = each(
         (
             lambda item: item.startswith(URL_FILE) and file_of(item).is_absolute(),
             lambda _: msg(
-                "must name a file with one apprise URL a line, mode 0600: "
-                "{url_file}/etc/dify-job/notify.urls",
-                url_file=URL_FILE,
+                "{setting} must name a file (mode 0600, one apprise URL per line), written "
+                "as {prefix}/etc/dify-job/notify.urls",
+                prefix=URL_FILE,
+                setting=THE_VALUE,
             ),
         ),
     )
@@ -214,11 +232,21 @@ def base_url(value: Any) -> str:
     url = line(value).strip()
     parts = _http_address(url)
     if parts is None:  # not quoted: some put the key there, or a password
-        raise ValueError(msg("is not an http or https address; write it as https://dify.example.com/v1"))
+        raise ValueError(
+            msg(
+                "{setting} is not an http or https address; write it as https://dify.example.com/v1",
+                setting=THE_VALUE,
+            )
+        )
     if parts.username or parts.password:
-        raise ValueError(msg("must not hold a user or password; the app's key is the login"))
+        raise ValueError(
+            msg(
+                "{setting} must not contain a user or password; the API key alone gives access",
+                setting=THE_VALUE,
+            )
+        )
     if parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ValueError(msg("must be the plain address, without ?, # or spaces"))
+        raise ValueError(msg("{setting} must be an address without ?, # and spaces", setting=THE_VALUE))
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}/v1"
 
@@ -253,7 +281,9 @@ def choice(*allowed: str) -> Reader:
 
     def read(value: Any) -> str:
         if value not in allowed:
-            raise ValueError(msg("must be one of {allowed}", allowed=join(", ", allowed)))
+            raise ValueError(
+                msg("{setting} must be one of {allowed}", allowed=join(", ", allowed), setting=THE_VALUE)
+            )
         return str(value)
 
     return read
@@ -274,7 +304,14 @@ def path(value: Any) -> Path:
     try:
         return Path(line(value)).expanduser()
     except RuntimeError as error:  # ~nobody-of-this-name
-        raise ValueError(msg("{value!r} cannot be found: {error}", value=value, error=error)) from None
+        raise ValueError(
+            msg(
+                "{setting} is {value!r}: its home directory cannot be found: {error}",
+                value=value,
+                error=error,
+                setting=THE_VALUE,
+            )
+        ) from None
 
 
 def absolute_path(value: Any) -> Path:
@@ -299,7 +336,7 @@ prometheus_file = checked(
     path,
     (
         lambda value: value.is_absolute() and value.suffix == ".prom",
-        lambda _: msg("must be an absolute path that ends in .prom"),
+        lambda _: msg("{setting} must be an absolute path that ends in .prom", setting=THE_VALUE),
     ),
 )
 
@@ -317,7 +354,7 @@ def table(value: Any) -> Mapping[str, Any]:
         ValueError: It is no table, or is nested too deep.
     """
     if not isinstance(value, dict):
-        raise ValueError(msg("must be a table: {{ key = value }}"))
+        raise ValueError(msg("{setting} must be a table: {{ key = value }}", setting=THE_VALUE))
     json_text.check(value)
     return value
 
@@ -367,7 +404,7 @@ def size(value: Any) -> int:
         return value
     found = re.fullmatch(_SIZE, value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(msg('must be a size such as "2kB", or false'))
+        raise ValueError(msg('{setting} must be a size such as "2kB", or false', setting=THE_VALUE))
     return int(found[1]) * _SIZES[found[2]]
 
 
@@ -386,9 +423,11 @@ def strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (line(value),)
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise ValueError(msg("must be a string or a list of strings"))
+        raise ValueError(msg("{setting} must be a string or a list of strings", setting=THE_VALUE))
     if not all(map(_is_printable, value)):
-        raise ValueError(msg("must have lines without control characters"))
+        raise ValueError(
+            msg("{setting} must contain no line ends and no control characters", setting=THE_VALUE)
+        )
     return tuple(value)
 
 
@@ -407,7 +446,9 @@ def files(value: Any) -> Mapping[str, tuple[str, ...]]:
     read: dict[str, tuple[str, ...]] = {}
     for key, item in table(value).items():
         if isinstance(item, str) and not _is_printable(item):
-            raise ValueError(msg(".{key} must be one line without control characters", key=key))
+            raise ValueError(
+                msg("{setting}.{key} must be one line without control characters", key=key, setting=THE_VALUE)
+            )
         read[key] = (item,) if isinstance(item, str) else strings(item)
     return read
 
@@ -428,7 +469,12 @@ def timezone(value: Any) -> str:
         zoneinfo.ZoneInfo(text(value))
     except (OSError, ValueError, KeyError):
         raise ValueError(
-            msg("{value!r} is not a time zone of this machine, such as Asia/Shanghai", value=value)
+            msg(
+                "{setting} is {value!r}, a time zone that this machine does not have; an "
+                "example is Asia/Shanghai",
+                value=value,
+                setting=THE_VALUE,
+            )
         ) from None
     return str(value)
 
@@ -445,14 +491,19 @@ def structure(cls: Any, **readers: Reader) -> Reader:
         for key in table(value):
             if key not in cls._fields:
                 raise ValueError(
-                    msg("has no key {key!r}; it takes {names}", key=key, names=join(", ", cls._fields))
+                    msg(
+                        "{setting} has no key {key!r}; its keys are {names}",
+                        key=key,
+                        names=join(", ", cls._fields),
+                        setting=THE_VALUE,
+                    )
                 )
         built = {}
         for key, item in value.items():
             try:
                 built[key] = readers[key](item)
             except ValueError as error:
-                raise ValueError(about_key(f".{key}", error)) from None
+                raise ValueError(about(error, f".{key}")) from None
         return cls(**built)
 
     return read
@@ -482,12 +533,17 @@ run_path = checked(
 
 def _regex(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(msg("must be a string"))
+        raise ValueError(msg("{setting} must be a string", setting=THE_VALUE))
     try:
         re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(
-            msg("{value!r} is not a regular expression: {error}", value=value, error=error)
+            msg(
+                "{setting} is {value!r}, which is not a regular expression: {error}",
+                value=value,
+                error=error,
+                setting=THE_VALUE,
+            )
         ) from None
     return value
 
@@ -516,14 +572,17 @@ def _expectation(wanted: Any) -> Any:
         if wanted not in _WORDS:
             raise ValueError(
                 msg(
-                    "is {wanted!r}; it can be {map}, or a table with equals, regex or type",
+                    "{setting} is {wanted!r}, but must be {words} or a table with equals, regex or type",
                     wanted=wanted,
-                    map=" | ".join(map(repr, _WORDS)),
+                    words=" | ".join(map(repr, _WORDS)),
+                    setting=THE_VALUE,
                 )
             )
         return _WORDS[wanted]
     if not isinstance(wanted, dict) or not wanted:
-        raise ValueError(msg('must be "nonempty" or a table such as {{ regex = "^OK" }}'))
+        raise ValueError(
+            msg('{setting} must be "nonempty" or a table such as {{ regex = "^OK" }}', setting=THE_VALUE)
+        )
     return _checks(wanted)
 
 
@@ -540,14 +599,16 @@ def expect(value: Any) -> Mapping[str, Expectation]:
         ValueError: A path or an expectation is wrong.
     """
     if not isinstance(value, dict):
-        raise ValueError(msg('must be a table: {{ "outputs.result" = "nonempty" }}'))
+        raise ValueError(
+            msg('{setting} must be a table: {{ "outputs.result" = "nonempty" }}', setting=THE_VALUE)
+        )
     read = {}
     for path, wanted in value.items():
         run_path(path)
         try:
             read[path] = _expectation(wanted)
         except ValueError as error:
-            raise ValueError(msg("of {path} {error}", path=path, error=error)) from None
+            raise ValueError(about(error, f'."{path}"')) from None
     return read
 
 
@@ -564,7 +625,9 @@ def mode(value: Any) -> int:
         ValueError: It is no text of octal digits.
     """
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        raise ValueError(msg('must be a mode in octal, as a string: "0640"'))
+        raise ValueError(
+            msg('{setting} must be a file mode in octal, as a string: "0640"', setting=THE_VALUE)
+        )
     return int(value, 8)
 
 
@@ -611,11 +674,23 @@ def headers(value: Any) -> Mapping[str, str | Path]:
     read: dict[str, str | Path] = {}
     for name, item in table(value).items():
         if not re.fullmatch(_HEADER_NAME, name):
-            raise ValueError(msg("has {name!r}, which is not the name of a request header", name=name))
+            raise ValueError(
+                msg(
+                    "{setting} contains {name!r}, which is not the name of a request header",
+                    name=name,
+                    setting=THE_VALUE,
+                )
+            )
         if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
-            raise ValueError(msg("has {name}, which dify-job sets itself", name=name))
+            raise ValueError(
+                msg(
+                    "{setting} must not contain {name}: dify-job sets this header itself",
+                    name=name,
+                    setting=THE_VALUE,
+                )
+            )
         if name.lower() in (other.lower() for other in read):
-            raise ValueError(msg("has {name} twice", name=name))
+            raise ValueError(msg("{setting} contains the header {name} twice", name=name, setting=THE_VALUE))
         read[name] = _header_value(name, item)
     return read
 
@@ -625,16 +700,20 @@ def _header_value(name: str, item: Any) -> str | Path:
         return item
     if isinstance(item, dict):
         if item.keys() != {"file"}:
-            raise ValueError(msg('.{name} must be a string or {{ file = "/path" }}', name=name))
+            raise ValueError(
+                msg('{setting}.{name} must be a string or {{ file = "/path" }}', name=name, setting=THE_VALUE)
+            )
         try:
             return absolute_path(item["file"])
         except ValueError as error:
-            raise ValueError(msg(".{name}.file {error}", name=name, error=error)) from None
+            raise ValueError(about(error, f".{name}.file")) from None
     if not isinstance(item, str) or not is_header_value(item):
         raise ValueError(
             msg(
-                '.{name} must be printable ASCII on one line, or {{ file = "/path" }} for what is secret',
+                '{setting}.{name} must be one line of printable ASCII, or {{ file = "/path" '
+                "}} for a secret value",
                 name=name,
+                setting=THE_VALUE,
             )
         )
     return item

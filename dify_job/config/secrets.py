@@ -23,14 +23,15 @@ CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what 
 _LARGEST = 64 * 1024
 _NO_CREDENTIAL = (  # LXC's images do both (distrobuilder#985, systemd#38103)
     msg(
-        "systemd gave the unit no credential: a drop-in empties LoadCredential= ({command} "
-        "the unit), or /run is not shared in this container",
+        "systemd did not give the API key to the unit: a drop-in empties "
+        "LoadCredential= ({command} shows the unit), or this container does not "
+        "share /run",
         command=command("systemctl", "cat"),
     )
 )
 _SHORTEST_TOKEN = 16
 _PRIVATE_HEADER = r"(?i)secret|token|key|auth|cookie|pass|signature"
-_KEY_ALONE = msg("only the key itself belongs there: app-...")
+_KEY_ALONE = msg("write only the key there, such as app-...")
 _ASSIGNMENT = r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*="
 _HEADER_WORDS = r"(?i)(authorization:|bearer )"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -60,26 +61,27 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
             raise JobError(
                 Outcome.CONFIG,
                 msg(
-                    "api_key_env of job {name} names {env}, which is not in the environment",
+                    "job {name} reads its API key from the environment variable {variable} "
+                    "(api_key_env), which is not set",
                     name=job.name,
-                    env=source.env,
+                    variable=source.env,
                 ),
-                msg("export {env}=app-..., or name a file in api_key_file", env=source.env),
+                msg("export {variable}=app-..., or name a file in api_key_file", variable=source.env),
             )
-        return check_key(environ[source.env], msg("the variable {env}", env=source.env))
+        return check_key(environ[source.env], msg("the environment variable {name}", name=source.env))
     if source.inline is not None:
-        return check_key(source.inline.reveal(), str(source.origin))
+        return check_key(source.inline.reveal(), source.origin.where)
     raise JobError(
         Outcome.CONFIG,
         msg("job {name} has no API key", name=job.name),
         # Next to a configuration file DIFY_API_KEY is not asked: its address would be another's.
         msg(
-            "export DIFY_API_KEY=app-..., or {command} (the key is in Dify: API Access)",
+            "create a key in Dify (API Access), then export DIFY_API_KEY=app-..., or use {command}",
             command=command("dify-job", "init"),
         )
         if source.origin.source is Source.ENVIRONMENT
         else msg(
-            "{command} (the key is in Dify: API Access)",
+            "create a key in Dify (API Access), then store it: {command}",
             command=command("dify-job", "secret", "set", job.name),
         ),
     )
@@ -111,11 +113,11 @@ def read_token(path: Path) -> Secret:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the token in {path} is not one word of at least {shortest_token} characters",
+                "the token in {path} must be one word of at least {minimum} characters",
                 path=path,
-                shortest_token=_SHORTEST_TOKEN,
+                minimum=_SHORTEST_TOKEN,
             ),
-            msg("openssl rand -hex 32 > {path}", path=shlex.quote(str(path))),
+            msg("create a token: openssl rand -hex 32 > {path}", path=shlex.quote(str(path))),
         )
     return Secret(token)
 
@@ -132,32 +134,42 @@ def check_key(text: str, where: str) -> Secret:
     """
     key = text.removesuffix("\n").removesuffix("\r")
     if not key.strip():
-        raise _bad(where, msg("is empty"), msg("put the app's key there (in Dify: API Access)"))
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the API key from {where} is empty", where=where),
+            msg("put the app's key there (in Dify: API Access)"),
+        )
     if assignment := re.match(_ASSIGNMENT, key):
-        raise _bad(where, msg("begins with '{assignment}='", assignment=assignment[1]), _KEY_ALONE)
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "the API key from {where} begins with '{assignment}='", assignment=assignment[1], where=where
+            ),
+            _KEY_ALONE,
+        )
     if key[0] in "\"'`" or key[-1] in "\"'`":
-        raise _bad(
-            where,
-            msg("is in quotes; in Docker's env files and in key files they are part of the value"),
-            msg("leave out the quotes; {key_alone}", key_alone=_KEY_ALONE),
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the API key from {where} is in quotes, which would be sent as part of the key", where=where),
+            msg("remove the quotes; {key_alone}", key_alone=_KEY_ALONE),
         )
     if word := re.match(_HEADER_WORDS, key):
-        raise _bad(
-            where,
-            msg("begins with {word!r}", word=word[1]),
-            msg("leave that out; {key_alone}", key_alone=_KEY_ALONE),
+        raise JobError(
+            Outcome.CONFIG,
+            msg("the API key from {where} begins with {word!r}", word=word[1], where=where),
+            msg("remove that word; {key_alone}", key_alone=_KEY_ALONE),
         )
     if not _TOKEN.fullmatch(key):
-        raise _bad(
-            where,
-            msg("holds more than one line, a space or a character that a key cannot have"),
-            msg("write the key again, alone: printf %s app-... (nothing before or after it)"),
+        raise JobError(
+            Outcome.CONFIG,
+            msg(
+                "the API key from {where} contains a space, a second line or another "
+                "character that no key has",
+                where=where,
+            ),
+            msg("write the key again, without anything before or after it: printf %s app-..."),
         )
     return Secret(key)
-
-
-def _bad(where: str, fault: str, hint: str) -> JobError:
-    return JobError(Outcome.CONFIG, msg("the API key from {where} {fault}", where=where, fault=fault), hint)
 
 
 def _credential(name: str, environ: Mapping[str, str]) -> str | None:
@@ -173,7 +185,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("the credential {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            msg("the systemd credential {path} cannot be read: {reason}", path=path, reason=error.strerror),
             msg("check LoadCredential= in the unit"),
         ) from None
 
@@ -202,8 +214,8 @@ def read_urls(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Secr
     if not urls:
         raise JobError(
             Outcome.CONFIG,
-            msg("{path} holds no apprise URL", path=path),
-            msg("write one a line: mailto://..., ntfy://..."),
+            msg("the notify file {path} contains no apprise URL", path=path),
+            msg("write one apprise URL per line, such as mailto://... or ntfy://..."),
         )
     return urls
 
@@ -236,8 +248,11 @@ def _header_in(path: Path, environ: Mapping[str, str], *, user: int | None) -> S
     if not is_header_value(value):
         raise JobError(
             Outcome.CONFIG,
-            msg("the header file {path} is empty, or holds more than one line of printable ASCII", path=path),
-            msg("write the value of the header there, alone"),
+            msg(
+                "the header file {path} must contain one line of printable ASCII: the value of the header",
+                path=path,
+            ),
+            msg("write only the value of the header into the file"),
         )
     return Secret(value)
 
@@ -259,13 +274,13 @@ def _decrypt(path: Path) -> str:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "the encrypted key {path} cannot be decrypted: {value}",
+                "the encrypted API key {path} cannot be decrypted: {reason}",
                 path=path,
-                value=done.reason,
+                reason=done.reason,
             ),
             msg(
-                "only root of the machine that encrypted it can: sudo dify-job ..., or encrypt it "
-                "again: {command}",
+                "run the command as root on the machine that encrypted the key, or encrypt "
+                "the key again: {command}",
                 command=command("dify-job", "secret", "set", "JOB", "--encrypt"),
             ),
         )
@@ -287,25 +302,23 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
         with OpenedFile(path) as file:
             # root's own file must not stand where they can swap it
             theirs = user if file.status.st_uid == user else None
-            fault = fault_of_file(file.status, file.descriptor, private=True, user=user)
+            fault = fault_of_file(path, file.status, file.descriptor, private=True, user=user)
             fault = fault or fault_of_directories(path, user=theirs)
             if fault is None:
                 return file.read(_LARGEST).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg(
-                "the {what} {path} cannot be read: {strerror}", what=what, path=path, strerror=error.strerror
-            ),
+            msg("the {what} {path} cannot be read: {reason}", what=what, path=path, reason=error.strerror),
             _NO_CREDENTIAL
             if "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
             else msg(
-                "check {setting}. Run the command with sudo if this is a system job",
+                "check {setting}; for a system job, run the command with sudo",
                 setting=setting,
             ),
         ) from None
     raise JobError(
         Outcome.CONFIG,
-        msg("the {what} {path} {fault}", what=what, path=path, fault=fault),
+        msg("the {what} {path} is not safe: {reason}", what=what, path=path, reason=fault),
         permission_fix(path, private=True, user=user),
     )

@@ -54,6 +54,27 @@ def msg(template: str, /, **values: Any) -> Message:
     return Message(template, values)
 
 
+THE_VALUE = msg("the value")
+
+
+def about(error: Exception, setting: str) -> Message:
+    """Return the message of a reader with the name of the setting that it read.
+
+    A reader knows only the value: its message has the value `setting`, which is THE_VALUE, or begins with a
+    dot where it is a key in a table (`.attempts`).
+
+    Args:
+        error: What the reader raised.
+        setting: The name of a key, a flag or a variable.
+    """
+    text = text_of(error)
+    if not isinstance(text, Message) or "setting" not in text.values:
+        return msg("{setting} cannot be used: {reason}", setting=setting, reason=text)
+    within = text.values["setting"]
+    whole = setting if within is THE_VALUE else f"{setting}{within}"
+    return Message(text.template, {**text.values, "setting": whole})
+
+
 def text_of(error: Exception) -> str:
     """Return the text of an error; the message that it was raised with can still be translated.
 

@@ -22,7 +22,7 @@ from ..config.model import Job, Secret
 from ..dify.form import FormField, Parameters
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg
+from ..messages.message import join, msg, text_of
 from ..state.reader import read_record
 from ..state.store import JobState
 from ..system.json_text import loads
@@ -96,7 +96,7 @@ def check_names(given: Iterable[str], parameters: Parameters) -> None:
         raise JobError(
             Outcome.REJECTED,
             join("; ", mistakes),
-            msg("the inputs of the app: {known}", known=join(", ", known) or "-"),
+            msg("the app has these inputs: {names}", names=join(", ", known) or "-"),
         )
 
 
@@ -122,17 +122,19 @@ def fit_inputs(
     for name, value in inputs.items():
         field = parameters.field(name)
         if field is None:
-            log.warning(msg("the app has no input {name}, and Dify ignores it", name=name))
+            log.warning(msg("the app has no input {name}, so Dify ignores the value", name=name))
             sent[name] = value
             continue
         try:
             sent[name] = coerce(field, value, version)
         except ValueError as error:
-            mistakes.append(msg("the input {name} {error}", name=name, error=error))
+            mistakes.append(text_of(error))
     for field in parameters.form:
         given = field.variable in inputs or field.variable in files
         if field.required and not given and field.default is None:
-            mistakes.append(msg("the input {variable} is required by the app", variable=field.variable))
+            mistakes.append(
+                msg("the input {name} is required by the app, but has no value", name=field.variable)
+            )
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
@@ -151,19 +153,21 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
         version: Of the server, where it is known.
 
     Raises:
-        ValueError: It does not fit: the end of the sentence `the input X ...`.
+        ValueError: It does not fit; the message names the input.
     """
     if value is None:
         if field.required:
-            raise ValueError(msg("is required by the app"))
+            raise ValueError(
+                msg("the input {name} is required by the app, but has no value", name=field.variable)
+            )
         return None
     match field.kind:
         case "number":
-            return _number(value)
+            return _number(field, value)
         case "checkbox":
-            return _truth(value)
+            return _truth(field, value)
         case "json_object":
-            return _object(value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
+            return _object(field, value, as_text=version is not None and version < _OBJECTS_AS_OBJECTS)
         case "file" | "file-list":
             return _given_by_hand(field, value)
         case "text-input" | "paragraph" | "select":
@@ -174,58 +178,85 @@ def coerce(field: FormField, value: Any, version: tuple[int, int] | None) -> Any
 def _text(field: FormField, value: Any) -> str:
     """An empty text is a value to Dify (`error-input-*`)."""
     if not isinstance(value, str):
-        raise ValueError(msg("must be a string: the app's input is of type {kind}", kind=field.kind))
+        raise ValueError(
+            msg(
+                "the input {name} must be a string, because its type in the app is {kind}",
+                kind=field.kind,
+                name=field.variable,
+            )
+        )
     if field.kind == "select":
         if field.options and value not in field.options:
-            raise ValueError(msg("must be one of {map}", map=join(", ", map(repr, field.options))))
+            raise ValueError(
+                msg(
+                    "the input {name} must be one of {options}",
+                    options=join(", ", map(repr, field.options)),
+                    name=field.variable,
+                )
+            )
     elif field.max_length is not None and len(value) > field.max_length:
         raise ValueError(
             msg(
-                "has {len} characters, and the app takes {max_length}",
-                len=len(value),
-                max_length=field.max_length,
+                "the input {name} has {count} characters, but the app allows at most {maximum}",
+                count=len(value),
+                maximum=field.max_length,
+                name=field.variable,
             )
         )
     return value
 
 
-def _number(value: Any) -> Any:
+def _number(field: FormField, value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise ValueError(msg("must be a number"))  # Dify passes true on, and answers 500 to a list
+        raise ValueError(
+            msg("the input {name} must be a number", name=field.variable)
+        )  # Dify passes true on, and answers 500 to a list
     text = value.strip()
     if not text:
         return value  # null to Dify (`input-number-as-empty-string`)
     if _WHOLE.fullmatch(text) and len(text) <= 4000:  # int() takes no more than 4300 digits
         return int(text)
     if not _DECIMAL.fullmatch(text):
-        raise ValueError(msg("must be a number{shown}", shown=_shown(value)))
+        raise ValueError(
+            msg("the input {name} must be a number, not {value}", value=_shown(value), name=field.variable)
+        )
     number = float(text)
     if abs(number) == float("inf"):
-        raise ValueError(msg("is too large for a number"))
+        raise ValueError(msg("the input {name} is a number that is too large", name=field.variable))
     if Decimal(repr(number)) == Decimal(text):
         return number
     return text  # with more digits than a number has: Dify's own reading decides
 
 
-def _truth(value: Any) -> bool:
+def _truth(field: FormField, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in _WORDS:
         return _WORDS[value.strip().lower()]
-    raise ValueError(msg("must be true or false{shown}", shown=_shown(value)))
+    raise ValueError(
+        msg("the input {name} must be true or false, not {value}", value=_shown(value), name=field.variable)
+    )
 
 
-def _object(value: Any, *, as_text: bool) -> Any:
+def _object(field: FormField, value: Any, *, as_text: bool) -> Any:
     data = value
     if isinstance(value, str):
         try:
             data = loads(value)
         except ValueError as error:
-            raise ValueError(msg("must be a JSON object, but is not JSON: {error}", error=error)) from None
+            raise ValueError(
+                msg(
+                    "the input {name} must be a JSON object, but is not JSON: {error}",
+                    error=error,
+                    name=field.variable,
+                )
+            ) from None
     if not isinstance(data, Mapping):
-        raise ValueError(msg("must be a JSON object: {{ key = value }}"))
+        raise ValueError(
+            msg('the input {name} must be a JSON object: {{"key": "value"}}', name=field.variable)
+        )
     if not as_text:
         return dict(data)
     return value if isinstance(value, str) else json.dumps(data, ensure_ascii=False)
@@ -237,14 +268,19 @@ def _given_by_hand(field: FormField, value: Any) -> Any:
         return value  # none (`run-blocking-file-empty-string`)
     items = value if isinstance(value, list) and field.kind == "file-list" else [value]
     if not all(isinstance(item, Mapping) and "transfer_method" in item for item in items):
-        raise ValueError(msg("takes a file; give it in files, or with --file"))
+        raise ValueError(
+            msg(
+                "the input {name} takes a file; give the file in files of the job, or with --file",
+                name=field.variable,
+            )
+        )
     return value if field.kind == "file" or isinstance(value, list) else [value]
 
 
 def _shown(value: Any) -> str:
     """Whole or not at all: half a secret is not found by those who hide it."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return msg(", and is {text}", text=text) if len(text) <= 40 else ""
+    return text if len(text) <= 40 else msg("the value that was given")
 
 
 def _app(job: Job, key: Secret) -> str:

@@ -32,27 +32,28 @@ def apply_assertions(outcome: RunOutcome, expect: Mapping[str, Expectation]) -> 
         return outcome
     try:
         data = response_of(outcome.run)["data"]
-        faults = [
-            msg("{path} {fault}", path=path, fault=fault)
-            for path, wanted in expect.items()
-            if (fault := fault_of(data, path, wanted))
-        ]
+        faults = list(filter(None, (fault_of(data, path, wanted) for path, wanted in expect.items())))
     except (MemoryError, OSError) as error:  # what cannot be checked does not hold
         lacking = exhausted(error)
         if lacking is None:
             raise
-        faults = [msg("its outputs could not be checked: {lacking}", lacking=lacking)]
+        faults = [msg("the outputs could not be checked, because {lacking}", lacking=lacking)]
     if not faults:
         return outcome
     return outcome._replace(
         outcome=Outcome.UNEXPECTED,
-        message=msg("workflow succeeded, but {faults}", faults=join("; ", faults)),
-        hint=msg("look at the run in the app's Logs; expect in the job's configuration says what must hold"),
+        message=msg(
+            "workflow succeeded, but its result is not as expected: {faults}", faults=join("; ", faults)
+        ),
+        hint=msg(
+            "look at the run in the app's Logs in Dify; the key expect in the job's "
+            "configuration says what a result must have"
+        ),
     )
 
 
 def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | None:
-    """Return what is wrong at a path of the run, as the end of a sentence; None where it holds.
+    """Return what is wrong at a path of the run, as a message; None where it holds.
 
     Args:
         data: The run, as `response_data` has it.
@@ -64,20 +65,23 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
         if isinstance(value, RawJson):
             value = value.opened()
     except LookupError:
-        return msg("is not there")
+        return msg("{path} is missing", path=path)
     if wanted.nonempty and _is_empty(value):
-        return msg("is empty: {shown}", shown=shown(value))
+        return msg("{path} is empty: {value}", value=shown(value), path=path)
     if wanted.type and type_of(value) not in wanted.type:
         return msg(
-            "is of type {type_of}, not {types}: {shown}",
-            type_of=type_of(value),
+            "{path} has the type {found} instead of {types}: {value}",
+            found=type_of(value),
             types=" | ".join(wanted.type),
-            shown=shown(value),
+            value=shown(value),
+            path=path,
         )
     if wanted.equals and not _same(value, wanted.equals[0]):
-        return msg("is {shown}, not {shown2}", shown=shown(value), shown2=shown(wanted.equals[0]))
+        return msg(
+            "{path} is {found}, not {wanted}", found=shown(value), wanted=shown(wanted.equals[0]), path=path
+        )
     if wanted.regex is not None:
-        return _unfound(wanted.regex, value)
+        return _unfound(path, wanted.regex, value)
     return None
 
 
@@ -118,9 +122,11 @@ def _same(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-def _unfound(pattern: str, value: Any) -> str | None:
+def _unfound(path: str, pattern: str, value: Any) -> str | None:
     text = value if isinstance(value, str) else dumps(value)
-    unfound = msg("does not match {pattern!r}: {shown}", pattern=pattern, shown=shown(value))
+    unfound = msg(
+        "{path} does not match {pattern!r}: {value}", pattern=pattern, value=shown(value), path=path
+    )
     if not sys.executable:  # Python inside another program
         return None if re.search(pattern, text) else unfound
     question = json.dumps([pattern, text]).encode()
@@ -132,12 +138,14 @@ def _unfound(pattern: str, value: Any) -> str | None:
             return unfound
         case 124:
             return msg(
-                "could not be searched for {pattern!r} within {search_limit:.0f} s",
+                "{path} could not be searched for {pattern!r} within {limit:.0f} s",
                 pattern=pattern,
-                search_limit=_SEARCH_LIMIT,
+                limit=_SEARCH_LIMIT,
+                path=path,
             )
     return msg(
-        "could not be searched for {pattern!r}: {value}",
+        "{path} could not be searched for {pattern!r}: {reason}",
         pattern=pattern,
-        value=done.complaint[-200:] or msg("exit code {code}", code=done.code),
+        reason=done.complaint[-200:] or msg("exit code {code}", code=done.code),
+        path=path,
     )

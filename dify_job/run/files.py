@@ -16,7 +16,7 @@ from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import join, msg, text_of
+from ..messages.message import Message, join, msg, text_of
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
@@ -126,7 +126,13 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
     allowed = field.allowed_types
     by_extension = "custom" in allowed and f".{file.extension}" in _lower(field.allowed_extensions)
     if allowed and not by_extension and (kind == "custom" or kind not in allowed):
-        return msg("is of type {kind}, and the app's input takes {taken}", kind=kind, taken=_taken(field))
+        return msg(
+            "the file {file} has the type {kind}, but the input {key} takes only {allowed}",
+            kind=kind,
+            allowed=_taken(field),
+            file=shown(file),
+            key=field.variable,
+        )
     method = "remote_url" if file.url else "local_file"
     if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
         how = "addresses" if file.url else "uploads"
@@ -134,10 +140,13 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
     limit = limits.get(kind if kind in ("image", "audio", "video") else "document")
     if not file.url and limit is not None and file.size > limit:
         return msg(
-            "has {size} bytes, and the server takes {limit} of a file of type {kind}",
+            "the file {file} for the input {key} has {size} bytes, but the server "
+            "takes at most {limit} bytes for the type {kind}",
             size=file.size,
             limit=limit,
             kind=kind,
+            file=shown(file),
+            key=field.variable,
         )
     return None
 
@@ -159,22 +168,26 @@ def check_files(
     for key, given in files.items():
         field = fields.get(key)
         if field is None:
-            mistakes.append(msg("the app has no input {key} for a file", key=key))
+            mistakes.append(msg("the app has no input {key}, for which the job has a file", key=key))
         elif not field.takes_files:
             mistakes.append(
-                msg("the input {key} takes no file: it is of type {kind}", key=key, kind=field.kind)
+                msg("the input {key} cannot take a file: its type is {kind}", key=key, kind=field.kind)
             )
         elif field.kind == "file" and len(given) > 1:
             mistakes.append(
-                msg("the input {key} takes one file, and the job gives {len}", key=key, len=len(given))
+                msg(
+                    "the input {key} takes one file, but the job has {count} for it",
+                    key=key,
+                    count=len(given),
+                )
             )
         elif field.max_length is not None and len(given) > field.max_length:
             mistakes.append(
                 msg(
-                    "the input {key} takes {max_length} files, and the job gives {len}",
+                    "the input {key} takes at most {maximum} files, but the job has {count} for it",
                     key=key,
-                    max_length=field.max_length,
-                    len=len(given),
+                    maximum=field.max_length,
+                    count=len(given),
                 )
             )
         else:
@@ -221,7 +234,7 @@ def _find_file(key: str, name: str) -> InputFile:
             raise JobError(
                 Outcome.CONFIG,
                 msg("a file of the input {key} is neither a path nor an http or https address", key=key),
-                msg("Dify itself fetches an address; a file of this machine is given by its path"),
+                msg("give a local file by its path, or an http or https address that Dify itself can fetch"),
             )
         for secret in (parts.query, parts.password or ""):
             log.hide(secret)  # a signature, which Dify quotes where it cannot fetch the file
@@ -232,7 +245,7 @@ def _find_file(key: str, name: str) -> InputFile:
         raise JobError(
             Outcome.CONFIG,
             msg("the file {name} of the input {key} is not an absolute path", name=name, key=key),
-            msg("begin the template with / or with a path that the config gives"),
+            msg("begin the template of the file name with /"),
         )
     try:
         with open_plain(path) as file:
@@ -252,8 +265,12 @@ def no_input(key: str, path: Path, why: str) -> JobError:
     """
     return JobError(
         Outcome.NO_INPUT,
-        msg("the file {path} of the input {key} cannot be read: {why}", path=path, key=key, why=why),
-        msg("ls -l {path}; a system job reads it as its own user", path=path),
+        msg("the file {path} of the input {key} cannot be read: {reason}", path=path, key=key, reason=why),
+        msg(
+            "check the path and its permissions (ls -l {path}); a system job reads files "
+            "as the user of its unit",
+            path=path,
+        ),
     )
 
 

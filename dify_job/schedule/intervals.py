@@ -45,14 +45,25 @@ def grid_of(every: float) -> int:
     """
     seconds = round(every)
     if seconds < 1 or abs(every - seconds) > 1e-6:
-        raise _refused(every, msg("is not a whole number of seconds"))
+        raise _refused(
+            every, msg("every = {every!r} is not a whole number of seconds", every=timespan_text(every))
+        )
     if seconds > _LONGEST:
-        raise _refused(every, msg("is longer than ten years"))
+        raise _refused(every, msg("every = {every!r} is longer than ten years", every=timespan_text(every)))
     grid = gcd(seconds, DAY)
     if grid != seconds and grid < _FINEST_GRID:
-        raise _refused(every, msg("does not divide a day, and its grid would be finer than a minute"))
+        raise _refused(
+            every,
+            msg(
+                "every = {every!r} does not divide a day evenly, and a timer for it would "
+                "fire more than once a minute",
+                every=timespan_text(every),
+            ),
+        )
     if len(times_of(grid)) > _MOST_LINES:
-        raise _refused(every, msg("has no short list of times"))
+        raise _refused(
+            every, msg("every = {every!r} needs too many lines of calendar times", every=timespan_text(every))
+        )
     return grid
 
 
@@ -109,9 +120,12 @@ def in_words(intervals: tuple[int, ...]) -> str:
     return spans[0] if len(spans) == 1 else msg("{shorter} or {longer}", shorter=spans[0], longer=spans[1])
 
 
-def _refused(every: float, why: str) -> JobError:
+def _refused(every: float, message: str) -> JobError:
     return JobError(
         Outcome.REJECTED,
-        msg("every = {timespan_text!r} {why}", timespan_text=timespan_text(every), why=why),
-        msg("the nearest intervals that are exact: {in_words}", in_words=in_words(nearest_exact(every))),
+        message,
+        msg(
+            "use one of the nearest intervals that divide a day evenly: {intervals}",
+            intervals=in_words(nearest_exact(every)),
+        ),
     )

@@ -163,8 +163,8 @@ def _cron_interval(every: float, *, catch_up: bool) -> ScheduleLines:
                 timespan_text=timespan_text(every),
             ),
             msg(
-                "the nearest intervals that are exact: {in_words}",
-                in_words=intervals.in_words(intervals.nearest_exact(every, 60)),
+                "use one of the nearest intervals that divide a day evenly: {intervals}",
+                intervals=intervals.in_words(intervals.nearest_exact(every, 60)),
             ),
         )
     often = gcd(grid, 3600) if catch_up else grid

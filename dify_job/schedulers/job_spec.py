@@ -12,7 +12,7 @@ from ..config.schema import installed_values
 from ..config.secrets import header_credential, url_credential
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import about, msg
 from ..system.managed_files import fingerprint
 from ..system.user import config_home
 
@@ -151,7 +151,7 @@ def check_user_name(spec: JobSpec) -> None:
     except ValueError as error:
         raise JobError(
             Outcome.CONFIG,
-            msg("run_as of job {job} {error}", job=spec.job, error=error),
+            about(error, f"jobs.{spec.job}.run_as"),
             msg("name a user of this machine: getent passwd lists them"),
         ) from None
 

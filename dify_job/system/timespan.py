@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ..messages.message import msg
+from ..messages.message import THE_VALUE, msg
 
 _UNITS: dict[str, float] = {
     unit: seconds
@@ -63,7 +63,13 @@ def parse_timespan(text: str) -> float:
         total += float(part[1]) * _UNITS[part[2] or "s"]
         rest = rest[part.end() :].lstrip()
     if rest or not text.strip():
-        raise ValueError(msg("{text!r} is not a time span; write it as 90s, 30min or 1h 30min", text=text))
+        raise ValueError(
+            msg(
+                "{setting} is {text!r}, which is not a time span; write it as 90s, 30min or 1h 30min",
+                text=text,
+                setting=THE_VALUE,
+            )
+        )
     return total
 
 
@@ -88,7 +94,7 @@ def timespan_text(seconds: float) -> str:
     return seconds.text if isinstance(seconds, TimeSpan) else format_timespan(seconds)
 
 
-# Readers of configuration values: a ValueError has the end of the sentence `KEY ...`.
+# Readers of configuration values: a ValueError has a message about THE_VALUE.
 
 
 def timespan(value: Any) -> TimeSpan:
@@ -106,38 +112,48 @@ def timespan(value: Any) -> TimeSpan:
     if isinstance(value, TimeSpan):
         return value
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(msg('must be a time span such as "30min"'))
+        raise ValueError(msg('{setting} must be a time span such as "30min"', setting=THE_VALUE))
     text = value if isinstance(value, str) else f"{value}"
     if text.strip().startswith("-"):
-        raise ValueError(msg("must not be negative"))
+        raise ValueError(msg("{setting} must not be negative", setting=THE_VALUE))
     if re.fullmatch(_NUMBER, text) and float(text):
         number = text.strip()
-        raise ValueError(msg("has no unit; write it as {number}h, {number}min or {number}s", number=number))
+        raise ValueError(
+            msg(
+                "{setting} has no unit; write it as {number}h, {number}min or {number}s",
+                number=number,
+                setting=THE_VALUE,
+            )
+        )
     seconds = parse_timespan(text)
     for number, unit in re.findall(_PART, text, re.ASCII):
         if unit == "M":
             raise ValueError(
                 msg(
-                    "{text!r} is ambiguous; write {number}min for minutes or {number}month for months",
+                    "{setting} is {text!r}, in which M is ambiguous; write {number}min for "
+                    "minutes or {number}month for months",
                     text=text,
                     number=number,
+                    setting=THE_VALUE,
                 )
             )
         if not unit and float(number):
             raise ValueError(
                 msg(
-                    "{text!r} has a number without a unit; write it as {number}min or {number}s",
+                    "{setting} is {text!r}, in which {number} has no unit; write it as "
+                    "{number}min or {number}s",
                     text=text,
                     number=number,
+                    setting=THE_VALUE,
                 )
             )
     if seconds == float("inf"):
-        raise ValueError(msg("is too long"))
+        raise ValueError(msg("{setting} is longer than any time span that can be used", setting=THE_VALUE))
     return TimeSpan(seconds, " ".join(text.split()) if seconds else "0s")
 
 
 def positive_timespan(value: Any) -> TimeSpan:
     """Read a time span above zero; the arguments and errors are those of timespan."""
     if (seconds := timespan(value)) <= 0:
-        raise ValueError(msg("must be more than 0 s"))
+        raise ValueError(msg("{setting} must be more than 0 s", setting=THE_VALUE))
     return seconds

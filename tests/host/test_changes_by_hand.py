@@ -242,7 +242,7 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
     [
         ("rm KEY; mkfifo KEY", "is not a regular file"),
         ("rm KEY; mkdir KEY", "is not a regular file"),
-        ("chmod 644 KEY", "can be read by others"),
+        ("chmod 644 KEY", "can be read by other users"),
         (
             "mv KEY /home/mallory/key; chown mallory /home/mallory/key; ln -s /home/mallory/key KEY",
             "belongs to",

@@ -129,7 +129,7 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     for level, message, script in (
         ("fail", "nothing listens on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
         ("warn", "until the next boot only", "systemctl disable dify-job-http.socket"),
-        ("fail", "can be read by others", f"chmod 644 {token}"),
+        ("fail", "can be read by other users", f"chmod 644 {token}"),
         ("fail", "the interface refuses everybody", f"rm {token}"),
         ("fail", "the interface refuses everybody", f"echo short > {token}"),
         ("warn", "edited by hand", f"sed -i s/Backlog=256/Backlog=128/ {socket}"),

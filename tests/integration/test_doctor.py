@@ -198,7 +198,7 @@ def test_key_file_readable_by_others(case: DoctorCase) -> None:
         case,
         "key",
         "fail",
-        "can be read by others",
+        "can be read by other users",
         lambda: case.key.chmod(0o644),
         shell(case, "key"),
     )
@@ -347,7 +347,7 @@ def test_clock_different_from_the_server(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("inputs", "level", "message"),
     [
-        ("", "fail", "the input topic is required by the app"),
+        ("", "fail", "the input topic is required by the app, but has no value"),
         ("topic = 3", "fail", "the input topic must be a string"),
         ('topic = "123456789"', "fail", "the input topic has 9 characters, and the app takes 8"),
         ('topic = "a", tone = "loud"', "fail", "the input tone must be one of 'dry', 'warm'"),
@@ -371,9 +371,13 @@ NOT_ITS_FORM = f"that is the newest version's form, and workflow_id {VERSION} ca
     ("inputs", "level", "message"),
     [
         ('topic = "a"', "ok", "fit the app's form"),
-        ("", "warn", "the input topic is required by the app"),
+        ("", "warn", "the input topic is required by the app, but has no value"),
         ('topic = "a", topik = "b"', "warn", "Dify drops it without a word"),
-        ('count = ["a"]', "fail", "the input topic is required by the app"),  # the run also requests the form
+        (
+            'count = ["a"]',
+            "fail",
+            "the input topic is required by the app, but has no value",
+        ),  # the run also requests the form
     ],
 )
 def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, level: str, message: str) -> None:

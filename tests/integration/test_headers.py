@@ -104,7 +104,7 @@ def test_header_file_needs_the_permissions_of_a_key_file(dify_job: Command) -> N
     value.chmod(0o644)
     for command in (("run", "a"), ("config", "validate")):
         ran = dify_job(*command)
-        assert (ran.code, "can be read by others" in ran.stderr) == (78, True)
+        assert (ran.code, "can be read by other users" in ran.stderr) == (78, True)
     value.write_text("two\nlines\n")
     value.chmod(0o600)
     ran = dify_job("config", "validate")

@@ -105,7 +105,7 @@ def test_token_is_read_from_its_file_and_never_shown(
     file.chmod(0o644)
     answer, code, log = ask(get("/docs", bearer), *flags)
     assert answer.startswith(b"HTTP/1.1 503 ")
-    assert "can be read by others" in log
+    assert "can be read by other users" in log
     file.chmod(0o600)
     file.write_text("short\n")
     assert ask(get("/docs", bearer), *flags)[0].startswith(b"HTTP/1.1 503 ")

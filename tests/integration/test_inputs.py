@@ -69,7 +69,7 @@ def test_form_decides_the_type_of_a_value(
         ({"text": "x", "num": [1]}, "the input num must be a number"),  # HTTP 500 on every server, so 74
         ({"text": "x", "flag": "maybe", "obj": {}}, 'the input flag must be true or false, and is "maybe"'),
         ({"text": "x", "obj": [1]}, "the input obj must be a JSON object"),
-        ({"obj": {}}, "the input text is required by the app"),
+        ({"obj": {}}, "the input text is required by the app, but has no value"),
         ({"text": "x" * 49, "obj": {}}, "the input text has 49 characters, and the app takes 48"),
         (
             {"text": "x", "choice": "pink", "obj": {}},

@@ -324,7 +324,7 @@ def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lambda path: path.chmod(0o644), "can be read by others"),
+        (lambda path: path.chmod(0o644), "can be read by other users"),
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_text("# none\n"), "holds no apprise URL"),
         (lambda path: path.write_text("nonsense://x/y\n"), "not a URL that apprise knows"),

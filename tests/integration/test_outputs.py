@@ -43,7 +43,8 @@ def test_unexpected_outputs_are_84(dify_job: Command, dify: FakeDify) -> None:
     ran = dify_job("run")
     assert (ran.code, ran.result["outcome"]) == (84, "unexpected")
     assert (
-        ran.result["message"] == 'workflow succeeded, but outputs.empty is empty: ""; outputs.n is 3, not 4'
+        ran.result["message"] == "workflow succeeded, but its result is not as expected: "
+        'outputs.empty is empty: ""; outputs.n is 3, not 4'
     )
     assert ran.result["response_data"]["data"]["status"] == "succeeded"
     assert not (dify_job.home / "out.txt").exists(), "what is not as expected is not passed on"

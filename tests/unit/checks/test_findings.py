@@ -70,7 +70,7 @@ def test_certificate_expiring_within_two_weeks_is_a_warning(days: int, level: Se
         ({"inputs": Origin(Source.FILE, "/a.toml", 4)}, "inputs", "/a.toml:4"),
         ({"inputs": Origin(Source.FILE, "/a.toml", 4)}, "files", "[jobs.daily] of /a.toml"),
         ({"base_url": Origin(Source.ENVIRONMENT, "DIFY_BASE_URL")}, "base_url", "environment DIFY_BASE_URL"),
-        ({}, "base_url", "the variable DIFY_BASE_URL"),
+        ({}, "base_url", "the environment variable DIFY_BASE_URL"),
         ({}, "ca_file", "[jobs.daily] of a config file"),
     ],
 )
@@ -255,7 +255,7 @@ def test_doctor_does_not_run_an_interpreter_that_others_can_replace(
     check = program.check_interpreter(case_of(make_job(), tmp_path / "bin/python"))
     assert check is not None
     assert (check.severity, ran) == (Severity.OK, [])
-    assert f"not tried, for it is in {tmp_path}/bin, which others can write" in check.message
+    assert f"not tried, for it other users can change files in the directory {tmp_path}/bin" in check.message
 
 
 def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path) -> None:

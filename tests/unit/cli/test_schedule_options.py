@@ -33,7 +33,7 @@ def test_schedule_is_parsed_in_any_form(text: str, schedule: ScheduleConfig) -> 
         ("2", "has no unit"),
         ("30M", "30min for minutes or 30month for months"),
         ("often", "'often' is not a time span"),
-        ("2x", "'2x' is not a time span"),
+        ("2x", "'2x', which is not a time span"),
         ("99 7 * * *", "99"),
         ("2020-01-01", "never elapses"),
         ("25:00", "calendar"),

@@ -64,11 +64,13 @@ def test_broken_foreign_env_file_does_not_affect_the_environment() -> None:
 def test_broken_dify_line_fails_only_if_it_is_used() -> None:
     Path(".env").write_text('A=1\nDIFY_API_KEY="app-x\n')
     assert key_of(read(DIFY_API_KEY="app-1")) == "app-1"
-    with pytest.raises(JobError, match="line 2: the quotes of DIFY_API_KEY are not closed") as raised:
+    with pytest.raises(
+        JobError, match=r"the value of DIFY_API_KEY .line 2. has a quote that is not closed"
+    ) as raised:
         read()
     assert raised.value.outcome is Outcome.CONFIG
     Path(".env").write_bytes(b'DIFY_INPUTS={"a": "\xe9"}\n')
-    with pytest.raises(JobError, match="line 1: the value of DIFY_INPUTS is not UTF-8"):
+    with pytest.raises(JobError, match=r"the value of DIFY_INPUTS .line 1. is not UTF-8"):
         read()
 
 
@@ -178,7 +180,7 @@ def test_error_around_a_key_is_reported_without_the_key(text: str, message: str)
     ],
 )
 def test_quotes_that_docker_retains_are_reported(name: str, value: str) -> None:
-    with pytest.raises(JobError, match=f"{name} has quotes around its value"):
+    with pytest.raises(JobError, match=f"the value of {name} is in quotes"):
         read(**{name: value})
 
 

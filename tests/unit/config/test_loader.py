@@ -96,7 +96,7 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
     [
         ("[jobs.a]\n\ntimout = 3\n", ":3: unknown key 'timout'; did you mean timeout?"),
         ("[job.a]\n", ":1: unknown key 'job'; did you mean jobs?"),
-        ('[jobs.a]\ntimeout = "soon"\n', ":2: timeout 'soon' is not a time span"),
+        ('[jobs.a]\ntimeout = "soon"\n', ":2: timeout is 'soon', which is not a time span"),
         ("[jobs.a]\ntimeout = 0\n", ":2: timeout must be more than 0 s"),
         ("[jobs.a]\ntimeout = true\n", ":2: timeout must be a time span"),
         ('[jobs.a]\nmode = "fast"\n', ":2: mode must be one of streaming, blocking"),
@@ -105,8 +105,8 @@ def test_managed_file_overrides_a_user_file_of_the_same_job(tmp_path: Path) -> N
         ('[jobs.a]\napi_key = "app-x"\n', ":2: a key does not belong in the configuration"),
         ('[jobs.a]\nevery = "1h"\ncron = "0 7 * * *"\n', ":3: every, cron exclude one another"),
         ('[jobs.a]\nbase_url = "ftp://x"\n', ":2: base_url is not an http or https address"),
-        ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not hold a user or password"),
-        ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone 'Mars/Base' is not a time zone"),
+        ('[jobs.a]\nbase_url = "https://u:p@x"\n', ":2: base_url must not contain a user or password"),
+        ('[jobs.a]\ntimezone = "Mars/Base"\n', ":2: timezone is 'Mars/Base', a time zone"),
         ("[jobs.a]\nevery = 2\n", ":2: every has no unit; write it as 2h, 2min or 2s"),
         ('[jobs.a]\nevery = "2 "\n', ":2: every has no unit"),
         ("[jobs.A]\n", ":1: the job name 'A' is not allowed"),
@@ -182,7 +182,7 @@ def test_root_rejects_a_config_that_others_can_change(tmp_path: Path, owner: str
         assert "belongs to user 65534" in error_of(path)
     else:
         path.chmod(0o666)
-        assert "can be written by others" in error_of(path)
+        assert "can be changed by other users" in error_of(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to root alone a config must be root's")

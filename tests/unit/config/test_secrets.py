@@ -85,8 +85,8 @@ def _missing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_readable, "can be read by others"),
-        (_in_open_directory, "which others can write"),
+        (_readable, "can be read by other users"),
+        (_in_open_directory, "other users can change files"),
         (_fifo, "not a regular file"),
         (_directory, "not a regular file"),
         (_missing, "No such file"),
@@ -152,7 +152,7 @@ def test_job_without_a_key_is_reported_with_the_settings_for_it() -> None:
     # A variable has no effect on a job of a configuration file.
     with pytest.raises(JobError, match="has no API key") as raised:
         read_key(Job(name="a", base_url="", key=KeySource()), {})
-    assert (raised.value.hint or "").startswith("dify-job secret set a")
+    assert (raised.value.hint or "").endswith(": dify-job secret set a")
 
 
 def test_secret_is_masked_when_printed() -> None:
@@ -170,7 +170,7 @@ def test_key_file_readable_by_its_owner_is_accepted(key_file: Path, mode: int) -
 @pytest.mark.parametrize("mode", [0o440, 0o640, 0o604, 0o660, 0o666])
 def test_key_file_readable_by_group_or_world_is_rejected(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
-    with pytest.raises(JobError, match="by others"):
+    with pytest.raises(JobError, match="by other users"):
         read_key(job_with(key_file), {})
 
 
@@ -186,7 +186,7 @@ def test_symlink_to_a_key_file_is_checked_at_its_target(key_file: Path, tmp_path
     open_directory.chmod(0o777)
     link.unlink()
     link.symlink_to(elsewhere)
-    with pytest.raises(JobError, match="which others can write"):
+    with pytest.raises(JobError, match="other users can change files"):
         read_key(job_with(link), {})
 
 

@@ -51,9 +51,9 @@ def fault(path: str, wanted: Any) -> str | None:
         ("outputs.blank", "nonempty", 'is empty: " \\\\n"'),
         ("outputs.none", "nonempty", "is empty: null"),
         ("outputs.empty", "nonempty", "is empty: []"),
-        ("outputs.nope", "present", "is not there"),
-        ("outputs.list.7", "present", "is not there"),
-        ("outputs.list.²", "present", "is not there"),
+        ("outputs.nope", "present", "is missing"),
+        ("outputs.list.7", "present", "is missing"),
+        ("outputs.list.²", "present", "is missing"),
         ("outputs.list.1.a", {"equals": "x"}, None),
         ("status", {"equals": "succeeded"}, None),
         ("outputs.n", {"equals": 3.0}, None),
@@ -69,7 +69,11 @@ def fault(path: str, wanted: Any) -> str | None:
         ("outputs.text", {"type": "string"}, None),
         ("outputs.object", {"type": "array|object"}, None),
         ("outputs.none", {"type": ["string", "null"]}, None),
-        ("outputs.text", {"type": "number|null"}, 'is of type string, not number | null: "OK: 3 rows"'),
+        (
+            "outputs.text",
+            {"type": "number|null"},
+            'has the type string instead of number | null: "OK: 3 rows"',
+        ),
         ("outputs.text", {"nonempty": True, "type": "string", "regex": "FAIL"}, "does not match 'FAIL'"),
     ],
 )
@@ -77,14 +81,18 @@ def test_violated_expectation_is_reported_with_the_actual_value(
     path: str, wanted: Any, words: str | None
 ) -> None:
     found = fault(path, wanted)
-    assert (found is None) if words is None else (found or "").startswith(words.replace("\\\\", "\\"))
+    assert (
+        (found is None)
+        if words is None
+        else (found or "").startswith(f"{path} " + words.replace("\\\\", "\\"))
+    )
 
 
 def test_catastrophic_regular_expression_times_out() -> None:
     began = time.monotonic()
     wanted = Expectation(regex="(a+)+$")
     found = fault_of({"outputs": {"a": "a" * 64 + "b"}}, "outputs.a", wanted)
-    assert found == "could not be searched for '(a+)+$' within 5 s"
+    assert found == "outputs.a could not be searched for '(a+)+$' within 5 s"
     assert time.monotonic() - began < 60
 
 
@@ -117,7 +125,10 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
     good = RunOutcome(Outcome.SUCCEEDED, "workflow succeeded", run=run)
     decided = apply_assertions(good, expect)
     assert decided.outcome is Outcome.UNEXPECTED
-    assert decided.message == "workflow succeeded, but outputs.n is 3, not 4; outputs.empty is empty: []"
+    assert (
+        decided.message == "workflow succeeded, but its result is not as expected: "
+        "outputs.n is 3, not 4; outputs.empty is empty: []"
+    )
     assert decided.run is run
     failed = RunOutcome(Outcome.FAILED, "workflow failed", run=run)
     assert apply_assertions(failed, expect) is failed
@@ -127,13 +138,16 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('expect = { "outputs.a" = "full" }', "'full'; it can be 'nonempty' | 'present', or a table"),
+        ('expect = { "outputs.a" = "full" }', "'full', but must be 'nonempty' | 'present' or a table"),
         ('expect = { "outputs.a" = { regex = "(" } }', "is not a regular expression: missing )"),
         ('expect = { "outputs.a" = { rexeg = "x" } }', "no key 'rexeg'"),
         ('expect = { "outputs.a" = { type = "text" } }', "one of object, array, string"),
         ('expect = { "outputs.a" = {} }', 'must be "nonempty" or a table'),
-        ('expect = { "result" = "nonempty" }', "'result', which no run has; a path begins with outputs"),
-        ('expect = { "outputs..a" = "nonempty" }', "empty step"),
+        (
+            'expect = { "result" = "nonempty" }',
+            "'result', which no run has; a path begins with one of outputs",
+        ),
+        ('expect = { "outputs..a" = "nonempty" }', "between two dots is empty"),
         ('expect = "nonempty"', "must be a table"),
         ('expect = { "outputs.a" = { equals = [nan] } }', ".equals holds nan, which JSON does not have"),
         ("inputs = { a = [{ b = -inf }] }", "inputs holds -inf, which JSON does not have"),
@@ -144,7 +158,7 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('output = { file = "/x", downloads = { max_files = 0 } }', "output.downloads.max_files must be"),
         ('output = { file = "/x", downloads = { size = "1MB" } }', "output.downloads has no key 'size'"),
         ('env = ["A-B"]', "not the name of an environment variable"),
-        ('env = ["DIFY_API_KEY"]', "the key is not an input"),
+        ('env = ["DIFY_API_KEY"]', "env must not contain DIFY_API_KEY"),
     ],
 )
 def test_invalid_expectation_is_reported_with_its_line(tmp_path: Path, line: str, words: str) -> None:
