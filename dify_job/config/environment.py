@@ -258,13 +258,14 @@ def parse_dotenv(content: bytes | str) -> Variables:
         name, value = entry["quoted_name"] or entry["name"], _value_of(entry)
         if name and entry["unclosed"]:
             fault = msg(
-                "line {number}: the quotes of {name} are not closed, or text follows them",
+                "the value of {name} (line {number}) has a quote that is not closed, or text "
+                "after its closing quote",
                 number=number,
                 name=name,
             )
             variables[name] = ValueError(fault)
         elif name and any("\udc80" <= character <= "\udcff" for character in value):
-            fault = msg("line {number}: the value of {name} is not UTF-8", number=number, name=name)
+            fault = msg("the value of {name} (line {number}) is not UTF-8", number=number, name=name)
             variables[name] = ValueError(fault)
         elif name:
             variables[name] = value

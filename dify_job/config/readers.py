@@ -327,7 +327,9 @@ def absolute_path(value: Any) -> Path:
         ValueError: It is relative.
     """
     if not (found := path(value)).is_absolute():
-        raise ValueError(msg("must be an absolute path, and {value!r} is not", value=value))
+        raise ValueError(
+            msg("{setting} is {value!r}, but must be an absolute path", value=value, setting=THE_VALUE)
+        )
     return found
 
 
@@ -514,19 +516,24 @@ run_path = checked(
     lambda value: value,
     (
         lambda value: isinstance(value, str) and value,
-        lambda _: msg('must be a path in the run, such as "outputs.result"'),
+        lambda _: msg('{setting} must be a path in the run, such as "outputs.result"', setting=THE_VALUE),
     ),
     (
         lambda value: value.split(".")[0] in _STEPS,
         lambda value: msg(
-            "names {value!r}, which no run has; a path begins with {steps}",
+            "{setting} is {value!r}, which no run has; a path begins with one of {steps}",
             value=value,
             steps=join(", ", _STEPS),
+            setting=THE_VALUE,
         ),
     ),
     (
         lambda value: all(value.split(".")),
-        lambda value: msg("names {value!r}, which has an empty step", value=value),
+        lambda value: msg(
+            "{setting} is {value!r}, in which a part between two dots is empty",
+            value=value,
+            setting=THE_VALUE,
+        ),
     ),
 )
 
@@ -654,7 +661,7 @@ web_address = checked(
     lambda value: line(value).strip(),
     (  # not quoted: who knows a ping address can ping
         lambda url: _http_address(url) is not None and not re.search(r"[\s\x00-\x1f\\#]", url),
-        lambda _: msg("must be an http or https address"),
+        lambda _: msg("{setting} must be an http or https address", setting=THE_VALUE),
     ),
 )
 

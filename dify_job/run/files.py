@@ -16,7 +16,7 @@ from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import Message, join, msg, text_of
+from ..messages.message import join, msg, text_of
 
 _TYPES = {
     "image": ("jpg", "jpeg", "png", "webp", "gif", "svg"),
@@ -136,7 +136,12 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
     method = "remote_url" if file.url else "local_file"
     if kind != "image" and field.allowed_methods and method not in field.allowed_methods:
         how = "addresses" if file.url else "uploads"
-        return msg("cannot be given: the app's input takes no {how}", how=how)
+        return msg(
+            "the app does not allow {how} for the input {key}, so it cannot take {file}",
+            how=how,
+            file=shown(file),
+            key=field.variable,
+        )
     limit = limits.get(kind if kind in ("image", "audio", "video") else "document")
     if not file.url and limit is not None and file.size > limit:
         return msg(
@@ -164,7 +169,7 @@ def check_files(
     Raises:
         JobError: They do not fit; it names every mistake (rejected).
     """
-    mistakes = []
+    mistakes: list[str] = []
     for key, given in files.items():
         field = fields.get(key)
         if field is None:
