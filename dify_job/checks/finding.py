@@ -24,8 +24,8 @@ def place_of(job: Job, key: str) -> str:
         return str(origin)
     file = next((one.where for one in job.origins.values() if one.source is Source.FILE), None)
     if file is None and key in VARIABLES:
-        return msg("the variable {variables}", variables=VARIABLES[key])
-    return msg("[jobs.{name}] of {value}", name=job.name, value=file or msg("a config file"))
+        return msg("the environment variable {name}", name=VARIABLES[key])
+    return msg("the table [jobs.{name}] of {file}", name=job.name, file=file or msg("a config file"))
 
 
 def ok(message: str) -> Problem:

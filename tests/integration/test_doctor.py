@@ -287,7 +287,7 @@ def test_untrusted_or_expiring_certificate(
         level, message, fix = case.doctor()["server"]
         assert (level, "the TLS certificate is not trusted" in message) == ("fail", True)
         assert fix is not None
-        assert fix.startswith(f"set ca_file in [jobs.daily] of {case.config} to the PEM file")
+        assert fix.startswith(f"set ca_file in the table [jobs.daily] of {case.config} to the PEM file")
         case.config.write_text(plain + f'ca_file = "{certificate[1]}"\n')
         lines = case.doctor()
     assert lines["server"][0] == lines["app"][0] == "ok"
@@ -416,7 +416,7 @@ def test_edit_of_a_new_setting_names_the_table_of_the_job(case: DoctorCase) -> N
     lines = case.config.read_text().splitlines()
     case.config.write_text("\n".join(line for line in lines if not line.startswith("inputs")))
     fix = case.doctor()["inputs"][2]
-    assert str(fix).startswith(f"edit inputs in [jobs.daily] of {case.config}; ")
+    assert str(fix).startswith(f"edit inputs in the table [jobs.daily] of {case.config}; ")
 
 
 def test_missing_or_too_large_file(case: DoctorCase) -> None:
