@@ -130,7 +130,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
             "the file {file} has the type {kind}, but the input {key} takes only {allowed}",
             kind=kind,
             allowed=_taken(field),
-            file=shown(file),
+            file=display_name(file),
             key=field.variable,
         )
     method = "remote_url" if file.url else "local_file"
@@ -139,7 +139,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
         return msg(
             "the app does not allow {how} for the input {key}, so it cannot take {file}",
             how=how,
-            file=shown(file),
+            file=display_name(file),
             key=field.variable,
         )
     limit = limits.get(kind if kind in ("image", "audio", "video") else "document")
@@ -150,7 +150,7 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
             size=file.size,
             limit=limit,
             kind=kind,
-            file=shown(file),
+            file=display_name(file),
             key=field.variable,
         )
     return None
@@ -196,12 +196,7 @@ def check_files(
                 )
             )
         else:
-            faults = ((file, fault_of(file, field, limits)) for file in given)
-            mistakes += [
-                msg("the file {shown} of {key} {fault}", shown=display_name(file), key=key, fault=fault)
-                for file, fault in faults
-                if fault
-            ]
+            mistakes += filter(None, (fault_of(file, field, limits) for file in given))
     if mistakes:
         raise JobError(
             Outcome.REJECTED,
