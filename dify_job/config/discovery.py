@@ -4,7 +4,6 @@ import difflib
 import errno
 import os
 import re
-import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..system.json_text import BoundsError, check
 from ..system.opened_file import OpenedFile
 from ..system.user import config_home
 from .model import BrokenFile
-from .permissions import fault_of_directories, fault_of_file, permission_fix
+from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
 
 VALIDATE = msg("fix it, then run: {command}", command=command("dify-job", "config", "validate"))
 _QUOTES = msg(
@@ -125,7 +124,7 @@ def read_documents(path: Path) -> tuple[list[Document], list[BrokenFile]]:
         with OpenedFile(path) as file:
             documents = [_parsed(path, file, file.read(_LARGEST))]
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(msg("configuration file"), path, error) from None
     broken = []
     for part in _parts(path.parent / "config.d"):
         found = _read_part(part)
@@ -159,11 +158,7 @@ def _parts(directory: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("{directory} cannot be read: {strerror}", directory=directory, strerror=error.strerror),
-            msg("ls -ld {quote}", quote=shlex.quote(str(directory))),
-        ) from None
+        raise unreadable(msg("directory"), directory, error) from None
     parts = [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")]
     # By the name without .toml: a managed JOB.settings.toml comes after a person's JOB.toml.
     return sorted(parts, key=lambda part: part.stem)
@@ -177,14 +172,14 @@ def _read_part(path: Path) -> Document | BrokenFile:
                 fault = JobError(
                     Outcome.CONFIG,
                     msg("the configuration file {path} is not a regular file", path=path),
-                    msg("ls -ld {quote}", quote=shlex.quote(str(path))),
+                    command("ls", "-ld", str(path)),
                 )
                 return BrokenFile(path, fault)
             content = file.read(_LARGEST)
             return _parsed(path, file, content)
     except OSError as error:
         is_empty = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # a link to nothing, a socket
-        return BrokenFile(path, _unreadable(path, error), for_all=not is_empty)
+        return BrokenFile(path, unreadable(msg("configuration file"), path, error), for_all=not is_empty)
     except JobError as error:
         return _broken_file(path, error, content.decode(errors="replace").removeprefix(_BOM))
 
@@ -206,14 +201,6 @@ def _broken_file(path: Path, error: JobError, text: str) -> BrokenFile:
 def _is_companion(text: str, keys: Iterable[tuple[str, ...]]) -> bool:
     """Return whether a text is that of a managed file; one with an address is the whole job."""
     return text.startswith(_MANAGED) and not any(key[2:] == ("base_url",) for key in keys)
-
-
-def _unreadable(path: Path, error: OSError) -> JobError:
-    return JobError(
-        Outcome.CONFIG,
-        msg("the configuration file {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
-        msg("ls -l {quote}", quote=shlex.quote(str(path))),
-    )
 
 
 def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
@@ -240,8 +227,8 @@ def _parsed(path: Path, file: OpenedFile, content: bytes) -> Document:
             Outcome.CONFIG,
             msg("{path}:{line} is not UTF-8", path=path, line=line),
             msg(
-                "convert it: iconv -f ISO-8859-1 -t UTF-8 {quote} (GB18030 or what it is in)",
-                quote=shlex.quote(str(path)),
+                "convert it: {command} (GB18030 or what it is in)",
+                command=command("iconv", "-f", "ISO-8859-1", "-t", "UTF-8", str(path)),
             ),
         ) from None
     except RecursionError:

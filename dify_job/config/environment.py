@@ -8,7 +8,6 @@ and the `\n` of a Windows path.
 import codecs
 import errno
 import re
-import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import NamedTuple
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
 from ..messages.message import msg
+from ..messages.problem import command
 from ..system.opened_file import OpenedFile
 from ..system.user import absolute
 from .model import KeySource, Origin, Secret, Source
-from .permissions import fault_of_file, fault_of_link
+from .permissions import fault_of_file, fault_of_link, unreadable
 from .schema import VARIABLES
 
 _KEY_VARIABLE = "DIFY_API_KEY"
@@ -215,14 +215,11 @@ def _named_dotenv(path: Path) -> Variables:
         with OpenedFile(path) as file:
             return parse_dotenv(file.read(_LARGEST))
     except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the env file {path} cannot be read: {reason}", path=path, reason=error.strerror),
-            msg(
-                "check the path and its permissions (ls -ld {path}), or name another file with --env-file",
-                path=shlex.quote(str(path)),
-            ),
-        ) from None
+        hint = msg(
+            "check the path and its permissions ({command}), or name another file with --env-file",
+            command=command("ls", "-ld", str(path)),
+        )
+        raise unreadable(msg("env file"), path, error, hint) from None
 
 
 def _auto_start(place: _Place | None) -> bool | None:

@@ -117,7 +117,6 @@ def pick(config: Config, name: str | None) -> Job:
         JobError: Usage where one of several must be named; config for a name that is not there, or for a job
             that cannot be used.
     """
-    names = join(", ", config.names)
     if not config.names:
         raise JobError(
             Outcome.CONFIG,
@@ -127,39 +126,42 @@ def pick(config: Config, name: str | None) -> Job:
     if name is None and len(config.names) > 1:
         raise JobError(
             Outcome.USAGE,
-            msg("the configuration has several jobs, so one must be named: {names}", names=names),
+            msg(
+                "the configuration has several jobs, so one must be named: {names}",
+                names=join(", ", config.names),
+            ),
             msg("name one of them"),
         )
     chosen = name or config.names[0]
-    if chosen in config.broken:
-        raise config.broken[chosen]
-    if chosen not in config.jobs:
-        for file in config.broken_files:
-            if file.is_for(chosen):
-                raise file.error
-        if config.broken_files:
-            raise JobError(
-                Outcome.CONFIG,
-                msg(
-                    "there is no job {chosen!r} in the files that can be read: {errors}",
-                    chosen=chosen,
-                    errors=_joined([file.error for file in config.broken_files]).message,
-                ),
-                config.broken_files[0].error.hint,
-            )
-        place = config.path or msg("the environment")
-        add = command("dify-job", "init", chosen if valid_name(chosen) else "NAME")
-        raise JobError(
+    if chosen in config.jobs:
+        return config.jobs[chosen]
+    about_it = (file.error for file in config.broken_files if file.is_for(chosen))
+    raise config.broken.get(chosen) or next(about_it, None) or _no_such_job(config, chosen)
+
+
+def _no_such_job(config: Config, name: str) -> JobError:
+    if config.broken_files:
+        return JobError(
             Outcome.CONFIG,
             msg(
-                "there is no job {chosen!r} in {place}{meant}",
-                chosen=chosen,
-                place=place,
-                meant=suggestion(chosen, list(config.names)),
+                "there is no job {chosen!r} in the files that can be read: {errors}",
+                chosen=name,
+                errors=_joined([file.error for file in config.broken_files]).message,
             ),
-            msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
+            config.broken_files[0].error.hint,
         )
-    return config.jobs[chosen]
+    names = join(", ", config.names)
+    add = command("dify-job", "init", name if valid_name(name) else "NAME")
+    return JobError(
+        Outcome.CONFIG,
+        msg(
+            "there is no job {chosen!r} in {place}{meant}",
+            chosen=name,
+            place=config.path or msg("the environment"),
+            meant=suggestion(name, list(config.names)),
+        ),
+        msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
+    )
 
 
 def pick_all(config: Config, names: Sequence[str | None]) -> list[Job]:

@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import shlex
 import stat
 from pathlib import Path
 
@@ -45,6 +44,22 @@ def fault_of_file(
     if private and opened.st_mode & _OTHERS_READ:  # as ssh(1): no group reads a private file
         return msg("{path} can be read by other users", path=path)
     return None
+
+
+def unreadable(what: str, path: Path, error: OSError, hint: str | None = None) -> JobError:
+    """Return the error for a file or directory that cannot be read.
+
+    Args:
+        what: What it is, such as "env file".
+        path: The file or directory.
+        error: What opening or reading it raised.
+        hint: What fixes it, where that is more than to look at owner and mode.
+    """
+    return JobError(
+        Outcome.CONFIG,
+        msg("the {what} {path} cannot be read: {reason}", what=what, path=path, reason=error.strerror),
+        hint or command("ls", "-ld", str(path)),
+    )
 
 
 def fault_of_link(path: Path) -> str | None:
@@ -152,20 +167,15 @@ def check_ca_file(path: Path | None) -> None:
     """Raise JobError (config) where the certificates cannot be read, before any call needs them."""
     if path is None:
         return
-    name = shlex.quote(str(path))
     try:
         content = read_regular(path)
     except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the ca_file {path} cannot be read: {reason}", path=path, reason=error.strerror),
-            msg("ls -l {name}", name=name),
-        ) from None
+        raise unreadable("ca_file", path, error) from None
     if b"-----BEGIN " not in content:
         raise JobError(
             Outcome.CONFIG,
             msg("the ca_file {path} contains no certificate in PEM format", path=path),
-            msg("openssl x509 -inform DER -in {name} -out {name}.pem", name=name),
+            command("openssl", "x509", "-inform", "DER", "-in", str(path), "-out", f"{path}.pem"),
         )
 
 

@@ -5,6 +5,7 @@ jobs are made from this table.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..messages.message import msg
@@ -238,7 +239,7 @@ SETTINGS = (
             "are checked before any call and uploaded when it is the run's turn; addresses are "
             "fetched by Dify itself. An empty text is no file."
         ),
-        write=toml_writer.written_files,
+        write=lambda files: {key: names[0] if len(names) == 1 else names for key, names in files.items()},
         installed=lambda files: sorted(map(str, local_files(files))),
         local=Local(_without_address, msg("give it as an http address")),
     ),
@@ -251,7 +252,9 @@ SETTINGS = (
             'or `{ file = "/path" }` for one that is secret (a private file, as for the key). They '
             "are sent to the server of `base_url` alone, and shown nowhere."
         ),
-        write=toml_writer.written_headers,
+        write=lambda headers: {
+            name: {"file": str(item)} if isinstance(item, Path) else item for name, item in headers.items()
+        },
         installed=lambda headers: sorted(map(str, header_files(headers))) or _OMITTED,
         local=Local(
             lambda headers: next(iter(header_files(headers)), None),
@@ -334,7 +337,7 @@ SETTINGS = (
             '`"outputs.result" = "nonempty"` (or `"present"`), or a table with `equals`, `regex` '
             "(found anywhere in the text, within 5 s) and `type` (of JSON; several with `|`)."
         ),
-        write=toml_writer.written_expectations,
+        write=lambda expect: {path: toml_writer.written_expectation(one) for path, one in expect.items()},
     ),
     Setting(
         "notify",

@@ -16,7 +16,7 @@ from ..system import subprocesses
 from ..system.managed_files import fingerprint
 from ..system.opened_file import OpenedFile, read_regular
 from .model import Job, Secret, Source
-from .permissions import fault_of_directories, fault_of_file, permission_fix
+from .permissions import fault_of_directories, fault_of_file, permission_fix, unreadable
 from .readers import is_header_value
 
 CREDENTIAL = "api_key"  # its name in units, which systemd-creds puts into what it encrypts
@@ -183,10 +183,8 @@ def _credential(name: str, environ: Mapping[str, str]) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the systemd credential {path} cannot be read: {reason}", path=path, reason=error.strerror),
-            msg("check LoadCredential= in the unit"),
+        raise unreadable(
+            msg("systemd credential"), path, error, msg("check LoadCredential= in the unit")
         ) from None
 
 
@@ -307,16 +305,9 @@ def _read_private(path: Path, what: str, setting: str, *, user: int | None = Non
             if fault is None:
                 return file.read(_LARGEST).decode("utf-8-sig", errors="replace")
     except OSError as error:
-        raise JobError(
-            Outcome.CONFIG,
-            msg("the {what} {path} cannot be read: {reason}", what=what, path=path, reason=error.strerror),
-            _NO_CREDENTIAL
-            if "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
-            else msg(
-                "check {setting}; for a system job, run the command with sudo",
-                setting=setting,
-            ),
-        ) from None
+        in_unit = "STATE_DIRECTORY" in os.environ and os.geteuid() != 0
+        check = msg("check {setting}; for a system job, run the command with sudo", setting=setting)
+        raise unreadable(what, path, error, _NO_CREDENTIAL if in_unit else check) from None
     raise JobError(
         Outcome.CONFIG,
         msg("the {what} {path} is not safe: {reason}", what=what, path=path, reason=fault),

@@ -63,22 +63,8 @@ def written_table(value: Any) -> dict[str, Any]:
     return table
 
 
-def written_headers(headers: Mapping[str, str | Path]) -> dict[str, Any]:
-    """Return request headers as a config file has them."""
-    return {name: {"file": str(item)} if isinstance(item, Path) else item for name, item in headers.items()}
-
-
-def written_files(files: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Return input files as a config file has them: one alone without a list."""
-    return {key: names[0] if len(names) == 1 else names for key, names in files.items()}
-
-
-def written_expectations(expectations: Mapping[str, Expectation]) -> dict[str, Any]:
-    """Return expectations as a config file has them."""
-    return {path: _expected(wanted) for path, wanted in expectations.items()}
-
-
-def _expected(wanted: Expectation) -> Any:
+def written_expectation(wanted: Expectation) -> Any:
+    """Return an expectation as a config file has it."""
     words: dict[str, Any] = {"nonempty": True} if wanted.nonempty else {}
     words |= {"equals": wanted.equals[0]} if wanted.equals else {}
     words |= {"regex": wanted.regex} if wanted.regex is not None else {}

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..exit_codes import Outcome
 from ..messages.errors import JobError, disk_error_hint
 from ..messages.message import join, msg
+from ..messages.problem import command
 from ..system.secure_dir import Directory
 from ..system.transaction import locked
 from .places import places_of, private_of
@@ -80,7 +80,7 @@ def _report_what_is_left(base: Path, failures: Sequence[OSError], holders: Mappi
         busy = join(", ", (f"{job} ({holder})" for job, holder in holders.items()))
         texts.append(msg("the state of {busy} is in use by a run, and was left", busy=busy))
     if failures:
-        look = msg("look at it: ls -la {base}", base=shlex.quote(str(base)))
+        look = msg("look at it: {command}", command=command("ls", "-la", str(base)))
         raise JobError(Outcome.CANNOT_WRITE, join("; ", texts), disk_error_hint(failures[0], base, look))
     if holders:
         raise JobError(Outcome.BUSY, join("; ", texts), msg("give the same command when it has ended"))
