@@ -4,7 +4,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -38,7 +38,6 @@ class DownloadHosts:
         """
         self._server = (urlsplit(base_url).hostname or "").lower()
         self._named = {name.lower() for name in named} | {self._server}
-        self._kinds: set[str] | None = None
 
     def allows_host(self, host: str) -> bool:
         """Resolve a host; return False where one of its addresses is not allowed."""
@@ -54,11 +53,13 @@ class DownloadHosts:
         return host.lower() in self._named or self._allows(_unwrapped(address))
 
     def _allows(self, address: _Address) -> bool:
-        if self._kinds is None:
-            server = {_kind(one) for one in _addresses(self._server)}
-            self._kinds = {"public"} | (server & {"loopback"})
-            self._kinds |= {"private"} if server & {"private", "loopback"} else set()
         return _kind(address) in self._kinds
+
+    @cached_property
+    def _kinds(self) -> set[str]:
+        server = {_kind(one) for one in _addresses(self._server)}
+        private = {"private"} if server & {"private", "loopback"} else set()
+        return {"public"} | (server & {"loopback"}) | private
 
 
 def download(

@@ -45,6 +45,11 @@ class NonBlockingWriter(io.RawIOBase):
     """
 
     def __init__(self, fd: int) -> None:
+        """Write nothing yet.
+
+        Raises:
+            OSError: The descriptor is closed.
+        """
         super().__init__()
         self.lost = 0
         self._fd = fd
@@ -113,10 +118,7 @@ def _non_blocking_write(fd: int) -> tuple[Callable[[bytes], int], Callable[[], N
     O_NONBLOCK belongs to the open file, which other processes share: so the file is opened once more, and
     only where that is refused the flag is set for the moment of one write.
     """
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        return lambda data: os.write(fd, data), lambda: None
+    mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         connection = socket.socket(fileno=os.dup(fd))
         return (

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from ..config.model import Expectation
@@ -18,6 +19,14 @@ from .result import exhausted, response_of
 _SEARCH_LIMIT = 5.0  # seconds: a pattern such as (a+)+$ can take longer than the sun has
 # In a process of its own, since no thread can be taken out of a search.
 _SEARCH = "import json, re, sys; p, t = json.load(sys.stdin); sys.exit(re.search(p, t) is None)"
+# The JSON type of each of Python's; a truth value is a number to Python, too.
+_TYPES = (
+    (NoneType, "null"),
+    (bool, "boolean"),
+    ((int, float, RawJson), "number"),
+    (str, "string"),
+    ((list, tuple), "array"),
+)
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -87,18 +96,7 @@ def fault_of(data: Mapping[str, Any], path: str, wanted: Expectation) -> str | N
 
 def type_of(value: Any) -> str:
     """Return the JSON type of a value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float() | RawJson():
-            return "number"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "array"
-    return "object"
+    return next((name for kind, name in _TYPES if isinstance(value, kind)), "object")
 
 
 def shown(value: Any) -> str:

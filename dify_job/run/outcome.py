@@ -46,6 +46,20 @@ _KEY_HINT = msg(
     "check the key (in Dify: API Access) and where the job takes it from: {command}",
     command=command("dify-job", "config", "show", "JOB"),
 )
+_SERVER_HINT = msg(
+    "check base_url ({command}), and that Dify is up",
+    command=command("dify-job", "config", "show", "JOB"),
+)
+# What fixes a connection that was not made, by its cause.
+_BY_CAUSE = {
+    FailureCause.PROXY: msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"),
+    FailureCause.NO_THREAD: PROCESS_LIMIT_HINT,
+    FailureCause.CERTIFICATE_EXPIRED: msg("renew the certificate on the server"),
+    FailureCause.CERTIFICATE_NAME: msg("set base_url to a name that the certificate is for"),
+    FailureCause.CERTIFICATE_UNTRUSTED: msg(
+        "set ca_file in the job to the PEM file of the authority that signed it"
+    ),
+}
 _NO_MODEL = (
     Outcome.CONFIG,
     lambda said: msg("the app's model is not usable: {said}", said=said),
@@ -216,21 +230,8 @@ def connection_error_hint(reason: str) -> str:
     Args:
         reason: Why: a Failure of the transport, or another text.
     """
-    match reason.cause if isinstance(reason, Failure) else FailureCause.OTHER:
-        case FailureCause.PROXY:
-            return msg("check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY")
-        case FailureCause.NO_THREAD:
-            return PROCESS_LIMIT_HINT
-        case FailureCause.CERTIFICATE_EXPIRED:
-            return msg("renew the certificate on the server")
-        case FailureCause.CERTIFICATE_NAME:
-            return msg("set base_url to a name that the certificate is for")
-        case FailureCause.CERTIFICATE_UNTRUSTED:
-            return msg("set ca_file in the job to the PEM file of the authority that signed it")
-    return msg(
-        "check base_url ({command}), and that Dify is up",
-        command=command("dify-job", "config", "show", "JOB"),
-    )
+    cause = reason.cause if isinstance(reason, Failure) else FailureCause.OTHER
+    return _BY_CAUSE.get(cause, _SERVER_HINT)
 
 
 def unknown(why: str) -> RunOutcome:
