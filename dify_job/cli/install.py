@@ -22,7 +22,7 @@ from ..messages.message import msg
 from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.backend import InstalledJob, Scope
-from ..schedulers.detect import chosen_backend, chosen_scope, config_place, visible
+from ..schedulers.detect import chosen_backend, chosen_scope, config_place, look_for_jobs, visible
 from ..schedulers.http_socket import OWNER as HTTP
 from ..schedulers.http_socket import HttpSocket, HttpSocketConfig
 from ..schedulers.installation import PreparedJob
@@ -242,12 +242,14 @@ def _installed(
     backends: Iterable[Backend], place: Path, config: Config
 ) -> list[tuple[Backend, Sequence[Job]]]:
     """Return the jobs of this config that are installed, by the scheduler that has them."""
-    found: list[tuple[Backend, Sequence[Job]]] = []
-    for scheduler in backends:
-        jobs = [job for job, source in scheduler.sources().items() if source == str(place)]
-        if there := [pick(config, job) for job in sorted(jobs) if job in config.names]:
-            found.append((scheduler, there))
-    return found
+    there, unasked = look_for_jobs(tuple(backends))
+    found: dict[Backend, list[Job]] = {}
+    for scheduler, one in there:
+        if one.source == str(place) and one.job in config.names:
+            found.setdefault(scheduler, []).append(pick(config, one.job))
+    if unasked is not None and not found:
+        raise unasked
+    return [*found.items()]
 
 
 def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> None:

@@ -31,7 +31,6 @@ from ..schedulers.detect import (
     chosen_backend,
     chosen_scope,
     config_place,
-    installed_jobs,
     look_for_jobs,
     visible,
 )
@@ -114,7 +113,7 @@ def start_scheduler(
     """
     wanted, found = checked_hours(interval_hours), _config(config)
     chosen = pick(found, job)
-    there = next(iter(look_for_jobs(visible("auto", chosen_scope(None).value), (chosen.name,))[0]), None)
+    there, _ = _installed(chosen.name)
     scheduler = there[0] if there is not None else chosen_backend("auto", chosen_scope(None))
     every = ScheduleConfig(every=wanted * 3600.0)
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)
@@ -135,7 +134,7 @@ def stop_scheduler(job: str | None = None, *, config: str | Path | None = None) 
         JobError: There is no such job, or it cannot be changed.
     """
     name = job or pick(_config(config), None).name
-    there = _installed(name)
+    there, _ = _installed(name)
     if there is not None and (there[1].enabled is not False or not there[1].paused):
         scheduler = there[0]
         installation.carry_out(scheduler, lambda: scheduler.plan_pause([name], paused=True))
@@ -153,9 +152,10 @@ def scheduler_status(job: str | None = None, *, config: str | Path | None = None
         JobError: There are several jobs, and none is named.
     """
     name = job or pick(_config(config), None).name
-    there = _installed(name)
+    there, unasked = _installed(name)
     if there is None:
-        return SchedulerStatus(False, name, None, msg("the job is not installed"))
+        message = msg("the job is not installed") if unasked is None else unasked.message
+        return SchedulerStatus(False, name, None, message)
     scheduler, one = there
     if not one.enabled:
         return SchedulerStatus(False, name, None, msg("the job is installed, but its schedule is disabled"))
@@ -190,10 +190,10 @@ def _config(given: str | Path | None) -> Config:
     return load_config(Path(given) if given is not None else None)
 
 
-def _installed(name: str) -> tuple[Backend, InstalledJob] | None:
-    """The caller's own installation of a job; the machine's only for who may change it."""
-    own = chosen_scope(None)
-    return next((pair for pair in installed_jobs(visible("auto", own.value), (name,))), None)
+def _installed(name: str) -> tuple[tuple[Backend, InstalledJob] | None, JobError | None]:
+    """The caller's own installation of a job, and why there can be one that is not seen."""
+    found, unasked = look_for_jobs(visible("auto", chosen_scope(None).value), (name,))
+    return (found[0] if found else None), unasked
 
 
 def _next_by_config(name: str, one: InstalledJob, scheduler: Backend) -> datetime | None:

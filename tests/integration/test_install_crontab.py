@@ -124,9 +124,12 @@ def test_forbidden_crontab_is_not_treated_as_empty(cron_home: Home) -> None:
 def test_jobs_of_systemd_do_not_need_a_crontab(home: Home) -> None:
     denied = "You (maria) are not allowed to use this program (crontab)"
     install_programs(home.path, home.path / "bin", crontab_error=denied)
-    for words in (("install",), ("status",), ("pause", "daily"), ("resume", "daily"), ("uninstall", "daily")):
+    ways = (("install",), ("install", "--installed"), ("status",), ("pause", "daily"), ("resume", "daily"))
+    for words in (*ways, ("uninstall", "daily")):
         done = home(*words, "--user")
         assert (done.code, denied in done.stdout + done.stderr) == (0, False), (words, done.stderr)
+    refreshed = home("install", "--installed", "--user")
+    assert (refreshed.code, denied in refreshed.stderr) == (78, True)
     everything = home("uninstall", "--all", "--user")
     assert (everything.code, denied in everything.stderr) == (78, True)
     assert home("uninstall", "--all", "--user", "--backend", "systemd").code == 0

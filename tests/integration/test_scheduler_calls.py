@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fake_manager import install_programs
 from tests.support.home import Home
 
 # The fakes are a user's, so the program chooses the user's scheduler, as root too.
@@ -63,3 +64,11 @@ def test_unknown_job_is_an_error(home: Home) -> None:
     outcome, message = call(home, "start_scheduler(1, 'weekly')")
     assert (outcome, "weekly" in message) == ("config", True)
     assert home.manager.log() == []
+
+
+def test_crontab_that_cannot_be_read_is_the_message_of_the_status(cron_home: Home) -> None:
+    denied = "You (maria) are not allowed to use this program (crontab)"
+    install_programs(cron_home.path, cron_home.path / "bin", crontab_error=denied)
+    for name in ("scheduler_status", "stop_scheduler"):
+        status = call(cron_home, f"{name}('daily')")
+        assert (status["running"], denied in status["message"]) == (False, True)
