@@ -1,1 +1,1 @@
-"""What could stop the next run, looked at without starting one; sees both wings and prints nothing."""
+"""Findings about jobs and their host, each with a fix. A check starts no run and prints nothing."""

@@ -47,7 +47,7 @@ class HostContext:
         config: The configuration that names it.
         scheduler: The scheduler that has it, else the one that install would take.
         now: The current time, aware.
-        installed: Where it is installed, mostly once or not at all.
+        installed: Its installations with their schedulers: mostly one, or none.
         servers: Answers of the servers, shared by the jobs of one command.
         prepared: What install is about to install; None for other commands.
         unasked: Why a scheduler cannot be asked what is installed; None where all answered.
@@ -132,7 +132,7 @@ class HostContext:
         """What the server says of the app; None where it cannot be asked, or no time is left for it."""
         return self.servers.look(self.job, self.key) if isinstance(self.key, Secret) else None
 
-    # Where it is installed
+    # Its installation
 
     @property
     def one(self) -> InstalledJob | None:

@@ -85,7 +85,7 @@ class Needs(IntEnum):
 
 
 class Check(NamedTuple):
-    """One check of a job. Several can have one name: a later one runs only where the earlier did not fail.
+    """One check of a job. Of one name a later check runs only where the earlier found no problem.
 
     Args:
         name: Of the problems that it finds; stable, for programs.
@@ -182,13 +182,15 @@ def examine(
     Yields:
         What was found, that all is well included. What says nothing after an earlier failure is left out.
     """
-    failed: set[str] = set()
+    failed, judged = set[str](), set[str]()
     for check in CHECKS:
-        if check.needs > needs or not choose(check) or failed & {check.name, *check.after}:
+        if check.needs > needs or not choose(check) or check.name in judged or failed & {*check.after}:
             continue
         if check.installed and context.one is None:
             continue
         if (problem := _found_by(check, context)) is not None:
+            if problem.severity is not Severity.OK:
+                judged.add(check.name)
             if problem.severity is Severity.FAIL or problem.outcome is not None:
                 failed.add(check.name)
             yield problem._replace(name=check.name, settings=check.settings)
@@ -301,7 +303,7 @@ def check_prepared(
     contexts = []
     with access.session():
         for each in ready:
-            configured = config.jobs[each.job.name]  # its key stands where it is now
+            configured = config.jobs[each.job.name]  # with its key of now, not of after the installation
             context = HostContext(
                 job=configured._replace(run_as=each.job.run_as, schedule=each.job.schedule),
                 config=config,

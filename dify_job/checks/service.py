@@ -71,8 +71,8 @@ def check_installed_files(context: HostContext) -> Problem | None:
     return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
 
 
-def check_sync(context: HostContext) -> Problem | None:
-    """Check that the job is installed once, and as configured; None where its files have a problem."""
+def check_sync(context: HostContext) -> Problem:
+    """Check that the job is installed once, and as configured."""
     job, one = context.job.name, context.one
     if one is None and context.unasked is not None:
         return warn(context.unasked.message, context.unasked.hint)
@@ -89,8 +89,6 @@ def check_sync(context: HostContext) -> Problem | None:
         )
         fix = _uninstall(context, context.installed[1][1])
         return fail(msg("installed twice, in {where}: it runs twice", where=where), fix)
-    if check_installed_files(context) is not None:
-        return None
     edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
     if edited:
         text = msg("edited by hand, so install does not change them: {there}", there=" ".join(edited))

@@ -63,11 +63,9 @@ class Systemd(Backend):
         """
         activation = {True: Activation.ENABLED, False: Activation.UNCHANGED, None: Activation.NEW}
         desired = [
-            DesiredUnits(
-                name=spec.job,
-                places=self.places(spec.job),
+            replace(
+                self._absent(spec.job),
                 files=self.render(spec),
-                trigger=unit_names(spec.job)[1],
                 activation=activation[options.start],
                 catch_up=spec.schedule.catch_up,
             )
@@ -118,12 +116,10 @@ class Systemd(Backend):
         """
         return unit_plan.plan_units(desired, self._observe(desired), overwrite_edits=overwrite_edits)
 
-    def places(self, job: str) -> tuple[Path, ...]:
-        """Return every path that a unit of a job can have."""
-        return tuple(self.paths.units / name for name in (*unit_names(job), failure_unit_name(job)))
-
     def _absent(self, job: str) -> DesiredUnits:
-        return DesiredUnits(name=job, places=self.places(job), files=(), trigger=unit_names(job)[1])
+        service, timer = unit_names(job)
+        places = tuple(self.paths.units / name for name in (service, timer, failure_unit_name(job)))
+        return DesiredUnits(name=job, places=places, files=(), trigger=timer)
 
     def _observe(self, desired: Sequence[DesiredUnits]) -> ObservedUnits:
         files = {path: look(path, one.name) for one in desired for path in one.places}
