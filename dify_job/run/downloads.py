@@ -18,7 +18,7 @@ from ..dify.models import WorkflowRun
 from ..messages.message import msg
 from ..state.store import JobState
 from ..system.secure_dir import Directory
-from .output import OutputPath
+from .output import OutputPath, failing_alone
 from .run_spec import RunSpec
 
 _AT_LEAST = 20.0  # seconds for all of them, even where the job's deadline is near: a unit leaves 60
@@ -60,11 +60,9 @@ class Downloader:
             place: The output file.
             run: A run that succeeded.
         """
-        try:
-            with place.opened() as directory:
-                self._save_all(directory, place, run)
-        except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
-            log.warning(msg("the files could not be saved"), path=str(place.path.parent), reason=str(error))
+        text = msg("the files could not be saved")
+        with failing_alone(text, place.path.parent), place.opened() as directory:
+            self._save_all(directory, place, run)
 
     def _save_all(self, directory: Directory, place: OutputPath, run: WorkflowRun) -> None:
         found = list(dict.fromkeys(files_in(run.outputs or {})))

@@ -138,7 +138,8 @@ class Notifier(RunObserver):
         """Ping that the run begins, without waiting for it."""
         if self._notify.on_recovery and self._job.state == "none":
             log.warning(msg('on_recovery has no effect with state = "none": earlier runs are not recorded'))
-        _safely(self._ping_start)
+        with _failing_alone():
+            self._ping_start()
 
     def _ping_start(self) -> None:
         if self._notify.healthchecks:
@@ -165,13 +166,11 @@ class Notifier(RunObserver):
                 return cancelled or interrupted.signum == signal.SIGINT
             return False
 
-        def deliver() -> None:
+        with _failing_alone():
             run = result.record
             before = [one for one in past_runs(directory) if one.call_time != run.call_time]
             by_handler = self._by_unit and not is_notified_by_run(result.exit_code)
             self.ended(run, before, pause, by_handler=by_handler, directory=directory)
-
-        _safely(deliver)
 
     def ended(
         self,
@@ -256,10 +255,11 @@ class Notifier(RunObserver):
         _ping(url, body, until)
 
 
-def _safely(notify: Callable[[], None]) -> None:
-    """Notify; whatever goes wrong with it, the run and its result stand."""
+@contextlib.contextmanager
+def _failing_alone() -> Iterator[None]:
+    """Notify in the block; whatever goes wrong with it, the run and its result stand."""
     try:
-        notify()
+        yield
     except Exception as error:  # noqa: BLE001 - a fault here must not become the run's
         log.warning(msg("no notification was sent: {name}: {error}", name=type(error).__name__, error=error))
 

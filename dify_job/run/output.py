@@ -84,6 +84,20 @@ def output_path(job: Job, name: str, state: Path | None) -> OutputPath:
     return OutputPath(state / path, state)
 
 
+@contextlib.contextmanager
+def failing_alone(text: str, path: Path) -> Iterator[None]:
+    """Write in the block; the outcome is known and nothing may change it, so what fails is a warning.
+
+    Args:
+        text: What failed then.
+        path: What could not be written.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a fault of the program, too
+        log.warning(text, path=str(path), reason=str(error))
+
+
 def deliver(place: OutputPath, result: Result, settings: Output) -> None:
     """Write the selected value as text or JSON, or the whole result; what fails is a warning.
 
@@ -92,7 +106,7 @@ def deliver(place: OutputPath, result: Result, settings: Output) -> None:
         result: Of a run that succeeded.
         settings: What of the result goes into it.
     """
-    try:
+    with failing_alone(msg("the output file could not be written"), place.path):
         value = loads_whole(log.as_json(result.as_json(), to_file=True))
         if settings.select is not None:
             value = value_at(value["response_data"]["data"], settings.select)
@@ -101,8 +115,6 @@ def deliver(place: OutputPath, result: Result, settings: Output) -> None:
         )
         with place.opened() as directory, directory.replacing(place.path.name, settings.mode) as file:
             file.write(text.encode(errors="backslashreplace"))
-    except Exception as error:  # noqa: BLE001 - the outcome is known, and nothing may change it
-        log.warning(msg("the output file could not be written"), path=str(place.path), reason=str(error))
 
 
 def check_writable(place: OutputPath) -> None:
