@@ -7,11 +7,19 @@ from ..messages.message import msg
 from ..messages.sanitize import one_line
 from ..state.history import sparkline
 from .past_runs import JobRun, failed_node
-from .status_text import failure_text, outcome_text, run_sign
+from .status_text import failure_text, outcome_cell, run_sign
 from .text import Terminal, columns_of, duration_text, indented, local_time_text, table
 
 _SPARKS = 60  # runs
-_HEADS = (msg("WHEN"), msg("JOB"), msg("OUTCOME"), msg("DURATION"), msg("TOKENS"), msg("RUN"), msg("MESSAGE"))
+_HEADS = (
+    msg("WHEN"),
+    msg("JOB"),
+    msg("OUTCOME (EXIT)"),
+    msg("DURATION"),
+    msg("TOKENS"),
+    msg("RUN"),
+    msg("MESSAGE"),
+)
 _WITH_JOB = 7  # columns
 _INDENT = 4
 
@@ -93,7 +101,7 @@ def _cells(one: JobRun, terminal: Terminal) -> list[str]:
     return [
         f"{run_sign(run, terminal)} {local_time_text(began) if began is not None else '-'}",
         one.job,
-        one_line(outcome_text(run.outcome, run.exit_code)),
+        outcome_cell(run),
         "-" if run.skipped or run.duration is None else duration_text(run.duration),
         "-" if run.tokens is None else f"{run.tokens:,}",
         one_line(run.run_id or "-"),

@@ -1,10 +1,10 @@
 """The overview page: one HTML file about all jobs, without scripts and network. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from statistics import median
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..messages.i18n import is_chinese, translate
@@ -14,10 +14,10 @@ from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.templates import render_html
 from .job_status import Health, JobStatus
-from .past_runs import JobRun, distinct, has_failed
+from .past_runs import distinct, has_failed
 from .status import HostStatus
 from .status_text import commands_of, config_errors, failure_text, outcome_text, progress_text, reasons_of
-from .text import age_text, duration_text, local_time_text, time_text
+from .text import duration_text, local_time_text, time_text
 
 _FEW_JOBS = 30
 _CELLS, _CELLS_OF_MANY = 60, 40  # runs of a job's strip
@@ -26,6 +26,9 @@ _UPCOMING = 20  # runs
 _LONGEST_REASON = 500  # characters
 _LONGEST_TITLE = 90  # of what a cell shows on hover
 _STEP, _CELL = 8, 6  # units of the strip: from run to run, and the width of one
+_FEWEST_DAYS = 7  # of a chart
+_FEWEST_BARS = 3  # of a chart; fewer are a number
+_FEWEST_CELLS = 10  # that a strip has room for
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
 _UNKNOWN = frozenset({"unknown", "killed", "crashed"})
@@ -69,8 +72,7 @@ _LABELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """One bar or cell of a chart; lengths in units of its view box."""
 
     x: float
@@ -80,44 +82,7 @@ class Bar:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _JobView:
-    """What the page shows of one job."""
-
-    status: JobStatus
-    name: str
-    state: str
-    sign: str
-    schedule: str
-    last: str
-    age: str
-    next_run: str
-    rate: str
-    usual: str
-    tokens: str
-    cells: Sequence[Bar]
-    durations: str
-    cells_text: str
-    tokens_per_day: Sequence[Bar]
-    tokens_text: str
-    progress: str
-    reasons: Sequence[str]
-    commands: Sequence[str]
-    console: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _FailureView:
-    """One row of the table of failures."""
-
-    job: str
-    at: str
-    iso: str
-    outcome: str
-    node: str
-    reason: str
-    run_id: str
-    console: str | None
+_Dated = Sequence[tuple[date, RunRecord]]  # runs with their local days
 
 
 def render_page(
@@ -134,24 +99,23 @@ def render_page(
     Returns:
         A whole HTML document in the reader's language. All text of servers and files is escaped.
     """
-    number = _CELLS if len(status.jobs) <= _FEW_JOBS else _CELLS_OF_MANY
-    calendar = _Calendar(status.at, days)
     reader = Reader(lacks_root=True, config_options=config_options)  # the page is for anybody's shell
-    names = [status.name_of(job) for job in status.jobs]
-    periods = [_Period.of(job, name, calendar) for job, name in zip(status.jobs, names, strict=True)]
-    whole = _Period.sum(periods)
-    views = [
-        _job_view(job, name, period, status.at, calendar, number, reader)
-        for job, name, period in zip(status.jobs, names, periods, strict=True)
-    ]
-    failures = sorted(whole.failures, key=lambda one: one.run.began or status.at, reverse=True)
+    jobs = {status.name_of(job): job for job in status.jobs}
+    past = {name: _dated(job, status.at - timedelta(days=days)) for name, job in jobs.items()}
+    every = [one for dated in past.values() for one in dated]
+    calendar = _Calendar(status.at, days, every)
+    most = _CELLS if len(jobs) <= _FEW_JOBS else _CELLS_OF_MANY
+    failures = [(run, name) for name, dated in past.items() for _, run in dated if not run.succeeded]
+    failures.sort(key=lambda one: one[0].began or status.at, reverse=True)
     hidden = _hidden_text(status, reader)
-    consoles = {name: _console(job) for job, name in zip(status.jobs, names, strict=True)}
-    healths = {health: sum(job.health is health for job in status.jobs) for health in Health}
-    counts = [(*_STATES[health], health.value, count) for health, count in healths.items() if count]
-    upcoming = sorted(
-        (at, name) for job, name in zip(status.jobs, names, strict=True) for at in job.next_runs
-    )
+    healths = Counter(job.health for job in status.jobs)
+    upcoming = sorted((at, name) for name, job in jobs.items() for at in job.next_runs)
+    period = translate(msg("the last {days} days", days=days))
+    figures = {
+        "runs": len(every),
+        "failed": len(failures),
+        "tokens": sum(run.tokens or 0 for _, run in every),
+    }
     return render_html(
         "report/page.html.j2",
         {
@@ -160,132 +124,107 @@ def render_page(
             "title": translate(msg("Dify jobs on {host}", host=host)),
             "at": local_time_text(status.at),
             "at_iso": status.at.astimezone().isoformat(timespec="seconds"),
-            "period": (period := translate(msg("the last {days} days", days=days))),
+            "period": period,
             "rate_label": translate(msg("Success rate, {period}", period=period)),
-            "counts": [(sign, translate(text), kind, count) for sign, text, kind, count in counts],
+            "counts": [
+                (sign, translate(text), health.value, healths[health])
+                for health, (sign, text) in _STATES.items()
+                if healths[health]
+            ],
             "errors": list(config_errors(status, reader)),
             "hidden": hidden,
-            "jobs": views,
-            "rate": whole.rate,
-            "runs": f"{whole.number:,}" if whole.number or not hidden else "–",
-            "failed": f"{len(failures):,}" if whole.number or not hidden else "–",
-            "tokens": f"{whole.tokens.total():,}" if whole.number or not hidden else "–",
-            "day_chart": calendar.runs_chart(whole),
-            "token_chart": calendar.tokens_chart(whole),
+            "jobs": [
+                _job_view(job, name, past[name], status.at, calendar, most, reader)
+                for name, job in jobs.items()
+            ],
+            "rate": _rate(every),
+            **{name: f"{number:,}" if every or not hidden else "–" for name, number in figures.items()},
+            "day_chart": calendar.runs_chart(every),
+            "token_chart": calendar.tokens_chart(every),
             "chart_width": calendar.width,
             "first_day": calendar.first,
             "last_day": calendar.last,
-            "failures": [_failure_view(one, consoles) for one in failures[:_FAILURES]],
+            "failures": [
+                _failure_view(run, name, _console(jobs[name])) for run, name in failures[:_FAILURES]
+            ],
             "more_failures": translate(msg("and {number} more", number=len(failures) - _FAILURES))
             if len(failures) > _FAILURES
             else "",
             "upcoming": [
                 (time_text(at), at.isoformat(timespec="seconds"), job) for at, job in upcoming[:_UPCOMING]
             ],
-            "strip_width": number * _STEP,
+            "strip_width": most * _STEP,
             "cell": _CELL,
         },
     )
 
 
+def _dated(job: JobStatus, begin: datetime) -> _Dated:
+    """Return the runs of a job since a time, each with its day."""
+    runs = job.history.runs if job.history is not None else ()
+    return [
+        (began.astimezone().date(), run)
+        for run in runs
+        if (began := run.began) is not None and began >= begin and not run.skipped
+    ]
+
+
 class _Calendar:
-    """The days of the page, in local time, the last one being today."""
+    """The days of the page in local time, from the first run to today: at most so many, at least a week."""
 
-    def __init__(self, at: datetime, days: int) -> None:
-        self.begin = at - timedelta(days=days)
+    def __init__(self, at: datetime, days: int, dated: _Dated) -> None:
         today = at.astimezone().date()
-        self._days = [today - timedelta(days=ago) for ago in range(days, -1, -1)]
-        self._number = {day: number for number, day in enumerate(self._days)}
+        first = min((day for day, _ in dated), default=today)
+        ago = min(max((today - first).days, _FEWEST_DAYS - 1), days)
+        self._days = [today - timedelta(days=number) for number in range(ago, -1, -1)]
         self.width = len(self._days) * _STEP
-        self.first, self.last = str(self._days[0]), str(self._days[-1])
+        self.first, self.last = str(self._days[0]), str(today)
 
-    def tokens_chart(self, period: "_Period") -> list[Bar]:
+    def tokens_chart(self, dated: _Dated) -> list[Bar]:
         """Tokens per day as bars; days without any have none."""
-        days = [day for day in self._days if period.tokens[day]]
-        most = max((period.tokens[day] for day in days), default=0)
+        tokens = Counter[date]()
+        for day, run in dated:
+            tokens[day] += run.tokens or 0
+        most = max(tokens.values(), default=0)
         return [
-            self._bar(
-                day, 0, period.tokens[day] / most * _BARS, "tokens", _tokens_text(day, period.tokens[day])
+            _bar(
+                place,
+                0,
+                tokens[day] / most,
+                "tokens",
+                msg("{day}: {number:,} tokens", day=day, number=tokens[day]),
             )
-            for day in days
+            for place, day in enumerate(self._days)
+            if tokens[day]
         ]
 
-    def runs_chart(self, period: "_Period") -> list[Bar]:
+    def runs_chart(self, dated: _Dated) -> list[Bar]:
         """Runs per day as bars, those that failed on top."""
-        most = max((period.good[day] + period.bad[day] for day in self._days), default=0) or 1
+        every = Counter(day for day, _ in dated)
+        good = Counter(day for day, run in dated if run.succeeded)
+        most = max(every.values(), default=1)
         bars = []
-        for day in self._days:
-            done, failed = period.good[day], period.bad[day]
+        for place, day in enumerate(self._days):
+            done, failed = good[day], every[day] - good[day]
             text = msg("{day}: {done} succeeded, {failed} failed", day=day, done=done, failed=failed)
-            if done:
-                bars.append(self._bar(day, 0, done / most * _BARS, "ok", text))
-            if failed:
-                bars.append(self._bar(day, done / most * _BARS, failed / most * _BARS, "failed", text))
+            bars += [_bar(place, 0, done / most, "ok", text)] if done else []
+            bars += [_bar(place, done / most, failed / most, "failed", text)] if failed else []
         return bars
 
-    def _bar(self, day: date, below: float, height: float, kind: str, text: str) -> Bar:
-        height = max(height, 1.0)
-        top = max(round(_BARS - below - height, 1), 0.0)
-        return Bar(self._number[day] * _STEP, top, round(height, 1), kind, translate(text))
+
+def _bar(place: int, below: float, share: float, kind: str, text: str) -> Bar:
+    """Return a bar of a share of the height, above another one's."""
+    height = max(share * _BARS, 1.0)
+    top = max(round(_BARS * (1 - below) - height, 1), 0.0)
+    return Bar(place * _STEP, top, round(height, 1), kind, translate(text))
 
 
-def _tokens_text(day: date, number: int) -> str:
-    return msg("{day}: {number:,} tokens", day=day, number=number)
-
-
-@dataclass(slots=True)
-class _Period:
-    """The runs of one job, or of all, in the days of the page."""
-
-    good: Counter[date] = field(default_factory=Counter)
-    bad: Counter[date] = field(default_factory=Counter)
-    tokens: Counter[date] = field(default_factory=Counter)
-    spans: list[float] = field(default_factory=list)
-    failures: list[JobRun] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, job: JobStatus, name: str, calendar: _Calendar) -> "_Period":
-        """Add up the runs of a job."""
-        found = cls()
-        for run in job.history.runs if job.history is not None else ():
-            began = run.began
-            if began is None or began < calendar.begin or run.skipped:
-                continue
-            day = began.astimezone().date()
-            found.tokens[day] += run.tokens or 0
-            if not run.succeeded:
-                found.bad[day] += 1
-                found.failures.append(JobRun(name, run))
-                continue
-            found.good[day] += 1
-            if run.duration is not None:
-                found.spans.append(run.duration)
-        return found
-
-    @classmethod
-    def sum(cls, periods: Sequence["_Period"]) -> "_Period":
-        """Add up the runs of all jobs."""
-        found = cls()
-        for period in periods:
-            found.good.update(period.good)
-            found.bad.update(period.bad)
-            found.tokens.update(period.tokens)
-            found.failures += period.failures
-        return found
-
-    @property
-    def number(self) -> int:
-        """How many runs."""
-        return self.good.total() + self.bad.total()
-
-    @property
-    def rate(self) -> str:
-        """`98 %`; 100 % only where none failed, and nothing where there was none."""
-        if not self.number:
-            return ""
-        if not self.bad:
-            return "100 %"
-        return f"{min(self.good.total() / self.number * 100, 99.9):.3g} %"
+def _rate(dated: _Dated) -> str:
+    """`98 %`; 100 % only where none failed, and nothing where there was none."""
+    good = sum(run.succeeded for _, run in dated)
+    if not dated or good == len(dated):
+        return "100 %" if dated else ""
+    return f"{min(good / len(dated) * 100, 99.9):.3g} %"
 
 
 def _hidden_text(status: HostStatus, reader: Reader) -> str:
@@ -305,47 +244,65 @@ def _hidden_text(status: HostStatus, reader: Reader) -> str:
 
 
 def _job_view(
-    job: JobStatus,
-    name: str,
-    period: _Period,
-    now: datetime,
-    calendar: _Calendar,
-    number: int,
-    reader: Reader,
-) -> _JobView:
-    runs = job.history.runs if job.history is not None else ()
+    job: JobStatus, name: str, dated: _Dated, now: datetime, calendar: _Calendar, most: int, reader: Reader
+) -> dict[str, Any]:
+    """Return what the page shows of a job."""
+    cells = distinct(job.history.runs[-2 * most :] if job.history is not None else ())[-most:]
+    tokens = calendar.tokens_chart(dated)
+    spans = [run.duration for _, run in dated if run.succeeded and run.duration is not None]
     sign, state = _STATES[job.health]
-    cells = distinct(runs[-2 * number :])[-number:]
-    began = job.last.began if job.last is not None else None
-    return _JobView(
-        status=job,
-        name=name,
-        state=translate(state),
-        sign=sign,
-        schedule=translate(job.schedule or ""),
-        last=one_line(outcome_text(job.last.outcome, job.last.exit_code)) if job.last is not None else "",
-        age=translate(msg("{age} ago", age=age_text((now - began).total_seconds())))
-        if began is not None
-        else "",
-        next_run=time_text(job.next_runs[0]) if job.next_runs else "",
-        rate=period.rate,
-        usual=duration_text(median(period.spans)) if period.spans else "",
-        tokens=f"{period.tokens.total():,}",
-        cells=[_cell(run, place, number - len(cells)) for place, run in enumerate(cells)],
-        durations=_durations(cells, number - len(cells)),
-        cells_text=translate(msg("permission denied")) if job.hidden else _cells_text(cells),
-        tokens_per_day=calendar.tokens_chart(period),
-        tokens_text=translate(msg("tokens per day of {job}", job=job.job)),
-        progress=translate(progress_text(job, now)) if job.running else "",
-        reasons=[translate(for_reader(text, reader)) for text in reasons_of(job, now)],
-        commands=[for_reader(each, reader) for each in commands_of(job)],
-        console=_console(job),
+    return {
+        "name": name,
+        "health": job.health.value,
+        "description": job.description,
+        "state": translate(state),
+        "sign": sign,
+        "schedule": translate(job.schedule or ""),
+        "last": _outcome(job.last) if job.last is not None else "",
+        "last_failed": job.last_failed,
+        "last_at": _began(job.last) if job.last is not None else "",
+        "next_run": time_text(job.next_runs[0]) if job.next_runs else "",
+        "rate": _rate(dated),
+        "usual": duration_text(median(spans)) if spans else "",
+        "tokens": f"{number:,}" if (number := sum(run.tokens or 0 for _, run in dated)) else "",
+        "cells": [_cell(run, place) for place, run in enumerate(cells)],
+        "strip_width": max(len(cells), _FEWEST_CELLS) * _STEP,
+        "span": _span(job, cells),
+        "durations": _durations(cells),
+        "cells_text": _cells_text(cells),
+        "tokens_per_day": tokens if len(tokens) >= _FEWEST_BARS else [],
+        "tokens_text": translate(msg("tokens per day of {job}", job=job.job)),
+        "progress": translate(progress_text(job, now)) if job.running else "",
+        "reasons": [translate(for_reader(text, reader)) for text in reasons_of(job, now)],
+        "commands": [for_reader(each, reader) for each in commands_of(job)],
+        "console": _console(job),
+    }
+
+
+def _outcome(run: RunRecord) -> str:
+    return translate(outcome_text(run))
+
+
+def _began(run: RunRecord) -> str:
+    return local_time_text(run.began) if run.began is not None else ""
+
+
+def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
+    """Say which runs a strip shows, or why it shows none."""
+    if job.hidden:
+        return translate(msg("permission denied"))
+    if not runs:
+        return translate(msg("no runs yet"))
+    number, at = len(runs), _began(runs[0]) or "-"
+    return translate(
+        msg("{number} runs since {at}", number=number, at=at)
+        if number > 1
+        else msg("1 run since {at}", at=at)
     )
 
 
-def _cell(run: RunRecord, place: int, empty: int) -> Bar:
-    began = run.began
-    parts = [local_time_text(began) if began is not None else "", outcome_text(run.outcome, run.exit_code)]
+def _cell(run: RunRecord, place: int) -> Bar:
+    parts = [_began(run), _outcome(run)]
     if run.duration is not None and not run.skipped:
         parts.append(duration_text(run.duration))
     if has_failed(run):
@@ -353,7 +310,7 @@ def _cell(run: RunRecord, place: int, empty: int) -> Bar:
     kind = _kind(run)
     height = {"ok": 8, "skipped": 3}.get(kind, 14)
     text = one_line(" · ".join(filter(None, parts)), _LONGEST_TITLE + 40)
-    return Bar((empty + place) * _STEP, _BARS + 18 - height, height, kind, text)
+    return Bar(place * _STEP, _BARS + 18 - height, height, kind, text)
 
 
 def _kind(run: RunRecord) -> str:
@@ -364,7 +321,7 @@ def _kind(run: RunRecord) -> str:
     return "unknown" if run.outcome in _UNKNOWN else "failed"
 
 
-def _durations(runs: Sequence[RunRecord], empty: int) -> str:
+def _durations(runs: Sequence[RunRecord]) -> str:
     """The durations of a strip as one path of bars."""
     spans = [run.duration for run in runs if run.duration and not run.skipped]
     if not spans:
@@ -374,7 +331,7 @@ def _durations(runs: Sequence[RunRecord], empty: int) -> str:
     for place, run in enumerate(runs):
         if run.duration and not run.skipped:
             height = max(round(min(run.duration / longest, 1.0) * _BARS, 1), 0.5)
-            path.append(f"M{(empty + place) * _STEP} {_BARS}v-{height:g}h{_CELL}v{height:g}z")
+            path.append(f"M{place * _STEP} {_BARS}v-{height:g}h{_CELL}v{height:g}z")
     return "".join(path)
 
 
@@ -382,34 +339,32 @@ def _cells_text(runs: Sequence[RunRecord]) -> str:
     """What a screen reader says of a strip as a whole."""
     real = [run for run in runs if not run.skipped]
     failed = sum(has_failed(run) for run in real)
-    if not real:
+    if not real:  # skipped starts alone
         return translate(msg("no runs yet"))
-    newest = outcome_text(real[-1].outcome, real[-1].exit_code)
     return translate(
         msg(
             "the last {number} runs: {failed} failed; the newest: {newest}",
             number=len(real),
             failed=failed,
-            newest=newest,
+            newest=_outcome(real[-1]),
         )
     )
 
 
-def _failure_view(one: JobRun, consoles: Mapping[str, str | None]) -> _FailureView:
-    run = one.run
-    began = run.began
+def _failure_view(run: RunRecord, job: str, console: str | None) -> dict[str, Any]:
+    """Return one row of the table of failures."""
     node = run.failed_node or {}
     title, kind = node.get("title") or "", node.get("type") or ""
-    return _FailureView(
-        job=one.job,
-        at=local_time_text(began) if began is not None else "",
-        iso=run.call_time,
-        outcome=one_line(outcome_text(run.outcome, run.exit_code)),
-        node=one_line(f"{title} ({kind})" if title and kind else title),
-        reason=one_line(translate(run.message_text), _LONGEST_REASON),
-        run_id=one_line(run.run_id or ""),
-        console=consoles.get(one.job),
-    )
+    return {
+        "job": job,
+        "at": _began(run),
+        "iso": run.call_time,
+        "outcome": _outcome(run),
+        "node": one_line(f"{title} ({kind})" if title and kind else title),
+        "reason": one_line(translate(run.message_text), _LONGEST_REASON),
+        "run_id": one_line(run.run_id or ""),
+        "console": console,
+    }
 
 
 def _console(job: JobStatus) -> str | None:

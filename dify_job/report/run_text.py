@@ -49,7 +49,7 @@ def ending(job: str, run: RunRecord) -> Message:
     node = (run.failed_node or {}).get("title")
     values: dict[str, Any] = {
         "job": job or "dify-job",
-        "outcome": outcome_text(run.outcome, run.exit_code),
+        "outcome": outcome_text(run),
         "time": duration_text(run.duration or 0.0),
         "tokens": run.tokens or 0,
         "node": one_line(node or "", 60),

@@ -59,7 +59,13 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
         broken[0] = f"!{broken[0][1:]}"
         lines += [terminal.paint(line, Colour.YELLOW) for line in broken]
     rows = [_cells(row, status, terminal) for row in status.jobs]
-    names = (msg("JOB"), msg("LAST RUN"), msg("AGE"), msg("RECENT"), msg("NEXT RUN"))
+    names = (
+        msg("JOB"),
+        msg("LAST RUN (EXIT)"),
+        msg("AGE"),
+        msg("LAST {number}", number=RECENT_RUNS),
+        msg("NEXT RUN"),
+    )
     job, last, age, recent, next_run = map(translate, names)
     heads = [f"  {job}", last, age, padded(recent, RECENT_RUNS), next_run]
     laid_out = _laid_out([heads, *rows], terminal.columns)
@@ -81,15 +87,26 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     return lines
 
 
-def outcome_text(outcome: str, exit_code: int | None) -> str:
-    """Return an outcome with its code: `failed (80)`.
+def outcome_text(run: RunRecord) -> str:
+    """Return the outcome of a run with its exit code: `failed (exit 80)`.
 
     Args:
-        outcome: A word of the exit-code table.
-        exit_code: None for a process that was killed.
+        run: The run; one whose process was killed has no code.
     """
-    outcome = one_line(outcome, _LONGEST_OUTCOME)
-    return outcome if exit_code in (0, None) else f"{outcome} ({exit_code})"
+    outcome = one_line(run.outcome, _LONGEST_OUTCOME)
+    if run.exit_code in (0, None):
+        return outcome
+    return msg("{outcome} (exit {code})", outcome=outcome, code=run.exit_code)
+
+
+def outcome_cell(run: RunRecord) -> str:
+    """Return the outcome of a run for a column whose head says what the number is: `failed (80)`.
+
+    Args:
+        run: The run.
+    """
+    outcome = one_line(run.outcome, _LONGEST_OUTCOME)
+    return outcome if run.exit_code in (0, None) else f"{outcome} ({run.exit_code})"
 
 
 def run_sign(run: RunRecord, terminal: Terminal) -> str:
@@ -149,7 +166,7 @@ def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
     last = row.last
     return [
         f"{terminal.paint(terminal.symbol(sign, plain), colour)} {status.name_of(row)}",
-        terminal.paint(outcome_text(last.outcome, last.exit_code), *_colours(row)) if last else "-",
+        terminal.paint(outcome_cell(last), *_colours(row)) if last else "-",
         _age(last, status.at) if last else "-",
         _strip(row.recent, terminal),
         _next(row),

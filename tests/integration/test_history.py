@@ -43,7 +43,7 @@ def past(dify_job: Command, server: FakeDify, recorded: Path, tmp_path: Path) ->
 
 def test_history_lists_newest_first_with_all_columns(past: Command) -> None:
     lines = past("history", "daily", env={"LC_ALL": "C.UTF-8"}).stdout.splitlines()
-    assert lines[0].split() == ["WHEN", "OUTCOME", "DURATION", "TOKENS", "RUN", "MESSAGE"]
+    assert lines[0].split() == ["WHEN", "OUTCOME", "(EXIT)", "DURATION", "TOKENS", "RUN", "MESSAGE"]
     assert "succeeded" in lines[1]
     assert "2." in lines[1]
     assert "failed (80)" in lines[2]

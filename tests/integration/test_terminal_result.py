@@ -67,7 +67,7 @@ def test_run_on_a_terminal_prints_a_line_and_its_outputs(dify_job: Command, serv
 def test_failed_run_on_a_terminal_names_node_and_reason(dify_job: Command, server: FakeDify) -> None:
     code, shown = run_on_terminal(dify_job, server, key="app-fails")
     assert code == 80
-    assert re.search(r'^✗ invoices: failed \(80\) at "Ask the service" in [\d.]+s', shown, re.MULTILINE)
+    assert re.search(r'^✗ invoices: failed \(exit 80\) at "Ask the service" in [\d.]+s', shown, re.MULTILINE)
     assert "Connection refused" in shown
 
 

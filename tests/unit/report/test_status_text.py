@@ -60,7 +60,7 @@ def test_status_fits_80_columns(monkeypatch: pytest.MonkeyPatch, language: str) 
 
 def test_failing_job_has_reason_time_and_hint() -> None:
     text = text_of(job_status("invoices", past("succeeded", "failed", "failed")))
-    assert "✗ invoices  failed (80)  1h " in text
+    assert "✗ invoices  failed (80)      1h " in text
     assert 'failed at "Summarise" (llm): [Errno 111] Connection refused' in text
     assert "2 failures in a row; last success: 2026-01-31 04:30:00" in text
     assert "    sudo dify-job logs invoices" in text.split("\n")
