@@ -164,7 +164,7 @@ def test_install_replaces_a_service_in_auto_restart_or_start_limit_hit(host: Hos
 
     host.wait(reached)
     host.job('calendar = "*-02-01"', key="app-off")
-    assert "daily: installed, every 2h, enabled" in host("install").stdout
+    assert "daily: installed, calendar *-02-01, enabled" in host("install").stdout
     host("uninstall", "daily")
     assert host.show(SERVICE, "ActiveState") == "inactive"
     assert SERVICE not in host.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout

@@ -194,7 +194,7 @@ def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(case: DoctorCase) 
     case.assert_found_and_fixed(
         "units", "warn", "changed on disk", case.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}")
     )
-    change = case.sh("sed -i 's/^every.*/every = \"2h\"/' /etc/dify-job/config.toml")
+    change = case.sh("sed -i 's/^calendar.*/calendar = \"monthly\"/' /etc/dify-job/config.toml")
     assert (
         case.assert_found_and_fixed("units", "warn", "has changed since", change) == "dify-job install daily"
     )

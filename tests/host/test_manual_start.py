@@ -18,7 +18,7 @@ def test_manual_start_ignores_max_late(host: Host) -> None:
 
 @pytest.mark.since(252)
 def test_manual_start_ignores_an_interval_that_is_not_due(host: Host) -> None:
-    host.job('calendar = "*-07-01"')
+    host.job('every = "7h"')
     host("install")
     host.run("systemctl", "start", "dify-job-daily.service")
     host.run("systemctl", "start", "dify-job-daily.service")
@@ -27,7 +27,7 @@ def test_manual_start_ignores_an_interval_that_is_not_due(host: Host) -> None:
 
 @pytest.mark.since(252)
 def test_timer_of_an_interval_that_is_not_due_starts_no_run(host: Host) -> None:
-    host.job('calendar = "*-07-01"')
+    host.job('every = "7h"')
     host("install")
     host.machine.write(
         "/etc/systemd/system/dify-job-daily.timer.d/often.conf", "[Timer]\nOnCalendar=*:*:0/2\n"

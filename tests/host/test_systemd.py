@@ -161,7 +161,7 @@ def test_disabled_timer_stays_disabled_without_start(host: Host) -> None:
     assert "paused, and left so" in output
     host.job('calendar = "*-02-01"')
     output = host("install").stdout
-    assert "daily: installed, every 2h, not enabled" in output
+    assert "daily: installed, calendar *-02-01, not enabled" in output
     assert host.show("dify-job-daily.timer", "ActiveState") == "inactive"
     assert host.show("dify-job-daily.timer", "UnitFileState") == "disabled"
     assert "daily is enabled" in host("install", "--start").stdout

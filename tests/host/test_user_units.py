@@ -247,7 +247,7 @@ def test_status_distinguishes_system_and_user_jobs_of_one_name(alice: Login) -> 
         found = [(row["scope"], row["sync"], row["schedule"]) for row in json.loads(output)["jobs"]]
         return sorted(found, key=lambda row: row[0] or "")
 
-    roots = ("system", "as configured", "every 1h")
+    roots = ("system", "as configured", "calendar yearly")
     assert rows() == [(None, "not installed", "cron 0 7 * * *"), roots]
     alice.host("install", user="alice", env=bus)
     assert rows() == [roots, ("user", "as configured", "cron 0 7 * * *")]
