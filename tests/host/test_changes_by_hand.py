@@ -211,7 +211,7 @@ def test_status_and_uninstall_work_without_the_config(host: Host) -> None:
         ("rm KEY", 243, "CREDENTIALS"),
         (": > KEY", 78, "is empty"),
         ("printf 'app-canary-0123456789abcdef\\r\\n' > KEY", 0, "succeeded in"),
-        ("printf 'app-a\\napp-b\\n' > KEY", 78, "holds more than one line"),
+        ("printf 'app-a\\napp-b\\n' > KEY", 78, "more than one line"),
         pytest.param("rm KEY; mkdir KEY", 78, "cannot be read", marks=pytest.mark.since(252)),
         ("head -c 1100000 /dev/zero > KEY", 243, "CREDENTIALS"),
         ("echo LoadCredential=", 78, "cannot be read"),
@@ -229,7 +229,7 @@ def test_each_credential_fault_has_its_message(host: Host, make: str, status: in
     assert any(words in str(entry["MESSAGE"]) for entry in entries)
     if make.startswith("echo"):
         hints = " ".join(str(entry.get("DIFY_HINT", "")) for entry in entries)
-        assert "systemd gave the unit no credential: a drop-in empties LoadCredential=" in hints
+        assert "systemd did not give the API key to the unit: a drop-in empties LoadCredential=" in hints
         assert any(path in trouble for trouble in host.status("daily")["problems"])
         host.run("rm", "-r", f"{UNITS}/{SERVICE}.d")
     elif status:
