@@ -15,12 +15,11 @@ from ..messages.problem import Command
 from ..run.app_form import store_names
 from ..run.inputs import Templates
 from ..run.job_state import state_directory
-from ..schedulers import access, units
+from ..schedulers import access
 from ..schedulers.backend import InstalledJob, Scope, Unit
 from ..schedulers.detect import config_place, likely_backend
 from ..schedulers.job_spec import JobSpec, job_spec
 from ..schedulers.reconcile import Backend
-from ..schedulers.systemd import Systemd
 from ..state.history import RunRecord, read_history
 from ..state.reader import read_abandoned, read_last_success
 from ..state.store import InFlight
@@ -157,11 +156,6 @@ class HostContext:
         return self.scheduler.by_cron
 
     @property
-    def systemd_version(self) -> int | None:
-        """The version of systemd that starts the job; None for cron."""
-        return self.scheduler.version if isinstance(self.scheduler, Systemd) else None
-
-    @property
     def units(self) -> Mapping[str, Unit]:
         """The job's units as the manager has them, by name; none for cron."""
         return self.one.units if self.one else {}
@@ -183,15 +177,9 @@ class HostContext:
         """The user that the job runs as; None for a run_as that is no user."""
         if not self.system:
             return access.caller()
-        if self.job.run_as is None and self.key_by_manager:
+        if self.job.run_as is None and self.scheduler.key_by_manager:
             return access.DYNAMIC
         return access.account_of(self.job.run_as or "root", confined=not self.by_cron)
-
-    @property
-    def key_by_manager(self) -> bool:
-        """True where systemd reads the key for the unit."""
-        version = self.systemd_version
-        return version is not None and units.key_by_manager(self.scheduler.scope, version)
 
     # Its records
 

@@ -37,7 +37,7 @@ def check_backend(context: HostContext) -> Problem:
         look = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
         return bad(text, msg("{command} (a frozen one needs a reboot)", command=look))
     if why_not is None:
-        version = context.systemd_version
+        version = context.scheduler.version
         return ok(msg("systemd {systemd_version}, the {scope} manager", systemd_version=version, scope=scope))
     if not context.system and systemctl.is_booted():
         return bad(why_not, access.linger_command())

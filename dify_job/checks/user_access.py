@@ -54,7 +54,7 @@ def check_reach(context: HostContext) -> Problem | None:
         or (os.geteuid() != 0 and not os.access(context.config_path, os.R_OK))
     ):
         return None
-    found = denied_access(context.spec, account, key_by_manager=context.key_by_manager)
+    found = denied_access(context.spec, account, key_by_manager=context.scheduler.key_by_manager)
     return found or ok(msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
 
 

@@ -213,6 +213,8 @@ class Backend(ABC):
     Attributes:
         name: As `--backend` takes it.
         by_cron: Schedules are read as cron reads them.
+        version: Of systemd; None for cron.
+        key_by_manager: systemd reads the keys of jobs for their units.
         scope: The machine's jobs, or the caller's.
         base: Where the jobs have their state, and install has its lock.
         manager: The service manager of the scope, which need not run.
@@ -220,6 +222,8 @@ class Backend(ABC):
 
     name: str
     by_cron = False
+    version: int | None = None
+    key_by_manager = False
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope

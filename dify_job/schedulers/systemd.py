@@ -22,6 +22,7 @@ class Systemd(Backend):
     """systemd, system or user scope."""
 
     name = "systemd"
+    version: int
 
     def __init__(self, scope: Scope, version: int | None = None, paths: SystemdPaths | None = None) -> None:
         """Choose a manager.
@@ -33,6 +34,7 @@ class Systemd(Backend):
         """
         super().__init__(scope)
         self.version = version or systemctl.version_for_units()
+        self.key_by_manager = units.key_by_manager(scope, self.version)
         self.paths = paths or SystemdPaths.of(scope)
 
     @property
