@@ -113,39 +113,22 @@ def utf8(argument: str) -> str:
 
 
 def _object(text: str) -> dict[str, Any]:
-    if text == "-":
-        return parse_object(_standard_input(), msg("standard input"), Outcome.REJECTED)
-    if not text.startswith("@"):
+    if text != "-" and not text.startswith("@"):
         return parse_object(text, "--inputs", Outcome.USAGE)
+    source: str = msg("standard input") if text == "-" else msg("the input file {text}", text=text[1:])
     try:
-        content = Path(text[1:]).read_text(encoding="utf-8").removeprefix(_BOM)
+        with open(0 if text == "-" else text[1:], "rb", closefd=text != "-") as file:
+            content = file.read().decode().removeprefix(_BOM)
     except OSError as error:
         raise JobError(
             Outcome.NO_INPUT,
-            msg("the input file {text} cannot be read: {strerror}", text=text[1:], strerror=error.strerror),
+            msg("{source} cannot be read: {strerror}", source=source, strerror=error.strerror),
             msg("check --inputs"),
         ) from None
     except UnicodeDecodeError:
         raise JobError(
             Outcome.REJECTED,
-            msg("the input file {text} is not UTF-8", text=text[1:]),
-            msg("iconv -f ISO-8859-1 -t UTF-8 {text}", text=text[1:]),
+            msg("{source} is not UTF-8", source=source),
+            msg("convert it: iconv -f ISO-8859-1 -t UTF-8"),
         ) from None
-    return parse_object(content, msg("the input file {text}", text=text[1:]), Outcome.REJECTED)
-
-
-def _standard_input() -> str:
-    try:
-        return os.fdopen(0, "rb", closefd=False).read().decode().removeprefix(_BOM)
-    except OSError as error:
-        raise JobError(
-            Outcome.NO_INPUT,
-            msg("standard input cannot be read: {strerror}", strerror=error.strerror),
-            msg("check --inputs -"),
-        ) from None
-    except UnicodeDecodeError:
-        raise JobError(
-            Outcome.REJECTED,
-            msg("standard input is not UTF-8"),
-            msg("send it through iconv -f ISO-8859-1 -t UTF-8"),
-        ) from None
+    return parse_object(content, source, Outcome.REJECTED)

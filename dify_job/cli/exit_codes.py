@@ -1,13 +1,11 @@
 """`dify-job exit-codes`."""
 
-from collections.abc import Iterator, Sequence
-
 import click
 
 from ..exit_codes import TABLE, RetrySafety
 from ..messages.i18n import translate
 from ..messages.message import msg
-from ..report.text import columns_of, padded, table, wrapped
+from ..report.text import columns_of, hanging, table
 from .options import json_option
 from .output import echo_data, echo_json, terminal_of_stdout
 
@@ -32,19 +30,11 @@ def exit_codes(*, as_json: bool) -> None:
             ]
         )
         return
-    heads: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
-    rows: list[list[str]] = [heads]
+    titles: list[str] = [msg("code"), msg("outcome"), msg("retry?"), msg("when")]
+    rows: list[list[str]] = [titles]
     rows += ([str(row.code), row.outcome, _RETRY[row.again], msg(row.when)] for row in TABLE)
     shown = [[translate(cell) for cell in row] for row in rows]
-    echo_data("\n".join(_lines(shown, terminal_of_stdout().columns)))
-
-
-def _lines(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Each row, its last cell broken into lines below each other."""
-    first = table([row[:-1] for row in rows], right=[0])
-    begin = max(map(columns_of, first)) + 2
-    for line, (*_, when) in zip(first, rows, strict=True):
-        head = padded(line, begin)
-        for part in wrapped(when, max(width - begin, 20)):
-            yield head + part
-            head = " " * begin
+    heads = table([row[:-1] for row in shown], right=[0])
+    begin, width = max(map(columns_of, heads)) + 2, terminal_of_stdout().columns
+    for head, (*_, when) in zip(heads, shown, strict=True):
+        echo_data("\n".join(hanging(head, when, begin, width)))

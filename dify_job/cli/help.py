@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem, FishComplete, ZshComplete, ad
 from ..messages.i18n import translate, translate_constant
 from ..messages.message import msg
 from ..messages.problem import command
-from ..report.text import columns_of, padded, wrapped
+from ..report.text import columns_of, hanging, wrapped
 from ..schedulers import systemctl
 
 _EXTRA = re.compile(r"(?s)(.*?)((?:  \[[^\[]*\])?)")  # what click adds: `  [default: 5; x>=1]`
@@ -69,9 +69,7 @@ class Formatter(click.HelpFormatter):
             if len(first) > longest:
                 self.write(head + "\n")
                 head = ""
-            for line in wrapped(_translated(second), max(self.width - column, 10)) or [""]:
-                self.write(f"{head.ljust(column)}{line}".rstrip() + "\n")
-                head = ""
+            self.write("\n".join(hanging(head, _translated(second), column, self.width)) + "\n")
 
 
 def _translated(text: str) -> str:
@@ -203,10 +201,7 @@ def examples_text(path: str, width: int) -> str:
 def _lines(examples: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
     begin = max(columns_of(example) for example, _ in examples) + 4
     for example, meaning in examples:
-        head = padded(f"  {example}", begin)
-        for line in wrapped(translate(meaning), max(width - begin - 2, 20)):
-            yield head + line
-            head = " " * begin
+        yield from hanging(f"  {example}", translate(meaning), begin, width - 2)
 
 
 _SYNONYMS = {

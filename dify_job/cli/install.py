@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -37,7 +36,7 @@ from .options import (
     schedule_options,
     scope_options,
 )
-from .output import echo_err, reporter
+from .output import echo_err, say
 
 _PATIENCE = 5.0  # seconds for the questions to all servers
 
@@ -64,62 +63,85 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
 )
 @click.option("--overwrite-edits", is_flag=True, help=msg("Replace managed files that were edited by hand."))
 @pass_globals
-def install(options: Globals, /, **given: Any) -> int:
+def install(
+    options: Globals,
+    /,
+    *,
+    jobs: tuple[str, ...],
+    every: str | None,
+    calendar: tuple[str, ...],
+    cron: str | None,
+    timezone: str | None,
+    scope: str | None,
+    backend: str,
+    run_as: str | None,
+    dry_run: bool,
+    as_diff: bool,
+    check: bool,
+    prune: bool,
+    installed: bool,
+    start: bool | None,
+    overwrite_edits: bool,
+    http: bool,
+    http_listen: str,
+    http_token_file: Path | None,
+) -> int:
     """Install the timers or crontab entries of jobs: all of the config, or those named.
 
     Nothing runs at once. Installing again changes what differs and nothing else.
     """
-    flags, now = _Flags(**given), datetime.now(UTC)
+    now, where = datetime.now(UTC), chosen_scope(scope)
     config = load_config(options.config_path, options.env_file)
-    requests = _requests(flags, config)
-    if flags.dry_run or flags.as_diff or flags.check:
-        plans, say = [request.plan() for request in requests], reporter(options)
-        for request, plan in zip(requests, plans, strict=True):
-            for one in request.orphans if request.prune else ():
-                text = msg(
-                    "{job} is no longer in {place}, and would be uninstalled",
-                    job=one.job,
-                    place=request.place,
-                )
-                say(text)
-            install_report.print_plan(plan, say, dry_run=flags.dry_run, diff=flags.as_diff)
-        for plan in plans:
-            plan.check()
-        _check(requests, now)
-        return 1 if flags.check and any(plan.changes() for plan in plans) else 0
+    place = config_place(config, where)
+    schedule = schedule_of_flags(every, calendar, cron, timezone)
+    for_one = schedule is not None or run_as is not None
+    chosen: Sequence[tuple[Backend, Sequence[Job]]]
+    if not installed:
+        none = prune and not (jobs or config.names)
+        chosen = [(chosen_backend(backend, where), [] if none else pick_all(config, jobs))]
+        if for_one:
+            _check_one(chosen[0][1])
+    elif not jobs and not for_one:
+        chosen = _installed(visible(backend, where.value), place, config)
+    else:
+        raise JobError(
+            Outcome.USAGE,
+            msg("--installed takes no names, and no schedule or user"),
+            msg(
+                "{installed}, or {named} ...",
+                installed=command("dify-job", "install", "--installed"),
+                named=command("dify-job", "install", "JOB"),
+            ),
+        )
+    if start is None and config.auto_start is False:
+        start = False
+    requests = [
+        _Request(
+            scheduler=scheduler,
+            config=config,
+            place=place,
+            ready=[installation.prepare(config, job, schedule, run_as, where) for job in of_scheduler],
+            options=InstallOptions(start=start, overwrite_edits=overwrite_edits),
+            http=_http_config(
+                of_scheduler, scheduler, place, http=http, listen=http_listen, token_file=http_token_file
+            ),
+            orphans=[] if config.broken_files else installation.orphans(scheduler, place, config.names),
+            prune=prune,
+        )
+        for scheduler, of_scheduler in chosen
+    ]
+    if dry_run or as_diff or check:
+        return _preview(requests, now, dry_run=dry_run, diff=as_diff, check=check)
     for warning in config.warnings:
         echo_err(msg("dify-job: {warning}", warning=warning))
     if not requests:
-        reporter(options)(msg("no job of this configuration is installed"))
+        say(msg("no job of this configuration is installed"))
     contexts = _check(requests, now)
     for request in requests:
-        _report(request, installation.carry_out(request.scheduler, request.plan), options, now)
+        plan = installation.carry_out(request.scheduler, request.plan)
+        _report(request, plan, now, quiet=options.quiet)
     store_forms(contexts)
     return 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flags:
-    """The options of the command, as click names them."""
-
-    jobs: tuple[str, ...]
-    every: str | None
-    calendar: tuple[str, ...]
-    cron: str | None
-    timezone: str | None
-    scope: str | None
-    backend: str
-    run_as: str | None
-    dry_run: bool
-    as_diff: bool
-    check: bool
-    prune: bool
-    installed: bool
-    start: bool | None
-    overwrite_edits: bool
-    http: bool
-    http_listen: str
-    http_token_file: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,50 +170,18 @@ class _Request:
         )
 
 
-def _requests(flags: _Flags, config: Config) -> list[_Request]:
-    """Return what is asked for, by scheduler."""
-    where = chosen_scope(flags.scope)
-    place = config_place(config, where)
-    schedule = schedule_of_flags(flags.every, flags.calendar, flags.cron, flags.timezone)
-    for_one = schedule is not None or flags.run_as is not None
-    if flags.installed:
-        if flags.jobs or for_one:
-            raise JobError(
-                Outcome.USAGE,
-                msg("--installed takes no names, and no schedule or user"),
-                msg(
-                    "{installed}, or {named} ...",
-                    installed=command("dify-job", "install", "--installed"),
-                    named=command("dify-job", "install", "JOB"),
-                ),
-            )
-        chosen = _installed(visible(flags.backend, where.value), place, config)
-    else:
-        none = flags.prune and not (flags.jobs or config.names)
-        chosen = [(chosen_backend(flags.backend, where), [] if none else pick_all(config, flags.jobs))]
-        if for_one:
-            _check_one(chosen[0][1])
-    start = False if flags.start is None and config.auto_start is False else flags.start
-    return [
-        _Request(
-            scheduler=scheduler,
-            config=config,
-            place=place,
-            ready=[installation.prepare(config, job, schedule, flags.run_as, where) for job in jobs],
-            options=InstallOptions(start=start, overwrite_edits=flags.overwrite_edits),
-            http=_http_config(
-                jobs,
-                scheduler,
-                place,
-                http=flags.http,
-                listen=flags.http_listen,
-                token_file=flags.http_token_file,
-            ),
-            orphans=[] if config.broken_files else installation.orphans(scheduler, place, config.names),
-            prune=flags.prune,
-        )
-        for scheduler, jobs in chosen
-    ]
+def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff: bool, check: bool) -> int:
+    """Print what would be done, and return the exit status. Raises JobError for what install refuses."""
+    plans = [request.plan() for request in requests]
+    for request, plan in zip(requests, plans, strict=True):
+        for one in request.orphans if request.prune else ():
+            place = request.place
+            say(msg("{job} is no longer in {place}, and would be uninstalled", job=one.job, place=place))
+        install_report.print_plan(plan, dry_run=dry_run, diff=diff)
+    for plan in plans:
+        plan.check()
+    _check(requests, now)
+    return 1 if check and any(plan.changes() for plan in plans) else 0
 
 
 def _http_config(
@@ -252,35 +242,31 @@ def _installed(
     return [*found.items()]
 
 
-def _report(request: _Request, plan: Plan, options: Globals, now: datetime) -> None:
-    say = reporter(options)
-    removed = {one.job for one in request.orphans} if request.prune else set()
+def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> None:
+    place, scope = request.place, request.scheduler.scope
     results = {result.job: result for result in plan.results}
     for one in request.orphans:
-        if one.job in removed:
-            say(msg("{job}: uninstalled, it is no longer in {place}", job=one.job, place=request.place))
+        if request.prune:
+            say(msg("{job}: uninstalled, it is no longer in {place}", job=one.job, place=place))
         else:
+            again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
             say(
                 msg(
                     "{job} is no longer in {place}, but still installed: {command}",
                     job=one.job,
-                    place=request.place,
-                    command=command(
-                        "dify-job", "uninstall", one.job, needs_root=request.scheduler.scope is Scope.SYSTEM
-                    ),
+                    place=place,
+                    command=again,
                 )
             )
     if request.http is not None:
-        install_report.report_http_socket(
-            request.http, request.scheduler.scope, say, changed=results[HTTP].changed
-        )
+        install_report.report_http_socket(request.http, scope, changed=results[HTTP].changed)
     else:
-        install_report.remind_of_http_socket(request.scheduler, say)
+        install_report.remind_of_http_socket(request.scheduler)
     reports = [
         install_report.JobReport(request.scheduler, each, result, request.config, now)
         for each, result in zip(request.ready, plan.results, strict=False)
     ]
-    if options.quiet:
+    if quiet:
         for report in reports:
             for note in report.result.notes:
                 echo_err(msg("dify-job: {job}: {note}", job=report.result.job, note=note))

@@ -3,7 +3,7 @@
 import difflib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -23,17 +23,16 @@ from ..schedulers.http_socket import HttpSocket, HttpSocketConfig, address_of
 from ..schedulers.installation import PreparedJob
 from ..schedulers.reconcile import Backend, Change, InstallResult, Plan, UnitChange
 from ..system.transaction import FileChange
-from .output import echo, echo_data
+from .output import echo, echo_data, say
 
 _KEY = b"(the API key)\n"
 
 
-def print_plan(plan: Plan, say: Callable[[str], None], *, dry_run: bool, diff: bool) -> None:
+def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
     """Print what install would do.
 
     Args:
         plan: What it would do.
-        say: Prints a line for a person.
         dry_run: Print every file whole.
         diff: Print what changes in each file; without either, name what differs.
     """
@@ -85,15 +84,12 @@ def _text(content: bytes | None) -> str:
     return (content or b"").decode(errors="replace")
 
 
-def report_http_socket(
-    config: HttpSocketConfig, scope: Scope, say: Callable[[str], None], *, changed: bool
-) -> None:
+def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool) -> None:
     """Print the address of the HTTP interface, and who can call it.
 
     Args:
         config: The interface.
         scope: The scope of its units.
-        say: Prints a line for a person.
         changed: Whether install changed its units.
     """
     address, port = address_of(config.listen)
@@ -128,12 +124,11 @@ def report_http_socket(
     )
 
 
-def remind_of_http_socket(scheduler: Backend, say: Callable[[str], None]) -> None:
+def remind_of_http_socket(scheduler: Backend) -> None:
     """Print that the units start another interpreter than this one, which an upgrade may remove.
 
     Args:
         scheduler: Of the jobs that were installed.
-        say: Prints a line for a person.
     """
     state = HttpSocket(scheduler.scope).state() if not scheduler.by_cron else None
     if state is not None and state.config is not None and state.config.python != Path(sys.executable):

@@ -7,7 +7,7 @@ import select
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import click
@@ -121,13 +121,17 @@ def echo_json(value: Any) -> None:
     _put(visible(text) if on_terminal else text)
 
 
-def reporter(options: Globals) -> Callable[[str], None]:
-    """Return the function that prints a line about what was done: echo, or nothing with -q.
+def say(text: str) -> None:
+    """Print a line about what was done, as echo does; nothing with -q.
 
     Args:
-        options: The global options.
+        text: A message.
+
+    Raises:
+        UnprintedError: It cannot be written.
     """
-    return (lambda _text: None) if options.quiet else echo
+    if not _options().quiet:
+        echo(text)
 
 
 def echo_err(text: str) -> None:
@@ -156,13 +160,17 @@ def echo_error(error: JobError) -> None:
 
 def reader() -> Reader:
     """Return what commands in messages depend on: who calls, and which configuration this call named."""
-    context = click.get_current_context(silent=True)
-    options = context.find_object(Globals) if context is not None else None
     return Reader(
         lacks_root=os.geteuid() != 0,
         by_sudo=by_sudo() is not None,
-        config_options=options.config_arguments() if options is not None else (),
+        config_options=_options().config_arguments(),
     )
+
+
+def _options() -> Globals:
+    """Return the global options of the command under way."""
+    context = click.get_current_context(silent=True)
+    return (context.find_object(Globals) if context is not None else None) or Globals()
 
 
 def log_traceback() -> None:

@@ -15,7 +15,7 @@ from ..schedulers.detect import chosen_scope, installed_jobs, visible
 from ..schedulers.reconcile import Backend
 from .jobs import check_names, check_not_roots, try_config
 from .options import Globals, all_option, pass_globals, scope_options
-from .output import reporter
+from .output import say
 
 
 @click.command()
@@ -60,7 +60,6 @@ def _set_paused(
     by_scheduler: dict[Backend, list[str]] = {}
     for scheduler, one in there:
         by_scheduler.setdefault(scheduler, []).append(one.job)
-    say = reporter(options)
     for scheduler, names in by_scheduler.items():
         plan = installation.carry_out(scheduler, partial(scheduler.plan_pause, names, paused=paused))
         for result in plan.results:

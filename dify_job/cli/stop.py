@@ -19,7 +19,7 @@ from ..schedulers.job_spec import unit_names
 from ..state.reader import lock_holder
 from .jobs import check_not_roots, try_config
 from .options import Globals, pass_globals, scope_options
-from .output import reporter
+from .output import say
 
 _PATIENCE = (
     45.0  # seconds; as TimeoutStopSec= of the units: the run asks Dify to stop, which takes at most 20
@@ -37,7 +37,7 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
     """
     where = chosen_scope(scope)
     there, _ = look_for_jobs(visible(backend, where.value), jobs)
-    say, config = reporter(options), try_config(options)
+    config = try_config(options)
     installed = [one for _, one in there]
     states = {job: state_of(job, find_job(job, installed, config), config, scope) for job in jobs}
     known = {one.job for one in installed}

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -21,7 +21,7 @@ from ..state.reader import read_metrics_files
 from ..system.opened_file import read_regular
 from .jobs import check_names, check_not_roots, try_config
 from .options import Globals, all_option, pass_globals, scope_options
-from .output import reporter
+from .output import say
 
 _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
 
@@ -66,33 +66,28 @@ def uninstall(
         mine = [one for backend_of, one in there if backend_of is scheduler]
         with_http = not scheduler.by_cron and _ends_http(scheduler, mine, all_jobs=all_jobs)
         if mine or with_http:
-            _uninstall(options, scheduler, mine, with_http=with_http)
+            _uninstall(scheduler, mine, with_http=with_http)
     for job in absent:
-        reporter(options)(msg("{job}: not installed", job=job))
+        say(msg("{job}: not installed", job=job))
     if where is Scope.USER:
         for _, one in there:
             unpin(one.job)
     if purge:
-        purge_state(where.base, sorted(purged), metrics, reporter(options))
+        purge_state(where.base, sorted(purged), metrics, say)
 
 
-def _uninstall(
-    options: Globals, scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: bool
-) -> None:
+def _uninstall(scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: bool) -> None:
     config_files: dict[str, list[Path]] = {}
 
     def plan() -> Plan:
         config_files.update((one.job, installation.removed_config_files(one)) for one in jobs)
         return installation.plan_uninstall(scheduler, jobs, with_http=with_http)
 
-    say = reporter(options)
     for result in installation.carry_out(scheduler, plan).results:
-        _report(say, scheduler, result, config_files.get(result.job, []))
+        _report(scheduler, result, config_files.get(result.job, []))
 
 
-def _report(
-    say: Callable[[str], None], scheduler: Backend, result: InstallResult, config_files: Iterable[Path]
-) -> None:
+def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Path]) -> None:
     done = msg("uninstalled") if result.changed else msg("left as it is")
     say(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
     for path in (*result.paths, *config_files):

@@ -8,7 +8,15 @@ from ..messages.sanitize import one_line
 from ..state.history import sparkline
 from .past_runs import JobRun, failed_node
 from .status_text import failure_text, outcome_cell, run_sign
-from .text import Terminal, columns_of, duration_text, indented, local_time_text, table
+from .text import (
+    Terminal,
+    columns_of,
+    duration_text,
+    indented,
+    local_time_text,
+    table,
+    table_without_long_names,
+)
 
 _SPARKS = 60  # runs
 _HEADS = (
@@ -39,7 +47,9 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
     whole = table(rows, right=numbers)
     if max(map(columns_of, whole)) <= terminal.columns:
         return whole
-    head, *lines = _narrow([row[:-2] for row in rows], terminal.columns, numbers)
+    has_job = len(rows[0]) == _WITH_JOB
+    narrow = table_without_long_names([row[:-2] for row in rows], 1, terminal.columns, right=numbers)
+    head, *lines = [[line, *_shifted([name])] if name and has_job else [line] for line, name in narrow]
     below = [
         [line for line in (run_id,) if line != "-"] + indented(message, terminal.columns - _INDENT, 0)
         for *_, run_id, message in rows[1:]
@@ -47,22 +57,6 @@ def history_lines(runs: Sequence[JobRun], terminal: Terminal) -> list[str]:
     return [
         *head,
         *(line for pair in zip(lines, below, strict=True) for line in (*pair[0], *_shifted(pair[1]))),
-    ]
-
-
-def _narrow(rows: Sequence[Sequence[str]], columns: int, right: Sequence[int]) -> list[list[str]]:
-    """The lines of each row; the name of a job that is too long for the line has one of its own."""
-    lines = table(rows, right=right)
-    if max(map(columns_of, lines)) <= columns or len(rows[0]) < _WITH_JOB - 2:
-        return [[line] for line in lines]
-    space = columns - 2 - max(map(columns_of, table([[when, *rest] for when, _, *rest in rows])))
-    names = [name if columns_of(name) <= space else "" for _, name, *_ in rows]
-    lines = table(
-        [[when, name, *rest] for (when, _, *rest), name in zip(rows, names, strict=True)], right=right
-    )
-    return [
-        [line] if name else [line, *_shifted([full])]
-        for line, name, (_, full, *_) in zip(lines, names, rows, strict=True)
     ]
 
 

@@ -22,7 +22,7 @@ from .text import (
     indented,
     local_time_text,
     padded,
-    table,
+    table_without_long_names,
     time_text,
 )
 
@@ -68,7 +68,10 @@ def status_lines(status: HostStatus, terminal: Terminal, reader: Reader) -> list
     )
     job, last, age, recent, next_run = map(translate, names)
     heads = [f"  {job}", last, age, padded(recent, RECENT_RUNS), next_run]
-    laid_out = _laid_out([heads, *rows], terminal.columns)
+    laid_out = [
+        [name, line] if name else [line]
+        for line, name in table_without_long_names([heads, *rows], 0, terminal.columns)
+    ]
     width = max(columns_of(line) for cells in laid_out for line in cells)
     lines += _totals(status, width, terminal.columns)
     lines.append(terminal.paint(laid_out[0][0], Colour.BOLD))
@@ -195,19 +198,6 @@ def _next(row: JobStatus) -> str:
     if row.enabled is False:
         return translate(msg("not enabled"))
     return time_text(row.next_runs[0]) if row.next_runs else "-"
-
-
-def _laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[list[str]]:
-    """The lines of each row; a name that is too long for the line has one of its own."""
-    lines = table(rows)
-    if max(map(columns_of, lines)) <= columns:
-        return [[line] for line in lines]
-    space = columns - 2 - max(map(columns_of, table([others for _, *others in rows])))
-    short = [name if columns_of(name) <= space else "" for name, *_ in rows]
-    lines = table([[name, *others] for name, (_, *others) in zip(short, rows, strict=True)])
-    return [
-        [line] if name else [full, line] for line, name, (full, *_) in zip(lines, short, rows, strict=True)
-    ]
 
 
 def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:

@@ -137,6 +137,48 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[s
     ]
 
 
+def table_without_long_names(
+    rows: Sequence[Sequence[str]], place: int, columns: int, *, right: Iterable[int] = ()
+) -> list[tuple[str, str]]:
+    """Lay out rows as table does; a name that is too long for the line is left out of it.
+
+    Args:
+        rows: Cells, the same number in each row.
+        place: Number of the column of names.
+        columns: Width of a line.
+        right: Numbers of the columns that are aligned to the right.
+
+    Returns:
+        Each line, and the name that was left out of it, or an empty text.
+    """
+    lines = table(rows, right=right)
+    if max(map(columns_of, lines)) <= columns:
+        return [(line, "") for line in lines]
+    without = table([[*row[:place], *row[place + 1 :]] for row in rows])
+    space = columns - 2 - max(map(columns_of, without))
+    long = [row[place] if columns_of(row[place]) > space else "" for row in rows]
+    short = [
+        [*row[:place], "" if name else row[place], *row[place + 1 :]]
+        for row, name in zip(rows, long, strict=True)
+    ]
+    return list(zip(table(short, right=right), long, strict=True))
+
+
+def hanging(head: str, text: str, begin: int, width: int) -> list[str]:
+    """Return a text to the right of its head, broken into lines below each other.
+
+    Args:
+        head: What stands at the left of the first line.
+        text: The text.
+        begin: The column of the text.
+        width: Columns of a line.
+    """
+    lines = wrapped(text, max(width - begin, 20)) or [""]
+    return [
+        f"{padded(head if number == 0 else '', begin)}{line}".rstrip() for number, line in enumerate(lines)
+    ]
+
+
 def time_text(at: datetime) -> str:
     """Return a time in the form that all overviews share, with its zone: `2026-01-31 07:00:00 CST`.
 

@@ -105,8 +105,12 @@ def loads_whole(text: str) -> Any:
         raise
     except (RecursionError, ValueError):
         return _by_parts(text)
-    few = text.count("[") + text.count("{") <= DEEPEST
-    return value if few or not _is_deep(value) else _by_parts(text)
+    if text.count("[") + text.count("{") > DEEPEST:
+        try:
+            check(value)
+        except BoundsError:
+            return _by_parts(text)
+    return value
 
 
 def dumps(value: Any, *, indent: int | None = None, allow_nan: bool = True) -> str:
@@ -156,15 +160,6 @@ def _below(level: list[Any]) -> list[Any]:
         elif isinstance(one, (list, tuple)):
             below += one
     return below
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(DEEPEST + 1):
-        level = [one for one in _below(level) if isinstance(one, (dict, list))]
-        if not level:
-            return False
-    return True
 
 
 class _Blocks:

@@ -113,12 +113,12 @@ class FileTransaction:
 
     def clear(self, paths: Iterable[Path]) -> None:
         """Remove what a writer of these files left that was killed; the caller holds the lock."""
-        wanted = {path.with_name(f".{path.name}.") for path in paths}
-        for directory in {path.parent for path in wanted}:
-            for stale in directory.glob(".*.new"):
-                if stale.with_name(stale.name.removesuffix(".new").rpartition(".")[0] + ".") in wanted:
-                    with contextlib.suppress(OSError):
-                        stale.unlink()
+        wanted: dict[Path, list[str]] = {}
+        for path in paths:
+            wanted.setdefault(path.parent, []).append(path.name)
+        for parent, names in wanted.items():
+            with contextlib.suppress(OSError), contextlib.closing(Directory(parent)) as directory:
+                directory.remove_leftovers(names, older=0.0)
 
     def roll_back(self) -> None:
         """Put back what stood there before, newest change first."""
