@@ -16,11 +16,12 @@ from ..messages.message import msg
 from ..state.places import private_of
 from ..system.managed_files import FileState, fingerprint, look, with_header
 from ..system.templates import render_file
-from . import systemctl, units
+from . import units
 from .access import PRIVATE_TMP, in_home
 from .backend import RenderedFile, Scope
 from .reconcile import Step
-from .systemctl import Manager, SystemdPaths
+from .systemctl import SystemdPaths
+from .systemd import Systemd
 from .unit_plan import Activation, DesiredUnits, enabling_link
 
 # A dot is in no name of a job, so that a job "http" and its dify-job-http.service do not collide with it.
@@ -163,21 +164,20 @@ class HttpSocket:
     """The two units on this host, of one scope."""
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._version = systemctl.version_for_units()
-        self._paths = SystemdPaths.of(scope)
-        self._manager = Manager(scope)
-        self._link = enabling_link(self._paths.units / SOCKET)
+        self._systemd = Systemd(scope)
+        self._manager = self._systemd.manager
+        self._places = tuple(self._systemd.directory / name for name in (SOCKET, SERVICE))
 
     def render(self, config: HttpSocketConfig) -> tuple[RenderedFile, RenderedFile]:
         """Return socket and service for this host. Raises JobError as render_http_socket does."""
-        return render_http_socket(config, self._scope, self._version, self._paths)
+        systemd = self._systemd
+        return render_http_socket(config, systemd.scope, systemd.version, systemd.paths)
 
     def desired(self, config: HttpSocketConfig | None) -> DesiredUnits:
         """Return the units as they should be; None: removed, which ends a request under way."""
         return DesiredUnits(
             name=OWNER,
-            places=(self._paths.units / SOCKET, self._paths.units / SERVICE),
+            places=self._places,
             files=self.render(config) if config is not None else (),
             trigger=SOCKET,
             activation=Activation.ENABLED,
@@ -212,29 +212,29 @@ class HttpSocket:
 
     def jobs(self) -> tuple[str, ...]:
         """Return the jobs that the units name; none where the units are not managed."""
-        seen = look(self._paths.units / SERVICE, OWNER)
+        seen = look(self._places[1], OWNER)
         found = _JOBS.search(seen.text) if seen.header is not None else None
         return tuple(found[1].split()) if found else ()
 
     def state(self) -> HttpSocketStatus | None:
         """Return the state of the interface; None where it is not installed."""
-        seen = [look(self._paths.units / name, OWNER) for name in (SOCKET, SERVICE)]
+        seen = [look(place, OWNER) for place in self._places]
         if not any(one.header for one in seen):
             return None
         config = _read_config(*(one.text for one in seen))
         shown = self._manager.show([SOCKET]) if self._manager.why_not() is None else {}
         return HttpSocketStatus(
-            scope=self._scope,
+            scope=self._systemd.scope,
             config=config,
             jobs=self.jobs(),
             current=config is not None and self._would_write(config) == [one.content for one in seen],
             edited=tuple(
-                self._paths.units / name
-                for name, one in zip((SOCKET, SERVICE), seen, strict=True)
+                place
+                for place, one in zip(self._places, seen, strict=True)
                 if one.found not in (FileState.ABSENT, FileState.MANAGED)
             ),
             listening=shown[SOCKET].active if SOCKET in shown else None,
-            enabled=self._link.is_symlink(),
+            enabled=enabling_link(self._places[0]).is_symlink(),
         )
 
     def _would_write(self, config: HttpSocketConfig) -> list[bytes]:
