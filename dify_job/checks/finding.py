@@ -66,6 +66,8 @@ def edit_of(context: "HostContext", error: JobError, key: str) -> str:
     place, account = place_of(context.job, key), context.account
     if error.outcome is Outcome.NO_INPUT and account is not None:
         return msg(
-            "put a file there that {name} can read, or edit files in {place}", name=account.name, place=place
+            "create the file so that the user {name} can read it, or edit files in {place}",
+            name=account.name,
+            place=place,
         )
     return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)

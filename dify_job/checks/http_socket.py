@@ -29,24 +29,33 @@ def _check_units(state: HttpSocketStatus) -> Problem:
     again = _again(state)
     if state.edited:
         there = [str(path) for path in state.edited]
-        text = msg("edited by hand, so install does not change them: {there}", there=" ".join(there))
+        text = msg(
+            "these files were edited by hand, so install does not change them: {files}", files=" ".join(there)
+        )
         remove = command("rm", *there, needs_root=state.scope is Scope.SYSTEM)
         return warn(text, join(" && ", (remove, again)))
     if state.config is None:
-        return fail(msg("one of its two units is missing"), again)
-    return warn(msg("its units are of another version of dify-job, or for another systemd"), again)
+        return fail(msg("one of the two units of the HTTP interface is missing"), again)
+    return warn(
+        msg(
+            "the units of the HTTP interface come from another version of dify-job, or "
+            "are for another version of systemd"
+        ),
+        again,
+    )
 
 
 def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem | None:
     """None where a request gets an answer."""
     if not os.access(http.python, os.X_OK):
         text = msg(
-            "the interpreter of the interface is missing or cannot be executed: {python}", python=http.python
+            "the HTTP interface cannot start: its Python interpreter {python} is missing or not executable",
+            python=http.python,
         )
         return fail(text, _again(state))
     if (fault := _fault_of_token(http)) is not None:
         return fail(
-            msg("the interface refuses everybody: {message}", message=fault.message),
+            msg("the HTTP interface rejects every request: {reason}", reason=fault.message),
             _token(http) or fault.hint,
         )
     return None
@@ -54,14 +63,23 @@ def _check_answers(state: HttpSocketStatus, http: HttpSocketConfig) -> Problem |
 
 def _check_listens(context: HostContext, state: HttpSocketStatus, http: HttpSocketConfig) -> Problem:
     if state.listening is False:
-        text = msg("nothing listens on {listen}: its socket unit is not active", listen=http.listen)
+        text = msg(
+            "the HTTP interface does not listen on {listen}, because its socket unit is not active",
+            listen=http.listen,
+        )
         return fail(text, context.systemctl("enable", "--now", SOCKET))
     if not state.enabled:
-        text = msg("it listens until the next boot only: its socket is not enabled")
+        text = msg(
+            "the HTTP interface will not listen after the next boot, because its socket unit is not enabled"
+        )
         return warn(text, context.systemctl("enable", SOCKET))
     if state.listening is None:
         return ok(
-            msg("systemd is to listen on {listen} for {who}", listen=http.listen, who=http_callers(http))
+            msg(
+                "systemd is configured to listen on {listen} for {who}",
+                listen=http.listen,
+                who=http_callers(http),
+            )
         )
     return ok(msg("systemd listens on {listen} for {who}", listen=http.listen, who=http_callers(http)))
 
@@ -94,7 +112,7 @@ def http_callers(http: HttpSocketConfig) -> str:
         http: The interface as it is installed.
     """
     if http.token_file is not None:
-        return msg("everybody with the token in {token_file}", token_file=http.token_file)
+        return msg("everybody who has the token in {token_file}", token_file=http.token_file)
     if not http.uid:
         return msg("root on this machine")
     return msg("root and {user} on this machine", user=access.name_of(http.uid))

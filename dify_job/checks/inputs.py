@@ -48,7 +48,7 @@ def check_required_inputs(context: HostContext) -> Problem | None:
     empty = empty_required(form, given)
     if not empty:
         return None
-    texts = [msg("the app requires the input {name!r}, but it has no value", name=name) for name in empty]
+    texts = [msg("the input {name} is required by the app, but has no value", name=name) for name in empty]
     return fail(join("; ", texts), _edit_to_form(job, seen))
 
 
@@ -71,16 +71,16 @@ def check_inputs(context: HostContext) -> Problem | None:
         return (fail if checked else warn)(join("", (error.message, _of_another(job))), fix)
     if unknown := sorted(set(inputs) - set(form)):
         text = msg(
-            "the app has no input {unknown}: Dify drops it without a word{of_another}",
-            unknown=join(", ", unknown),
-            of_another=_of_another(job),
+            "the app has no input {names}, so Dify ignores the value{other_version}",
+            names=join(", ", unknown),
+            other_version=_of_another(job),
         )
         return warn(text, fix)
     text = msg(
-        "fit the app's form: {value} given, {required} required{of_another}",
-        value=len(inputs) + len(files),
+        "the inputs fit the app's form: {given} given, {required} required{other_version}",
+        given=len(inputs) + len(files),
         required=sum(field.required for field in seen.parameters.form),
-        of_another=_of_another(job),
+        other_version=_of_another(job),
     )
     return ok(text)
 
@@ -104,7 +104,7 @@ def check_files(context: HostContext) -> Problem | None:
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem
-    return ok(msg("there and as the app takes them: {sorted}", sorted=join(", ", sorted(files))))
+    return ok(msg("the files exist and fit the app's form: {names}", names=join(", ", sorted(files))))
 
 
 def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
@@ -115,9 +115,16 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
         if (why := access.obstacle(path, account, os.R_OK)) is not None:
             fix: str | None = grant_access_command(path, account, os.R_OK)
             if access.is_hidden(path, account):
-                fix = msg("edit files in {place}: another directory, below /srv for example", place=place)
-            copy = msg("edit files in {place}: a copy that {name} can read", place=place, name=account.name)
-            text = msg("{name} cannot read {path}: {why}", name=account.name, path=path, why=why)
+                fix = msg(
+                    "edit files in {place}: choose a file in another directory, such as one below /srv",
+                    place=place,
+                )
+            copy = msg(
+                "edit files in {place}: choose a copy of the file that {name} can read",
+                place=place,
+                name=account.name,
+            )
+            text = msg("the user {name} cannot read {path}: {why}", name=account.name, path=path, why=why)
             return fail(text, fix or copy)
     return None
 
@@ -125,9 +132,9 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
 def _edit_to_form(job: Job, seen: AppProbe) -> str:
     form = [field.variable for field in seen.parameters.form] if seen.parameters is not None else []
     return msg(
-        "edit inputs in {place}; the app's inputs: {value}",
+        "edit inputs in {place}; the app has these inputs: {names}",
         place=place_of(job, "inputs"),
-        value=join(", ", form) or msg("none"),
+        names=join(", ", form) or msg("none"),
     )
 
 
@@ -141,6 +148,7 @@ def _of_another(job: Job) -> str:
     if job.workflow_id is None:
         return ""
     return msg(
-        "; that is the newest version's form, and workflow_id {workflow_id} can have another",
+        ". This is the form of the newest version; the version workflow_id "
+        "{workflow_id} can have another one",
         workflow_id=job.workflow_id,
     )

@@ -34,20 +34,24 @@ def check_clock(context: HostContext) -> Problem:
     set_clock = command("timedatectl", "set-ntp", "true", needs_root=True)
     if ahead is not None and abs(ahead) > _MOST_SKEW:
         if ahead > 0:
-            text = msg("this machine's clock is {abs:.0f} s ahead of the server's", abs=ahead)
+            text = msg("this machine's clock is {seconds:.0f} s ahead of the server's clock", seconds=ahead)
         else:
-            text = msg("this machine's clock is {abs:.0f} s behind the server's", abs=-ahead)
+            text = msg("this machine's clock is {seconds:.0f} s behind the server's clock", seconds=-ahead)
         return warn(
             text,
-            msg("{command} (on the machine that is wrong)", command=set_clock),
+            msg("{command} (on the machine with the wrong clock)", command=set_clock),
         )
     synchronised = _synchronised()
     if synchronised is False:
-        return warn(msg("the clock is not synchronised"), set_clock)
-    state = msg("synchronised") if synchronised else msg("not known whether it is synchronised")
+        return warn(msg("the clock is not synchronised with a time server"), set_clock)
+    state = (
+        msg("the clock is synchronised")
+        if synchronised
+        else msg("whether the clock is synchronised is unknown")
+    )
     if ahead is None:
         return ok(state)
-    return ok(msg("{state}; agrees with the server's", state=state))
+    return ok(msg("{state}, and agrees with the server's clock", state=state))
 
 
 @cache
@@ -68,26 +72,31 @@ def check_journal(context: HostContext) -> Problem:
         again = command(
             "systemctl", "restart", "systemd-journald.socket", "systemd-journald", needs_root=True
         )
-        return warn(msg("journald does not run: the log of a run goes nowhere"), again)
+        return warn(msg("journald is not running, so the log of each run is lost"), again)
     if _stores_nothing():
         there = "/etc/systemd/journald.conf.d"
         store = f"mkdir -p {there} && echo [Journal] >{there}/zz.conf && echo Storage=auto >>{there}/zz.conf"
         fix = command("sh", "-c", f"{store} && systemctl restart systemd-journald", needs_root=True)
         return warn(
             msg(
-                "journald stores nothing (Storage=none): {command} shows nothing",
+                "journald stores no logs (Storage=none), so {command} shows nothing",
                 command=command("dify-job", "logs"),
             ),
             fix,
         )
     if os.geteuid() == 0 or not context.system or _in_group():
-        return ok(msg("{command} shows it", command=command("dify-job", "logs", context.job.name)))
+        return ok(
+            msg(
+                "the journal stores the log; {command} shows it",
+                command=command("dify-job", "logs", context.job.name),
+            )
+        )
     name = access.name_of(os.geteuid())
-    text = msg("{name} cannot read the journal of the machine's units", name=name)
+    text = msg("the user {name} has no permission to read the journal of system units", name=name)
     return warn(
         text,
         msg(
-            "{command} (and log in again)",
+            "{command} (then log in again)",
             command=command("usermod", "-aG", "systemd-journal", name, needs_root=True),
         ),
     )
@@ -97,9 +106,13 @@ def _check_without_journal(context: HostContext) -> Problem:
     """Runs of cron log to syslog, else to the job's log_file."""
     file = context.job.log_file
     if not context.by_cron or _listens(_SYSLOG):
-        return ok(msg("none here; the log goes to syslog") if context.by_cron else msg("none here"))
+        return ok(
+            msg("this machine has no journal")
+            if context.by_cron
+            else msg("this machine has no journal; the log goes to syslog")
+        )
     if file is None:
-        text = msg("there is neither a journal nor a syslog: the log of a run goes nowhere")
+        text = msg("this machine has neither a journal nor syslog, so the log of each run is lost")
         fix = msg(
             "{command} (or set log_file in the job)",
             command=command("apt-get", "install", "rsyslog", needs_root=True),
@@ -107,7 +120,7 @@ def _check_without_journal(context: HostContext) -> Problem:
         return warn(text, fix)
     if is_missing(file.parent, stat.S_ISDIR):
         return warn(
-            msg("the directory of log_file {file} does not exist", file=file),
+            msg("the directory for the log file {file} does not exist", file=file),
             command("mkdir", "-p", str(file.parent)),
         )
     if (
@@ -115,17 +128,20 @@ def _check_without_journal(context: HostContext) -> Problem:
         and (why := access.obstacle(file.parent, context.account, os.W_OK)) is not None
     ):
         text = msg(
-            "{name} cannot write log_file {file}: {why}", name=context.account.name, file=file, why=why
+            "the user {name} cannot write the log file {file}: {why}",
+            name=context.account.name,
+            file=file,
+            why=why,
         )
         own = file.parent / "dify-job"
         return warn(
             text,
             msg(
-                "{command} and set log_file to a file in it",
+                "{command} (then set log_file to a file in that directory)",
                 command=command("install", "-d", "-o", context.account.name, str(own), needs_root=True),
             ),
         )
-    return ok(msg("none here; the log goes to {file}", file=file))
+    return ok(msg("this machine has no journal; the log goes to {file}", file=file))
 
 
 @cache
@@ -155,27 +171,33 @@ def _in_group() -> bool:
 def check_state(context: HostContext) -> Problem:
     """Check that lock and records can be written, and who holds the lock."""
     if context.job.state == "none":
-        return ok(msg('none is stored (state = "none")'))
+        return ok(msg('the job stores no state (state = "none")'))
     directory = context.state
     if context.state_is_hidden:
-        return ok(msg("permission denied: {directory}", directory=directory))
+        return ok(
+            msg("you have no permission to look into the state directory {directory}", directory=directory)
+        )
     there = _nearest(directory)
     if (bad := _cannot_be_written(context, there)) is not None:
         return bad
     if there != directory:
-        return ok(msg("{directory} will be created on the first run", directory=directory))
+        return ok(msg("the first run will create the state directory {directory}", directory=directory))
     held = lock_holder(directory, context.now)
     if held is None:
-        return ok(msg("{directory}, its lock is free", directory=directory))
+        return ok(
+            msg("the state directory {directory} is writable, and no run is under way", directory=directory)
+        )
     who, since = held
     if since > context.job.timeout + 300:
         text = msg(
-            "the lock is held by {who} for {value:.0f} min, longer than the timeout",
+            "a run of the job ({who}) has been under way for {minutes:.0f} min, longer than its timeout",
             who=who,
-            value=since / 60,
+            minutes=since / 60,
         )
         return warn(text, _stop(context, who))
-    return ok(msg("{directory}; a run is under way ({who})", directory=directory, who=who))
+    return ok(
+        msg("the state directory is {directory}; a run is under way ({who})", directory=directory, who=who)
+    )
 
 
 def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
@@ -191,27 +213,42 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
     if os.statvfs(there).f_flag & os.ST_RDONLY:
         remount = f"mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(there))})"
         writable = command("sh", "-c", remount, needs_root=True)
-        text = msg("{there} is on a file system that is mounted read-only", there=there)
-        return fail(text, msg("{writable} (dmesg shows whether an error caused it)", writable=writable))
+        text = msg(
+            "the state directory cannot be written: {there} is on a file system that is mounted read-only",
+            there=there,
+        )
+        return fail(
+            text,
+            msg(
+                "{command} (dmesg shows whether a disk error made the file system read-only)",
+                command=writable,
+            ),
+        )
     by_systemd = context.system and not context.by_cron  # StateDirectory= makes it, and gives it to its user
     writer = access.ROOT if there != directory and context.system else account
     why = access.obstacle(there, writer, os.W_OK | os.X_OK) if writer is not None and not by_systemd else None
     if why is not None:
         mine = ("chown", "-R", str(name), str(there))
         create = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
-        text = msg("{name} cannot write to {there}: {why}", name=name, there=there, why=why)
+        text = msg(
+            "the user {name} cannot write to the state directory {there}: {why}",
+            name=name,
+            there=there,
+            why=why,
+        )
         return fail(text, command(*(mine if there == directory else create), needs_root=True))
     return None
 
 
 def _in_its_place(context: HostContext, there: Path) -> str | None:
     if is_missing(there, stat.S_ISDIR):
-        return msg("{there} is not a directory", there=there)
+        return msg("the state directory cannot be used: {there} is not a directory", there=there)
     private = private_of(there.parent) / there.name
     if not context.system or there != context.state or there.is_symlink() or not os.path.lexists(private):
         return None
     return msg(
-        "{there} and {private} are both there: systemd does not start the unit (238)",
+        "systemd cannot start the unit (status 238), because the state directory "
+        "exists twice: {there} and {private}",
         there=there,
         private=private,
     )
@@ -243,12 +280,14 @@ def check_disk(context: HostContext) -> Problem:
             free = 0 if seen.f_files and not seen.f_favail else seen.f_bavail * seen.f_frsize
             spaces.append((free, place))
     if not spaces:
-        return ok(msg("nothing is written"))
+        return ok(msg("the job writes no files"))
     free, place = min(spaces)
-    text = msg("{value:.0f} MB free below {place}", value=free / 1e6, place=place)
+    text = msg("{megabytes:.0f} MB of disk space are free at {place}", megabytes=free / 1e6, place=place)
     look = join("; ", (command("df", "-h", str(place)), command("df", "-i", str(place))))
     if free < _LEAST_FREE:
-        return fail(msg("{space}: records cannot be stored", space=text), look)
+        return fail(
+            msg("the disk is nearly full, so a run cannot store its records: {space}", space=text), look
+        )
     if free < _LITTLE_FREE:
         return warn(text, look)
     return ok(text)

@@ -24,8 +24,8 @@ _START_TIME = 19  # field 22 of proc(5), counted from the one after the name
 _GOOD = frozenset({Outcome.SUCCEEDED.value, Outcome.SKIPPED.value})
 # Results of a unit for which no process was started (systemd.exec(5), $SERVICE_RESULT).
 _NO_PROCESS = {
-    "start-limit-hit": msg("it was started too often"),
-    "resources": msg("the machine lacked the resources to start it"),
+    "start-limit-hit": msg("the unit was started too often in a short time"),
+    "resources": msg("the machine did not have the resources to start the unit"),
 }
 
 
@@ -35,17 +35,17 @@ def check_last_run(context: HostContext) -> Problem:
     last = latest_run(read_last(context.state), context.history, ending, context.abandoned)
     if ending is not None and ending.result in _NO_PROCESS:
         text = msg(
-            "systemd did not start it ({result}): {no_process}",
+            "systemd did not start the last run ({result}): {reason}",
             result=ending.result,
-            no_process=_NO_PROCESS[ending.result],
+            reason=_NO_PROCESS[ending.result],
         )
         return warn(text, context.systemctl("status", ending.unit))
     if last is None:
         if context.state_is_hidden:
-            return ok(msg("permission denied: {state}", state=context.state))
-        return ok(msg("none is recorded"))
+            return ok(msg("you have no permission to read the last run in {state}", state=context.state))
+        return ok(msg("no run is on record yet"))
     if last.outcome in _GOOD:
-        return ok(msg("{outcome}, {call_time}", outcome=last.outcome, call_time=last.call_time))
+        return ok(msg("the last run ended with {outcome}, {time}", outcome=last.outcome, time=last.call_time))
     job = context.job.name
     if (why := why_not_started(last.exit_code)) is not None:
         fixes = {
@@ -55,7 +55,7 @@ def check_last_run(context: HostContext) -> Problem:
         }
         look = context.systemctl("cat", f"dify-job-{job}.service")
         return warn(
-            msg("systemd could not start it: status {why}", why=why),
+            msg("systemd could not start the last run: status {why}", why=why),
             fixes.get(last.exit_code or 0, look),
         )
     outcome = (
@@ -65,11 +65,19 @@ def check_last_run(context: HostContext) -> Problem:
     )
     again = next((row.again for row in TABLE if row.code == last.exit_code), None)
     if again is RetrySafety.SAFE:
-        text = msg("{outcome}: {message}; a retry is safe", outcome=outcome, message=last.message_text)
+        text = msg(
+            "the last run ended with {outcome}: {message}. You can safely start it again",
+            outcome=outcome,
+            message=last.message_text,
+        )
     elif again is RetrySafety.NOT_SAFE:
-        text = msg("{outcome}: {message}; a retry is not safe", outcome=outcome, message=last.message_text)
+        text = msg(
+            "the last run ended with {outcome}: {message}. Do not start it again blindly",
+            outcome=outcome,
+            message=last.message_text,
+        )
     else:
-        text = msg("{outcome}: {message}", outcome=outcome, message=last.message_text)
+        text = msg("the last run ended with {outcome}: {message}", outcome=outcome, message=last.message_text)
     return warn(text, last.hint_text or command("dify-job", "logs", job))
 
 
@@ -78,9 +86,13 @@ def check_in_flight(context: HostContext) -> Problem | None:
     left = context.abandoned
     if left is None:
         return None
-    run = left.workflow_run_id or msg("without an id")
-    text = msg("how an earlier run ended is not known ({run}): the next one looks for it first", run=run)
-    return warn(text, msg("look for it in the app's Logs in Dify; the next run settles it"))
+    run = left.workflow_run_id or msg("run ID unknown")
+    text = msg(
+        "the outcome of an earlier run is unknown ({run}); the next run first asks Dify how it ended", run=run
+    )
+    return warn(
+        text, msg("look for the run in the app's Logs in Dify, or let the next run of the job find out")
+    )
 
 
 def check_missed_runs(context: HostContext) -> Problem | None:
@@ -112,21 +124,21 @@ def check_missed_runs(context: HostContext) -> Problem | None:
         return None
     first, second = (f"{each.astimezone():%Y-%m-%d %H:%M}" for each in missed)
     what = msg(
-        "no run is on record for the last two scheduled times, {first} and {second}",
+        "the last two scheduled runs ({first} and {second}) are not on record",
         first=first,
         second=second,
     )
     if one.by_cron:
         return warn(
-            msg("{what}: cron does not start it", what=what),
+            msg("{what}: cron did not start them", what=what),
             msg(
-                "{command} (cron starts nothing for an account or password that has expired, nor at the "
-                "expected time where the daemon has a TZ of its own)",
+                "{command} (shows cron's log; cron starts nothing for an expired account or "
+                "password, and runs at other times if the daemon has its own TZ)",
                 command=command("journalctl", "-t", "CRON", "-n", "20", needs_root=True),
             ),
         )
     return warn(
-        msg("{what}: systemd does not start it", what=what),
+        msg("{what}: systemd did not start them", what=what),
         command("systemctl", *one.scope.manager_options, "status", *unit_names(one.job)),
     )
 

@@ -49,16 +49,21 @@ def check_program(context: HostContext) -> Problem | None:
     """Check that the interpreter is there; None where it is, or the caller cannot see it."""
     python = context.python
     if python is None:
-        return warn(msg("no installed unit or crontab entry starts it"), _install_again(context))
+        return warn(msg("no installed unit or crontab entry starts the job"), _install_again(context))
     if is_out_of_sight(context, python) or os.access(python, os.X_OK):
         return None
     if is_missing(python):
         text = msg(
-            "it cannot start, because {python} no longer exists; systemd reports 203/EXEC, cron nothing",
+            "the job cannot start, because its Python interpreter {python} no longer "
+            "exists (status 203/EXEC in systemd, no message from cron)",
             python=python,
         )
     else:
-        text = msg("{python} cannot be run: systemd says 203/EXEC, cron nothing", python=python)
+        text = msg(
+            "the job cannot start, because its Python interpreter {python} is not "
+            "executable (status 203/EXEC in systemd, no message from cron)",
+            python=python,
+        )
     return fail(text, _install_again(context))
 
 
@@ -69,33 +74,50 @@ def check_interpreter(context: HostContext) -> Problem | None:
         return None
     if is_out_of_sight(context, python):
         again = command("dify-job", "doctor", context.job.name, needs_root=True)
-        return warn(msg("permission denied: {python}", python=python), again)
+        return warn(
+            msg("you have no permission to look at the job's interpreter {python}", python=python), again
+        )
     if (why := distrust(python)) is not None:
-        return ok(msg("{python}; not tried, for it {why}", python=python, why=why))
+        return ok(
+            msg(
+                "the interpreter {python} was not run for the check, because it is not safe: {reason}",
+                python=python,
+                reason=why,
+            )
+        )
     done = _tried(python)
     if not done.answered:
-        why = msg("{python} was not tried: {reason}", python=python, reason=done.complaint)
+        why = msg(
+            "the interpreter {python} could not be run for the check: {reason}",
+            python=python,
+            reason=done.complaint,
+        )
         return warn(why, command("dify-job", "doctor", context.job.name))
     if done.code != 0:
         error = done.complaint[-200:] or done.code
         return fail(
-            msg("{python} has no dify-job: {value}", python=python, value=error), _install_again(context)
+            msg(
+                "the Python environment of {python} does not contain dify-job: {reason}",
+                python=python,
+                reason=error,
+            ),
+            _install_again(context),
         )
     if python == Path(sys.executable):
-        return ok(msg("{python}, {version}", python=python, version=done.text.strip()))
+        return ok(msg("the job runs with {python}, {version}", python=python, version=done.text.strip()))
     return ok(
         msg(
-            "{python}, {version}; this is {executable}",
+            "the job runs with {python}, {version}; this command runs with {own_python}",
             python=python,
             version=done.text.strip(),
-            executable=sys.executable,
+            own_python=sys.executable,
         )
     )
 
 
 def _install_again(context: HostContext) -> str:
     again = context.command("install", context.job.name)
-    return msg("{command} (with this dify-job's own interpreter)", command=again)
+    return msg("{command} (installs the job with the interpreter of this command)", command=again)
 
 
 @cache
@@ -110,14 +132,17 @@ def check_bytecode(context: HostContext) -> Problem | None:
     if python is None or is_out_of_sight(context, python) or distrust(python) is not None:
         return None
     if python != Path(sys.executable):
-        return ok(msg("of another interpreter, not checked"))
+        return ok(msg("not checked: the job runs with another Python interpreter"))
     missing = _uncompiled()
     if not context.system:  # the run leaves them itself, where it may
         missing = tuple(pair for pair in missing if not os.access(pair[1].parent, os.W_OK))
     if not missing:
-        return ok(msg("compiled"))
+        return ok(msg("all modules are compiled to bytecode"))
     roots = sorted({package for package, _ in missing})
-    text = msg("{len} modules are not compiled: each run compiles them (1.8 times the CPU)", len=len(missing))
+    text = msg(
+        "{count} modules are not compiled to bytecode, so each run compiles them and takes 1.8 times the CPU",
+        count=len(missing),
+    )
     return warn(text, command(str(python), "-m", "compileall", "-q", *roots))
 
 
@@ -150,10 +175,15 @@ def check_environment(context: HostContext) -> Problem | None:
     names = set[str]() if context.by_cron else context.scheduler.manager.variables(service)
     missing = sorted(needed - names) if names is not None else []
     if not missing:
-        return ok(msg("set for the service: {sorted}", sorted=join(", ", sorted(needed))))
+        return ok(
+            msg(
+                "the service sets the environment variables that the job needs: {names}",
+                names=join(", ", sorted(needed)),
+            )
+        )
     text = msg(
-        "{missing}: your shell may set it, but nothing sets it for a scheduled run",
-        missing=join(", ", missing),
+        "no scheduled run has the environment variable {names}, even if your shell sets it",
+        names=join(", ", missing),
     )
     return warn(text, _fix(context, missing, service))
 
@@ -162,18 +192,18 @@ def _fix(context: HostContext, missing: Sequence[str], service: str) -> str:
     for name in missing:
         if name in (*_BUNDLES, "SSL_CERT_FILE"):
             return msg(
-                'set ca_file = "{environ}" in {place_of}',
-                environ=os.environ[name],
-                place_of=place_of(context.job, "ca_file"),
+                'set ca_file = "{path}" in {place}',
+                path=os.environ[name],
+                place=place_of(context.job, "ca_file"),
             )
     if context.by_cron:
         again = context.command("install", context.job.name, "--backend", "systemd")
-        return msg("{again} (cron gives a job no variables; a unit can have them)", again=again)
+        return msg("{command} (cron passes no variables to a job, but a systemd unit can)", command=again)
     if (context.system and os.geteuid() != 0) or any("\n" in os.environ.get(name, "\n") for name in missing):
         return msg(
-            "{command} ([Service] Environment={missing}=...)",
+            "{command} (add Environment={name}=... to the section [Service])",
             command=context.systemctl("edit", service),
-            missing=missing[0],
+            name=missing[0],
         )
     return _drop_in(context, missing, service)
 

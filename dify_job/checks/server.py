@@ -80,7 +80,10 @@ def check_ca(context: "HostContext") -> None:
 def edit_ca_file(context: "HostContext", _error: JobError) -> str:
     """Return how a person fixes the certificates that the job trusts."""
     place = place_of(context.job, "ca_file")
-    return msg("edit ca_file in {place_of}: a PEM file, or none for this machine's own", place_of=place)
+    return msg(
+        "edit ca_file in {place}: name a PEM file, or remove the key to trust this machine's certificates",
+        place=place,
+    )
 
 
 def check_headers(context: "HostContext") -> None:
@@ -95,17 +98,17 @@ def check_transport(context: "HostContext") -> Problem:
     host = parts.hostname or ""
     if host_in_the_open(job.base_url) is not None:
         return warn(
-            msg("the key is sent to {host} unencrypted", host=host),
-            msg("set base_url to https:// ({place_of})", place_of=place_of(job, "base_url")),
+            msg("the API key is sent to {host} without encryption", host=host),
+            msg("set base_url to an https:// address in {place}", place=place_of(job, "base_url")),
         )
     if parts.scheme == "http":
-        return ok(msg("none, and none is needed: the server is this machine"))
+        return ok(msg("no encryption, and none is needed: Dify runs on this machine"))
     end = seen.certificate_ends if seen is not None else None
     if end is None:
-        return ok(msg("https; certificates are verified"))
-    text = msg("the certificate of {host} is good until {end:%Y-%m-%d}", host=host, end=end)
+        return ok(msg("the connection uses https, and the certificate is verified"))
+    text = msg("the certificate of {host} is valid until {end:%Y-%m-%d}", host=host, end=end)
     if end - context.now.astimezone(UTC) < _CERTIFICATE_WARNING:
-        return warn(text, msg("renew it on {host}; after that day no run starts", host=host))
+        return warn(text, msg("renew the certificate on {host}; after that day no run can start", host=host))
     return ok(text)
 
 
@@ -115,19 +118,24 @@ def check_server(context: "HostContext") -> Problem | None:
     if seen is None:
         if not isinstance(context.key, Secret):
             return None
-        text = msg("not asked: the servers of the other jobs used up the time")
+        text = msg("the server was not checked, because the servers of other jobs took all the time")
         return warn(text, command("dify-job", "doctor", job.name))
     if seen.broken is not None:
-        text = msg("{base_url} cannot be reached: {broken}", base_url=job.base_url, broken=seen.broken)
+        text = msg(
+            "the server {base_url} cannot be reached: {reason}", base_url=job.base_url, reason=seen.broken
+        )
         return fail(text, _try(job, seen.broken))
     error = seen.error
     by_dify = error is None or (error.from_dify and error.status < 500)
     if seen.strange or not by_dify:
         why = obstacle(seen)
         message, hint = (why.message, why.hint) if why is not None else STRANGE
-        return fail(msg("{base_url}: {message}", base_url=job.base_url, message=message), hint)
+        return fail(
+            msg("the server {base_url} does not work: {message}", base_url=job.base_url, message=message),
+            hint,
+        )
     version = seen.version or msg("(unknown version)")
-    return ok(msg("Dify {value} answers at {base_url}", value=version, base_url=job.base_url))
+    return ok(msg("Dify {version} answers at {base_url}", version=version, base_url=job.base_url))
 
 
 def check_access(context: "HostContext") -> Problem | None:
@@ -150,8 +158,8 @@ def check_app(context: "HostContext") -> Problem | None:
         other = msg("{command} ({hint})", command=store, hint=why.hint)
         return fail(why.message, why.hint if seen.mode in (None, "workflow") else other)
     if seen.mode is None:
-        return ok(msg("{name!r}, published, its API switched on", name=seen.name))
-    return ok(msg("{name!r}, a workflow, published, its API switched on", name=seen.name))
+        return ok(msg("the app {name!r} is published, and its API is enabled", name=seen.name))
+    return ok(msg("the app {name!r} is a published workflow, and its API is enabled", name=seen.name))
 
 
 def _try(job: Job, why: str) -> str:
@@ -159,18 +167,19 @@ def _try(job: Job, why: str) -> str:
         case FailureCause.OTHER:
             verify = ("--cacert", str(job.ca_file)) if job.ca_file else ()
             return msg(
-                "{command}; edit base_url in {place_of}",
+                "{command}; if the address is wrong, edit base_url in {place}",
                 command=command("curl", "-v", *verify, f"{job.base_url}/info"),
-                place_of=place_of(job, "base_url"),
+                place=place_of(job, "base_url"),
             )
         case FailureCause.CERTIFICATE_NAME:
             return msg(
-                "edit base_url in {place_of}: a name that the certificate is for",
-                place_of=place_of(job, "base_url"),
+                "edit base_url in {place}: use a host name that the certificate contains",
+                place=place_of(job, "base_url"),
             )
         case FailureCause.CERTIFICATE_UNTRUSTED:
             return msg(
-                "set ca_file in {place} to the PEM file of its authority, or renew it on the server",
+                "set ca_file in {place} to the PEM file of the certificate authority, or "
+                "renew the certificate on the server",
                 place=place_of(job, "ca_file"),
             )
     return connection_error_hint(why)

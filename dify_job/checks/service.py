@@ -26,16 +26,24 @@ def check_backend(context: HostContext) -> Problem:
     bad = fail if context.one is not None else warn
     if isinstance(context.scheduler, cron.Cron):
         if context.scheduler.daemon_runs:
-            return ok(msg("the cron daemon runs"))
-        return bad(msg("the cron daemon does not run"), cron.start_command())
+            return ok(msg("the cron daemon is running"))
+        return bad(msg("the cron daemon is not running"), cron.start_command())
     manager, scope = context.scheduler.manager, context.scheduler.scope
     why_not = manager.why_not()
     if why_not is None and manager.silent:
         text = msg(
-            "the {scope} manager of systemd does not answer: {reason}", scope=scope, reason=manager.silent
+            "the {scope} service manager of systemd does not respond: {reason}",
+            scope=scope,
+            reason=manager.silent,
         )
         look = command("journalctl", "-b", "-p", "err", "_PID=1", needs_root=True)
-        return bad(text, msg("{command} (a frozen one needs a reboot)", command=look))
+        return bad(
+            text,
+            msg(
+                "{command} (shows the reason; a frozen service manager needs a reboot)",
+                command=look,
+            ),
+        )
     if why_not is None:
         version = context.scheduler.version
         return ok(msg("systemd {systemd_version}, the {scope} manager", systemd_version=version, scope=scope))
@@ -78,7 +86,7 @@ def check_sync(context: HostContext) -> Problem:
         return warn(context.unasked.message, context.unasked.hint)
     if one is None:
         install = context.command("install", job, *_where_asked(context))
-        return warn(msg("not installed: no scheduler starts it"), install)
+        return warn(msg("the job is not installed, so nothing starts it"), install)
     if len(context.installed) > 1:
         where = join(
             msg(" and "),
@@ -91,7 +99,10 @@ def check_sync(context: HostContext) -> Problem:
         return fail(msg("installed twice, in {where}: it runs twice", where=where), fix)
     edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
     if edited:
-        text = msg("edited by hand, so install does not change them: {there}", there=" ".join(edited))
+        text = msg(
+            "these files were edited by hand, so install does not change them: {files}",
+            files=" ".join(edited),
+        )
         return warn(text, _overwrite(context))
     if (drift := _drift(context, one)) is not None:
         return drift
@@ -99,11 +110,14 @@ def check_sync(context: HostContext) -> Problem:
         rendered = context.scheduler.render(context.spec)
         if any(one.files.get(file.path, _ABSENT).content != file.text.encode() for file in rendered):
             return warn(
-                msg("written by another version of dify-job, or for another systemd"),
+                msg(
+                    "the installed files come from another version of dify-job, or are for "
+                    "another version of systemd"
+                ),
                 context.command("install", job),
             )
     names = sorted(str(path) if context.by_cron else path.name for path in one.paths)
-    return ok(msg("{sorted}: as configured", sorted=join(", ", names)))
+    return ok(msg("the installed files are as configured: {names}", names=join(", ", names)))
 
 
 def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None:
@@ -115,28 +129,32 @@ def _check_unit_files(context: HostContext, one: InstalledJob) -> Problem | None
         state = shown[name]["LoadState"] if name in shown else ""
         if (seen is not None and seen.found is FileState.MASKED) or state == "masked":
             return fail(
-                msg("{name} is masked by the administrator", name=name),
+                msg("the unit {name} is masked by the administrator", name=name),
                 join(" && ", unmask_commands(name, job, one.scope)),
             )
         if seen is None:
-            return fail(msg("{name} is missing", name=name), again)
+            return fail(msg("the unit {name} is missing", name=name), again)
         if state not in ("", "loaded"):
-            text = msg("systemd does not load {name}: {state}", name=name, state=state)
+            text = msg("systemd cannot load the unit {name}: {state}", name=name, state=state)
             return fail(text, _without(context, shown[name]["DropInPaths"].split()) or _overwrite(context))
     if any(unit["NeedDaemonReload"] == "yes" for unit in shown.values()):
-        return warn(msg("changed on disk since systemd read them"), context.systemctl("daemon-reload"))
+        return warn(
+            msg("the unit files changed on disk since systemd read them"), context.systemctl("daemon-reload")
+        )
     reports = b"\nOnFailure=dify-job-notify@" in there[unit_names(job)[0]].content
     if reports and failure_unit_name(job) not in there:
         place = context.scheduler.directory / failure_unit_name(job)
         if look(place).found is FileState.ABSENT:  # masked, it is somebody's decision
-            return warn(msg("the unit that reports its failures is missing"), again)
+            return warn(msg("the unit that reports failed runs is missing"), again)
     return None
 
 
 def _overwrite(context: HostContext) -> str:
     by = ("--backend", "cron") if context.by_cron else ()
     again = context.command("install", context.job.name, *by, "--overwrite-edits")
-    return msg("{command} (--diff in its place shows the edits)", command=again)
+    return msg(
+        "{command} (overwrites the edits; with --diff instead, the command only shows them)", command=again
+    )
 
 
 def _without(context: HostContext, drop_ins: Sequence[str]) -> str | None:
@@ -149,9 +167,15 @@ def _without(context: HostContext, drop_ins: Sequence[str]) -> str | None:
 def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
     [path] = one.paths
     if one.setting_above is not None:
-        text = msg("{setting} above its lines changes what they mean", setting=one.setting_above)
+        text = msg(
+            "the setting {setting} above the job's crontab lines changes what they mean",
+            setting=one.setting_above,
+        )
         move = context.command("install", one.job, *_where_asked(context))
-        return warn(text, msg("{command} (moves them above it)", command=move))
+        return warn(
+            text,
+            msg("{command} (moves the job's lines above the setting)", command=move),
+        )
     if path.is_absolute():
         try:
             seen = path.stat()
@@ -159,8 +183,8 @@ def _check_cron_file(context: HostContext, one: InstalledJob) -> Problem | None:
             return None
         if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(seen.st_mode):
             text = msg(
-                "cron ignores {where} (mode {mode:04o}, owner {owner})",
-                where=path,
+                "cron ignores {path}, because its mode is {mode:04o} and its owner is {owner}",
+                path=path,
                 mode=stat.S_IMODE(seen.st_mode),
                 owner=access.name_of(seen.st_uid),
             )
@@ -173,7 +197,7 @@ def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
     """Another config than the one that was installed; check_program reports another interpreter."""
     if context.config.path is not None and one.source and Path(one.source) != context.config.path.absolute():
         text = msg(
-            "installed from {source}, but this command reads {path}",
+            "the job was installed from {source}, but this command reads {path}",
             source=one.source,
             path=context.config.path,
         )
@@ -182,7 +206,7 @@ def _drift(context: HostContext, one: InstalledJob) -> Problem | None:
             command("dify-job", "--config", one.source, "doctor", context.job.name),
         )
     if context.python is not None and context.spec.fingerprint != one.fingerprint:
-        text = msg("the config has changed since it was installed")
+        text = msg("the configuration changed since the job was installed")
         return warn(text, context.command("install", context.job.name))
     return None
 
@@ -193,22 +217,24 @@ def check_overrides(context: HostContext) -> Problem | None:
         return None
     names = [path for unit in context.units.values() for path in unit["DropInPaths"].split()]
     if not names:
-        return ok(msg("no drop-ins"))
+        return ok(msg("no drop-in changes the units"))
     texts = []
     for name in names:
         try:
             texts.append(read_regular(Path(name)).decode(errors="replace"))
         except OSError as error:
             return warn(
-                msg("{path} cannot be read: {strerror}", path=name, strerror=error.strerror),
+                msg("the drop-in {path} cannot be read: {reason}", path=name, reason=error.strerror),
                 command("dify-job", "doctor", context.job.name, needs_root=True),
             )
     found = dropins.effects(texts, timeout=context.job.timeout, catch_up=context.job.schedule.catch_up)
     where = join(", ", names)
     if not found:
-        return ok(msg("{where}: nothing that the job relies on", where=where))
-    fix = msg("{without} (if that is not meant)", without=_without(context, names))
-    return warn(msg("by {where}: {found}", where=where, found=join("; ", found)), fix)
+        return ok(msg("the drop-in {where} changes nothing that the job needs", where=where))
+    fix = msg("{command} (if you did not mean to change this)", command=_without(context, names))
+    return warn(
+        msg("the drop-in {where} changes the unit: {found}", where=where, found=join("; ", found)), fix
+    )
 
 
 def check_enabled(context: HostContext) -> Problem | None:
@@ -217,20 +243,20 @@ def check_enabled(context: HostContext) -> Problem | None:
     if one is None:
         return None
     if one.paused and not one.enabled:
-        return warn(msg("paused: its schedule is disabled"), context.command("resume", job))
+        return warn(msg("the job is paused, so nothing starts it"), context.command("resume", job))
     if one.enabled is None:
         return warn(
-            msg("the service manager cannot be asked whether it is enabled"),
+            msg("the service manager does not say whether the job is enabled"),
             command("dify-job", "status", job),
         )
     timer = unit_names(job)[1]
     if timer in context.units and not context.units[timer].enabled:
-        text = msg("enabled until the next boot only: its timer is not enabled")
+        text = msg("the job will not run after the next boot, because its timer is not enabled")
         return warn(text, context.systemctl("enable", timer))
     if one.next_run is None:
-        return ok(msg("by {backend}", backend=one.backend))
+        return ok(msg("{backend} starts the job", backend=one.backend))
     at = one.next_run.astimezone()
-    return ok(msg("by {backend}, next at {at:%Y-%m-%d %H:%M:%S %Z}", backend=one.backend, at=at))
+    return ok(msg("{backend} starts the job next at {at:%Y-%m-%d %H:%M:%S %Z}", backend=one.backend, at=at))
 
 
 def check_mail(context: HostContext) -> Problem | None:
@@ -240,22 +266,29 @@ def check_mail(context: HostContext) -> Problem | None:
     notify, place = context.job.notify, place_of(context.job, "notify")
     mailed = context.system or (context.one is not None and context.one.mailed)
     if mailed and (subprocesses.found("sendmail") or any(Path(name).exists() for name in _MAILERS)):
-        return ok(msg("cron can mail what a failed run says"))
+        return ok(msg("cron can send mail about failed runs"))
     if notify.files or notify.healthchecks:
-        return ok(msg("none; notify reports failed runs"))
+        return ok(msg("cron sends no mail; the notifications of the job report failed runs"))
     if not mailed:
         return warn(
-            msg("MAILTO is empty above its lines, so cron mails nobody about a failed run"),
             msg(
-                "{command} (give MAILTO a value, or put it below them; or set notify in {place})",
+                "cron sends no mail about failed runs, because MAILTO is empty above the job's crontab lines"
+            ),
+            msg(
+                "{command} (set MAILTO to an address, or move the job's lines above it; or "
+                "set notify in {place})",
                 command=command("crontab", "-e"),
                 place=place,
             ),
         )
     mailer = command("apt-get", "install", "msmtp-mta", needs_root=True)
     return warn(
-        msg("cron reports failed runs by mail, and this machine has no mailer: nobody is notified"),
-        msg("{command} (and set it up; or set notify in {place})", command=mailer, place=place),
+        msg("nobody is notified of failed runs: cron would send mail, but this machine has no mail program"),
+        msg(
+            "{command} (then set up the mail program; or set notify in {place})",
+            command=mailer,
+            place=place,
+        ),
     )
 
 
@@ -264,5 +297,5 @@ def check_linger(context: HostContext) -> Problem | None:
     if context.by_cron or context.system:
         return None
     if access.lingers():
-        return ok(msg("{name}'s units run without a login", name=access.name_of(os.geteuid())))
-    return warn(msg("its timer runs only while you are logged in"), access.linger_command())
+        return ok(msg("the units of user {name} run without a login", name=access.name_of(os.geteuid())))
+    return warn(msg("the job runs only while you are logged in"), access.linger_command())

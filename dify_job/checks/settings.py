@@ -31,14 +31,14 @@ def check_config(context: HostContext) -> Problem:
     config = context.config
     if config.warnings:
         show = command("dify-job", "config", "show")
-        return warn(
-            join("; ", config.warnings), msg("{show} (it says which value comes from where)", show=show)
-        )
+        return warn(join("; ", config.warnings), msg("{show} shows each value and its source", show=show))
     if config.path is None:
-        where = str(config.files[0]) if config.files else msg("the environment")
-        return ok(msg("the one job, default, comes from {where}", where=where))
+        where = str(config.files[0]) if config.files else msg("the environment variables")
+        return ok(msg("the job default comes from {where}", where=where))
     if more := len(config.files) - 1:
-        return ok(msg("{path} and {more} in config.d", path=config.path, more=more))
+        return ok(
+            msg("the configuration is {path} with {more} more in config.d", path=config.path, more=more)
+        )
     return ok(str(config.path))
 
 
@@ -47,7 +47,10 @@ def check_key(context: HostContext) -> Problem:
     job, key = context.job, context.key
     place = job.key.file or job.key.encrypted
     if key is None:
-        text = msg("{place} is (correctly) not readable by you, so the server check was skipped", place=place)
+        text = msg(
+            "the key file {place} is (correctly) not readable by you, so the server check was skipped",
+            place=place,
+        )
         return warn(text, command("dify-job", "doctor", job.name, needs_root=True))
     if isinstance(key, JobError):
         raise key
@@ -55,13 +58,23 @@ def check_key(context: HostContext) -> Problem:
         seen = job.key.file.stat()
         owner = access.name_of(seen.st_uid)
         return ok(
-            msg("{file} (mode {value:04o}, {name_of})", file=place, value=seen.st_mode & 0o777, name_of=owner)
+            msg(
+                "the key is in {file} (mode {mode:04o}, owner {owner})",
+                file=place,
+                mode=seen.st_mode & 0o777,
+                owner=owner,
+            )
         )
     if job.key.encrypted is not None:
-        return ok(msg("{encrypted}, encrypted for this machine", encrypted=place))
+        return ok(msg("the key is in {file}, encrypted for this machine", file=place))
     if job.key.env is not None:
-        return ok(msg("the variable {env}; install stores it in a file", env=job.key.env))
-    return ok(msg("{origin}; install stores it in a file", origin=job.key.origin))
+        return ok(
+            msg(
+                "the key comes from the environment variable {name}; install stores it in a file",
+                name=job.key.env,
+            )
+        )
+    return ok(msg("the key comes from {origin}; install stores it in a file", origin=job.key.origin))
 
 
 def new_key(context: HostContext, error: JobError) -> str | None:
@@ -79,10 +92,10 @@ def check_run_as(context: HostContext) -> Problem | None:
         return None
     run_as = context.job.run_as
     return fail(
-        msg("run_as names {run_as}, which is not a user of this machine", run_as=run_as),
+        msg("run_as is {run_as}, but this machine has no such user", run_as=run_as),
         msg(
-            "{add} (or edit run_as in {place})",
-            add=command("useradd", "--system", str(run_as), needs_root=True),
+            "{command} (or edit run_as in {place})",
+            command=command("useradd", "--system", str(run_as), needs_root=True),
             place=place_of(context.job, "run_as"),
         ),
     )
@@ -126,29 +139,34 @@ def check_output(context: HostContext) -> Problem | None:
         place = place_of(context.job, key)
         if access.is_hidden(directory, account):
             fix: str = msg(
-                "edit {key} in {place}: another directory, below /srv for example", key=key, place=place
+                "edit {key} in {place}: choose another directory, such as one below /srv",
+                key=key,
+                place=place,
             )
         elif context.system:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
-                "set run_as in {place_of} to a user who can write there",
-                place_of=place_of(context.job, "run_as"),
+                "set run_as in {place} to a user who can write to the directory",
+                place=place_of(context.job, "run_as"),
             )
         else:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
-                "edit {key} in {place}: a directory that {name} can write to",
+                "edit {key} in {place}: choose a directory that {name} can write to",
                 key=key,
                 place=place,
                 name=account.name,
             )
         text = msg(
-            "{name} cannot write to {directory}: {why}", name=account.name, directory=directory, why=why
+            "the user {name} cannot write to {directory}: {why}",
+            name=account.name,
+            directory=directory,
+            why=why,
         )
         return fail(text, fix, Outcome.CANNOT_WRITE)
     if directories:
         where = join(", ", map(str, directories))
-        return ok(msg("{name} can write to {map}", name=account.name, map=where))
+        return ok(msg("the user {name} can write to {directories}", name=account.name, directories=where))
     if context.job.output.file:
-        return ok(msg("{file}, below the state directory", file=context.job.output.file))
+        return ok(msg("the output goes to {file}, below the state directory", file=context.job.output.file))
     return None
 
 
@@ -161,7 +179,7 @@ def check_notify(context: HostContext) -> Problem | None:
         except JobError as error:
             if os.geteuid() != 0 and not is_missing(file) and not os.access(file, os.R_OK):
                 continue
-            text = msg("nobody will be notified: {message}", message=error.message)
+            text = msg("nobody will be notified of the job's runs: {message}", message=error.message)
             return warn(text, _addresses(context, file, error), error.outcome)
     return None
 
@@ -170,21 +188,28 @@ def check_apprise(context: HostContext) -> Problem | None:
     """Check that the job's interpreter has the library that sends notifications."""
     notify = context.job.notify
     if not notify.files:
-        return ok(msg("a healthchecks URL")) if notify.healthchecks else None
+        return ok(msg("a healthchecks URL is notified of each run")) if notify.healthchecks else None
     if missing_module(context, "apprise"):
         python = context.python or Path(sys.executable)
         of_python3 = ("python3", "-m", "pip", "--python", str(python))
         pip = of_python3 if missing_module(context, "pip") else (str(python), "-m", "pip")
-        text = msg("nobody will be notified: {python} has no apprise", python=python)
+        text = msg(
+            "nobody will be notified: the Python environment of {python} does not contain apprise",
+            python=python,
+        )
         return warn(text, context.as_owner(*pip, "install", "apprise"))
-    return ok(msg("through apprise, by {map}", map=join(", ", map(str, notify.files))))
+    return ok(
+        msg(
+            "apprise sends the notifications to the URLs in {files}", files=join(", ", map(str, notify.files))
+        )
+    )
 
 
 def _addresses(context: HostContext, file: Path, error: JobError) -> str | None:
     if not is_missing(file):
         return error.hint
     return msg(
-        "{command} (and write one apprise URL a line there; or edit notify in {place})",
+        "{command} (then write one apprise URL per line into the file; or edit notify in {place})",
         command=context.as_owner("install", "-m", "600", "/dev/null", str(file)),
         place=place_of(context.job, "notify"),
     )
@@ -202,7 +227,8 @@ def check_records(context: HostContext) -> Problem | None:
     if not ticks.if_due or job.state != "none":
         return None
     text = msg(
-        "job {name} stores no state, and its schedule needs a record of its last run: {why}",
+        "job {name} cannot follow its schedule: {why}. For that it needs a record of "
+        "its last run, but it stores no state",
         name=job.name,
         why=ticks.why,
     )
@@ -219,24 +245,24 @@ def check_schedule(context: HostContext) -> Problem:
     if gap is not None and times.jitter >= gap:
         return warn(
             msg(
-                "jitter {timespan_text} is not less than the {timespan_text2} between two runs: they come "
-                "in no order, or collapse into one",
-                timespan_text=timespan_text(times.jitter),
-                timespan_text2=timespan_text(gap),
+                "jitter is {jitter}, but two runs can be only {gap} apart, so runs can "
+                "change their order or coincide",
+                jitter=timespan_text(times.jitter),
+                gap=timespan_text(gap),
             ),
-            msg("make jitter less in {place_of}", place_of=place_of(job, "jitter")),
+            msg("make jitter shorter in {place}", place=place_of(job, "jitter")),
         )
     if changes := upcoming.clock_warnings(times, context.now, by_cron=by_cron):
         key = _schedule_key(job)
         fix = msg(
             "{edit} to a time outside that hour; {command} shows the upcoming runs",
-            edit=msg("edit {key} in {place_of}", key=key, place_of=place_of(job, key)),
+            edit=msg("edit {key} in {place}", key=key, place=place_of(job, key)),
             command=command("dify-job", "next", job.name),
         )
-        return warn(msg("{words}: {changes}", words=words, changes=join("; ", changes)), fix)
+        return warn(msg("the schedule is {words}. {changes}", words=words, changes=join("; ", changes)), fix)
     default = "" if times == job.schedule else msg(", the default")
     why = msg("; {why}", why=ticks.why) if ticks.why else ""
-    return ok(msg("{words}{default}{why}", words=words, default=default, why=why))
+    return ok(msg("the schedule is {words}{default}{why}", words=words, default=default, why=why))
 
 
 def _schedule_key(job: Job) -> str:
@@ -255,13 +281,14 @@ def check_zone(context: HostContext) -> Problem:
     for name in names:
         if not (_ZONEINFO / name).is_file() and name != "UTC":
             return fail(
-                msg("{zoneinfo} has no {name}, the zone of the job", zoneinfo=_ZONEINFO, name=name), tzdata
+                msg("the job's time zone {name} is missing in {zoneinfo}", zoneinfo=_ZONEINFO, name=name),
+                tzdata,
             )
     localtime = Path("/etc/localtime")
     if localtime.is_symlink() and not localtime.exists():
         text = msg(
-            "/etc/localtime points to {readlink}, which does not exist: the clock is UTC",
-            readlink=localtime.readlink(),
+            "the system clock uses UTC, because /etc/localtime points to {target}, which does not exist",
+            target=localtime.readlink(),
         )
         if not (_ZONEINFO / "UTC").exists():
             return warn(text, tzdata)
@@ -269,11 +296,20 @@ def check_zone(context: HostContext) -> Problem:
         by_hand = ("ln", "-sfn", str(_ZONEINFO / "UTC"), "/etc/localtime")
         words = ("timedatectl", "set-timezone", "UTC") if systemctl.is_booted() else by_hand
         return warn(
-            text, msg("{command} (or the zone that is meant)", command=command(*words, needs_root=True))
+            text,
+            msg(
+                "{command} (or choose the time zone that you need)", command=command(*words, needs_root=True)
+            ),
         )
-    own = msg("{local_name}, the machine's own", local_name=zones.local_name())
+    own = msg("{zone}, the time zone of this machine", zone=zones.local_name())
     zone_names = join(", ", names) if names else own
-    return ok(msg("{zones}; here it is {now:%H:%M %Z}", zones=zone_names, now=context.now.astimezone()))
+    return ok(
+        msg(
+            "the schedule uses {zones}; this machine's time is {now:%H:%M %Z}",
+            zones=zone_names,
+            now=context.now.astimezone(),
+        )
+    )
 
 
 def _zones(job: Job) -> Iterator[str]:

@@ -87,12 +87,12 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
     if spec.key_credential is not None and not key_by_manager and account.uid != 0:
         return fail(
             msg(
-                "{name} cannot decrypt the key {key_credential}: only root and systemd can",
+                "the user {name} cannot decrypt the key {path}: only root and systemd can",
                 name=account.name,
-                key_credential=spec.key_credential,
+                path=spec.key_credential,
             ),
             msg(
-                "store it in a 0600 file: {command}",
+                "store the key in a file with mode 0600 instead: {command}",
                 command=command("dify-job", "secret", "set", spec.job, "--no-encrypt"),
             ),
         )
@@ -100,7 +100,7 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
         why = access.obstacle(needed.path, account, needed.mode)
         if why is not None:
             text = msg(
-                "{name} cannot reach {what} {path}: {why}",
+                "the user {name} has no access to {what} {path}: {why}",
                 name=account.name,
                 what=needed.what,
                 path=needed.path,
@@ -112,23 +112,25 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
 
 def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> Iterator[_Needed]:
     program = msg(
-        "install dify-job where everybody can reach it (python3 -m venv /opt/dify-job && "
-        "/opt/dify-job/bin/pip install .), or set run_as in the job to a user who can"
+        "install dify-job in a place that every user can read (python3 -m venv "
+        "/opt/dify-job && /opt/dify-job/bin/pip install .), or set run_as in the job "
+        "to a user with access"
     )
     for python in (spec.python, spec.python.resolve()):
-        yield _Needed(python, msg("the interpreter"), program, os.X_OK, public=True)
+        yield _Needed(python, msg("the Python interpreter"), program, os.X_OK, public=True)
     if spec.python == Path(sys.executable):  # else its dify-job is elsewhere
-        yield _Needed(Path(sys.prefix), msg("the environment of the interpreter"), program, public=True)
-        yield _Needed(_PACKAGE, msg("dify-job itself"), program, public=True)
+        yield _Needed(Path(sys.prefix), msg("the Python environment"), program, public=True)
+        yield _Needed(_PACKAGE, msg("the package dify-job"), program, public=True)
     readable = msg(
-        "make it readable for {name}, or set run_as in the job to a user who can read it", name=account.name
+        "make the file readable for the user {name}, or set run_as in the job to a user who can read it",
+        name=account.name,
     )
     for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
-        fix = msg("{hint} (it holds no key)", hint=readable)
+        fix = msg("{hint}. The file contains no key", hint=readable)
         path, mode = _planned(config) if is_missing(config) else (config, os.R_OK)
-        yield _Needed(path, msg("the configuration"), fix, mode, public=True)
+        yield _Needed(path, msg("the configuration file"), fix, mode, public=True)
     if spec.ca_file is not None:
-        yield _Needed(spec.ca_file, msg("the file"), readable)
+        yield _Needed(spec.ca_file, msg("the certificate file"), readable)
     if key_by_manager:
         return
     for _, secret in spec.secrets:
@@ -136,10 +138,11 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
     if spec.key_file is not None:
         own = spec.config_path.parent / f"{spec.job}.key"
         copy = msg(
-            "give that user a copy (install -m 600 -o {name} {key_file} {own}) and name it in api_key_file",
+            "give that user a copy of the key (install -m 600 -o {name} {key_file} "
+            "{copy}) and name the copy in api_key_file",
             name=shlex.quote(account.name),
             key_file=shlex.quote(str(spec.key_file)),
-            own=shlex.quote(str(own)),
+            copy=shlex.quote(str(own)),
         )
         planned = (
             is_missing(spec.key_file) and account.uid == os.geteuid()
@@ -156,10 +159,10 @@ def _planned(path: Path) -> tuple[Path, int]:
 def _fix(needed: _Needed, account: access.Account) -> str:
     fix, barrier = needed.fix, access.barrier(needed.path, account, needed.mode)
     if access.is_hidden(needed.path, account):
-        fix = msg("put it elsewhere, below /srv for example")
+        fix = msg("move the file to another directory, such as one below /srv")
     if needed.public and barrier is not None and not is_missing(barrier) and not access.in_home(barrier):
         mode = "a+rx" if not is_missing(barrier, stat.S_ISDIR) or needed.mode == os.X_OK else "a+r"
-        return msg("{command}; or {ways_out}", ways_out=fix, command=command("chmod", mode, str(barrier)))
+        return msg("{command}, or: {ways_out}", ways_out=fix, command=command("chmod", mode, str(barrier)))
     return fix
 
 

@@ -43,7 +43,7 @@ def pairs_of(pairs: Sequence[str], flag: str, name: str) -> dict[str, str]:
         if "=" not in pair.lstrip("="):
             raise JobError(
                 Outcome.USAGE,
-                msg("{flag} {pair}: KEY=VALUE is needed", flag=flag, pair=pair),
+                msg("{flag} {pair} is not in the form KEY=VALUE", flag=flag, pair=pair),
                 command("dify-job", name, "--help"),
             )
     return dict(utf8(pair).split("=", 1) for pair in pairs)
@@ -64,7 +64,7 @@ def files_of(pairs: Sequence[str]) -> dict[str, str | list[str]]:
         if not found or not key:
             raise JobError(
                 Outcome.USAGE,
-                msg("--file {pair}: KEY=PATH or KEY=URL is needed", pair=pair),
+                msg("--file {pair} is not in the form KEY=PATH or KEY=URL", pair=pair),
                 command("dify-job", "run", "--help"),
             )
         whole = name if "://" in name or not name else str(Path(name).expanduser().absolute())
@@ -84,7 +84,7 @@ def check_job(name: str, more: Sequence[str]) -> None:
     """
     inputs = [word for word in (name, *more) if "=" in word] if all("=" in word for word in more) else []
     if "=" in name:
-        message = msg("{name} is an input, not a job", name=name)
+        message = msg("{name} looks like an input and not like the name of a job", name=name)
     elif more:
         message = msg("unexpected arguments: {words}", words=" ".join(more))
     else:
@@ -108,7 +108,9 @@ def utf8(argument: str) -> str:
         return os.fsencode(argument).decode()
     except UnicodeDecodeError:
         raise JobError(
-            Outcome.USAGE, msg("an argument is not UTF-8"), msg("use --inputs @FILE with a UTF-8 file")
+            Outcome.USAGE,
+            msg("an argument of the command is not UTF-8"),
+            msg("write the value into a UTF-8 file, and use --inputs @FILE"),
         ) from None
 
 

@@ -70,11 +70,11 @@ def validate(options: Globals) -> None:
     if mistakes:
         lines = (line for each in mistakes for line in (each.message, msg("  {hint}", hint=each.hint or "")))
         raise JobError(Outcome.CONFIG, join("\n", lines))
-    where = str(config.path) if config.path else msg("the environment")
+    where = str(config.path) if config.path else msg("the environment variables")
     if len(config.jobs) == 1:
-        echo(msg("{where}: 1 job, no mistakes", where=where))
+        echo(msg("{where}: 1 job, no errors", where=where))
     else:
-        echo(msg("{where}: {count} jobs, no mistakes", where=where, count=len(config.jobs)))
+        echo(msg("{where}: {count} jobs, no errors", where=where, count=len(config.jobs)))
 
 
 def _load(options: Globals) -> Config:

@@ -30,7 +30,7 @@ state = "none"
     "--serve",
     metavar="PORT",
     type=click.IntRange(0, 65535),
-    help=msg("Leave it running instead; 0: any port."),
+    help=msg("Start the built-in server on PORT and leave it running; 0 chooses a free port."),
 )
 @click.pass_context
 def demo(ctx: click.Context, /, *, serve: int | None) -> int:
@@ -48,7 +48,7 @@ def demo(ctx: click.Context, /, *, serve: int | None) -> int:
         os.environ |= {"DIFY_JOB_DEMO_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         echo_err(
             msg(
-                "a stand-in Dify listens on {base_url}; its app is {name!r}. The config:\n",
+                "a built-in Dify server listens on {base_url} with the app {name!r}. The configuration:\n",
                 base_url=server.base_url,
                 name=NAME,
             )
@@ -67,13 +67,15 @@ def _serve(port: int) -> int:
         server = DemoServer(port)
     except OSError as error:
         text = msg(
-            "the stand-in cannot listen on 127.0.0.1:{port}: {strerror}", port=port, strerror=error.strerror
+            "the built-in server cannot listen on 127.0.0.1:{port}: {reason}",
+            port=port,
+            reason=error.strerror,
         )
         raise JobError(Outcome.CANNOT_WRITE, text, command("dify-job", "demo", "--serve", "0")) from None
     with server:
         echo(
             msg(
-                "a stand-in Dify listens on {base_url}; its app is {name!r}. End it with Ctrl-C.",
+                "a built-in Dify server listens on {base_url} with the app {name!r}. Stop it with Ctrl-C.",
                 base_url=server.base_url,
                 name=NAME,
             )

@@ -51,7 +51,7 @@ def _print(name: str, checks: Sequence[Problem], *, brief: bool) -> None:
     shown = [check for check in checks if not brief or check.severity is not Severity.OK]
     passed, heading = len(checks) - len(shown), name or "dify-job"
     if brief:
-        echo(msg("{job}: {passed} of {number} checks are ok", job=heading, passed=passed, number=len(checks)))
+        echo(msg("{job}: {passed} of {total} checks passed", job=heading, passed=passed, total=len(checks)))
     else:
         echo(heading)
     terminal = terminal_of_stdout()

@@ -79,98 +79,98 @@ def _translated(text: str) -> str:
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "": (
-        ("dify-job demo", msg("See a run without a server and a key.")),
+        ("dify-job demo", msg("Try a run without a server or key.")),
         ("dify-job init daily", msg("Configure a job.")),
-        ("dify-job status", msg("See what failed and what runs next.")),
+        ("dify-job status", msg("Show what failed and what runs next.")),
     ),
     "run": (
-        ("dify-job run daily", msg("Run it now.")),
-        ("dify-job run daily -i topic=sales", msg("With another input.")),
+        ("dify-job run daily", msg("Run the job now.")),
+        ("dify-job run daily -i topic=sales", msg("Run it with another input.")),
         ("dify-job run daily --print outputs.result", msg("Print one output.")),
     ),
     "demo": (
-        ("dify-job demo", msg("Run a workflow against the built-in server.")),
+        ("dify-job demo", msg("Run a workflow on the built-in server.")),
         ("dify-job demo --serve 8080", msg("Leave the server running.")),
     ),
     "stop": (
-        ("sudo dify-job stop daily", msg("Stop its run, in Dify too.")),
-        ("dify-job stop --user daily weekly", msg("Stop runs of your own jobs.")),
+        ("sudo dify-job stop daily", msg("Stop the job's run, also in Dify.")),
+        ("dify-job stop --user daily weekly", msg("Stop all runs of your own jobs.")),
     ),
     "install": (
-        ("sudo dify-job install daily --every 2h", msg("Run it every two hours.")),
-        ("sudo dify-job install", msg("All jobs, as configured.")),
-        ("dify-job install --user --dry-run", msg("See the files first.")),
+        ("sudo dify-job install daily --every 2h", msg("Run the job every two hours.")),
+        ("sudo dify-job install", msg("Install all jobs as configured.")),
+        ("dify-job install --user --dry-run", msg("Show the files without installing.")),
     ),
     "uninstall": (
-        ("sudo dify-job uninstall daily", msg("Remove its units; keep its history.")),
-        ("sudo dify-job uninstall --all --purge", msg("Remove everything.")),
+        ("sudo dify-job uninstall daily", msg("Remove the job's units, and keep its history.")),
+        ("sudo dify-job uninstall --all --purge", msg("Remove all jobs and their history.")),
     ),
     "pause": (
-        ("sudo dify-job pause daily", msg("No run until it is resumed.")),
-        ("sudo dify-job pause --all", msg("All jobs of the machine.")),
+        ("sudo dify-job pause daily", msg("Stop the schedule until resume.")),
+        ("sudo dify-job pause --all", msg("Include all jobs of the machine.")),
     ),
     "resume": (
-        ("sudo dify-job resume daily", msg("It runs at its next time.")),
-        ("sudo dify-job resume --all", msg("All jobs of the machine.")),
+        ("sudo dify-job resume daily", msg("Enable the schedule again.")),
+        ("sudo dify-job resume --all", msg("Include all jobs of the machine.")),
     ),
     "render": (
-        ("dify-job render --target systemd daily", msg("Print its units.")),
+        ("dify-job render --target systemd daily", msg("Print the units of a job.")),
         ("dify-job render --target kubernetes", msg("Print manifests of all jobs.")),
     ),
     "http": (
-        ("sudo dify-job install --http", msg("Have systemd start it for each request.")),
-        ("curl http://127.0.0.1:8000/api/dify/scheduler/status", msg("Ask it.")),
+        ("sudo dify-job install --http", msg("Install the HTTP interface.")),
+        ("curl http://127.0.0.1:8000/api/dify/scheduler/status", msg("Send it a request.")),
     ),
     "status": (
-        ("dify-job status", msg("All jobs, the worst first.")),
-        ("dify-job status daily --json", msg("One job, for a program.")),
-        ("dify-job status --watch", msg("Renew it until Ctrl-C.")),
+        ("dify-job status", msg("Show all jobs, problems first.")),
+        ("dify-job status daily --json", msg("Print one job as JSON.")),
+        ("dify-job status --watch", msg("Refresh until Ctrl-C.")),
     ),
     "history": (
-        ("dify-job history --failed --since yesterday", msg("What failed, and why.")),
-        ("dify-job history daily -n 50", msg("The last 50 runs of a job.")),
-        ("dify-job history daily --since 2h --json", msg("For a program.")),
+        ("dify-job history --failed --since yesterday", msg("Show failed runs and the reasons.")),
+        ("dify-job history daily -n 50", msg("Show the last 50 runs of a job.")),
+        ("dify-job history daily --since 2h --json", msg("Print JSON.")),
     ),
     "logs": (
-        ("dify-job logs daily --since today", msg("The log of a job.")),
-        ("dify-job logs --failed --since 2h", msg("Errors of all jobs.")),
-        ("dify-job logs daily -- -o json", msg("With an option of journalctl.")),
+        ("dify-job logs daily --since today", msg("Show the log of a job.")),
+        ("dify-job logs --failed --since 2h", msg("Show errors of all jobs.")),
+        ("dify-job logs daily -- -o json", msg("Pass an option to journalctl.")),
     ),
     "next": (
-        ("dify-job next", msg("The next runs of all jobs.")),
-        ("dify-job next daily -n 30", msg("The next 30 of a job.")),
+        ("dify-job next", msg("Show the next runs of all jobs.")),
+        ("dify-job next daily -n 30", msg("Show the next 30 runs of a job.")),
     ),
     "report": (
-        ("dify-job report --output report.html", msg("A page about all jobs.")),
-        ("dify-job report daily --days 7 > daily.html", msg("One job, one week.")),
+        ("dify-job report --output report.html", msg("Write a page about all jobs.")),
+        ("dify-job report daily --days 7 > daily.html", msg("Cover one job and one week.")),
     ),
     "doctor": (
         ("dify-job doctor", msg("Check all jobs.")),
-        ("dify-job doctor daily --json", msg("One job, for a program.")),
+        ("dify-job doctor daily --json", msg("Print one job as JSON.")),
     ),
     "exit-codes": (
-        ("dify-job exit-codes", msg("What each code means.")),
-        ("dify-job exit-codes --json", msg("For a program.")),
+        ("dify-job exit-codes", msg("Show what each code means.")),
+        ("dify-job exit-codes --json", msg("Print JSON.")),
     ),
     "init": (
         ("dify-job init daily", msg("Ask for address, key and inputs.")),
-        ("sudo dify-job init daily --system", msg("For the machine.")),
+        ("sudo dify-job init daily --system", msg("Create a job of the machine.")),
     ),
     "secret": (
-        ("dify-job secret set daily", msg("Ask for a new key.")),
-        ("dify-job secret set daily --key-file key", msg("Take it from a file.")),
+        ("dify-job secret set daily", msg("Type the new key at a prompt.")),
+        ("dify-job secret set daily --key-file key", msg("Read the key from a file.")),
     ),
     "secret set": (
-        ("dify-job secret set daily", msg("Ask for the key.")),
-        ("dify-job secret set daily --key-file key", msg("Take it from a file.")),
+        ("dify-job secret set daily", msg("Type the key at a prompt.")),
+        ("dify-job secret set daily --key-file key", msg("Read the key from a file.")),
     ),
     "config": (
-        ("dify-job config show daily", msg("Each value and its source.")),
+        ("dify-job config show daily", msg("Show each value and its source.")),
         ("dify-job config validate", msg("Find every mistake.")),
     ),
     "config show": (
-        ("dify-job config show", msg("All jobs.")),
-        ("dify-job config show daily --json", msg("One job, for a program.")),
+        ("dify-job config show", msg("Show all jobs.")),
+        ("dify-job config show daily --json", msg("Print one job as JSON.")),
     ),
     "config validate": (
         ("dify-job config validate", msg("Check the configuration that runs use.")),
@@ -178,7 +178,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "notify": (
         ("dify-job notify daily", msg("Send a test message.")),
-        ("sudo dify-job notify daily", msg("To the addresses of a system job.")),
+        ("sudo dify-job notify daily", msg("Test the addresses of a system job.")),
     ),
 }
 
@@ -194,7 +194,7 @@ def examples_text(path: str, width: int) -> str:
     examples = EXAMPLES.get(path, ())
     parts = ["\n".join(["\b", translate(msg("Examples:")), *_lines(examples, width)])] if examples else []
     if path:
-        parts.append(translate(msg("Options that every command takes: dify-job --help")))
+        parts.append(translate(msg("For the options that every command takes, see: dify-job --help")))
     return "\n\n".join(parts)
 
 
@@ -221,18 +221,18 @@ def redirect(words: Sequence[str]) -> str | None:
     hints = {
         "list": command("dify-job", "status"),
         "start": msg(
-            "{run} runs it once, now; {resume} enables its schedule",
+            "{run} runs the job once, now; {resume} enables its schedule",
             run=start,
             resume=command("dify-job", "resume", *jobs),
         ),
-        "restart": msg("{stop}, then {start}", stop=command("dify-job", "stop", *jobs), start=start),
+        "restart": msg("{stop}, and then {start}", stop=command("dify-job", "stop", *jobs), start=start),
         "cancel": command("dify-job", "stop", *jobs),
         "enable": command("dify-job", "resume", *jobs),
         "disable": command("dify-job", "pause", *jobs),
         "remove": command("dify-job", "uninstall", *jobs),
         "show": command("dify-job", "config", "show", *jobs[:1]),
         "edit": msg(
-            "{show} names the file that sets each key; edit it, then {install}",
+            "{show} shows which file sets each key. Edit the file, then run {install}",
             show=command("dify-job", "config", "show", *jobs[:1]),
             install=command("dify-job", "install", *jobs),
         ),

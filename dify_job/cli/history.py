@@ -33,13 +33,13 @@ from .output import echo, echo_data, echo_err, echo_json, terminal_of_stdout
     default=20,
     show_default=True,
     metavar="N",
-    help=msg("The last N runs."),
+    help=msg("Show only the last N runs."),
 )
-@click.option("--failed", is_flag=True, help=msg("Only runs that failed."))
+@click.option("--failed", is_flag=True, help=msg("Show only failed runs."))
 @since_option
-@click.option("--user", "scope", flag_value="user", help=msg("Only your own jobs."))
-@click.option("--system", "scope", flag_value="system", help=msg("Only the machine's jobs."))
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON, newest first."))
+@click.option("--user", "scope", flag_value="user", help=msg("Show only your own jobs."))
+@click.option("--system", "scope", flag_value="system", help=msg("Show only the machine's jobs."))
+@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON, newest run first."))
 @pass_globals
 def history(
     options: Globals,
@@ -102,7 +102,9 @@ def history(
         hidden = join(", ", (each.job for each in unreadable))
         echo_err(
             msg(
-                "insufficient permission to read the history of {jobs}: {command}", jobs=hidden, command=again
+                "you have no permission to read the history of {jobs}; use: {command}",
+                jobs=hidden,
+                command=again,
             )
         )
 
@@ -147,13 +149,15 @@ def _refuse(unreadable: Sequence[JobHistory], scope: str | None, again: Command)
         if len(unreadable) > 1 and not own:
             number = len(unreadable)
             raise JobError(
-                Outcome.DENIED, msg("permission denied: the histories of {number} jobs", number=number), again
+                Outcome.DENIED,
+                msg("you have no permission to read the histories of {number} jobs", number=number),
+                again,
             )
         hint = command("ls", "-ld", str(first.directory)) if own else again
         raise JobError(
             Outcome.DENIED,
             msg(
-                "permission denied: the history of {job} in {directory}",
+                "you have no permission to read the history of {job} in {directory}",
                 job=first.job,
                 directory=first.directory,
             ),
@@ -174,12 +178,17 @@ def _refuse(unreadable: Sequence[JobHistory], scope: str | None, again: Command)
 
 def _say_none(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
     if narrowed and any(each.runs for each in histories):
-        echo(msg("no such run is on record; all runs: {command}", command=command("dify-job", "history")))
+        echo(
+            msg(
+                "no run on record matches the options; all runs: {command}",
+                command=command("dify-job", "history"),
+            )
+        )
     elif len(histories) == 1:
         only = histories[0]
         echo(
             msg(
-                "{job} has no past run in {directory}; the jobs and their next runs: {command}",
+                "no run of {job} is on record in {directory}; the jobs and their next runs: {command}",
                 job=only.job,
                 directory=only.directory,
                 command=command("dify-job", "status"),
@@ -190,7 +199,7 @@ def _say_none(histories: Sequence[JobHistory], *, narrowed: bool) -> None:
         look = command("dify-job", "status")
         echo(
             msg(
-                "no run is on record of {jobs}; the jobs and their next runs: {command}",
+                "no run of {jobs} is on record; the jobs and their next runs: {command}",
                 jobs=names,
                 command=look,
             )

@@ -34,7 +34,7 @@ _QUIET = 10.0  # seconds between two notes of one peer
     "uids",
     type=int,
     multiple=True,
-    help=msg("UID allowed to connect in addition to root (repeatable)."),
+    help=msg("Allow this UID to connect, in addition to root (repeatable)."),
 )
 @click.option(
     "--token-file",
@@ -55,7 +55,9 @@ def http(
     )
     if options.config_path is None:
         raise JobError(
-            Outcome.USAGE, msg("--config is needed"), msg("install --http writes a unit that gives it")
+            Outcome.USAGE,
+            msg("dify-job http needs --config"),
+            msg("do not run this command by hand: install --http writes a unit that gives --config"),
         )
     config = options.config_path
     try:
@@ -64,7 +66,7 @@ def http(
     except OSError as error:
         raise JobError(
             Outcome.USAGE,
-            msg("standard input is not a connection: {strerror}", strerror=error.strerror),
+            msg("standard input is not a network connection: {reason}", reason=error.strerror),
             command("dify-job", "install", "--http"),
         ) from None
     if peer is None:
@@ -111,13 +113,22 @@ def _exchange(
 
     asked, status, why = exchange(connection, admit)
     if why is None:
-        log.info(msg("{request}: {status}", request=asked, status=status), peer=peer.address, uid=peer.uid)
+        log.info(
+            msg("HTTP request {request} was answered with {status}", request=asked, status=status),
+            peer=peer.address,
+            uid=peer.uid,
+        )
     else:
         _log_rejection(asked, status, why, peer)
 
 
 def _log_rejection(asked: str, status: int, why: str, peer: Peer) -> None:
-    text = msg("{request}: {status}, {reason}", request=asked, status=status, reason=why)
+    text = msg(
+        "HTTP request {request} was answered with {status}: {reason}",
+        request=asked,
+        status=status,
+        reason=why,
+    )
     log.warning(text, peer=peer.address, uid=peer.uid)
 
 
@@ -143,7 +154,7 @@ def _answer(guard: Guard, jobs: tuple[str, ...], config: Path, request: Request,
         raise
     except Exception:  # an internal error is an answer too
         log_traceback()
-        raise HttpError(500, msg("a fault of dify-job itself; the log has its traceback")) from None
+        raise HttpError(500, msg("internal error of dify-job; its log has the traceback")) from None
 
 
 def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
@@ -151,5 +162,5 @@ def _guard(uids: tuple[int, ...], token_file: Path | None) -> Guard:
         token = read_token(token_file).reveal().encode() if token_file is not None else None
     except JobError as error:
         log.error(error.message, hint=error.hint)
-        raise HttpError(503, msg("the interface refuses everybody; the log says why")) from None
+        raise HttpError(503, msg("the interface rejects every request; its log has the reason")) from None
     return Guard(frozenset({0, *uids}), token)

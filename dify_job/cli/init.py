@@ -49,25 +49,40 @@ class _Place:
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--base-url", metavar="URL", help=msg("Dify's address, with or without /v1."))
+@click.option("--base-url", metavar="URL", help=msg("Set Dify's address, with or without /v1."))
 @click.option(
     "--key-file",
     metavar="FILE|-",
-    help=msg("Take the key from a file, or - from standard input; a person is asked, a pipe is read."),
+    help=msg(
+        "Read the key from FILE, or from standard input with -. Without it, a terminal asks for the key."
+    ),
 )
 @click.option(
-    "--ca-file", type=click.Path(path_type=Path), metavar="FILE", help=msg("Certificates to trust, PEM.")
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=msg("Trust the certificates in this PEM file."),
 )
 @schedule_options
-@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input."))
+@click.option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("Set one input."))
 @click.option(
-    "--file", "file_pairs", multiple=True, metavar="KEY=PATH", help=msg("One file input: a path or a URL.")
+    "--file",
+    "file_pairs",
+    multiple=True,
+    metavar="KEY=PATH",
+    help=msg("Set one file input: a path or a URL."),
 )
 @click.option(
-    "--offline", is_flag=True, help=msg("Do not ask the server: no form, and the key is not checked.")
+    "--offline",
+    is_flag=True,
+    help=msg("Do not contact the server: neither check the key nor read the app's form."),
 )
-@click.option("--user", "scope", flag_value="user", help=msg("A job of your own (default unless root)."))
-@click.option("--system", "scope", flag_value="system", help=msg("A job of the machine (default as root)."))
+@click.option(
+    "--user", "scope", flag_value="user", help=msg("Create a job of your own (default unless root).")
+)
+@click.option(
+    "--system", "scope", flag_value="system", help=msg("Create a job of the machine (default as root).")
+)
 @pass_globals
 def init(
     options: Globals,
@@ -138,23 +153,26 @@ def _refuse_taken(place: _Place, job: str) -> None:
         raise JobError(
             Outcome.USAGE,
             msg("the job name {job!r} is not allowed", job=job),
-            msg("use a-z, 0-9, - and _, at most 48, the first a letter or digit"),
+            msg("use at most 48 characters of a-z, 0-9, - and _, and begin with a letter or digit"),
         )
     if place.existing is not None and job in place.existing.names:
         taken = place.existing.jobs.get(job)
         where = (_origin(taken) if taken is not None else "") or place.config
         raise JobError(
             Outcome.CONFIG,
-            msg("there is a job {job} already: {value}", job=job, value=where),
-            msg("edit it there; a new key: {command}", command=command("dify-job", "secret", "set", job)),
+            msg("the job {job} exists already in {place}", job=job, place=where),
+            msg(
+                "edit the job there, or store a new key for it: {command}",
+                command=command("dify-job", "secret", "set", job),
+            ),
         )
     for path in (place.file(job), managed.key_path(place.config, job)):
         if not is_missing(path) or path.is_symlink():
             raise JobError(
                 Outcome.CONFIG,
-                msg("{path} exists already, and what is there is never overwritten", path=path),
+                msg("{path} exists already, and init does not overwrite it", path=path),
                 msg(
-                    "move it away (mv {path} {path}.old), or give the job another name",
+                    "rename that file (mv {path} {path}.old), or choose another name for the job",
                     path=shlex.quote(str(path)),
                 ),
             )
@@ -202,14 +220,16 @@ def _ask(
         is_key = _is_about_key(seen)
         hint = problem.hint
         if seen.error is not None and seen.error.status == HTTPStatus.UNAUTHORIZED:
-            hint = msg("take the key from the app in Dify (API Access)")
+            hint = msg("create a key for the app in Dify: API Access")
         elif hint is None or _reads_config(hint):  # there is none yet
-            hint = msg("check the address, and that Dify is up")
+            hint = msg("check the address, and that Dify is running")
         if not interactive() or (is_key and not may_ask_for_key):
             raise JobError(
                 problem.outcome,
-                msg("{message}; nothing was written", message=problem.message),
-                msg("{hint}; --offline writes the config without asking", hint=hint),
+                msg("{message}; the configuration was not written", message=problem.message),
+                msg(
+                    "{hint}; with --offline, init writes the configuration without contacting Dify", hint=hint
+                ),
             )
         explain(JobError(problem.outcome, problem.message, hint))
         if is_key:
@@ -250,9 +270,7 @@ def _name(app: str, place: _Place) -> str:
 
 
 def _asked_schedule() -> ScheduleConfig:
-    echo_err(
-        msg("A schedule is a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5).")
-    )
+    echo_err(msg("Enter a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)."))
     while True:
         text = asked(msg("Schedule"), "1h")
         try:
@@ -263,7 +281,9 @@ def _asked_schedule() -> ScheduleConfig:
 
 def _about(seen: AppProbe, *, offline: bool) -> str:
     if offline:
-        return msg("Written without asking the server: compare the inputs with the app's start node in Dify.")
+        return msg(
+            "dify-job did not contact Dify: compare the inputs with the form of the app's start node in Dify."
+        )
     version = msg(" (Dify {version})", version=seen.version) if seen.version else ""
     return msg("App in Dify: {name}{version}", name=seen.name, version=version)
 
@@ -275,7 +295,7 @@ def _write(place: _Place, draft: Draft, key: Secret) -> None:
     secret = managed.key_file(place.config, draft.job, key)
     path = place.file(draft.job)
     hint = msg(
-        "{command} for a job of the machine, or --user for one of your own",
+        "create a job of the machine with {command}, or one of your own with --user",
         command=command("dify-job", "init", needs_root=True),
     )
     with transaction(path, hint) as writer:
@@ -293,18 +313,18 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "{value} has a job {job} already; nothing was written",
-                value=place.config.parent / "config.d",
+                "nothing was written, because another file in {directory} already has the job {job}",
+                directory=place.config.parent / "config.d",
                 job=draft.job,
             ),
-            msg("move that file away, or give the job another name"),
+            msg("move that file to another directory, or choose another name for the job"),
         )
 
 
 def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
     echo(
         msg(
-            "{job}: written to {file}, the key to {key_file} (0600)",
+            "{job}: configuration written to {file}, key stored in {key_file} (mode 0600)",
             job=draft.job,
             file=place.file(draft.job),
             key_file=draft.key_file,
@@ -314,19 +334,21 @@ def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: s
         version = seen.version or msg("(unknown version)")
         echo(
             msg(
-                "  app        {comment!r} on Dify {version}, at {base_url}",
-                comment=comment(seen.name),
+                "  app        {app!r} on Dify {version}, at {base_url}",
+                app=comment(seen.name),
                 version=version,
                 base_url=draft.base_url,
             )
         )
     else:
-        echo(msg("  server     {base_url}, not asked", base_url=draft.base_url))
+        echo(msg("  server     {base_url} (not contacted)", base_url=draft.base_url))
     missing = [one.name for one in (*draft.inputs, *draft.files) if one.required and one.value is None]
     if missing:
         echo(
             msg(
-                "  fill in    {map} in {file}", map=join(", ", map(repr, missing)), file=place.file(draft.job)
+                "  fill in    {inputs} in {file}",
+                inputs=join(", ", map(repr, missing)),
+                file=place.file(draft.job),
             )
         )
     named = (

@@ -47,21 +47,29 @@ _PATIENCE = 5.0  # seconds for the questions to all servers
 @scope_options
 @http_options
 @click.option(
-    "--run-as", metavar="USER", help=msg("Run as USER, not as a dynamic user (systemd) or root (cron.d).")
+    "--run-as",
+    metavar="USER",
+    help=msg("Run as USER. Default: a dynamic user under systemd, root under cron."),
 )
-@click.option("--dry-run", is_flag=True, help=msg("Print the files whole, write nothing."))
-@click.option("--diff", "as_diff", is_flag=True, help=msg("Print what would change, write nothing."))
-@click.option("--check", is_flag=True, help=msg("Write nothing; exit 1 when the host is not as configured."))
-@click.option("--prune", is_flag=True, help=msg("Also uninstall jobs that are no longer in this config."))
+@click.option("--dry-run", is_flag=True, help=msg("Print the complete files; write nothing."))
+@click.option("--diff", "as_diff", is_flag=True, help=msg("Print the differences; write nothing."))
+@click.option(
+    "--check", is_flag=True, help=msg("Write nothing; exit with 1 if the host is not as configured.")
+)
+@click.option(
+    "--prune", is_flag=True, help=msg("Also uninstall jobs that this configuration no longer contains.")
+)
 @click.option(
     "--installed",
     is_flag=True,
-    help=msg("Only the jobs that are installed already, each with the scheduler that has it."),
+    help=msg("Install again only the jobs that are installed, each with its current scheduler."),
 )
 @click.option(
-    "--start/--no-start", default=None, help=msg("Enable also what is paused / do not enable what is new.")
+    "--start/--no-start", default=None, help=msg("Also enable paused jobs / install new jobs disabled.")
 )
-@click.option("--overwrite-edits", is_flag=True, help=msg("Replace managed files that were edited by hand."))
+@click.option(
+    "--overwrite-edits", is_flag=True, help=msg("Overwrite installed files that were edited by hand.")
+)
 @pass_globals
 def install(
     options: Globals,
@@ -191,11 +199,13 @@ def _http_config(
     if not http:
         if token_file is not None or listen != DEFAULT_HTTP_LISTEN:
             raise JobError(
-                Outcome.USAGE, msg("--http-listen and --http-token-file need --http"), msg("add it")
+                Outcome.USAGE, msg("--http-listen and --http-token-file need --http"), msg("add --http")
             )
         return None
     if scheduler.by_cron:
-        raise JobError(Outcome.CONFIG, msg("--http needs the systemd back end"), msg("leave --http out"))
+        raise JobError(
+            Outcome.CONFIG, msg("--http works only with the systemd back end"), msg("remove --http")
+        )
     if token_file is not None:
         token_file = token_file.absolute()
         read_token(token_file)
@@ -223,7 +233,7 @@ def _check_one(jobs: Sequence[Job]) -> None:
     if len(jobs) != 1:
         raise JobError(
             Outcome.USAGE,
-            msg("a schedule or user from flags is for one job"),
+            msg("options for a schedule or a user apply to one job, so name exactly one"),
             command("dify-job", "install", "JOB"),
         )
 
@@ -252,7 +262,8 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
             again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
             say(
                 msg(
-                    "{job} is no longer in {place}, but still installed: {command}",
+                    "{job} is no longer in the configuration {place}, but is still installed. To "
+                    "remove it: {command}",
                     job=one.job,
                     place=place,
                     command=again,

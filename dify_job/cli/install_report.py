@@ -69,7 +69,7 @@ def _difference(change: Change) -> str:
             return msg("{path} would be removed", path=change.path)
         if change.before is None:
             return msg("{path} is missing", path=change.path)
-        return msg("{path} differs", path=change.path)
+        return msg("{path} differs from the configuration", path=change.path)
     match change.verb:
         case "enable":
             return msg("{unit} is not enabled", unit=change.unit)
@@ -77,7 +77,7 @@ def _difference(change: Change) -> str:
             return msg("{unit} is not started", unit=change.unit)
         case "daemon-reload":
             return msg("{unit} changed on disk since systemd read it", unit=change.unit)
-    return msg("{unit}: systemctl {verb}", unit=change.unit, verb=change.verb)
+    return msg("install would run systemctl {verb} {unit}", unit=change.unit, verb=change.verb)
 
 
 def _text(content: bytes | None) -> str:
@@ -95,10 +95,10 @@ def report_http_socket(config: HttpSocketConfig, scope: Scope, *, changed: bool)
     address, port = address_of(config.listen)
     values = {"address": address, "port": port, "callers": http_callers(config)}
     if changed:
-        say(msg("http: listening on {address} port {port}, for {callers}", **values))
+        say(msg("http: systemd now listens on {address} port {port} for {callers}", **values))
     else:
-        say(msg("http: unchanged on {address} port {port}, for {callers}", **values))
-    say(msg("  it can only start, stop and query: {jobs}", jobs=join(", ", config.jobs)))
+        say(msg("http: unchanged, systemd listens on {address} port {port} for {callers}", **values))
+    say(msg("  it can only start, stop and query these jobs: {jobs}", jobs=join(", ", config.jobs)))
     if scope is Scope.SYSTEM:
         say(
             msg(
@@ -134,7 +134,7 @@ def remind_of_http_socket(scheduler: Backend) -> None:
     if state is not None and state.config is not None and state.config.python != Path(sys.executable):
         say(
             msg(
-                "http: its unit starts another interpreter; {command} renews it",
+                "http: the interface runs with another Python interpreter; to change that: {command}",
                 command=command("dify-job", "install", "--http"),
             )
         )
@@ -175,12 +175,12 @@ class JobReport:
         ]
         if self.config.path is None:
             path = managed.settings_path(spec.config_path, spec.job)
-            notes.append(msg("the job is stored in {path}", path=path))
+            notes.append(msg("the job's settings are stored in {path}", path=path))
         notes += upcoming.clock_warnings(spec.schedule, self.now, by_cron=by_cron)
         if not by_cron and self.scheduler.scope is Scope.USER and not access.lingers():
             notes.append(
                 msg(
-                    "runs only while you are logged in. To run always: {command}",
+                    "the job runs only while you are logged in. To run it always: {command}",
                     command=access.linger_command(),
                 )
             )
@@ -251,7 +251,7 @@ def print_many(reports: Sequence[JobReport]) -> None:
                 echo(msg("  {note}", note=note))
     for note in common:
         echo(note)
-    echo(msg("the commands, for example for {job}:", job=reports[0].result.job))
+    echo(msg("commands, with {job} as the example:", job=reports[0].result.job))
     for line in reports[0].commands:
         echo(msg("  {command}", command=line))
     echo(_summary(reports))
@@ -262,13 +262,15 @@ def _summary(reports: Sequence[JobReport]) -> str:
     disabled = [report.result for report in reports if not report.result.enabled]
     if disabled and config.auto_start is False:
         return msg(
-            "not enabled, because AUTO_START_SCHEDULER is false: {command}",
+            "the jobs are not enabled, because AUTO_START_SCHEDULER is false; to enable one: {command}",
             command=command("dify-job", "resume", disabled[0].job, needs_root=bool(by)),
         )
     if len(reports) > 1:
-        return msg("{enabled} of {all} enabled", enabled=len(reports) - len(disabled), all=len(reports))
+        return msg(
+            "{enabled} of {all} jobs are enabled", enabled=len(reports) - len(disabled), all=len(reports)
+        )
     if disabled:
         commands = disabled[0].enable_commands or (f"dify-job resume {disabled[0].job}",)
         shown = " && ".join(f"{by}{one.removeprefix(by)}" for one in commands)
-        return msg("{job} is not enabled: {commands}", job=disabled[0].job, commands=shown)
+        return msg("{job} is not enabled; to enable it: {commands}", job=disabled[0].job, commands=shown)
     return msg("{job} is enabled", job=reports[0].result.job)

@@ -42,7 +42,7 @@ def check_names(name: str, jobs: Sequence[str], *, all_jobs: bool) -> None:
             Outcome.USAGE,
             msg("{command} needs the names of jobs, or --all", command=name),
             msg(
-                "{status} shows the jobs; {again}",
+                "{status} lists the jobs; then run {again}",
                 status=command("dify-job", "status"),
                 again=command("dify-job", name, "JOB"),
             ),
@@ -67,7 +67,7 @@ def check_not_roots(name: str, absent: Sequence[str], scope: str | None, backend
         raise JobError(
             Outcome.DENIED,
             msg(
-                "{job} is a job of the machine, installed with {backend} by root",
+                "{job} is a job of the machine, which root installed with {backend}",
                 job=one.job,
                 backend=one.backend,
             ),

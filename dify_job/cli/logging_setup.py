@@ -112,9 +112,9 @@ def _file_of(job: Job) -> Stream | None:
     except OSError as error:  # it is cron's to mail, and changes no outcome
         echo_err(
             msg(
-                "dify-job: log_file = {str!r} cannot be written: {strerror}",
-                str=str(job.log_file),
-                strerror=error.strerror,
+                "dify-job: the log file {path} cannot be written: {reason}",
+                path=str(job.log_file),
+                reason=error.strerror,
             )
         )
         return None

@@ -42,7 +42,7 @@ class _Logs(click.Command):
             option = error.option_name
             raise click.UsageError(
                 msg(
-                    "No such option {name}. An option of journalctl goes after --: {command}",
+                    "No such option {name}. Options of journalctl go after --: {command}",
                     name=option,
                     command=command("dify-job", "logs", "--", option),
                 ),
@@ -52,9 +52,9 @@ class _Logs(click.Command):
 
 @click.command(cls=_Logs)
 @click.argument("jobs", nargs=-1)
-@click.option("-f", "--follow", is_flag=True, help=msg("Show new lines as they come."))
-@click.option("-n", "lines", type=click.IntRange(0), metavar="N", help=msg("Only the last N lines."))
-@click.option("--failed", is_flag=True, help=msg("Only errors."))
+@click.option("-f", "--follow", is_flag=True, help=msg("Follow the log."))
+@click.option("-n", "lines", type=click.IntRange(0), metavar="N", help=msg("Show only the last N lines."))
+@click.option("--failed", is_flag=True, help=msg("Show only errors."))
 @since_option
 @scope_options
 @click.pass_context
@@ -128,7 +128,7 @@ def _check_without_journal(
     if failed or since is not None or rest:
         raise JobError(
             Outcome.CONFIG,
-            msg("there is no journal on this machine, which --failed, --since and -- need"),
+            msg("--failed, --since and -- need a journal, which this machine does not have"),
             command("dify-job", "history", *jobs, *(["--failed"] if failed else [])),
         )
 
@@ -144,15 +144,15 @@ def _files(options: Globals, jobs: Sequence[str]) -> list[Path]:
         raise JobError(
             Outcome.CONFIG,
             msg("there is no journal on this machine"),
-            msg("grep dify-job /var/log/syslog, or: {history}", history=again)
+            msg("use grep dify-job /var/log/syslog, or: {history}", history=again)
             if _SYSLOG.exists()
-            else msg("give the job a log_file, or: {history}", history=again),
+            else msg("set log_file in the job, or use: {history}", history=again),
         )
     present = [file for file in dict.fromkeys(files) if not is_missing(file)]
     if not present:
         raise JobError(
             Outcome.CONFIG,
-            msg("nothing was logged yet in {path}", path=files[0]),
+            msg("the log file {path} has no lines yet", path=files[0]),
             command("dify-job", "status"),
         )
     return present

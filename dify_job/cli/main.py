@@ -26,31 +26,35 @@ from .output import BrokenStdoutError, UnprintedError, echo_err, echo_error, log
 _GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     msg("Run"): {
         "run": ("run", "run", msg("Run a job's workflow once; each outcome has an exit status.")),
-        "stop": ("stop", "stop", msg("Stop the run of a job that is under way.")),
-        "demo": ("demo", "demo", msg("Run a workflow against the built-in server: no Dify, no key.")),
+        "stop": ("stop", "stop", msg("Stop a job's run that is in progress.")),
+        "demo": ("demo", "demo", msg("Run a workflow on the built-in server: no Dify, no key.")),
     },
     msg("Schedule"): {
         "install": ("install", "install", msg("Install timers or crontab entries.")),
         "uninstall": ("uninstall", "uninstall", msg("Remove the units or crontab entries of jobs.")),
-        "pause": ("pause", "pause", msg("Disable the schedule of a job, across reboots.")),
-        "resume": ("pause", "resume", msg("Enable the schedule of a paused job.")),
+        "pause": ("pause", "pause", msg("Disable a job's schedule until it is resumed.")),
+        "resume": ("pause", "resume", msg("Re-enable the schedule of a paused job.")),
         "render": ("render", "render", msg("Print units, crontab entries or manifests for another host.")),
-        "http": ("http", "http", msg("Answer one HTTP request, for the unit of install --http.")),
+        "http": ("http", "http", msg("Answer one HTTP request (used by the unit of install --http).")),
     },
     msg("Look"): {
         "status": ("status", "status", msg("Show what failed, why, and what runs next.")),
-        "history": ("history", "history", msg("Show past runs, with what failed and why.")),
+        "history": ("history", "history", msg("Show past runs and why they failed.")),
         "logs": ("logs", "logs", msg("Show the log.")),
-        "next": ("next_runs", "next_runs", msg("Show upcoming runs and clock changes.")),
+        "next": ("next_runs", "next_runs", msg("Show upcoming runs, and clock changes that affect them.")),
         "report": ("report", "report", msg("Write an HTML page about all jobs.")),
-        "doctor": ("doctor", "doctor", msg("Check for what would prevent the next run, and suggest fixes.")),
-        "exit-codes": ("exit_codes", "exit_codes", msg("Print the table of exit codes.")),
+        "doctor": (
+            "doctor",
+            "doctor",
+            msg("Check for problems that would prevent the next run, and suggest fixes."),
+        ),
+        "exit-codes": ("exit_codes", "exit_codes", msg("Show what each exit code means.")),
     },
     msg("Set up"): {
         "init": ("init", "init", msg("Write the configuration of a job and store its key.")),
         "secret": ("secret", "secret_group", msg("Store the API key of a job.")),
-        "config": ("config", "config_group", msg("Show the configuration with its sources, or validate it.")),
-        "notify": ("notify", "notify", msg("Send a test message to everybody that a job notifies.")),
+        "config": ("config", "config_group", msg("Show the configuration and its sources, or validate it.")),
+        "notify": ("notify", "notify", msg("Send a test message to all notification targets of a job.")),
     },
 }
 _WIDEST = max(len(name) for commands in _GROUPS.values() for name in commands)
@@ -90,7 +94,7 @@ class _Commands(click.Group):
             meant = (
                 msg(" Did you mean {close}?", close=close[0])
                 if close
-                else msg(" The commands: dify-job --help")
+                else msg(" See dify-job --help for all commands.")
             )
             raise click.UsageError(
                 msg("There is no command {args!r}.{meant}", args=args[0], meant=meant), ctx
@@ -157,7 +161,7 @@ def _run(args: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        echo_err(msg("aborted"))
+        echo_err(msg("aborted by the user"))
         return code_of(Outcome.CANCELLED, 2)
     except JobError as error:
         echo_error(error)

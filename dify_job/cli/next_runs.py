@@ -27,7 +27,7 @@ from .output import echo_data, echo_json, reader, terminal_of_stdout
     type=click.IntRange(1, 1000),
     default=10,
     show_default=True,
-    help=msg("How many runs to show."),
+    help=msg("Show N runs."),
 )
 @scope_options
 @json_option
@@ -90,14 +90,17 @@ def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
     others = [job for job, one in there if one.enabled is False and not one.paused]
     if absent:
         fix = command("dify-job", "install", *(absent if len(absent) < len(each) else ()))
-        yield msg("not installed, so not started: {jobs}", jobs=join(", ", absent)), fix
+        yield (
+            msg("these jobs will not run, because they are not installed: {jobs}", jobs=join(", ", absent)),
+            fix,
+        )
     if paused:
         root = any(one.scope is Scope.SYSTEM for job, one in there if job in paused)
         fix = command("dify-job", "resume", *paused, needs_root=root)
-        yield msg("paused, so not started: {jobs}", jobs=join(", ", paused)), fix
+        yield msg("these jobs will not run, because they are paused: {jobs}", jobs=join(", ", paused)), fix
     if others:
         yield (
-            msg("not enabled, so not started: {jobs}", jobs=join(", ", others)),
+            msg("these jobs will not run, because they are not enabled: {jobs}", jobs=join(", ", others)),
             command("dify-job", "status", *others),
         )
 
@@ -106,7 +109,7 @@ def _not_known(broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
     """Name the installed jobs that are not in the table."""
     if broken:
         jobs = join(", ", broken)
-        text = msg("not shown, because the configuration has a mistake: {jobs}", jobs=jobs)
+        text = msg("these jobs are not shown, because their configuration has an error: {jobs}", jobs=jobs)
         yield text, command("dify-job", "config", "validate")
 
 

@@ -35,8 +35,8 @@ _JUST_NOW = 60.0  # seconds within which the record that `run` stored is that of
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--unit", metavar="UNIT", help=msg("For OnFailure=: report the end of a run of this unit."))
-@click.option("--user", is_flag=True, help=msg("With --unit: it is a unit of the user manager."))
+@click.option("--unit", metavar="UNIT", help=msg("Report the end of a run of this unit (for OnFailure=)."))
+@click.option("--user", is_flag=True, help=msg("Look for the unit in the user manager (with --unit)."))
 @pass_globals
 def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool) -> int:
     """Send a test message to everybody whom a job names; exit 0 when all of them could be reached.
@@ -49,19 +49,22 @@ def notify(options: Globals, /, *, job: str | None, unit: str | None, user: bool
     if chosen.notify == Notify():
         raise JobError(
             Outcome.CONFIG,
-            msg("job {name} has no notify setting", name=chosen.name),
-            msg("add notify to the job: man dify-job.toml"),
+            msg("job {name} has no notify setting, so there is nothing to test", name=chosen.name),
+            msg("add a table notify to the job: man dify-job.toml"),
         )
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     run = RunRecord(
-        call_time=now, outcome="test", exit_code=None, message=msg("a test message; nothing has failed")
+        call_time=now,
+        outcome="test",
+        exit_code=None,
+        message=msg("this is a test message; no run has failed"),
     )
     data = Notifier(chosen).test(Notification(chosen.name, run, console=chosen.console_url))
     for what, fault in data.items():
         echo(
-            msg("{what}: ok", what=what)
+            msg("{what}: sent", what=what)
             if fault is None
-            else msg("{what}: failed: {fault}", what=what, fault=fault)
+            else msg("{what} could not be sent: {reason}", what=what, reason=fault)
         )
     return 0 if all(fault is None for fault in data.values()) else 1
 
@@ -81,7 +84,7 @@ def _handle(options: Globals, name: str, unit: str, *, user: bool) -> int:
     if run is None:
         run, before = _store_end(directory, ending, fault), past
     log.error(
-        msg("{unit} could not report its end: {message}", unit=unit, message=run.message),
+        msg("the unit {unit} ended without a result of its own: {message}", unit=unit, message=run.message),
         outcome=run.outcome,
         exit_code=run.exit_code,
     )
@@ -127,7 +130,8 @@ def _store_end(directory: Path, ending: UnitResult, fault: JobError | None) -> R
             state.append_history(run.as_record())
     except OSError as error:
         log.warning(
-            msg("the end could not be stored: {strerror}", strerror=error.strerror), path=str(directory)
+            msg("the end of the unit's run could not be stored: {reason}", reason=error.strerror),
+            path=str(directory),
         )
         return record_of(ending, None, now)
     return run

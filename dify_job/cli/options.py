@@ -28,7 +28,9 @@ from . import help as help_page
 DEFAULT_HTTP_LISTEN = "127.0.0.1:8000"  # the original's
 _SPAN = r"[\d.][\d.\sA-Za-zµμ]*"
 _CRON = r"(?:[\d*/,-]|[A-Za-z]{3})+"
-_FORMS = msg("write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5")
+_FORMS = msg(
+    "write the schedule as a time span (2h), calendar times (Mon..Fri 07:00) or a cron line (30 7 * * 1-5)"
+)
 
 
 class Globals:
@@ -81,7 +83,9 @@ def _option(*names: str, **settings: Any) -> click.Option:
 def _options() -> list[click.Option]:
     path = click.Path(path_type=Path)
     return [
-        _option("--config", "config_path", type=path, metavar="PATH", help=msg("Configuration file.")),
+        _option(
+            "--config", "config_path", type=path, metavar="PATH", help=msg("Read this configuration file.")
+        ),
         _option(
             "--env-file",
             "env_file",
@@ -93,16 +97,20 @@ def _options() -> list[click.Option]:
             "--log-level",
             "log_level",
             type=click.Choice(["debug", "info", "warning", "error"]),
-            help=msg("Lowest level shown."),
+            help=msg("Set the lowest level to log."),
         ),
         _option(
             "--log-format",
             "log_format",
             type=click.Choice(log.FORMATS),
-            help=msg("Log output format."),
+            help=msg("Set the format of the log."),
         ),
-        _option("-q", "--quiet", "quiet", is_flag=True, default=None, help=msg("Warnings and errors only.")),
-        _option("-v", "--verbose", "verbose", is_flag=True, default=None, help=msg("Debug messages too.")),
+        _option(
+            "-q", "--quiet", "quiet", is_flag=True, default=None, help=msg("Log only warnings and errors.")
+        ),
+        _option(
+            "-v", "--verbose", "verbose", is_flag=True, default=None, help=msg("Also log debug messages.")
+        ),
     ]
 
 
@@ -171,29 +179,31 @@ def _together(*options: Decorator) -> Decorator:
     return decorate
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help=msg("As JSON."))
+json_option = click.option("--json", "as_json", is_flag=True, help=msg("Print JSON."))
 all_option = click.option(
-    "--all", "all_jobs", is_flag=True, help=msg("All your own jobs, or as root all jobs of the machine.")
+    "--all", "all_jobs", is_flag=True, help=msg("Use all your own jobs, or as root all jobs of the machine.")
 )
 scope_options = _together(
-    click.option("--user", "scope", flag_value="user", help=msg("Your own jobs (default unless root).")),
-    click.option("--system", "scope", flag_value="system", help=msg("The machine's jobs (default as root).")),
+    click.option("--user", "scope", flag_value="user", help=msg("Use your own jobs (default unless root).")),
+    click.option(
+        "--system", "scope", flag_value="system", help=msg("Use the machine's jobs (default as root).")
+    ),
     click.option(
         "--backend",
         type=click.Choice(["auto", "systemd", "cron"]),
         default="auto",
         show_default=True,
-        help=msg("auto takes systemd where the machine was booted with it."),
+        help=msg("Choose the scheduler; auto is systemd where it booted the machine."),
     ),
 )
 schedule_options = _together(
-    click.option("--timezone", metavar="ZONE", help=msg("Zone of --calendar and --cron.")),
-    click.option("--cron", metavar="EXPR", help=msg("Run at the times of five cron fields.")),
+    click.option("--timezone", metavar="ZONE", help=msg("Set the time zone of --calendar and --cron.")),
+    click.option("--cron", metavar="EXPR", help=msg("Run at the times of a cron line with five fields.")),
     click.option(
         "--calendar",
         multiple=True,
         metavar="EXPR",
-        help=msg("Run at systemd calendar times; can be repeated."),
+        help=msg("Run at systemd calendar times (repeatable)."),
     ),
     click.option("--every", metavar="DUR", help=msg("Run at this interval: 2h, 30min, 1d.")),
 )
@@ -203,7 +213,8 @@ http_options = _together(
         type=click.Path(path_type=Path),
         metavar="PATH",
         help=msg(
-            "Require the bearer token in PATH, instead of restricting access to root and the installing user."
+            "Require the bearer token stored in PATH. Without this option, only root and "
+            "the user who installs have access."
         ),
     ),
     click.option(
@@ -211,12 +222,14 @@ http_options = _together(
         metavar="ADDRESS:PORT",
         default=DEFAULT_HTTP_LISTEN,
         show_default=True,
-        help=msg("Address and port to listen on; a non-loopback address requires --http-token-file."),
+        help=msg(
+            "Listen on this address and port; an address other than loopback requires --http-token-file."
+        ),
     ),
     click.option(
         "--http",
         is_flag=True,
-        help=msg("Also serve the original system's HTTP calls, on a socket of systemd."),
+        help=msg("Also serve the HTTP calls of the original system, on a systemd socket."),
     ),
 )
 
@@ -233,7 +246,9 @@ since_option = click.option(
     "--since",
     metavar="WHEN",
     callback=_since,
-    help=msg("Only since then: yesterday, 2h, 2026-01-31, '07:00', as of systemd.time(7)."),
+    help=msg(
+        "Show only what happened since this time: yesterday, 2h, 2026-01-31, '07:00' (see systemd.time(7))."
+    ),
 )
 
 
@@ -255,12 +270,16 @@ def schedule_of_flags(
     set_flags = {key: value for key, value in given.items() if value is not None}
     if sum(key in set_flags for key in SCHEDULE_KINDS) > 1:
         raise JobError(
-            Outcome.USAGE, msg("--every, --calendar and --cron exclude one another"), msg("give one of them")
+            Outcome.USAGE,
+            msg("--every, --calendar and --cron exclude one another"),
+            msg("give only one of --every, --calendar and --cron"),
         )
     if not set_flags:
         return None
     if set_flags.keys() == {"timezone"}:
-        raise JobError(Outcome.USAGE, msg("--timezone needs --calendar or --cron"), msg("add one of them"))
+        raise JobError(
+            Outcome.USAGE, msg("--timezone needs --calendar or --cron"), msg("add --calendar or --cron")
+        )
     try:
         values = {key: FIELDS[key](value) for key, value in set_flags.items()}
     except ValueError as error:
@@ -291,6 +310,6 @@ def schedule_of_text(text: str) -> ScheduleConfig:
     except JobError as error:
         message = error.message
         if not re.search(r"\d", text):
-            message = msg("{text!r} is not a time span, calendar times or a cron line", text=text)
+            message = msg("{text!r} is neither a time span nor calendar times nor a cron line", text=text)
         raise JobError(Outcome.REJECTED, message, _FORMS) from None
     return schedule

@@ -72,7 +72,7 @@ def echo_value(text: str) -> None:
 
 def _put(text: str) -> None:
     if sys.stdout is None:
-        raise UnprintedError(msg("it is closed"))
+        raise UnprintedError(msg("it was closed before the command started"))
     # A lone surrogate becomes its \\udXXX escape, which is what JSON wants there.
     data = text.encode(errors="backslashreplace")
     try:
@@ -83,7 +83,7 @@ def _put(text: str) -> None:
             _write_all(sys.stdout, data)
             _write_all(sys.stdout, b"\n")
     except BrokenPipeError:
-        raise BrokenStdoutError(msg("its reader has closed it")) from None
+        raise BrokenStdoutError(msg("the program that reads it has ended")) from None
     except OSError as error:
         raise UnprintedError(error.strerror) from None
 
@@ -176,7 +176,7 @@ def _options() -> Globals:
 def log_traceback() -> None:
     """The exception being handled, on stderr."""
     echo_err(traceback.format_exc().rstrip())
-    echo_err(msg("dify-job: this is a fault of dify-job itself; please report it with the lines above"))
+    echo_err(msg("dify-job: this is an internal error of dify-job; please report it with the lines above"))
 
 
 def terminal_of_stdout(environ: Mapping[str, str] = os.environ) -> report_text.Terminal:

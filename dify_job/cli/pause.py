@@ -70,7 +70,7 @@ def _set_paused(
             else:
                 say(
                     msg(
-                        "{job}: resumed, but not enabled: {commands}",
+                        "{job}: resumed, but its timer is not enabled; to enable it: {commands}",
                         job=result.job,
                         commands=" && ".join(result.enable_commands),
                     )

@@ -53,7 +53,7 @@ def asked(question: str, default: str | None = None, *, hidden: bool = False) ->
 
 def asked_key() -> Secret:
     """Ask a person for the key until it can be one. Raises click.Abort as asked does."""
-    echo_err(msg("The app's key is in Dify: API Access, API Key. It is not shown while you type."))
+    echo_err(msg("Enter the app's key (in Dify: API Access, API Key). The key stays hidden while you type."))
     while True:
         try:
             return check_key(asked(msg("API key"), hidden=True), msg("the prompt"))
@@ -86,9 +86,13 @@ def given_key(source: str | None, command: str) -> Secret:
     if source is not None and source.lower().startswith(("app-", "bearer ")):
         raise JobError(
             Outcome.USAGE,
-            msg("that looks like the key itself, which every user of this machine can see in a command line"),
             msg(
-                'revoke it in Dify if others use this machine; give it as: printf %s "$KEY" | {command}',
+                "the command line contains the API key itself, and every user of this "
+                "machine can see command lines"
+            ),
+            msg(
+                "if other people use this machine, revoke the key in Dify. Pass a key as: "
+                'printf %s "$KEY" | {command}',
                 command=command,
             ),
         )
@@ -100,7 +104,7 @@ def given_key(source: str | None, command: str) -> Secret:
     if not data.strip():
         raise JobError(
             Outcome.CONFIG,
-            msg("no key came on standard input"),
+            msg("standard input contains no API key"),
             msg('printf %s "$KEY" | {command}', command=command),
         )
     return check_key(data.decode(errors="replace"), msg("standard input"))
@@ -126,18 +130,18 @@ def drafted(seen: AppProbe, given: dict[str, str], *, files: bool) -> list[Draft
             raise JobError(
                 Outcome.USAGE,
                 msg(
-                    "{flag} {name}: the app {name2!r} has no such input",
+                    "{flag} {name}: the app {app!r} has no such input",
                     flag=flag,
                     name=name,
-                    name2=seen.name,
+                    app=seen.name,
                 ),
                 msg(
-                    "its inputs: {value}",
-                    value=join(", ", sorted(f.variable for f in seen.parameters.form)) or msg("none"),
+                    "the app has these inputs: {names}",
+                    names=join(", ", sorted(f.variable for f in seen.parameters.form)) or msg("none"),
                 ),
             )
     return known_ones + [
-        DraftInput(name=name, note=msg("as given"), value=value)
+        DraftInput(name=name, note=msg("given on the command line"), value=value)
         for name, value in given.items()
         if name not in known
     ]
@@ -194,7 +198,7 @@ def _note(field: FormField) -> str:
     if field.options:
         words.append(msg("one of {options}", options=join(", ", field.options)))
     if field.allowed_types:
-        words.append(msg("of type {allowed_types}", allowed_types=join(", ", field.allowed_types)))
+        words.append(msg("of type {types}", types=join(", ", field.allowed_types)))
     whole = join(", ", words)
     if not field.label or field.label == field.variable:
         return whole

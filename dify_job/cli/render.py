@@ -44,15 +44,22 @@ from .output import echo, echo_data, echo_err, echo_error
     "--target",
     type=click.Choice(["systemd", "cron", "kubernetes"]),
     required=True,
-    help=msg("For which scheduler."),
+    help=msg("Choose the scheduler."),
 )
 @click.option(
-    "--output-dir", type=click.Path(path_type=Path), metavar="DIR", help=msg("Write the files there.")
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=msg("Write the files to this directory."),
 )
-@click.option("--systemd-version", type=int, metavar="N", help=msg("systemd version of the target host."))
-@click.option("--user", "user", is_flag=True, help=msg("User units, or a block for a user's crontab."))
-@click.option("--image", metavar="REF", help=msg("Of a container with dify-job, for kubernetes."))
-@click.option("--namespace", metavar="NAME", help=msg("For kubernetes; kubectl's own where none is given."))
+@click.option(
+    "--systemd-version", type=int, metavar="N", help=msg("Set the systemd version of the target host.")
+)
+@click.option("--user", "user", is_flag=True, help=msg("Print user units, or a block for a user's crontab."))
+@click.option("--image", metavar="REF", help=msg("Set the container image that has dify-job (Kubernetes)."))
+@click.option(
+    "--namespace", metavar="NAME", help=msg("Set the namespace (Kubernetes; default: that of kubectl).")
+)
 @pass_globals
 def render(
     options: Globals,
@@ -121,16 +128,20 @@ def _check_options(
     if target == "kubernetes" and image is None:
         raise JobError(
             Outcome.USAGE,
-            msg("--target kubernetes needs --image, a container with dify-job"),
-            msg("build one from deploy/container/Containerfile: docs/kubernetes.md"),
+            msg("--target kubernetes needs --image with a container image that has dify-job"),
+            msg("build an image from deploy/container/Containerfile: docs/kubernetes.md"),
         )
     if target != "kubernetes" and (image or namespace):
         raise JobError(
-            Outcome.USAGE, msg("--image and --namespace are for --target kubernetes"), msg("leave them out")
+            Outcome.USAGE,
+            msg("--image and --namespace can be used only with --target kubernetes"),
+            msg("leave these options out"),
         )
     if target == "kubernetes" and (user or version):
         raise JobError(
-            Outcome.USAGE, msg("--user and --systemd-version are for a host"), msg("leave them out")
+            Outcome.USAGE,
+            msg("--user and --systemd-version cannot be used with --target kubernetes"),
+            msg("leave these options out"),
         )
 
 
@@ -140,12 +151,14 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
     create = ["kubectl", "create", "secret", "generic", object_name(job.name)]
     create += ["--namespace", cluster.namespace] if cluster.namespace else []
     create += [f"--from-file=api_key={job.key.file or 'KEYFILE'}"]
-    echo_err(msg("{name}: its key, once: {command}", name=job.name, command=Command(create)))
+    echo_err(
+        msg("{name}: create the secret with the key once: {command}", name=job.name, command=Command(create))
+    )
     if is_this_machine(job.base_url):
         echo_err(
             msg(
-                "{name}: base_url is {base_url}, and in a pod that is the pod itself: set it to an "
-                "address of Dify that the cluster reaches",
+                "{name}: base_url is {base_url}, which in a pod means the pod itself; set it "
+                "to an address of Dify that the cluster can reach",
                 name=job.name,
                 base_url=job.base_url,
             )
@@ -153,8 +166,9 @@ def _manifests(job: Job, *, cluster: Cluster, place: Path) -> Iterable[RenderedF
     if any(secret and "{{" not in secret for secret in secrets_in(job.inputs)):
         echo_err(
             msg(
-                "{name}: inputs hold what is named as a secret, and who reads the ConfigMap reads it; "
-                "give the pod a variable, and name it in env: man dify-job.toml",
+                "{name}: an input has the name of a secret, and the ConfigMap shows its "
+                "value; pass it to the pod as an environment variable, and list that "
+                "variable in env (man dify-job.toml)",
                 name=job.name,
             )
         )
@@ -181,7 +195,7 @@ def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
         FileChange(path=output_dir / artifact.path.name, before=None, after=artifact.text.encode())
         for artifact in artifacts
     ]
-    with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
+    with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
         writer.apply(files)
     for file in files:
         echo(str(file.path))
@@ -201,13 +215,13 @@ def _write_kustomization(output_dir: Path) -> None:
     if is_foreign:
         echo_err(
             msg(
-                "{path} is not from {command} and was left as it is",
+                "{path} was not changed, because {command} did not write it",
                 path=path,
                 command=command("dify-job", "render"),
             )
         )
         return
-    with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
+    with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
         writer.put(path, artifact.text.encode())
     echo(str(path))
 
@@ -221,15 +235,17 @@ def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
         if status.found is FileState.EDITED:
             echo_err(
                 msg(
-                    "{path} was left: it was edited, and job {job} is no longer configured",
+                    "{path} was not removed, because it was edited; its job {job} is no longer configured",
                     path=path,
                     job=mark.job,
                 )
             )
             continue
-        with transaction(output_dir, msg("name another directory in --output-dir")) as writer:
+        with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
             writer.remove(path)
-        echo_err(msg("{path} was removed: job {job} is no longer configured", path=path, job=mark.job))
+        echo_err(
+            msg("{path} was removed, because its job {job} is no longer configured", path=path, job=mark.job)
+        )
 
 
 def _managed(directory: Path) -> Iterator[tuple[Path, FileStatus]]:

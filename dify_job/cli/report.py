@@ -23,7 +23,7 @@ from .output import echo_data, echo_err
 @click.option(
     "--output",
     metavar="FILE",
-    help=msg("Write the page to FILE; - is standard output, the default in a pipe."),
+    help=msg("Write the page to FILE; - writes it to standard output (default in a pipe)."),
 )
 @click.option(
     "--days",
@@ -31,7 +31,7 @@ from .output import echo_data, echo_err
     default=30,
     show_default=True,
     metavar="N",
-    help=msg("How far back rates, tokens and failures go."),
+    help=msg("Include rates, tokens and failures of this many days."),
 )
 @scope_options
 @pass_globals
@@ -52,7 +52,7 @@ def report(
     if output is None and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError(
             msg(
-                "A terminal cannot show the page: {command}",
+                "a terminal cannot show an HTML page; write it to a file: {command}",
                 command=command("dify-job", "report", "--output", "report.html"),
             )
         )
@@ -69,7 +69,7 @@ def report(
         return
     path = Path(str(output)).absolute()
     _write(path, page)
-    echo_err(msg("dify-job: the page is in {path}", path=path))
+    echo_err(msg("dify-job: the page was written to {path}", path=path))
 
 
 def _write(path: Path, page: str) -> None:

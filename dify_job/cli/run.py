@@ -59,26 +59,43 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
 
 @click.command(context_settings={"allow_extra_args": True})
 @click.argument("job", required=False)
-@option("-i", "--input", "pairs", multiple=True, metavar="KEY=VALUE", help=msg("One input, a string."))
-@option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Inputs as a JSON object."))
 @option(
-    "--file", "files", multiple=True, metavar="KEY=PATH|URL", help=msg("One file input; several make a list.")
+    "-i",
+    "--input",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help=msg("Set one input, as a string (repeatable)."),
 )
-@option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("How the server answers."))
-@option("--workflow-id", metavar="ID", help=msg("A published version instead of the newest."))
-@option("--end-user", metavar="ID", help=msg("Dify end-user ID to use (default: generated per run)."))
-@option("--timeout", metavar="DUR", help=msg("Deadline of the whole run, as 90s or 1h 30min."))
-@option("--output", "output_file", metavar="FILE", help=msg("Write the result there when the run succeeds."))
+@option("--inputs", "inputs_json", metavar="JSON|@FILE|-", help=msg("Set the inputs from a JSON object."))
+@option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="KEY=PATH|URL",
+    help=msg("Set one file input; repeat it for a list of files."),
+)
+@option("--mode", type=click.Choice(["streaming", "blocking"]), help=msg("Choose how the server answers."))
+@option(
+    "--workflow-id",
+    metavar="ID",
+    help=msg("Run this published version of the workflow instead of the newest."),
+)
+@option("--end-user", metavar="ID", help=msg("Set the Dify end-user ID (default: generated for each run)."))
+@option("--timeout", metavar="DUR", help=msg("Set the deadline of the whole run, such as 90s or 1h 30min."))
+@option(
+    "--output", "output_file", metavar="FILE", help=msg("Write the result of a successful run to this file.")
+)
 @option(
     "--print",
     "print_path",
     metavar="PATH",
-    help=msg("Print outputs.NAME alone, and nothing unless the run succeeds."),
+    help=msg("Print only outputs.NAME; print nothing if the run fails."),
 )
 @option(
     "--overlap",
     type=click.Choice(["fail", "skip", "wait"]),
-    help=msg("What to do if another run of the job is in progress."),
+    help=msg("Choose what to do if another run of the job is in progress."),
 )
 @option(
     "--run-id",
@@ -86,8 +103,8 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     default="",
     envvar="DIFY_JOB_RUN_ID",
     help=msg(
-        "Idempotency ID. If a run with this ID exists on the server, attach to it "
-        "instead of starting a new one."
+        "Set an idempotency ID: if a run with this ID exists on the server, follow "
+        "it instead of starting a new one."
     ),
 )
 @option(
@@ -96,17 +113,20 @@ _STDERR_READER = 1.0  # seconds at the end for who reads stderr
     metavar="N",
     default=0,
     envvar="DIFY_JOB_LOST",
-    help=msg("Number of earlier attempts with this run ID that were lost. If > 0, only attach, never start."),
+    help=msg(
+        "Give the number of earlier attempts with this run ID that were lost. If it "
+        "is more than 0, only follow an existing run, and start none."
+    ),
 )
 @option(
     "--dry-run",
     "as_dry_run",
     is_flag=True,
-    help=msg("Show the inputs and check them against the app's form; start nothing."),
+    help=msg("Show the inputs and check them against the app's form; start no run."),
 )
-@option("--json", "as_json", is_flag=True, help=msg("Print JSON on a terminal, too."))
-@option("--if-due", is_flag=True, help=msg("Run only when the job's schedule says that it is due."))
-@option("--scheduled", is_flag=True, help=msg("For units and crontabs: no result on stdout."))
+@option("--json", "as_json", is_flag=True, help=msg("Print JSON also on a terminal."))
+@option("--if-due", is_flag=True, help=msg("Run only if the job is due by its schedule."))
+@option("--scheduled", is_flag=True, help=msg("Print no result (used by units and crontabs)."))
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -239,7 +259,10 @@ def _print_in_words(result: Result) -> None:
         for line in run_text.run_lines(result.job, record, outputs, stdout):
             echo_data(translate(line))
     except Exception as error:  # the outcome is known, and nothing may change it any more
-        log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)
+        log.warning(
+            msg("the run ended, but its result could not be printed"),
+            reason=str(error) or type(error).__name__,
+        )
 
 
 def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
@@ -332,17 +355,17 @@ def _print_value(result: Result, path: str) -> None:
         else:
             echo_json(value)
     except (UnprintedError, LookupError, ValueError) as error:
-        log.warning(msg("the value could not be printed"), reason=str(error))
+        log.warning(msg("the run ended, but the value could not be printed"), reason=str(error))
 
 
 def _print(result: Result) -> None:
     try:
         echo_json(result.as_json())
     except UnprintedError as error:
-        log.warning(msg("the result could not be printed"), reason=str(error))
+        log.warning(msg("the run ended, but its result could not be printed"), reason=str(error))
     except Exception as error:  # the outcome is known, and nothing may change it any more
         reason = str(error) or type(error).__name__
-        log.warning(msg("the outputs could not be printed"), reason=reason)
+        log.warning(msg("the run ended, but its outputs could not be printed"), reason=reason)
         _print_without_outputs(result, reason)
 
 
@@ -354,4 +377,7 @@ def _print_without_outputs(result: Result, reason: str) -> None:
     try:
         echo_json(result._replace(run=run, message=message).as_json())
     except (UnprintedError, MemoryError) as error:
-        log.warning(msg("the result could not be printed"), reason=str(error) or type(error).__name__)
+        log.warning(
+            msg("the run ended, but its result could not be printed"),
+            reason=str(error) or type(error).__name__,
+        )

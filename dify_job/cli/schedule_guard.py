@@ -53,8 +53,8 @@ def held_back(job: Job, state: JobState | None, *, scheduled: bool, if_due: bool
     if state is None:
         raise JobError(
             Outcome.CONFIG,
-            msg('--if-due decides by the job\'s own record, and the job has state = "none"'),
-            msg("take state out of the job"),
+            msg('--if-due needs the record of the job\'s last run, but the job has state = "none"'),
+            msg('remove state = "none" from the job'),
         )
     last = state.tick()
     decision = due.decide(times, now, None if last is None else datetime.fromtimestamp(last, UTC))
@@ -71,7 +71,7 @@ def _record_skip(state: JobState, now: datetime, why: str) -> None:
     """A scheduled run that was skipped is no missed one."""
     at = now.astimezone().isoformat(timespec="milliseconds")
     run = history.RunRecord(
-        call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("skipped: {why}", why=why)
+        call_time=at, outcome=Outcome.SKIPPED, exit_code=0, message=msg("the run was skipped: {why}", why=why)
     )
     with contextlib.suppress(OSError):
         state.append_history(run.as_record())
@@ -145,7 +145,7 @@ def drift(config: Config, job: Job) -> str | None:
     for place in places:
         if (written := _changed(place)) is not None and written < changed and _differs(place, config, job):
             return msg(
-                "the config has changed since job {name} was installed: {command}",
+                "the configuration changed since job {name} was installed; to apply it: {command}",
                 name=job.name,
                 command=command("dify-job", "install", job.name),
             )

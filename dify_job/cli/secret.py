@@ -40,14 +40,19 @@ def secret_group() -> None:
 @click.option(
     "--key-file",
     metavar="FILE|-",
-    help=msg("Take the key from a file, or - from standard input; a person is asked, a pipe is read."),
+    help=msg(
+        "Read the key from FILE, or from standard input with -. Without it, a terminal asks for the key."
+    ),
 )
 @click.option(
     "--encrypt/--no-encrypt",
     default=None,
-    help=msg("Encrypt it with systemd-creds / store it in a plain 0600 file; default: as it is now."),
+    help=msg(
+        "Encrypt the key with systemd-creds / store it in a plain file with mode "
+        "0600 (default: as it is stored now)."
+    ),
 )
-@click.option("--no-check", is_flag=True, help=msg("Store it without asking the server whether it is good."))
+@click.option("--no-check", is_flag=True, help=msg("Store the key without checking it on the server."))
 @pass_globals
 def set_key(
     options: Globals, /, *, job: str | None, key_file: str | None, encrypt: bool | None, no_check: bool
@@ -62,9 +67,10 @@ def set_key(
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "there is no configuration file: the one job comes from the environment, and its key with it"
+                "there is no configuration file to store a key for: the job and its key come "
+                "from environment variables"
             ),
-            msg("{command} makes a job with a stored key", command=command("dify-job", "init")),
+            msg("create a job with a stored key: {command}", command=command("dify-job", "init")),
         )
     encrypted = chosen.key.encrypted is not None if encrypt is None else encrypt
     if encrypted:
@@ -83,21 +89,21 @@ def _check(job: Job, key: Secret) -> None:
     if problem is None:
         echo(
             msg(
-                "{name}: Dify {value} accepts the key, for its app {name2!r}",
+                "{name}: Dify {version} accepts the key, which belongs to the app {app!r}",
                 name=job.name,
-                value=seen.version or "",
-                name2=seen.name,
+                version=seen.version or "",
+                app=seen.name,
             )
         )
     elif _is_wrong(seen):
         raise JobError(
             problem.outcome,
-            msg("{message}; it was not stored", message=problem.message),
-            msg("take the key from the app in Dify (API Access); --no-check stores it unchecked"),
+            msg("{message}; the key was not stored", message=problem.message),
+            msg("create a key for the app in Dify (API Access), or store this one unchecked with --no-check"),
         )
     else:
         echo_err(
-            msg("dify-job: the key is stored, but could not be tried: {message}", message=problem.message)
+            msg("dify-job: the key is stored, but could not be checked: {message}", message=problem.message)
         )
         echo_err(msg("  {hint}", hint=about_job(problem.hint or "", job.name)))
 
@@ -114,17 +120,17 @@ def _check_encryption() -> None:
         if version:
             has: str = msg("this machine has systemd {version}", version=version)
         elif subprocesses.found("systemctl"):
-            has = msg("systemctl does not give its version")
+            has = msg("the version of systemd is unknown")
         else:
             has = msg("this machine has no systemd")
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "--encrypt needs systemd-creds of systemd {encrypted_since} or newer; {has}",
-                encrypted_since=ENCRYPTED_SINCE,
+                "--encrypt needs systemd-creds of systemd {minimum} or newer; {has}",
+                minimum=ENCRYPTED_SINCE,
                 has=has,
             ),
-            msg("without --encrypt the key is stored in a 0600 file"),
+            msg("leave --encrypt out to store the key in a file with mode 0600"),
         )
 
 
@@ -135,9 +141,9 @@ def _encrypted(key: Secret) -> bytes:
     if done.code != 0 or not done.stdout:
         raise JobError(
             Outcome.CONFIG,
-            msg("systemd-creds could not encrypt the key: {value}", value=done.reason),
+            msg("systemd-creds could not encrypt the key: {reason}", reason=done.reason),
             msg(
-                "it needs root and the machine's own secret: {command}",
+                "encryption needs root and a secret of this machine, which this creates: {command}",
                 command=command("systemd-creds", "setup", needs_root=True),
             ),
         )
@@ -153,7 +159,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         content = f"{key.reveal()}\n".encode()
     moved = path != (job.key.encrypted if encrypted else job.key.file)
     hint = msg(
-        "the keys of system jobs are root's: {command}",
+        "only root can store keys of system jobs: {command}",
         command=command("dify-job", "secret", "set", job.name, needs_root=True),
     )
     with transaction(path, hint) as writer:
@@ -169,7 +175,7 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         echo(msg("{name}: key {masked} stored in {path} (0600)", **stored))
     sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
     if sharing:
-        echo(msg("  also used by: {sharing} (same file)", sharing=join(", ", sharing)))
+        echo(msg("  the same file holds the key of: {sharing}", sharing=join(", ", sharing)))
     if moved:
         echo(
             msg(
@@ -179,7 +185,13 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         )
         old = job.key.file or job.key.encrypted
         if old is not None and not is_missing(old):
-            echo(msg("  the old one is still in {old}: shred -u {name}", old=old, name=shlex.quote(str(old))))
+            echo(
+                msg(
+                    "  the old key is still in {old}; to delete it: shred -u {name}",
+                    old=old,
+                    name=shlex.quote(str(old)),
+                )
+            )
 
 
 def _places(job: Job) -> tuple[Path | None, ...]:
@@ -193,11 +205,11 @@ def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> Non
         raise JobError(
             Outcome.CONFIG,
             msg(
-                "not stored: a later file in {value} sets another key for job {name}",
-                value=place.parent / "config.d",
+                "the key was not stored, because a later file in {directory} sets another key for job {name}",
+                directory=place.parent / "config.d",
                 name=name,
             ),
-            msg("{command} names it", command=command("dify-job", "config", "show", name)),
+            msg("{command} shows which file that is", command=command("dify-job", "config", "show", name)),
         )
 
 

@@ -24,8 +24,8 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 @click.command()
 @click.argument("jobs", nargs=-1)
 @scope_options
-@click.option("--watch", is_flag=True, help=msg("Renew it every few seconds, on a terminal, until Ctrl-C."))
-@click.option("--json", "as_json", is_flag=True, help=msg("As JSON; its keys are in docs/status.md."))
+@click.option("--watch", is_flag=True, help=msg("Refresh every few seconds until Ctrl-C (on a terminal)."))
+@click.option("--json", "as_json", is_flag=True, help=msg("Print JSON; docs/status.md describes the fields."))
 @pass_globals
 def status(
     options: Globals,
@@ -62,7 +62,7 @@ def status(
     elif not seen.jobs:
         echo(
             msg(
-                "nothing is installed, and no job is configured: {command}",
+                "no job is installed or configured; to begin: {command}",
                 command=command("dify-job", "install", "--every", "1h", "--env-file", ".env"),
             )
         )
@@ -93,5 +93,8 @@ def _page(seen: HostStatus, terminal: Terminal) -> list[str]:
     lines = status_lines(seen, terminal, reader()) if seen.jobs else []
     most = terminal.rows - 2
     if len(lines) > most:
-        lines = [*lines[:most], translate(msg("{number} more lines", number=len(lines) - most))]
+        lines = [
+            *lines[:most],
+            translate(msg("{number} more lines do not fit on the screen", number=len(lines) - most)),
+        ]
     return lines

@@ -48,7 +48,11 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
         for scheduler in services:
             scheduler.manager.call("stop", unit_names(job)[:1])
         by_process = _stop_process(job, states[job])
-        say(msg("{job}: stopped", job=job) if services or by_process else msg("{job}: not running", job=job))
+        say(
+            msg("{job}: no run is in progress", job=job)
+            if services or by_process
+            else msg("{job}: not running", job=job)
+        )
 
 
 def _holder(directory: Path) -> str | None:
@@ -73,7 +77,7 @@ def _stop_process(job: str, directory: Path) -> bool:
     except PermissionError:
         raise JobError(
             Outcome.DENIED,
-            msg("the run of job {job} ({holder}) is another user's", job=job, holder=holder),
+            msg("the run of job {job} ({holder}) belongs to another user", job=job, holder=holder),
             command("dify-job", "stop", job, needs_root=True),
         ) from None
     until = time.monotonic() + _PATIENCE
@@ -82,7 +86,7 @@ def _stop_process(job: str, directory: Path) -> bool:
             raise JobError(
                 Outcome.BUSY,
                 msg(
-                    "the run of job {job} ({holder}) has been asked to stop, and goes on",
+                    "the run of job {job} ({holder}) was asked to stop, but has not ended yet",
                     job=job,
                     holder=holder,
                 ),

@@ -33,7 +33,7 @@ _WRITABLE = re.compile(r"^ReadWritePaths=-?(.+)$", re.MULTILINE)
 @click.option(
     "--purge",
     is_flag=True,
-    help=msg("Also remove the state: last result, history, in-flight record, metrics file."),
+    help=msg("Also delete the job's state: last result, history, record of a run in progress, metrics file."),
 )
 @pass_globals
 def uninstall(

@@ -178,8 +178,8 @@ def _unused(places: Sequence[_Place], owner: _Place | None, base_url: str | None
                 msg(
                     "DIFY_BASE_URL from {ignored} is ignored: the API key comes from {owner}, "
                     "and dify-job sends a key only to the base URL from the same source",
-                    ignored=place.where or msg("the environment"),
-                    owner=owner.where or msg("the environment"),
+                    ignored=place.where or msg("the environment variables"),
+                    owner=owner.where or msg("the environment variables"),
                 )
             )
 

@@ -97,8 +97,8 @@ def check_place_of_secret(path: Path) -> None:
             reason=fault,
         ),
         msg(
-            "deny other users access ({command}), or store keys in "
-            "/etc/dify-job/credentials or ~/.config/dify-job",
+            "{command} (or store keys in /etc/dify-job/credentials or "
+            "~/.config/dify-job, where other users have no access)",
             command=command("chmod", "go-w", str(open_directory)),
         ),
     )

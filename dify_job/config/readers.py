@@ -378,7 +378,9 @@ def json_value(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     if isinstance(value, float) and not isfinite(value):
-        raise ValueError(msg("holds {value}, which JSON does not have", value=value))
+        raise ValueError(
+            msg("{setting} contains {value}, which JSON does not allow", value=value, setting=THE_VALUE)
+        )
     return value.isoformat() if isinstance(value, (date, time)) else value
 
 

@@ -81,7 +81,7 @@ def read_key(job: Job, environ: Mapping[str, str] = os.environ) -> Secret:
         )
         if source.origin.source is Source.ENVIRONMENT
         else msg(
-            "create a key in Dify (API Access), then store it: {command}",
+            "{command} (create the key in Dify: API Access)",
             command=command("dify-job", "secret", "set", job.name),
         ),
     )

@@ -214,7 +214,7 @@ def reasons_of(row: JobStatus, now: datetime) -> Iterator[str]:
     elif row.failures:
         yield _failures(row.failures)
     texts = {
-        Sync.OUTDATED: msg("the config has changed since it was installed"),
+        Sync.OUTDATED: msg("the configuration changed since the job was installed"),
         Sync.EDITED: msg("its files were edited by hand"),
         Sync.ORPHAN: msg("its configuration no longer exists"),
         Sync.MISSING: msg("neither installed nor configured")

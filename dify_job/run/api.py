@@ -142,7 +142,9 @@ class _Workflow:
         with before_the_run(self._state):
             why = context.skip_reason(job, self._state)
         if why is not None:
-            return not_started(job.name, RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why)), context)
+            return not_started(
+                job.name, RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)), context
+            )
         if context.jitter:
             log.info(msg("waiting for the job's jitter"), seconds=round(context.jitter))
             self._pause(context.jitter)

@@ -109,7 +109,7 @@ class ConcurrencyGuard:
     def _wait(self, why: str, pause: float, hint: str) -> None:
         """Wait where the overlap policy says so. Raises NoRunError where it does not."""
         if self._request.job.overlap == "skip":
-            raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("skipped: {why}", why=why)))
+            raise NoRunError(RunOutcome(Outcome.SKIPPED, msg("the run was skipped: {why}", why=why)))
         if self._request.job.overlap == "fail" or time.monotonic() >= self._request.deadline:
             raise NoRunError(RunOutcome(Outcome.BUSY, why, hint))
         self._pause(pause)

@@ -173,10 +173,10 @@ def check_files(
     for key, given in files.items():
         field = fields.get(key)
         if field is None:
-            mistakes.append(msg("the app has no input {key}, for which the job has a file", key=key))
+            mistakes.append(msg("the app has no input {key} for the file that the job gives", key=key))
         elif not field.takes_files:
             mistakes.append(
-                msg("the input {key} cannot take a file: its type is {kind}", key=key, kind=field.kind)
+                msg("the input {key} takes no file, because its type is {kind}", key=key, kind=field.kind)
             )
         elif field.kind == "file" and len(given) > 1:
             mistakes.append(

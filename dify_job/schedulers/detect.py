@@ -63,7 +63,7 @@ def chosen_backend(backend: str, scope: Scope) -> Backend:
         installed = subprocesses.found("systemctl")
         raise JobError(
             Outcome.CONFIG,
-            msg("systemctl does not give its version")
+            msg("the version of systemd is unknown")
             if installed
             else msg("systemd is not installed on this machine"),
             command("systemctl", "--version") if installed else msg("use --backend cron"),

@@ -189,9 +189,7 @@ class HttpSocket:
     def errors(self, config: HttpSocketConfig) -> Iterator[JobError]:
         """Yield why the interface cannot be installed now; an address in use counts unless it is its own."""
         if (why := self._manager.why_not()) is not None:
-            yield JobError(
-                Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("leave --http out")
-            )
+            yield JobError(Outcome.CONFIG, msg("--http needs systemd: {why}", why=why), msg("remove --http"))
         elif not self._manager.ask([SOCKET])[SOCKET].active:
             try:
                 check_free(config.listen)

@@ -244,7 +244,7 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                         job=each.job.name,
                     ),
                     msg(
-                        "{command} names it",
+                        "{command} shows which file that is",
                         command=command("dify-job", "--config", str(place), "config", "show", each.job.name),
                     ),
                 )

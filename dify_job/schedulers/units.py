@@ -101,7 +101,7 @@ def _refuse_version(plan: JobSpec, scope: Scope, version: int) -> None:
                 encrypted_since=ENCRYPTED_SINCE,
             ),
             msg(
-                "store it in a 0600 file: {command}",
+                "store the key in a file with mode 0600 instead: {command}",
                 command=command("dify-job", "secret", "set", plan.job, "--no-encrypt"),
             ),
         )

@@ -237,7 +237,7 @@ def test_timer_that_is_paused_disabled_or_stopped(case: DoctorCase) -> None:
     case.assert_found_and_fixed("enabled", "warn", "paused", case.sh("dify-job pause daily"))
     case.assert_found_and_fixed("enabled", "warn", "paused", case.sh(f"systemctl stop {TIMER}"))
     case.assert_found_and_fixed(
-        "enabled", "warn", "until the next boot only", case.sh(f"systemctl disable {TIMER}")
+        "enabled", "warn", "will not run after the next boot", case.sh(f"systemctl disable {TIMER}")
     )
 
 
@@ -273,7 +273,7 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
 def test_code_that_the_service_user_cannot_read(case: DoctorCase) -> None:
     case.assert_found_and_fixed("reach", "fail", "cannot reach", case.sh("chmod 700 /opt/dify-job"))
     shut = case.sh("chmod 600 /etc/dify-job/config.toml")
-    case.assert_found_and_fixed("reach", "fail", "cannot reach the configuration", shut)
+    case.assert_found_and_fixed("reach", "fail", "cannot reach the configuration file", shut)
 
 
 def test_code_that_every_run_would_compile(case: DoctorCase) -> None:
@@ -318,7 +318,7 @@ def test_run_as_user_that_is_gone(host: Host) -> None:
     case = DoctorCase(host)
     gone = case.sh("userdel reports")
     fix = case.assert_found_and_fixed(
-        "run-as", "fail", "run_as names reports, which is not a user of this machine", gone
+        "run-as", "fail", "run_as is reports, but this machine has no such user", gone
     )
     assert command_in(fix) == "useradd --system reports"
     assert fix.endswith("(or edit run_as in /etc/dify-job/config.toml:6)")
@@ -496,7 +496,10 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     doctor = host("doctor", "daily", "--json", user="mallory", check=False)
     assert doctor.stdout, doctor.stderr
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
-    assert lines["interpreter"]["message"] == "permission denied: /root/d/v/bin/python"
+    assert (
+        lines["interpreter"]["message"]
+        == "you have no permission to look into the state directory /root/d/v/bin/python"
+    )
     assert lines["interpreter"]["fix"] == "sudo dify-job doctor daily"
     host("uninstall", "daily")
     host.run("rm", "-r", "/root/d")
@@ -510,7 +513,11 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -
     lines = other.doctor()
     output = case.host("status", user="mallory").stdout
     assert output.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
-    assert lines["last-run"][1] == lines["state"][1] == "permission denied: /var/lib/dify-job/daily"
+    assert (
+        lines["last-run"][1]
+        == lines["state"][1]
+        == "you have no permission to look into the state directory /var/lib/dify-job/daily"
+    )
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"
     assert lines["journal"][0] == "warn"

@@ -69,7 +69,10 @@ def test_interpreter_of_the_unit_without_apprise(case: DoctorCase) -> None:  # n
     case.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/opt/test-wheels"}
     install = case.sh(f"{other} -P -m dify_job install daily")
     fix = case.assert_found_and_fixed(
-        "notify", "warn", f"nobody will be notified: {other} has no apprise", install
+        "notify",
+        "warn",
+        f"nobody will be notified: the Python environment of {other} does not contain apprise",
+        install,
     )
     assert fix == f"python3 -m pip --python {other} install apprise"
     case.host("uninstall", "--all")
@@ -143,11 +146,11 @@ def test_key_sent_unencrypted(case: DoctorCase, named: str) -> None:  # noqa: F8
     fix = case.assert_found_and_fixed(
         "tls",
         "warn",
-        "the key is sent to dify.test unencrypted",
+        "the API key is sent to dify.test without encryption",
         lambda: set_base_url(case, named),
         edit=lambda: set_base_url(case, before),
     )
-    assert fix == "set base_url to https:// (/etc/dify-job/config.toml:2)"
+    assert fix == "set base_url to an https:// address in /etc/dify-job/config.toml:2"
 
 
 def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # noqa: F811
@@ -193,10 +196,10 @@ def test_no_journal_and_no_syslog(cron_case: DoctorCase) -> None:  # noqa: F811
     level, message, fix = cron_case.doctor()["journal"]
     assert (level, message) == (
         "warn",
-        "there is neither a journal nor a syslog: the log of a run goes nowhere",
+        "this machine has neither a journal nor syslog, so the log of each run is lost",
     )
     cron_case.paste(command_in(fix))
-    assert cron_case.doctor()["journal"][:2] == ("ok", "none here; the log goes to syslog")
+    assert cron_case.doctor()["journal"][:2] == ("ok", "this machine has no journal; the log goes to syslog")
     logs_to("/var/log/of-tests")
     cron_case.host.run("pkill", "-f", daemon)
     assert cron_case.doctor()["journal"][0] == "warn", "nobody reads the socket that a daemon left behind"
@@ -251,7 +254,7 @@ def test_job_installed_in_both_scopes(host: Host, alice: Login) -> None:  # noqa
     level, message, fix = own.doctor()["units"]
     assert (level, message) == (
         "fail",
-        "installed twice, in systemd (user) and systemd (system): it runs twice",
+        "the job is installed twice (systemd (user) and systemd (system)), so each run starts twice",
     )
     assert fix == "sudo dify-job uninstall daily --backend systemd --system"
     own.paste(fix)
@@ -269,7 +272,7 @@ def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: 
     try:
         began = time.monotonic()
         level, message, _ = case.doctor()["backend"]
-        assert (level, "does not answer" in message) == ("fail", True)
+        assert (level, "does not respond" in message) == ("fail", True)
         assert time.monotonic() - began < 30
         began = time.monotonic()
         status = case.host("status", "daily", check=False)
@@ -277,5 +280,5 @@ def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: 
     finally:
         os.kill(case.host.machine.leader, signal.SIGCONT)
     assert status.code == 1, status.stdout
-    assert "the system manager of systemd does not answer: " in status.stdout
+    assert "the system manager of systemd does not respond: " in status.stdout
     assert {line[0] for line in case.doctor().values()} == {"ok"}

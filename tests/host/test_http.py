@@ -123,17 +123,21 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
     http("--http-token-file", token)
     case = DoctorCase(host)
     assert case.doctor()["http"][:2] == (
-        "ok", f"systemd listens on 127.0.0.1:8000 for everybody with the token in {token}",
+        "ok", f"systemd listens on 127.0.0.1:8000 for everybody who has the token in {token}",
     )  # fmt: skip
     assert "http: 127.0.0.1:8000 serves daily" in host("status", check=False).stdout
     for level, message, script in (
-        ("fail", "nothing listens on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
-        ("warn", "until the next boot only", "systemctl disable dify-job-http.socket"),
+        ("fail", "does not listen on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
+        ("warn", "will not listen after the next boot", "systemctl disable dify-job-http.socket"),
         ("fail", "can be read by other users", f"chmod 644 {token}"),
         ("fail", "the interface refuses everybody", f"rm {token}"),
         ("fail", "the interface refuses everybody", f"echo short > {token}"),
         ("warn", "edited by hand", f"sed -i s/Backlog=256/Backlog=128/ {socket}"),
-        ("fail", "one of its two units is missing", f"rm {socket}; systemctl daemon-reload"),
+        (
+            "fail",
+            "one of the two units of the HTTP interface is missing",
+            f"rm {socket}; systemctl daemon-reload",
+        ),
     ):
         case.assert_found_and_fixed("http", level, message, case.sh(script))
     host.run("systemctl", "stop", "dify-job-http.socket")
@@ -236,7 +240,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Comm
     assert "read by others" in readable.stderr
     host.run("chmod", "600", "/etc/dify-job/http.token")
     output = http(*flags).stdout
-    assert "for everybody with the token in /etc/dify-job/http.token" in output
+    assert "for everybody who has the token in /etc/dify-job/http.token" in output
     assert TOKEN not in output
     host.run("sh", "-c", output.partition("try it")[2].splitlines()[0])
     assert TOKEN not in host.machine.read("/etc/systemd/system/dify-job.http.service")

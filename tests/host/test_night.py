@@ -88,8 +88,8 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     failed = json.loads(host("history", "--failed", "--since", "yesterday", "--json").stdout)["runs"]
     assert {one["job"] for one in failed} == {"invoices", "daily-report", "translate-mails"}
     upcoming = host("next").stdout
-    assert "not shown, because the configuration has a mistake: crawl" in upcoming
-    assert "paused, so not started: paused" in upcoming
+    assert "these jobs are not shown, because their configuration has an error: crawl" in upcoming
+    assert "these jobs will not run, because they are paused: paused" in upcoming
 
     # A start that fails before it can read its job is an error in the journal, with the name of the job.
     host.run("systemctl", "start", "dify-job-crawl.service", check=False)
@@ -117,7 +117,7 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     assert seen.stdout.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
     denied = host("history", "--failed", "--since", "2026-01-01", user="mallory", check=False)
     assert (denied.code, denied.stdout) == (77, "")
-    assert "permission denied: the histories of 10 jobs" in denied.stderr
+    assert "you have no permission to look into the state directory the histories of 10 jobs" in denied.stderr
     assert "sudo dify-job history --failed --since '2026-01-01 00:00'" in denied.stderr
     page = host("report", user="mallory").stdout
     assert (

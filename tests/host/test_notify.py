@@ -259,7 +259,7 @@ def test_failure_handler_is_installed_with_notify_and_removed_without(job: Notif
     score = job.host.run("systemd-analyze", "security", HANDLER, check=False).stdout.splitlines()[-1]
     assert float(score.split(": ")[1].split()[0]) <= 1.5, score
     job.host.run("rm", f"/etc/systemd/system/{HANDLER}")
-    assert "the unit that reports its failures is missing" in job.host("status", check=False).stdout
+    assert "the unit that reports failed runs is missing" in job.host("status", check=False).stdout
     job.host("install")
     assert job.host.status()["sync"] == "as configured"
     job.host.job('calendar = "yearly"')

@@ -286,7 +286,10 @@ def test_auto_start_false_installs_a_disabled_timer(host: Host) -> None:
     output = host("install", "--env-file", "/root/.env").stdout
     assert "every 1h, the default, not enabled" in output
     last = output.splitlines()[-1]
-    assert last == "not enabled, because AUTO_START_SCHEDULER is false: dify-job resume default"
+    assert (
+        last == "the jobs are not enabled, because AUTO_START_SCHEDULER is false; "
+        "to enable one: dify-job resume default"
+    )
     assert host.status()["paused"] is True
     assert host.show("dify-job-default.timer", "ActiveState") == "inactive"
     host(*last.partition(": dify-job ")[2].split())

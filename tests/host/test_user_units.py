@@ -192,7 +192,10 @@ def test_shell_with_other_variables_finds_the_run_that_the_timer_started(alice: 
 def test_install_without_lingering_warns_that_the_job_ends_with_the_login(mallory: Login) -> None:
     mallory.configure()
     output = mallory("install", "--env-file", ".env").stdout
-    assert "runs only while you are logged in. To run always: sudo loginctl enable-linger mallory" in output
+    assert (
+        "the job runs only while you are logged in. To run it always: sudo loginctl enable-linger mallory"
+        in output
+    )
 
 
 def test_missing_user_bus_is_reported_with_its_fix(alice: Login) -> None:

@@ -209,7 +209,7 @@ def test_key_file_readable_by_others(case: DoctorCase) -> None:
     [
         ("", "is empty"),
         (f"Bearer {FORM_KEY}", "begins with 'Bearer '"),
-        (f"{FORM_KEY}\nx", "more than one line"),
+        (f"{FORM_KEY}\nx", "a second line"),
     ],
 )
 def test_malformed_key(case: DoctorCase, key: str, message: str) -> None:
@@ -292,7 +292,7 @@ def test_untrusted_or_expiring_certificate(
         lines = case.doctor()
     assert lines["server"][0] == lines["app"][0] == "ok"
     assert lines["tls"][0] == "warn"
-    assert "the certificate of localhost is good until" in lines["tls"][1]
+    assert "the certificate of localhost is valid until" in lines["tls"][1]
 
 
 def test_missing_ca_file(case: DoctorCase) -> None:
@@ -349,10 +349,10 @@ def test_clock_different_from_the_server(case: DoctorCase) -> None:
     [
         ("", "fail", "the input topic is required by the app, but has no value"),
         ("topic = 3", "fail", "the input topic must be a string"),
-        ('topic = "123456789"', "fail", "the input topic has 9 characters, and the app takes 8"),
+        ('topic = "123456789"', "fail", "the input topic has 9 characters, but the app allows at most 8"),
         ('topic = "a", tone = "loud"', "fail", "the input tone must be one of 'dry', 'warm'"),
         ('topic = "a", count = "many"', "fail", "the input count must be a number"),
-        ('topic = "a", topik = "b"', "warn", "no input topik: Dify drops it without a word"),
+        ('topic = "a", topik = "b"', "warn", "no input topik, so Dify ignores the value"),
         ('topic = "{{ nothing }}"', "fail", "cannot be rendered"),
         ('topic = "a", doc = "/etc/hosts"', "fail", "the input doc takes a file"),
     ],
@@ -364,7 +364,7 @@ def test_inputs_that_the_app_rejects_or_ignores(
 
 
 VERSION = "00000000-0000-4000-8000-000000000000"
-NOT_ITS_FORM = f"that is the newest version's form, and workflow_id {VERSION} can have another"
+NOT_ITS_FORM = f"the version workflow_id {VERSION} can have another one"
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ NOT_ITS_FORM = f"that is the newest version's form, and workflow_id {VERSION} ca
     [
         ('topic = "a"', "ok", "fit the app's form"),
         ("", "warn", "the input topic is required by the app, but has no value"),
-        ('topic = "a", topik = "b"', "warn", "Dify drops it without a word"),
+        ('topic = "a", topik = "b"', "warn", "so Dify ignores the value"),
         (
             'count = ["a"]',
             "fail",
@@ -394,13 +394,18 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
 @pytest.mark.parametrize(
     ("text", "inputs", "check", "expected"),
     [
-        ("", "", "inputs", "edit inputs in {config}:6; the app's inputs: topic, tone, count, doc, docs"),
+        (
+            "",
+            "",
+            "inputs",
+            "edit inputs in {config}:6; the app has these inputs: topic, tone, count, doc, docs",
+        ),
         ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; names that a template can use: "),
         ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
-        ('files = { doc = "/no" }', "", "files", "put a file there that "),
+        ('files = { doc = "/no" }', "", "files", "create the file so that the user "),
         ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; man systemd.time "),
-        ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter less in {config}:6"),
-        ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: a PEM file, or none "),
+        ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter shorter in {config}:6"),
+        ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
     ],
 )
 def test_edit_names_the_setting_and_its_line(
@@ -431,7 +436,7 @@ def test_missing_or_too_large_file(case: DoctorCase) -> None:
         case,
         "files",
         "fail",
-        "and the server takes",
+        "but the server takes at most",
         lambda: os.truncate(report, 15 * 1024 * 1024 + 1),
         lambda: os.truncate(report, 15 * 1024 * 1024),
     )
@@ -440,12 +445,12 @@ def test_missing_or_too_large_file(case: DoctorCase) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ('dok = "/etc/hosts"', "no input dok for a file"),
+        ('dok = "/etc/hosts"', "no input dok for the file"),
         ('topic = "/etc/hosts"', "the input topic takes no file"),
-        ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, and the job gives 2"),
+        ('doc = ["/etc/hosts", "/etc/passwd"]', "the input doc takes one file, but the job has 2 for it"),
         (
             'docs = ["/etc/hosts", "/etc/hosts", "/etc/hosts"]',
-            "the input docs takes 2 files, and the job gives 3",
+            "the input docs takes at most 2 files, but the job has 3 for it",
         ),
         ('doc = "/etc"', "it is not a regular file"),
     ],
@@ -498,7 +503,7 @@ def test_missing_directory_for_metrics(case: DoctorCase) -> None:
     [
         ('calendar = "2020-01-01 07:00:00"', "fail", "never elapses"),
         ('calendar = "nonsense"', "fail", "nonsense"),
-        ('every = "5min"\njitter = "5min"', "warn", "jitter 5min is not less than the 5min between two runs"),
+        ('every = "5min"\njitter = "5min"', "warn", "jitter is 5min, but two runs can be only 5min apart"),
         ('calendar = "02:30:00"\ntimezone = "Europe/Berlin"', "warn", "clocks go forward in Europe/Berlin"),
     ],
 )
@@ -526,7 +531,7 @@ def test_lock_held_longer_than_a_run_can_take(case: DoctorCase) -> None:
             case,
             "state",
             "warn",
-            "the lock is held by process 12345",
+            "(process 12345) has been under way",
             lambda: fcntl.flock(held, fcntl.LOCK_EX) or os.utime(lock, (0, 0)),  # type: ignore[func-returns-value]
             lambda: fcntl.flock(held, fcntl.LOCK_UN),
         )
@@ -633,7 +638,7 @@ def test_hostile_state_directory_neither_blocks_doctor_nor_shows_other_files(
         fcntl.flock(held, fcntl.LOCK_EX)
         lines = case.doctor()
     assert "canary" not in str(lines)
-    assert lines["last-run"][:2] == ("ok", "none is recorded")
+    assert lines["last-run"][:2] == ("ok", "no run is on record yet")
     (state / "lock").unlink()
     os.mkfifo(state / "lock")
     assert case.doctor()["state"][0] == "ok"
@@ -674,4 +679,4 @@ def test_hanging_manager_is_awaited_once_and_reported(
     )
     assert context.scheduler.manager.show(["a.service"]) == {}
     check = check_backend(context)
-    assert (check.severity, "does not answer" in check.message) == (Severity.WARN, True)
+    assert (check.severity, "does not respond" in check.message) == (Severity.WARN, True)

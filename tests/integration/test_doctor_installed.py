@@ -60,7 +60,12 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
     [
         (lambda _, units: (units / TIMER).unlink(), "units", "fail", f"{TIMER} is missing"),
         (lambda home, _: home("uninstall", "daily", "--user"), "units", "warn", "no scheduler starts it"),
-        (lambda home, _: forget(home), "units", "warn", "changed on disk since systemd read them"),
+        (
+            lambda home, _: forget(home),
+            "units",
+            "warn",
+            "the unit files changed on disk since systemd read them",
+        ),
         (
             edit_timer,
             "units",
@@ -71,7 +76,7 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
             lambda home, _: home.configure(CONFIG.replace('"2h"', '"3h"')),
             "units",
             "warn",
-            "the config has changed since it was installed",
+            "the configuration changed since the job was installed",
         ),
         (
             lambda home, units: add_drop_in(home, units, "[Service]\nTimeoutStartSec=1s\n"),
@@ -84,7 +89,7 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
             lambda home, _: home.manager.main(["disable", TIMER]),
             "enabled",
             "warn",
-            "enabled until the next boot only",
+            "will not run after the next boot",
         ),
     ],
     ids=["missing", "not-installed", "unread", "edited", "config", "drop-in", "paused", "disabled"],
@@ -142,7 +147,7 @@ def test_crontab_that_mails_nobody_is_a_warning(cron_home: Home) -> None:
     assert cron_home("install", "--user").code == 0
     mailer = cron_home.path / "bin/sendmail"
     shutil.copy("/bin/true", mailer)
-    assert doctor(cron_home)["mail"][:2] == ("ok", "cron can mail what a failed run says")
+    assert doctor(cron_home)["mail"][:2] == ("ok", "cron can send mail about failed runs")
     lines = cron_home.table.read_bytes()
     cron_home.table.write_bytes(b'MAILTO=""\n' + lines)
     level, message, fix = doctor(cron_home)["mail"]

@@ -143,7 +143,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
     refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
     assert refused.code == 69
-    assert "  check the address, and that Dify is up; --offline " in refused.stderr
+    assert "  check the address, and that Dify is running; --offline " in refused.stderr
     assert dify_job("init", "daily", *nowhere, "--offline", input="app-x-0123456789\n").code == 0
     stored = dify_job("secret", "set", "daily", input="app-x-0123456789\n")
     assert "dify-job config show daily" in stored.stderr
@@ -158,7 +158,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
         ("app-off-0123456789abcdef", 78, "API is switched off"),
         (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
         (f"{KEY}\n{KEY}\n", 78, "more than one line"),
-        ("", 78, "no key came on standard input"),
+        ("", 78, "standard input contains no API key"),
     ],
 )
 def test_unusable_key_is_reported_and_nothing_is_written(
@@ -341,7 +341,7 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     os.close(terminal)
     assert "app-with-a-form" not in shown
     assert "it must be a number" in shown
-    assert "'often' is not a time span" in shown
+    assert "'often' is neither a time span" in shown
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
     assert read["daily-report"]["every"] == "90min"
     assert read["daily-report"]["inputs"] == {"topic": "sales", "count": 4, "style": "plain"}

@@ -115,7 +115,8 @@ def test_env_file_alone_installs_a_job(home: Home) -> None:
     done = home("install", "--user", "--every", "2h", "--env-file", ".env")
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
-        "not enabled, because AUTO_START_SCHEDULER is false: dify-job resume default"
+        "the jobs are not enabled, because AUTO_START_SCHEDULER is false; "
+        "to enable one: dify-job resume default"
     )
     key = home.path / "config/dify-job/credentials/default.key"
     assert (key.read_text(), key.stat().st_mode & 0o777) == ("app-canary-env-0123456\n", 0o600)
@@ -338,7 +339,7 @@ def _assert_one_judgement(home: Home, check: str, message: str) -> None:
         (
             lambda units: (units / "dify-job-notify@dify-job-daily.service.service").unlink(),
             "units",
-            "the unit that reports its failures is missing",
+            "the unit that reports failed runs is missing",
         ),
     ],
     ids=["missing-timer", "masked", "missing-failure-unit"],
@@ -377,7 +378,7 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     [row] = cron_home("status", "--user", "--json").result["jobs"]
     assert row["problems"] == []
     cron_home.first = "cron.is_running = lambda: False"
-    _assert_one_judgement(cron_home, "backend", "the cron daemon does not run")
+    _assert_one_judgement(cron_home, "backend", "the cron daemon is not running")
 
 
 def test_problems_of_units_are_reported_without_their_config(home: Home) -> None:
@@ -395,7 +396,9 @@ def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
-    assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
+    assert done.stdout.startswith(
+        f"! the configuration file {home.path / 'config/dify-job/config.toml'} has a"
+    )
     assert done.stdout.count("Mars/Phobos") == 1, "reported once, at the top"
     assert "its configuration has a mistake, see above" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()

@@ -175,7 +175,9 @@ def test_cron_d_and_files_that_cannot_be_read_are_a_problem(
     )
     found = check_installed_files(context)
     assert found is not None
-    assert found.message == f"permission denied: {directory}/dify-job-daily"
+    assert (
+        found.message == f"you have no permission to look into the state directory {directory}/dify-job-daily"
+    )
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(JobError, match=f"{directory} cannot be read: Permission denied"):
         scheduler.status()
@@ -189,7 +191,7 @@ def test_world_writable_cron_d_and_stopped_cron_are_reported(
     directory.chmod(0o775)
     (change,) = install(scheduler, job_spec())
     assert any("chmod go-w /etc/cron.d" in note for note in change.notes)
-    assert any("the cron daemon does not run" in note for note in change.notes)
+    assert any("the cron daemon is not running" in note for note in change.notes)
     (one,) = scheduler.status()
     assert (one.enabled, one.paused) == (False, False)
     job = Job(name="daily", base_url="", key=KeySource())
@@ -203,7 +205,7 @@ def test_world_writable_cron_d_and_stopped_cron_are_reported(
             installed=((scheduler, one),),
         )
     )
-    assert (found.message, found.fix) == ("the cron daemon does not run", cron.start_command())
+    assert (found.message, found.fix) == ("the cron daemon is not running", cron.start_command())
     assert (change.enabled, change.enable_commands) == (False, (cron.start_command(),))
     pause(scheduler, "daily", paused=True)
     resumed = pause(scheduler, "daily", paused=False)

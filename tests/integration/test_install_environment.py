@@ -102,7 +102,9 @@ def test_input_values_reach_dify_unchanged_and_are_in_no_unit(home: Home, server
     assert again.code == 0
 
 
-@pytest.mark.parametrize("where", ["the interpreter", "the environment", "the configuration"])
+@pytest.mark.parametrize(
+    "where", ["the Python interpreter", "the environment variables", "the configuration file"]
+)
 def test_path_that_the_service_user_cannot_access_is_reported(
     where: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -118,10 +120,10 @@ def test_path_that_the_service_user_cannot_access_is_reported(
     closed.chmod(0o750)
     account = access.Account("reports", 65_000)
     monkeypatch.setattr(access, "PRIVATE_TMP", ())
-    monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment" else "/usr"))
-    python = program if where == "the interpreter" else Path("/usr/bin/python3")
+    monkeypatch.setattr(sys, "prefix", str(closed if where == "the environment variables" else "/usr"))
+    python = program if where == "the Python interpreter" else Path("/usr/bin/python3")
     monkeypatch.setattr(sys, "executable", str(python))
-    config_path = config if where == "the configuration" else Path("/etc/hostname")
+    config_path = config if where == "the configuration file" else Path("/etc/hostname")
     denied = denied_access(job_spec(python=python, config_path=config_path), account, key_by_manager=True)
     assert denied is not None
     assert f"reports cannot reach {where}" in denied.message

@@ -109,9 +109,12 @@ def test_next_merges_jobs_by_time_and_lists_disabled_ones(night: Home) -> None:
     times = [line[:19] for line in done.stdout.split("\n")[1:13]]
     assert times == sorted(times)
     assert not re.search(r"UTC +paused\b", done.stdout), "no run of a job that the scheduler does not start"
-    assert "paused, so not started: paused\n    dify-job resume paused\n" in done.stdout
+    assert (
+        "these jobs will not run, because they are paused: paused\n    dify-job resume paused\n"
+        in done.stdout
+    )
     assert re.search(r"UTC +paused\b", night("next", "--user", "paused").stdout), "unless it is asked for"
-    assert "not installed, so not started: " in night("next", "--system").stdout
+    assert "these jobs will not run, because they are not installed: " in night("next", "--system").stdout
     data = night("next", "--json", "-n", "3").result
     assert len(data["runs"]) == 3
     assert {job["job"] for job in data["jobs"]} == set(JOBS)

@@ -57,7 +57,7 @@ def test_new_key_is_checked_and_replaces_the_old_one(job: Command, server: FakeD
         (f"Bearer {NEW}", 78, "begins with 'Bearer '"),
         (f"{NEW}\n\nmore", 78, "more than one line"),
         ("app-ключ", 78, "a character that a key cannot have"),
-        ("\n", 78, "no key came on standard input"),
+        ("\n", 78, "standard input contains no API key"),
     ],
 )
 def test_invalid_key_is_reported_and_the_old_one_stays(

@@ -81,7 +81,7 @@ def test_fix_names_the_file_and_line_of_a_setting(origins: dict[str, Origin], ke
 def test_fix_for_unencrypted_transport_names_the_origin_of_base_url() -> None:
     origins = {"base_url": Origin(Source.FILE, "/etc/x.toml", 7)}
     found = check_transport(context_of(make_job("http://far.example.com/v1", origins=origins)))
-    assert found.fix == "set base_url to https:// (/etc/x.toml:7)"
+    assert found.fix == "set base_url to an https:// address in /etc/x.toml:7"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_notifications_need_apprise_in_the_interpreter_of_the_job(tmp_path: Path
     assert check is not None
     assert (check.severity, check.message) == (
         Severity.WARN,
-        f"nobody will be notified: {other} has no apprise",
+        f"nobody will be notified: the Python environment of {other} does not contain apprise",
     )
     assert check.fix == f"python3 -m pip --python {other} install apprise"
 
@@ -255,7 +255,7 @@ def test_doctor_does_not_run_an_interpreter_that_others_can_replace(
     check = program.check_interpreter(case_of(make_job(), tmp_path / "bin/python"))
     assert check is not None
     assert (check.severity, ran) == (Severity.OK, [])
-    assert f"not tried, for it other users can change files in the directory {tmp_path}/bin" in check.message
+    assert f"not safe: other users can change files in the directory {tmp_path}/bin" in check.message
 
 
 def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path) -> None:
@@ -282,7 +282,10 @@ def test_jobs_of_one_name_are_the_same_only_with_the_same_config(tmp_path: Path)
     check = service.check_sync(both)
     assert check is not None
     assert check.severity is Severity.FAIL
-    assert check.message == "installed twice, in cron (user) and cron (system): it runs twice"
+    assert (
+        check.message
+        == "the job is installed twice (cron (user) and cron (system)), so each run starts twice"
+    )
     elsewhere = HostContext.of(make_job(), config, [machines], NOW)
     assert elsewhere.one == machines[1]
 

@@ -55,7 +55,7 @@ def test_healthy_interface_names_address_and_callers(check: Check) -> None:
     assert found.message == "systemd listens on 127.0.0.1:8000 for root on this machine"
     unknown = check(replace(HEALTHY, listening=None))
     assert unknown is not None
-    assert (unknown.severity, "is to listen" in unknown.message) == (Severity.OK, True)
+    assert (unknown.severity, "is configured to listen" in unknown.message) == (Severity.OK, True)
 
 
 def test_job_without_an_interface_has_no_finding(check: Check) -> None:
@@ -76,26 +76,26 @@ def test_job_without_an_interface_has_no_finding(check: Check) -> None:
         (
             replace(HEALTHY, config=None),
             Severity.FAIL,
-            "one of its two units is missing",
+            "one of the two units of the HTTP interface is missing",
             "install daily --http",
         ),
         (replace(HEALTHY, current=False), Severity.WARN, "another version", "--http-listen 127.0.0.1:8000"),
         (
             replace(HEALTHY, config=replace(CONFIG, python=Path("/nowhere/python"))),
             Severity.FAIL,
-            "missing or cannot be executed: /nowhere/python",
+            "its Python interpreter /nowhere/python is missing",
             "--http-listen 127.0.0.1:8000",
         ),
         (
             replace(HEALTHY, listening=False),
             Severity.FAIL,
-            "nothing listens on 127.0.0.1:8000",
+            "does not listen on 127.0.0.1:8000",
             "systemctl enable --now dify-job-http.socket",
         ),
         (
             replace(HEALTHY, enabled=False),
             Severity.WARN,
-            "until the next boot only",
+            "will not listen after the next boot",
             "systemctl enable dify-job-http.socket",
         ),
     ],
@@ -115,7 +115,7 @@ def test_missing_or_bad_token_refuses_everybody(check: Check, tmp_path: Path) ->
     status = replace(HEALTHY, config=replace(CONFIG, token_file=token))
     missing = check(status)
     assert missing is not None
-    assert (missing.severity, "refuses everybody" in missing.message) == (Severity.FAIL, True)
+    assert (missing.severity, "rejects every request" in missing.message) == (Severity.FAIL, True)
     assert f"install -m 600 /dev/null {token} && openssl rand -hex 32 >{token}" in command_in(
         str(missing.fix)
     )
@@ -127,7 +127,7 @@ def test_missing_or_bad_token_refuses_everybody(check: Check, tmp_path: Path) ->
     token.chmod(0o600)
     good = check(status)
     assert good is not None
-    assert good.message == f"systemd listens on 127.0.0.1:8000 for everybody with the token in {token}"
+    assert good.message == f"systemd listens on 127.0.0.1:8000 for everybody who has the token in {token}"
 
 
 def test_reinstallation_has_the_same_address_token_and_caller(

@@ -64,7 +64,7 @@ def test_scheduler_that_starts_nothing_is_a_warning(backend: str, command: str) 
     found = check(replace(INSTALLED, backend=backend))
     assert found is not None
     assert found.severity is Severity.WARN
-    assert f"{backend} does not start it" in found.message
+    assert f"{backend} did not start them" in found.message
     assert command in (found.fix or "")
 
 

@@ -49,7 +49,7 @@ def test_global_options_are_listed_on_the_first_page_only(path: str) -> None:
     text = page(path)
     listed = [line.split()[0].strip(",") for line in text.split("\n") if line.startswith("  -")]
     assert not set(listed) & {*GLOBALS, "-q", "-v"}
-    assert "Options that every command takes: dify-job --help" in text
+    assert "For the options that every command takes, see: dify-job --help" in text
 
 
 def test_first_page_groups_the_commands_by_task() -> None:

@@ -32,7 +32,7 @@ def test_schedule_is_parsed_in_any_form(text: str, schedule: ScheduleConfig) -> 
     [
         ("2", "has no unit"),
         ("30M", "30min for minutes or 30month for months"),
-        ("often", "'often' is not a time span"),
+        ("often", "'often' is neither a time span"),
         ("2x", "'2x', which is not a time span"),
         ("99 7 * * *", "99"),
         ("2020-01-01", "never elapses"),
@@ -43,4 +43,7 @@ def test_schedule_is_parsed_in_any_form(text: str, schedule: ScheduleConfig) -> 
 def test_invalid_schedule_is_rejected_with_the_valid_forms(text: str, message: str) -> None:
     with pytest.raises(JobError, match=message) as raised:
         schedule_of_text(text)
-    assert raised.value.hint == "write it as 2h, Mon..Fri 07:00 or 30 7 * * 1-5"
+    assert (
+        raised.value.hint == "write the schedule as a time span (2h), calendar times (Mon..Fri 07:00) "
+        "or a cron line (30 7 * * 1-5)"
+    )
