@@ -46,7 +46,7 @@ def check_backend(context: HostContext) -> Problem:
         )
     if why_not is None:
         version = context.scheduler.version
-        return ok(msg("systemd {systemd_version}, the {scope} manager", systemd_version=version, scope=scope))
+        return ok(msg("systemd {version} with its {scope} service manager", version=version, scope=scope))
     if not context.system and systemctl.is_booted():
         return bad(why_not, access.linger_command())
     by_cron = context.command("install", context.job.name, "--backend", "cron")
@@ -96,7 +96,7 @@ def check_sync(context: HostContext) -> Problem:
             ),
         )
         fix = _uninstall(context, context.installed[1][1])
-        return fail(msg("installed twice, in {where}: it runs twice", where=where), fix)
+        return fail(msg("the job is installed twice ({where}), so each run starts twice", where=where), fix)
     edited = [str(path) for path, seen in one.files.items() if seen.found is FileState.EDITED]
     if edited:
         text = msg(

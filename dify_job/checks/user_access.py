@@ -55,7 +55,11 @@ def check_reach(context: HostContext) -> Problem | None:
     ):
         return None
     found = denied_access(context.spec, account, key_by_manager=context.scheduler.key_by_manager)
-    return found or ok(msg("{name} reaches the interpreter, dify-job and the config", name=account.name))
+    return found or ok(
+        msg(
+            "the user {name} has access to the interpreter, dify-job and the configuration", name=account.name
+        )
+    )
 
 
 def is_out_of_sight(context: HostContext, python: Path) -> bool:

@@ -117,7 +117,7 @@ def utf8(argument: str) -> str:
 def _object(text: str) -> dict[str, Any]:
     if text != "-" and not text.startswith("@"):
         return parse_object(text, "--inputs", Outcome.USAGE)
-    source: str = msg("standard input") if text == "-" else msg("the input file {text}", text=text[1:])
+    source: str = msg("standard input") if text == "-" else msg("the input file {path}", path=text[1:])
     try:
         with open(0 if text == "-" else text[1:], "rb", closefd=text != "-") as file:
             content = file.read().decode().removeprefix(_BOM)
@@ -125,7 +125,7 @@ def _object(text: str) -> dict[str, Any]:
         raise JobError(
             Outcome.NO_INPUT,
             msg("{source} cannot be read: {strerror}", source=source, strerror=error.strerror),
-            msg("check --inputs"),
+            msg("check the path after --inputs @"),
         ) from None
     except UnicodeDecodeError:
         raise JobError(

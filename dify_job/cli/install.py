@@ -114,7 +114,7 @@ def install(
     else:
         raise JobError(
             Outcome.USAGE,
-            msg("--installed takes no names, and no schedule or user"),
+            msg("--installed takes no job names, no schedule and no user"),
             msg(
                 "{installed}, or {named} ...",
                 installed=command("dify-job", "install", "--installed"),
@@ -184,7 +184,13 @@ def _preview(requests: Sequence[_Request], now: datetime, *, dry_run: bool, diff
     for request, plan in zip(requests, plans, strict=True):
         for one in request.orphans if request.prune else ():
             place = request.place
-            say(msg("{job} is no longer in {place}, and would be uninstalled", job=one.job, place=place))
+            say(
+                msg(
+                    "{job} is no longer in the configuration {place}, and would be uninstalled",
+                    job=one.job,
+                    place=place,
+                )
+            )
         install_report.print_plan(plan, dry_run=dry_run, diff=diff)
     for plan in plans:
         plan.check()
@@ -257,7 +263,13 @@ def _report(request: _Request, plan: Plan, now: datetime, *, quiet: bool) -> Non
     results = {result.job: result for result in plan.results}
     for one in request.orphans:
         if request.prune:
-            say(msg("{job}: uninstalled, it is no longer in {place}", job=one.job, place=place))
+            say(
+                msg(
+                    "{job}: uninstalled, because it is no longer in the configuration {place}",
+                    job=one.job,
+                    place=place,
+                )
+            )
         else:
             again = command("dify-job", "uninstall", one.job, needs_root=scope is Scope.SYSTEM)
             say(

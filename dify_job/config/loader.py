@@ -157,7 +157,7 @@ def _no_such_job(config: Config, name: str) -> JobError:
         msg(
             "there is no job {chosen!r} in {place}{meant}",
             chosen=name,
-            place=config.path or msg("the environment"),
+            place=config.path or msg("the environment variables"),
             meant=suggestion(name, list(config.names)),
         ),
         msg("the jobs are: {names}; {add} adds it", names=names, add=add) if config.path else add,
