@@ -66,8 +66,8 @@ def edit_of(context: "HostContext", error: JobError, key: str) -> str:
     place, account = place_of(context.job, key), context.account
     if error.outcome is Outcome.NO_INPUT and account is not None:
         return msg(
-            "create the file so that the user {name} can read it, or edit files in {place}",
-            name=account.name,
+            "create the file so that {user} can read it, or edit files in {place}",
+            user=account.name,
             place=place,
         )
     return msg("edit {key} in {place}; {hint}", key=key, place=place, hint=error.hint)

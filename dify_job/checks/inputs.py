@@ -120,11 +120,11 @@ def _unreadable(context: HostContext, paths: Iterable[Path]) -> Problem | None:
                     place=place,
                 )
             copy = msg(
-                "edit files in {place}: choose a copy of the file that {name} can read",
+                "edit files in {place}: choose a copy of the file that {user} can read",
                 place=place,
-                name=account.name,
+                user=account.name,
             )
-            text = msg("the user {name} cannot read {path}: {why}", name=account.name, path=path, why=why)
+            text = msg("{user} cannot read {path}: {why}", user=account.name, path=path, why=why)
             return fail(text, fix or copy)
     return None
 

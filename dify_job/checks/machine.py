@@ -92,7 +92,7 @@ def check_journal(context: HostContext) -> Problem:
             )
         )
     name = access.name_of(os.geteuid())
-    text = msg("the user {name} has no permission to read the journal of system units", name=name)
+    text = msg("{user} has no permission to read the journal of system units", user=name)
     return warn(
         text,
         msg(
@@ -128,8 +128,8 @@ def _check_without_journal(context: HostContext) -> Problem:
         and (why := access.obstacle(file.parent, context.account, os.W_OK)) is not None
     ):
         text = msg(
-            "the user {name} cannot write the log file {file}: {why}",
-            name=context.account.name,
+            "{user} cannot write the log file {file}: {why}",
+            user=context.account.name,
             file=file,
             why=why,
         )
@@ -231,8 +231,8 @@ def _cannot_be_written(context: HostContext, there: Path) -> Problem | None:
         mine = ("chown", "-R", str(name), str(there))
         create = ("install", "-d", "-o", str(name), str(directory.parent), str(directory))
         text = msg(
-            "the user {name} cannot write to the state directory {there}: {why}",
-            name=name,
+            "{user} cannot write to the state directory {there}: {why}",
+            user=name,
             there=there,
             why=why,
         )

@@ -150,21 +150,21 @@ def check_output(context: HostContext) -> Problem | None:
             )
         else:
             fix = grant_access_command(directory, account, os.W_OK) or msg(
-                "edit {key} in {place}: choose a directory that {name} can write to",
+                "edit {key} in {place}: choose a directory that {user} can write to",
                 key=key,
                 place=place,
-                name=account.name,
+                user=account.name,
             )
         text = msg(
-            "the user {name} cannot write to {directory}: {why}",
-            name=account.name,
+            "{user} cannot write to {directory}: {why}",
+            user=account.name,
             directory=directory,
             why=why,
         )
         return fail(text, fix, Outcome.CANNOT_WRITE)
     if directories:
         where = join(", ", map(str, directories))
-        return ok(msg("the user {name} can write to {directories}", name=account.name, directories=where))
+        return ok(msg("{user} can write to {directories}", user=account.name, directories=where))
     if context.job.output.file:
         return ok(msg("the output goes to {file}, below the state directory", file=context.job.output.file))
     return None

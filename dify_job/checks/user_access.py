@@ -56,9 +56,7 @@ def check_reach(context: HostContext) -> Problem | None:
         return None
     found = denied_access(context.spec, account, key_by_manager=context.scheduler.key_by_manager)
     return found or ok(
-        msg(
-            "the user {name} has access to the interpreter, dify-job and the configuration", name=account.name
-        )
+        msg("{user} has access to the interpreter, dify-job and the configuration", user=account.name)
     )
 
 
@@ -91,8 +89,8 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
     if spec.key_credential is not None and not key_by_manager and account.uid != 0:
         return fail(
             msg(
-                "the user {name} cannot decrypt the key {path}: only root and systemd can",
-                name=account.name,
+                "{user} cannot decrypt the key {path}: only root and systemd can",
+                user=account.name,
                 path=spec.key_credential,
             ),
             msg(
@@ -104,8 +102,8 @@ def denied_access(spec: JobSpec, account: access.Account, *, key_by_manager: boo
         why = access.obstacle(needed.path, account, needed.mode)
         if why is not None:
             text = msg(
-                "the user {name} has no access to {what} {path}: {why}",
-                name=account.name,
+                "{user} has no access to {what} {path}: {why}",
+                user=account.name,
                 what=needed.what,
                 path=needed.path,
                 why=why,
@@ -126,8 +124,8 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
         yield _Needed(Path(sys.prefix), msg("the Python environment"), program, public=True)
         yield _Needed(_PACKAGE, msg("the package dify-job"), program, public=True)
     readable = msg(
-        "make the file readable for the user {name}, or set run_as in the job to a user who can read it",
-        name=account.name,
+        "make the file readable for {user}, or set run_as in the job to a user who can read it",
+        user=account.name,
     )
     for config in (spec.config_path, *sorted((spec.config_path.parent / "config.d").glob("*.toml"))):
         fix = msg("{hint}. The file contains no key", hint=readable)
@@ -142,9 +140,9 @@ def _needed(spec: JobSpec, account: access.Account, *, key_by_manager: bool) -> 
     if spec.key_file is not None:
         own = spec.config_path.parent / f"{spec.job}.key"
         copy = msg(
-            "give that user a copy of the key (install -m 600 -o {name} {key_file} "
+            "give that user a copy of the key (install -m 600 -o {user} {key_file} "
             "{copy}) and name the copy in api_key_file",
-            name=shlex.quote(account.name),
+            user=shlex.quote(account.name),
             key_file=shlex.quote(str(spec.key_file)),
             copy=shlex.quote(str(own)),
         )

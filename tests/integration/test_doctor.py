@@ -402,7 +402,7 @@ def test_form_of_a_pinned_version_is_unknown(case: DoctorCase, inputs: str, leve
         ),
         ("", 'topic = "{{ x }}"', "inputs", "edit inputs in {config}:6; names that a template can use: "),
         ('files = { topic = "/etc/hosts" }', "", "files", "edit files in {config}:5; compare "),
-        ('files = { doc = "/no" }', "", "files", "create the file so that the user "),
+        ('files = { doc = "/no" }', "", "files", "create the file so that "),
         ('calendar = "x"', "", "schedule", "edit calendar in {config}:5; man systemd.time "),
         ('every = "5min"\njitter = "5min"', "", "schedule", "make jitter shorter in {config}:6"),
         ('ca_file = "/no"', "", "tls", "edit ca_file in {config}:5: name a PEM file, or "),
