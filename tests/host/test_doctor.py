@@ -271,9 +271,9 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
 
 
 def test_code_that_the_service_user_cannot_read(case: DoctorCase) -> None:
-    case.assert_found_and_fixed("reach", "fail", "cannot reach", case.sh("chmod 700 /opt/dify-job"))
+    case.assert_found_and_fixed("reach", "fail", "has no access to", case.sh("chmod 700 /opt/dify-job"))
     shut = case.sh("chmod 600 /etc/dify-job/config.toml")
-    case.assert_found_and_fixed("reach", "fail", "cannot reach the configuration file", shut)
+    case.assert_found_and_fixed("reach", "fail", "has no access to the configuration file", shut)
 
 
 def test_code_that_every_run_would_compile(case: DoctorCase) -> None:

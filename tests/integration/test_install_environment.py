@@ -126,7 +126,7 @@ def test_path_that_the_service_user_cannot_access_is_reported(
     config_path = config if where == "the configuration file" else Path("/etc/hostname")
     denied = denied_access(job_spec(python=python, config_path=config_path), account, key_by_manager=True)
     assert denied is not None
-    assert f"reports cannot reach {where}" in denied.message
+    assert f"reports has no access to {where}" in denied.message
     assert f"{closed} has mode 0750" in denied.message
     assert "run_as" in (denied.fix or "")
 

@@ -151,9 +151,9 @@ def test_expectations_apply_to_successes_and_all_violations_are_reported() -> No
         ('expect = "nonempty"', "must be a table"),
         (
             'expect = { "outputs.a" = { equals = [nan] } }',
-            ".equals cannot be used: holds nan, which JSON does not have",
+            ".equals contains nan, which JSON does not allow",
         ),
-        ("inputs = { a = [{ b = -inf }] }", "inputs cannot be used: holds -inf, which JSON does not have"),
+        ("inputs = { a = [{ b = -inf }] }", "inputs contains -inf, which JSON does not allow"),
         ('output = { file = "/x", select = "result" }', "output.select is 'result'"),
         (
             'output = { file = "/x", mode = 640 }',
