@@ -107,9 +107,9 @@ def _check_without_journal(context: HostContext) -> Problem:
     file = context.job.log_file
     if not context.by_cron or _listens(_SYSLOG):
         return ok(
-            msg("this machine has no journal")
+            msg("this machine has no journal; the log goes to syslog")
             if context.by_cron
-            else msg("this machine has no journal; the log goes to syslog")
+            else msg("this machine has no journal")
         )
     if file is None:
         text = msg("this machine has neither a journal nor syslog, so the log of each run is lost")

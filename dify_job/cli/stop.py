@@ -49,9 +49,9 @@ def stop(options: Globals, /, *, jobs: tuple[str, ...], scope: str | None, backe
             scheduler.manager.call("stop", unit_names(job)[:1])
         by_process = _stop_process(job, states[job])
         say(
-            msg("{job}: no run is in progress", job=job)
+            msg("{job}: stopped", job=job)
             if services or by_process
-            else msg("{job}: not running", job=job)
+            else msg("{job}: no run is in progress", job=job)
         )
 
 

@@ -88,7 +88,7 @@ def _uninstall(scheduler: Backend, jobs: Sequence[InstalledJob], *, with_http: b
 
 
 def _report(scheduler: Backend, result: InstallResult, config_files: Iterable[Path]) -> None:
-    done = msg("nothing removed") if result.changed else msg("left as it is")
+    done = msg("uninstalled") if result.changed else msg("nothing removed")
     say(msg("{job}: {done} ({scheduler})", job=result.job, done=done, scheduler=scheduler.name))
     for path in (*result.paths, *config_files):
         say(msg("  removed {path}", path=path))

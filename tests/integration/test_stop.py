@@ -35,7 +35,7 @@ def test_run_without_a_unit_is_stopped(home: Home, hanging: socket.socket) -> No
             assert (done.code, done.stdout) == (0, "daily: stopped\n"), done.stderr
             assert run.wait() == 143
     again = home("stop", "daily")
-    assert (again.code, again.stdout) == (0, "daily: not running\n")
+    assert (again.code, again.stdout) == (0, "daily: no run is in progress\n")
 
 
 def test_stop_ignores_the_lock_file_of_an_ended_process(home: Home, hanging: socket.socket) -> None:
@@ -43,7 +43,7 @@ def test_stop_ignores_the_lock_file_of_an_ended_process(home: Home, hanging: soc
         lock = home.path / "state/dify-job/daily/lock"
         lock.parent.mkdir(parents=True)
         lock.write_text(f"process {other.pid}\n")
-        assert home("stop", "daily").stdout == "daily: not running\n"
+        assert home("stop", "daily").stdout == "daily: no run is in progress\n"
         assert other.poll() is None
         other.kill()
 
