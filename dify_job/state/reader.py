@@ -4,9 +4,9 @@ A service's user may have put anything there: no link is followed, a FIFO does n
 long only the end is read.
 """
 
+import contextlib
 import errno
 import os
-import re
 import stat
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 from ..messages.message import msg
 from .store import InFlight, record_in, success_in, tick_in
 
-_HOLDER = re.compile(rb"process [0-9]+")
 _MOST = 4 * 1024 * 1024  # bytes; a thousand lines of history have about 500 kB, and more is damage
 
 
@@ -85,25 +84,42 @@ def read_abandoned(directory: Path, now: datetime) -> "InFlight | None":
 def lock_holder(directory: Path, now: datetime) -> tuple[str, float] | None:
     """Return which process holds a job's lock, and for how many seconds; None where none does.
 
-    From /proc/locks, so that no run finds the lock taken by this look.
+    From /proc/locks, so that no run finds the lock taken by this look. What the lock file says counts for
+    nothing: the process that is named here is the one that `dify-job stop` ends.
 
     Args:
         directory: The job's state directory.
         now: The current time, aware.
     """
-    lock = directory / "lock"
     try:
-        seen = lock.lstat()
-        holder = _HOLDER.match(read_own(lock))
-        held = any(
-            line.split()[1] == "FLOCK" and line.split()[5].rpartition(":")[2] == str(seen.st_ino)
-            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()
-            if len(line.split()) >= 6
-        )
+        lock = (directory / "lock").lstat()
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    who = holder[0].decode() if holder else msg("another process")
-    return (who, now.timestamp() - seen.st_mtime) if held else None
+    for line in lines:
+        match line.split():  # 1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF
+            case [_, "FLOCK", _, _, pid, place, *_] if place.rpartition(":")[2] == str(lock.st_ino):
+                if _can_have_open(int(pid), lock):
+                    who = f"process {pid}" if int(pid) > 0 else msg("another process")
+                    return who, now.timestamp() - lock.st_mtime
+    return None
+
+
+def _can_have_open(pid: int, file: os.stat_result) -> bool:
+    """False for a process that does not have a file open.
+
+    Its lock is then on a file of another file system with the same inode, or it has the id of an ended
+    process. The device in /proc/locks does not tell: on btrfs and overlayfs it differs from that of stat(2).
+    """
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # another user's process, or one of another PID namespace
+        return True
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(descriptor.stat(), file):
+                return True
+    return False
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -525,20 +525,20 @@ def test_lock_held_longer_than_a_run_can_take(case: DoctorCase) -> None:
     state = case.command.home / "state"
     state.mkdir()
     lock = state / "lock"
-    lock.write_text("process 12345\n")
+    lock.write_text("process 12345\n")  # a claim; the kernel knows the holder
     with lock.open() as held:
         assert_found_and_fixed(
             case,
             "state",
             "warn",
-            "(process 12345) has been under way",
+            f"(process {os.getpid()}) has been under way",
             lambda: fcntl.flock(held, fcntl.LOCK_EX) or os.utime(lock, (0, 0)),  # type: ignore[func-returns-value]
             lambda: fcntl.flock(held, fcntl.LOCK_UN),
         )
         fcntl.flock(held, fcntl.LOCK_EX)
         os.utime(lock)
         level, message, _ = case.doctor()["state"]
-        assert (level, "a run is under way (process 12345)" in message) == ("ok", True)
+        assert (level, f"a run is under way (process {os.getpid()})" in message) == ("ok", True)
 
 
 def test_fix_for_a_hanging_lock_holder_ends_its_process(case: DoctorCase) -> None:

@@ -1,7 +1,9 @@
 """`dify-job stop`, and commands of other tools."""
 
+import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +46,27 @@ def test_stop_ignores_the_lock_file_of_an_ended_process(home: Home, hanging: soc
         lock.parent.mkdir(parents=True)
         lock.write_text(f"process {other.pid}\n")
         assert home("stop", "daily").stdout == "daily: no run is in progress\n"
+        assert other.poll() is None
+        other.kill()
+
+
+def test_stop_ends_the_holder_of_the_lock_and_not_the_process_that_the_lock_names(
+    home: Home, hanging: socket.socket
+) -> None:
+    lock = home.path / "state/dify-job/daily/lock"
+    lock.parent.mkdir(parents=True)
+    hold = (
+        "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); "
+    )
+    with hanging, subprocess.Popen(["sleep", "60"]) as other:
+        lock.write_text(f"process {other.pid}\n")
+        with subprocess.Popen(
+            [sys.executable, "-c", f"{hold}time.sleep(60)", lock], stdout=subprocess.PIPE
+        ) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            assert home("stop", "daily").stdout == "daily: stopped\n"
+            assert holder.wait() == -signal.SIGTERM
         assert other.poll() is None
         other.kill()
 

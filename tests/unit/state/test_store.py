@@ -1,9 +1,15 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dify_job.state.reader import read_tick
+from dify_job.state import reader
+from dify_job.state.reader import lock_holder, read_tick
 from dify_job.state.store import InFlight, JobState, LockHeldError, boot_id
 
 
@@ -108,3 +114,39 @@ def test_partial_line_of_a_full_disk_affects_no_other_line(tmp_path: Path) -> No
         file.write('{"n": 2, "mess')
     state.append_history({"n": 3, "message": "lone \ud800 surrogate"})
     assert [entry["n"] for entry in state.history()] == [1, 3]
+
+
+def test_lock_holder_is_the_process_that_has_the_lock_file_open(tmp_path: Path) -> None:
+    state = JobState(tmp_path)
+    assert lock_holder(tmp_path, datetime.now(UTC)) is None
+    state.lock()
+    (tmp_path / "lock").write_text("process 1\n")
+    holder = lock_holder(tmp_path, datetime.now(UTC))
+    assert holder is not None
+    assert holder[0] == f"process {os.getpid()}"
+    assert reader._can_have_open(os.getpid(), (tmp_path / "lock").stat())
+    other = tmp_path / "other"  # as a file with the same inode on another file system
+    other.touch()
+    assert not reader._can_have_open(os.getpid(), other.stat())
+    state.close()
+    assert lock_holder(tmp_path, datetime.now(UTC)) is None
+
+
+def test_lock_that_a_child_of_an_ended_process_holds_is_held(tmp_path: Path) -> None:
+    script = """if True:
+        import fcntl, os, sys, time
+        lock = open(sys.argv[1], "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if child := os.fork():
+            print(child)
+        else:
+            os.closerange(1, 3)
+            time.sleep(60)
+    """
+    parent = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "lock"], capture_output=True, text=True, check=True
+    )
+    try:
+        assert lock_holder(tmp_path, datetime.now(UTC)) is not None
+    finally:
+        os.kill(int(parent.stdout), signal.SIGKILL)
