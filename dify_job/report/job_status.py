@@ -18,7 +18,7 @@ from ..messages.problem import command
 from ..run.unit_result import latest_run
 from ..schedule import schedule_lines, upcoming
 from ..schedule.zones import zone_of
-from ..schedulers.backend import InstalledJob, Scope, Sync
+from ..schedulers.backend import InstalledJob, Scope
 from ..schedulers.detect import config_place
 from ..schedulers.job_spec import job_spec
 from ..schedulers.reconcile import Backend
@@ -41,6 +41,16 @@ class Health(StrEnum):
     RUNNING = "running"
     OK = "ok"
     PAUSED = "paused"
+
+
+class Sync(StrEnum):
+    """How the files of a job on this host compare with its configuration."""
+
+    CONFIGURED = msg("as configured")
+    OUTDATED = "outdated"
+    EDITED = "edited"
+    ORPHAN = "orphan"
+    MISSING = msg("not installed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

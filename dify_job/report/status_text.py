@@ -8,10 +8,10 @@ from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..messages.problem import Command, Reader, command, for_reader
 from ..messages.sanitize import one_line
-from ..schedulers.backend import Scope, Sync
+from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..state.history import RunRecord
-from .job_status import RECENT_RUNS, Health, JobStatus
+from .job_status import RECENT_RUNS, Health, JobStatus, Sync
 from .status import HostStatus
 from .text import (
     Colour,

@@ -54,16 +54,6 @@ class RenderedFile:
     text: str
 
 
-class Sync(StrEnum):
-    """How the files of a job on this host compare with its configuration."""
-
-    CONFIGURED = msg("as configured")
-    OUTDATED = "outdated"
-    EDITED = "edited"
-    ORPHAN = "orphan"
-    MISSING = msg("not installed")
-
-
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What a systemd manager says of one unit.

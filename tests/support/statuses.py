@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dify_job.report.job_status import JobStatus
+from dify_job.report.job_status import JobStatus, Sync
 from dify_job.report.past_runs import JobHistory, failures_since
 from dify_job.report.status import HostStatus
-from dify_job.schedulers.backend import InstalledJob, Scope, Sync
+from dify_job.schedulers.backend import InstalledJob, Scope
 from dify_job.state.history import RunRecord, summary
 from dify_job.system.managed_files import FileState, FileStatus
 

@@ -10,12 +10,12 @@ import pytest
 from dify_job.exit_codes import Outcome
 from dify_job.messages.errors import JobError
 from dify_job.messages.problem import Reader
-from dify_job.report.job_status import Health, JobStatus, configured_status
+from dify_job.report.job_status import Health, JobStatus, Sync, configured_status
 from dify_job.report.page import render_page
 from dify_job.report.status import HostStatus
 from dify_job.report.status_text import status_lines
 from dify_job.report.text import Terminal, columns_of
-from dify_job.schedulers.backend import Scope, Sync
+from dify_job.schedulers.backend import Scope
 from tests.support.histories import record
 from tests.support.statuses import NOW, host, installed, job_status, records
 
