@@ -513,7 +513,7 @@ def test_render_warns_of_a_loopback_base_url(url: str, warned: bool, tmp_path: P
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
     ran = CliRunner().invoke(cli, asked)
     assert ran.exit_code == 0
-    assert ("in a pod that is the pod itself" in ran.stderr) == warned
+    assert ("in a pod means the pod itself" in ran.stderr) == warned
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ def test_render_warns_of_a_secret_in_inputs(password: str, warned: bool, tmp_pat
     )
     asked = ["render", "--config", str(config), "--target", "kubernetes", "--image", "r/d:1"]
     shown = CliRunner().invoke(cli, asked).stderr
-    assert ("inputs hold what is named as a secret" in shown) == warned
+    assert ("an input has the name of a secret" in shown) == warned
     assert "hunter2" not in shown
 
 

@@ -167,7 +167,7 @@ def test_files_of_removed_jobs_are_deleted_and_others_stay(tmp_path: Path) -> No
         "kustomization.yaml",
     ]
     assert "weekly.configmap.yaml was removed" in done.stderr
-    assert "weekly.cronjob.yaml was left: it was edited" in done.stderr
+    assert "weekly.cronjob.yaml was not removed, because it was edited" in done.stderr
 
 
 def test_kustomization_lists_the_manifests_unless_it_is_user_written(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_kustomization_lists_the_manifests_unless_it_is_user_written(tmp_path: P
     assert names == sorted(path.name for path in listed.parent.glob("dify-job-*"))
     assert len(names) == 4
     listed.write_text("resources: []\n")
-    assert "was left as it is" in render(tmp_path, TWO).stderr
+    assert "was not changed, because" in render(tmp_path, TWO).stderr
     assert listed.read_text() == "resources: []\n"
 
 
