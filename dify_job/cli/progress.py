@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from typing import BinaryIO, TextIO
-from unicodedata import east_asian_width
 
 from ..dify.models import Event
 from ..messages.i18n import translate
 from ..messages.message import msg
 from ..messages.sanitize import one_line
+from ..report.text import columns_of
 from ..run.observers import RunObserver
 from ..run.result import Result
 from ..system.timespan import format_timespan
@@ -127,11 +127,8 @@ class LiveLine(RunObserver):
 
 def _cut(line: str, columns: int) -> str:
     """As much of a line as goes into so many columns: Chinese and emoji take two each."""
-    taken = 0
-    for at, character in enumerate(line):
-        taken += 2 if east_asian_width(character) in "WF" else 1
-        if taken > columns:
-            return line[:at]
+    while columns_of(line) > columns:
+        line = line[:-1]
     return line
 
 

@@ -33,7 +33,7 @@ from ..schedulers.systemctl import SystemdPaths
 from ..schedulers.systemd import Systemd
 from ..system.managed_files import FileState, FileStatus, look
 from ..system.opened_file import read_regular
-from ..system.transaction import FileChange, transaction
+from ..system.transaction import FileChange, FileTransaction, transaction
 from .options import Globals, pass_globals
 from .output import echo, echo_data, echo_err, echo_error
 
@@ -91,11 +91,12 @@ def render(
     if output_dir is None:
         _print_all(artifacts, target)
     elif artifacts or output_dir.is_dir():
-        _write_all(artifacts, output_dir)
-        if not jobs:
-            _remove_stale(output_dir, place, config)
-        if target == "kubernetes":
-            _write_kustomization(output_dir)
+        with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
+            _write_all(writer, artifacts, output_dir)
+            if not jobs:
+                _remove_stale(writer, output_dir, place, config)
+            if target == "kubernetes":
+                _write_kustomization(writer, output_dir)
     for error in refused[:-1]:
         echo_error(error)
     if refused:
@@ -190,18 +191,17 @@ def _print_all(artifacts: Iterable[RenderedFile], target: str) -> None:
         echo_data(f"{separator}# {artifact.path}\n{artifact.text}")
 
 
-def _write_all(artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
+def _write_all(writer: FileTransaction, artifacts: Iterable[RenderedFile], output_dir: Path) -> None:
     files = [
         FileChange(path=output_dir / artifact.path.name, before=None, after=artifact.text.encode())
         for artifact in artifacts
     ]
-    with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
-        writer.apply(files)
+    writer.apply(files)
     for file in files:
         echo(str(file.path))
 
 
-def _write_kustomization(output_dir: Path) -> None:
+def _write_kustomization(writer: FileTransaction, output_dir: Path) -> None:
     """List all manifests of the directory, for `kubectl apply -k`; a file that a person wrote is left."""
     manifests = [path.name for path, _ in _managed(output_dir) if path.suffix == ".yaml"]
     artifact = kustomization(manifests)
@@ -221,12 +221,11 @@ def _write_kustomization(output_dir: Path) -> None:
             )
         )
         return
-    with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
-        writer.put(path, artifact.text.encode())
+    writer.put(path, artifact.text.encode())
     echo(str(path))
 
 
-def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
+def _remove_stale(writer: FileTransaction, output_dir: Path, place: Path, config: Config) -> None:
     """Remove the files of jobs that have left the config; an edited one is left, and named."""
     for path, status in _managed(output_dir):
         mark = status.header
@@ -241,8 +240,7 @@ def _remove_stale(output_dir: Path, place: Path, config: Config) -> None:
                 )
             )
             continue
-        with transaction(output_dir, msg("choose another directory for --output-dir")) as writer:
-            writer.remove(path)
+        writer.remove(path)
         echo_err(
             msg("{path} was removed, because its job {job} is no longer configured", path=path, job=mark.job)
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -250,19 +251,22 @@ def _usual_duration(job: Job, config: Config) -> float | None:
     return duration
 
 
+@contextlib.contextmanager
+def _warning(text: str) -> Iterator[None]:
+    """Log what could not be printed: the outcome is known, and nothing may change it any more."""
+    try:
+        yield
+    except Exception as error:
+        log.warning(text, reason=str(error) or type(error).__name__)
+
+
 def _print_in_words(result: Result) -> None:
     """Show a result to a person at a terminal."""
     stdout = terminal_of_stdout()
-    record = result.record
     outputs = log.redacted(result.run.outputs or {}) if result.run is not None else None
-    try:
-        for line in run_text.run_lines(result.job, record, outputs, stdout):
+    with _warning(msg("the run ended, but its result could not be printed")):
+        for line in run_text.run_lines(result.job, result.record, outputs, stdout):
             echo_data(translate(line))
-    except Exception as error:  # the outcome is known, and nothing may change it any more
-        log.warning(
-            msg("the run ended, but its result could not be printed"),
-            reason=str(error) or type(error).__name__,
-        )
 
 
 def _warn(config: Config, job: Job, *, scheduled: bool) -> None:
@@ -348,36 +352,25 @@ def _print_value(result: Result, path: str) -> None:
     data = result.response_data
     if not result.success or data is None:
         return
-    try:
+    with _warning(msg("the run ended, but the value could not be printed")):
         value = output.value_at(data["data"], path)
         if isinstance(value, str):
             echo_value(value.removesuffix("\n"))
         else:
             echo_json(value)
-    except (UnprintedError, LookupError, ValueError) as error:
-        log.warning(msg("the run ended, but the value could not be printed"), reason=str(error))
 
 
 def _print(result: Result) -> None:
-    try:
-        echo_json(result.as_json())
-    except UnprintedError as error:
-        log.warning(msg("the run ended, but its result could not be printed"), reason=str(error))
-    except Exception as error:  # the outcome is known, and nothing may change it any more
-        reason = str(error) or type(error).__name__
-        log.warning(msg("the run ended, but its outputs could not be printed"), reason=reason)
-        _print_without_outputs(result, reason)
-
-
-def _print_without_outputs(result: Result, reason: str) -> None:
-    message = msg(
-        "{message}; the outputs could not be printed: {reason}", message=result.message, reason=reason
-    )
-    run = None if result.run is None else result.run._replace(outputs=None)
-    try:
-        echo_json(result._replace(run=run, message=message).as_json())
-    except (UnprintedError, MemoryError) as error:
-        log.warning(
-            msg("the run ended, but its result could not be printed"),
-            reason=str(error) or type(error).__name__,
-        )
+    with _warning(msg("the run ended, but its result could not be printed")):
+        try:
+            echo_json(result.as_json())
+        except UnprintedError:
+            raise
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            log.warning(msg("the run ended, but its outputs could not be printed"), reason=reason)
+            message = msg(
+                "{message}; the outputs could not be printed: {reason}", message=result.message, reason=reason
+            )
+            run = None if result.run is None else result.run._replace(outputs=None)
+            echo_json(result._replace(run=run, message=message).as_json())

@@ -90,10 +90,9 @@ def durations_line(runs: Sequence[JobRun], terminal: Terminal) -> str | None:
 
 def _cells(one: JobRun, terminal: Terminal) -> list[str]:
     run = one.run
-    began = run.began
     message = "" if run.succeeded else translate(failure_text(run.message_text, failed_node(run)))
     return [
-        f"{run_sign(run, terminal)} {local_time_text(began) if began is not None else '-'}",
+        f"{run_sign(run, terminal)} {local_time_text(run.began)}",
         one.job,
         outcome_cell(run),
         "-" if run.skipped or run.duration is None else duration_text(run.duration),

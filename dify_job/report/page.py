@@ -260,7 +260,7 @@ def _job_view(
         "schedule": translate(job.schedule or ""),
         "last": _outcome(job.last) if job.last is not None else "",
         "last_failed": job.last_failed,
-        "last_at": _began(job.last) if job.last is not None else "",
+        "last_at": local_time_text(job.last.began) if job.last is not None else "",
         "next_run": time_text(job.next_runs[0]) if job.next_runs else "",
         "rate": _rate(dated),
         "usual": duration_text(median(spans)) if spans else "",
@@ -283,17 +283,13 @@ def _outcome(run: RunRecord) -> str:
     return translate(outcome_text(run))
 
 
-def _began(run: RunRecord) -> str:
-    return local_time_text(run.began) if run.began is not None else ""
-
-
 def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
     """Say which runs a strip shows, or why it shows none."""
     if job.hidden:
         return translate(msg("permission denied"))
     if not runs:
         return translate(msg("no runs yet"))
-    number, at = len(runs), _began(runs[0]) or "-"
+    number, at = len(runs), local_time_text(runs[0].began)
     return translate(
         msg("{number} runs since {at}", number=number, at=at)
         if number > 1
@@ -302,7 +298,7 @@ def _span(job: JobStatus, runs: Sequence[RunRecord]) -> str:
 
 
 def _cell(run: RunRecord, place: int) -> Bar:
-    parts = [_began(run), _outcome(run)]
+    parts = [local_time_text(run.began), _outcome(run)]
     if run.duration is not None and not run.skipped:
         parts.append(duration_text(run.duration))
     if has_failed(run):
@@ -357,7 +353,7 @@ def _failure_view(run: RunRecord, job: str, console: str | None) -> dict[str, An
     title, kind = node.get("title") or "", node.get("type") or ""
     return {
         "job": job,
-        "at": _began(run),
+        "at": local_time_text(run.began),
         "iso": run.call_time,
         "outcome": _outcome(run),
         "node": one_line(f"{title} ({kind})" if title and kind else title),

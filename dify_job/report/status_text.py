@@ -300,9 +300,8 @@ def failure_text(message: str, node: Mapping[str, str | None] | None) -> str:
 
 def _failures(failures: Sequence[RunRecord]) -> str:
     newest = failures[-1]
-    began = newest.began
     reason = failure_text(newest.message_text or newest.outcome, newest.failed_node)
-    at = local_time_text(began) if began is not None else "-"
+    at = local_time_text(newest.began)
     if len(failures) == 1:
         return msg("a run failed at {at}: {reason}", at=at, reason=reason)
     return msg(

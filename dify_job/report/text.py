@@ -188,13 +188,13 @@ def time_text(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
-def local_time_text(at: datetime) -> str:
+def local_time_text(at: datetime | None) -> str:
     """Return a time in that form, in the zone of this machine.
 
     Args:
-        at: Aware.
+        at: Aware; None, of a record without a time, is a dash.
     """
-    return time_text(at.astimezone())
+    return time_text(at.astimezone()) if at is not None else "-"
 
 
 def duration_text(seconds: float) -> str:

@@ -60,7 +60,9 @@ def render_all(
         os.write(asked, json.dumps(order).encode(errors="surrogatepass"))
         os.lseek(asked, 0, os.SEEK_SET)
         ended_by = _run(asked, answered, until, pause)
-        results = [_result(line) for line in _lines(answered)]
+        os.lseek(answered, 0, os.SEEK_SET)
+        with os.fdopen(answered, "rb", closefd=False) as file:
+            results = [_result(line) for line in file.read().split(b"\n")[:-1]]
     finally:
         os.close(asked)
         os.close(answered)
@@ -94,13 +96,6 @@ def _run(asked: int, answered: int, until: float, pause: Callable[[float], objec
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-def _lines(answered: int) -> list[bytes]:
-    """Return the whole lines that the worker wrote."""
-    os.lseek(answered, 0, os.SEEK_SET)
-    with os.fdopen(answered, "rb", closefd=False) as file:
-        return file.read().split(b"\n")[:-1]
 
 
 def _result(line: bytes) -> str | JobError:
