@@ -55,7 +55,7 @@ def listen(
     children: dict[int, object] = {}
     waited = 0.0
     while True:
-        _reap(children)
+        children = {child: peer for child, peer in children.items() if not os.waitpid(child, os.WNOHANG)[0]}
         wait = _REAP if children else idle
         if not select.select([listening], [], [], wait)[0]:
             waited = 0.0 if children else waited + wait
@@ -70,7 +70,7 @@ def listen(
             continue
         try:
             admit(peer)
-            _check_room(children, peer)
+            _check_limits(children, peer)
             child = _fork()
         except HttpError as refused:
             turn_away(connection, refused)
@@ -83,7 +83,7 @@ def listen(
         connection.close()
 
 
-def _check_room(children: dict[int, object], peer: Peer) -> None:
+def _check_limits(children: dict[int, object], peer: Peer) -> None:
     if Counter(children.values())[_source(peer)] >= MOST_PER_PEER:
         raise HttpError(429, msg("you have {most} requests under way; try again later", most=MOST_PER_PEER))
     if len(children) >= MOST:
@@ -100,10 +100,3 @@ def _fork() -> int:
 def _source(peer: Peer) -> object:
     """Return what a limit counts for: a user of this machine, else an address."""
     return peer.address if peer.uid is None else peer.uid
-
-
-def _reap(children: dict[int, object]) -> None:
-    """Forget the processes that have ended."""
-    for child in list(children):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            del children[child]

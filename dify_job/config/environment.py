@@ -40,6 +40,7 @@ _ENTRY = r"""(?x)
     (?:\r\n|\r|\n|\Z)
   | [^\r\n]* (?:\r\n|\r|\n|\Z)
 """
+_IN_QUOTES = r"(?s)([\"']).*\1"
 _COMMENT = r"\s+#.*"
 _ESCAPE = r"(?s)(?<![A-Za-z])[A-Za-z]:\\(?:[^\"\\]|\\.)*|\\."
 _DRIVE_ESCAPE = r"\\([\"\\])"
@@ -89,7 +90,7 @@ class _Place(NamedTuple):
                 msg("the env file {path} cannot be used: {reason}", path=self.where, reason=value),
                 msg("write {name}=VALUE on one line, in UTF-8", name=name),
             )
-        if name not in ("DIFY_END_USER", _KEY_VARIABLE) and is_in_quotes(value.strip()):
+        if name not in ("DIFY_END_USER", _KEY_VARIABLE) and re.fullmatch(_IN_QUOTES, value.strip()):
             raise JobError(
                 Outcome.CONFIG,
                 msg(
@@ -104,11 +105,6 @@ class _Place(NamedTuple):
         return Origin(
             self.source, msg("{name} in {where}", name=name, where=self.where) if self.where else name
         )
-
-
-def is_in_quotes(text: str) -> bool:
-    """Return whether a text begins and ends with one kind of quote."""
-    return len(text) > 1 and text[0] in "\"'" and text[-1] == text[0]
 
 
 def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> Environment:

@@ -18,8 +18,8 @@ from .model import JSON_TYPES, URL_FILE, Downloads, Expectation, file_of
 
 Reader = Callable[[Any], Any]
 
-_STEPS = ("outputs", "status", "error", "elapsed_time", "total_tokens", "total_steps")
-_WORDS = {"nonempty": Expectation(nonempty=True), "present": Expectation()}
+_PARTS_OF_A_RUN = ("outputs", "status", "error", "elapsed_time", "total_tokens", "total_steps")
+_NAMED_CHECKS = {"nonempty": Expectation(nonempty=True), "present": Expectation()}
 
 _SIZE = r"(\d+)\s*(B|kB|KB|MB)?"
 _SIZES = {None: 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1_000_000}
@@ -28,7 +28,7 @@ _UNPRINTABLE = "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]"
 _USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]{0,29}[A-Za-z0-9_.$-])?"  # systemd takes 31
 _HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, section 5.1
 _HEADER_VALUE = r"[!-~](?:[ -~]*[!-~])?"
-_OUR_HEADERS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {
         "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
         "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
@@ -521,11 +521,11 @@ run_path = checked(
         lambda _: msg('{setting} must be a path in the run, such as "outputs.result"', setting=THE_VALUE),
     ),
     (
-        lambda value: value.split(".")[0] in _STEPS,
+        lambda value: value.split(".")[0] in _PARTS_OF_A_RUN,
         lambda value: msg(
             "{setting} is {value!r}, which no run has; a path begins with one of {steps}",
             value=value,
-            steps=join(", ", _STEPS),
+            steps=join(", ", _PARTS_OF_A_RUN),
             setting=THE_VALUE,
         ),
     ),
@@ -578,16 +578,16 @@ def _expectation(wanted: Any) -> Any:
     if isinstance(wanted, Expectation):
         return wanted
     if isinstance(wanted, str):
-        if wanted not in _WORDS:
+        if wanted not in _NAMED_CHECKS:
             raise ValueError(
                 msg(
                     "{setting} is {wanted!r}, but must be {words} or a table with equals, regex or type",
                     wanted=wanted,
-                    words=" | ".join(map(repr, _WORDS)),
+                    words=" | ".join(map(repr, _NAMED_CHECKS)),
                     setting=THE_VALUE,
                 )
             )
-        return _WORDS[wanted]
+        return _NAMED_CHECKS[wanted]
     if not isinstance(wanted, dict) or not wanted:
         raise ValueError(
             msg('{setting} must be "nonempty" or a table such as {{ regex = "^OK" }}', setting=THE_VALUE)
@@ -690,7 +690,7 @@ def headers(value: Any) -> Mapping[str, str | Path]:
                     setting=THE_VALUE,
                 )
             )
-        if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith("proxy-"):
             raise ValueError(
                 msg(
                     "{setting} must not contain {name}: dify-job sets this header itself",

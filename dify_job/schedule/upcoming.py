@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import islice
+from itertools import groupby, islice, takewhile
 
 import cronsim
 import oncalendar
@@ -165,13 +165,9 @@ def _effect(line: _Line, change: zones.ClockChange) -> str | None:
 
 def _wall_times(expression: str, begin: datetime, end: datetime) -> list[datetime]:
     """The times by the wall clock in [begin, end), as if no clock changed."""
-    found = []
     times = oncalendar.OnCalendar(expression, begin.replace(tzinfo=UTC) - timedelta(seconds=1))
-    for at in islice(times, 100):
-        if at.replace(tzinfo=None) >= end:
-            break
-        found.append(at.replace(tzinfo=None))
-    return found
+    walls = (at.replace(tzinfo=None) for at in islice(times, 100))
+    return list(takewhile(lambda at: at < end, walls))
 
 
 def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -> Iterator[datetime]:
@@ -185,12 +181,9 @@ def _as_systemd(times: ScheduleConfig, after: datetime, last: datetime | None) -
 
 
 def _as_cron(lines: tuple[str, ...], after: datetime, zone: tzinfo) -> Iterator[datetime]:
-    before = None
     start = after.astimezone(zone)
-    for at in heapq.merge(*(cronsim.CronSim(line, start) for line in lines), key=datetime.timestamp):
-        if at != before:
-            yield at
-        before = at
+    runs = heapq.merge(*(cronsim.CronSim(line, start) for line in lines), key=datetime.timestamp)
+    yield from (at for at, _ in groupby(runs))  # two lines can name one time
 
 
 def _interval(every: float, start: datetime, last: datetime | None, *, catch_up: bool) -> Iterator[datetime]:
