@@ -46,7 +46,7 @@ def test_changing_a_system_job_as_user_is_denied_with_the_command(
     before = host.status("daily")
     refused = host(command, "daily", user="alice", check=False)
     assert (refused.code, refused.stdout) == (77, "")
-    assert f"daily is a job of the machine, installed with {backend} by root" in refused.stderr
+    assert f"daily is a job of the machine, which root installed with {backend}" in refused.stderr
     assert host.status("daily") == before | {"next_runs": host.status("daily")["next_runs"]}
     host.run("sh", "-ec", refused.stderr.splitlines()[-1].strip().removeprefix("sudo "))
     rows = json.loads(host("status", "daily", "--json", check=False).stdout)["jobs"]
@@ -123,7 +123,7 @@ def test_install_under_a_broken_drop_in_is_rolled_back(host: Host) -> None:
     status = host("status", check=False)
     assert status.code == 1
     assert path in status.stdout
-    assert "systemd does not load" in status.stdout
+    assert "systemd cannot load the unit" in status.stdout
     host.job('calendar = "*-02-01"')
     refused = host("install", check=False)
     assert refused.code != 0

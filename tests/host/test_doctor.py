@@ -170,7 +170,7 @@ def test_state_directory_in_place_of_the_link_of_systemd(case: DoctorCase) -> No
     case.assert_found_and_fixed(
         "state",
         "fail",
-        "are both there",
+        "because the state directory exists twice: ",
         case.sh("rm /var/lib/dify-job/daily; mkdir /var/lib/dify-job/daily"),
     )
     case.sh(f"systemctl start {SERVICE}")()
@@ -190,13 +190,14 @@ def test_units_changed_by_hand_by_an_upgrade_or_by_the_config(case: DoctorCase) 
     fix = case.assert_found_and_fixed(
         "units", "warn", "edited by hand", case.sh(f"{edit}; systemctl daemon-reload")
     )
-    assert "--diff in its place shows the edits" in fix
+    assert "overwrites the edits; with --diff instead, the command only shows them" in fix
     case.assert_found_and_fixed(
         "units", "warn", "changed on disk", case.sh(f"sleep 1; touch /etc/systemd/system/{SERVICE}")
     )
     change = case.sh("sed -i 's/^calendar.*/calendar = \"monthly\"/' /etc/dify-job/config.toml")
     assert (
-        case.assert_found_and_fixed("units", "warn", "has changed since", change) == "dify-job install daily"
+        case.assert_found_and_fixed("units", "warn", "the configuration changed since", change)
+        == "dify-job install daily"
     )
     template = f"{case.site}/dify_job/deploy/systemd/job.timer.j2"
     upgrade = case.sh(f"cp {template} /root/t; echo '# new' >> {template}")
@@ -209,7 +210,7 @@ def test_unit_that_systemd_does_not_load(case: DoctorCase) -> None:
     case.assert_found_and_fixed(
         "units",
         "fail",
-        f"systemd does not load {SERVICE}: bad-setting",
+        f"systemd cannot load the unit {SERVICE}: bad-setting",
         case.sh(
             f"mkdir {place}; printf '[Service]\\nExecStart=\\n' > {place}/x.conf; systemctl daemon-reload"
         ),
@@ -229,7 +230,10 @@ def test_drop_in_is_reported_by_the_settings_it_changes(case: DoctorCase) -> Non
     harmless = "[Unit]\\nOnFailure=x.service\\n[Service]\\nNice=5\\n"
     place = f"/etc/systemd/system/{SERVICE}.d"
     case.host.run("sh", "-ec", f"printf '{harmless}' > {place}/x.conf; systemctl daemon-reload")
-    assert case.doctor()["override"][:2] == ("ok", f"{place}/x.conf: nothing that the job relies on")
+    assert case.doctor()["override"][:2] == (
+        "ok",
+        f"the drop-in {place}/x.conf changes nothing that the job needs",
+    )
     case.host.run("rm", "-r", place, f"/etc/systemd/system/{TIMER}.d")
 
 
@@ -257,7 +261,7 @@ def test_interpreter_that_is_gone_or_has_no_dify_job(case: DoctorCase) -> None:
     case.assert_found_and_fixed(
         "interpreter",
         "fail",
-        f"{other} has no dify-job",
+        f"the Python environment of {other} does not contain dify-job",
         case.sh("rm /opt/other/lib/python3*/site-packages/dify_job"),
     )
     case.host.run(
@@ -362,7 +366,10 @@ def test_variable_that_only_the_shell_of_the_caller_has(case: DoctorCase) -> Non
     case.host.machine.write("/root/editor", editor, 0o755)
     case.host.run("systemctl", "daemon-reload")
     level, _, fix = case.doctor()["environment"]
-    assert (level, fix) == ("warn", f"systemctl edit {SERVICE} ([Service] Environment=REGION=...)")
+    assert (level, fix) == (
+        "warn",
+        f"systemctl edit {SERVICE} (add Environment=REGION=... to the section [Service])",
+    )
     terminal = f'script -qec "{command_in(fix)}" /dev/null'
     case.host.run("sh", "-ec", terminal, env={"SYSTEMD_EDITOR": "/root/editor", "TERM": "dumb"})
     lines = case.doctor()
@@ -387,7 +394,9 @@ def test_full_disk(case: DoctorCase) -> None:
     mount = "mkdir -p /var/lib/dify-job; mount -t tmpfs -o size={}M tmpfs /var/lib/dify-job"
     free = case.sh("umount /var/lib/dify-job")
     for size, level in ((1, "fail"), (50, "warn")):
-        fix = case.assert_found_and_fixed("disk", level, "MB free", case.sh(mount.format(size)), edit=free)
+        fix = case.assert_found_and_fixed(
+            "disk", level, "MB of disk space are free at ", case.sh(mount.format(size)), edit=free
+        )
         case.paste(command_in(fix))  # it shows what is full; a person decides what to delete
 
 
@@ -421,13 +430,15 @@ def test_zone_data_that_systemd_lacks(case: DoctorCase) -> None:
 def test_dangling_localtime(case: DoctorCase) -> None:
     case.host.run("sh", "-c", "cp -P /etc/localtime /root/localtime", check=False)
     astray = case.sh("ln -sfn /usr/share/zoneinfo/No/Where /etc/localtime")
-    fix = case.assert_found_and_fixed("zone", "warn", "which does not exist: the clock is UTC", astray)
-    assert fix == "timedatectl set-timezone UTC (or the zone that is meant)"
+    fix = case.assert_found_and_fixed(
+        "zone", "warn", "the system clock uses UTC, because /etc/localtime points to ", astray
+    )
+    assert fix == "timedatectl set-timezone UTC (or choose the time zone that you need)"
     case.inside = WITHOUT_SYSTEMD
     astray()
     assert (
         case.doctor()["zone"][2]
-        == "ln -sfn /usr/share/zoneinfo/UTC /etc/localtime (or the zone that is meant)"
+        == "ln -sfn /usr/share/zoneinfo/UTC /etc/localtime (or choose the time zone that you need)"
     )
     case.paste(command_in(case.doctor()["zone"][2]))
     assert case.doctor()["zone"][0] == "ok"
@@ -508,7 +519,10 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
 def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -> None:
     other = DoctorCase(case.host, "mallory")
     case.host.run("rm", "-rf", "/var/lib/dify-job", "/var/lib/private/dify-job")
-    assert other.doctor()["state"][:2] == ("ok", "/var/lib/dify-job/daily will be created on the first run")
+    assert other.doctor()["state"][:2] == (
+        "ok",
+        "the first run will create the state directory /var/lib/dify-job/daily",
+    )
     case.host("run", "daily")
     lines = other.doctor()
     output = case.host("status", user="mallory").stdout
@@ -547,7 +561,9 @@ def test_cron_file_that_cron_ignores_or_that_was_changed(cron_case: DoctorCase) 
 
 def test_host_without_a_mailer_under_cron(cron_case: DoctorCase) -> None:
     archive(cron_case, "msmtp-mta", "install -m 755 /bin/cat usr/sbin/sendmail", "usr/sbin")
-    cron_case.assert_found_and_fixed("mail", "warn", "no mailer", cron_case.sh("rm /usr/sbin/sendmail"))
+    cron_case.assert_found_and_fixed(
+        "mail", "warn", "this machine has no mail program", cron_case.sh("rm /usr/sbin/sendmail")
+    )
     cron_case.host.run("dpkg", "--purge", "msmtp-mta")
 
 
@@ -556,7 +572,10 @@ def test_job_installed_in_two_schedulers(cron_case: DoctorCase) -> None:
         "sh", "-c", "cp /etc/cron.d/dify-job-daily /root/; dify-job uninstall daily; dify-job install daily"
     )
     fix = cron_case.assert_found_and_fixed(
-        "units", "fail", "it runs twice", cron_case.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily")
+        "units",
+        "fail",
+        "so each run starts twice",
+        cron_case.sh("cp /root/dify-job-daily /etc/cron.d/dify-job-daily"),
     )
     assert fix == "dify-job uninstall daily --backend cron --system"
 

@@ -87,7 +87,7 @@ def test_doctor_of_another_installation_checks_the_interpreter_of_the_unit(case:
     ))  # fmt: skip
     ran = case.host.run("/root/own/venv/bin/python", "-m", "dify_job", "doctor", "daily")
     assert "/opt/dify-job/bin/python, dify-job" in ran.stdout
-    assert "; this is /root/own/venv/bin/python" in ran.stdout
+    assert "; this command runs with /root/own/venv/bin/python" in ran.stdout
     case.host.run("rm", "-r", "/root/own")
 
 
@@ -116,7 +116,7 @@ def test_paths_that_the_sandbox_hides_are_refused_and_reported(
     assert refused.code in (73, 78)
     assert why in refused.stderr
     if run_as == "alice":
-        assert "below /srv for example" in refused.stderr
+        assert "such as one below /srv" in refused.stderr
     level, message, _ = case.doctor()[check]
     assert (level, why in message) == ("fail", True), message
     keys = "/etc/dify-job/credentials"  # a job under cron reads them itself
@@ -132,7 +132,7 @@ def test_proxy_that_only_the_shell_of_the_caller_has(case: DoctorCase, named: st
         case.assert_found_and_fixed(
             "environment",
             "warn",
-            "HTTP_PROXY: your shell may set it, but nothing sets it",
+            "no scheduled run has the environment variable HTTP_PROXY, even if your shell sets it",
             lambda: case.env.update(HTTP_PROXY=proxy.url),
         )
         case.host.run("systemctl", "start", SERVICE)
@@ -215,12 +215,12 @@ def test_no_journal_and_no_syslog(cron_case: DoctorCase) -> None:  # noqa: F811
 
 def test_journal_that_is_stopped_or_stores_nothing(case: DoctorCase) -> None:  # noqa: F811
     halt = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald.service"
-    case.assert_found_and_fixed("journal", "warn", "journald does not run", case.sh(halt))
+    case.assert_found_and_fixed("journal", "warn", "journald is not running", case.sh(halt))
     drop_in = "/etc/systemd/journald.conf.d/none.conf"
     store_nothing = f"mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=none\\n' >{drop_in}"
     restart = "systemctl restart systemd-journald"
     case.assert_found_and_fixed(
-        "journal", "warn", "journald stores nothing", case.sh(f"{store_nothing}; {restart}")
+        "journal", "warn", "journald stores no logs (Storage=none)", case.sh(f"{store_nothing}; {restart}")
     )
     case.host.run("sh", "-ec", f"rm -r /etc/systemd/journald.conf.d; {restart}")
 

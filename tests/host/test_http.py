@@ -73,7 +73,7 @@ def status_of(host: Host, *flags: str, user: str = "alice") -> int:
 
 def test_curl_commands_of_the_original_system_work(host: Host, http: Callable[..., CommandResult]) -> None:
     output = http().stdout
-    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in output
+    assert "systemd now listens on 127.0.0.1 port 8000 for root and alice on this machine" in output
     assert host.server.runs == []
     wait_until_idle(host)
     for user in ("alice", "root"):
@@ -130,8 +130,8 @@ def test_doctor_and_status_report_the_http_interface_with_working_fixes(
         ("fail", "does not listen on 127.0.0.1:8000", "systemctl stop dify-job-http.socket"),
         ("warn", "will not listen after the next boot", "systemctl disable dify-job-http.socket"),
         ("fail", "can be read by other users", f"chmod 644 {token}"),
-        ("fail", "the interface refuses everybody", f"rm {token}"),
-        ("fail", "the interface refuses everybody", f"echo short > {token}"),
+        ("fail", "the HTTP interface rejects every request", f"rm {token}"),
+        ("fail", "the HTTP interface rejects every request", f"echo short > {token}"),
         ("warn", "edited by hand", f"sed -i s/Backlog=256/Backlog=128/ {socket}"),
         (
             "fail",
@@ -269,10 +269,10 @@ def test_docs_and_openapi_are_served_and_nothing_else(host: Host, http: Callable
 
 def test_units_of_another_interpreter_are_reported(host: Host, http: Callable[..., CommandResult]) -> None:
     http()
-    assert "another interpreter" not in host("install").stdout
+    assert "another Python interpreter" not in host("install").stdout
     unit = "/etc/systemd/system/dify-job.http.service"
     host.run("sed", "-i", "s,ExecStart=[^ ]*,ExecStart=/opt/old/bin/python,", unit)
-    assert "dify-job install --http renews it" in host("install").stdout
+    assert "another Python interpreter; to change that: dify-job install --http" in host("install").stdout
     edited = host("install", "--http", check=False)
     assert edited.code == 78
     assert f"{unit} was edited by hand" in edited.stderr
@@ -296,8 +296,8 @@ def test_install_without_http_leaves_no_socket_and_a_port_in_use_is_named(
     strange = ("--http-listen", "192.0.2.77:8000", "--http-token-file", "/etc/dify-job/t")
     host.machine.write("/etc/dify-job/t", TOKEN, 0o600)
     assert "192.0.2.77 port 8000: Cannot assign" in host("install", "--http", *strange, check=False).stderr
-    assert "unchanged on 127.0.0.1" in http().stdout, "what listened before listens again"
-    assert "unchanged on 127.0.0.1" in http().stdout
+    assert "unchanged, systemd listens on 127.0.0.1" in http().stdout, "what listened before listens again"
+    assert "unchanged, systemd listens on 127.0.0.1" in http().stdout
 
 
 def test_unauthorized_connections_do_not_block_authorized_ones(
@@ -362,7 +362,7 @@ def test_handler_is_sandboxed(host: Host, http: Callable[..., CommandResult]) ->
 def test_user_serves_the_same_calls_from_an_env_file_without_root(alice: Login) -> None:  # noqa: F811
     alice.configure()
     output = alice("install", "--env-file", ".env", "--http").stdout
-    assert "listening on 127.0.0.1 port 8000, for root and alice on this machine" in output
+    assert "systemd now listens on 127.0.0.1 port 8000 for root and alice on this machine" in output
     host = alice.host
     called = shell(host, CALL)
     assert called["success"] is True, called

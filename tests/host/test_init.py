@@ -61,7 +61,7 @@ def test_encrypted_key_is_stored_nowhere_in_plain(bare: Host) -> None:
     output = bare.run("dify-job", "secret", "set", "daily", "--encrypt", stdin=CANARY).stdout
     assert f"stored in {CREDENTIAL}, encrypted" in output
     plain = "/etc/dify-job/credentials/daily.key"
-    assert f"the old one is still in {plain}: shred -u {plain}" in output
+    assert f"the old key is still in {plain}; to delete it: shred -u {plain}" in output
     bare.run("shred", "-u", plain)
     assert bare.status()["sync"] == "outdated"
     bare("install", "daily")

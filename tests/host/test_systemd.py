@@ -182,7 +182,7 @@ def test_masked_timer_stays_masked(host: Host) -> None:
     assert (host.machine.root / "etc/systemd/system/dify-job-daily.timer").is_symlink()
     assert "masked" in host("status", check=False).stdout
     refused = host("resume", "daily", check=False)
-    fix = output.splitlines()[-1].partition("daily is not enabled: ")[2]
+    fix = output.splitlines()[-1].partition("daily is not enabled; to enable it: ")[2]
     assert (refused.code, refused.stderr.splitlines()[-1]) == (78, f"  {fix}")
     host.run("sh", "-c", fix)
     assert host.show("dify-job-daily.timer", "ActiveState") == "active"

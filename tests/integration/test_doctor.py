@@ -580,7 +580,7 @@ def test_last_run_and_run_with_unknown_end(case: DoctorCase) -> None:
     killed.communicate()
     level, message, _ = case.doctor()["in-flight"]
     assert level == "warn"
-    assert "how an earlier run ended is not known" in message
+    assert "the outcome of an earlier run is unknown" in message
 
 
 # Several jobs, time limits

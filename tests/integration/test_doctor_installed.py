@@ -59,7 +59,7 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
     ("break_it", "check", "level", "message"),
     [
         (lambda _, units: (units / TIMER).unlink(), "units", "fail", f"{TIMER} is missing"),
-        (lambda home, _: home("uninstall", "daily", "--user"), "units", "warn", "no scheduler starts it"),
+        (lambda home, _: home("uninstall", "daily", "--user"), "units", "warn", "the job is not installed"),
         (
             lambda home, _: forget(home),
             "units",
@@ -112,7 +112,7 @@ def test_harmless_drop_in_is_no_fault(home: Home) -> None:
     home("install", "--user")
     add_drop_in(home, home.path / "config/systemd/user", "[Service]\nNice=5\n")
     level, message, _ = doctor(home)["override"]
-    assert (level, "nothing that the job relies on" in message) == ("ok", True)
+    assert (level, "changes nothing that the job needs" in message) == ("ok", True)
 
 
 def test_masked_timer_is_a_failure(home: Home) -> None:
@@ -135,7 +135,7 @@ def test_job_in_two_schedulers_runs_twice(home: Home) -> None:
     for path, text in saved.items():
         path.write_text(text)
     level, message, fix = doctor(home)["units"]
-    assert (level, message.startswith("installed twice, in ")) == ("fail", True)
+    assert (level, message.startswith("the job is installed twice (")) == ("fail", True)
     assert fix is not None
     assert fix.startswith("dify-job uninstall daily --backend ")
     run_fix(home, fix)
@@ -161,6 +161,9 @@ def test_variable_that_only_the_shell_has_is_reported(home: Home) -> None:
     assert home("install", "--user").code == 0
     home.env = {"REGION": "50% south"}
     level, message, fix = doctor(home)["environment"]
-    assert (level, message.startswith("REGION: your shell may set it")) == ("warn", True)
+    assert (level, message.startswith("no scheduled run has the environment variable REGION")) == (
+        "warn",
+        True,
+    )
     assert fix is not None
     assert "south" not in fix, "a value can be a secret"

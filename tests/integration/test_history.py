@@ -104,7 +104,7 @@ def test_named_job_needs_no_config(past: Command) -> None:
 def test_job_without_history_is_reported(dify_job: Command) -> None:
     done = dify_job("history", "new", env={"STATE_DIRECTORY": str(dify_job.home / "none")})
     assert done.code == 0
-    assert "new has no past run" in done.stdout
+    assert "no run of new is on record" in done.stdout
     assert "the jobs and their next runs: dify-job status" in done.stdout
     assert json.loads(dify_job("history", "new", "--json").stdout)["runs"] == []
 

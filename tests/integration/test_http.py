@@ -144,6 +144,6 @@ def test_stdin_that_is_no_socket_is_a_usage_error(config: Path) -> None:
             check=False,
         )
         assert done.returncode == 64, done.stderr
-        assert "not a connection" in done.stderr
+        assert "standard input is not a network connection" in done.stderr
     parent.close()
     child.close()

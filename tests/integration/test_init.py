@@ -123,7 +123,7 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: FakeDif
         (["-i", "tone=loud"], "-i tone must be one of 'dry', 'warm'"),
         (["-i", "topic=" + "x" * 49], "-i topic has 49 characters, and the app takes 48"),
         (["-i", "topik=x"], "has no such input"),
-        (["-i", "topic"], "KEY=VALUE is needed"),
+        (["-i", "topic"], "-i topic is not in the form KEY=VALUE"),
         (["--every", "2h", "--cron", "0 7 * * *"], "exclude one another"),
         (["--base-url", "ftp://x"], "--base-url"),
     ],
@@ -175,7 +175,7 @@ def test_missing_base_url_is_reported_and_offline_still_writes(dify_job: Command
     url = "http://127.0.0.1:9/v1"
     made = dify_job("init", "daily", "--user", "--base-url", url, input=KEY)
     assert made.code == 69
-    assert "--offline writes the config without asking" in made.stderr
+    assert "with --offline, init writes the configuration without contacting Dify" in made.stderr
     assert not config_of(dify_job).parent.exists()
     made = dify_job("init", "daily", "--user", "--base-url", url, "--offline", "-i", "a.b=1", input=KEY)
     assert made.code == 0
@@ -212,7 +212,7 @@ def test_job_is_added_beside_a_config_that_stays_unchanged(dify_job: Command, se
     for job in ("daily", "a"):
         again = dify_job("init", job, "--user", "--base-url", server.base_url, input=KEY)
         assert again.code == 78
-        assert f"there is a job {job} already" in again.stderr
+        assert f"the job {job} exists already in " in again.stderr
     assert "dify-job secret set" in again.stderr
 
 
@@ -222,7 +222,7 @@ def test_existing_file_or_key_is_not_overwritten(dify_job: Command, server: Fake
     (path.parent / "credentials/daily.key").write_text("old")
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
     assert made.code == 78
-    assert "never overwritten" in made.stderr
+    assert "exists already, and init does not overwrite it" in made.stderr
     assert (path.parent / "credentials/daily.key").read_text() == "old"
     assert not path.exists()
 
@@ -244,7 +244,7 @@ def test_job_of_config_d_is_not_overridden(dify_job: Command, server: FakeDify) 
     (config.parent / "config.d/mine.toml").write_text('[jobs.daily]\nbase_url = "http://other/v1"\n')
     made = dify_job("init", "daily", "--user", "--base-url", server.base_url, input=KEY)
     assert made.code == 78
-    assert "has a job daily already" in made.stderr
+    assert "already has the job daily" in made.stderr
     assert sorted(path.name for path in config.parent.rglob("*")) == ["config.d", "mine.toml"]
 
 

@@ -75,7 +75,10 @@ def test_prune_uninstalls_jobs_removed_from_this_config_only(home: Home) -> None
     assert home("--config", str(home.path / "config/dify-job/other.toml"), "install", "--user").code == 0
     home.configure(CONFIG)
     assert "weekly" in home("status", "--user").stdout
-    assert "but still installed: dify-job uninstall weekly\n" in home("install", "--user").stdout
+    assert (
+        "but is still installed. To remove it: dify-job uninstall weekly\n"
+        in home("install", "--user").stdout
+    )
     would = home("install", "--user", "--prune", "--check")
     assert (would.code, "weekly is no longer in" in would.stdout) == (1, True)
     done = home("install", "--user", "--prune")
@@ -484,7 +487,7 @@ def test_invalid_log_file_is_reported_and_does_not_change_the_outcome(trap: str,
     )
     done = home("run", "--scheduled", "daily")
     assert done.code == 69
-    assert "log_file = " in done.stderr
+    assert f"the log file {log} cannot be written" in done.stderr
     assert target.read_text() == "precious"
 
 
@@ -509,7 +512,7 @@ def test_scheduled_run_warns_of_a_config_changed_since_the_install(home: Home) -
     quick = 'wait_network = 0\nretry = { attempts = 1 }\nlog_file = "{home}/log"\n'
     home.configure(CONFIG + quick)
     home("install", "--user")
-    warning = "the config has changed since job daily was installed: dify-job install daily"
+    warning = "the configuration changed since job daily was installed; to apply it: dify-job install daily"
 
     def log_of_a_run() -> str:
         (home.path / "log").unlink(missing_ok=True)

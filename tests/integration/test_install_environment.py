@@ -140,7 +140,10 @@ def test_status_reports_a_missing_interpreter(home: Home) -> None:
     unit.write_text(unit.read_text().replace(sys.executable, str(python)))
     assert "no longer exists" not in home("status", "--user").stdout
     python.unlink()
-    assert f"it cannot start, because {python} no longer exists" in home("status", "--user").stdout
+    assert (
+        f"the job cannot start, because its Python interpreter {python} no longer exists"
+        in home("status", "--user").stdout
+    )
 
 
 def test_read_only_file_system_is_reported_and_nothing_changes(

@@ -42,7 +42,7 @@ def test_config_of_the_readme_is_valid(dify_job: Command) -> None:
     config = dify_job.home / "config.toml"
     config.write_text(text)
     ran = dify_job("config", "validate", "--config", str(config))
-    assert (ran.code, ran.stdout) == (0, f"{config}: 1 job, no mistakes\n")
+    assert (ran.code, ran.stdout) == (0, f"{config}: 1 job, no errors\n")
 
 
 def test_program_of_the_readme_runs(dify_job: Command, server: FakeDify) -> None:

@@ -71,7 +71,7 @@ def test_invalid_key_is_reported_and_the_old_one_stays(
 
 def test_invalid_key_is_stored_with_no_check(job: Command) -> None:
     refused = job("secret", "set", "daily", input="app-wrong-0123456789abcdef")
-    assert "--no-check stores it unchecked" in refused.stderr
+    assert "store this one unchecked with --no-check" in refused.stderr
     done = job("secret", "set", "daily", "--no-check", input="app-wrong-0123456789abcdef")
     assert done.code == 0
     assert key_of(job).read_text() == "app-wrong-0123456789abcdef\n"
@@ -86,7 +86,7 @@ def test_unchecked_key_is_stored_with_a_warning(job: Command, server: FakeDify, 
         config.write_text(config.read_text().replace(server.base_url, "http://127.0.0.1:9/v1"))
     done = job("secret", "set", "daily", input=new)
     assert done.code == 0
-    assert "the key is stored, but could not be tried" in done.stderr
+    assert "the key is stored, but could not be checked" in done.stderr
     assert key_of(job).read_text() == f"{new}\n"
 
 
@@ -159,7 +159,7 @@ def test_symlink_stays_and_its_target_changes(job: Command) -> None:
 def test_shared_key_file_is_reported_with_the_other_jobs(job: Command) -> None:
     config = job.home / ".config/dify-job/config.toml"
     config.write_text(config.read_text() + f'[jobs.weekly]\napi_key_file = "{key_of(job)}"\n')
-    assert "also used by: weekly" in job("secret", "set", "daily", input=NEW).stdout
+    assert "the same file holds the key of: weekly" in job("secret", "set", "daily", input=NEW).stdout
 
 
 def test_secret_set_needs_a_config_file(dify_job: Command) -> None:
