@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 import dify_job
 from dify_job import Outcome, run_workflow
+from dify_job.dify.event_queue import EventQueue
+from dify_job.run.run_spec import RunContext
 from dify_job.state.store import JobState
 from tests.support.fake_dify.apps import App
 from tests.support.fake_dify.server import FakeDify
@@ -78,6 +81,17 @@ def test_error_is_a_result_and_not_an_exception(
 def test_error_before_the_run_is_stored_as_the_last_result(config: Path, tmp_path: Path) -> None:
     run_workflow("a", config=config, output={"file": "/no/such/directory/file"})
     assert (JobState(tmp_path / "state").read("last.json") or {})["outcome"] == "cannot-write"
+
+
+def test_signal_during_the_jitter_starts_nothing_and_is_stored(config: Path, tmp_path: Path) -> None:
+    events = EventQueue()
+    events.cancel(signal.SIGTERM)
+    with FakeDify([App("app-a", "Echo")]) as server:
+        context = RunContext(time.monotonic(), events, jitter=600.0)
+        result = run_workflow("a", config=config, context=context, base_url=server.base_url)
+        assert server.received == []
+    assert (result.outcome, result.exit_code) == (Outcome.CANCELLED, 143)
+    assert (JobState(tmp_path / "state").read("last.json") or {})["outcome"] == "cancelled"
 
 
 def test_importing_the_package_imports_no_modules_of_it() -> None:
