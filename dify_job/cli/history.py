@@ -1,7 +1,7 @@
 """`dify-job history`: the past runs of all jobs or of some, from their own records."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import click
@@ -14,7 +14,7 @@ from ..messages.message import join, msg
 from ..messages.problem import Command, command
 from ..messages.sanitize import one_line
 from ..report.history_text import durations_line, history_lines
-from ..report.past_runs import JobHistory, find_job, job_history, newest_first, state_of
+from ..report.past_runs import JobHistory, JobRun, find_job, job_history, newest_first, state_of
 from ..run.job_state import elsewhere_note
 from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import look_for_jobs, visible
@@ -57,8 +57,10 @@ def history(
     dify-job stores the last 1,000 runs of each job.
     """
     installed = [one for _, one in look_for_jobs(visible("auto", scope), jobs)[0]]
-    config = _config(options, required=not jobs and not installed)
-    names = tuple(dict.fromkeys(jobs)) or _all_jobs(installed, config, scope)
+    required = not jobs and not installed
+    config = load_config(options.config_path, options.env_file) if required else try_config(options)
+    configured = config.names if config is not None and scope is None else ()
+    names = tuple(dict.fromkeys(jobs or (*(one.job for one in installed), *configured)))
     histories = [_history(name, installed, config, scope) for name in names]
     _check_names(jobs, histories, config, scope)
     unreadable = [each for each in histories if each.error is not None]
@@ -85,16 +87,10 @@ def history(
             }
         )
         return
-    if not runs:
-        _say_none(histories, narrowed=failed or since is not None)
+    if runs:
+        _print(runs, histories)
     else:
-        terminal = terminal_of_stdout()
-        echo_data("\n".join(history_lines(runs, terminal)))
-        if len(names) == 1:
-            if (line := durations_line(runs, terminal)) is not None:
-                echo_data(line)
-            if histories[0].console_url:
-                echo(msg("console    {url}", url=one_line(histories[0].console_url)))
+        _say_none(histories, narrowed=failed or since is not None)
     for each in histories:
         if (note := elsewhere_note(each.job, each.directory)) is not None:
             echo_err(note)
@@ -109,14 +105,15 @@ def history(
         )
 
 
-def _config(options: Globals, *, required: bool) -> Config | None:
-    """The configuration, or None where it is gone or broken and not required."""
-    return load_config(options.config_path, options.env_file) if required else try_config(options)
-
-
-def _all_jobs(installed: Iterable[InstalledJob], config: Config | None, scope: str | None) -> tuple[str, ...]:
-    configured = config.names if config is not None and scope is None else ()
-    return tuple(dict.fromkeys((*(one.job for one in installed), *configured)))
+def _print(runs: Sequence[JobRun], histories: Sequence[JobHistory]) -> None:
+    """Print a line for each run; of one job also the durations, and where Dify shows its log."""
+    terminal = terminal_of_stdout()
+    echo_data("\n".join(history_lines(runs, terminal)))
+    if len(histories) == 1:
+        if (line := durations_line(runs, terminal)) is not None:
+            echo_data(line)
+        if histories[0].console_url:
+            echo(msg("console    {url}", url=one_line(histories[0].console_url)))
 
 
 def _history(

@@ -14,7 +14,7 @@ import click
 from ..config import managed, readers
 from ..config.discovery import is_found, valid_name
 from ..config.loader import DEFAULT_BASE_URL, load_config, pick
-from ..config.model import Config, Job, ScheduleConfig, Secret
+from ..config.model import Config, ScheduleConfig, Secret
 from ..config.permissions import check_ca_file, check_place_of_secret
 from ..config.scaffold import Draft, comment, written
 from ..config.secrets import read_key
@@ -157,7 +157,8 @@ def _refuse_taken(place: _Place, job: str) -> None:
         )
     if place.existing is not None and job in place.existing.names:
         taken = place.existing.jobs.get(job)
-        where = (_origin(taken) if taken is not None else "") or place.config
+        origins = taken.origins.values() if taken is not None else ()
+        where = next((origin.where for origin in origins if origin.where), place.config)
         raise JobError(
             Outcome.CONFIG,
             msg("the job {job} exists already in {place}", job=job, place=where),
@@ -176,10 +177,6 @@ def _refuse_taken(place: _Place, job: str) -> None:
                     path=shlex.quote(str(path)),
                 ),
             )
-
-
-def _origin(job: Job) -> str:
-    return next((origin.where for origin in job.origins.values() if origin.where), "")
 
 
 def _base_url(given: str | None, place: _Place) -> str:

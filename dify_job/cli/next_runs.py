@@ -68,11 +68,13 @@ def _lines(
     if max(map(columns_of, lines)) > terminal.columns:
         lines = table([row[:2] for row in rows])
     yield from lines
-    for text, fix in (*_not_run(each), *_not_known(broken)):
+    for text, fix in _not_run(each, broken):
         yield from indented(translate(text), terminal.columns, 0)
         yield f"    {for_reader(fix, reader())}"
-    for text in _clock_changes(each):
-        yield from indented(translate(text), terminal.columns, 0)
+    for one in each:
+        for warning in one.warnings:
+            text = msg("{job}: {warning}", job=one.job.name, warning=warning)
+            yield from indented(translate(text), terminal.columns, 0)
 
 
 def _schedule(one: UpcomingRuns) -> str:
@@ -82,8 +84,8 @@ def _schedule(one: UpcomingRuns) -> str:
     return msg("{schedule}, up to {jitter} later", schedule=one.schedule, jitter=timespan_text(jitter))
 
 
-def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
-    """Why some of these runs will not take place, and the command that changes it."""
+def _not_run(each: Sequence[UpcomingRuns], broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
+    """Why some of these runs will not take place, or are not shown, and the command that changes it."""
     absent = [one.job.name for one in each if one.installed is None]
     there = [(one.job.name, one.installed) for one in each if one.installed is not None]
     paused = [job for job, one in there if one.paused]
@@ -103,17 +105,7 @@ def _not_run(each: Sequence[UpcomingRuns]) -> Iterator[tuple[str, Command]]:
             msg("these jobs will not run, because they are not enabled: {jobs}", jobs=join(", ", others)),
             command("dify-job", "status", *others),
         )
-
-
-def _not_known(broken: Sequence[str]) -> Iterator[tuple[str, Command]]:
-    """Name the installed jobs that are not in the table."""
     if broken:
         jobs = join(", ", broken)
         text = msg("these jobs are not shown, because their configuration has an error: {jobs}", jobs=jobs)
         yield text, command("dify-job", "config", "validate")
-
-
-def _clock_changes(each: Sequence[UpcomingRuns]) -> Iterator[str]:
-    for one in each:
-        for warning in one.warnings:
-            yield msg("{job}: {warning}", job=one.job.name, warning=warning)

@@ -173,7 +173,8 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
         echo(msg("{name}: key {masked} stored in {path}, encrypted", **stored))
     else:
         echo(msg("{name}: key {masked} stored in {path} (0600)", **stored))
-    sharing = [name for name, other in config.jobs.items() if name != job.name and path in _places(other)]
+    others = [other for name, other in config.jobs.items() if name != job.name]
+    sharing = [other.name for other in others if path in (other.key.file, other.key.encrypted)]
     if sharing:
         echo(msg("  the same file holds the key of: {sharing}", sharing=join(", ", sharing)))
     if moved:
@@ -192,10 +193,6 @@ def _store(config: Config, place: Path, job: Job, key: Secret, *, encrypted: boo
                     name=shlex.quote(str(old)),
                 )
             )
-
-
-def _places(job: Job) -> tuple[Path | None, ...]:
-    return job.key.file, job.key.encrypted
 
 
 def _check_effect(place: Path, name: str, path: Path, *, encrypted: bool) -> None:

@@ -14,7 +14,7 @@ from ..messages.sanitize import one_line
 from ..state.history import RunRecord
 from ..system.templates import render_html
 from .job_status import Health, JobStatus
-from .past_runs import distinct, has_failed
+from .past_runs import RunKind, distinct, has_failed, run_kind
 from .status import HostStatus
 from .status_text import commands_of, config_errors, failure_text, outcome_text, progress_text, reasons_of
 from .text import duration_text, local_time_text, time_text
@@ -31,7 +31,6 @@ _FEWEST_BARS = 3  # of a chart; fewer are a number
 _FEWEST_CELLS = 10  # that a strip has room for
 _OUTLIER = 4  # times the median; a longer run has a bar of this height
 _BARS = 26  # units of the highest bar
-_UNKNOWN = frozenset({"unknown", "killed", "crashed"})
 _STATES = {
     Health.FAILING: ("✗", msg("failing")),
     Health.ATTENTION: ("!", msg("needs attention")),
@@ -303,18 +302,10 @@ def _cell(run: RunRecord, place: int) -> Bar:
         parts.append(duration_text(run.duration))
     if has_failed(run):
         parts.append(translate(failure_text(run.message_text, run.failed_node)))
-    kind = _kind(run)
-    height = {"ok": 8, "skipped": 3}.get(kind, 14)
+    kind = run_kind(run)
+    height = {RunKind.OK: 8, RunKind.SKIPPED: 3}.get(kind, 14)
     text = one_line(" · ".join(filter(None, parts)), _LONGEST_TITLE + 40)
-    return Bar(place * _STEP, _BARS + 18 - height, height, kind, text)
-
-
-def _kind(run: RunRecord) -> str:
-    if run.succeeded:
-        return "ok"
-    if run.skipped:
-        return "skipped"
-    return "unknown" if run.outcome in _UNKNOWN else "failed"
+    return Bar(place * _STEP, _BARS + 18 - height, height, kind.value, text)
 
 
 def _durations(runs: Sequence[RunRecord]) -> str:

@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from ..config.model import Config
+from ..exit_codes import Outcome
 from ..run.job_state import state_directory
 from ..run.unit_result import with_unit_result
 from ..schedulers.backend import InstalledJob
@@ -159,6 +161,28 @@ def distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
             stored.append(run)
         seen |= names
     return stored[::-1]
+
+
+class RunKind(StrEnum):
+    """How a run ended, as the overviews colour it."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+def run_kind(run: RunRecord) -> RunKind:
+    """Return how a run ended; unknown also where its process did not end by itself.
+
+    Args:
+        run: A record.
+    """
+    if run.succeeded:
+        return RunKind.OK
+    if run.skipped:
+        return RunKind.SKIPPED
+    return RunKind.UNKNOWN if run.outcome in (Outcome.UNKNOWN, "killed", "crashed") else RunKind.FAILED
 
 
 def has_failed(run: RunRecord) -> bool:

@@ -156,13 +156,9 @@ class _Configs:
         """Each mistake once: what the caller's configuration and another say alike is the other's."""
         found: dict[str, tuple[str, JobError]] = {}
         for path, config in [("", self.callers), *self._read.items()]:
-            for error in _errors(config):
+            for error in (config,) if isinstance(config, JobError) else config.errors:
                 found[error.message] = (path, error)
         return tuple(found.values())
-
-
-def _errors(config: Config | JobError) -> Sequence[JobError]:
-    return (config,) if isinstance(config, JobError) else config.errors
 
 
 def _load(path: Path | None, env_file: Path | None = None) -> Config | JobError:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from ..exit_codes import Outcome
 from ..messages.i18n import translate
 from ..messages.message import join, msg
 from ..messages.problem import Command, Reader, command, for_reader
@@ -12,6 +11,7 @@ from ..schedulers.backend import Scope
 from ..schedulers.http_socket import SOCKET, HttpSocketStatus
 from ..state.history import RunRecord
 from .job_status import RECENT_RUNS, Health, JobStatus, Sync
+from .past_runs import RunKind, run_kind
 from .status import HostStatus
 from .text import (
     Colour,
@@ -33,7 +33,12 @@ _SIGNS = {
     Health.OK: ("✓", "+", Colour.GREEN),
     Health.PAUSED: ("-", "-", Colour.GREY),
 }
-_UNKNOWN = frozenset({Outcome.UNKNOWN.value, "killed", "crashed"})
+_RUN_SIGNS = {
+    RunKind.OK: ("✓", "+", Colour.GREEN),
+    RunKind.SKIPPED: ("-", "-", Colour.GREY),
+    RunKind.UNKNOWN: ("?", "?", Colour.YELLOW),
+    RunKind.FAILED: ("✗", "x", Colour.RED),
+}
 _INDENT = 4
 _LONGEST_REASON = 400  # characters
 _LONGEST_OUTCOME = 40  # characters; anybody may have written a state directory
@@ -119,13 +124,8 @@ def run_sign(run: RunRecord, terminal: Terminal) -> str:
         run: The run.
         terminal: The reader's.
     """
-    if run.succeeded:
-        return terminal.paint(terminal.symbol("✓", "+"), Colour.GREEN)
-    if run.skipped:
-        return terminal.paint("-", Colour.GREY)
-    if run.outcome in _UNKNOWN:
-        return terminal.paint("?", Colour.YELLOW)
-    return terminal.paint(terminal.symbol("✗", "x"), Colour.RED)
+    sign, plain, colour = _RUN_SIGNS[run_kind(run)]
+    return terminal.paint(terminal.symbol(sign, plain), colour)
 
 
 def config_errors(status: HostStatus, reader: Reader) -> Iterator[list[str]]:
@@ -166,28 +166,16 @@ def _totals(status: HostStatus, width: int, columns: int) -> list[str]:
 
 def _cells(row: JobStatus, status: HostStatus, terminal: Terminal) -> list[str]:
     sign, plain, colour = _SIGNS[row.health]
-    last = row.last
+    began = row.last.began if row.last is not None else None
+    strip = "".join(run_sign(run, terminal) for run in row.recent)  # the newest at the right
+    outcome = outcome_cell(row.last) if row.last is not None else "-"
     return [
         f"{terminal.paint(terminal.symbol(sign, plain), colour)} {status.name_of(row)}",
-        terminal.paint(outcome_cell(last), *_colours(row)) if last else "-",
-        _age(last, status.at) if last else "-",
-        _strip(row.recent, terminal),
+        terminal.paint(outcome, Colour.RED) if row.last_failed else outcome,
+        age_text((status.at - began).total_seconds()) if began is not None else "-",
+        padded(strip, RECENT_RUNS, right=True),
         _next(row),
     ]
-
-
-def _colours(row: JobStatus) -> tuple[Colour, ...]:
-    return (Colour.RED,) if row.last_failed else ()
-
-
-def _age(last: RunRecord, now: datetime) -> str:
-    began = last.began
-    return age_text((now - began).total_seconds()) if began is not None else "-"
-
-
-def _strip(runs: Sequence[RunRecord], terminal: Terminal) -> str:
-    """The last runs, the newest at the right."""
-    return " " * (RECENT_RUNS - len(runs)) + "".join(run_sign(run, terminal) for run in runs)
 
 
 def _next(row: JobStatus) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,8 @@ def work(order: Mapping[str, Any]) -> None:
         found: Any = result
         if isinstance(result, JobError):
             found = {"message": _parts(result.message), "hint": _parts(result.hint or "")}
-        _write(json.dumps(found).encode() + b"\n")
+        sys.stdout.write(f"{json.dumps(found)}\n")
+        sys.stdout.flush()
 
 
 def render_each(templates: Sequence[tuple[str, str]], values: Mapping[str, Any]) -> Iterator[str | JobError]:
@@ -107,8 +109,3 @@ def _parts(text: str) -> tuple[str, dict[str, str]]:
     if isinstance(text, Message):
         return text.template, {name: str(value) for name, value in text.values.items()}
     return "{text}", {"text": text}
-
-
-def _write(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
