@@ -99,8 +99,7 @@ def check_files(context: HostContext) -> Problem | None:
     found = run_files.find_files(files)
     seen = _usable(context)
     if seen is not None and seen.parameters is not None:
-        fields = {field.variable: field for field in seen.parameters.form}
-        run_files.check_files(found, fields, seen.parameters.limits)
+        run_files.check_files(found, seen.parameters)
     paths = (file.path for given in found.values() for file in given if file.path is not None)
     if (problem := _unreadable(context, paths)) is not None:
         return problem

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .. import log
-from ..dify.form import FormField
+from ..dify.form import FormField, Parameters
 from ..dify.multipart import open_plain
 from ..dify.transport import UnreadableFileError
 from ..exit_codes import Outcome
@@ -156,22 +156,19 @@ def fault_of(file: InputFile, field: FormField, limits: Mapping[str, int]) -> st
     return None
 
 
-def check_files(
-    files: Mapping[str, Sequence[InputFile]], fields: Mapping[str, FormField], limits: Mapping[str, int]
-) -> None:
+def check_files(files: Mapping[str, Sequence[InputFile]], form: Parameters) -> None:
     """Check the files against the form and the limits before one is sent.
 
     Args:
         files: By the name of their input.
-        fields: Of the form, by name.
-        limits: Of the server.
+        form: Of the app, with the limits of its server.
 
     Raises:
         JobError: They do not fit; it names every mistake (rejected).
     """
     mistakes: list[str] = []
     for key, given in files.items():
-        field = fields.get(key)
+        field = form.field(key)
         if field is None:
             mistakes.append(msg("the app has no input {key} for the file that the job gives", key=key))
         elif not field.takes_files:
@@ -196,7 +193,7 @@ def check_files(
                 )
             )
         else:
-            mistakes += filter(None, (fault_of(file, field, limits) for file in given))
+            mistakes += filter(None, (fault_of(file, field, form.limits) for file in given))
     if mistakes:
         raise JobError(
             Outcome.REJECTED,

@@ -95,7 +95,7 @@ class InputUploader:
         """
         form = self.form(self._request.deadline)
         filled = {name: files for name, files in self._request.files.items() if files}
-        check_files(filled, {field.variable: field for field in form.form}, form.limits)
+        check_files(filled, form)
         return fit_inputs(self._request.inputs, form, self._version, filled)
 
     def _request_value(self, file: InputFile, field: FormField) -> dict[str, Any]:
