@@ -1,6 +1,7 @@
 """Readers of configuration values: what a key takes, and what is wrong with a value.
 
 A reader raises ValueError with a message about THE_VALUE; `about` puts the name of the setting in its place.
+Most readers are another reader with rules: a test, and what to say of a value that fails it.
 """
 
 import re

@@ -112,13 +112,12 @@ def _can_have_open(pid: int, file: os.stat_result) -> bool:
     process. The device in /proc/locks does not tell: on btrfs and overlayfs it differs from that of stat(2).
     """
     try:
-        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # another user's process, or one of another PID namespace
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if os.path.samestat(descriptor.stat(), file):
+                    return True
+    except OSError:  # of another user's process, or of one in another PID namespace, this is not known
         return True
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            if os.path.samestat(descriptor.stat(), file):
-                return True
     return False
 
 
