@@ -157,12 +157,17 @@ def test_unreadable_file_is_66_before_any_call(dify_job: Command, newest: FakeDi
     ("key", "variable", "files", "words"),
     [
         ("app-file", "nope", "a.txt", "no input nope"),
-        ("app-echo", "text", "a.txt", "takes no file: it is of type text-input"),
-        ("app-file", "doc", ["a.txt", "b.png"], "takes one file, and the job gives 2"),
-        ("app-file", "docs", ["a.txt"] * 6, "takes 5 files, and the job gives 6"),
-        ("app-image", "doc", "a.txt", "is of type document, and the app's input takes image"),
-        ("app-file", "doc", "a.mp3", "is of type audio, and the app's input takes image, document, .bin"),
-        ("app-file", "doc", "big.png", "has 10485761 bytes, and the server takes 10485760"),
+        ("app-echo", "text", "a.txt", "takes no file, because its type is text-input"),
+        ("app-file", "doc", ["a.txt", "b.png"], "takes one file, but the job has 2 for it"),
+        ("app-file", "docs", ["a.txt"] * 6, "takes at most 5 files, but the job has 6 for it"),
+        ("app-image", "doc", "a.txt", "has the type document, but the input doc takes only image"),
+        (
+            "app-file",
+            "doc",
+            "a.mp3",
+            "has the type audio, but the input doc takes only image, document, .bin",
+        ),
+        ("app-file", "doc", "big.png", "has 10485761 bytes, but the server takes at most 10485760"),
     ],
 )
 def test_file_that_violates_form_or_limits_is_65_before_an_upload(

@@ -79,9 +79,9 @@ def test_downloads_send_headers_only_to_the_server(dify_job: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('Authorization = "x"', "dify-job sets itself"),
-        ('Proxy-Authorization = "x"', "dify-job sets itself"),
-        ('host = "x"', "dify-job sets itself"),
+        ('Authorization = "x"', "dify-job sets this header itself"),
+        ('Proxy-Authorization = "x"', "dify-job sets this header itself"),
+        ('host = "x"', "dify-job sets this header itself"),
         ('"X Y" = "x"', "not the name of a request header"),
         ('X-A = "a\\r\\nX-B: c"', "printable ASCII"),
         ('X-A = "é"', "printable ASCII"),
@@ -108,7 +108,7 @@ def test_header_file_needs_the_permissions_of_a_key_file(dify_job: Command) -> N
     value.write_text("two\nlines\n")
     value.chmod(0o600)
     ran = dify_job("config", "validate")
-    assert (ran.code, "more than one line" in ran.stderr) == (78, True)
+    assert (ran.code, "must contain one line of printable ASCII" in ran.stderr) == (78, True)
     value.unlink()
     assert "No such file" in dify_job("config", "validate").stderr
 

@@ -67,10 +67,10 @@ def test_form_decides_the_type_of_a_value(
     ("inputs", "words"),
     [
         ({"text": "x", "num": [1]}, "the input num must be a number"),  # HTTP 500 on every server, so 74
-        ({"text": "x", "flag": "maybe", "obj": {}}, 'the input flag must be true or false, and is "maybe"'),
+        ({"text": "x", "flag": "maybe", "obj": {}}, 'the input flag must be true or false, not "maybe"'),
         ({"text": "x", "obj": [1]}, "the input obj must be a JSON object"),
         ({"obj": {}}, "the input text is required by the app, but has no value"),
-        ({"text": "x" * 49, "obj": {}}, "the input text has 49 characters, and the app takes 48"),
+        ({"text": "x" * 49, "obj": {}}, "the input text has 49 characters, but the app allows at most 48"),
         (
             {"text": "x", "choice": "pink", "obj": {}},
             "the input choice must be one of 'red', 'green'",
