@@ -137,7 +137,7 @@ def init(
     with locked(where.base):
         _refuse_taken(_place(options, where), name)  # while a person was asked
         _write(place, draft, key)
-    _report(place, draft, options, seen, where.sudo)
+    _report(place, draft, options, seen, root=where is Scope.SYSTEM)
 
 
 def _place(options: Globals, scope: Scope) -> _Place:
@@ -318,7 +318,7 @@ def _check_effect(place: _Place, draft: Draft) -> None:
         )
 
 
-def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: str) -> None:
+def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, *, root: bool) -> None:
     echo(
         msg(
             "{job}: configuration written to {file}, key stored in {key_file} (mode 0600)",
@@ -348,10 +348,10 @@ def _report(place: _Place, draft: Draft, options: Globals, seen: AppProbe, by: s
                 file=place.file(draft.job),
             )
         )
-    named = (
-        msg(" --config {config}", config=shlex.quote(str(place.config)))
-        if options.config_path or not is_found(place.config)
-        else ""
-    )
-    echo(msg("  try it     {by}dify-job{named} run {job}", by=by, named=named, job=draft.job))
-    echo(msg("  enable     {by}dify-job{named} install {job}", by=by, named=named, job=draft.job))
+    # The reader's --config is added where it is printed.
+    is_named = options.config_path is not None or is_found(place.config)
+    words = ("dify-job", *(() if is_named else ("--config", str(place.config))))
+    try_it = command(*words, "run", draft.job, needs_root=root)
+    enable = command(*words, "install", draft.job, needs_root=root)
+    echo(msg("  try it     {command}", command=try_it))
+    echo(msg("  enable     {command}", command=enable))

@@ -202,20 +202,23 @@ class JobReport:
     @property
     def commands(self) -> tuple[str, ...]:
         """The commands that a user needs next."""
-        job, by = self.result.job, self.scheduler.scope.sudo
-        user = " --user" if self.scheduler.scope is Scope.USER else ""
-        service = f"dify-job-{job}.service"
-        start = f"systemctl{user} start {service}"
-        if not self.scheduler.starts_by_hand(self.prepared.spec):
-            start = f"dify-job run {job}"
-        watch, stop = f"journalctl{user} -fu {service}", f"systemctl{user} stop {service}"
+        job, scope = self.result.job, self.scheduler.scope
+        service, root, user = f"dify-job-{job}.service", scope is Scope.SYSTEM, scope.manager_options
+        if self.scheduler.starts_by_hand(self.prepared.spec):
+            start = command("systemctl", *user, "start", service, needs_root=root)
+        else:
+            start = command("dify-job", "run", job, needs_root=root)
         if self.scheduler.by_cron:
-            watch, stop = f"dify-job logs {job} -f", f"dify-job stop {job}"
+            watch = command("dify-job", "logs", job, "-f", needs_root=root)
+            stop = command("dify-job", "stop", job, needs_root=root)
+        else:
+            watch = command("journalctl", *user, "-fu", service, needs_root=root)
+            stop = command("systemctl", *user, "stop", service, needs_root=root)
         return (
-            msg("run now    {command}", command=by + start),
-            msg("watch      {command}", command=by + watch),
-            msg("stop       {command}", command=by + stop),
-            msg("remove     {command}", command=command("dify-job", "uninstall", job, needs_root=bool(by))),
+            msg("run now    {command}", command=start),
+            msg("watch      {command}", command=watch),
+            msg("stop       {command}", command=stop),
+            msg("remove     {command}", command=command("dify-job", "uninstall", job, needs_root=root)),
         )
 
 
@@ -258,19 +261,22 @@ def print_many(reports: Sequence[JobReport]) -> None:
 
 
 def _summary(reports: Sequence[JobReport]) -> str:
-    by, config = reports[0].scheduler.scope.sudo, reports[0].config
     disabled = [report.result for report in reports if not report.result.enabled]
-    if disabled and config.auto_start is False:
+    job, root = (
+        (disabled[0] if disabled else reports[0].result).job,
+        reports[0].scheduler.scope is Scope.SYSTEM,
+    )
+    resume = command("dify-job", "resume", job, needs_root=root)
+    if disabled and reports[0].config.auto_start is False:
         return msg(
             "the jobs are not enabled, because AUTO_START_SCHEDULER is false; to enable one: {command}",
-            command=command("dify-job", "resume", disabled[0].job, needs_root=bool(by)),
+            command=resume,
         )
     if len(reports) > 1:
         return msg(
             "{enabled} of {all} jobs are enabled", enabled=len(reports) - len(disabled), all=len(reports)
         )
     if disabled:
-        commands = disabled[0].enable_commands or (f"dify-job resume {disabled[0].job}",)
-        shown = " && ".join(f"{by}{one.removeprefix(by)}" for one in commands)
-        return msg("{job} is not enabled; to enable it: {commands}", job=disabled[0].job, commands=shown)
-    return msg("{job} is enabled", job=reports[0].result.job)
+        commands = join(" && ", disabled[0].enable_commands or (resume,))
+        return msg("{job} is not enabled; to enable it: {commands}", job=job, commands=commands)
+    return msg("{job} is enabled", job=job)

@@ -8,7 +8,7 @@ import click
 from ..config.loader import pick
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..schedulers import installation
 from ..schedulers.detect import chosen_scope, installed_jobs, visible
@@ -72,6 +72,6 @@ def _set_paused(
                     msg(
                         "{job}: resumed, but its timer is not enabled; to enable it: {commands}",
                         job=result.job,
-                        commands=" && ".join(result.enable_commands),
+                        commands=join(" && ", result.enable_commands),
                     )
                 )

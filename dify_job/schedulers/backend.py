@@ -14,7 +14,6 @@ from ..messages.message import msg
 from ..state.places import base_of, pinned_elsewhere
 from ..system.managed_files import FileState, FileStatus
 from ..system.unit_result import UnitResult
-from ..system.user import sudo
 
 ABSENT = FileStatus(FileState.ABSENT)
 
@@ -34,11 +33,6 @@ class Scope(StrEnum):
     def manager_options(self) -> tuple[str, ...]:
         """Options by which systemctl, journalctl and systemd-analyze take its manager."""
         return ("--user",) if self is Scope.USER else ()
-
-    @property
-    def sudo(self) -> str:
-        """What goes before a command on its jobs, as this caller has to give it."""
-        return sudo() if self is Scope.SYSTEM else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -399,3 +400,36 @@ def test_kustomization_that_is_no_file_is_left_as_it_is(make: Callable[[Path], N
         True,
     ), done.stderr
     assert not place.is_file()
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron"])
+def test_commands_for_an_installed_job_name_the_configuration_of_the_call(kind: str, home: Home) -> None:
+    default = home.path / "config/dify-job/config.toml"
+    named = default.rename(home.path / "mine.toml")
+    called = ("--config", str(named))
+    shown = [
+        home(*called, "install", "--user", "--no-start", "--backend", kind).stdout,
+        home(*called, "install", "--user", "--backend", kind).stdout,
+        home(*called, "install", "--user", "--start", "--backend", kind).stdout,
+        home(*called, "install", "--user", "--check", "--backend", kind).stdout,
+        home(*called, "next").stdout,
+    ]
+    own = re.findall(
+        r"dify-job (?:--config \S+ )?(?:run|logs|stop|install|config|status)\b.*", "\n".join(shown)
+    )
+    assert len(own) >= (0 if kind == "systemd" else 9)
+    assert [line for line in own if not line.startswith(f"dify-job --config {named} ")] == []
+
+
+def test_init_names_the_configuration_in_the_commands_that_follow(home: Home) -> None:
+    place = home.path / "new/config.toml"
+    key = home.path / "init.key"
+    key.write_text("app-0123456789abcdef\n")
+    key.chmod(0o600)
+    options = ("--key-file", str(key), "--base-url", "http://127.0.0.1:9/v1", "--offline")
+    made = home("--config", str(place), "init", "fresh", "--user", *options)
+    assert made.code == 0, made.stderr
+    assert f"try it     dify-job --config {place} run fresh" in made.stdout
+    assert f"enable     dify-job --config {place} install fresh" in made.stdout
+    plain = home("init", "fresh", "--user", *options)
+    assert "try it     dify-job run fresh" in plain.stdout
