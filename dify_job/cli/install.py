@@ -174,7 +174,7 @@ class _Request:
         """Compare it with the host as it is now."""
         remove = self.orphans if self.prune else ()
         return installation.plan_install(
-            self.scheduler, self.ready, self.place, self.options, http=self.http, remove=remove
+            self.scheduler, self.ready, self.options, http=self.http, remove=remove
         )
 
 

@@ -30,7 +30,6 @@ from ..schedulers.backend import InstalledJob
 from ..schedulers.detect import (
     chosen_backend,
     chosen_scope,
-    config_place,
     look_for_jobs,
     visible,
 )
@@ -118,8 +117,8 @@ def start_scheduler(
     every = ScheduleConfig(every=wanted * 3600.0)
     ready = installation.prepare(found, chosen, every, None, scheduler.scope)
     check_prepared(found, scheduler, [ready], datetime.now(UTC))
-    place, options = config_place(found, scheduler.scope), InstallOptions(start=True)
-    installation.carry_out(scheduler, lambda: installation.plan_install(scheduler, [ready], place, options))
+    options = InstallOptions(start=True)
+    installation.carry_out(scheduler, lambda: installation.plan_install(scheduler, [ready], options))
     return scheduler_status(chosen.name)
 
 

@@ -74,7 +74,10 @@ class Cron(Backend):
     def plan_install(
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
-        """Return the plan that writes what differs; a paused job stays so unless the options say start."""
+        """Return the plan that writes what differs; a paused job stays so unless the options say start.
+
+        A run under way of a job that is removed goes on to its end.
+        """
         seen, table = self._seen([*(spec.job for spec in specs), *remove])
         errors: list[JobError] = []
         desired: dict[str, bytes | None] = {}
@@ -98,10 +101,6 @@ class Cron(Backend):
         give = [_give_state(spec.job, spec.run_as) for spec in specs if spec.run_as and self._names_user]
         contents = (file_change(self._place(job), seen[job], after) for job, after in desired.items())
         return replace(plan, steps=(*give, *plan.steps), errors=tuple(errors), contents=tuple(contents))
-
-    def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
-        """Return the plan that removes the lines of these jobs; a run under way goes on to its end."""
-        return self._plan(dict.fromkeys(jobs), *self._seen(jobs))
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that comments out lines, or takes the comments away."""

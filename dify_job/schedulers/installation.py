@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,42 +91,39 @@ def prepare(
 def plan_install(
     scheduler: Backend,
     ready: Sequence[PreparedJob],
-    place: Path,
     options: InstallOptions,
     *,
     http: HttpSocketConfig | None = None,
     remove: Sequence[InstalledJob] = (),
+    remove_http: bool = False,
 ) -> Plan:
     """Return the plan that installs jobs: what `install` executes, and `--check` and `--diff` print.
 
     Args:
         scheduler: The scheduler to install with.
         ready: The jobs.
-        place: The config that units name.
         options: What the caller wants.
         http: The HTTP interface to install, too.
         remove: Jobs to uninstall in the same step.
+        remove_http: The HTTP interface of the scope is removed.
     """
     specs = [each.spec for each in ready]
     removed = [one.job for one in remove]
     if isinstance(scheduler, Systemd):
-        socket = HttpSocket(scheduler.scope)
-        units = socket.desired(http) if http is not None else None
+        socket = HttpSocket(scheduler.scope) if http is not None or remove_http else None
+        units = socket.desired(http) if socket is not None else None
         plan = scheduler.plan_install(specs, options, removed, units)
-        errors = tuple(socket.errors(http)) if http is not None else ()
+        errors = tuple(socket.errors(http)) if socket is not None and http is not None else ()
     else:
         plan, errors = scheduler.plan_install(specs, options, removed), ()
-    first = [
-        *_installed_elsewhere(scheduler, place, [spec.job for spec in specs]),
-        *_overruled(place, ready),
-    ]
     contents = [change for each in ready for change in each.managed_files]
     config_files = tuple(change for change in contents if change.before != change.after)
-    before = (change_files(config_files),) if config_files else ()
+    # Of what is removed these files go first: an interrupted uninstall is found by units or crontab lines.
+    before = [change_files(files) for files in (config_files, _removed_files(remove)) if files]
     pins = [_pin(spec.job) for spec in specs if scheduler.scope is Scope.USER]
     return Plan(
-        steps=(*pins, *before, *_remove_config_files(remove), *plan.steps, *_remove_leftovers(remove)),
-        errors=(*first, *plan.errors, *errors),
+        steps=(*pins, *before, *plan.steps, *_remove_leftovers(remove)),
+        errors=(*_installed_elsewhere(scheduler, specs), *_overruled(ready), *plan.errors, *errors),
         results=plan.results,
         contents=(*contents, *plan.contents),
     )
@@ -140,15 +137,7 @@ def plan_uninstall(scheduler: Backend, installed: Sequence[InstalledJob], *, wit
         installed: The jobs.
         with_http: Remove the HTTP interface of the scope, too.
     """
-    jobs = [one.job for one in installed]
-    if isinstance(scheduler, Systemd):
-        http = HttpSocket(scheduler.scope).desired(None) if with_http else None
-        plan = scheduler.plan_uninstall(jobs, http)
-    else:
-        plan = scheduler.plan_uninstall(jobs)
-    # The files of the configuration first: an interrupted uninstall is found by the units or crontab lines.
-    steps = (*_remove_config_files(installed), *plan.steps, *_remove_leftovers(installed))
-    return replace(plan, steps=steps)
+    return plan_install(scheduler, (), InstallOptions(), remove=installed, remove_http=with_http)
 
 
 def carry_out(scheduler: Backend, make_plan: Callable[[], Plan]) -> Plan:
@@ -199,16 +188,12 @@ def orphans(scheduler: Backend, place: Path, configured: Collection[str]) -> lis
 
 def removed_config_files(one: InstalledJob) -> list[Path]:
     """Return the files next to the configuration of a job that are removed with it."""
-    return [change.path for change in _removals(one) if change.after is None]
+    return [change.path for change in _removed_files([one]) if change.after is None]
 
 
-def _removals(one: InstalledJob) -> tuple[FileChange, ...]:
-    return managed.removals(Path(one.source), one.job) if one.source else ()
-
-
-def _remove_config_files(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
-    if changes := tuple(change for one in jobs for change in _removals(one)):
-        yield change_files(changes)
+def _removed_files(jobs: Iterable[InstalledJob]) -> tuple[FileChange, ...]:
+    sources = ((Path(one.source), one.job) for one in jobs if one.source)
+    return tuple(change for source, job in sources for change in managed.removals(source, job))
 
 
 def _remove_leftovers(jobs: Iterable[InstalledJob]) -> Iterator[Step]:
@@ -231,7 +216,7 @@ def _pin(job: str) -> Step:
 # Rejections
 
 
-def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
+def _overruled(ready: Iterable[PreparedJob]) -> Iterator[JobError]:
     """Yield an error where a file of config.d that is read later sets other values than install would."""
     for each in ready:
         for file in each.managed_files:
@@ -245,7 +230,14 @@ def _overruled(place: Path, ready: Iterable[PreparedJob]) -> Iterator[JobError]:
                     ),
                     msg(
                         "{command} shows which file that is",
-                        command=command("dify-job", "--config", str(place), "config", "show", each.job.name),
+                        command=command(
+                            "dify-job",
+                            "--config",
+                            str(each.spec.config_path),
+                            "config",
+                            "show",
+                            each.job.name,
+                        ),
                     ),
                 )
 
@@ -266,18 +258,19 @@ def _is_overruled(file: FileChange, each: PreparedJob) -> bool:
     return False
 
 
-def _installed_elsewhere(scheduler: Backend, place: Path, jobs: Sequence[str]) -> Iterator[JobError]:
+def _installed_elsewhere(scheduler: Backend, specs: Sequence[JobSpec]) -> Iterator[JobError]:
     """Yield an error where another scheduler has a job, or the other scope one of the same config."""
-    for scope in Scope:
+    places = {spec.job: str(spec.config_path) for spec in specs}
+    for scope in Scope if places else ():
         same_scope = scope is scheduler.scope
         others = (
             other for other in visible("auto", scope.value) if not same_scope or other.name != scheduler.name
         )
-        found, unasked = look_for_jobs(tuple(others), jobs)
+        found, unasked = look_for_jobs(tuple(others), tuple(places))
         if unasked is not None and unasked.outcome is Outcome.CANNOT_WRITE:  # nobody is denied access to it
             yield unasked
         for _, one in found:
-            if same_scope or one.source == str(place):
+            if same_scope or one.source == places[one.job]:
                 what = (
                     one.backend
                     if same_scope

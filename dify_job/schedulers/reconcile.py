@@ -243,17 +243,13 @@ class Backend(ABC):
     def plan_install(
         self, specs: Sequence[JobSpec], options: InstallOptions, remove: Sequence[str] = ()
     ) -> Plan:
-        """Return the plan that installs jobs; no run starts by it.
+        """Return the plan that installs jobs, and removes what is managed of others; no run starts by it.
 
         Args:
             specs: The jobs.
             options: What the caller wants.
-            remove: Jobs to uninstall in the same step.
+            remove: Jobs to uninstall.
         """
-
-    @abstractmethod
-    def plan_uninstall(self, jobs: Sequence[str]) -> Plan:
-        """Return the plan that removes what is managed of these jobs, and nothing else."""
 
     @abstractmethod
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:

@@ -57,11 +57,13 @@ class Systemd(Backend):
     ) -> Plan:
         """Return the plan that installs jobs and removes others, with one reload for all.
 
+        A run under way of a job that is removed is stopped, on the server too.
+
         Args:
             specs: The jobs.
             options: What the caller wants.
-            remove: Jobs to uninstall in the same step.
-            http: The HTTP interface to install in the same step.
+            remove: Jobs to uninstall.
+            http: The HTTP interface, to install or remove.
         """
         activation = {True: Activation.ENABLED, False: Activation.UNCHANGED, None: Activation.NEW}
         desired = [
@@ -73,15 +75,15 @@ class Systemd(Backend):
             )
             for spec in specs
         ]
-        desired += [http] if http is not None else []
-        plan = self.plan([*desired, *map(self._absent, remove)], overwrite_edits=options.overwrite_edits)
-        errors = (*self._manager_errors(), *plan.errors)
+        desired += [*map(self._absent, remove), *([http] if http is not None else [])]
+        plan = self.plan(desired, overwrite_edits=options.overwrite_edits)
+        errors = (*(self._manager_errors() if specs else ()), *plan.errors)
         changed = {one.path for one in plan.changed_files()}
         files = [file for one in desired for file in one.files or ()]
+        changing = [file for file in files if file.path in changed]
         verified = True
-        if changed and not errors:
+        if changing and not errors:
             try:
-                changing = [file for file in files if file.path in changed]
                 verified = systemctl.verify(changing, files, self.scope, self.version)
             except JobError as error:
                 errors = (error,)
@@ -91,15 +93,6 @@ class Systemd(Backend):
             for one in plan.results
         )
         return replace(plan, errors=errors, results=tuple(results))
-
-    def plan_uninstall(self, jobs: Sequence[str], http: DesiredUnits | None = None) -> Plan:
-        """Return the plan that stops, disables and removes; a run under way is stopped on the server, too.
-
-        Args:
-            jobs: The jobs.
-            http: The HTTP interface, to remove in the same step.
-        """
-        return self.plan([*map(self._absent, jobs), *([http] if http is not None else [])])
 
     def plan_pause(self, jobs: Sequence[str], *, paused: bool) -> Plan:
         """Return the plan that disables or enables timers, now and at boot; a run under way goes on."""

@@ -203,15 +203,14 @@ def plan_of(home: Home, scenario: str) -> tuple[Backend, Callable[[], Plan]]:
     scheduler = home.scheduler()
     match scenario:
         case "uninstall":
-            return scheduler, partial(scheduler.plan_uninstall, ["daily", "weekly"])
+            return scheduler, partial(scheduler.plan_install, (), InstallOptions(), ["daily", "weekly"])
         case "pause" | "resume":
             return scheduler, partial(scheduler.plan_pause, ["weekly"], paused=scenario == "pause")
         case "env-file":  # with its config, its key and its schedule
             config = load_config(env_file=home.directory / ".env")
             flags = ScheduleConfig(every=7200.0)
             ready = installation.prepare(config, config.jobs["default"], flags, None, Scope.USER)
-            place = ready.spec.config_path
-            return scheduler, partial(installation.plan_install, scheduler, [ready], place, InstallOptions())
+            return scheduler, partial(installation.plan_install, scheduler, [ready], InstallOptions())
     wanted = plans(new=True, service_alone=scenario == "service")
     options = InstallOptions(start=True if scenario == "start" else None)
     return scheduler, partial(scheduler.plan_install, wanted, options)

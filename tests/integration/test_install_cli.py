@@ -88,6 +88,17 @@ def test_prune_uninstalls_jobs_removed_from_this_config_only(home: Home) -> None
     assert home("install", "--user", "--prune", "--check").code == 0
 
 
+def test_prune_alone_is_not_refused_for_a_job_that_cron_has(home: Home) -> None:
+    home.configure(CONFIG.replace("daily", "weekly"), "other.toml")
+    other = str(home.path / "config/dify-job/other.toml")
+    assert home("--config", other, "install", "--user", "--backend", "cron").code == 0
+    assert home("install", "--user").code == 0
+    home.configure("")
+    pruned = home("install", "--user", "--prune")
+    assert (pruned.code, "daily: uninstalled" in pruned.stdout) == (0, True), pruned.stderr
+    assert b"for job weekly" in home.table.read_bytes()
+
+
 def test_config_without_jobs_installs_nothing_and_prune_removes_the_last_job(home: Home) -> None:
     home("install", "--user")
     home.configure("[defaults]\ntimeout = '1h'\n")

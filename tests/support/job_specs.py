@@ -28,7 +28,9 @@ def install(scheduler: Backend, *specs: JobSpec, start: bool | None = None) -> t
 
 
 def uninstall(scheduler: Backend, *jobs: str) -> tuple[InstallResult, ...]:
-    return installation.carry_out(scheduler, lambda: scheduler.plan_uninstall(jobs)).results
+    return installation.carry_out(
+        scheduler, lambda: scheduler.plan_install((), InstallOptions(), jobs)
+    ).results
 
 
 def pause(scheduler: Backend, job: str, *, paused: bool) -> InstallResult:
