@@ -75,7 +75,7 @@ def check_installed_files(context: HostContext) -> Problem | None:
     for path, seen in one.files.items():
         if seen.found is FileState.UNREADABLE:
             again = command("dify-job", "doctor", context.job.name, needs_root=True)
-            return warn(msg("permission denied: {path}", path=path), again)
+            return warn(msg("you have no permission to read {path}", path=path), again)
     return _check_cron_file(context, one) if context.by_cron else _check_unit_files(context, one)
 
 

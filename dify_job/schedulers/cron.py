@@ -176,7 +176,7 @@ class Cron(Backend):
         commands: tuple[str, ...] = ()
         if not self.daemon_runs:
             start = start_command()
-            notes.append(msg("the cron daemon does not run: {start_command}", start_command=start))
+            notes.append(msg("the cron daemon is not running: {start_command}", start_command=start))
             commands = (start,) if enabled else ()
         return InstallResult(
             job=job,

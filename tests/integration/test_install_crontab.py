@@ -175,9 +175,7 @@ def test_cron_d_and_files_that_cannot_be_read_are_a_problem(
     )
     found = check_installed_files(context)
     assert found is not None
-    assert (
-        found.message == f"you have no permission to look into the state directory {directory}/dify-job-daily"
-    )
+    assert found.message == f"you have no permission to read {directory}/dify-job-daily"
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(JobError, match=f"{directory} cannot be read: Permission denied"):
         scheduler.status()
