@@ -8,6 +8,7 @@ from ..dify.client import DifyClient
 from ..dify.models import RunNotFound, WorkflowRun
 from ..exit_codes import Outcome
 from ..messages.message import msg
+from ..state.history import read_history
 from ..state.store import InFlight, JobState, LockHeldError, before_the_run, cannot_write
 from . import assertions
 from .monitor import RunMonitor
@@ -207,11 +208,11 @@ class ConcurrencyGuard:
         record = result_of(
             outcome, self._request.job.name, call_time=earlier.started, attempts=1, duration=duration
         ).record
-        has_record = record.run_id is not None and any(
-            (entry.get("workflow_run_id"), entry.get("outcome")) == (record.run_id, record.outcome)
-            for entry in state.history()[-2:]
-        )
         try:
+            has_record = record.run_id is not None and any(
+                (run.run_id, run.outcome) == (record.run_id, record.outcome)
+                for run in read_history(state.directory)
+            )
             if not (kind == earlier.reported or has_record):
                 state.append_history(record.as_record())
             state.clear_in_flight()

@@ -248,11 +248,6 @@ class JobState:
             self.write("last-success.json", json.dumps({"at": result["call_time"]}) + "\n")
         return size + len(line)
 
-    def history(self) -> list[dict[str, Any]]:
-        """Return all results on record, oldest first; a damaged line is passed over."""
-        lines = self._text("history.jsonl").split("\n")  # not splitlines: U+2028 is data
-        return [entry for line in lines if (entry := record_in(line)) is not None]
-
     def read(self, name: str, largest: int = _LARGEST) -> dict[str, Any] | None:
         """Return a record, or None where there is none, or a damaged one.
 

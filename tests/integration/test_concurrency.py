@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dify_job.state.history import read_history
 from dify_job.state.store import InFlight, JobState, LockHeldError
 from tests.support.campaign import Campaign
 from tests.support.command import Command, catches
@@ -248,7 +249,7 @@ def test_process_killed_while_storing_loses_and_repeats_no_entry(
     """The in-flight record is removed last: after a kill it exists, with or without the history entry."""
     assert dify_job("run", env=environ).code == 0
     state, run = JobState(dify_job.home / "state"), server.runs[0]
-    [entry] = state.history()
+    [entry] = read_history(state.directory)
     if not entered:
         (dify_job.home / "state/history.jsonl").unlink()
     state.put_in_flight(
@@ -256,7 +257,7 @@ def test_process_killed_while_storing_loses_and_repeats_no_entry(
             run="x",
             user=run.user,
             base_url=server.base_url,
-            started=entry["call_time"],
+            started=entry.call_time,
             deadline=0.0,
             boot="",
             boot_deadline=0.0,
@@ -265,6 +266,6 @@ def test_process_killed_while_storing_loses_and_repeats_no_entry(
     )
     state.close()
     assert dify_job("run", env=environ).code == 0
-    ids = [entry["workflow_run_id"] for entry in JobState(dify_job.home / "state").history()]
+    ids = [entry.run_id for entry in read_history(dify_job.home / "state")]
     assert ids == [one.run_id for one in server.runs]
     assert len(ids) == 2

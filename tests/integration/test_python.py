@@ -23,7 +23,7 @@ from dify_job.compat.service import checked_hours, manual_call_dify, scheduler_s
 from dify_job.dify.event_queue import EventQueue
 from dify_job.log import redaction
 from dify_job.run.run_spec import RunContext, RunLimits
-from dify_job.state.store import JobState
+from dify_job.state.history import read_history
 from dify_job.system.templates import render_value
 from tests.support.command import KEY
 from tests.support.fake_dify.server import FakeDify
@@ -234,8 +234,8 @@ def test_exception_of_a_signal_handler_stops_the_run_and_propagates(
     with pytest.raises(raised):
         run_workflow(config=config)
     assert server.runs[0].status == "stopped"
-    [record] = JobState(config.with_name("state")).history()
-    assert (record["outcome"], record["message"]) == (
+    [record] = read_history(config.with_name("state"))
+    assert (record.outcome, record.message) == (
         "cancelled",
         "cancelled; stop was sent, and the server confirmed it",
     )

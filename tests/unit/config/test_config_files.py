@@ -47,6 +47,7 @@ def test_files_with_a_leading_dot_are_ignored(tmp_path: Path, name: str) -> None
         ("[defaults]\nmode = \n", ["good"]),
         (b"[jobs.bad]\ndescription = '\xe9'\n", ["bad"]),
         (b"\xff\xfe[\0", []),
+        (b"\xef\xbb\xbf[jobs.bad]\nevery = 1h\n", ["bad"]),
         ("[jobs.bad]\ninputs." + "a." * 5000 + "a = 1\n", ["bad"]),
         ("[jobs.bad]\ninputs.a = " + "[" * 3000 + "]" * 3000 + "\n", ["bad"]),
         ("[jobs.bad]\ninputs.a = " + "9" * 5000 + "\n", ["bad"]),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dify_job.state import reader
+from dify_job.state.history import read_history
 from dify_job.state.reader import lock_holder, read_tick
 from dify_job.state.store import InFlight, JobState, LockHeldError, boot_id
 
@@ -64,13 +65,13 @@ def test_overdue_time_is_defined_for_any_deadline() -> None:
 def test_history_is_bounded_and_ignores_damage(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for number in range(1250):
-        state.record_result({"n": number})
-    history = state.history()
+        state.record_result({"outcome": "failed", "attempts": number})
+    history = read_history(tmp_path)
     assert len(history) <= 1200
-    assert history[-1] == {"n": 1249}
+    assert history[-1].attempts == 1249
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"half": \n')
-    assert state.history()[-1] == {"n": 1249}
+    assert read_history(tmp_path)[-1].attempts == 1249
 
 
 def test_lock_names_its_holder_and_is_released_by_close(tmp_path: Path) -> None:
@@ -102,18 +103,19 @@ def test_symlinks_in_the_state_directory_are_not_followed(tmp_path: Path) -> Non
 def test_line_separator_in_a_message_does_not_damage_the_history(tmp_path: Path) -> None:
     state = JobState(tmp_path)
     for n in range(1250):
-        state.record_result({"n": n, "message": "a\u2028b\u0085c"})
-    assert state.history()[-1] == {"n": 1249, "message": "a\u2028b\u0085c"}
-    assert 1000 <= len(state.history()) <= 1200
+        state.record_result({"outcome": "failed", "attempts": n, "message": "a\u2028b\u0085c"})
+    history = read_history(tmp_path)
+    assert (history[-1].attempts, history[-1].message) == (1249, "a\u2028b\u0085c")
+    assert 1000 <= len(history) <= 1200
 
 
 def test_partial_line_of_a_full_disk_affects_no_other_line(tmp_path: Path) -> None:
     state = JobState(tmp_path)
-    state.append_history({"n": 1})
+    state.append_history({"outcome": "failed", "attempts": 1})
     with (tmp_path / "history.jsonl").open("a") as file:
-        file.write('{"n": 2, "mess')
-    state.append_history({"n": 3, "message": "lone \ud800 surrogate"})
-    assert [entry["n"] for entry in state.history()] == [1, 3]
+        file.write('{"outcome": "failed", "attempts": 2, "mess')
+    state.append_history({"outcome": "failed", "attempts": 3, "message": "lone \ud800 surrogate"})
+    assert [run.attempts for run in read_history(tmp_path)] == [1, 3]
 
 
 def test_lock_holder_is_the_process_that_has_the_lock_file_open(tmp_path: Path) -> None:
