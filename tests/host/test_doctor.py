@@ -150,7 +150,7 @@ def test_healthy_job_passes_every_check_and_starts_no_run(case: DoctorCase) -> N
         "override", "enabled", "interpreter", "reach", "bytecode", "clock", "journal", "state", "disk",
         "last-run",
     ]  # fmt: skip
-    assert lines["key"][1] == "/etc/dify-job/credentials/daily.key (mode 0600, root)"
+    assert lines["key"][1] == "the key is in /etc/dify-job/credentials/daily.key (mode 0600, owner root)"
     assert case.host("doctor").code == 0
     assert {one.method for one in case.host.server.received} == {"GET"}
 
@@ -159,7 +159,9 @@ def test_healthy_job_passes_every_check_and_starts_no_run(case: DoctorCase) -> N
 
 
 def test_missing_units(case: DoctorCase) -> None:
-    case.assert_found_and_fixed("units", "warn", "not installed", case.sh("dify-job uninstall daily"))
+    case.assert_found_and_fixed(
+        "units", "warn", "the job is not installed", case.sh("dify-job uninstall daily")
+    )
     case.assert_found_and_fixed(
         "units", "fail", f"{TIMER} is missing", case.sh(f"rm /etc/systemd/system/{TIMER}")
     )
@@ -416,7 +418,9 @@ def test_zone_data_that_systemd_lacks(case: DoctorCase) -> None:
     case.host.run("cp", "-r", "/usr/share/zoneinfo", "/opt/zones")
     archive(case, "tzdata", "cp -r /opt/zones usr/share/zoneinfo", "usr/share")
     remove = case.sh("rm /usr/share/zoneinfo/Asia/Kolkata")
-    case.assert_found_and_fixed("zone", "fail", "/usr/share/zoneinfo has no Asia/Kolkata", remove)
+    case.assert_found_and_fixed(
+        "zone", "fail", "the job's time zone Asia/Kolkata is missing in /usr/share/zoneinfo", remove
+    )
     case.host.run("rm", "/usr/share/zoneinfo/Asia/Kolkata")
     del case.env["PYTHONTZPATH"]
     [(name, (level, message, fix))] = case.doctor().items()
@@ -464,7 +468,7 @@ def test_history_of_another_user_is_not_read_and_the_hint_shows_it(case: DoctorC
     case.host.run("systemctl", "start", SERVICE)
     refused = case.host("history", "daily", user="mallory", check=False)
     assert refused.code == 77
-    assert "permission denied" in refused.stderr
+    assert "you have no permission to read the history of daily" in refused.stderr
     command = refused.stderr.splitlines()[-1].strip()
     assert command == "sudo dify-job history daily"
     output = case.host.run("sh", "-ec", command.removeprefix("sudo ")).stdout
@@ -509,7 +513,7 @@ def test_job_of_root_with_config_and_interpreter_unreadable_to_the_caller(host: 
     lines = {one["check"]: one for one in json.loads(doctor.stdout)["jobs"][0]["checks"]}
     assert (
         lines["interpreter"]["message"]
-        == "you have no permission to look into the state directory /root/d/v/bin/python"
+        == "you have no permission to look at the job's interpreter /root/d/v/bin/python"
     )
     assert lines["interpreter"]["fix"] == "sudo dify-job doctor daily"
     host("uninstall", "daily")
@@ -527,11 +531,9 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -
     lines = other.doctor()
     output = case.host("status", user="mallory").stdout
     assert output.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
-    assert (
-        lines["last-run"][1]
-        == lines["state"][1]
-        == "you have no permission to look into the state directory /var/lib/dify-job/daily"
-    )
+    state = "/var/lib/dify-job/daily"
+    assert lines["last-run"][1] == f"you have no permission to read the last run in {state}"
+    assert lines["state"][1] == f"you have no permission to look into the state directory {state}"
     assert lines["key"][0] == "warn"
     assert lines["key"][2] == "sudo dify-job doctor daily"
     assert lines["journal"][0] == "warn"
@@ -547,7 +549,9 @@ def test_unprivileged_doctor_names_the_checks_that_need_sudo(case: DoctorCase) -
 def test_stopped_cron_daemon(cron_case: DoctorCase) -> None:
     lines = cron_case.doctor()
     assert {name: line for name, line in lines.items() if line[0] != "ok"} == {}
-    cron_case.assert_found_and_fixed("backend", "fail", "does not run", cron_case.sh("systemctl stop cron"))
+    cron_case.assert_found_and_fixed(
+        "backend", "fail", "the cron daemon is not running", cron_case.sh("systemctl stop cron")
+    )
 
 
 def test_cron_file_that_cron_ignores_or_that_was_changed(cron_case: DoctorCase) -> None:

@@ -162,7 +162,7 @@ def test_host_not_booted_with_systemd_uses_cron(case: DoctorCase) -> None:  # no
     )
     case.paste(command_in(fix))
     after = case.doctor()
-    assert (after["backend"][0], after["enabled"][1]) == ("ok", "by cron")
+    assert (after["backend"][0], after["enabled"][1]) == ("ok", "cron starts the job")
     assert not case.host.machine.exists(f"/etc/systemd/system/{TIMER}"), "with both it would run twice"
 
 
@@ -280,5 +280,5 @@ def test_hanging_manager_delays_doctor_and_status_less_than_half_a_minute(case: 
     finally:
         os.kill(case.host.machine.leader, signal.SIGCONT)
     assert status.code == 1, status.stdout
-    assert "the system manager of systemd does not respond: " in status.stdout
+    assert "the system service manager of systemd does not respond: " in status.stdout
     assert {line[0] for line in case.doctor().values()} == {"ok"}

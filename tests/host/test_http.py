@@ -237,7 +237,7 @@ def test_non_loopback_address_needs_a_token(host: Host, http: Callable[..., Comm
     flags = ("--http-listen", "0.0.0.0:8000", "--http-token-file", "/etc/dify-job/http.token")
     readable = host("install", "--http", *flags, check=False)
     assert readable.code == 78
-    assert "read by others" in readable.stderr
+    assert "can be read by other users" in readable.stderr
     host.run("chmod", "600", "/etc/dify-job/http.token")
     output = http(*flags).stdout
     assert "for everybody who has the token in /etc/dify-job/http.token" in output

@@ -117,7 +117,7 @@ def test_status_and_history_show_failures_reasons_and_next_runs(host: Host) -> N
     assert seen.stdout.endswith("insufficient permission to read some results; use: sudo dify-job status\n")
     denied = host("history", "--failed", "--since", "2026-01-01", user="mallory", check=False)
     assert (denied.code, denied.stdout) == (77, "")
-    assert "you have no permission to look into the state directory the histories of 10 jobs" in denied.stderr
+    assert "you have no permission to read the histories of 10 jobs" in denied.stderr
     assert "sudo dify-job history --failed --since '2026-01-01 00:00'" in denied.stderr
     page = host("report", user="mallory").stdout
     assert (
