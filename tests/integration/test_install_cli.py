@@ -410,9 +410,7 @@ def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:
     home.configure(CONFIG + 'timezone = "Mars/Phobos"\n')
     done = home("status", "--user")
     assert done.code == 1
-    assert done.stdout.startswith(
-        f"! the configuration file {home.path / 'config/dify-job/config.toml'} has a"
-    )
+    assert done.stdout.startswith(f"! the configuration {home.path / 'config/dify-job/config.toml'} has a")
     assert done.stdout.count("Mars/Phobos") == 1, "reported once, at the top"
     assert "its configuration has a mistake, see above" in done.stdout
     fix = re.findall(r"dify-job (config validate)", done.stdout)[0].split()
