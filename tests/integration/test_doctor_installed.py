@@ -84,7 +84,7 @@ def add_drop_in(home: Home, units: Path, text: str) -> None:
             "warn",
             "TimeoutStartSec",
         ),
-        (lambda home, _: home("pause", "daily", "--user"), "enabled", "warn", "its schedule is disabled"),
+        (lambda home, _: home("pause", "daily", "--user"), "enabled", "warn", "the job is paused"),
         (
             lambda home, _: home.manager.main(["disable", TIMER]),
             "enabled",
@@ -121,7 +121,7 @@ def test_masked_timer_is_a_failure(home: Home) -> None:
     timer.unlink()
     timer.symlink_to("/dev/null")
     level, message, fix = doctor(home)["units"]
-    assert (level, message) == ("fail", f"{TIMER} is masked by the administrator")
+    assert (level, message) == ("fail", f"the unit {TIMER} is masked by the administrator")
     assert fix is not None
     assert fix.startswith("systemctl --user unmask ")
 
@@ -139,7 +139,7 @@ def test_job_in_two_schedulers_runs_twice(home: Home) -> None:
     assert fix is not None
     assert fix.startswith("dify-job uninstall daily --backend ")
     run_fix(home, fix)
-    assert "installed twice" not in doctor(home)["units"][1]
+    assert "the job is installed twice" not in doctor(home)["units"][1]
 
 
 def test_crontab_that_mails_nobody_is_a_warning(cron_home: Home) -> None:
@@ -151,7 +151,7 @@ def test_crontab_that_mails_nobody_is_a_warning(cron_home: Home) -> None:
     lines = cron_home.table.read_bytes()
     cron_home.table.write_bytes(b'MAILTO=""\n' + lines)
     level, message, fix = doctor(cron_home)["mail"]
-    assert (level, message.startswith("MAILTO is empty above its lines")) == ("warn", True)
+    assert (level, "because MAILTO is empty above the job's crontab lines" in message) == ("warn", True)
     assert fix is not None
     assert fix.startswith("crontab -e ")
 

@@ -74,7 +74,7 @@ def test_response_goes_to_the_connection_and_one_line_to_the_log(
     assert json.loads(body)["openapi"] == "3.1.0"
     assert code == 0
     [line] = [json.loads(line) for line in log.splitlines()]
-    assert line["event"] == "GET /openapi.json: 200"
+    assert line["event"] == "HTTP request GET /openapi.json was answered with 200"
     assert line["uid"] == os.geteuid()
 
 
@@ -98,7 +98,7 @@ def test_token_is_read_from_its_file_and_never_shown(
     flags = ("--token-file", str(file))
     answer, _, log = ask(get("/docs"), *flags)
     assert answer.startswith(b"HTTP/1.1 401 ")
-    assert "GET /docs: 401, a bearer token is needed" in log
+    assert "HTTP request GET /docs was answered with 401: a bearer token is needed" in log
     answer, code, log = ask(get("/docs", bearer), *flags)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert (code, TOKEN in log) == (0, False)
@@ -129,7 +129,7 @@ def test_invalid_request_is_rejected_and_the_process_exits_with_0(
     answer, code, log = ask(data + b"\r\n\r\n", "--allow-uid", str(os.geteuid()))
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert code == 0
-    assert f"-: {status}, " in log
+    assert f"HTTP request - was answered with {status}: " in log
     assert "Traceback" not in log
 
 

@@ -119,9 +119,9 @@ def test_required_inputs_are_filled_or_marked(dify_job: Command, server: FakeDif
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["-i", "count=many"], "-i count must be a number"),
-        (["-i", "tone=loud"], "-i tone must be one of 'dry', 'warm'"),
-        (["-i", "topic=" + "x" * 49], "-i topic has 49 characters, and the app takes 48"),
+        (["-i", "count=many"], 'the input count must be a number, not "many"'),
+        (["-i", "tone=loud"], "the input tone must be one of 'dry', 'warm'"),
+        (["-i", "topic=" + "x" * 49], "the input topic has 49 characters, but the app allows at most 48"),
         (["-i", "topik=x"], "has no such input"),
         (["-i", "topic"], "-i topic is not in the form KEY=VALUE"),
         (["--every", "2h", "--cron", "0 7 * * *"], "exclude one another"),
@@ -143,7 +143,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
     nowhere = ("--user", "--base-url", "http://127.0.0.1:1")
     refused = dify_job("init", "daily", *nowhere, input="app-x-0123456789\n")
     assert refused.code == 69
-    assert "  check the address, and that Dify is running; --offline " in refused.stderr
+    assert "  check the address, and that Dify is running; with --offline, init writes " in refused.stderr
     assert dify_job("init", "daily", *nowhere, "--offline", input="app-x-0123456789\n").code == 0
     stored = dify_job("secret", "set", "daily", input="app-x-0123456789\n")
     assert "dify-job config show daily" in stored.stderr
@@ -157,7 +157,7 @@ def test_unreachable_server_is_reported_with_commands_to_paste(dify_job: Command
         ("app-unpublished-0123456789", 78, "press Publish"),
         ("app-off-0123456789abcdef", 78, "API is switched off"),
         (f"Bearer {KEY}", 78, "begins with 'Bearer '"),
-        (f"{KEY}\n{KEY}\n", 78, "more than one line"),
+        (f"{KEY}\n{KEY}\n", 78, "contains a space, a second line or another character"),
         ("", 78, "standard input contains no API key"),
     ],
 )
@@ -340,7 +340,7 @@ def test_prompts_do_not_echo_the_key(dify_job: Command, server: FakeDify) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(terminal)
     assert "app-with-a-form" not in shown
-    assert "it must be a number" in shown
+    assert "the value must be a number" in shown
     assert "'often' is neither a time span" in shown
     read = tomllib.loads(config_of(dify_job).read_text())["jobs"]
     assert read["daily-report"]["every"] == "90min"

@@ -104,13 +104,13 @@ def test_existing_name_is_asked_for_again(dify_job: Command, server: FakeDify) -
     user.answer("Name of the job [daily-report]: ", "")
     user.answer("Name of the job [daily-report]: ", "second")
     assert user.wait() == 0, user.shown
-    assert "there is a job daily-report already" in user.shown
+    assert "the job daily-report exists already in " in user.shown
     assert (config_of(dify_job).parent / "config.d/second.toml").exists()
 
 
 def test_script_gets_the_error_without_a_second_prompt(dify_job: Command) -> None:
     made = dify_job("init", "daily", "--user", "--base-url", "http://127.0.0.1:1", input=KEY)
-    assert (made.code, "nothing was written" in made.stderr) == (69, True)
+    assert (made.code, "the configuration was not written" in made.stderr) == (69, True)
 
 
 def test_directory_writable_by_others_is_rejected_before_the_first_prompt(

@@ -377,7 +377,9 @@ def test_status_and_doctor_report_a_missing_interpreter_in_the_same_words(home: 
     subprocess.run(["systemctl", "--user", "daemon-reload"], env=home.environ, check=True)
     [row] = home("status", "--user", "--json").result["jobs"]
     [problem] = row["problems"]
-    assert problem.startswith("it cannot start, because /gone/python no longer exists")
+    assert problem.startswith(
+        "the job cannot start, because its Python interpreter /gone/python no longer exists"
+    )
     doctor = json.loads(home("doctor", "daily", "--user", "--json").stdout)["jobs"][0]["checks"]
     assert problem in [f"{one['message']}: {one['fix']}" for one in doctor if one["check"] == "interpreter"]
 
@@ -387,7 +389,9 @@ def test_status_and_doctor_report_one_problem_of_a_crontab_in_the_same_words(cro
     assert cron_home("install", "--user").code == 0
     installed = cron_home.table.read_bytes()
     cron_home.table.write_bytes(b"CRON_TZ=Asia/Tokyo\n" + installed)
-    _assert_one_judgement(cron_home, "units", "CRON_TZ=Asia/Tokyo above its lines changes what they mean")
+    _assert_one_judgement(
+        cron_home, "units", "CRON_TZ=Asia/Tokyo above the job's crontab lines changes what they mean"
+    )
     assert cron_home("install", "--user").code == 0
     [row] = cron_home("status", "--user", "--json").result["jobs"]
     assert row["problems"] == []
@@ -402,7 +406,7 @@ def test_problems_of_units_are_reported_without_their_config(home: Home) -> None
     rows = home("status", "--user", "--json").result["jobs"]
     [row] = [row for row in rows if row["job"] == "daily"]
     [problem] = row["problems"]
-    assert problem.startswith("dify-job-daily.timer is missing: ")
+    assert problem.startswith("the unit dify-job-daily.timer is missing: ")
 
 
 def test_job_with_an_unreadable_config_is_not_healthy(home: Home) -> None:

@@ -174,7 +174,7 @@ def test_install_of_many_jobs_prints_a_line_per_job_and_the_commands_once(home: 
     assert all(", enabled, next 2" in line for line in lines[:9])
     for what in ("  run now", "  watch", "  stop", "  remove"):
         assert len([line for line in lines if line.startswith(what)]) == 1, what
-    assert lines[-1] == "9 of 9 enabled"
+    assert lines[-1] == "9 of 9 jobs are enabled"
     assert len(lines) < 18
 
 

@@ -326,7 +326,7 @@ def test_lock_is_released_before_notifications(job: Job, receiver: Receiver) -> 
     [
         (lambda path: path.chmod(0o644), "can be read by other users"),
         (lambda path: path.unlink(), "cannot be read"),
-        (lambda path: path.write_text("# none\n"), "holds no apprise URL"),
+        (lambda path: path.write_text("# none\n"), "contains no apprise URL"),
         (lambda path: path.write_text("nonsense://x/y\n"), "not a URL that apprise knows"),
     ],
 )
@@ -360,7 +360,7 @@ def test_url_in_the_config_is_rejected_and_not_shown(job: Job, server: FakeDify)
     job.configure(server.base_url, 'on_failure = ["mailto://me:s3cret@example.com"]\n')
     ran = job()
     assert ran.code == 78
-    assert "must name a file with one apprise URL a line" in ran.stderr
+    assert "must name a file (mode 0600, one apprise URL per line)" in ran.stderr
     assert "s3cret" not in ran.stdout + ran.stderr
 
 
@@ -451,7 +451,7 @@ def handle(job: Job, env: dict[str, str], key: str = KEY) -> CommandResult:
         ("resources", "", "", "fail", "systemd says resources"),
         ("start-limit-hit", "", "", "fail", "systemd says start-limit-hit"),
         ("exit-code", "exited", "64", "64", "wrong flags"),
-        ("exit-code", "exited", "70", "70", "a fault of the package dify-job"),
+        ("exit-code", "exited", "70", "70", "a fault of dify-job itself"),
         ("exit-code", "exited", "78", "78", "invalid configuration, key file"),
     ],
 )
@@ -555,7 +555,7 @@ def test_notify_command_sends_one_test_message_per_receiver(job: Job, receiver: 
     assert [ping.what for ping in receiver.pings] == ["log"]
     assert sorted(name for name, _ in receiver.hooks) == ["failure", "recovery", "success"]
     assert "a test message" in receiver.messages("failure")[0]["message"]
-    assert ran.stdout.count(": ok\n") == 4
+    assert ran.stdout.count(": sent\n") == 4
     assert not (job.command.home / "state").exists()
 
 
@@ -564,9 +564,11 @@ def test_notify_command_reports_failing_receivers(job: Job, receiver: Receiver, 
     (job.secrets / "success").write_text(f"json://{receiver.address}/hook/success\njson://127.0.0.1:1/x\n")
     ran = job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)})
     assert ran.code == 1
-    assert "the ping: failed: the receiver says 'OK (not found)'" in ran.stdout
-    assert f"line 2 of {job.secrets / 'success'}: failed: apprise could not deliver it" in ran.stdout
-    assert ran.stdout.count(": ok\n") == 3
+    assert "the ping could not be sent: the receiver says 'OK (not found)'" in ran.stdout
+    assert (
+        f"line 2 of {job.secrets / 'success'} could not be sent: apprise could not deliver it" in ran.stdout
+    )
+    assert ran.stdout.count(": sent\n") == 3
     job.configure(server.base_url, "")
     assert job.command("notify", "daily", env={"DIFY_JOB_CONFIG": str(job.path)}).code == 78
 
