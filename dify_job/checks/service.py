@@ -27,7 +27,7 @@ def check_backend(context: HostContext) -> Problem:
     if isinstance(context.scheduler, cron.Cron):
         if context.scheduler.daemon_runs:
             return ok(msg("the cron daemon is running"))
-        return bad(msg("the cron daemon is not running"), cron.start_command())
+        return bad(cron.NOT_RUNNING, cron.start_command())
     manager, scope = context.scheduler.manager, context.scheduler.scope
     why_not = manager.why_not()
     if why_not is None and manager.silent:
@@ -271,9 +271,7 @@ def check_mail(context: HostContext) -> Problem | None:
         return ok(msg("cron sends no mail; the notifications of the job report failed runs"))
     if not mailed:
         return warn(
-            msg(
-                "cron sends no mail about failed runs, because MAILTO is empty above the job's crontab lines"
-            ),
+            cron.NOT_MAILED,
             msg(
                 "{command} (set MAILTO to an address, or move the job's lines above it; or "
                 "set notify in {place})",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..exit_codes import Outcome
 from ..messages.errors import JobError
-from ..messages.message import msg
+from ..messages.message import join, msg
 from ..messages.problem import command
 from ..schedule import schedule_lines
 from ..state.places import base_of, make_base, private_of
@@ -54,9 +54,9 @@ _OPEN = msg(
     "others can write in /etc/cron.d, and so decide what root runs: {command}",
     command=command("chmod", "go-w", "/etc/cron.d"),
 )
-_NOT_MAILED = msg(
-    "MAILTO is empty above its lines, so nobody gets mail about a failure; {command} shows it",
-    command=command("dify-job", "status"),
+NOT_RUNNING = msg("the cron daemon is not running")
+NOT_MAILED = msg(
+    "cron sends no mail about failed runs, because MAILTO is empty above the job's crontab lines"
 )
 
 
@@ -176,7 +176,7 @@ class Cron(Backend):
         commands: tuple[str, ...] = ()
         if not self.daemon_runs:
             start = start_command()
-            notes.append(msg("the cron daemon is not running: {start_command}", start_command=start))
+            notes.append(join(": ", (NOT_RUNNING, start)))
             commands = (start,) if enabled else ()
         return InstallResult(
             job=job,
@@ -294,7 +294,7 @@ class UserCrontab(Cron):
                 job,
                 after,
                 changed=job in changed,
-                note=_NOT_MAILED if after is not None and job not in mailed else "",
+                note=NOT_MAILED if after is not None and job not in mailed else "",
             )
             for job, after in desired.items()
         )
